@@ -1,0 +1,194 @@
+//! Orders: everything that can be done, in the imperative.
+
+use super::clock::{Duration, Moment};
+use super::event::{Check, Life, ServiceId};
+
+/// Why a life was ended by us, or ended by itself; stored and shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The watchdog's verdict.
+    Wedge(String),
+    /// A wish, or the end of stayd.
+    Stop,
+    /// Not ready within its budget and never answered; only for a launcher that must be replaced.
+    Leftover,
+}
+
+/// What a record is about; the journal's `kind` column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A life began.
+    Started,
+    /// Ready.
+    Ready,
+    /// The main process ended.
+    Exited,
+    /// A kill was decided.
+    Killed,
+    /// A kill was considered and not done.
+    Spared,
+    /// The class of rounds changed.
+    Verdict,
+    /// A wish arrived.
+    Wished,
+    /// Waiting before the next life.
+    Backoff,
+    /// Too many ended lives.
+    GaveUp,
+    /// Cannot start: conflict, configuration, permission.
+    Blocked,
+    /// The launcher forked away; its child is supervised.
+    Daemonized,
+    /// Processes that SIGKILL does not end.
+    Unkillable,
+    /// The machine slept.
+    Slept,
+    /// The whole fleet failed at once: the host is suspected.
+    CommonCause,
+    /// Stopped for good by a wish or its restart policy.
+    Stopped,
+}
+
+impl Kind {
+    /// Stable name in journal and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Ready => "ready",
+            Self::Exited => "exited",
+            Self::Killed => "killed",
+            Self::Spared => "spared",
+            Self::Verdict => "verdict",
+            Self::Wished => "wished",
+            Self::Backoff => "backoff",
+            Self::GaveUp => "gave-up",
+            Self::Blocked => "blocked",
+            Self::Daemonized => "daemonized",
+            Self::Unkillable => "unkillable",
+            Self::Slept => "slept",
+            Self::CommonCause => "common-cause",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether `why` shows it: a decision, not only news.
+    #[must_use]
+    pub const fn is_decision(self) -> bool {
+        match self {
+            Self::Killed
+            | Self::Spared
+            | Self::GaveUp
+            | Self::Blocked
+            | Self::Daemonized
+            | Self::Unkillable
+            | Self::CommonCause
+            | Self::Backoff
+            | Self::Stopped
+            | Self::Exited => true,
+            Self::Started | Self::Ready | Self::Verdict | Self::Wished | Self::Slept => false,
+        }
+    }
+}
+
+/// One value a decision was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A count or a size.
+    Number(u64),
+    /// Milliseconds.
+    Millis(u64),
+    /// Yes or no.
+    Flag(bool),
+    /// Words.
+    Text(String),
+}
+
+/// A decision or an event for the journal: a sentence, and the facts it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it is about.
+    pub kind: Kind,
+    /// Which life, if one.
+    pub life: Option<Life>,
+    /// For a person.
+    pub sentence: String,
+    /// For a machine, and for the replay.
+    pub facts: Vec<(&'static str, Value)>,
+}
+
+/// What has to outlive this stayd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// `stop` holds until `start` or the next boot.
+    Stopped(bool),
+    /// A hold: how much longer and why; or none.
+    Hold(Option<(Duration, String)>),
+    /// The probe had an answer.
+    Proven,
+    /// Parked, or no longer.
+    Parked(bool),
+}
+
+/// Something to do for one service. Outcomes come back as facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Write the claim for this life, run `before`, look whether the port is free.
+    /// Comes back as `Prepared`, `NotPrepared` or `PortHeld`.
+    Prepare(Life),
+    /// Start the program. Comes back as `Spawned` or `NotSpawned`.
+    Spawn(Life),
+    /// Give up a preparation that is under way (a wish came between).
+    CancelPreparation(Life),
+    /// Send the stop signal (and CONT) to the main process; to the whole tree if `tree`.
+    Terminate {
+        /// Which life.
+        life: Life,
+        /// Everything that is left, because the main process has gone.
+        tree: bool,
+    },
+    /// Send the `first` signal of the watchdog to the main process.
+    SignalFirst(Life),
+    /// SIGKILL the whole tree until nothing is left. Comes back as `Exited` and `Emptied`, or `NotEmptied`.
+    KillTree(Life),
+    /// Supervise this descendant as the life's main process: its launcher has forked away.
+    Inherit {
+        /// Which life.
+        life: Life,
+        /// The new main process.
+        heir: super::event::Proc,
+    },
+    /// Ask, with this deadline. Comes back as `Probed`.
+    Probe {
+        /// Which life.
+        life: Life,
+        /// Which probe.
+        check: Check,
+        /// When the answer must be there.
+        deadline: Moment,
+    },
+    /// Take evidence for at most this long. Comes back as `EvidenceTaken`.
+    TakeEvidence {
+        /// Which life.
+        life: Life,
+        /// Its bound.
+        within: Duration,
+    },
+    /// The life is over: close probes, sockets, output; release the claim.
+    Retire(Life),
+    /// Append to the journal and tell the log.
+    Record(Record),
+    /// Remember over our own death.
+    Keep(Keep),
+}
+
+/// An order and whom it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// For one service.
+    Service(ServiceId, Order),
+    /// Every service has a verdict: tell the supervisor READY=1.
+    AnnounceReady,
+    /// Nothing runs any more: end.
+    Finish,
+}

@@ -1,0 +1,57 @@
+//! Time as an argument: points and lengths, never "now".
+
+pub use core::time::Duration;
+
+/// A point in awake time: nanoseconds since the loop began, on a clock that stops in sleep.
+///
+/// Every decision is made with it; the wall clock only stamps records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// The loop's first instant.
+    pub const START: Self = Self(0);
+    /// A point that never comes; the deadline of a machine which waits only for facts.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The point `nanos` nanoseconds after the start.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the start.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The point `span` later; saturates at [`Moment::NEVER`].
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// How long `earlier` lies back; zero when it lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, Moment};
+
+    #[test]
+    fn arithmetic_saturates() {
+        let one = Moment::START.after(Duration::from_nanos(1));
+        assert_eq!(one.as_nanos(), 1);
+        assert_eq!(Moment::START.since(one), Duration::ZERO);
+        assert_eq!(one.after(Duration::MAX), Moment::NEVER);
+        assert_eq!(Moment::NEVER.after(Duration::from_secs(1)), Moment::NEVER);
+    }
+}

@@ -1,0 +1,239 @@
+//! Facts: everything that can be true, in the past tense.
+
+use super::clock::{Duration, Moment};
+
+/// The number of a service's life: 1 for the first spawn, one more for each later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Life(pub u32);
+
+impl Life {
+    /// The life that follows this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// A service's place in the fleet; stable while stayd runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub usize);
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Proc {
+    /// The number.
+    pub pid: i32,
+    /// Kernel start time, in the platform's own unit (Linux: ticks since boot, proc(5) field 22).
+    pub birth: u64,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// exit(2) with this status.
+    Code(i32),
+    /// Killed by this signal number.
+    Signal(i32),
+    /// The kernel did not tell us; never taken for clean.
+    Unknown,
+}
+
+/// What is left of a life's tree when its main process has gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survivors {
+    /// Members still alive.
+    pub count: usize,
+    /// The member that holds the service's port, else the oldest; the heir of a daemonizing launcher.
+    pub heir: Option<Proc>,
+    /// The heir listens on the service's port.
+    pub heir_listens: bool,
+}
+
+/// Why no process could be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpawnFailure {
+    /// The step that failed and its cause, "cannot …: cause".
+    pub message: String,
+    /// Nothing that time cures by itself: a missing program, a permission.
+    pub lasting: bool,
+}
+
+/// What a probe saw. The probe reports, it does not judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A good answer.
+    Alive,
+    /// A well-formed answer that is an error: refused login, SQL error, HTTP 5xx.
+    Degraded {
+        /// What it said, shortened, without secrets.
+        said: String,
+        /// It said that it is still starting (57P03, 503): not a reason to call it ready.
+        starting: bool,
+    },
+    /// Asked, and no answer (timeout, reset, nonsense, refused by its own port).
+    Dead {
+        /// What happened instead.
+        how: String,
+    },
+    /// We could not ask: our own limits, a blocked prober, a listener outside the tree.
+    NoVerdict {
+        /// What kept us from asking.
+        why: String,
+    },
+}
+
+/// What was seen of the service and the host during a round that brought no good answer.
+///
+/// Rounds that were answered carry the default, which claims nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// The main process is stopped by a signal (state T).
+    pub stopped: bool,
+    /// Somebody traces it (TracerPid, or state t).
+    pub traced: bool,
+    /// Its cgroup is frozen.
+    pub frozen: bool,
+    /// How long the tree was watched for the figures below; zero when it was not.
+    pub watched: Duration,
+    /// CPU time the tree used in that time.
+    pub tree_cpu: Duration,
+    /// Bytes the tree read and wrote in that time.
+    pub tree_io_bytes: u64,
+    /// The tree was throttled by its own CPU quota (`nr_throttled` grew).
+    pub throttled: bool,
+    /// CPU time all processes used in that time.
+    pub host_cpu: Duration,
+    /// Processors of the host.
+    pub host_cpus: u32,
+    /// Runnable threads on the host at the end (proc_stat(5), `procs_running`).
+    pub host_runnable: u32,
+}
+
+/// One finished round of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// When the question was sent.
+    pub asked_at: Moment,
+    /// When its deadline was.
+    pub deadline: Moment,
+    /// What came.
+    pub answer: Answer,
+    /// How long it took.
+    pub latency: Duration,
+    /// What was seen meanwhile.
+    pub sight: Sight,
+}
+
+/// Which of a service's probes a round belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// The watchdog's: may kill.
+    Liveness,
+    /// Gates READY; never kills.
+    Readiness,
+}
+
+/// What a person or program wishes for one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Be up.
+    Start,
+    /// Be down, until `start` or the next boot.
+    Stop,
+    /// A new life.
+    Restart,
+    /// No kills for this long.
+    Hold {
+        /// How long.
+        span: Duration,
+        /// Why, in the person's words.
+        reason: String,
+    },
+    /// Kills again.
+    Release,
+}
+
+/// What the service said over its notify socket (sd_notify(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// READY=1
+    Ready,
+    /// WATCHDOG=1
+    Watchdog,
+    /// WATCHDOG=trigger
+    Trigger,
+    /// EXTEND_TIMEOUT_USEC=
+    Extend(Duration),
+    /// STOPPING=1
+    Stopping,
+}
+
+/// What a stayd before this one left as wishes that outlive it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// `stop` was wished in this boot.
+    pub stopped: bool,
+    /// A hold with this much time left, and its reason.
+    pub hold: Option<(Duration, String)>,
+    /// This probe, query and command had an answer once.
+    pub proven: bool,
+    /// The life number last used; the next is one more.
+    pub last_life: Life,
+    /// Parked, with the same program and config as now.
+    pub parked: bool,
+}
+
+/// Something that became true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The service is part of the configuration; this is what is known of its past.
+    Configured(Remembered),
+    /// Somebody asked.
+    Asked(Wish),
+    /// The preparation of a life ended: claim written, `before` run, port free.
+    Prepared(Life),
+    /// The preparation failed; nothing runs.
+    NotPrepared(Life, SpawnFailure),
+    /// The port is held by a process that is not provably ours.
+    PortHeld(Life, String),
+    /// exec(2) has succeeded: this is the main process.
+    Spawned(Life, Proc),
+    /// No process came of it.
+    NotSpawned(Life, SpawnFailure),
+    /// The main process ended; it is reaped.
+    Exited(Life, Exit, Survivors),
+    /// No process of the life is left.
+    Emptied(Life),
+    /// The kill's deadline passed with members left; `stuck` of them in state D.
+    NotEmptied {
+        /// Which life.
+        life: Life,
+        /// Members left.
+        left: usize,
+        /// Of those, in uninterruptible sleep.
+        stuck: usize,
+    },
+    /// A probe finished.
+    Probed(Life, Check, Round),
+    /// The evidence is written, or its time was over.
+    EvidenceTaken(Life),
+    /// The service spoke.
+    Told(Life, Told),
+    /// The config or program of a parked or blocked service changed.
+    Changed,
+}
+
+/// A fact and whom it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time passed; a deadline may have come. Early, late and repeated ticks do nothing.
+    Tick,
+    /// The machine slept or was frozen as a whole for this long.
+    Slept(Duration),
+    /// The loop itself was late by this much: whatever was in flight says nothing.
+    Late(Duration),
+    /// Everything is to end, in order; a second time: at once.
+    Shutdown,
+    /// About one service.
+    Service(ServiceId, Fact),
+}

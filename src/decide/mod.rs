@@ -1,0 +1,5 @@
+//! decide
+pub mod action;
+pub mod clock;
+pub mod event;
+pub mod policy;

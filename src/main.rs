@@ -1,0 +1,5 @@
+//! The `stayd` program: everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    stayd::main()
+}
