@@ -1,4 +1,11 @@
-//! The configuration as meant: parsed, checked, defaults filled in.
+//! The configuration: a file or a command line, parsed into what it means.
+//!
+//! Nothing outside this room sees TOML, strings of durations or unchecked URLs: it gets a [`Config`]
+//! with every default filled in, or a list of [`Finding`]s which name the place, the cause and the cure.
+
+mod finding;
+
+pub use finding::{Finding, Level, Place};
 
 use crate::decide::policy::Policy;
 use std::collections::BTreeMap;
@@ -22,8 +29,26 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(pub i32);
 
+/// What happens to our own healthy process from an earlier stayd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// It is supervised on.
+    Adopt,
+    /// It is stopped and started anew.
+    Replace,
+}
+
+/// What happens when somebody else's process holds our port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// It is named and left alone; the service is blocked.
+    Report,
+    /// It is watched as if it were ours, and never killed.
+    Attach,
+}
+
 /// One service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its name: letters, digits, `-`, `_`, `.`; not starting with `.` or `-`.
     pub name: String,
@@ -45,6 +70,10 @@ pub struct Service {
     pub any_port_owner: bool,
     /// `kill = "group"`: only the process group.
     pub kill_group_only: bool,
+    /// Our own process from an earlier stayd.
+    pub leftover: Leftover,
+    /// Somebody else's process on our port.
+    pub stranger: Stranger,
     /// Sent first when stopping.
     pub stop_signal: Signal,
     /// Sent on reload.
@@ -67,6 +96,65 @@ pub struct Service {
     pub log: Log,
 }
 
+/// Leaves out `env`, which may hold secrets.
+impl std::fmt::Debug for Service {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Service")
+            .field("name", &self.name)
+            .field("command", &self.command)
+            .field("cwd", &self.cwd)
+            .field("user", &self.user)
+            .field("port", &self.port)
+            .field("policy", &self.policy)
+            .field("probe", &self.probe)
+            .field("ready", &self.ready)
+            .field("log", &self.log)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Whether the child gets our NOTIFY_SOCKET: asked for, or needed by its probe.
+    #[must_use]
+    pub fn offers_notify_socket(&self) -> bool {
+        self.sd_notify
+            || self
+                .probe
+                .as_ref()
+                .is_some_and(|probe| probe.target == Target::Notify)
+    }
+
+    /// Stable text that changes when the probe, its query or the command does; holds no secret.
+    ///
+    /// An answer is proof only for this key: a probe that has never had an answer kills nobody.
+    /// The addresses behind `${ENV}` count, the passwords do not.
+    #[must_use]
+    pub fn proof_key(&self) -> String {
+        let mut hash = Fnv::START;
+        if let Some(probe) = &self.probe {
+            hash = hash.with(&probe.shown).with(&probe.target.place());
+            hash = hash.with(probe.query_shown.as_deref().unwrap_or_default());
+        }
+        let hash = self.command.iter().fold(hash, |hash, word| hash.with(word));
+        format!("{:016x}", hash.0)
+    }
+}
+
+/// FNV-1a, 64 bits: stable over versions and machines, unlike the standard hasher.
+#[derive(Clone, Copy)]
+struct Fnv(u64);
+
+impl Fnv {
+    const START: Self = Self(0xcbf2_9ce4_8422_2325);
+    const PRIME: u64 = 0x0100_0000_01b3;
+
+    /// Adds one word and an end mark, so that `["a", "b"]` and `["ab"]` differ.
+    fn with(self, word: &str) -> Self {
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME);
+        Self(step(word.bytes().fold(self.0, step), 0xff))
+    }
+}
+
 /// A question and whom to ask.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Probe {
@@ -76,6 +164,8 @@ pub struct Probe {
     pub target: Target,
     /// What to ask, where the protocol has a query; the default is each protocol's own.
     pub query: Option<String>,
+    /// The query as written, `${ENV}` not filled in; this is what is shown.
+    pub query_shown: Option<String>,
     /// HTTP: statuses that are not an error.
     pub expect: Expect,
     /// How long a readiness round may take when there is no watchdog; the watchdog's timeout otherwise.
@@ -86,7 +176,7 @@ impl std::fmt::Debug for Probe {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Probe")
             .field("shown", &self.shown)
-            .field("query", &self.query)
+            .field("query", &self.query_shown)
             .finish_non_exhaustive()
     }
 }
@@ -140,6 +230,33 @@ pub enum Target {
     Notify,
 }
 
+impl Target {
+    /// Where it is asked, without user, password or query.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Postgres { at, database, .. } => format!("{at}/{database}"),
+            Self::Sqlite { path, .. } => path.display().to_string(),
+            Self::Http { at, path, .. } => {
+                format!("{at}{}", path.split('?').next().unwrap_or_default())
+            }
+            Self::Connect(at) => at.to_string(),
+            Self::Exec(words) => words.join(" "),
+            Self::Notify => "notify".into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(host, port) if host.contains(':') => write!(out, "[{host}]:{port}"),
+            Self::Tcp(host, port) => write!(out, "{host}:{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Accepted HTTP statuses, as inclusive ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expect(pub Vec<(u16, u16)>);
@@ -172,4 +289,13 @@ pub struct Log {
     pub max_size_bytes: u64,
     /// This many old files are kept.
     pub keep: u32,
+}
+
+/// A configuration and what was noticed about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// Nothing that stops it; each is worth a line in the log.
+    pub warnings: Vec<Finding>,
 }
