@@ -3,19 +3,8 @@
 use super::clock::{Duration, Moment};
 use super::event::{Check, Life, ServiceId};
 
-/// Why a life was ended by us, or ended by itself; stored and shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The watchdog's verdict.
-    Wedge(String),
-    /// A wish, or the end of stayd.
-    Stop,
-    /// Not ready within its budget and never answered; only for a launcher that must be replaced.
-    Leftover,
-}
-
 /// What a record is about; the journal's `kind` column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A life began.
     Started,
@@ -29,6 +18,8 @@ pub enum Kind {
     Spared,
     /// The class of rounds changed.
     Verdict,
+    /// Degraded for ten minutes.
+    Degraded,
     /// A wish arrived.
     Wished,
     /// Waiting before the next life.
@@ -60,6 +51,7 @@ impl Kind {
             Self::Killed => "killed",
             Self::Spared => "spared",
             Self::Verdict => "verdict",
+            Self::Degraded => "degraded",
             Self::Wished => "wished",
             Self::Backoff => "backoff",
             Self::GaveUp => "gave-up",
@@ -85,6 +77,7 @@ impl Kind {
             | Self::CommonCause
             | Self::Backoff
             | Self::Stopped
+            | Self::Degraded
             | Self::Exited => true,
             Self::Started | Self::Ready | Self::Verdict | Self::Wished | Self::Slept => false,
         }
@@ -92,7 +85,7 @@ impl Kind {
 }
 
 /// One value a decision was made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
     /// A count or a size.
     Number(u64),
@@ -105,7 +98,7 @@ pub enum Value {
 }
 
 /// A decision or an event for the journal: a sentence, and the facts it was made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// What it is about.
     pub kind: Kind,
@@ -118,7 +111,7 @@ pub struct Record {
 }
 
 /// What has to outlive this stayd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Keep {
     /// `stop` holds until `start` or the next boot.
     Stopped(bool),
@@ -131,7 +124,7 @@ pub enum Keep {
 }
 
 /// Something to do for one service. Outcomes come back as facts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Write the claim for this life, run `before`, look whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared` or `PortHeld`.
@@ -183,7 +176,7 @@ pub enum Order {
 }
 
 /// An order and whom it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// For one service.
     Service(ServiceId, Order),

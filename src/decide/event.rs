@@ -28,7 +28,7 @@ pub struct Proc {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
     /// exit(2) with this status.
     Code(i32),
@@ -39,7 +39,7 @@ pub enum Exit {
 }
 
 /// What is left of a life's tree when its main process has gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Survivors {
     /// Members still alive.
     pub count: usize,
@@ -50,7 +50,7 @@ pub struct Survivors {
 }
 
 /// Why no process could be started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SpawnFailure {
     /// The step that failed and its cause, "cannot …: cause".
     pub message: String,
@@ -59,7 +59,7 @@ pub struct SpawnFailure {
 }
 
 /// What a probe saw. The probe reports, it does not judge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// A good answer.
     Alive,
@@ -85,7 +85,7 @@ pub enum Answer {
 /// What was seen of the service and the host during a round that brought no good answer.
 ///
 /// Rounds that were answered carry the default, which claims nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sight {
     /// The main process is stopped by a signal (state T).
     pub stopped: bool,
@@ -110,7 +110,7 @@ pub struct Sight {
 }
 
 /// One finished round of a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Round {
     /// When the question was sent.
     pub asked_at: Moment,
@@ -125,7 +125,7 @@ pub struct Round {
 }
 
 /// Which of a service's probes a round belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Check {
     /// The watchdog's: may kill.
     Liveness,
@@ -134,7 +134,7 @@ pub enum Check {
 }
 
 /// What a person or program wishes for one service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Wish {
     /// Be up.
     Start,
@@ -154,7 +154,7 @@ pub enum Wish {
 }
 
 /// What the service said over its notify socket (sd_notify(3)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Told {
     /// READY=1
     Ready,
@@ -169,7 +169,7 @@ pub enum Told {
 }
 
 /// What a stayd before this one left as wishes that outlive it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Remembered {
     /// `stop` was wished in this boot.
     pub stopped: bool,
@@ -184,7 +184,7 @@ pub struct Remembered {
 }
 
 /// Something that became true.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
     /// The service is part of the configuration; this is what is known of its past.
     Configured(Remembered),
@@ -224,7 +224,7 @@ pub enum Fact {
 }
 
 /// A fact and whom it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Time passed; a deadline may have come. Early, late and repeated ticks do nothing.
     Tick,
@@ -236,4 +236,71 @@ pub enum Event {
     Shutdown,
     /// About one service.
     Service(ServiceId, Fact),
+}
+
+impl Fact {
+    /// The life it is about; `None` for facts about the service as such.
+    #[must_use]
+    pub const fn life(&self) -> Option<Life> {
+        match self {
+            Self::Configured(_) | Self::Asked(_) | Self::Changed => None,
+            Self::Prepared(life)
+            | Self::NotPrepared(life, _)
+            | Self::PortHeld(life, _)
+            | Self::Spawned(life, _)
+            | Self::NotSpawned(life, _)
+            | Self::Exited(life, _, _)
+            | Self::Emptied(life)
+            | Self::NotEmptied { life, .. }
+            | Self::Probed(life, _, _)
+            | Self::EvidenceTaken(life)
+            | Self::Told(life, _) => Some(*life),
+        }
+    }
+}
+
+impl Exit {
+    /// "exited with status 1", "was killed by SIGKILL", "ended, its status is unknown".
+    #[must_use]
+    pub fn in_words(self) -> String {
+        match self {
+            Self::Code(code) => format!("exited with status {code}"),
+            Self::Signal(number) => match signal_name(number) {
+                Some(name) => format!("was ended by SIG{name}"),
+                None => format!("was ended by signal {number}"),
+            },
+            Self::Unknown => "ended, its exit status is unknown".into(),
+        }
+    }
+}
+
+impl SpawnFailure {
+    /// A wish came between.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self {
+            message: "cancelled".into(),
+            lasting: false,
+        }
+    }
+}
+
+/// Names of the signals that have one number on Linux and macOS (signal(7), signal(3)).
+#[must_use]
+pub const fn signal_name(number: i32) -> Option<&'static str> {
+    Some(match number {
+        1 => "HUP",
+        2 => "INT",
+        3 => "QUIT",
+        4 => "ILL",
+        5 => "TRAP",
+        6 => "ABRT",
+        8 => "FPE",
+        9 => "KILL",
+        11 => "SEGV",
+        13 => "PIPE",
+        14 => "ALRM",
+        15 => "TERM",
+        _ => return None,
+    })
 }

@@ -3,7 +3,7 @@
 use super::clock::Duration;
 
 /// When an ended service is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Restart {
     /// Whatever the exit was.
     Always,
@@ -14,7 +14,7 @@ pub enum Restart {
 }
 
 /// What a main process stopped by SIGSTOP means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoppedIs {
     /// It serves nobody: each round is dead, whatever a kept connection says.
     Wedged,
@@ -23,7 +23,7 @@ pub enum StoppedIs {
 }
 
 /// Waiting times between restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Backoff {
     /// The first wait.
     pub min: Duration,
@@ -34,7 +34,7 @@ pub struct Backoff {
 }
 
 /// How many failed lives are too many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GiveUp {
     /// This many ended lives …
     pub exits: u32,
@@ -43,7 +43,7 @@ pub struct GiveUp {
 }
 
 /// What a wedge leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// SIGKILL and respawn.
     Kill,
@@ -52,7 +52,7 @@ pub enum Mode {
 }
 
 /// The liveness probe's rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Watchdog {
     /// From the start of one round to the start of the next.
     pub interval: Duration,
@@ -83,7 +83,7 @@ impl Watchdog {
 }
 
 /// One service's rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// When to start again.
     pub restart: Restart,

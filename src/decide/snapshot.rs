@@ -92,7 +92,7 @@ impl Class {
 }
 
 /// Last news of one probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProbeView {
     /// Which.
     pub check: Check,
@@ -107,7 +107,7 @@ pub struct ProbeView {
 }
 
 /// A service as shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     /// State.
     pub phase: Phase,

@@ -1,0 +1,272 @@
+//! The verdict engine: rounds come in, and only a row of dead ones, with nothing that excuses it, is a wedge.
+//!
+//! Each round falls into one of five classes ([`Class`]):
+//!
+//! | class | means | the row |
+//! |---|---|---|
+//! | alive | a good answer | ends |
+//! | degraded | a well-formed answer that is an error | ends |
+//! | dead | asked, and no answer | grows by one |
+//! | no-verdict | we could not ask, or were late ourselves | unchanged |
+//! | void | asleep, traced, frozen, held by SIGSTOP | ends |
+//!
+//! Only a dead round can condemn. A row that is long enough is still spared while the probe has never been
+//! answered at all, while a person holds it, while the tree visibly works, or while the host is overloaded by others.
+
+use super::clock::{Duration, Moment};
+use super::event::{Answer, Round, Sight};
+use super::policy::{Mode, StoppedIs, Watchdog};
+use super::snapshot::Class;
+
+/// An observer this much behind its own deadline has nothing to say about somebody else's.
+pub const LATENESS_MAX: Duration = Duration::from_millis(250);
+/// Bytes per second of reading and writing that count as work.
+pub const BUSY_IO_BYTES_PER_S: u64 = 1024 * 1024;
+/// Overload excuses a tree for this many times its busy grace.
+pub const OVERLOAD_CEILING: u32 = 5;
+/// Runnable threads per processor from which on a busy host is overloaded.
+const OVERLOAD_RUNNABLE_PER_CPU: u32 = 2;
+
+/// A row of rounds about one life.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// Dead rounds in a row.
+    failures: u32,
+    /// When the first of them was asked.
+    began: Option<Moment>,
+    /// When the row was first long enough.
+    due: Option<Moment>,
+    /// Silence from rounds asked before this says nothing: the machine slept, or we were late.
+    distrusted_before: Moment,
+    /// The last spare that was reported, so that each is told once a row.
+    told: Option<Spare>,
+}
+
+/// What made a long enough row harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spare {
+    /// The probe has never been answered: is it the right one?
+    Unproven,
+    /// A person holds it.
+    Held,
+    /// The tree uses CPU or disk, or is throttled by its quota.
+    Busy,
+    /// The host is overloaded, and not by this tree.
+    Overloaded,
+    /// Shadow mode: recorded, not done.
+    Shadow,
+}
+
+/// What a round leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing to do.
+    Fine,
+    /// Dead, and not yet often enough; or spared for a reason that has been told.
+    Suspect,
+    /// Long enough, but excused; to be told once.
+    Spared(Spare),
+    /// Kill.
+    Wedged,
+}
+
+/// What is true about the service besides its rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// This probe, query and command had an answer once.
+    pub proven: bool,
+    /// A hold is running.
+    pub held: bool,
+}
+
+/// Puts a round into its class, with the reason in words where it is not alive.
+#[must_use]
+pub fn classify(
+    round: &Round,
+    row: &Row,
+    stopped_is: StoppedIs,
+    degraded_kills: bool,
+) -> (Class, String) {
+    if round.sight.stopped {
+        return match stopped_is {
+            StoppedIs::Wedged => (Class::Dead, "its main process is stopped (SIGSTOP)".into()),
+            StoppedIs::Held => (Class::Void, "suspended: its main process is stopped".into()),
+        };
+    }
+    match &round.answer {
+        Answer::Alive => (Class::Alive, String::new()),
+        Answer::Degraded { said, .. } if degraded_kills => (Class::Dead, said.clone()),
+        Answer::Degraded { said, .. } => (Class::Degraded, said.clone()),
+        Answer::NoVerdict { why } => (Class::NoVerdict, why.clone()),
+        Answer::Dead { how } => classify_silence(round, row, how),
+    }
+}
+
+fn classify_silence(round: &Round, row: &Row, how: &str) -> (Class, String) {
+    let finished = round.asked_at.after(round.latency);
+    if round.sight.traced {
+        (Class::Void, "being debugged".into())
+    } else if round.sight.frozen {
+        (Class::Void, "its cgroup is frozen".into())
+    } else if round.asked_at < row.distrusted_before {
+        (
+            Class::Void,
+            "asked before the machine slept or stood still".into(),
+        )
+    } else if finished.since(round.deadline) > LATENESS_MAX {
+        let late = finished.since(round.deadline);
+        (
+            Class::NoVerdict,
+            format!("stayd itself was late by {} ms", late.as_millis()),
+        )
+    } else {
+        (Class::Dead, how.to_owned())
+    }
+}
+
+impl Row {
+    /// Dead rounds in a row.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// When the row's first dead round was asked.
+    #[must_use]
+    pub const fn began(&self) -> Option<Moment> {
+        self.began
+    }
+
+    /// Forgets the row: an answer, a void round, a new phase.
+    pub fn clear(&mut self) {
+        *self = Self {
+            distrusted_before: self.distrusted_before,
+            ..Self::default()
+        };
+    }
+
+    /// Silence from rounds asked before `moment` says nothing, and the row begins anew.
+    pub fn distrust_before(&mut self, moment: Moment) {
+        self.clear();
+        self.distrusted_before = self.distrusted_before.max(moment);
+    }
+
+    /// Silence from rounds asked before `moment` says nothing; the row stands (we were late, not the service).
+    pub fn distrust_in_flight(&mut self, moment: Moment) {
+        self.distrusted_before = self.distrusted_before.max(moment);
+    }
+
+    /// Takes a classified round and says what it leads to.
+    pub fn judge(
+        &mut self,
+        now: Moment,
+        class: Class,
+        round: &Round,
+        rules: &Watchdog,
+        standing: Standing,
+    ) -> Judgement {
+        match class {
+            Class::Alive | Class::Degraded | Class::Void => {
+                self.clear();
+                Judgement::Fine
+            }
+            Class::NoVerdict => {
+                if self.failures == 0 {
+                    Judgement::Fine
+                } else {
+                    Judgement::Suspect
+                }
+            }
+            Class::Dead => self.judge_dead(now, round, rules, standing),
+        }
+    }
+
+    fn judge_dead(
+        &mut self,
+        now: Moment,
+        round: &Round,
+        rules: &Watchdog,
+        standing: Standing,
+    ) -> Judgement {
+        self.failures = self.failures.saturating_add(1);
+        self.began.get_or_insert(round.asked_at);
+        if self.failures < rules.failures {
+            return Judgement::Suspect;
+        }
+        let due = *self.due.get_or_insert(now);
+        match excuse(now.since(due), &round.sight, rules, standing) {
+            None => Judgement::Wedged,
+            Some(Spare::Shadow) => {
+                self.clear();
+                Judgement::Spared(Spare::Shadow)
+            }
+            Some(spare) if self.told == Some(spare) => Judgement::Suspect,
+            Some(spare) => {
+                self.told = Some(spare);
+                Judgement::Spared(spare)
+            }
+        }
+    }
+}
+
+/// What excuses a row that has been long enough for `overdue`.
+fn excuse(overdue: Duration, sight: &Sight, rules: &Watchdog, standing: Standing) -> Option<Spare> {
+    if !standing.proven {
+        Some(Spare::Unproven)
+    } else if standing.held {
+        Some(Spare::Held)
+    } else if is_busy(sight) && overdue < rules.busy_grace {
+        Some(Spare::Busy)
+    } else if is_overloaded(sight) && overdue < rules.busy_grace * OVERLOAD_CEILING {
+        Some(Spare::Overloaded)
+    } else if rules.mode == Mode::Shadow {
+        Some(Spare::Shadow)
+    } else {
+        None
+    }
+}
+
+/// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota.
+#[must_use]
+pub fn is_busy(sight: &Sight) -> bool {
+    if sight.watched.is_zero() {
+        return false;
+    }
+    let enough_io = u128::from(BUSY_IO_BYTES_PER_S) * sight.watched.as_millis() / 1000;
+    sight.throttled
+        || sight.tree_cpu * 2 >= sight.watched
+        || u128::from(sight.tree_io_bytes) >= enough_io
+}
+
+/// Whether every processor is taken, with more waiting, and mostly by others than this tree.
+#[must_use]
+pub fn is_overloaded(sight: &Sight) -> bool {
+    if sight.watched.is_zero() || sight.host_cpus == 0 {
+        return false;
+    }
+    let capacity = sight.watched * sight.host_cpus;
+    let saturated = sight.host_cpu * 10 >= capacity * 9
+        && sight.host_runnable >= sight.host_cpus * OVERLOAD_RUNNABLE_PER_CPU;
+    saturated && sight.tree_cpu * 2 < sight.host_cpu
+}
+
+/// The tree's use of CPU, for a person.
+#[must_use]
+pub fn cpu_in_words(sight: &Sight) -> String {
+    if sight.stopped {
+        return "stopped by a signal".into();
+    }
+    if sight.watched.is_zero() {
+        return "CPU use unknown".into();
+    }
+    let percent = sight.tree_cpu.as_nanos() * 100 / sight.watched.as_nanos();
+    if percent == 0 {
+        "using no CPU".into()
+    } else {
+        format!("using {percent} % of a core")
+    }
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

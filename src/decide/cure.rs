@@ -1,0 +1,49 @@
+//! Programs that leave the foreground, and the flag that keeps them there.
+
+use super::clock::Duration;
+use super::event::Proc;
+
+/// The flag that keeps `program` (a file name) in the foreground, for programs one is sure of.
+#[must_use]
+pub fn foreground_flag(program: &str) -> Option<&'static str> {
+    Some(match program {
+        "nginx" => "-g 'daemon off;'",
+        "redis-server" | "valkey-server" => "--daemonize no",
+        "memcached" => "no -d",
+        "httpd" | "apache2" => "-DFOREGROUND",
+        "haproxy" => "-db",
+        "lighttpd" | "sshd" => "-D",
+        "mysqld_safe" | "mariadbd-safe" => "mysqld itself instead of the wrapper",
+        "pg_ctl" | "pg_ctlcluster" => "`postgres -D DIR` itself instead of pg_ctl",
+        "dnsmasq" => "--keep-in-foreground",
+        "rsync" => "--no-detach",
+        "mongod" => "no --fork",
+        "smbd" | "nmbd" => "--foreground",
+        "cron" | "crond" => "-f",
+        "named" => "-f",
+        "php-fpm" => "--nodaemonize",
+        "uwsgi" => "no --daemonize",
+        "gunicorn" => "no --daemon",
+        _ => return None,
+    })
+}
+
+/// What happened, and the cure.
+#[must_use]
+pub fn daemonized(program: &str, uptime: Duration, heir: Proc, listens: bool) -> String {
+    let what = if listens {
+        "its child, which holds the port,"
+    } else {
+        "its child"
+    };
+    let cure = foreground_flag(program).map_or_else(
+        || "look for its option to stay in the foreground".to_owned(),
+        |flag| format!("use {flag}"),
+    );
+    format!(
+        "{program} daemonizes itself: it exited with status 0 after {:.1} s; {what} pid {} is supervised instead. \
+         To keep it in the foreground: {cure}",
+        uptime.as_secs_f64(),
+        heir.pid
+    )
+}

@@ -1,0 +1,243 @@
+//! From nothing to a process: down, preparing, spawning.
+
+use super::super::action::{Keep, Kind, Order};
+use super::super::clock::{Duration, Moment};
+use super::super::event::{Exit, Fact, SpawnFailure};
+use super::super::policy::Restart;
+use super::super::restart::{self, Next};
+use super::{Actual, Down, Service, Turn, Up, Value};
+
+/// Preparation may take the startup budget, and this much more for writing and looking.
+const PREPARATION_SLACK: Duration = Duration::from_secs(10);
+
+impl Service {
+    pub(super) fn begin_life(&mut self, step: &mut Turn<'_>) {
+        self.life = self.life.next();
+        let until = step.now.after(self.policy.startup).after(PREPARATION_SLACK);
+        self.actual = Actual::Preparing {
+            until,
+            cancelled: false,
+        };
+        self.since = step.now;
+        step.out.push(Order::Prepare(self.life));
+    }
+
+    pub(super) fn time_in_down(&mut self, step: &mut Turn<'_>) {
+        let Actual::Down(down) = &self.actual else {
+            return;
+        };
+        let due = match down {
+            Down::Stopped => return,
+            Down::Backoff { until } | Down::Parked { until } | Down::Blocked { until } => *until,
+        };
+        if step.now >= due && self.wanted_up && !self.leaving {
+            self.begin_life(step);
+        }
+    }
+
+    pub(super) fn fact_in_down(&mut self, fact: &Fact, step: &mut Turn<'_>) {
+        if *fact == Fact::Changed && !matches!(self.actual, Actual::Down(Down::Stopped)) {
+            self.history.clear();
+            self.refusals = 0;
+            step.out.push(Order::Keep(Keep::Parked(false)));
+            self.begin_life(step);
+        }
+    }
+
+    pub(super) fn cancel_preparation(&mut self, step: &mut Turn<'_>) {
+        if let Actual::Preparing { cancelled, .. } = &mut self.actual
+            && !*cancelled
+        {
+            *cancelled = true;
+            step.out.push(Order::CancelPreparation(self.life));
+        }
+    }
+
+    pub(super) fn fact_in_preparing(&mut self, fact: Fact, step: &mut Turn<'_>) {
+        let Actual::Preparing { cancelled, .. } = self.actual else {
+            return;
+        };
+        match fact {
+            Fact::Prepared(_) if cancelled || !self.wanted_up || self.leaving => {
+                step.out.push(Order::Retire(self.life));
+                self.refused(SpawnFailure::cancelled(), step);
+            }
+            Fact::Prepared(life) => {
+                self.actual = Actual::Spawning;
+                step.out.push(Order::Spawn(life));
+            }
+            Fact::NotPrepared(_, failure) => self.refused(failure, step),
+            Fact::PortHeld(_, holder) => {
+                self.refused(
+                    SpawnFailure {
+                        message: holder,
+                        lasting: true,
+                    },
+                    step,
+                );
+            }
+            Fact::Configured(_)
+            | Fact::Asked(_)
+            | Fact::Spawned(..)
+            | Fact::NotSpawned(..)
+            | Fact::Exited(..)
+            | Fact::Emptied(_)
+            | Fact::NotEmptied { .. }
+            | Fact::Probed(..)
+            | Fact::EvidenceTaken(_)
+            | Fact::Told(..)
+            | Fact::Changed => {}
+        }
+    }
+
+    pub(super) fn fact_in_spawning(&mut self, fact: Fact, step: &mut Turn<'_>) {
+        match fact {
+            Fact::Spawned(life, main) => {
+                self.refusals = 0;
+                self.restarts += u32::from(self.last_exit.is_some());
+                self.since = step.now;
+                let facts = vec![("pid", Value::Number(main.pid.unsigned_abs().into()))];
+                self.record(
+                    Kind::Started,
+                    format!("started as pid {}", main.pid),
+                    facts,
+                    step.out,
+                );
+                self.actual = Actual::Up(Up::new(main, step.now, &self.policy));
+                if self.leaving || !self.wanted_up {
+                    self.begin_stop(step);
+                } else {
+                    self.enter_up(step);
+                }
+                debug_assert_eq!(
+                    life, self.life,
+                    "facts of other lives are dropped at the door"
+                );
+            }
+            Fact::NotSpawned(life, failure) => {
+                step.out.push(Order::Retire(life));
+                self.refused(failure, step);
+            }
+            Fact::Configured(_)
+            | Fact::Asked(_)
+            | Fact::Prepared(_)
+            | Fact::NotPrepared(..)
+            | Fact::PortHeld(..)
+            | Fact::Exited(..)
+            | Fact::Emptied(_)
+            | Fact::NotEmptied { .. }
+            | Fact::Probed(..)
+            | Fact::EvidenceTaken(_)
+            | Fact::Told(..)
+            | Fact::Changed => {}
+        }
+    }
+
+    /// No process came of it: stopped if that is wished by now, else blocked, and quietly tried again.
+    fn refused(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
+        if self.leaving || !self.wanted_up {
+            self.reason = "stopped by a wish".into();
+            self.become_down(Down::Stopped, step.now);
+            return;
+        }
+        self.refusals = self.refusals.saturating_add(1);
+        let backoff = &self.policy.backoff;
+        let wait = restart::wait(
+            backoff,
+            self.refusals as usize,
+            self.identity.salt,
+            self.life,
+        )
+        .max(REFUSED_WAIT_MIN);
+        let until = step.now.after(wait);
+        if self.reason != failure.message {
+            let sentence = format!(
+                "{}; trying again in {} s",
+                failure.message,
+                wait.as_secs_f32().ceil()
+            );
+            let facts = vec![("lasting", Value::Flag(failure.lasting))];
+            self.record(Kind::Blocked, sentence, facts, step.out);
+            self.reason = failure.message;
+        }
+        self.become_down(Down::Blocked { until }, step.now);
+    }
+
+    /// A life is over and its tree empty: what comes next?
+    pub(super) fn life_over(&mut self, end: &super::Ending, step: &mut Turn<'_>) {
+        step.out.push(Order::Retire(self.life));
+        let exit = end.exit.unwrap_or(Exit::Unknown);
+        self.last_exit = Some((exit, step.now));
+        let restarting = end.by_wish && self.wanted_up;
+        if self.leaving || !self.wanted_up {
+            self.reason = "stopped by a wish".into();
+            self.record(Kind::Stopped, "stopped".into(), Vec::new(), step.out);
+            self.become_down(Down::Stopped, step.now);
+        } else if restarting {
+            self.begin_life(step);
+        } else if restart::wanted_again(self.policy.restart, exit, end.by_watchdog) {
+            self.start_again(end.ready_for, step);
+        } else {
+            let policy = match self.policy.restart {
+                Restart::Never => "never",
+                Restart::OnFailure => "on-failure",
+                Restart::Always => "always",
+            };
+            let sentence = format!(
+                "stays stopped: {}, and restart = \"{policy}\"",
+                exit.in_words()
+            );
+            self.record(Kind::Stopped, sentence.clone(), Vec::new(), step.out);
+            self.reason = sentence;
+            self.become_down(Down::Stopped, step.now);
+        }
+    }
+
+    fn start_again(&mut self, ready_for: Option<Duration>, step: &mut Turn<'_>) {
+        let spread = (self.identity.salt, self.life);
+        let (backoff, give_up) = (&self.policy.backoff, &self.policy.give_up);
+        match self
+            .history
+            .after_end(step.now, ready_for, backoff, give_up, spread)
+        {
+            Next::Now => self.begin_life(step),
+            Next::After(wait) => {
+                let until = step.now.after(wait);
+                self.become_down(Down::Backoff { until }, step.now);
+                let sentence = format!("starts again in {} ms: {}", wait.as_millis(), self.reason);
+                self.record(
+                    Kind::Backoff,
+                    sentence,
+                    vec![("wait_ms", super::millis(wait))],
+                    step.out,
+                );
+            }
+            Next::Parked(wait) => self.park(wait, step),
+        }
+    }
+
+    fn park(&mut self, wait: Duration, step: &mut Turn<'_>) {
+        let give_up = self.policy.give_up;
+        let sentence = format!(
+            "gave up: {} lives ended within {} s, the last one: {}; tries again every {} s and when its \
+             configuration or program changes",
+            give_up.exits,
+            give_up.within.as_secs(),
+            self.reason,
+            wait.as_secs()
+        );
+        let facts = vec![("exits", Value::Number(give_up.exits.into()))];
+        self.record(Kind::GaveUp, sentence.clone(), facts, step.out);
+        step.out.push(Order::Keep(Keep::Parked(true)));
+        self.reason = sentence;
+        let until: Moment = step.now.after(wait);
+        self.become_down(Down::Parked { until }, step.now);
+    }
+
+    pub(super) fn parked_retry(&self) -> Duration {
+        self.policy.give_up.within.max(self.policy.backoff.max)
+    }
+}
+
+/// A refused start is not tried more often than this, whatever the backoff says.
+const REFUSED_WAIT_MIN: Duration = Duration::from_millis(100);

@@ -1,0 +1,146 @@
+//! A tree on its way out: the stop signal, its grace, SIGKILL, and what SIGKILL does not end.
+
+use super::super::action::{Kind, Order, Value};
+use super::super::clock::Duration;
+use super::super::event::Fact;
+use super::{Actual, Condemned, Ending, Service, Step, Turn};
+
+/// What SIGKILL did not end is killed again this much later.
+const UNKILLABLE_AGAIN: Duration = Duration::from_secs(10);
+
+impl Service {
+    /// Ends a running life on a wish: the stop signal first.
+    pub(super) fn begin_stop(&mut self, step: &mut Turn<'_>) {
+        let (up, condemned) = match &self.actual {
+            Actual::Up(up) => (up, false),
+            Actual::Condemned {
+                up,
+                step: Condemned::Evidence { .. } | Condemned::First { .. },
+            } => (up, true),
+            Actual::Unborn
+            | Actual::Down(_)
+            | Actual::Preparing { .. }
+            | Actual::Spawning
+            | Actual::Ending(_) => return,
+        };
+        let ending = Ending {
+            main: up.main,
+            ready_for: up.ready_for(step.now),
+            exit: None,
+            by_watchdog: condemned,
+            by_wish: true,
+            step: Step::Grace {
+                kill_at: step.now.after(self.policy.stop_grace),
+            },
+        };
+        self.actual = Actual::Ending(ending);
+        self.since = step.now;
+        step.out.push(Order::Terminate {
+            life: self.life,
+            tree: false,
+        });
+    }
+
+    pub(super) fn time_in_ending(&mut self, step: &mut Turn<'_>) {
+        let (life, grace) = (self.life, self.policy.stop_grace);
+        let Actual::Ending(ending) = &mut self.actual else {
+            return;
+        };
+        match ending.step {
+            Step::Grace { kill_at } if step.now >= kill_at => {
+                ending.step = Step::Kill;
+                let sentence = format!(
+                    "the stop signal did not end it within {} s: SIGKILL",
+                    grace.as_secs()
+                );
+                step.out.push(Order::KillTree(life));
+                self.record(
+                    Kind::Killed,
+                    sentence,
+                    vec![("grace_ms", super::millis(grace))],
+                    step.out,
+                );
+            }
+            Step::Unkillable { again_at } if step.now >= again_at => {
+                ending.step = Step::Kill;
+                step.out.push(Order::KillTree(life));
+            }
+            Step::Grace { .. } | Step::Kill | Step::Unkillable { .. } => {}
+        }
+    }
+
+    pub(super) fn fact_in_ending(&mut self, fact: Fact, step: &mut Turn<'_>) {
+        match fact {
+            Fact::Exited(life, exit, survivors) => {
+                let Actual::Ending(ending) = &mut self.actual else {
+                    return;
+                };
+                ending.exit = Some(exit);
+                match ending.step {
+                    Step::Grace { .. } if survivors.count > 0 => {
+                        step.out.push(Order::Terminate { life, tree: true });
+                    }
+                    Step::Grace { .. } => self.end_now(step),
+                    // The kill has given up and reports no more: this exit was the last of it.
+                    Step::Unkillable { .. } if survivors.count == 0 => self.end_now(step),
+                    Step::Kill | Step::Unkillable { .. } => {}
+                }
+            }
+            Fact::Emptied(_) => self.emptied(step),
+            Fact::NotEmptied { left, stuck, .. } => self.not_emptied(left, stuck, step),
+            Fact::Configured(_)
+            | Fact::Asked(_)
+            | Fact::Prepared(_)
+            | Fact::NotPrepared(..)
+            | Fact::PortHeld(..)
+            | Fact::Spawned(..)
+            | Fact::NotSpawned(..)
+            | Fact::Probed(..)
+            | Fact::EvidenceTaken(_)
+            | Fact::Told(..)
+            | Fact::Changed => {}
+        }
+    }
+
+    /// No member is left. The exit of the main process comes first, always: both are needed.
+    fn emptied(&mut self, step: &mut Turn<'_>) {
+        let Actual::Ending(ending) = &self.actual else {
+            return;
+        };
+        if ending.exit.is_some() {
+            self.end_now(step);
+        }
+    }
+
+    fn end_now(&mut self, step: &mut Turn<'_>) {
+        let Actual::Ending(ending) = &self.actual else {
+            return;
+        };
+        let ending = ending.clone();
+        self.life_over(&ending, step);
+    }
+
+    fn not_emptied(&mut self, left: usize, stuck: usize, step: &mut Turn<'_>) {
+        let Actual::Ending(ending) = &mut self.actual else {
+            return;
+        };
+        if ending.step != Step::Kill {
+            return;
+        }
+        ending.step = Step::Unkillable {
+            again_at: step.now.after(UNKILLABLE_AGAIN),
+        };
+        let sentence = format!(
+            "SIGKILL has not ended {left} of its processes, {stuck} of them stuck in the kernel (state D); nothing \
+             is started until they are gone, trying again in {} s",
+            UNKILLABLE_AGAIN.as_secs()
+        );
+        if self.reason != sentence {
+            let count = |number: usize| Value::Number(u64::try_from(number).unwrap_or(u64::MAX));
+            let facts = vec![("left", count(left)), ("stuck", count(stuck))];
+            self.record(Kind::Unkillable, sentence.clone(), facts, step.out);
+            self.reason = sentence;
+            self.since = step.now;
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! One service's life: *wanted* × *actual*.
+//!
+//! What a person wants (`wanted_up`) and what is the case (`actual`) are two fields. A wish changes the first;
+//! only facts change the second, and only the handlers of this room turn the difference into orders.
+//!
+//! ```text
+//!             wish up / backoff over            claim, before, port          exec reported
+//!   Down ───────────────────────────► Preparing ───────────────► Spawning ───────────────► Up
+//!    ▲  stopped · backoff · parked · blocked │ failed, port held     │ failed               │
+//!    │◄──────────────────────────────────────┴───────────────────────┘                      │
+//!    │                                                                   row of dead rounds │
+//!    │   emptied                     deadline                 evidence taken                ▼
+//!    └──────────── Ending(kill) ◄──────────── Ending(stop) ◄─── wish ── Up    Condemned (evidence, first)
+//!                    │    ▲                                                       │
+//!                    ▼    └───────────────────────────────────────────────────────┘
+//!               unkillable (kill again, never spawn)
+//! ```
+//!
+//! Rules that hold everywhere: a fact about another life changes nothing; nothing is killed before its exec was
+//! reported; nothing is spawned before the last life is emptied; the end of stayd wins over every pending start.
+
+mod condemned;
+mod down;
+mod ending;
+mod up;
+mod view;
+
+use super::action::{Keep, Kind, Order, Record, Value};
+use super::clock::{Duration, Moment};
+use super::event::{Exit, Fact, Life, Remembered, Wish};
+use super::policy::Policy;
+use super::restart::History;
+
+use up::Up;
+
+/// What a service is, for sentences and for spreading waits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// What the watchdog asks: `SELECT 1`, `GET /health`.
+    pub question: String,
+    /// The program's file name, for naming the flag that keeps it in the foreground.
+    pub program: String,
+    /// Spreads waits; the same at every start.
+    pub salt: u64,
+}
+
+/// A service and everything known about it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Service {
+    policy: Policy,
+    identity: Identity,
+    wanted_up: bool,
+    /// stayd itself ends: nothing starts any more.
+    leaving: bool,
+    actual: Actual,
+    life: Life,
+    since: Moment,
+    restarts: u32,
+    reason: String,
+    last_exit: Option<(Exit, Moment)>,
+    history: History,
+    /// Failed preparations in a row; they wait like ended lives, and never park.
+    refusals: u32,
+    hold: Option<Hold>,
+    proven: bool,
+}
+
+/// No kills until then.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Hold {
+    until: Moment,
+    reason: String,
+}
+
+/// What is the case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Actual {
+    /// Not configured yet; waits for [`Fact::Configured`].
+    Unborn,
+    /// No process.
+    Down(Down),
+    /// Claim, `before` and port check are under way.
+    Preparing { until: Moment, cancelled: bool },
+    /// The fork is ordered; exec is not reported yet.
+    Spawning,
+    /// A main process runs.
+    Up(Up),
+    /// The verdict is spoken: evidence, then perhaps `first`.
+    Condemned { up: Up, step: Condemned },
+    /// The tree is being ended.
+    Ending(Ending),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Down {
+    Stopped,
+    Backoff { until: Moment },
+    Parked { until: Moment },
+    Blocked { until: Moment },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Condemned {
+    Evidence { until: Moment },
+    First { until: Moment },
+}
+
+/// A tree on its way out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Ending {
+    main: super::event::Proc,
+    /// How long it had been ready.
+    ready_for: Option<Duration>,
+    /// Known once the main process is reaped.
+    exit: Option<Exit>,
+    /// The watchdog ended it.
+    by_watchdog: bool,
+    /// We ended it on a wish, not by a verdict and not because it ended itself.
+    by_wish: bool,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    /// The stop signal is sent; SIGKILL follows at this time.
+    Grace { kill_at: Moment },
+    /// SIGKILL is under way; its outcome is a fact.
+    Kill,
+    /// SIGKILL did not end it; again at this time.
+    Unkillable { again_at: Moment },
+}
+
+/// Whether a verdict may become a kill now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Permit {
+    /// Yes.
+    Free,
+    /// The whole fleet fails: the host is suspected first.
+    HostSuspected,
+}
+
+/// What a handler needs besides the fact.
+struct Turn<'a> {
+    now: Moment,
+    permit: Permit,
+    out: &'a mut Vec<Order>,
+}
+
+impl Service {
+    /// A service nothing is known about yet.
+    #[must_use]
+    pub fn new(policy: Policy, identity: Identity) -> Self {
+        Self {
+            policy,
+            identity,
+            wanted_up: true,
+            leaving: false,
+            actual: Actual::Unborn,
+            life: Life(0),
+            since: Moment::START,
+            restarts: 0,
+            reason: String::new(),
+            last_exit: None,
+            history: History::default(),
+            refusals: 0,
+            hold: None,
+            proven: false,
+        }
+    }
+
+    /// Takes a fact about this service, or `None` for the passing of time, and appends orders.
+    pub fn step(&mut self, now: Moment, fact: Option<Fact>, permit: Permit, out: &mut Vec<Order>) {
+        let mut step = Turn { now, permit, out };
+        self.expire_hold(&mut step);
+        match fact {
+            None => self.on_time(&mut step),
+            Some(fact) if fact.life().is_some_and(|life| life != self.life) => {}
+            Some(Fact::Configured(past)) => self.on_configured(past, &mut step),
+            Some(Fact::Asked(wish)) => self.on_wish(wish, &mut step),
+            Some(fact) => self.on_fact(fact, &mut step),
+        }
+    }
+
+    /// The machine slept for `span`: silence from before says nothing.
+    pub fn slept(&mut self, now: Moment, span: Duration, out: &mut Vec<Order>) {
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        let grace = self
+            .policy
+            .watchdog
+            .map_or(Duration::ZERO, |rules| rules.period());
+        let had_row = up.row.failures() > 0;
+        up.row.distrust_before(now.after(grace));
+        if had_row {
+            let sentence = format!(
+                "the machine slept {} s; the dead rounds before it do not count",
+                span.as_secs()
+            );
+            self.record(
+                Kind::Spared,
+                sentence,
+                vec![("slept_ms", millis(span))],
+                out,
+            );
+        }
+    }
+
+    /// The loop was late: silence from rounds in flight says nothing.
+    pub fn was_late(&mut self, now: Moment) {
+        if let Actual::Up(up) = &mut self.actual {
+            up.row.distrust_in_flight(now);
+        }
+    }
+
+    /// stayd ends: stop, in order; `at_once` when it was asked for a second time.
+    pub fn leave(&mut self, now: Moment, at_once: bool, out: &mut Vec<Order>) {
+        self.leaving = true;
+        let mut step = Turn {
+            now,
+            permit: Permit::Free,
+            out,
+        };
+        match &mut self.actual {
+            Actual::Unborn => self.become_down(Down::Stopped, now),
+            Actual::Down(down) => *down = Down::Stopped,
+            Actual::Preparing { .. } => self.cancel_preparation(&mut step),
+            Actual::Spawning => {}
+            Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(&mut step),
+            Actual::Ending(ending) => {
+                if at_once && matches!(ending.step, Step::Grace { .. }) {
+                    ending.step = Step::Kill;
+                    step.out.push(Order::KillTree(self.life));
+                }
+            }
+        }
+    }
+
+    /// When this service next wants a tick.
+    #[must_use]
+    pub fn deadline(&self) -> Moment {
+        if self.leaving && self.is_down() {
+            return Moment::NEVER;
+        }
+        let own = match &self.actual {
+            Actual::Unborn | Actual::Spawning | Actual::Down(Down::Stopped) => Moment::NEVER,
+            Actual::Down(
+                Down::Backoff { until } | Down::Parked { until } | Down::Blocked { until },
+            )
+            | Actual::Condemned {
+                step: Condemned::Evidence { until } | Condemned::First { until },
+                ..
+            } => *until,
+            Actual::Preparing { until, cancelled } => {
+                if *cancelled {
+                    Moment::NEVER
+                } else {
+                    *until
+                }
+            }
+            Actual::Up(up) => up.deadline(&self.policy),
+            Actual::Ending(ending) => match ending.step {
+                Step::Grace { kill_at } => kill_at,
+                Step::Kill => Moment::NEVER,
+                Step::Unkillable { again_at } => again_at,
+            },
+        };
+        self.hold.as_ref().map_or(own, |hold| own.min(hold.until))
+    }
+
+    fn on_time(&mut self, step: &mut Turn<'_>) {
+        match &self.actual {
+            Actual::Unborn | Actual::Spawning => {}
+            Actual::Down(_) => self.time_in_down(step),
+            Actual::Preparing { until, cancelled } => {
+                if !cancelled && step.now >= *until {
+                    self.cancel_preparation(step);
+                }
+            }
+            Actual::Up(_) => self.time_in_up(step),
+            Actual::Condemned { .. } => self.time_in_condemned(step),
+            Actual::Ending(_) => self.time_in_ending(step),
+        }
+    }
+
+    fn on_fact(&mut self, fact: Fact, step: &mut Turn<'_>) {
+        match self.actual {
+            Actual::Unborn => {}
+            Actual::Down(_) => self.fact_in_down(&fact, step),
+            Actual::Preparing { .. } => self.fact_in_preparing(fact, step),
+            Actual::Spawning => self.fact_in_spawning(fact, step),
+            Actual::Up(_) => self.fact_in_up(fact, step),
+            Actual::Condemned { .. } => self.fact_in_condemned(fact, step),
+            Actual::Ending(_) => self.fact_in_ending(fact, step),
+        }
+    }
+
+    fn on_configured(&mut self, past: Remembered, step: &mut Turn<'_>) {
+        if self.actual != Actual::Unborn {
+            return;
+        }
+        self.life = past.last_life;
+        self.proven = past.proven;
+        self.wanted_up = !past.stopped;
+        self.hold = past.hold.map(|(span, reason)| Hold {
+            until: step.now.after(span),
+            reason,
+        });
+        if self.leaving || past.stopped {
+            self.reason = "stopped by a wish that holds until `start` or the next boot".into();
+            self.become_down(Down::Stopped, step.now);
+        } else if past.parked {
+            let until = step.now.after(self.parked_retry());
+            self.reason = "gave up before; its program and configuration have not changed".into();
+            self.become_down(Down::Parked { until }, step.now);
+        } else {
+            self.begin_life(step);
+        }
+    }
+
+    fn on_wish(&mut self, wish: Wish, step: &mut Turn<'_>) {
+        match wish {
+            Wish::Start => self.wish_start(step),
+            Wish::Stop => self.wish_stop(step),
+            Wish::Restart => self.wish_restart(step),
+            Wish::Hold { span, reason } => self.wish_hold(span, reason, step),
+            Wish::Release => self.wish_release(step),
+        }
+    }
+
+    fn wish_start(&mut self, step: &mut Turn<'_>) {
+        self.record(
+            Kind::Wished,
+            "start was asked for".into(),
+            Vec::new(),
+            step.out,
+        );
+        step.out.push(Order::Keep(Keep::Stopped(false)));
+        self.wanted_up = true;
+        self.history.clear();
+        self.refusals = 0;
+        if matches!(self.actual, Actual::Down(_)) && !self.leaving {
+            step.out.push(Order::Keep(Keep::Parked(false)));
+            self.begin_life(step);
+        }
+    }
+
+    fn wish_stop(&mut self, step: &mut Turn<'_>) {
+        self.record(
+            Kind::Wished,
+            "stop was asked for".into(),
+            Vec::new(),
+            step.out,
+        );
+        step.out.push(Order::Keep(Keep::Stopped(true)));
+        self.wanted_up = false;
+        match self.actual {
+            Actual::Down(_) => {
+                self.reason = "stopped by a wish".into();
+                self.become_down(Down::Stopped, step.now);
+            }
+            Actual::Preparing { .. } => self.cancel_preparation(step),
+            Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
+            Actual::Unborn | Actual::Spawning | Actual::Ending(_) => {}
+        }
+    }
+
+    fn wish_restart(&mut self, step: &mut Turn<'_>) {
+        self.record(
+            Kind::Wished,
+            "restart was asked for".into(),
+            Vec::new(),
+            step.out,
+        );
+        step.out.push(Order::Keep(Keep::Stopped(false)));
+        self.wanted_up = true;
+        self.history.clear();
+        self.refusals = 0;
+        match self.actual {
+            Actual::Down(_) if !self.leaving => {
+                step.out.push(Order::Keep(Keep::Parked(false)));
+                self.begin_life(step);
+            }
+            Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
+            Actual::Unborn
+            | Actual::Down(_)
+            | Actual::Preparing { .. }
+            | Actual::Spawning
+            | Actual::Ending(_) => {}
+        }
+    }
+
+    fn wish_hold(&mut self, span: Duration, reason: String, step: &mut Turn<'_>) {
+        let sentence = format!("held for {} s: {reason}", span.as_secs());
+        self.record(
+            Kind::Wished,
+            sentence,
+            vec![("hold_ms", millis(span))],
+            step.out,
+        );
+        step.out
+            .push(Order::Keep(Keep::Hold(Some((span, reason.clone())))));
+        self.hold = Some(Hold {
+            until: step.now.after(span),
+            reason,
+        });
+        self.reprieve(step);
+    }
+
+    fn wish_release(&mut self, step: &mut Turn<'_>) {
+        if self.hold.take().is_some() {
+            self.record(
+                Kind::Wished,
+                "released: the watchdog is armed".into(),
+                Vec::new(),
+                step.out,
+            );
+            step.out.push(Order::Keep(Keep::Hold(None)));
+        }
+    }
+
+    fn expire_hold(&mut self, step: &mut Turn<'_>) {
+        if self
+            .hold
+            .as_ref()
+            .is_some_and(|hold| step.now >= hold.until)
+        {
+            self.hold = None;
+            self.record(
+                Kind::Wished,
+                "the hold ran out: the watchdog is armed".into(),
+                Vec::new(),
+                step.out,
+            );
+            step.out.push(Order::Keep(Keep::Hold(None)));
+        }
+    }
+
+    fn become_down(&mut self, down: Down, now: Moment) {
+        self.actual = Actual::Down(down);
+        self.since = now;
+    }
+
+    fn record(
+        &self,
+        kind: Kind,
+        sentence: String,
+        facts: Vec<(&'static str, Value)>,
+        out: &mut Vec<Order>,
+    ) {
+        let life = (self.life > Life(0)).then_some(self.life);
+        out.push(Order::Record(Record {
+            kind,
+            life,
+            sentence,
+            facts,
+        }));
+    }
+}
+
+fn millis(span: Duration) -> Value {
+    Value::Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,146 @@
+//! What a service shows of itself.
+
+use super::super::clock::Moment;
+use super::super::event::{Check, Proc};
+use super::super::snapshot::{Class, Phase, ProbeView, Snapshot};
+use super::up::{Asking, DEGRADED_TOLERANCE};
+use super::{Actual, Down, Service, Step, Up};
+
+impl Service {
+    /// A copy of what is known, at `now`.
+    #[must_use]
+    pub fn snapshot(&self, now: Moment) -> Snapshot {
+        Snapshot {
+            phase: self.phase(),
+            wanted_up: self.wanted_up,
+            healthy: self.is_healthy(now),
+            main: self.main(),
+            life: self.life,
+            since: self.since,
+            restarts: self.restarts,
+            reason: self.reason.clone(),
+            last_exit: self.last_exit,
+            probes: self.probe_views(),
+            hold: self
+                .hold
+                .as_ref()
+                .map(|hold| (hold.until, hold.reason.clone())),
+        }
+    }
+
+    /// The contract's state.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match &self.actual {
+            Actual::Unborn | Actual::Preparing { .. } | Actual::Spawning => Phase::Starting,
+            Actual::Down(Down::Stopped) => Phase::Stopped,
+            Actual::Down(Down::Backoff { .. }) => Phase::Backoff,
+            Actual::Down(Down::Parked { .. }) => Phase::Parked,
+            Actual::Down(Down::Blocked { .. }) => Phase::Blocked,
+            Actual::Up(up) if up.startup_until.is_some() => Phase::Starting,
+            Actual::Up(_) if self.policy.watchdog.is_some() && !self.proven => Phase::Unproven,
+            Actual::Up(up) if up.row.failures() > 0 => Phase::Suspect,
+            Actual::Up(_) => Phase::Running,
+            Actual::Condemned { .. } => Phase::Wedged,
+            Actual::Ending(ending) => match ending.step {
+                Step::Unkillable { .. } => Phase::Unkillable,
+                Step::Grace { .. } | Step::Kill if ending.by_watchdog => Phase::Wedged,
+                Step::Grace { .. } | Step::Kill => Phase::Stopping,
+            },
+        }
+    }
+
+    /// Whether it has been found ready, or unable: what READY=1 waits for.
+    #[must_use]
+    pub fn has_verdict(&self) -> bool {
+        match &self.actual {
+            Actual::Unborn | Actual::Preparing { .. } | Actual::Spawning => {
+                self.last_exit.is_some()
+            }
+            Actual::Up(up) => up.startup_until.is_none() || self.last_exit.is_some(),
+            Actual::Down(_) | Actual::Condemned { .. } | Actual::Ending(_) => true,
+        }
+    }
+
+    /// Whether no process of it is there or on its way.
+    #[must_use]
+    pub const fn is_down(&self) -> bool {
+        matches!(self.actual, Actual::Down(_))
+    }
+
+    /// The main process, while there is one.
+    #[must_use]
+    pub const fn main(&self) -> Option<Proc> {
+        match &self.actual {
+            Actual::Up(up) | Actual::Condemned { up, .. } => Some(up.main),
+            Actual::Ending(ending) if ending.exit.is_none() => Some(ending.main),
+            Actual::Unborn
+            | Actual::Down(_)
+            | Actual::Preparing { .. }
+            | Actual::Spawning
+            | Actual::Ending(_) => None,
+        }
+    }
+
+    /// A running life under an armed watchdog: when it began, and when its row of dead rounds began.
+    #[must_use]
+    pub fn under_watch(&self) -> Option<(Moment, Option<Moment>)> {
+        self.policy.watchdog?;
+        match &self.actual {
+            Actual::Up(up) if up.startup_until.is_none() && self.proven => {
+                Some((up.spawned_at, up.row.began()))
+            }
+            Actual::Condemned { up, .. } => Some((up.spawned_at, up.row.began())),
+            Actual::Unborn
+            | Actual::Down(_)
+            | Actual::Preparing { .. }
+            | Actual::Spawning
+            | Actual::Up(_)
+            | Actual::Ending(_) => None,
+        }
+    }
+
+    fn is_healthy(&self, now: Moment) -> bool {
+        let Actual::Up(up) = &self.actual else {
+            return false;
+        };
+        let long_degraded = up
+            .degraded_since
+            .is_some_and(|since| now.since(since) >= DEGRADED_TOLERANCE);
+        let answering = match self.policy.watchdog {
+            None => true,
+            Some(_) => {
+                self.proven && up.row.failures() == 0 && up.liveness.class != Some(Class::Dead)
+            }
+        };
+        up.ready_at.is_some() && answering && !long_degraded
+    }
+
+    fn probe_views(&self) -> Vec<ProbeView> {
+        let (Actual::Up(up) | Actual::Condemned { up, .. }) = &self.actual else {
+            return Vec::new();
+        };
+        let mut views = Vec::new();
+        if self.policy.watchdog.is_some() {
+            views.push(probe_view(Check::Liveness, &up.liveness, up));
+        }
+        if self.policy.ready_probe {
+            views.push(probe_view(Check::Readiness, &up.readiness, up));
+        }
+        views
+    }
+}
+
+fn probe_view(check: Check, asking: &Asking, up: &Up) -> ProbeView {
+    ProbeView {
+        check,
+        class: asking.class,
+        latency: asking.latency,
+        failures: if check == Check::Liveness {
+            up.row.failures()
+        } else {
+            0
+        },
+        last_ok_at: asking.last_ok_at,
+    }
+}
