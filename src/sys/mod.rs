@@ -1,12 +1,25 @@
 //! The operating system: the only `unsafe`, the only `cfg(target_os)`. Imports nothing of ours.
 //!
-//! One face, two files behind it: `linux` and `macos` offer the same functions. What one of them cannot
-//! know is an `Option` or an `Unsupported` error, never a guess.
+//! One face, two folders behind it: `linux` and `macos` offer the same functions. What one of them cannot
+//! know is an `Option` or an `Unsupported` error, never a guess. Linux needs 5.9 (close_range(2), pidfds).
 
 pub mod clock;
+mod flight;
 pub mod identity;
+#[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
+#[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
+mod imp;
 pub mod lock;
 pub mod process;
 pub mod reaper;
+pub mod schedule;
 pub mod socket;
 pub mod spawn;
+
+/// The result of a libc call that says -1 and sets errno.
+fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
+    if result == -1 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(result)
+}

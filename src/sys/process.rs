@@ -1,7 +1,8 @@
 //! Looking at processes and signalling them.
 
+use super::imp;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,60 +78,122 @@ pub struct Thread {
 }
 
 /// Reads one process; `NotFound` when there is none. Never waits for the process's memory.
-pub fn stat(_pid: i32) -> io::Result<Stat> {
-    unimplemented!()
+///
+/// # Errors
+/// `NotFound`, or the system's refusal.
+pub fn stat(pid: i32) -> io::Result<Stat> {
+    imp::process::stat(pid)
 }
-/// The direct children of `pid` that are not ours to guess: Linux task/*/children of all its threads.
-pub fn children(_pid: i32) -> io::Result<Vec<i32>> {
-    unimplemented!()
+
+/// The direct children of `pid`, zombies too: Linux task/*/children of all its threads.
+///
+/// Children that are born or end while this reads may be missed (proc(5)): only two equal readings mean something.
+///
+/// # Errors
+/// `NotFound` when `pid` has gone; `Unsupported` by a kernel that keeps no such list.
+pub fn children(pid: i32) -> io::Result<Vec<i32>> {
+    imp::process::children(pid)
 }
+
 /// This process's own children (those reparented to it as subreaper included), zombies too.
+///
+/// # Errors
+/// As [`children`].
 pub fn own_children() -> io::Result<Vec<i32>> {
-    unimplemented!()
+    imp::process::children(super::identity::pid())
 }
+
+/// Every process there is.
+///
+/// # Errors
+/// `/proc` (the sysctl) cannot be read.
+pub fn all() -> io::Result<Vec<i32>> {
+    imp::process::all()
+}
+
 /// The pid that traces `pid`, if any (Linux TracerPid; macOS P_TRACED without a pid gives Some(0)).
-pub fn tracer(_pid: i32) -> io::Result<Option<i32>> {
-    unimplemented!()
+///
+/// # Errors
+/// `NotFound`, or the system's refusal.
+pub fn tracer(pid: i32) -> io::Result<Option<i32>> {
+    imp::process::tracer(pid)
 }
+
 /// Whether the cgroup of `pid` is frozen (v2 cgroup.events, v1 freezer.state). Always false on macOS.
-pub fn is_frozen(_pid: i32) -> io::Result<bool> {
-    unimplemented!()
+///
+/// # Errors
+/// `NotFound`, or the system's refusal.
+pub fn is_frozen(pid: i32) -> io::Result<bool> {
+    imp::is_frozen(pid)
 }
-/// Bytes read and written through system calls so far (proc(5), io: rchar + wchar); None where not told.
-pub fn io_bytes(_pid: i32) -> Option<u64> {
-    unimplemented!()
+
+/// Bytes read and written through system calls so far (proc(5), io: rchar + wchar; macOS: disk only); None where not
+/// told.
+pub fn io_bytes(pid: i32) -> Option<u64> {
+    imp::process::io_bytes(pid)
 }
-/// Open files; empty with PermissionDenied as an error. At most `max` entries.
-pub fn open_files(_pid: i32, _max: usize) -> io::Result<Vec<OpenFile>> {
-    unimplemented!()
+
+/// Open files; at most `max` entries.
+///
+/// # Errors
+/// `NotFound`, or `PermissionDenied` for another user's process or one that is not dumpable.
+pub fn open_files(pid: i32, max: usize) -> io::Result<Vec<OpenFile>> {
+    imp::tables::open_files(pid, max)
 }
+
 /// Threads and where they wait, at most `max`.
-pub fn threads(_pid: i32, _max: usize) -> io::Result<Vec<Thread>> {
-    unimplemented!()
+///
+/// # Errors
+/// `NotFound`, or the system's refusal.
+pub fn threads(pid: i32, max: usize) -> io::Result<Vec<Thread>> {
+    imp::tables::threads(pid, max)
 }
+
 /// Whether one of the fds of `pid` is the file `dev`:`ino` (the claim). Never stats through a foreign fd that may hang.
-pub fn holds_file(_pid: i32, _dev: u64, _ino: u64) -> io::Result<bool> {
-    unimplemented!()
+///
+/// # Errors
+/// As [`open_files`].
+pub fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
+    imp::tables::holds_file(pid, dev, ino)
 }
-/// The value of one environment variable of `pid`. May wait for the process's memory lock: helper only.
-pub fn environment_value(_pid: i32, _name: &str) -> io::Result<Option<String>> {
-    unimplemented!()
+
+/// The value of one environment variable of `pid`, as it was at exec. May wait for the process's memory lock: helper
+/// or a thread that may be lost only.
+///
+/// # Errors
+/// As [`open_files`].
+pub fn environment_value(pid: i32, name: &str) -> io::Result<Option<String>> {
+    imp::process::environment_value(pid, name)
 }
+
 /// Its command line, NUL-separated words joined with blanks, at most 4 KiB. May wait: helper only.
-pub fn command_line(_pid: i32) -> io::Result<String> {
-    unimplemented!()
+///
+/// # Errors
+/// `NotFound`, or the system's refusal.
+pub fn command_line(pid: i32) -> io::Result<String> {
+    imp::process::command_line(pid)
 }
+
 /// The file it runs, if told.
-pub fn executable(_pid: i32) -> io::Result<PathBuf> {
-    unimplemented!()
+///
+/// # Errors
+/// As [`open_files`].
+pub fn executable(pid: i32) -> io::Result<PathBuf> {
+    imp::process::executable(pid)
 }
+
 /// Real user id of `pid`.
-pub fn uid(_pid: i32) -> io::Result<u32> {
-    unimplemented!()
+///
+/// # Errors
+/// `NotFound`, or the system's refusal.
+pub fn uid(pid: i32) -> io::Result<u32> {
+    imp::process::uid(pid)
 }
-/// (nr_throttled of the CPU controller of `pid`'s cgroup, v2 cpu.stat or v1), if told.
-pub fn throttled_count(_pid: i32) -> Option<u64> {
-    unimplemented!()
+
+/// How often the CPU controller has throttled the cgroup of `pid` and those above it (`nr_throttled` of v2 or v1
+/// cpu.stat, summed); only its growth means something. None where not told.
+pub fn throttled_count(pid: i32) -> Option<u64> {
+    imp::throttled_count(pid)
 }
 
 /// CPU time of the whole host since boot, number of processors, runnable threads now.
@@ -143,9 +206,13 @@ pub struct Host {
     /// Runnable threads now.
     pub runnable: u32,
 }
+
 /// Reads [`Host`].
+///
+/// # Errors
+/// `/proc/stat` (the host statistics) cannot be read.
 pub fn host() -> io::Result<Host> {
-    unimplemented!()
+    imp::host()
 }
 
 /// A handle that signals exactly the process it was opened for.
@@ -156,13 +223,34 @@ pub struct Handle {
     /// pidfd on Linux; macOS has none and re-checks the birth at the last moment.
     pub fd: Option<OwnedFd>,
 }
+
 impl Handle {
-    /// Opens a handle and makes sure that `process` is still who it was. `NotFound` when it is not.
-    pub fn open(_process: Process) -> io::Result<Self> {
-        unimplemented!()
+    /// Opens a handle and makes sure that `process` is still who it was.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not; `InvalidInput` for pid ≤ 1 and ourselves.
+    pub fn open(process: Process) -> io::Result<Self> {
+        refuse_the_untouchable(process.pid)?;
+        let fd = imp::open_handle(process)?;
+        Ok(Self { process, fd })
     }
-    /// Sends `signal`. Refuses pid ≤ 1 and ourselves with `InvalidInput`. `NotFound` when it has gone.
-    pub fn signal(&self, _signal: i32) -> io::Result<()> {
-        unimplemented!()
+
+    /// Sends `signal` (0 asks only). A zombie takes every signal and does nothing with it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for pid ≤ 1 and ourselves; `NotFound` when it has gone; `PermissionDenied`.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        refuse_the_untouchable(self.process.pid)?;
+        let fd = self.fd.as_ref().map(|fd| fd.as_fd());
+        imp::signal(self.process, fd, signal)
     }
+}
+
+/// 0 and negative numbers name whole groups, 1 everything's parent.
+fn refuse_the_untouchable(pid: i32) -> io::Result<()> {
+    if pid <= 1 || pid == super::identity::pid() {
+        let why = format!("cannot signal process {pid}: it is init, a group, or ourselves");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(())
 }

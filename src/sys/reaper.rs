@@ -1,5 +1,7 @@
 //! The one reaper: every exit of every child, ours and the strangers that were reparented to us.
+#![expect(unsafe_code, reason = "waitid(2) and waitpid(2)")]
 
+use super::{flight, imp, process};
 use std::io;
 
 /// How a process ended.
@@ -18,16 +20,80 @@ pub struct Reaped {
     pub pid: i32,
     /// How it ended.
     pub status: Status,
-    /// It was a child whose [`super::spawn::spawn`] had not returned yet: keep the status for that.
+    /// It was a child whose [`Flight`](super::spawn::Flight) had not ended yet: keep the status, its
+    /// [`Child`](super::spawn::Child) is still on its way to you.
     pub in_flight: bool,
 }
 
-/// Reaps all that have ended, never blocks, at most `max` at once. May be called from any thread.
-pub fn drain(_max: usize) -> Vec<Reaped> {
-    unimplemented!()
+/// Reaps all that have ended, never blocks, at most `max` at once. May be called from any thread: each exit is
+/// reported to exactly one caller.
+pub fn drain(max: usize) -> Vec<Reaped> {
+    let mut ended = Vec::new();
+    while ended.len() < max {
+        match reap_one() {
+            Some(reaped) => ended.push(reaped),
+            None => break,
+        }
+    }
+    ended
 }
 
-/// Makes this process the one that orphans of its descendants land with (Linux prctl(2)); false where there is no such thing.
+/// Looks first and reaps then, because a reaped child can no longer be asked for its birth.
+fn reap_one() -> Option<Reaped> {
+    let _table = flight::table();
+    let pid = first_ended()?;
+    let in_flight = flight::note_end(pid, || process::stat(pid).ok().map(|s| s.process.birth));
+    let status = reap(pid)?;
+    Some(Reaped {
+        pid,
+        status,
+        in_flight,
+    })
+}
+
+/// The pid of a child that has ended and is left a zombie, if there is one.
+fn first_ended() -> Option<i32> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    loop {
+        // SAFETY: all-zero is a valid siginfo_t, and the kernel writes no more than one into it.
+        let (result, pid) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let result = libc::waitid(libc::P_ALL, 0, &raw mut info, flags);
+            (result, info.si_pid())
+        };
+        if result == 0 {
+            return (pid != 0).then_some(pid);
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
+        }
+    }
+}
+
+fn reap(pid: i32) -> Option<Status> {
+    let mut status = 0;
+    // SAFETY: `status` is ours and outlives the call.
+    let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+    if reaped != pid {
+        return None;
+    }
+    Some(if libc::WIFSIGNALED(status) {
+        Status::Signal(libc::WTERMSIG(status))
+    } else {
+        Status::Code(libc::WEXITSTATUS(status))
+    })
+}
+
+/// Makes this process the one that orphans of its descendants land with (Linux prctl(2)); false where there is no
+/// such thing.
+///
+/// # Errors
+/// The system's refusal.
 pub fn become_subreaper() -> io::Result<bool> {
-    unimplemented!()
+    imp::become_subreaper()
+}
+
+/// Whether orphans of our descendants land with us: as subreaper, or as the first process of a pid namespace.
+pub fn adopts_orphans() -> bool {
+    std::process::id() == 1 || imp::is_subreaper()
 }

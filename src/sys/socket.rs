@@ -1,5 +1,6 @@
 //! Who listens where, who is at the other end.
 
+use super::imp;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -15,17 +16,32 @@ pub struct Listener {
     pub uid: u32,
 }
 
-/// Listening TCP sockets on `port`, IPv4 and IPv6 (Linux sock_diag(7)).
-pub fn listeners(_port: u16) -> io::Result<Vec<Listener>> {
-    unimplemented!()
+/// Listening TCP sockets on `port`, IPv4 and IPv6, of our network namespace (Linux sock_diag(7)).
+///
+/// # Errors
+/// The system's refusal: a container without the inet_diag module says `NotFound`.
+pub fn listeners(port: u16) -> io::Result<Vec<Listener>> {
+    imp::diag::listeners(port)
 }
+
 /// Whether `pid` has the listener open.
-pub fn holds_listener(_pid: i32, _listener: &Listener) -> io::Result<bool> {
-    unimplemented!()
+///
+/// # Errors
+/// `NotFound` when `pid` has gone, `PermissionDenied` when its descriptors are not shown to us.
+pub fn holds_listener(pid: i32, listener: &Listener) -> io::Result<bool> {
+    imp::holds_listener(pid, listener)
 }
-/// Any process that has the listener open: searches all of /proc, so only for telling a person.
-pub fn find_holder(_listener: &Listener) -> io::Result<Option<i32>> {
-    unimplemented!()
+
+/// Any process that has the listener open: searches all processes, so only for telling a person. Those that hide
+/// their descriptors from us are passed over.
+///
+/// # Errors
+/// The processes cannot be listed.
+pub fn find_holder(listener: &Listener) -> io::Result<Option<i32>> {
+    let all = super::process::all()?;
+    Ok(all
+        .into_iter()
+        .find(|&pid| holds_listener(pid, listener).unwrap_or(false)))
 }
 
 /// Credentials of a Unix socket's peer.
@@ -38,7 +54,11 @@ pub struct Peer {
     /// pid, where told
     pub pid: Option<i32>,
 }
+
 /// Who connected (SO_PEERCRED, getpeereid).
-pub fn peer(_socket: BorrowedFd<'_>) -> io::Result<Peer> {
-    unimplemented!()
+///
+/// # Errors
+/// Not a connected Unix socket.
+pub fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
+    imp::diag::peer(socket)
 }

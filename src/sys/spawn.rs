@@ -1,5 +1,6 @@
 //! The one spawn.
 
+use super::imp;
 use super::process::Process;
 use std::ffi::CString;
 use std::os::fd::{OwnedFd, RawFd};
@@ -64,6 +65,8 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+pub use super::flight::Flight;
+
 /// A running child.
 #[derive(Debug)]
 pub struct Child {
@@ -71,10 +74,43 @@ pub struct Child {
     pub process: Process,
     /// pidfd where there is one.
     pub pidfd: Option<OwnedFd>,
+    /// Until this is dropped the reaper calls an exit of this pid `in_flight`. Drop it where exits are heard, when
+    /// the pid is known there; not on the way.
+    pub flight: Flight,
 }
 
 /// Starts `plan` and returns when exec has succeeded or a step failed. Blocks for as long as exec does: call it on a
-/// thread of its own with a deadline outside. Registers the pid with the reaper before it can end.
-pub fn spawn(_plan: Plan) -> Result<Child, SpawnError> {
-    unimplemented!()
+/// thread of its own with a deadline outside. Registers the pid with the reaper before it can end; a child that fails
+/// before exec is reaped here and the reaper never reports it.
+///
+/// # Errors
+/// The step that failed. `EINTR` at [`Stage::Exec`]: somebody killed the child before it came to exec. `EAGAIN` at
+/// [`Stage::Clone`]: too many processes, or too many spawns under way.
+pub fn spawn(plan: Plan) -> Result<Child, SpawnError> {
+    imp::spawn(plan)
 }
+
+impl Stage {
+    /// What could not be done, for a sentence that begins with "cannot".
+    #[must_use]
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::Clone => "make a process",
+            Self::Session => "give it a session of its own",
+            Self::Cgroup => "put it into its cgroup",
+            Self::Descriptors => "arrange its descriptors",
+            Self::User => "change to its user",
+            Self::Directory => "enter its working directory",
+            Self::Exec => "run its program",
+        }
+    }
+}
+
+impl std::fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let cause = std::io::Error::from_raw_os_error(self.errno);
+        write!(f, "cannot {}: {cause}", self.stage.purpose())
+    }
+}
+
+impl std::error::Error for SpawnError {}

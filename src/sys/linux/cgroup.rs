@@ -1,0 +1,138 @@
+//! What a process's cgroups say about it, in version 2 and in version 1 (cgroups(7)).
+
+use super::process::gone;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Deeper nesting is not looked at.
+const DEPTH_MAX: usize = 32;
+
+/// A cgroup of a process: where its hierarchy is mounted, and its folder below that.
+struct Cgroup {
+    root: PathBuf,
+    dir: PathBuf,
+}
+
+pub(in super::super) fn is_frozen(pid: i32) -> io::Result<bool> {
+    let groups = gone(fs::read_to_string(format!("/proc/{pid}/cgroup")))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    if let Some(group) = find(&groups, &mounts, None)
+        && let Ok(events) = fs::read_to_string(group.dir.join("cgroup.events"))
+        && number(&events, "frozen") == Some(1)
+    {
+        return Ok(true);
+    }
+    let Some(group) = find(&groups, &mounts, Some("freezer")) else {
+        return Ok(false);
+    };
+    let state = fs::read_to_string(group.dir.join("freezer.state")).unwrap_or_default();
+    Ok(matches!(state.trim(), "FROZEN" | "FREEZING"))
+}
+
+/// The quota may sit on any cgroup above, so all are counted; only the growth of the sum means something.
+pub(in super::super) fn throttled_count(pid: i32) -> Option<u64> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let group = find(&groups, &mounts, Some("cpu")).or_else(|| find(&groups, &mounts, None))?;
+    group
+        .dir
+        .ancestors()
+        .take(DEPTH_MAX)
+        .take_while(|dir| dir.starts_with(&group.root))
+        .filter_map(|dir| {
+            number(
+                &fs::read_to_string(dir.join("cpu.stat")).ok()?,
+                "nr_throttled",
+            )
+        })
+        .reduce(u64::saturating_add)
+}
+
+/// `key` in a file of "key number" lines.
+fn number(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        (name == key).then(|| value.trim().parse().ok())?
+    })
+}
+
+/// The cgroup named in /proc/PID/cgroup for a version 1 `controller`, or version 2's.
+fn find(groups: &str, mounts: &str, controller: Option<&str>) -> Option<Cgroup> {
+    let path = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':'); // hierarchy:controllers:path
+        let (hierarchy, controllers) = (parts.next()?, parts.next()?);
+        let fits = match controller {
+            None => hierarchy == "0",
+            Some(name) => controllers.split(',').any(|each| each == name),
+        };
+        fits.then(|| parts.next())?
+    })?;
+    mounts
+        .lines()
+        .find_map(|line| at_mount(line, path, controller))
+}
+
+/// One line of mountinfo: "id parent dev root mount-point options … - type source super-options".
+fn at_mount(line: &str, path: &str, controller: Option<&str>) -> Option<Cgroup> {
+    let (front, back) = line.split_once(" - ")?;
+    let mut back = back.split(' ');
+    let kind = back.next()?;
+    let fits = match controller {
+        None => kind == "cgroup2",
+        Some(name) => kind == "cgroup" && back.nth(1)?.split(',').any(|each| each == name),
+    };
+    if !fits {
+        return None;
+    }
+    let mut front = front.split(' ').skip(3);
+    let (mounted, point) = (front.next()?, Path::new(front.next()?));
+    let below = Path::new(path).strip_prefix(mounted).ok()?;
+    Some(Cgroup {
+        root: point.to_owned(),
+        dir: point.join(below),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+30 29 0:26 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+31 29 0:27 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
+32 29 0:28 /box /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct
+";
+    const GROUPS: &str = "6:freezer:/a/b\n1:cpu,cpuacct:/box/web\n0::/system.slice/web.service\n";
+
+    #[test]
+    fn both_versions_are_found_where_they_are_mounted() {
+        let dir = |controller| find(GROUPS, MOUNTS, controller).map(|group| group.dir);
+        assert_eq!(
+            dir(None),
+            Some("/sys/fs/cgroup/unified/system.slice/web.service".into())
+        );
+        assert_eq!(
+            dir(Some("freezer")),
+            Some("/sys/fs/cgroup/freezer/a/b".into())
+        );
+        assert_eq!(
+            dir(Some("cpu")),
+            Some("/sys/fs/cgroup/cpu,cpuacct/web".into())
+        );
+        assert_eq!(dir(Some("cpuset")), None);
+    }
+
+    #[test]
+    fn numbers_are_read_from_whole_words() {
+        let recorded = "usage_usec 9\nnr_periods 4\nnr_throttled 3\nthrottled_usec 1\n"; // of a version 2 cpu.stat
+        assert_eq!(number(recorded, "nr_throttled"), Some(3));
+        assert_eq!(number(recorded, "throttled"), None);
+    }
+
+    #[test]
+    fn we_are_not_frozen() -> io::Result<()> {
+        assert!(!is_frozen(crate::sys::identity::pid())?);
+        Ok(())
+    }
+}

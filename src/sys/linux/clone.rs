@@ -1,0 +1,99 @@
+//! clone(2) with a stack of the child's own in memory shared with the parent: vfork(2) without its dangers.
+#![expect(
+    unsafe_code,
+    reason = "no libc function returns twice onto another stack"
+)]
+
+use std::ffi::c_void;
+use std::io;
+
+/// What the child runs; it never returns.
+pub(super) type Entry = unsafe extern "C" fn(*mut c_void) -> !;
+
+/// Makes the clone system call `number` with `arguments`; the child, if one comes to be, runs `entry(data)` on the stack
+/// that the arguments name. Returns the pid.
+///
+/// # Safety
+/// The arguments must be valid for the call, name a stack of the child's own (16-aligned at its top), and hold
+/// CLONE_VM and CLONE_VFORK. `data` must be what `entry` expects and live until this returns. Every signal must be blocked.
+pub(super) unsafe fn clone(
+    number: libc::c_long,
+    arguments: [usize; 5],
+    entry: Entry,
+    data: *mut c_void,
+) -> io::Result<i32> {
+    // SAFETY: the caller vouches for the arguments. The parent is suspended until the child has called execve or
+    // ended, and the child never uses the parent's stack.
+    let result = unsafe { call(number, arguments, entry, data) };
+    let result = i32::try_from(result).map_err(io::Error::other)?;
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    Ok(result)
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn call(
+    number: libc::c_long,
+    arguments: [usize; 5],
+    entry: Entry,
+    data: *mut c_void,
+) -> isize {
+    let result;
+    // SAFETY: see `clone`. The child's branch ends in `entry`, which does not return.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp", // the last frame, for unwinders
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") number => result,
+            in("rdi") arguments[0],
+            in("rsi") arguments[1],
+            in("rdx") arguments[2],
+            in("r10") arguments[3],
+            in("r8") arguments[4],
+            in("r12") data,
+            in("r13") entry,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn call(
+    number: libc::c_long,
+    arguments: [usize; 5],
+    entry: Entry,
+    data: *mut c_void,
+) -> isize {
+    let result;
+    // SAFETY: see `clone`. The child's branch ends in `entry`, which does not return.
+    unsafe {
+        std::arch::asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr", // the last frame, for unwinders
+            "mov x30, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk #1",
+            "2:",
+            in("x8") number,
+            inlateout("x0") arguments[0] => result,
+            in("x1") arguments[1],
+            in("x2") arguments[2],
+            in("x3") arguments[3],
+            in("x4") arguments[4],
+            in("x20") data,
+            in("x21") entry,
+        );
+    }
+    result
+}

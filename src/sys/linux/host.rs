@@ -1,0 +1,104 @@
+//! The machine and ourselves: clocks, boot, processors, our standing with the scheduler.
+#![expect(unsafe_code, reason = "prctl(2), sched_setscheduler(2), sysconf(3)")]
+
+use super::super::check;
+use super::super::process::Host;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(in super::super) const CLOCK_AWAKE: libc::clockid_t = libc::CLOCK_MONOTONIC;
+pub(in super::super) const CLOCK_SINCE_BOOT: libc::clockid_t = libc::CLOCK_BOOTTIME;
+
+pub(in super::super) fn boot_id() -> io::Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(id.trim().to_owned())
+}
+
+pub(in super::super) fn pid_namespace() -> u64 {
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "macOS can fail behind the same face"
+)]
+pub(in super::super) fn own_program() -> io::Result<PathBuf> {
+    Ok(PathBuf::from("/proc/self/exe"))
+}
+
+pub(in super::super) fn become_subreaper() -> io::Result<bool> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+    Ok(true)
+}
+
+pub(in super::super) fn is_subreaper() -> bool {
+    let mut is: libc::c_int = 0;
+    // SAFETY: the kernel writes one int into `is`.
+    let result = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut is, 0, 0, 0) };
+    result == 0 && is != 0
+}
+
+pub(in super::super) fn put_this_thread_first() -> io::Result<()> {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: reads one sched_param of ours; 0 is the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const lowest) })?;
+    Ok(())
+}
+
+/// Length of one tick of utime, stime and starttime (proc(5)).
+pub(super) fn ticks(count: u64) -> Duration {
+    // SAFETY: takes and returns numbers only.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let per_second = u64::try_from(per_second).unwrap_or(100).max(1);
+    Duration::from_millis(count.saturating_mul(1000) / per_second)
+}
+
+pub(in super::super) fn host() -> io::Result<Host> {
+    Ok(parse_host(&std::fs::read_to_string("/proc/stat")?))
+}
+
+/// proc_stat(5). Idle, waiting for I/O and stolen time is nobody's work here; guest time is already in user time.
+fn parse_host(text: &str) -> Host {
+    const BUSY: [usize; 5] = [0, 1, 2, 5, 6]; // user nice system irq softirq
+    let mut host = Host::default();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("cpu") => {
+                let counts: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+                host.cpu = ticks(BUSY.iter().filter_map(|&at| counts.get(at)).sum());
+            }
+            Some("procs_running") => {
+                host.runnable = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            }
+            Some(name) if name.starts_with("cpu") => host.cpus += 1,
+            _ => {}
+        }
+    }
+    host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_iowait_steal_and_guest_are_not_busy() {
+        let text = "cpu  100 20 30 4000 500 6 7 88 99 0\ncpu0 1 2 3\ncpu1 1 2 3\nprocs_running 5\n";
+        let host = parse_host(text);
+        assert_eq!(host.cpu, ticks(100 + 20 + 30 + 6 + 7));
+        assert_eq!((host.cpus, host.runnable), (2, 5));
+    }
+
+    #[test]
+    fn this_machine_has_a_boot_and_processors() -> io::Result<()> {
+        assert_eq!(boot_id()?.len(), 36);
+        assert_ne!(pid_namespace(), 0);
+        assert!(host()?.cpus > 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! Linux 5.9 and newer, behind the faces in `sys`.
+
+mod birth;
+mod cgroup;
+mod clone;
+pub(super) mod diag;
+mod host;
+mod pidfd;
+pub(super) mod process;
+mod spawn;
+pub(super) mod tables;
+
+pub(super) use cgroup::{is_frozen, throttled_count};
+pub(super) use host::{
+    CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_subreaper, own_program,
+    pid_namespace, put_this_thread_first,
+};
+pub(super) use pidfd::{open_handle, signal};
+pub(super) use spawn::spawn;
+
+/// Whether `pid` has the socket with this listener's inode open.
+pub(super) fn holds_listener(
+    pid: i32,
+    listener: &super::socket::Listener,
+) -> std::io::Result<bool> {
+    tables::holds_socket(pid, listener.inode)
+}

@@ -1,0 +1,202 @@
+//! /proc/PID, read without ever waiting for the process's memory (proc(5)).
+
+use super::super::process::{Process, Stat, State};
+use super::host::ticks;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+/// /proc/PID/stat has 52 numbers and a name of at most 64 bytes.
+const STAT_BYTES: usize = 2048;
+const COMMAND_LINE_BYTES: u64 = 4096;
+/// MAX_ARG_STRLEN is 128 KiB for one string; an environment larger than this is not searched further.
+const ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
+    read_stat(&format!("/proc/{pid}/stat"))
+}
+
+pub(super) fn read_stat(path: &str) -> io::Result<Stat> {
+    let mut bytes = [0; STAT_BYTES];
+    let count = gone(File::open(path))?.read(&mut bytes);
+    let line = String::from_utf8_lossy(&bytes[..gone(count)?]);
+    parse_stat(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a stat line"))
+}
+
+/// A process that ends while it is read says ESRCH where one that has ended says ENOENT.
+pub(super) fn gone<T>(result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| {
+        if error.raw_os_error() == Some(libc::ESRCH) {
+            return io::ErrorKind::NotFound.into();
+        }
+        error
+    })
+}
+
+/// The name may hold blanks and parentheses, so the numbers begin after the *last* parenthesis.
+fn parse_stat(line: &str) -> Option<Stat> {
+    let (head, tail) = line.rsplit_once(')')?;
+    let (pid, comm) = head.split_once('(')?;
+    let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).copied(); // as proc(5) counts them
+    let ticks_used = field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?;
+    Some(Stat {
+        process: Process {
+            pid: pid.trim().parse().ok()?,
+            birth: field(22)?.parse().ok()?,
+        },
+        ppid: field(4)?.parse().ok()?,
+        pgid: field(5)?.parse().ok()?,
+        sid: field(6)?.parse().ok()?,
+        state: state(field(3)?),
+        cpu: ticks(ticks_used),
+        threads: field(20)?.parse().ok()?,
+        comm: comm.to_owned(),
+    })
+}
+
+fn state(letter: &str) -> State {
+    match letter {
+        "R" => State::Running,
+        "D" => State::Uninterruptible,
+        "T" => State::Stopped,
+        "t" => State::Traced,
+        "Z" | "X" => State::Zombie,
+        _ => State::Sleeping,
+    }
+}
+
+/// Every thread has children of its own.
+pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in gone(std::fs::read_dir(format!("/proc/{pid}/task")))? {
+        let thread = thread?.path();
+        match std::fs::read_to_string(thread.join("children")) {
+            Ok(list) => children.extend(
+                list.split_ascii_whitespace()
+                    .filter_map(|pid| pid.parse::<i32>().ok()),
+            ),
+            Err(_) if !thread.exists() => {}
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let why = "this kernel lists no children (CONFIG_PROC_CHILDREN)";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(children)
+}
+
+pub(in super::super) fn all() -> io::Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc")?.flatten();
+    Ok(entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
+/// The value of a line of /proc/PID/status.
+fn status_value(pid: i32, key: &str) -> io::Result<String> {
+    let status = gone(std::fs::read(format!("/proc/{pid}/status")))?;
+    let status = String::from_utf8_lossy(&status);
+    status
+        .lines()
+        .find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim().to_owned()))
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+pub(in super::super) fn tracer(pid: i32) -> io::Result<Option<i32>> {
+    let tracer = status_value(pid, "TracerPid")?
+        .parse()
+        .map_err(io::Error::other)?;
+    Ok((tracer != 0).then_some(tracer))
+}
+
+pub(in super::super) fn uid(pid: i32) -> io::Result<u32> {
+    let uids = status_value(pid, "Uid")?; // real, effective, saved, file system
+    let real = uids.split_ascii_whitespace().next().unwrap_or_default();
+    real.parse().map_err(io::Error::other)
+}
+
+pub(in super::super) fn io_bytes(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let number = |key: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().parse().ok()
+    };
+    Some(number("rchar:")?.saturating_add(number("wchar:")?))
+}
+
+pub(in super::super) fn environment_value(pid: i32, name: &str) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    gone(
+        gone(File::open(format!("/proc/{pid}/environ")))?
+            .take(ENVIRONMENT_BYTES)
+            .read_to_end(&mut bytes),
+    )?;
+    let value = bytes
+        .split(|&byte| byte == 0)
+        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
+}
+
+pub(in super::super) fn command_line(pid: i32) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    gone(
+        gone(File::open(format!("/proc/{pid}/cmdline")))?
+            .take(COMMAND_LINE_BYTES)
+            .read_to_end(&mut bytes),
+    )?;
+    let words = String::from_utf8_lossy(&bytes);
+    Ok(words.trim_end_matches('\0').replace('\0', " "))
+}
+
+pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
+    gone(std::fs::read_link(format!("/proc/{pid}/exe")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str =
+        "42 (a) b (c) S 1 42 41 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 3 0 123456 1 2 3";
+
+    #[test]
+    fn a_name_with_parentheses_does_not_move_the_fields() {
+        let stat = parse_stat(LINE).expect("a stat line");
+        assert_eq!(stat.comm, "a) b (c");
+        assert_eq!((stat.process.pid, stat.process.birth), (42, 123_456));
+        assert_eq!(
+            (stat.ppid, stat.pgid, stat.sid, stat.threads),
+            (1, 42, 41, 3)
+        );
+        assert_eq!(stat.state, State::Sleeping);
+        assert_eq!(stat.cpu, ticks(300));
+    }
+
+    #[test]
+    fn nonsense_is_no_process() {
+        for line in ["", "42", "42 (a) S 1", "x (a) S 1 2 3"] {
+            assert_eq!(parse_stat(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_not_found() {
+        let error = stat(i32::MAX).expect_err("no such process");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn we_see_ourselves() -> io::Result<()> {
+        let pid = super::super::super::identity::pid();
+        assert_eq!(stat(pid)?.ppid, super::super::super::identity::parent_pid());
+        assert_eq!(tracer(pid)?, None);
+        assert!(command_line(pid)?.contains("stayd"));
+        assert!(all()?.contains(&pid));
+        assert!(io_bytes(pid).is_some());
+        assert_eq!(environment_value(pid, "PATH")?, std::env::var("PATH").ok());
+        Ok(())
+    }
+}

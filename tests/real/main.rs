@@ -1,0 +1,7 @@
+//! Real processes and servers, no stand-ins. Each file is one kind of behaviour; tests over failure modes are named
+//! after their item.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod spawn;

@@ -1,0 +1,320 @@
+//! The one spawn: what a child gets, and what becomes of a child that cannot start.
+
+use crate::support::{TempDir, alone, program, wait_for, wait_until};
+use stayd::sys::process::{self, Handle};
+use stayd::sys::reaper::{self, Reaped, Status};
+use stayd::sys::spawn::{Child, Plan, Stage, User, spawn};
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A plan that runs `program` with its output in `output`.
+pub(crate) fn plan(program: &Path, words: &[&str], output: &Path) -> Plan {
+    let text = |text: &[u8]| CString::new(text).expect("no NUL");
+    let path = text(program.as_os_str().as_bytes());
+    let output = || {
+        OwnedFd::from(
+            File::options()
+                .append(true)
+                .create(true)
+                .open(output)
+                .expect("output"),
+        )
+    };
+    Plan {
+        program: vec![path.clone()],
+        argv: std::iter::once(path)
+            .chain(words.iter().map(|word| text(word.as_bytes())))
+            .collect(),
+        env: vec![text(b"PATH=/usr/bin:/bin")],
+        cwd: text(b"/"),
+        fds: vec![
+            (0, File::open("/dev/null").expect("null").into()),
+            (1, output()),
+            (2, output()),
+        ],
+        user: None,
+        cgroup: None,
+    }
+}
+
+/// Waits for the exit of `child` alone; whatever else ends meanwhile is forgotten.
+pub(crate) fn wait_for_exit(child: Child) -> Status {
+    let pid = child.process.pid;
+    drop(child);
+    let reaped = wait_for("the child's exit", SOON, || {
+        reaper::drain(64)
+            .into_iter()
+            .find(|reaped| reaped.pid == pid)
+    });
+    reaped.status
+}
+
+/// What a shell script prints, run by the one spawn as `change` makes it.
+fn output_of(script: &str, change: impl FnOnce(&mut Plan)) -> String {
+    let dir = TempDir::new();
+    let file = dir.join("out");
+    let mut plan = plan(&program("sh"), &["-c", script], &file);
+    change(&mut plan);
+    let child = spawn(plan).expect("spawned");
+    assert_eq!(wait_for_exit(child), Status::Code(0));
+    std::fs::read_to_string(file).expect("its output")
+}
+
+#[test]
+fn item_96_a_childs_descriptors_are_exactly_the_declared_ones() {
+    alone(|| {
+        // inheritable ones of ours, as a careless parent leaves them
+        let stray = std::process::Command::new("true").spawn();
+        drop(stray);
+        let leaked: Vec<i32> = (0..3)
+            .map(|_| {
+                nix::unistd::dup(std::io::stdin())
+                    .map(std::os::fd::IntoRawFd::into_raw_fd)
+                    .expect("dup")
+            })
+            .collect();
+        assert!(leaked.iter().all(|&fd| fd > 2));
+        let extra = File::open("/dev/zero").expect("zero");
+        let text = output_of("ls -l /proc/$$/fd | grep -o '[0-9]* -> .*'", |plan| {
+            plan.fds.push((3, extra.try_clone().expect("clone").into()));
+            plan.fds.push((9, extra.into()));
+        });
+        let numbers: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(numbers, ["0", "1", "2", "3", "9"], "{text}");
+        assert!(
+            text.contains("3 -> /dev/zero") && text.contains("9 -> /dev/zero"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
+fn descriptors_whose_numbers_cross_are_not_mixed_up() {
+    alone(|| {
+        let dir = TempDir::new();
+        let out = dir.join("out");
+        let mut plan = plan(
+            &program("sh"),
+            &["-c", "readlink /proc/$$/fd/0 /proc/$$/fd/5 /proc/$$/fd/6"],
+            &out,
+        );
+        let zero: OwnedFd = File::open("/dev/zero").expect("zero").into();
+        let full: OwnedFd = File::open("/dev/full").expect("full").into();
+        plan.fds.push((5, zero));
+        plan.fds.push((6, full));
+        // each one's place in the child is the other's place here
+        let at = |plan: &Plan, index: usize| std::os::fd::AsRawFd::as_raw_fd(&plan.fds[index].1);
+        let (five, six) = (at(&plan, 4), at(&plan, 3));
+        let (low, high) = (five.min(six), five.max(six));
+        let crossed = five < six;
+        plan.fds[3].0 = if crossed { low } else { high };
+        plan.fds[4].0 = if crossed { high } else { low };
+        plan.fds.sort_by_key(|(to, _)| *to);
+        let script = format!("readlink /proc/$$/fd/{} /proc/$$/fd/{}", low, high);
+        plan.argv[2] = CString::new(script).expect("no NUL");
+        let expected = plan.fds[3..]
+            .iter()
+            .map(|(_, from)| {
+                std::fs::read_link(format!(
+                    "/proc/self/fd/{}",
+                    std::os::fd::AsRawFd::as_raw_fd(from)
+                ))
+                .expect("link")
+                .display()
+                .to_string()
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert_eq!(
+            wait_for_exit(spawn(plan).expect("spawned")),
+            Status::Code(0)
+        );
+        assert_eq!(
+            std::fs::read_to_string(out).expect("output").trim(),
+            expected
+        );
+    });
+}
+
+#[test]
+fn mask_and_dispositions_are_the_default_ones_and_the_session_is_its_own() {
+    alone(|| {
+        let blocked = nix::sys::signal::SigSet::all();
+        blocked.thread_set_mask().expect("mask");
+        let text = output_of(
+            "cat /proc/$$/status; cut -d' ' -f1,5,6 /proc/$$/stat",
+            |_| {},
+        );
+        let value = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key))
+                .map(str::trim)
+        };
+        assert_eq!(value("SigBlk:"), Some("0000000000000000"));
+        assert_eq!(
+            value("SigIgn:"),
+            Some("0000000000000000"),
+            "rust ignores SIGPIPE; a child must not"
+        );
+        let ids: Vec<&str> = text.lines().last().expect("ids").split(' ').collect();
+        assert!(
+            ids.iter().all(|id| *id == ids[0]),
+            "pid, group and session: {ids:?}"
+        );
+    });
+}
+
+#[test]
+fn the_childs_own_pid_is_put_into_its_environment() {
+    alone(|| {
+        let text = output_of("echo $$ $LISTEN_PID $WATCHDOG_PID $OTHER", |plan| {
+            for entry in [c"LISTEN_PID=@PID", c"WATCHDOG_PID=@PID", c"OTHER=x@PID"] {
+                plan.env.push(entry.to_owned());
+            }
+        });
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(words, [words[0], words[0], words[0], "x@PID"]);
+    });
+}
+
+#[test]
+fn the_user_of_a_child_is_not_the_user_of_its_parent() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // nobody else can change users
+    }
+    alone(|| {
+        let text = output_of("id -u; id -g; id -G", |plan| {
+            plan.user = Some(User {
+                uid: 12345,
+                gid: 23456,
+                groups: vec![23456, 34567],
+            });
+        });
+        assert_eq!(
+            text.split_whitespace().collect::<Vec<_>>(),
+            ["12345", "23456", "23456", "34567"]
+        );
+        let pid = stayd::sys::identity::pid();
+        assert!(process::threads(pid, 64).expect("ours").len() > 1);
+        assert_eq!(stayd::sys::identity::euid(), 0);
+    });
+}
+
+#[test]
+fn a_child_that_cannot_start_is_named_by_its_step_and_nobody_hears_of_its_exit() {
+    alone(|| {
+        let dir = TempDir::new();
+        let failing = |change: &dyn Fn(&mut Plan)| {
+            let mut plan = plan(&program("sh"), &["-c", "true"], &dir.join("out"));
+            change(&mut plan);
+            let error = spawn(plan).expect_err("cannot start");
+            (error.stage, error.errno)
+        };
+        let missing = || c"/does/not/exist".to_owned();
+        assert_eq!(
+            failing(&|plan| plan.program = vec![missing()]),
+            (Stage::Exec, libc_enoent())
+        );
+        assert_eq!(
+            failing(&|plan| plan.cwd = missing()),
+            (Stage::Directory, libc_enoent())
+        );
+        assert_eq!(
+            failing(&|plan| plan.program = vec![missing(), c"/etc/passwd".to_owned(), missing()]).0,
+            Stage::Exec
+        );
+        assert_eq!(reaper::drain(64), []);
+        assert_eq!(process::own_children().expect("ours"), []);
+    });
+}
+
+fn libc_enoent() -> i32 {
+    nix::errno::Errno::ENOENT as i32
+}
+
+#[test]
+fn the_first_candidate_that_runs_is_taken() {
+    alone(|| {
+        let text = output_of("echo ran", |plan| {
+            plan.program.insert(0, c"/does/not/exist/sh".to_owned());
+            plan.program.insert(1, c"/etc/passwd/sh".to_owned());
+        });
+        assert_eq!(text, "ran\n");
+    });
+}
+
+#[test]
+fn an_exit_before_the_caller_knows_the_pid_is_called_in_flight() {
+    alone(|| {
+        let dir = TempDir::new();
+        let child = spawn(plan(&program("true"), &[], &dir.join("out"))).expect("spawned");
+        let early = wait_for("its exit", SOON, || reaper::drain(8).pop());
+        let expected = Reaped {
+            pid: child.process.pid,
+            status: Status::Code(0),
+            in_flight: true,
+        };
+        assert_eq!(early, expected);
+        drop(child.flight);
+        let child = spawn(plan(&program("false"), &[], &dir.join("out"))).expect("spawned");
+        drop(child.flight);
+        let late = wait_for("its exit", SOON, || reaper::drain(8).pop());
+        let expected = Reaped {
+            pid: child.process.pid,
+            status: Status::Code(1),
+            in_flight: false,
+        };
+        assert_eq!(late, expected);
+    });
+}
+
+#[test]
+fn item_42_a_group_of_one_or_our_own_is_never_signalled() {
+    let refused = |pid: i32| {
+        let birth = process::stat(pid).map_or(0, |stat| stat.process.birth);
+        let process = process::Process { pid, birth };
+        Handle::open(process).expect_err("refused").kind()
+    };
+    for pid in [
+        -1,
+        0,
+        1,
+        stayd::sys::identity::pid(),
+        -stayd::sys::identity::pid(),
+    ] {
+        assert_eq!(refused(pid), std::io::ErrorKind::InvalidInput, "{pid}");
+    }
+}
+
+#[test]
+fn a_handle_is_refused_for_a_number_with_another_birth() {
+    alone(|| {
+        let dir = TempDir::new();
+        let child = spawn(plan(&program("sleep"), &["60"], &dir.join("out"))).expect("spawned");
+        let mut later = child.process;
+        later.birth += 1;
+        assert_eq!(
+            Handle::open(later).expect_err("another").kind(),
+            std::io::ErrorKind::NotFound
+        );
+        let handle = Handle::open(child.process).expect("itself");
+        handle.signal(9).expect("killed");
+        assert_eq!(wait_for_exit(child), Status::Signal(9));
+        wait_until("the handle says that it has gone", SOON, || {
+            handle.signal(0).is_err()
+        });
+        assert_eq!(
+            handle.signal(9).expect_err("gone").kind(),
+            std::io::ErrorKind::NotFound
+        );
+    });
+}

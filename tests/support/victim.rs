@@ -1,0 +1,165 @@
+//! A service that misbehaves on request. Its words, in order:
+//!
+//! | word | does |
+//! |---|---|
+//! | `ignore-term` | ignores SIGTERM |
+//! | `say TEXT` | one line on stdout |
+//! | `flood LINES` | that many lines on stdout |
+//! | `setsid WORDS` | a child in a session of its own goes on with the rest |
+//! | `double-fork WORDS` | a grandchild in a session of its own, its parent dead, goes on with the rest |
+//! | `children N` | N children that sleep |
+//! | `bomb N` | forks until N processes were made, each in a session of its own, each forking again |
+//! | `restless` | for ever: a new child in a new session, and its parent dies |
+//! | `close-fds` | closes every descriptor |
+//! | `serve PORT` | answers HTTP on 127.0.0.1:PORT; `GET /wedge` makes it silent for ever, its port open |
+//! | `spin` | burns CPU |
+//! | `sleep` | sleeps for ever |
+//! | `exit CODE` | ends |
+#![allow(
+    unsafe_code,
+    reason = "fork(2) without exec, as only a bad service does it"
+)]
+#![allow(clippy::print_stdout, reason = "it talks on stdout")]
+
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{ForkResult, fork, pause, setsid};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    obey(&words);
+}
+
+fn obey(words: &[String]) {
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let mut argument = || words.next().expect("an argument");
+        match word {
+            "ignore-term" => ignore_term(),
+            "say" => println!("{}", argument()),
+            "flood" => flood(number(argument())),
+            "setsid" => go_on_in_child(false),
+            "double-fork" => go_on_in_child(true),
+            "children" => (0..number(argument())).for_each(|_| in_child(|| sleep())),
+            "bomb" => bomb(number(argument())),
+            "restless" => restless(),
+            "close-fds" => close_descriptors(),
+            "serve" => serve(u16::try_from(number(argument())).expect("a port")),
+            "spin" => loop {
+                std::hint::spin_loop();
+            },
+            "sleep" => sleep(),
+            "exit" => std::process::exit(i32::try_from(number(argument())).expect("a code")),
+            other => panic!("unknown word {other}"),
+        }
+    }
+}
+
+fn number(word: &str) -> usize {
+    word.parse().expect("a number")
+}
+
+fn ignore_term() {
+    // SAFETY: installs no handler of ours.
+    unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }.expect("sigaction");
+}
+
+fn flood(lines: usize) {
+    let mut out = std::io::stdout().lock();
+    for line in 0..lines {
+        writeln!(out, "line {line}").expect("stdout");
+    }
+}
+
+/// Runs `body` in a forked child, which ends with it.
+fn in_child(body: impl FnOnce()) {
+    // SAFETY: this program has one thread.
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => {
+            body();
+            std::process::exit(0);
+        }
+        Ok(ForkResult::Parent { .. }) | Err(_) => {}
+    }
+}
+
+/// The child goes on with the words; this process sleeps, or ends so that the child is an orphan.
+fn go_on_in_child(orphan: bool) {
+    // SAFETY: this program has one thread.
+    match unsafe { fork() }.expect("fork") {
+        ForkResult::Child => {
+            setsid().expect("setsid");
+        }
+        ForkResult::Parent { .. } if orphan => std::process::exit(0),
+        ForkResult::Parent { .. } => sleep(),
+    }
+}
+
+/// Doubles until the count is used up, so that many parents are killed while their children are born.
+fn bomb(count: usize) {
+    let mut left = count;
+    while left > 1 {
+        // SAFETY: this program has one thread.
+        match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                let _ = setsid();
+                left /= 2;
+            }
+            Ok(ForkResult::Parent { .. }) => left -= left / 2,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    sleep();
+}
+
+/// Never the same pid for long: whoever lists and then kills comes too late.
+fn restless() {
+    loop {
+        // SAFETY: this program has one thread.
+        match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                let _ = setsid();
+            }
+            Ok(ForkResult::Parent { .. }) => std::process::exit(0),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+}
+
+fn close_descriptors() {
+    for fd in 0..1024 {
+        let _ = nix::unistd::close(fd);
+    }
+}
+
+fn sleep() {
+    loop {
+        pause();
+    }
+}
+
+fn serve(port: u16) {
+    let socket = TcpListener::bind(("127.0.0.1", port)).expect("bind");
+    println!("listening on {port}");
+    let mut silent = Vec::new();
+    for stream in socket.incoming().flatten() {
+        if !silent.is_empty() {
+            silent.push(stream); // accepted, kept open, never answered
+        } else if let Some(stream) = answer(stream) {
+            silent.push(stream);
+        }
+    }
+}
+
+/// Answers one request, or gives the connection back unanswered when it asks for that.
+fn answer(mut stream: TcpStream) -> Option<TcpStream> {
+    let mut request = [0; 1024];
+    let count = stream.read(&mut request).unwrap_or(0);
+    if request[..count].starts_with(b"GET /wedge") {
+        return Some(stream);
+    }
+    let _ =
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    None
+}

@@ -1,0 +1,59 @@
+//! Waiting for a condition, never for a time; folders and ports nobody else uses.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Waits until `condition` holds; fails the test, naming `what`, when it does not within `deadline`.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    wait_for(what, deadline, || condition().then_some(()));
+}
+
+/// Waits until `look` finds something, and returns it.
+#[track_caller]
+pub(crate) fn wait_for<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A TCP port of 127.0.0.1 that nobody listened on a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("cannot bind any port");
+    socket.local_addr().expect("a bound address").port()
+}
+
+/// A folder of the test's own, gone when dropped.
+#[derive(Debug)]
+pub(crate) struct TempDir(tempfile::TempDir);
+
+impl TempDir {
+    /// Makes it.
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("cannot make a folder"))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A path in it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
