@@ -1,0 +1,145 @@
+//! What stands behind the `?`, and words that mean a time.
+
+use super::desk::{Kind, Refusal, Since};
+use std::time::SystemTime;
+
+/// The parameters of a request.
+#[derive(Debug, Default)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads `a=b&c=d`.
+    pub(super) fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        });
+        Self(pairs.collect())
+    }
+
+    /// The value of `name`, if given.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A number up to `max`; `default` when not given.
+    pub(super) fn count(&self, name: &str, default: usize, max: usize) -> Result<usize, Refusal> {
+        let Some(text) = self.get(name) else {
+            return Ok(default);
+        };
+        match text.parse() {
+            Ok(count) if (1..=max).contains(&count) => Ok(count),
+            _ => Err(bad(format!(
+                "cannot take {name}={text}: a number from 1 to {max} is meant"
+            ))),
+        }
+    }
+
+    /// Whether `name` is switched on: `1`, `true`, or only named.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        matches!(self.get(name), Some("" | "1" | "true"))
+    }
+
+    /// `since`: an id, a length of time before `now`, or a point in time.
+    pub(super) fn since(&self, now: SystemTime) -> Result<Since, Refusal> {
+        self.get("since")
+            .map_or(Ok(Since::Beginning), |text| since(text, now))
+    }
+}
+
+fn since(text: &str, now: SystemTime) -> Result<Since, Refusal> {
+    if let Ok(id) = text.parse() {
+        return Ok(Since::Id(id));
+    }
+    if let Ok(time) = humantime::parse_rfc3339_weak(text) {
+        return Ok(Since::Time(time));
+    }
+    match humantime::parse_duration(text) {
+        Ok(ago) => Ok(Since::Time(
+            now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH),
+        )),
+        Err(_neither) => Err(bad(format!(
+            "cannot take since={text}: an id (17), a length of time (7d) or a point in time \
+             (2026-11-20T09:00:00Z) is meant"
+        ))),
+    }
+}
+
+pub(super) fn bad(message: impl Into<String>) -> Refusal {
+    Refusal::new(Kind::BadRequest, message)
+}
+
+/// Percent-decoding; what is no valid escape stays as it is.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| tail.get(..2).and_then(hex_byte))
+            .flatten();
+        bytes.push(escaped.unwrap_or(first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(digits).ok()?;
+    u8::from_str_radix(text, 16).ok()
+}
+
+/// Percent-encoding of everything that is not plainly safe in a path or a parameter.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _written = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Params, Since, encode};
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn parameters_survive_the_way_there_and_back() {
+        let text = "a b&c=d/é";
+        let params = Params::parse(&format!("x={}&wait&y=%zz%4", encode(text)));
+        assert_eq!(params.get("x"), Some(text));
+        assert_eq!(params.get("y"), Some("%zz%4"));
+        assert!(params.flag("wait"));
+        assert!(!params.flag("x"));
+    }
+
+    #[test]
+    fn since_takes_ids_lengths_and_points() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7200);
+        let since = |text: &str| Params::parse(&format!("since={text}")).since(now);
+        assert_eq!(since("17"), Ok(Since::Id(17)));
+        let hour = SystemTime::UNIX_EPOCH + Duration::from_secs(3600);
+        assert_eq!(since("1h"), Ok(Since::Time(hour)));
+        assert_eq!(since("1970-01-01T01:00:00Z"), Ok(Since::Time(hour)));
+        assert!(since("yesterday").is_err());
+        assert_eq!(Params::parse("").since(now), Ok(Since::Beginning));
+    }
+
+    #[test]
+    fn counts_have_bounds() {
+        let params = Params::parse("n=0&m=5&k=x");
+        assert!(params.count("n", 1, 10).is_err());
+        assert_eq!(params.count("m", 1, 10), Ok(5));
+        assert!(params.count("m", 1, 4).is_err());
+        assert!(params.count("k", 1, 10).is_err());
+        assert_eq!(params.count("none", 3, 10), Ok(3));
+    }
+}

@@ -1,0 +1,297 @@
+//! The whole surface: method, path, access, handler. Nothing else decides who may do what.
+
+/// How a request changes things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Only looks.
+    Get,
+    /// Does something.
+    Post,
+}
+
+impl Method {
+    /// As HTTP spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// What a route demands of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever can connect: it gives nothing away.
+    Anyone,
+    /// The owner, root, the control group: sees everything.
+    Look,
+    /// The owner, root, the control group: changes what runs.
+    Steer,
+}
+
+impl Access {
+    /// Its name in the documentation.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Look => "look",
+            Self::Steer => "steer",
+        }
+    }
+
+    /// Whether `who` has it.
+    #[must_use]
+    pub const fn is_open_to(self, who: Who) -> bool {
+        match (self, who) {
+            (Self::Anyone, _) | (Self::Look | Self::Steer, Who::Owner | Who::Group) => true,
+            (Self::Look | Self::Steer, Who::Stranger) => false,
+        }
+    }
+}
+
+/// Who connected, by the credentials the kernel gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The user stayd runs as, or root.
+    Owner,
+    /// The control group.
+    Group,
+    /// Anybody else.
+    Stranger,
+}
+
+/// Whose socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// The user stayd runs as.
+    pub owner_uid: u32,
+    /// A control group is configured: the socket is root:GROUP 0660 in a 0750 directory, so the kernel has already
+    /// checked that whoever connects is in it. Asking again would need the peer's supplementary groups, which the
+    /// user database may take for ever to tell.
+    pub group: bool,
+}
+
+impl Gate {
+    /// What the peer with this uid is here.
+    #[must_use]
+    pub const fn judge(self, uid: u32) -> Who {
+        if uid == 0 || uid == self.owner_uid {
+            Who::Owner
+        } else if self.group {
+            Who::Group
+        } else {
+            Who::Stranger
+        }
+    }
+}
+
+/// What a request is answered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// Everything now.
+    Status,
+    /// The journal, as a list or as a stream.
+    Events,
+    /// The incidents.
+    Incidents,
+    /// One incident.
+    Incident,
+    /// Decisions about a service.
+    Why,
+    /// A service's output.
+    Logs,
+    /// A wish about a service.
+    Wish(Verb),
+    /// stayd answers.
+    Livez,
+    /// Every service is healthy.
+    Readyz,
+}
+
+/// A wish by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Be up.
+    Start,
+    /// Be down.
+    Stop,
+    /// A new life.
+    Restart,
+    /// Read your files again.
+    Reload,
+    /// No kills for a while.
+    Hold,
+    /// Kills again.
+    Release,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// How.
+    pub method: Method,
+    /// Where; `{name}` and `{id}` stand for one segment.
+    pub path: &'static str,
+    /// Who.
+    pub access: Access,
+    /// What.
+    pub handler: Handler,
+}
+
+const fn get(path: &'static str, access: Access, handler: Handler) -> Route {
+    Route {
+        method: Method::Get,
+        path,
+        access,
+        handler,
+    }
+}
+
+const fn post(path: &'static str, verb: Verb) -> Route {
+    Route {
+        method: Method::Post,
+        path,
+        access: Access::Steer,
+        handler: Handler::Wish(verb),
+    }
+}
+
+/// The table.
+pub const ROUTES: &[Route] = &[
+    get("/v1/status", Access::Look, Handler::Status),
+    get("/v1/events", Access::Look, Handler::Events),
+    get("/v1/incidents", Access::Look, Handler::Incidents),
+    get("/v1/incidents/{id}", Access::Look, Handler::Incident),
+    get("/v1/services/{name}/why", Access::Look, Handler::Why),
+    get("/v1/services/{name}/logs", Access::Look, Handler::Logs),
+    post("/v1/services/{name}/start", Verb::Start),
+    post("/v1/services/{name}/stop", Verb::Stop),
+    post("/v1/services/{name}/restart", Verb::Restart),
+    post("/v1/services/{name}/reload", Verb::Reload),
+    post("/v1/services/{name}/hold", Verb::Hold),
+    post("/v1/services/{name}/release", Verb::Release),
+    get("/livez", Access::Anyone, Handler::Livez),
+    get("/readyz", Access::Look, Handler::Readyz),
+];
+
+/// What the table says about a request.
+#[derive(Debug)]
+pub enum Found<'p> {
+    /// This route, with the segment that stood for `{name}` or `{id}`.
+    Route(&'static Route, Option<&'p str>),
+    /// The path is known, the method is not.
+    OtherMethod,
+    /// Nothing.
+    Nothing,
+}
+
+/// Looks a request up.
+#[must_use]
+pub fn find<'p>(method: &str, path: &'p str) -> Found<'p> {
+    let mut known_path = false;
+    for route in ROUTES {
+        let Some(segment) = matches(route.path, path) else {
+            continue;
+        };
+        if route.method.name() == method {
+            return Found::Route(route, segment);
+        }
+        known_path = true;
+    }
+    if known_path {
+        Found::OtherMethod
+    } else {
+        Found::Nothing
+    }
+}
+
+/// None when `path` is not of this shape; else the segment behind the placeholder, if the shape has one.
+fn matches<'p>(shape: &str, path: &'p str) -> Option<Option<&'p str>> {
+    let mut segment = None;
+    let (mut shapes, mut parts) = (shape.split('/'), path.split('/'));
+    loop {
+        match (shapes.next(), parts.next()) {
+            (None, None) => return Some(segment),
+            (Some(shape), Some(part)) if shape.starts_with('{') && !part.is_empty() => {
+                segment = Some(part);
+            }
+            (Some(shape), Some(part)) if shape == part => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The request's target for a service's route; names need no escaping (letters, digits, `-`, `_`, `.`).
+#[must_use]
+pub fn service_path(name: &str, leaf: &str) -> String {
+    format!("/v1/services/{name}/{leaf}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Access, Found, Gate, Handler, ROUTES, Verb, Who, find};
+
+    #[test]
+    fn paths_are_found_whole_or_not_at_all() {
+        let Found::Route(route, Some("db")) = find("POST", "/v1/services/db/restart") else {
+            panic!("the route is in the table");
+        };
+        assert_eq!(route.handler, Handler::Wish(Verb::Restart));
+        assert!(matches!(
+            find("GET", "/v1/services/db/restart"),
+            Found::OtherMethod
+        ));
+        for path in [
+            "/",
+            "",
+            "/v1/services//why",
+            "/v1/services/a/b/why",
+            "/v1/status/",
+            "//v1/status",
+        ] {
+            assert!(matches!(find("GET", path), Found::Nothing), "{path}");
+        }
+    }
+
+    #[test]
+    fn access_is_in_the_table() {
+        for route in ROUTES {
+            assert!(route.access.is_open_to(Who::Owner), "{}", route.path);
+            let for_all = route.path == "/livez";
+            assert_eq!(
+                route.access.is_open_to(Who::Stranger),
+                for_all,
+                "{}",
+                route.path
+            );
+            assert_eq!(
+                route.access == Access::Steer,
+                route.method.name() == "POST",
+                "{}",
+                route.path
+            );
+        }
+    }
+
+    #[test]
+    fn a_peer_is_owner_root_group_or_stranger() {
+        let closed = Gate {
+            owner_uid: 1000,
+            group: false,
+        };
+        assert_eq!(closed.judge(1000), Who::Owner);
+        assert_eq!(closed.judge(0), Who::Owner);
+        assert_eq!(closed.judge(1001), Who::Stranger);
+        assert_eq!(
+            Gate {
+                group: true,
+                ..closed
+            }
+            .judge(1001),
+            Who::Group
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! From the machine's snapshots and records to what is shown.
+
+use super::wire;
+use crate::decide::action::{Record, Value};
+use crate::decide::clock::Moment;
+use crate::decide::event::{Check, Exit};
+use crate::decide::snapshot::{Class, ProbeView, Snapshot};
+use serde_json::json;
+use std::time::SystemTime;
+
+/// What is known of a service besides its snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceInfo {
+    /// Its name.
+    pub name: String,
+    /// The port it must own.
+    pub port: Option<u16>,
+    /// The watchdog's target, without secrets.
+    pub liveness_target: Option<String>,
+    /// Readiness's own target, without secrets.
+    pub readiness_target: Option<String>,
+    /// Files its main process has open.
+    pub open_files: Option<u64>,
+    /// Resident memory of its main process.
+    pub memory_bytes: Option<u64>,
+}
+
+/// One service as shown; `stamp` turns the loop's time into the wall clock's.
+#[must_use]
+pub fn service(
+    info: &ServiceInfo,
+    snapshot: &Snapshot,
+    stamp: &dyn Fn(Moment) -> SystemTime,
+) -> wire::Service {
+    let stamp = |moment| rfc3339(stamp(moment));
+    wire::Service {
+        name: info.name.clone(),
+        state: snapshot.phase.name().to_owned(),
+        wanted: if snapshot.wanted_up { "up" } else { "down" }.to_owned(),
+        healthy: snapshot.healthy,
+        pid: snapshot.main.map(|main| main.pid),
+        life: snapshot.life.0,
+        ownership: if snapshot.main.is_some() {
+            "spawned"
+        } else {
+            "none"
+        }
+        .to_owned(),
+        since: stamp(snapshot.since),
+        restarts: snapshot.restarts,
+        reason: snapshot.reason.clone(),
+        last_exit: snapshot
+            .last_exit
+            .map(|(exit, at)| last_exit(exit, stamp(at))),
+        probes: snapshot
+            .probes
+            .iter()
+            .map(|view| probe(info, view, &stamp))
+            .collect(),
+        port: info.port,
+        open_files: info.open_files,
+        memory_bytes: info.memory_bytes,
+        runtime: None,
+        hold: snapshot.hold.as_ref().map(|(until, reason)| wire::Hold {
+            until: stamp(*until),
+            reason: reason.clone(),
+        }),
+    }
+}
+
+fn probe(info: &ServiceInfo, view: &ProbeView, stamp: &dyn Fn(Moment) -> String) -> wire::Probe {
+    let (check, target) = match view.check {
+        Check::Liveness => ("liveness", &info.liveness_target),
+        Check::Readiness => ("readiness", &info.readiness_target),
+    };
+    wire::Probe {
+        check: check.to_owned(),
+        target: target.clone().unwrap_or_default(),
+        ok: matches!(view.class, Some(Class::Alive | Class::Degraded)),
+        class: view.class.map(|class| class.name().to_owned()),
+        latency_ms: view.latency.map(|latency| in_millis(latency.as_secs_f64())),
+        failures: view.failures,
+        last_ok_at: view.last_ok_at.map(stamp),
+    }
+}
+
+/// Milliseconds with two digits behind the point: finer is noise.
+fn in_millis(seconds: f64) -> f64 {
+    (seconds * 100_000.0).round() / 100.0
+}
+
+fn last_exit(exit: Exit, at: String) -> wire::LastExit {
+    let (code, signal) = match exit {
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(number) => (None, Some(signal_name(number))),
+        Exit::Unknown => (None, None),
+    };
+    wire::LastExit { code, signal, at }
+}
+
+/// A signal's name without SIG; a real-time signal's number.
+#[must_use]
+pub fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(
+        |_unnamed| number.to_string(),
+        |signal| signal.as_str().trim_start_matches("SIG").to_owned(),
+    )
+}
+
+/// A journal record as shown.
+#[must_use]
+pub fn event(id: u64, at: SystemTime, service: Option<&str>, record: &Record) -> wire::Event {
+    wire::Event {
+        id,
+        at: rfc3339(at),
+        service: service.map(str::to_owned),
+        kind: record.kind.name().to_owned(),
+        life: record.life.map(|life| life.0),
+        message: record.sentence.clone(),
+        facts: record
+            .facts
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), fact(value)))
+            .collect(),
+    }
+}
+
+fn fact(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Number(number) | Value::Millis(number) => json!(number),
+        Value::Flag(flag) => json!(flag),
+        Value::Text(text) => json!(text),
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+#[must_use]
+pub fn rfc3339(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ServiceInfo, service, signal_name};
+    use crate::decide::clock::{Duration, Moment};
+    use crate::decide::event::{Check, Exit, Life, Proc};
+    use crate::decide::snapshot::{Class, Phase, ProbeView, Snapshot};
+    use std::time::SystemTime;
+
+    fn wedged() -> Snapshot {
+        Snapshot {
+            phase: Phase::Running,
+            wanted_up: true,
+            healthy: true,
+            main: Some(Proc {
+                pid: 4720,
+                birth: 9,
+            }),
+            life: Life(3),
+            since: Moment::from_nanos(2_000_000_000),
+            restarts: 2,
+            reason: "killed: no answer".to_owned(),
+            last_exit: Some((Exit::Signal(9), Moment::from_nanos(1_500_000_000))),
+            probes: vec![ProbeView {
+                check: Check::Liveness,
+                class: Some(Class::Alive),
+                latency: Some(Duration::from_micros(812)),
+                failures: 0,
+                last_ok_at: Some(Moment::from_nanos(2_500_000_000)),
+            }],
+            hold: None,
+        }
+    }
+
+    #[test]
+    fn a_service_is_shown_as_the_reference_has_it() {
+        let info = ServiceInfo {
+            name: "db".to_owned(),
+            port: Some(8521),
+            liveness_target: Some("postgres://app@127.0.0.1:8521/app".to_owned()),
+            ..ServiceInfo::default()
+        };
+        let stamp =
+            |moment: Moment| SystemTime::UNIX_EPOCH + Duration::from_nanos(moment.as_nanos());
+        let shown = serde_json::to_value(service(&info, &wedged(), &stamp)).expect("plain data");
+        let expected = serde_json::json!({
+            "name": "db", "state": "running", "wanted": "up", "healthy": true, "pid": 4720, "life": 3,
+            "ownership": "spawned", "since": "1970-01-01T00:00:02.000Z", "restarts": 2,
+            "reason": "killed: no answer",
+            "last_exit": {"code": null, "signal": "KILL", "at": "1970-01-01T00:00:01.500Z"},
+            "probes": [{"check": "liveness", "target": "postgres://app@127.0.0.1:8521/app", "ok": true,
+                "class": "alive", "latency_ms": 0.81, "failures": 0, "last_ok_at": "1970-01-01T00:00:02.500Z"}],
+            "port": 8521, "open_files": null, "memory_bytes": null, "runtime": null, "hold": null,
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn signals_have_names() {
+        assert_eq!(signal_name(15), "TERM");
+        assert_eq!(signal_name(9), "KILL");
+        assert_eq!(signal_name(60), "60");
+    }
+}
