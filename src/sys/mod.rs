@@ -10,6 +10,7 @@ pub mod identity;
 #[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
 mod imp;
 pub mod lock;
+pub mod pipe;
 pub mod process;
 pub mod reaper;
 pub mod schedule;

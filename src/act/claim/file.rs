@@ -1,0 +1,159 @@
+//! A claim as a file: one JSON object, its checksum the last field.
+
+use super::Claim;
+use crate::act::state_dir::FILE_MODE;
+use crate::sys::identity;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A claim with the most members and the longest paths stays well below this.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// What comes before the checksum's 16 digits, and after them.
+const SEAL_OPEN: &str = ",\"checksum\":\"";
+const SEAL_CLOSE: &str = "\"}\n";
+/// What a claim's file is called behind the service's name.
+const SUFFIX: &str = ".json";
+
+/// What the disk says about a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// There is no claim.
+    Absent,
+    /// Whole, ours, and well formed; whether its process still lives is another question.
+    Valid(Box<Claim>),
+    /// Not to be believed, and nothing is done to what it names.
+    Unverifiable(String),
+}
+
+pub(super) fn path(dir: &Path, service: &str) -> PathBuf {
+    dir.join(format!("{service}{SUFFIX}"))
+}
+
+/// Replaces the claim: a reader sees the old one or the new one, never a part.
+pub(super) fn write(dir: &Path, service: &str, claim: &Claim) -> io::Result<()> {
+    let target = path(dir, service);
+    let fresh = dir.join(format!("{service}{SUFFIX}.new"));
+    let text = seal(&serde_json::to_string(claim).map_err(io::Error::other)?);
+    let written = open_fresh(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.and_then(|()| fs::rename(&fresh, &target)).inspect_err(|_| {
+        // A half-written file would only take room on a full disk.
+        drop(fs::remove_file(&fresh));
+    })
+}
+
+fn open_fresh(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
+pub(super) fn remove(dir: &Path, service: &str) -> io::Result<()> {
+    match fs::remove_file(path(dir, service)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn services(dir: &Path) -> io::Result<Vec<String>> {
+    let mut services = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        services.extend(name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).map(str::to_owned));
+    }
+    services.sort();
+    Ok(services)
+}
+
+pub(super) fn read(dir: &Path, service: &str) -> Reading {
+    match read_text(&path(dir, service)) {
+        Ok(None) => Reading::Absent,
+        Ok(Some(text)) => match unseal(&text).and_then(|json| parse(&json)) {
+            Ok(claim) => Reading::Valid(Box::new(claim)),
+            Err(reason) => Reading::Unverifiable(reason),
+        },
+        Err(reason) => Reading::Unverifiable(reason),
+    }
+}
+
+/// The text of a file that can only be ours; none when there is no file.
+fn read_text(path: &Path) -> Result<Option<String>, String> {
+    // O_NONBLOCK: a FIFO put in its place must not hold us.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("cannot open {}: {error}", path.display())),
+    };
+    check_file(&file).map_err(|reason| format!("{}: {reason}", path.display()))?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(Some(text))
+}
+
+fn check_file(file: &File) -> Result<(), String> {
+    let meta = file.metadata().map_err(|error| error.to_string())?;
+    if !meta.is_file() {
+        return Err("not a plain file".to_owned());
+    }
+    if meta.uid() != identity::euid() {
+        return Err(format!("it belongs to user {}", meta.uid()));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(format!("mode {:o} lets others in", meta.mode() & 0o777));
+    }
+    if meta.len() >= FILE_BYTES_MAX {
+        return Err(format!("{} bytes are too many for a claim", meta.len()));
+    }
+    Ok(())
+}
+
+fn seal(json: &str) -> String {
+    let body = json.strip_suffix('}').unwrap_or(json);
+    format!("{body}{SEAL_OPEN}{:016x}{SEAL_CLOSE}", checksum(body))
+}
+
+/// The claim's JSON without its seal. The checksum is over the text as written, so that fields which a later
+/// stayd adds do not break it.
+fn unseal(text: &str) -> Result<String, String> {
+    let torn = || "it is torn: its end is missing".to_owned();
+    let open = text.strip_suffix(SEAL_CLOSE).ok_or_else(torn)?;
+    let (body, sum) = open.rsplit_once(SEAL_OPEN).ok_or_else(torn)?;
+    if sum != format!("{:016x}", checksum(body)) {
+        return Err("its checksum is wrong".to_owned());
+    }
+    Ok(format!("{body}}}"))
+}
+
+fn parse(json: &str) -> Result<Claim, String> {
+    let claim: Claim = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    if !claim.token.is_well_formed() {
+        return Err("its token is not 128 bits".to_owned());
+    }
+    let mut pids = claim.members.iter().map(|member| member.pid).chain(claim.pid);
+    if pids.any(|pid| pid <= 1) {
+        return Err("it names a process that nobody may signal".to_owned());
+    }
+    if claim.pid.is_some() != claim.birth.is_some() {
+        return Err("its process has no birth".to_owned());
+    }
+    Ok(claim)
+}
+
+/// FNV-1a, 64 bits: against torn writes and careless hands, not against forgers, whom the mode and the
+/// proofs in the process itself keep out.
+fn checksum(text: &str) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    text.bytes().fold(OFFSET, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(PRIME))
+}
