@@ -69,13 +69,19 @@ pub struct Member {
 
 impl From<Process> for Member {
     fn from(process: Process) -> Self {
-        Self { pid: process.pid, birth: process.birth }
+        Self {
+            pid: process.pid,
+            birth: process.birth,
+        }
     }
 }
 
 impl From<Member> for Process {
     fn from(member: Member) -> Self {
-        Self { pid: member.pid, birth: member.birth }
+        Self {
+            pid: member.pid,
+            birth: member.birth,
+        }
     }
 }
 
@@ -116,7 +122,10 @@ impl Claim {
     /// The main process, once there is one.
     #[must_use]
     pub fn main(&self) -> Option<Process> {
-        Some(Process { pid: self.pid?, birth: self.birth? })
+        Some(Process {
+            pid: self.pid?,
+            birth: self.birth?,
+        })
     }
 }
 
@@ -135,7 +144,12 @@ impl std::fmt::Display for ClaimError {
         } else {
             "nothing is started without one"
         };
-        write!(out, "cannot write the claim {}: {}; {next}", self.path.display(), self.error)
+        write!(
+            out,
+            "cannot write the claim {}: {}; {next}",
+            self.path.display(),
+            self.error
+        )
     }
 }
 
@@ -159,7 +173,10 @@ impl Claims {
     /// The claims in `state`. Reads nothing yet.
     #[must_use]
     pub fn new(state: &StateDir) -> Self {
-        Self { dir: state.claims(), held: BTreeMap::new() }
+        Self {
+            dir: state.claims(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// What the disk says about `service`, with suspicion.
@@ -181,14 +198,17 @@ impl Claims {
     /// # Errors
     /// [`ClaimError`]; then the life must not be started.
     pub fn intend(&mut self, service: &str, claim: Claim) -> Result<(), ClaimError> {
-        file::write(&self.dir, service, &claim).map_err(|error| self.refused(service, error, false))?;
-        self.held.insert(service.to_owned(), Held { claim, saved: true });
+        file::write(&self.dir, service, &claim)
+            .map_err(|error| self.refused(service, error, false))?;
+        self.held
+            .insert(service.to_owned(), Held { claim, saved: true });
         Ok(())
     }
 
     /// Takes over what was read from disk: its process is supervised again.
     pub fn adopt(&mut self, service: &str, claim: Claim) {
-        self.held.insert(service.to_owned(), Held { claim, saved: true });
+        self.held
+            .insert(service.to_owned(), Held { claim, saved: true });
     }
 
     /// The intent became a process: `exec` succeeded at `started_at` (RFC 3339). Also for an heir that takes
@@ -220,7 +240,10 @@ impl Claims {
         life: u32,
         seen: &[Process],
     ) -> Result<(), ClaimError> {
-        let known = self.held.get(service).map_or(&[][..], |held| &held.claim.members);
+        let known = self
+            .held
+            .get(service)
+            .map_or(&[][..], |held| &held.claim.members);
         let new: Vec<Member> = seen
             .iter()
             .map(|&process| Member::from(process))
@@ -247,7 +270,11 @@ impl Claims {
     /// # Errors
     /// What unlink(2) says; a claim that is gone already is success.
     pub fn release(&mut self, service: &str, life: u32) -> io::Result<()> {
-        if self.held.get(service).is_none_or(|held| held.claim.life != life) {
+        if self
+            .held
+            .get(service)
+            .is_none_or(|held| held.claim.life != life)
+        {
             return Ok(());
         }
         file::remove(&self.dir, service)?;
@@ -277,7 +304,11 @@ impl Claims {
         life: u32,
         edit: impl FnOnce(&mut Claim),
     ) -> Result<(), ClaimError> {
-        let Some(held) = self.held.get_mut(service).filter(|held| held.claim.life == life) else {
+        let Some(held) = self
+            .held
+            .get_mut(service)
+            .filter(|held| held.claim.life == life)
+        else {
             return Ok(());
         };
         edit(&mut held.claim);
@@ -287,6 +318,10 @@ impl Claims {
     }
 
     fn refused(&self, service: &str, error: io::Error, kept: bool) -> ClaimError {
-        ClaimError { path: file::path(&self.dir, service), error, kept }
+        ClaimError {
+            path: file::path(&self.dir, service),
+            error,
+            kept,
+        }
     }
 }

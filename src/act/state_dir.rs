@@ -125,7 +125,10 @@ impl StateDir {
     #[must_use]
     pub fn fifo_places(&self, service: &str, name: &str) -> Vec<PathBuf> {
         let beside_the_logs = self.service_logs(service).join(name);
-        let elsewhere = self.runtime.as_ref().map(|dir| dir.join(format!("{service}.{name}")));
+        let elsewhere = self
+            .runtime
+            .as_ref()
+            .map(|dir| dir.join(format!("{service}.{name}")));
         [beside_the_logs].into_iter().chain(elsewhere).collect()
     }
 }
@@ -149,12 +152,18 @@ fn secure(path: &Path) -> Result<(), StateDirError> {
 /// # Errors
 /// What mkdir(2) says.
 pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIR_MODE)
+        .create(path)
 }
 
 fn check(path: &Path, meta: &Metadata) -> Result<(), StateDirError> {
     if meta.uid() != identity::euid() {
-        return Err(StateDirError::Foreign { path: path.to_owned(), owner: meta.uid() });
+        return Err(StateDirError::Foreign {
+            path: path.to_owned(),
+            owner: meta.uid(),
+        });
     }
     if meta.mode() & OTHERS_WRITE != 0 {
         return Err(StateDirError::OthersMayWrite(path.to_owned()));

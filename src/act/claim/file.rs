@@ -37,10 +37,12 @@ pub(super) fn write(dir: &Path, service: &str, claim: &Claim) -> io::Result<()> 
     let fresh = dir.join(format!("{service}{SUFFIX}.new"));
     let text = seal(&serde_json::to_string(claim).map_err(io::Error::other)?);
     let written = open_fresh(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.and_then(|()| fs::rename(&fresh, &target)).inspect_err(|_| {
-        // A half-written file would only take room on a full disk.
-        drop(fs::remove_file(&fresh));
-    })
+    written
+        .and_then(|()| fs::rename(&fresh, &target))
+        .inspect_err(|_| {
+            // A half-written file would only take room on a full disk.
+            drop(fs::remove_file(&fresh));
+        })
 }
 
 fn open_fresh(path: &Path) -> io::Result<File> {
@@ -64,7 +66,11 @@ pub(super) fn services(dir: &Path) -> io::Result<Vec<String>> {
     let mut services = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        services.extend(name.to_str().and_then(|name| name.strip_suffix(SUFFIX)).map(str::to_owned));
+        services.extend(
+            name.to_str()
+                .and_then(|name| name.strip_suffix(SUFFIX))
+                .map(str::to_owned),
+        );
     }
     services.sort();
     Ok(services)
@@ -140,7 +146,11 @@ fn parse(json: &str) -> Result<Claim, String> {
     if !claim.token.is_well_formed() {
         return Err("its token is not 128 bits".to_owned());
     }
-    let mut pids = claim.members.iter().map(|member| member.pid).chain(claim.pid);
+    let mut pids = claim
+        .members
+        .iter()
+        .map(|member| member.pid)
+        .chain(claim.pid);
     if pids.any(|pid| pid <= 1) {
         return Err("it names a process that nobody may signal".to_owned());
     }
@@ -155,5 +165,7 @@ fn parse(json: &str) -> Result<Claim, String> {
 fn checksum(text: &str) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    text.bytes().fold(OFFSET, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(PRIME))
+    text.bytes().fold(OFFSET, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(PRIME)
+    })
 }

@@ -16,7 +16,11 @@ fn claim(life: u32) -> Claim {
         pid_ns: 4,
         token: Token::fresh().expect("token"),
         life,
-        claim_fd: ClaimFile { dev: 1, inode: 2, birth: 3 },
+        claim_fd: ClaimFile {
+            dev: 1,
+            inode: 2,
+            birth: 3,
+        },
         members: Vec::new(),
         program: "/bin/true".into(),
         fingerprint: None,
@@ -45,14 +49,22 @@ fn a_claim_is_intent_then_process_then_nothing() {
     assert_eq!(claims.read("db"), Reading::Absent);
 
     claims.intend("db", claim(3)).expect("intent");
-    let Reading::Valid(intent) = Claims::new(&state).read("db") else { panic!("no intent") };
+    let Reading::Valid(intent) = Claims::new(&state).read("db") else {
+        panic!("no intent")
+    };
     assert_eq!((intent.life, intent.main()), (3, None));
-    let mode = fs::metadata(state.claims().join("db.json")).expect("file").mode();
+    let mode = fs::metadata(state.claims().join("db.json"))
+        .expect("file")
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    claims.name_main("db", 3, process(50), "2026-11-21T10:00:00Z".into()).expect("named");
+    claims
+        .name_main("db", 3, process(50), "2026-11-21T10:00:00Z".into())
+        .expect("named");
     claims.add_members("db", 3, &[process(51)]).expect("member");
-    let Reading::Valid(now) = Claims::new(&state).read("db") else { panic!("no claim") };
+    let Reading::Valid(now) = Claims::new(&state).read("db") else {
+        panic!("no claim")
+    };
     assert_eq!(now.main(), Some(process(50)));
     assert_eq!(now.members, vec![process(51).into()]);
     assert_eq!(claims.services().expect("list"), ["db"]);
@@ -67,9 +79,13 @@ fn a_late_fact_about_an_older_life_changes_no_claim() {
     let (_dir, state) = state();
     let mut claims = Claims::new(&state);
     claims.intend("db", claim(4)).expect("intent");
-    claims.name_main("db", 3, process(50), String::new()).expect("ignored");
+    claims
+        .name_main("db", 3, process(50), String::new())
+        .expect("ignored");
     claims.release("db", 3).expect("ignored");
-    let Reading::Valid(now) = claims.read("db") else { panic!("released") };
+    let Reading::Valid(now) = claims.read("db") else {
+        panic!("released")
+    };
     assert_eq!(now.main(), None);
 }
 
@@ -80,7 +96,9 @@ fn members_are_bounded() {
     claims.intend("db", claim(1)).expect("intent");
     let last = 1_000 + i32::try_from(MEMBERS_MAX).expect("small");
     for pid in 1_000..=last {
-        claims.add_members("db", 1, &[process(pid)]).expect("member");
+        claims
+            .add_members("db", 1, &[process(pid)])
+            .expect("member");
     }
     let members = &claims.get("db").expect("claim").members;
     assert_eq!(members.len(), MEMBERS_MAX);
@@ -152,14 +170,21 @@ fn item_82_a_refused_claim_is_kept_and_written_later() {
     let aside = state.root().join("aside");
     fs::rename(state.claims(), &aside).expect("take the folder away");
 
-    let error = claims.name_main("db", 1, process(50), String::new()).expect_err("refused");
+    let error = claims
+        .name_main("db", 1, process(50), String::new())
+        .expect_err("refused");
     assert!(error.to_string().contains("kept in memory"), "{error}");
     assert_eq!(claims.unsaved().collect::<Vec<_>>(), ["db"]);
     assert!(!claims.retry());
-    assert!(claims.intend("web", claim(1)).is_err(), "an intent must be on disk");
+    assert!(
+        claims.intend("web", claim(1)).is_err(),
+        "an intent must be on disk"
+    );
 
     fs::rename(&aside, state.claims()).expect("bring it back");
     assert!(claims.retry());
-    let Reading::Valid(now) = claims.read("db") else { panic!("lost") };
+    let Reading::Valid(now) = claims.read("db") else {
+        panic!("lost")
+    };
     assert_eq!(now.main(), Some(process(50)));
 }

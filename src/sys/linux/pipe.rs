@@ -46,7 +46,11 @@ impl Mover {
             Ok(bytes) => bytes,
             Err(nothing) => return Ok(nothing),
         };
-        let length = if want.to_newline { line_length(seen) } else { seen.len() };
+        let length = if want.to_newline {
+            line_length(seen)
+        } else {
+            seen.len()
+        };
         let moved = splice(fifo.as_fd(), file.as_fd(), offset, length)?;
         if let (Moved::Bytes(count), Some(copy)) = (moved, want.copy) {
             copy.extend_from_slice(&seen[..count]);
@@ -76,11 +80,18 @@ impl Mover {
 impl Scratch {
     fn new() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
-        Ok(Self { reader, writer, bytes: vec![0; PEEK_BYTES] })
+        Ok(Self {
+            reader,
+            writer,
+            bytes: vec![0; PEEK_BYTES],
+        })
     }
 }
 
-#[expect(unsafe_code, reason = "splice(2) has no safe face among our crates' features")]
+#[expect(
+    unsafe_code,
+    reason = "splice(2) has no safe face among our crates' features"
+)]
 fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, max: usize) -> io::Result<Moved> {
     let mut position = i64::try_from(offset).map_err(io::Error::other)?;
     until_told(|| {
@@ -98,11 +109,19 @@ fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, max: usize) -> 
     })
 }
 
-#[expect(unsafe_code, reason = "tee(2) has no safe face among our crates' features")]
+#[expect(
+    unsafe_code,
+    reason = "tee(2) has no safe face among our crates' features"
+)]
 fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
     // SAFETY: both descriptors are borrowed for the call, which touches no memory of ours.
     until_told(|| unsafe {
-        libc::tee(from.as_raw_fd(), to.as_raw_fd(), max, libc::SPLICE_F_NONBLOCK)
+        libc::tee(
+            from.as_raw_fd(),
+            to.as_raw_fd(),
+            max,
+            libc::SPLICE_F_NONBLOCK,
+        )
     })
 }
 

@@ -59,11 +59,19 @@ fn write_all(file: &File, chunk: &[u8], offset: u64) -> Result<(), Refused> {
         match file.write_at(&chunk[written..], offset + written as u64) {
             Ok(0) => {
                 let error = io::Error::from(io::ErrorKind::WriteZero);
-                return Err(Refused { error, lost: chunk.len() - written });
+                return Err(Refused {
+                    error,
+                    lost: chunk.len() - written,
+                });
             }
             Ok(count) => written += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Refused { error, lost: chunk.len() - written }),
+            Err(error) => {
+                return Err(Refused {
+                    error,
+                    lost: chunk.len() - written,
+                });
+            }
         }
     }
     Ok(())
