@@ -1,0 +1,40 @@
+# make run     builds stayd and shows what it is for, in this terminal
+# make check   everything that needs no service: format, lints, docs, the house rules, macOS where it can be checked
+# make test    every test; first fetches what they need, or names what will be skipped
+# make bench   costs: memory, wake-ups, time from kill to exec
+
+CARGO ?= cargo
+DARWIN_CHECK ?= ../shared/tools/darwin-check
+
+.PHONY: run check format lint document house darwin test needs bench
+
+run:
+	$(CARGO) run --release -- demo
+
+check: format lint document house darwin
+
+format:
+	$(CARGO) fmt --check
+
+lint:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+document:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+# Who imports whom, file lengths, banned calls, `decide` compiled alone, documents true to the code.
+house:
+	$(CARGO) test --locked --test house
+
+darwin:
+	@if [ -x "$(DARWIN_CHECK)" ]; then "$(DARWIN_CHECK)" --clippy --all-targets --locked -- -D warnings; \
+	else echo "darwin: skipped, no $(DARWIN_CHECK) here"; fi
+
+test: needs
+	$(CARGO) test --locked --no-fail-fast
+
+needs:
+	tests/support/setup.sh
+
+bench:
+	$(CARGO) bench --locked
