@@ -1,4 +1,9 @@
 //! Effects: one file for each kind of doing. Each does what it is told and reports it as a fact; none decides.
 
+pub mod child;
 pub mod claim;
+pub mod helper;
+pub mod launch;
+pub mod notify_socket;
+pub mod probe;
 pub mod state_dir;

@@ -4,6 +4,7 @@
 //! know is an `Option` or an `Unsupported` error, never a guess. Linux needs 5.9 (close_range(2), pidfds).
 
 pub mod clock;
+pub mod datagram;
 mod flight;
 pub mod identity;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
@@ -16,6 +17,7 @@ pub mod reaper;
 pub mod schedule;
 pub mod socket;
 pub mod spawn;
+pub mod user;
 
 /// The result of a libc call that says -1 and sets errno.
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {

@@ -1,0 +1,354 @@
+//! The helper: this same program in a process of its own, for everything that can hang.
+//!
+//! A file on a pulled disk, a name server, the memory of a sick process: whoever touches them may never come back, and
+//! a thread stuck in the kernel keeps even a killed process alive. So such questions go to a child, one JSON line each
+//! way over a socket pair. It is kept between questions, killed at a deadline, and started anew for the next question.
+
+mod work;
+
+pub use work::helper_main;
+
+use super::child::{Environment, Nursery, Running, Surroundings};
+use super::launch::Launch;
+use crate::sys::reaper::Status;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+
+/// The hidden verb that makes this program a helper.
+pub const VERB: &str = "__helper";
+/// Longest question and longest answer, in bytes.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// A helper that does not even start within this time is given up.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+const SIGKILL: i32 = libc::SIGKILL;
+
+/// What a helper can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Open a SQLite file, ask it, close it.
+    Sqlite(SqliteAsk),
+    /// The addresses of a name.
+    Resolve {
+        /// The name.
+        host: String,
+        /// Put beside each address.
+        port: u16,
+    },
+    /// The command line of a process, its words joined with blanks.
+    CommandLine {
+        /// Which process.
+        pid: i32,
+    },
+    /// One variable of a process's environment.
+    Environment {
+        /// Which process.
+        pid: i32,
+        /// Which variable.
+        name: String,
+    },
+}
+
+/// A question to a SQLite file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqliteAsk {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Take a write lock and drop it.
+    pub write: bool,
+    /// Asked after the schema was read.
+    pub query: Option<String>,
+    /// How long to wait for somebody else's lock, in milliseconds.
+    pub busy_ms: u64,
+}
+
+/// What a helper answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`Ask::Sqlite`].
+    Sqlite(SqliteReply),
+    /// To [`Ask::Resolve`].
+    Addresses(Vec<SocketAddr>),
+    /// To [`Ask::CommandLine`] and [`Ask::Environment`]; none: there is no such thing.
+    Text(Option<String>),
+    /// It could not be done.
+    Failed(String),
+}
+
+/// What a SQLite file said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SqliteReply {
+    /// It answered everything; this is its device and inode.
+    Alive {
+        /// st_dev
+        device: u64,
+        /// st_ino
+        inode: u64,
+    },
+    /// It answered with an error.
+    Degraded(String),
+    /// There is nothing to answer.
+    Dead(String),
+    /// It was not asked, or could not be.
+    NoVerdict(String),
+}
+
+/// A question on its way.
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    id: u64,
+    ask: Ask,
+}
+
+/// An answer on its way.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answered {
+    id: u64,
+    reply: Reply,
+}
+
+/// Why there is no reply.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The helper could not be asked; says nothing about what was asked for.
+    Unasked(String),
+    /// It was asked and did not answer in time; it is killed.
+    Silent,
+}
+
+/// One helper process, started when it is first needed.
+#[derive(Debug)]
+pub struct Helper {
+    nursery: Nursery,
+    program: PathBuf,
+    user: Option<String>,
+    live: Option<Live>,
+    /// The exit of a helper that was killed and has not been reaped: stuck in the kernel.
+    stuck: Option<oneshot::Receiver<Status>>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Live {
+    stream: UnixStream,
+    running: Running,
+}
+
+impl Helper {
+    /// A helper that will run `program`, this program of ours.
+    #[must_use]
+    pub const fn new(nursery: Nursery, program: PathBuf) -> Self {
+        Self {
+            nursery,
+            program,
+            user: None,
+            live: None,
+            stuck: None,
+            next_id: 0,
+        }
+    }
+
+    /// The same, running as `user`.
+    #[must_use]
+    pub fn run_as(mut self, user: Option<String>) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// The helper's pid, while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.live.as_ref().map(|live| live.running.process.pid)
+    }
+
+    /// Asks, and gives up at `deadline`: the helper is killed then, and the next question gets a new one.
+    ///
+    /// # Errors
+    /// [`Trouble::Silent`] at the deadline; [`Trouble::Unasked`] where the question never reached a helper, because none
+    /// could be started or the last one is still stuck.
+    pub async fn ask(&mut self, ask: Ask, deadline: Duration) -> Result<Reply, Trouble> {
+        // Taken out, so that a dropped future takes its half-used helper with it.
+        let mut guard = OnLoan::of(self);
+        match tokio::time::timeout(deadline, guard.exchange(ask)).await {
+            Ok(Ok(reply)) => {
+                guard.give_back();
+                Ok(reply)
+            }
+            Ok(Err(error)) => Err(Trouble::Unasked(error)),
+            Err(_) if guard.asked => Err(Trouble::Silent),
+            Err(_) if guard.owner.stuck.is_some() => Err(Trouble::Unasked(
+                "the last helper is killed and still hangs in the system".into(),
+            )),
+            Err(_) => Err(Trouble::Unasked("the helper did not start in time".into())),
+        }
+    }
+
+    /// The addresses of a name. Has no deadline of its own: dropping the future kills the helper.
+    ///
+    /// # Errors
+    /// A cause, in words.
+    pub async fn resolve(&mut self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+        let ask = Ask::Resolve {
+            host: host.into(),
+            port,
+        };
+        match self.ask(ask, Duration::MAX).await {
+            Ok(Reply::Addresses(addresses)) => Ok(addresses),
+            Ok(Reply::Failed(cause)) | Err(Trouble::Unasked(cause)) => Err(cause),
+            Ok(Reply::Sqlite(_) | Reply::Text(_)) => {
+                Err("the helper answered something else".into())
+            }
+            Err(Trouble::Silent) => Err("no answer".into()),
+        }
+    }
+}
+
+/// A helper process while a question is under way; killed unless it is given back.
+struct OnLoan<'a> {
+    owner: &'a mut Helper,
+    live: Option<Live>,
+    /// The question was sent.
+    asked: bool,
+}
+
+impl<'a> OnLoan<'a> {
+    fn of(owner: &'a mut Helper) -> Self {
+        let live = owner.live.take();
+        Self {
+            owner,
+            live,
+            asked: false,
+        }
+    }
+
+    fn give_back(mut self) {
+        self.owner.live = self.live.take();
+    }
+
+    async fn exchange(&mut self, ask: Ask) -> Result<Reply, String> {
+        if let Some(exit) = &mut self.owner.stuck {
+            // Either way it has gone; how it ended does not matter.
+            let _ = exit.await;
+            self.owner.stuck = None;
+        }
+        self.owner.next_id += 1;
+        let id = self.owner.next_id;
+        let question = Question { id, ask };
+        if let Some(live) = &mut self.live {
+            // One that ended between two questions is replaced; one that was sent the question is not asked twice.
+            if live.running.exit.try_recv().is_ok() || live.stream.try_read(&mut [0]).is_ok() {
+                self.live = None;
+            }
+        }
+        let live = match &mut self.live {
+            Some(live) => live,
+            none => none.insert(self.owner.start().await?),
+        };
+        send(&mut live.stream, &question).await?;
+        self.asked = true;
+        let answered = receive(&mut live.stream).await?;
+        if answered.id != id {
+            return Err("the helper answered another question".into());
+        }
+        Ok(answered.reply)
+    }
+}
+
+impl Drop for OnLoan<'_> {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            // It may have ended by itself; then the exit says so at the next question.
+            let _ = live.running.handle.signal(SIGKILL);
+            self.owner.stuck = Some(live.running.exit);
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            // Its socket closes too, so that it ends even where this signal does not reach it.
+            let _ = live.running.handle.signal(SIGKILL);
+        }
+    }
+}
+
+impl Helper {
+    async fn start(&self) -> Result<Live, String> {
+        let (ours, theirs) = socket_pair().map_err(|error| {
+            format!(
+                "cannot make a socket pair for a helper: {error}; raise stayd's open-files limit"
+            )
+        })?;
+        // What we say goes where our own messages go.
+        let stderr = io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| format!("cannot duplicate stderr for a helper: {error}"))?;
+        let launch = Launch {
+            argv: vec![self.program.to_string_lossy().into_owned(), VERB.into()],
+            surroundings: Surroundings {
+                env: Environment::new(),
+                cwd: "/".into(),
+                user: self.user.clone(),
+            },
+            fds: vec![(0, theirs.into()), (2, stderr)],
+            cgroup: None,
+        };
+        let running = self
+            .nursery
+            .start(launch, START_DEADLINE)
+            .await
+            .map_err(|failure| failure.message)?;
+        Ok(Live {
+            stream: ours,
+            running,
+        })
+    }
+}
+
+fn socket_pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
+}
+
+async fn send(stream: &mut UnixStream, question: &Question) -> Result<(), String> {
+    let mut line = serde_json::to_vec(question).map_err(|error| error.to_string())?;
+    if line.len() >= LINE_BYTES_MAX {
+        return Err(format!(
+            "the question is longer than {LINE_BYTES_MAX} bytes"
+        ));
+    }
+    line.push(b'\n');
+    stream
+        .write_all(&line)
+        .await
+        .map_err(|error| format!("the helper does not listen: {error}"))
+}
+
+async fn receive(stream: &mut UnixStream) -> Result<Answered, String> {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        if line.len() > LINE_BYTES_MAX {
+            return Err(format!(
+                "the helper's answer is longer than {LINE_BYTES_MAX} bytes"
+            ));
+        }
+        let count = stream
+            .read_buf(&mut line)
+            .await
+            .map_err(|error| format!("the helper broke off: {error}"))?;
+        if count == 0 {
+            return Err("the helper ended instead of answering".into());
+        }
+    }
+    serde_json::from_slice(&line)
+        .map_err(|error| format!("the helper's answer is not understood: {error}"))
+}

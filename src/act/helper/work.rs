@@ -1,0 +1,84 @@
+//! The other end: what a helper process does.
+
+use super::{Answered, Ask, LINE_BYTES_MAX, Question, Reply};
+use crate::act::probe::ask_sqlite_file;
+use crate::sys::process;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::ToSocketAddrs;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+/// Answers the questions that come over descriptor 0, a socket, until it is closed.
+///
+/// Reading goes on while a question is worked on, so that the end of the parent ends this process at once, whatever it
+/// is doing; only a wait inside the kernel can keep it.
+#[must_use]
+pub fn helper_main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("the helper ends: cannot talk to stayd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let answers = socket.try_clone()?;
+    let (questions, inbox) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("helper".into())
+        .spawn(move || work(&inbox, answers))?;
+    let mut reader = BufReader::new(socket);
+    while let Some(question) = next_question(&mut reader)? {
+        if questions.try_send(question).is_err() {
+            return Err(io::Error::other(
+                "a second question before the first was answered",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn next_question(reader: &mut impl BufRead) -> io::Result<Option<Question>> {
+    let mut line = Vec::new();
+    reader
+        .take(LINE_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&line)?))
+}
+
+fn work(inbox: &mpsc::Receiver<Question>, mut answers: UnixStream) {
+    while let Ok(Question { id, ask }) = inbox.recv() {
+        let reply = answer(ask);
+        let Ok(mut line) = serde_json::to_vec(&Answered { id, reply }) else {
+            return;
+        };
+        line.push(b'\n');
+        if answers.write_all(&line).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(ask: Ask) -> Reply {
+    let failed = |error: io::Error| Reply::Failed(error.to_string());
+    match ask {
+        Ask::Sqlite(ask) => Reply::Sqlite(ask_sqlite_file(&ask)),
+        Ask::Resolve { host, port } => (host.as_str(), port)
+            .to_socket_addrs()
+            .map_or_else(failed, |addresses| Reply::Addresses(addresses.collect())),
+        Ask::CommandLine { pid } => {
+            process::command_line(pid).map_or_else(failed, |text| Reply::Text(Some(text)))
+        }
+        Ask::Environment { pid, name } => {
+            process::environment_value(pid, &name).map_or_else(failed, Reply::Text)
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Probes: one real question over the service's own protocol, one file per protocol.
+//!
+//! A probe reports what it saw, as an [`Answer`]; it never judges. Every round has a hard deadline, costs nobody
+//! else anything while it hangs, and at most one round of a check is under way at any time (`&mut self`).
+
+mod dial;
+mod exec;
+mod http;
+mod notify;
+mod postgres;
+mod sqlite;
+mod tcp;
+
+pub use notify::Heartbeat;
+pub(super) use sqlite::ask_file as ask_sqlite_file;
+
+use super::child::{Nursery, Surroundings};
+use super::helper::Helper;
+use crate::config::{Probe, Target};
+use crate::decide::event::Answer;
+use dial::Dialer;
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The longest quotation of what a service said, in characters.
+const SAID_CHARS_MAX: usize = 200;
+
+/// What a probe needs besides its own configuration.
+#[derive(Clone)]
+pub struct Context {
+    /// Starts helpers and `exec:` commands.
+    pub nursery: Nursery,
+    /// stayd's own program, from which helpers are started.
+    pub program: PathBuf,
+    /// Where `exec:` commands run: the service's environment (less token and claim), directory and user.
+    pub surroundings: Surroundings,
+    /// Where the service's WATCHDOG=1 messages are counted.
+    pub heartbeat: Heartbeat,
+}
+
+/// A protocol: one question, one answer, before the deadline.
+pub(crate) trait Ask {
+    /// Asks once. Returns within `timeout`, give or take the scheduling of this process.
+    ///
+    /// Dropping the future gives the round up: its connection is closed or its processes are killed.
+    async fn ask(&mut self, timeout: Duration) -> Answer;
+}
+
+/// A probe that is ready to ask; it keeps what its protocol keeps between rounds and belongs to one life.
+#[derive(Debug)]
+pub struct Prober(Protocol);
+
+#[derive(Debug)]
+enum Protocol {
+    Postgres(Box<postgres::Postgres>),
+    Sqlite(Box<sqlite::Sqlite>),
+    Http(Box<http::Http>),
+    Connect(tcp::Connect),
+    Exec(Box<exec::Exec>),
+    Notify(notify::Notify),
+}
+
+impl Prober {
+    /// Builds the prober that `probe` asks for. Nothing is opened or started before the first round.
+    #[must_use]
+    pub fn new(probe: &Probe, context: Context) -> Self {
+        let helper = || Helper::new(context.nursery.clone(), context.program.clone());
+        Self(match &probe.target {
+            Target::Postgres {
+                at,
+                user,
+                password,
+                database,
+            } => Protocol::Postgres(Box::new(postgres::Postgres::new(
+                Dialer::new(at.clone(), helper()),
+                postgres::Login {
+                    user: user.clone(),
+                    password: password.clone(),
+                    database: database.clone(),
+                },
+                probe.query.clone(),
+            ))),
+            Target::Sqlite { path, write } => {
+                let helper = helper().run_as(context.surroundings.user);
+                let question = sqlite::question(path.clone(), *write, probe.query.clone());
+                Protocol::Sqlite(Box::new(sqlite::Sqlite::new(helper, question)))
+            }
+            Target::Http {
+                at,
+                host,
+                path,
+                credentials,
+            } => Protocol::Http(Box::new(http::Http {
+                dialer: Dialer::new(at.clone(), helper()),
+                host: host.clone(),
+                path: path.clone(),
+                credentials: credentials.clone(),
+                expect: probe.expect.clone(),
+            })),
+            Target::Connect(at) => {
+                Protocol::Connect(tcp::Connect(Dialer::new(at.clone(), helper())))
+            }
+            Target::Exec(argv) => Protocol::Exec(Box::new(exec::Exec::new(
+                argv.clone(),
+                context.nursery,
+                context.surroundings,
+            ))),
+            Target::Notify => Protocol::Notify(notify::Notify::new(context.heartbeat)),
+        })
+    }
+
+    /// Asks once, with a hard deadline. Dropping the future gives the round up and leaves nothing behind.
+    pub async fn ask(&mut self, timeout: Duration) -> Answer {
+        match &mut self.0 {
+            Protocol::Postgres(probe) => probe.ask(timeout).await,
+            Protocol::Sqlite(probe) => probe.ask(timeout).await,
+            Protocol::Http(probe) => probe.ask(timeout).await,
+            Protocol::Connect(probe) => probe.ask(timeout).await,
+            Protocol::Exec(probe) => probe.ask(timeout).await,
+            Protocol::Notify(probe) => probe.ask(timeout).await,
+        }
+    }
+}
+
+/// One timed round for `stayd probe`: the answer and how long it took.
+///
+/// Reaps its own children, so it must not run in a process that has a loop.
+pub async fn ask_once(
+    probe: &Probe,
+    program: PathBuf,
+    surroundings: Surroundings,
+) -> (Answer, Duration) {
+    let nursery = Nursery::new();
+    let mut prober = Prober::new(
+        probe,
+        Context {
+            nursery: nursery.clone(),
+            program,
+            surroundings,
+            heartbeat: Heartbeat::default(),
+        },
+    );
+    let asked_at = Instant::now();
+    let answer = nursery.attend(prober.ask(probe.timeout)).await;
+    (answer, asked_at.elapsed())
+}
+
+/// What a round is waiting for, so that a deadline can name it.
+#[derive(Debug)]
+struct Stage {
+    waits_for: Cell<&'static str>,
+    /// It waits for the service, not for something of ours.
+    asked: Cell<bool>,
+}
+
+impl Stage {
+    const fn new(waits_for: &'static str) -> Self {
+        Self {
+            waits_for: Cell::new(waits_for),
+            asked: Cell::new(true),
+        }
+    }
+
+    /// From now on only the service can be at fault.
+    fn waits_for(&self, what: &'static str) {
+        self.waits_for.set(what);
+        self.asked.set(true);
+    }
+
+    /// From now on silence says nothing about the service.
+    fn prepares(&self, what: &'static str) {
+        self.waits_for.set(what);
+        self.asked.set(false);
+    }
+}
+
+/// Runs a round to its end or to its deadline, whichever comes first. Silence is dead, once it was asked.
+async fn within(timeout: Duration, stage: &Stage, round: impl Future<Output = Answer>) -> Answer {
+    match tokio::time::timeout(timeout, round).await {
+        Ok(answer) => answer,
+        Err(_) if stage.asked.get() => silence(timeout, stage.waits_for.get()),
+        Err(_) => no_verdict(format!(
+            "no {} within {}",
+            stage.waits_for.get(),
+            humantime::format_duration(timeout)
+        )),
+    }
+}
+
+/// The answer of a round in which nothing came.
+fn silence(timeout: Duration, waited_for: &str) -> Answer {
+    dead(format!(
+        "no {waited_for} within {}",
+        humantime::format_duration(timeout)
+    ))
+}
+
+fn dead(how: impl Into<String>) -> Answer {
+    Answer::Dead { how: how.into() }
+}
+
+fn no_verdict(why: impl Into<String>) -> Answer {
+    Answer::NoVerdict { why: why.into() }
+}
+
+fn degraded(said: impl Into<String>) -> Answer {
+    Answer::Degraded {
+        said: said.into(),
+        starting: false,
+    }
+}
+
+/// Makes a foreign text fit for a log: its first line with words in it, without control characters, short.
+fn quote(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
+    line.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SAID_CHARS_MAX)
+        .collect()
+}
+
+/// Takes a secret out of a text, wherever it stands.
+fn redact(text: String, secret: Option<&str>) -> String {
+    match secret {
+        Some(secret) if !secret.is_empty() => text.replace(secret, "***"),
+        Some(_) | None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SAID_CHARS_MAX, quote, redact};
+
+    #[test]
+    fn a_quotation_is_one_short_line() {
+        assert_eq!(
+            quote(b"\r\n  first\x1b[31m line \nsecond"),
+            "first [31m line"
+        );
+        assert_eq!(quote(&[b'x'; 5000]).len(), SAID_CHARS_MAX);
+        assert_eq!(quote(b""), "");
+    }
+
+    #[test]
+    fn a_secret_is_taken_out() {
+        assert_eq!(
+            redact("no hunter2 here".into(), Some("hunter2")),
+            "no *** here"
+        );
+        assert_eq!(redact("as it was".into(), Some("")), "as it was");
+        assert_eq!(redact("as it was".into(), None), "as it was");
+    }
+}

@@ -1,0 +1,74 @@
+//! `sqlite:`: a file, opened read-only, asked and closed, in the helper.
+
+mod file;
+
+pub(crate) use file::ask as ask_file;
+
+use super::{Answer, Ask, dead, degraded, no_verdict, silence};
+use crate::act::helper::{self, Helper, Reply, SqliteAsk, SqliteReply, Trouble};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A question about a file.
+pub(super) fn question(path: PathBuf, write: bool, query: Option<String>) -> SqliteAsk {
+    SqliteAsk {
+        path,
+        write,
+        query,
+        busy_ms: 0,
+    }
+}
+
+/// A SQLite question, and the file that answered it first.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    helper: Helper,
+    question: SqliteAsk,
+    /// Device and inode of the first answer in this life.
+    first_file: Option<(u64, u64)>,
+}
+
+impl Sqlite {
+    pub(super) const fn new(helper: Helper, question: SqliteAsk) -> Self {
+        Self {
+            helper,
+            question,
+            first_file: None,
+        }
+    }
+
+    fn judge(&mut self, reply: SqliteReply) -> Answer {
+        match reply {
+            SqliteReply::Alive { device, inode } => {
+                let first = *self.first_file.get_or_insert((device, inode));
+                if first == (device, inode) {
+                    return Answer::Alive;
+                }
+                degraded(format!(
+                    "{} was replaced by another file; the service may still write to the old one",
+                    self.question.path.display()
+                ))
+            }
+            SqliteReply::Degraded(said) => degraded(said),
+            SqliteReply::Dead(how) => dead(how),
+            SqliteReply::NoVerdict(why) => no_verdict(why),
+        }
+    }
+}
+
+impl Ask for Sqlite {
+    async fn ask(&mut self, timeout: Duration) -> Answer {
+        // Half of the time for somebody else's lock, so that the helper can still say what it waited for.
+        let busy = timeout / 2;
+        self.question.busy_ms = u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
+        let ask = helper::Ask::Sqlite(self.question.clone());
+        match self.helper.ask(ask, timeout).await {
+            Ok(Reply::Sqlite(reply)) => self.judge(reply),
+            Ok(Reply::Failed(_) | Reply::Addresses(_) | Reply::Text(_)) => {
+                no_verdict("the helper answered something else")
+            }
+            Err(Trouble::Silent) => silence(timeout, "answer from the SQLite file"),
+            Err(Trouble::Unasked(why)) => no_verdict(format!("cannot ask the SQLite file: {why}")),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What the helper does with a SQLite file: look first, touch a page, leave no trace.
+
+use super::super::quote;
+use crate::act::helper::{SqliteAsk, SqliteReply};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Up to and including the format versions (SQLite file format, section 1.3).
+const HEADER_BYTES: usize = 20;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Header offset of the version needed to read; 2 is WAL.
+const READ_VERSION_AT: usize = 19;
+const WAL: u8 = 2;
+
+/// `SELECT 1` alone would never read a page.
+const READ_THE_SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
+
+/// Asks the file once. Blocks for as long as its disk does.
+pub(crate) fn ask(question: &SqliteAsk) -> SqliteReply {
+    match look(&question.path) {
+        Err(reply) => reply,
+        Ok((device, inode)) => match touch(question) {
+            Ok(()) => SqliteReply::Alive { device, inode },
+            Err(error) => judge(&error, question),
+        },
+    }
+}
+
+/// Device and inode of a file that may be opened without creating anything beside it.
+fn look(path: &Path) -> Result<(u64, u64), SqliteReply> {
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            SqliteReply::Dead(format!("{} does not exist", path.display()))
+        }
+        _ => SqliteReply::NoVerdict(format!("cannot read {}: {error}", path.display())),
+    };
+    let file = File::open(path).map_err(cannot)?;
+    let status = file.metadata().map_err(cannot)?;
+    let mut header = Vec::new();
+    file.take(HEADER_BYTES as u64)
+        .read_to_end(&mut header)
+        .map_err(cannot)?;
+    if header.is_empty() {
+        return Err(SqliteReply::Degraded(format!(
+            "{} is empty: nothing was ever written to it",
+            path.display()
+        )));
+    }
+    if !header.starts_with(MAGIC) || header.len() < HEADER_BYTES {
+        return Err(SqliteReply::Degraded(format!(
+            "{} is not a SQLite database, or an encrypted one",
+            path.display()
+        )));
+    }
+    if header[READ_VERSION_AT] == WAL && !(beside(path, "-shm") && beside(path, "-wal")) {
+        return Err(SqliteReply::NoVerdict(format!(
+            "{} is open in no process: it is in WAL mode and has no -shm and -wal beside it, which a probe would create",
+            path.display()
+        )));
+    }
+    Ok((status.dev(), status.ino()))
+}
+
+fn beside(path: &Path, suffix: &str) -> bool {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name).exists()
+}
+
+/// Opens, reads the schema, asks, takes and drops the write lock, closes without a checkpoint.
+fn touch(question: &SqliteAsk) -> rusqlite::Result<()> {
+    let access = if question.write {
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    };
+    let database = Connection::open_with_flags(
+        &question.path,
+        access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE,
+    )?;
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    database.busy_timeout(Duration::from_millis(question.busy_ms))?;
+    ask_one_row(&database, READ_THE_SCHEMA)?;
+    if let Some(query) = &question.query {
+        ask_one_row(&database, query)?;
+    }
+    if question.write {
+        database.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?;
+    }
+    Ok(())
+}
+
+/// Runs a query as far as its first row, if it has one.
+fn ask_one_row(database: &Connection, query: &str) -> rusqlite::Result<()> {
+    let mut statement = database.prepare(query)?;
+    let mut rows = statement.raw_query();
+    rows.next().map(|_| ())
+}
+
+fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
+    let path = question.path.display();
+    let words = quote(error.to_string().as_bytes());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            SqliteReply::Degraded(format!(
+                "{path} is locked by somebody else for more than {} ms",
+                question.busy_ms
+            ))
+        }
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::AuthorizationForStatementDenied
+            | ErrorCode::OutOfMemory,
+        ) => SqliteReply::NoVerdict(format!("cannot open {path}: {words}")),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => SqliteReply::Degraded(
+            format!("{path} is damaged: {words}; restore it from a backup"),
+        ),
+        Some(ErrorCode::ReadOnly) => SqliteReply::Degraded(format!("{path} is read-only: {words}")),
+        Some(ErrorCode::Unknown) | None => {
+            SqliteReply::Degraded(format!("{path} refuses the query: {words}; fix the query"))
+        }
+        Some(_) => SqliteReply::Degraded(format!("{path} answers with an error: {words}")),
+    }
+}

@@ -1,0 +1,45 @@
+//! Users and their groups. May ask a directory service and wait for it: never on the loop's thread.
+
+use std::io;
+
+/// The supplementary groups of `user`, its primary group `gid` included (getgrouplist(3)).
+///
+/// # Errors
+/// The system's refusal; `InvalidInput` for a name with a NUL in it.
+#[cfg(target_os = "linux")]
+pub fn groups(user: &str, gid: u32) -> io::Result<Vec<u32>> {
+    let name = std::ffi::CString::new(user)?;
+    let groups = nix::unistd::getgrouplist(&name, nix::unistd::Gid::from_raw(gid))?;
+    Ok(groups.into_iter().map(nix::unistd::Gid::as_raw).collect())
+}
+
+/// The supplementary groups of `user`, its primary group `gid` included (getgrouplist(3)).
+///
+/// # Errors
+/// The system's refusal; `InvalidInput` for a name with a NUL in it.
+#[cfg(target_os = "macos")]
+#[expect(unsafe_code, reason = "getgrouplist(3), which nix does not offer here")]
+pub fn groups(user: &str, gid: u32) -> io::Result<Vec<u32>> {
+    /// NGROUPS_MAX is 16 here; directory services may know more.
+    const GROUPS_MAX: usize = 256;
+    let name = std::ffi::CString::new(user)?;
+    let mut found = [0_i32; GROUPS_MAX];
+    let mut count = libc::c_int::try_from(GROUPS_MAX).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `name` ends with NUL, and `found` has room for the `count` numbers that are written at most.
+    let result = unsafe {
+        libc::getgrouplist(
+            name.as_ptr(),
+            gid.cast_signed(),
+            found.as_mut_ptr(),
+            &raw mut count,
+        )
+    };
+    let count = usize::try_from(count).unwrap_or(0);
+    if result < 0 || count > GROUPS_MAX {
+        return Err(io::Error::other("more groups than can be taken over"));
+    }
+    Ok(found[..count]
+        .iter()
+        .map(|gid| gid.cast_unsigned())
+        .collect())
+}
