@@ -1,0 +1,269 @@
+//! Whose process is this? A claim of ours against what was seen in the kernel.
+//!
+//! No process is signalled without one of these proofs. A claim is a record of ours, written before the fork; so the
+//! answer is never built from what a process says about itself alone. What cannot be proven is a stranger: it is
+//! named, shown and left alone.
+
+use super::event::Proc;
+
+/// What we know of one life, from our own records.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The process that this life was spawned as; for an inherited life, its heir.
+    pub main: Proc,
+    /// The session the first process of the life made, which has that process's number.
+    pub session: i32,
+    /// Birth of the first process of the life: nothing older belongs to it.
+    pub born: u64,
+    /// The user the life was started as.
+    pub uid: u32,
+    /// Members seen and proven earlier, in whatever way, while the proof was to be had.
+    pub members: &'a [Proc],
+    /// No other life, job, probe or helper of ours has run since the life began.
+    pub sole_life: bool,
+    /// We are the first process of our pid namespace, where everybody's orphans land.
+    pub we_are_first: bool,
+    /// Our own process: it reads the life's output and so holds its claim file, but is no member.
+    pub ourselves: i32,
+}
+
+/// What was seen of one process.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    /// Who.
+    pub proc: Proc,
+    /// Following living parents leads to a proven member.
+    pub below_member: bool,
+    /// Its session.
+    pub session: i32,
+    /// The living process whose number is the session's, if there is one.
+    pub session_leader: Option<Proc>,
+    /// It is in the life's cgroup.
+    pub in_cgroup: bool,
+    /// The life's claim file is among its open descriptors, by device and inode.
+    pub holds_claim: bool,
+    /// The life's token is in its environment.
+    pub carries_token: bool,
+    /// Its real user.
+    pub uid: u32,
+    /// It is a child of ours that we did not spawn.
+    pub our_orphan: bool,
+}
+
+/// Why a process belongs to a life, the strongest reason there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// It is the main process itself.
+    Child,
+    /// It descends from a member, every parent in between alive.
+    Parentage,
+    /// It was proven a member before.
+    Member,
+    /// It is in the life's cgroup.
+    Cgroup,
+    /// It is in the session that the life's first process made.
+    Session,
+    /// It holds the claim file.
+    ClaimFd,
+    /// It carries the token, as the life's user.
+    Token,
+    /// It landed with us while nobody else's child could have.
+    OrphanOfSoleLife,
+}
+
+impl Proof {
+    /// For a sentence: "it …".
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Child => "is the process that was started",
+            Self::Parentage => "descends from it",
+            Self::Member => "was seen as its descendant",
+            Self::Cgroup => "is in its cgroup",
+            Self::Session => "is in its session",
+            Self::ClaimFd => "holds its claim file",
+            Self::Token => "carries its token",
+            Self::OrphanOfSoleLife => "is an orphan that only it can have left",
+        }
+    }
+}
+
+/// The proof that `seen` belongs to the life of `claim`, if there is one.
+#[must_use]
+pub fn prove(claim: &Claim<'_>, seen: &Sighting) -> Option<Proof> {
+    if seen.proc.pid <= 1 || seen.proc.pid == claim.ourselves {
+        return None;
+    }
+    if seen.proc == claim.main {
+        return Some(Proof::Child);
+    }
+    if claim.members.contains(&seen.proc) {
+        return Some(Proof::Member);
+    }
+    if seen.proc.birth < claim.born {
+        return None;
+    }
+    let proofs = [
+        (seen.below_member, Proof::Parentage),
+        (seen.in_cgroup, Proof::Cgroup),
+        (in_its_session(claim, seen), Proof::Session),
+        (seen.holds_claim, Proof::ClaimFd),
+        (seen.carries_token && seen.uid == claim.uid, Proof::Token),
+        (only_it_can_have_left(claim, seen), Proof::OrphanOfSoleLife),
+    ];
+    proofs
+        .into_iter()
+        .find_map(|(holds, proof)| holds.then_some(proof))
+}
+
+/// A process comes into a session only by being born into it (setsid(2)), and the kernel gives a session's number to no
+/// new process while a member lives. So a session of that number is the life's own as long as its leader is the life's
+/// first process, dead or alive. A living leader with another birth means that all members had ended and the number
+/// was given anew.
+fn in_its_session(claim: &Claim<'_>, seen: &Sighting) -> bool {
+    let leader_is_ours = seen
+        .session_leader
+        .is_none_or(|leader| leader.birth == claim.born);
+    claim.session > 1 && seen.session == claim.session && leader_is_ours
+}
+
+/// As pid 1 we get strangers' orphans too, and so this proves nothing there.
+fn only_it_can_have_left(claim: &Claim<'_>, seen: &Sighting) -> bool {
+    seen.our_orphan && claim.sole_life && !claim.we_are_first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIN: Proc = Proc { pid: 100, birth: 50 };
+    const OTHER: Proc = Proc { pid: 200, birth: 60 };
+    const OURSELVES: i32 = 10;
+
+    const CLAIM: Claim<'_> = Claim {
+        main: MAIN,
+        session: MAIN.pid,
+        born: MAIN.birth,
+        uid: 1000,
+        members: &[],
+        sole_life: false,
+        we_are_first: false,
+        ourselves: OURSELVES,
+    };
+
+    /// Somebody's process, with nothing that speaks for it.
+    const STRANGER: Sighting = Sighting {
+        proc: OTHER,
+        below_member: false,
+        session: 7,
+        session_leader: None,
+        in_cgroup: false,
+        holds_claim: false,
+        carries_token: false,
+        uid: 1000,
+        our_orphan: false,
+    };
+
+    /// Everything that could speak for a process does.
+    const SUSPICIOUS: Sighting = Sighting {
+        below_member: true,
+        session: MAIN.pid,
+        in_cgroup: true,
+        holds_claim: true,
+        carries_token: true,
+        our_orphan: true,
+        ..STRANGER
+    };
+
+    #[test]
+    fn each_proof_is_enough() {
+        let sole = Claim { sole_life: true, ..CLAIM };
+        let knows = Claim { members: &[OTHER], ..CLAIM };
+        let cases = [
+            (CLAIM, Sighting { proc: MAIN, ..STRANGER }, Proof::Child),
+            (CLAIM, Sighting { below_member: true, ..STRANGER }, Proof::Parentage),
+            (knows, STRANGER, Proof::Member),
+            (CLAIM, Sighting { in_cgroup: true, ..STRANGER }, Proof::Cgroup),
+            (CLAIM, Sighting { session: MAIN.pid, ..STRANGER }, Proof::Session),
+            (CLAIM, Sighting { holds_claim: true, ..STRANGER }, Proof::ClaimFd),
+            (CLAIM, Sighting { carries_token: true, ..STRANGER }, Proof::Token),
+            (sole, Sighting { our_orphan: true, ..STRANGER }, Proof::OrphanOfSoleLife),
+        ];
+        for (claim, seen, proof) in cases {
+            assert_eq!(prove(&claim, &seen), Some(proof));
+        }
+    }
+
+    #[test]
+    fn a_stranger_is_refused() {
+        assert_eq!(prove(&CLAIM, &STRANGER), None);
+    }
+
+    #[test]
+    fn init_groups_and_ourselves_are_refused_whatever_speaks_for_them() {
+        let claim = Claim { sole_life: true, ..CLAIM };
+        for pid in [-100, -1, 0, 1, OURSELVES] {
+            let proc = Proc { pid, birth: 60 };
+            let knows = Claim { members: &[proc], main: proc, ..claim };
+            assert_eq!(prove(&knows, &Sighting { proc, ..SUSPICIOUS }), None, "{pid}");
+        }
+    }
+
+    #[test]
+    fn item_51_a_recycled_number_is_refused() {
+        let later = Proc { birth: MAIN.birth + 9, ..MAIN };
+        assert_eq!(prove(&CLAIM, &Sighting { proc: later, ..STRANGER }), None);
+        let knows = Claim { members: &[OTHER], ..CLAIM };
+        let later = Proc { birth: OTHER.birth + 1, ..OTHER };
+        assert_eq!(prove(&knows, &Sighting { proc: later, ..STRANGER }), None);
+    }
+
+    #[test]
+    fn what_is_older_than_the_life_is_refused_whatever_speaks_for_it() {
+        let claim = Claim { sole_life: true, ..CLAIM };
+        let older = Proc { pid: 200, birth: MAIN.birth - 1 };
+        assert_eq!(prove(&claim, &Sighting { proc: older, ..SUSPICIOUS }), None);
+        let as_old = Proc { pid: 200, birth: MAIN.birth };
+        let seen = Sighting { proc: as_old, ..SUSPICIOUS };
+        assert_eq!(prove(&claim, &seen), Some(Proof::Parentage), "ticks are coarse");
+    }
+
+    #[test]
+    fn a_session_whose_number_was_given_anew_is_refused() {
+        let seen = |leader| Sighting { session: MAIN.pid, session_leader: leader, ..STRANGER };
+        let anew = Proc { pid: MAIN.pid, birth: MAIN.birth + 5 };
+        assert_eq!(prove(&CLAIM, &seen(Some(anew))), None);
+        assert_eq!(prove(&CLAIM, &seen(Some(MAIN))), Some(Proof::Session));
+        assert_eq!(prove(&CLAIM, &seen(None)), Some(Proof::Session), "the leader is reaped");
+    }
+
+    #[test]
+    fn an_inherited_life_keeps_the_session_of_its_first_process() {
+        let claim = Claim { main: Proc { pid: 150, birth: 70 }, ..CLAIM };
+        let seen = Sighting { session: MAIN.pid, session_leader: Some(MAIN), ..STRANGER };
+        assert_eq!(prove(&claim, &seen), Some(Proof::Session));
+    }
+
+    #[test]
+    fn no_session_is_no_proof() {
+        for session in [0, 1] {
+            let claim = Claim { session, ..CLAIM };
+            assert_eq!(prove(&claim, &Sighting { session, ..STRANGER }), None);
+        }
+    }
+
+    #[test]
+    fn item_60_a_token_of_another_user_is_refused() {
+        let seen = Sighting { carries_token: true, uid: 1001, ..STRANGER };
+        assert_eq!(prove(&CLAIM, &seen), None);
+    }
+
+    #[test]
+    fn an_orphan_is_refused_unless_nobody_else_can_have_left_it() {
+        let seen = Sighting { our_orphan: true, ..STRANGER };
+        let sole = Claim { sole_life: true, ..CLAIM };
+        assert_eq!(prove(&CLAIM, &seen), None, "others have run");
+        assert_eq!(prove(&Claim { we_are_first: true, ..sole }, &seen), None, "pid 1");
+        assert_eq!(prove(&sole, &Sighting { our_orphan: false, ..seen }), None);
+    }
+}
