@@ -7,3 +7,4 @@ pub mod launch;
 pub mod notify_socket;
 pub mod probe;
 pub mod state_dir;
+pub mod tree;

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cure;
 pub mod event;
 pub mod fleet;
+pub mod ownership;
 pub mod policy;
 pub mod restart;
 pub mod snapshot;

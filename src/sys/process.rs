@@ -90,7 +90,7 @@ pub fn stat(pid: i32) -> io::Result<Stat> {
 /// Children that are born or end while this reads may be missed (proc(5)): only two equal readings mean something.
 ///
 /// # Errors
-/// `NotFound` when `pid` has gone; `Unsupported` by a kernel that keeps no such list.
+/// `NotFound` when `pid` has gone.
 pub fn children(pid: i32) -> io::Result<Vec<i32>> {
     imp::process::children(pid)
 }

@@ -4,6 +4,7 @@ use super::imp;
 use super::process::Process;
 use std::ffi::CString;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The step between clone and exec that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,17 @@ pub struct Child {
 /// The step that failed. `EINTR` at [`Stage::Exec`]: somebody killed the child before it came to exec. `EAGAIN` at
 /// [`Stage::Clone`]: too many processes, or too many spawns under way.
 pub fn spawn(plan: Plan) -> Result<Child, SpawnError> {
+    SPAWNS.fetch_add(1, Ordering::SeqCst);
     imp::spawn(plan)
+}
+
+static SPAWNS: AtomicU64 = AtomicU64::new(0);
+
+/// How many spawns this process has begun. When it is the same before and after a look at our children, none of them
+/// was spawned meanwhile.
+#[must_use]
+pub fn count() -> u64 {
+    SPAWNS.load(Ordering::SeqCst)
 }
 
 impl Stage {

@@ -79,13 +79,19 @@ pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
             Err(_) if !thread.exists() => {}
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let why = "this kernel lists no children (CONFIG_PROC_CHILDREN)";
-                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+                return children_by_search(pid);
             }
             Err(error) => return Err(error),
         }
     }
     Ok(children)
+}
+
+/// A kernel without CONFIG_PROC_CHILDREN keeps no such lists.
+fn children_by_search(pid: i32) -> io::Result<Vec<i32>> {
+    let mut pids = all()?;
+    pids.retain(|&each| stat(each).is_ok_and(|stat| stat.ppid == pid));
+    Ok(pids)
 }
 
 pub(in super::super) fn all() -> io::Result<Vec<i32>> {

@@ -1,0 +1,168 @@
+//! The tree of a life: who belongs to it, what it uses, who of it listens, and its end.
+//!
+//! A look starts at the main process and follows living parentage, then turns to what has left the tree: members
+//! remembered from earlier, the cgroup, and the orphans that landed with us. Everything found is held against the
+//! claim by [`ownership::prove`](crate::decide::ownership::prove); what cannot be proven is not touched.
+
+mod kill;
+mod walk;
+
+pub use kill::KillOutcome;
+
+use crate::decide::ownership::Proof;
+use crate::sys::process::{self, Process, Stat, State};
+use crate::sys::{socket, spawn};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use walk::Eyes;
+
+/// So many members outside the session are remembered; the rest is found again by other proofs, or not.
+pub const MEMBERS_MAX: usize = 256;
+
+/// One life's processes, as far as this stayd knows the life.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The main process: the one spawned, or its heir.
+    pub main: Process,
+    /// The session of the life: the number of the process that was spawned.
+    pub session: i32,
+    /// Birth of the process that was spawned; nothing older is a member.
+    pub born: u64,
+    /// The life's token, 128 bits in hexadecimal, as in STAYD_TOKEN.
+    pub token: String,
+    /// Device and inode of the claim file that the child was given open.
+    pub claim_file: Option<(u64, u64)>,
+    /// The life's cgroup directory, where it has one of its own.
+    pub cgroup: Option<PathBuf>,
+    /// The user it runs as.
+    pub uid: u32,
+    /// Members that have left the session, seen earlier; as kept in the claim on disk.
+    pub members: Vec<Process>,
+    /// No other life, job, probe or helper has run since this life was born. Ends by itself with the next spawn.
+    pub sole_life: bool,
+    /// Only the process group of the spawned process is meant (`kill = "group"`).
+    pub group_only: bool,
+    /// Spawns of this stayd when the tree was made: one more, and `sole_life` is no longer believed.
+    spawns: u64,
+}
+
+/// A process that belongs to the life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub process: Process,
+    /// Why it belongs to it.
+    pub proof: Proof,
+    /// What it is doing, as of the look.
+    pub stat: Stat,
+}
+
+impl Member {
+    /// Whether it still runs. A main thread that has ended while others run shows as a zombie with threads.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.stat.state != State::Zombie || self.stat.threads > 1
+    }
+}
+
+/// What a tree has used since its processes were born. Those that end take their share with them, so only growth
+/// means something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time.
+    pub cpu: Duration,
+    /// Bytes through read and write calls.
+    pub io_bytes: u64,
+    /// Times its cgroup was throttled by a quota.
+    pub throttled: u64,
+}
+
+impl Tree {
+    /// The tree of a process just spawned, with no other proof than its parentage and session yet.
+    #[must_use]
+    pub fn new(main: Process, uid: u32) -> Self {
+        Self {
+            main,
+            session: main.pid,
+            born: main.birth,
+            token: String::new(),
+            claim_file: None,
+            cgroup: None,
+            uid,
+            members: Vec::new(),
+            sole_life: false,
+            group_only: false,
+            spawns: spawn::count(),
+        }
+    }
+
+    /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let mut members = Vec::new();
+        self.walk(Eyes::Quick, &mut |member| members.push(member.clone()));
+        members
+    }
+
+    /// Adds the members that have left the session, while their proof is to be had, and forgets the dead.
+    /// True when that changed anything: the claim on disk wants to be written again.
+    pub fn remember(&mut self) -> bool {
+        let mut left: Vec<Process> = self
+            .members()
+            .into_iter()
+            .filter(|member| member.stat.sid != self.session && member.process != self.main)
+            .map(|member| member.process)
+            .collect();
+        // those known longest first: the port's holder was put there by `remember_first`
+        left.sort_by_key(|process| self.place_of(*process));
+        left.truncate(MEMBERS_MAX);
+        let changed = left != self.members;
+        self.members = left;
+        changed
+    }
+
+    /// Puts `member`, the one that holds the port, before all others, so that no bound ever drops it.
+    pub fn remember_first(&mut self, member: Process) {
+        self.members.retain(|known| *known != member);
+        self.members.insert(0, member);
+        self.members.truncate(MEMBERS_MAX);
+    }
+
+    fn place_of(&self, process: Process) -> usize {
+        let place = self.members.iter().position(|known| *known == process);
+        place.unwrap_or(usize::MAX)
+    }
+
+    /// What the tree has used so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage {
+            throttled: process::throttled_count(self.main.pid).unwrap_or(0),
+            ..Usage::default()
+        };
+        self.walk(Eyes::Quick, &mut |member| {
+            usage.cpu += member.stat.cpu;
+            let io_bytes = process::io_bytes(member.process.pid).unwrap_or(0);
+            usage.io_bytes = usage.io_bytes.saturating_add(io_bytes);
+        });
+        usage
+    }
+
+    /// The member that listens on TCP `port`; none when nobody does or only strangers do.
+    ///
+    /// # Errors
+    /// The kernel does not list its sockets.
+    pub fn holds_listener(&self, port: u16) -> io::Result<Option<Process>> {
+        let listeners = socket::listeners(port)?;
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        let members = self.members();
+        let holder = members.into_iter().find(|member| {
+            let holds = |listener| socket::holds_listener(member.process.pid, listener);
+            listeners.iter().any(|each| holds(each).unwrap_or(false))
+        });
+        Ok(holder.map(|member| member.process))
+    }
+}

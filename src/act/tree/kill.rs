@@ -1,0 +1,159 @@
+//! The end of a tree.
+//!
+//! A tree that forks while it is killed has no moment at which a list of it is true. So: kill what the list shows,
+//! reap (zombies hold the numbers that the kill needs), list again, until nothing is left. Every orphan lands with
+//! us, one list of our own children is read at a time when it may change, and so only two equal ones that show no member
+//! count, or none at all. Nothing is forked here, and nothing is stopped first: that was neither needed nor enough.
+
+use super::walk::Eyes;
+use super::{Member, Tree};
+use crate::sys::process::{self, Handle, State};
+use crate::sys::reaper::{self, Reaped};
+use crate::sys::{identity, schedule};
+use libc::{SIGCONT, SIGKILL};
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two looks: long enough for a killed process to die, short enough that a bomb does not recover.
+const LOOK_EVERY: Duration = Duration::from_micros(500);
+/// Exits taken from the kernel in one go.
+const REAP_BATCH: usize = 256;
+
+/// How a kill ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KillOutcome {
+    /// Members alive at the deadline; 0 when the tree is gone.
+    pub left: usize,
+    /// Of those, in uninterruptible sleep: SIGKILL has to wait.
+    pub stuck: usize,
+}
+
+impl Tree {
+    /// Sends `signal`, and SIGCONT so that stopped ones hear it, once to every member. Returns how many there were.
+    /// Reads no process's memory.
+    pub fn terminate(&self, signal: i32) -> usize {
+        let mut told = 0;
+        self.walk(Eyes::Quick, &mut |member| {
+            told += usize::from(tell(member, signal) && tell(member, SIGCONT));
+        });
+        told
+    }
+
+    /// Kills every member with SIGKILL and returns when none is left, or at the deadline. Blocks: give it a thread of
+    /// its own, and mind the deadline there too: the last look reads environments. Exits that are reaped on the way, other trees' too, go to `reaped`.
+    ///
+    /// As root the thread goes before all ordinary ones, without which a fork bomb is never caught up with. An
+    /// unprivileged stayd without a cgroup cannot promise the end of a bomb that saturates the machine: then the
+    /// outcome says what is left.
+    pub fn kill(self, deadline: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
+        let end = Instant::now() + deadline;
+        let _ = schedule::put_this_thread_first(); // anybody but root does without
+        let by_cgroup = self.cgroup.clone().filter(|_| !self.group_only);
+        if let Some(dir) = by_cgroup
+            && self.kill_cgroup(&dir, end, reaped)
+        {
+            return KillOutcome::default();
+        }
+        self.kill_by_looking(end, reaped)
+    }
+
+    /// Looks quickly until that finds nobody, and only then into environments, which can take their time.
+    fn kill_by_looking(&self, end: Instant, reaped: &dyn Fn(Reaped)) -> KillOutcome {
+        let mut eyes = Eyes::Quick;
+        let mut before = None;
+        loop {
+            reap_all(end, reaped);
+            let alive = self.strike(eyes);
+            reap_all(end, reaped);
+            match self.children_if_quiet(&alive) {
+                None => {
+                    eyes = Eyes::Quick;
+                    before = None;
+                    thread::sleep(LOOK_EVERY);
+                }
+                Some(none) if none.is_empty() && reaper::adopts_orphans() => {
+                    return KillOutcome::default();
+                }
+                now if now == before && eyes == Eyes::Thorough => return KillOutcome::default(),
+                now if now == before => eyes = Eyes::Thorough,
+                now => before = now,
+            }
+            if Instant::now() >= end {
+                return outcome(&alive);
+            }
+        }
+    }
+
+    /// One look, killing each member as it is found. Returns those that were alive.
+    fn strike(&self, eyes: Eyes) -> Vec<Member> {
+        let mut alive = Vec::new();
+        self.walk(eyes, &mut |member| {
+            if member.is_alive() {
+                tell(member, SIGKILL);
+                alive.push(member.clone());
+            }
+        });
+        alive
+    }
+
+    /// Our own children after a look that found nobody alive; none when it found somebody.
+    fn children_if_quiet(&self, alive: &[Member]) -> Option<Vec<i32>> {
+        if !alive.is_empty() || self.main_is_unreaped() {
+            return None;
+        }
+        process::own_children().ok()
+    }
+
+    /// Our own child stays a number until it is reaped, and its exit is news that others wait for.
+    fn main_is_unreaped(&self) -> bool {
+        process::stat(self.main.pid)
+            .is_ok_and(|stat| stat.process == self.main && stat.ppid == identity::pid())
+    }
+
+    /// True when the kernel has said that the cgroup is empty; false where it cannot be killed as one.
+    fn kill_cgroup(&self, dir: &Path, end: Instant, reaped: &dyn Fn(Reaped)) -> bool {
+        if fs::write(dir.join("cgroup.kill"), "1").is_err() {
+            return false;
+        }
+        while Instant::now() < end {
+            reap_all(end, reaped);
+            if is_empty(dir) && !self.main_is_unreaped() {
+                return true;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        false
+    }
+}
+
+/// Whether `signal` was sent to exactly this process.
+fn tell(member: &Member, signal: i32) -> bool {
+    Handle::open(member.process).is_ok_and(|handle| handle.signal(signal).is_ok())
+}
+
+fn reap_all(end: Instant, reaped: &dyn Fn(Reaped)) {
+    loop {
+        let ended = reaper::drain(REAP_BATCH);
+        let all = ended.len() < REAP_BATCH;
+        ended.into_iter().for_each(reaped);
+        if all || Instant::now() >= end {
+            return;
+        }
+    }
+}
+
+/// cgroups(7): "populated 0" when neither the cgroup nor any below it has a living process.
+fn is_empty(dir: &Path) -> bool {
+    let events = fs::read_to_string(dir.join("cgroup.events")).unwrap_or_default();
+    events.lines().any(|line| line == "populated 0")
+}
+
+fn outcome(alive: &[Member]) -> KillOutcome {
+    let is_stuck = |member: &&Member| member.stat.state == State::Uninterruptible;
+    KillOutcome {
+        left: alive.len(),
+        stuck: alive.iter().filter(is_stuck).count(),
+    }
+}

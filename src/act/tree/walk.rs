@@ -1,0 +1,202 @@
+//! One look at the tree.
+
+use super::{Member, Tree};
+use crate::decide::event::Proc;
+use crate::decide::ownership::{Claim, Proof, Sighting, prove};
+use crate::sys::process::{self, Process, Stat};
+use crate::sys::{identity, reaper, spawn};
+use std::collections::{HashSet, VecDeque};
+use std::path::Path;
+
+/// A look ends after so many processes; a kill takes more looks.
+const WALK_MAX: usize = 32_768;
+/// Cgroups below the life's own that are looked into.
+const CGROUPS_MAX: usize = 1024;
+/// The variable that carries the token.
+const TOKEN_NAME: &str = "STAYD_TOKEN";
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eyes {
+    /// Only what cannot hang.
+    Quick,
+    /// Environments too: that may wait for a sick process's memory, so on a thread that may be lost.
+    Thorough,
+}
+
+/// A process to look at, and the member whose child it was a moment ago.
+struct Lead {
+    pid: i32,
+    parent: Option<Process>,
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    eyes: Eyes,
+    claim: Claim<'a>,
+    in_cgroup: HashSet<i32>,
+    /// Spawns before anything was listed: while there are no more, a child of ours that we did not list is no new one.
+    spawns: u64,
+}
+
+impl Tree {
+    /// Visits each member, parents before their children. `visit` may kill it: its children are listed already.
+    pub(super) fn walk(&self, eyes: Eyes, visit: &mut dyn FnMut(&Member)) {
+        let spawns = spawn::count();
+        let members: Vec<Proc> = self.members.iter().copied().map(to_proc).collect();
+        let in_cgroup: HashSet<i32> = self.cgroup.as_deref().map(in_cgroup).unwrap_or_default();
+        let leads = self.leads(&in_cgroup);
+        let claim = Claim {
+            main: to_proc(self.main),
+            session: self.session,
+            born: self.born,
+            uid: self.uid,
+            members: &members,
+            // asked after the listing: what was spawned since is not on the list
+            sole_life: self.sole_life && spawn::count() == self.spawns,
+            we_are_first: identity::pid() == 1,
+            ourselves: identity::pid(),
+        };
+        let walk = Walk {
+            tree: self,
+            eyes,
+            claim,
+            in_cgroup,
+            spawns,
+        };
+        walk.follow(leads, visit);
+    }
+
+    /// Where members can be: the tree itself, those known, the cgroup, and wherever orphans land.
+    fn leads(&self, in_cgroup: &HashSet<i32>) -> VecDeque<Lead> {
+        let orphans = if reaper::adopts_orphans() {
+            process::own_children()
+        } else {
+            process::all()
+        };
+        let known = self.members.iter().map(|member| member.pid);
+        std::iter::once(self.main.pid)
+            .chain(known)
+            .chain(in_cgroup.iter().copied())
+            .chain(orphans.unwrap_or_default())
+            .map(|pid| Lead { pid, parent: None })
+            .collect()
+    }
+}
+
+impl Walk<'_> {
+    fn follow(&self, mut leads: VecDeque<Lead>, visit: &mut dyn FnMut(&Member)) {
+        let mut proven = HashSet::new();
+        let mut looks = 0;
+        while let Some(lead) = leads.pop_front()
+            && looks < WALK_MAX
+        {
+            looks += 1;
+            if proven.contains(&lead.pid) {
+                continue;
+            }
+            let Some(member) = self.judge(&lead) else {
+                continue;
+            };
+            proven.insert(lead.pid);
+            let children = process::children(lead.pid).unwrap_or_default();
+            visit(&member);
+            // before the other leads, so that parentage is found while the parent lives
+            for pid in children {
+                let parent = Some(member.process);
+                leads.push_front(Lead { pid, parent });
+            }
+        }
+    }
+
+    fn judge(&self, lead: &Lead) -> Option<Member> {
+        let stat = process::stat(lead.pid).ok()?;
+        if self.tree.group_only && stat.pgid != self.tree.session {
+            return None;
+        }
+        let proof = self.proof(lead, &stat)?;
+        Some(Member {
+            process: stat.process,
+            proof,
+            stat,
+        })
+    }
+
+    /// Looks at what is cheap first, and closer only while that proves nothing.
+    fn proof(&self, lead: &Lead, stat: &Stat) -> Option<Proof> {
+        let mut seen = self.first_sight(lead, stat);
+        if let Some(proof) = prove(&self.claim, &seen) {
+            return Some(proof);
+        }
+        if let Some((dev, ino)) = self.tree.claim_file {
+            seen.holds_claim = process::holds_file(lead.pid, dev, ino).unwrap_or(false);
+        }
+        if !seen.holds_claim && self.eyes == Eyes::Thorough && !self.tree.token.is_empty() {
+            let token = process::environment_value(lead.pid, TOKEN_NAME);
+            seen.uid = process::uid(lead.pid).ok()?;
+            seen.carries_token = token.is_ok_and(|token| token.as_ref() == Some(&self.tree.token));
+        }
+        if !still_is(stat.process) {
+            return None; // the descriptors and the environment may have been a later process's
+        }
+        prove(&self.claim, &seen)
+    }
+
+    fn first_sight(&self, lead: &Lead, stat: &Stat) -> Sighting {
+        let is_sessions = stat.sid == self.tree.session;
+        let leader = is_sessions.then(|| process::stat(stat.sid).ok()).flatten();
+        Sighting {
+            proc: to_proc(stat.process),
+            below_member: lead
+                .parent
+                .is_some_and(|parent| self.is_child(stat, parent)),
+            session: stat.sid,
+            session_leader: leader.map(|leader| to_proc(leader.process)),
+            in_cgroup: self.in_cgroup.contains(&lead.pid),
+            holds_claim: false,
+            carries_token: false,
+            uid: u32::MAX,
+            our_orphan: stat.ppid == identity::pid(),
+        }
+    }
+
+    /// It was on `parent`'s list a moment ago. It still is its child; or the parent has died meanwhile and it is ours
+    /// now, which only one that we have just spawned could be instead.
+    fn is_child(&self, stat: &Stat, parent: Process) -> bool {
+        if stat.process.birth < parent.birth {
+            return false;
+        }
+        if stat.ppid == parent.pid {
+            return true;
+        }
+        stat.ppid == identity::pid() && spawn::count() == self.spawns
+    }
+}
+
+fn still_is(process: Process) -> bool {
+    process::stat(process.pid).is_ok_and(|stat| stat.process == process)
+}
+
+fn to_proc(process: Process) -> Proc {
+    Proc {
+        pid: process.pid,
+        birth: process.birth,
+    }
+}
+
+/// Every process in the cgroup `dir` and those below it.
+fn in_cgroup(dir: &Path) -> HashSet<i32> {
+    let mut pids = HashSet::new();
+    let mut dirs = vec![dir.to_owned()];
+    let mut looks = 0;
+    while let Some(dir) = dirs.pop()
+        && looks < CGROUPS_MAX
+    {
+        looks += 1;
+        let list = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(list.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+        let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        dirs.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+    pids
+}
