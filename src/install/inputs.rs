@@ -1,0 +1,218 @@
+//! What a plist or unit is made from, checked once so that rendering cannot fail.
+
+use crate::config::{Config, Service};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Added to the longest orderly stop: time for the SIGKILL, the reaping and the last record.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// Added to the slowest start: time for stayd's own, on a cold disk.
+const START_MARGIN: Duration = Duration::from_secs(30);
+/// Open files that stayd and each of its services may have.
+const OPEN_FILES: u64 = 65_536;
+/// Where a LaunchDaemon's log goes.
+const SYSTEM_LOGS: &str = "/Library/Logs/stayd";
+
+/// Whose job it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One person's: a user unit, a LaunchAgent.
+    User,
+    /// The machine's: a system unit, a LaunchDaemon.
+    System,
+}
+
+/// Everything that differs from one plist or unit of ours to the next.
+///
+/// All texts are free of control characters and all paths absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderInputs {
+    pub(super) scope: Scope,
+    pub(super) name: String,
+    pub(super) label: String,
+    pub(super) program: String,
+    pub(super) config: String,
+    pub(super) log_folder: String,
+    pub(super) stop_budget: Duration,
+    pub(super) start_budget: Duration,
+    pub(super) open_files: u64,
+    pub(super) control_group: bool,
+}
+
+/// Why there is nothing to render.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RenderError {
+    /// The instance came from a command line; a job needs a file to start from.
+    NoFile,
+    /// A path that launchd or systemd could not be told.
+    Path {
+        /// What it is the path of.
+        of: &'static str,
+        /// As it was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
+    /// A label with a character that launchd would refuse.
+    Label(String),
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFile => write!(
+                out,
+                "cannot render: there is no configuration file; write a stayd.toml and name it with -c"
+            ),
+            Self::Path { of, path, wrong } => write!(
+                out,
+                "cannot render: the path of the {of} {wrong}: {path:?}; move it or name it otherwise"
+            ),
+            Self::Label(label) => write!(
+                out,
+                "cannot render: the label {label:?} is not letters, digits, '.', '-' and '_'; choose another with --label"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RenderError {}
+
+impl RenderInputs {
+    /// For the instance `config`, run by `program`; `home` is the home folder of the person whose job it is.
+    ///
+    /// The time limits come from the services: the longest chain of stop graces, the longest chain of startup
+    /// budgets. The label is `stayd.NAME` until [`Self::with_label`] says otherwise.
+    ///
+    /// # Errors
+    /// [`RenderError`]: no configuration file, or a path that cannot be written into a plist or unit.
+    pub fn from_config(
+        config: &Config,
+        scope: Scope,
+        program: &Path,
+        home: &Path,
+    ) -> Result<Self, RenderError> {
+        let file = config.file.as_deref().ok_or(RenderError::NoFile)?;
+        let logs = match scope {
+            Scope::User => home.join("Library/Logs/stayd"),
+            Scope::System => PathBuf::from(SYSTEM_LOGS),
+        };
+        let runnable = text_of("program", program)?;
+        if runnable.contains(['"', '\'', '\\']) {
+            return Err(RenderError::Path {
+                of: "program",
+                path: program.to_owned(),
+                wrong: "has a quote or a backslash, which systemd refuses in a program",
+            });
+        }
+        let inputs = Self {
+            scope,
+            name: config.name.clone(),
+            label: String::new(),
+            program: runnable,
+            config: text_of("configuration file", file)?,
+            log_folder: text_of("home folder", &logs)?,
+            stop_budget: longest_chain(&config.services, |service| service.policy.stop_grace)
+                + STOP_MARGIN,
+            start_budget: longest_chain(&config.services, |service| service.policy.startup)
+                + START_MARGIN,
+            open_files: OPEN_FILES,
+            control_group: config.control_group.is_some(),
+        };
+        inputs.with_label(&format!("stayd.{}", config.name))
+    }
+
+    /// The same with another launchd label.
+    ///
+    /// # Errors
+    /// [`RenderError::Label`] when it is empty or has other characters than letters, digits, `.`, `-` and `_`.
+    pub fn with_label(self, label: &str) -> Result<Self, RenderError> {
+        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if label.is_empty() || !label.chars().all(fine) {
+            return Err(RenderError::Label(label.to_owned()));
+        }
+        Ok(Self {
+            label: label.to_owned(),
+            ..self
+        })
+    }
+
+    /// What the files in `launchd/` and `systemd/` are rendered from: one service with the defaults, of a person whose
+    /// home folder is `home`, or of the machine.
+    #[must_use]
+    pub fn sample(scope: Scope, home: &str) -> Self {
+        let (program, config, log_folder) = match scope {
+            Scope::User => (
+                "/usr/local/bin/stayd",
+                format!("{home}/studio/stayd.toml"),
+                format!("{home}/Library/Logs/stayd"),
+            ),
+            Scope::System => (
+                "/usr/bin/stayd",
+                "/etc/stayd/stayd.toml".into(),
+                SYSTEM_LOGS.into(),
+            ),
+        };
+        Self {
+            scope,
+            name: "studio".into(),
+            label: "stayd.studio".into(),
+            program: program.into(),
+            config,
+            log_folder,
+            stop_budget: Duration::from_secs(5) + STOP_MARGIN,
+            start_budget: Duration::from_secs(60) + START_MARGIN,
+            open_files: OPEN_FILES,
+            control_group: false,
+        }
+    }
+
+    /// How long the OS supervisor must let an orderly stop take.
+    #[must_use]
+    pub fn stop_budget(&self) -> Duration {
+        self.stop_budget
+    }
+
+    /// The folder that must be there before launchd starts the job: it opens the log before it runs anything.
+    #[must_use]
+    pub fn log_folder(&self) -> &Path {
+        Path::new(&self.log_folder)
+    }
+}
+
+fn text_of(of: &'static str, path: &Path) -> Result<String, RenderError> {
+    let wrong = |wrong| RenderError::Path {
+        of,
+        path: path.to_owned(),
+        wrong,
+    };
+    let text = path.to_str().ok_or_else(|| wrong("is not UTF-8"))?;
+    if !path.is_absolute() {
+        return Err(wrong("is not absolute"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(wrong("has a control character"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The largest sum of `cost` along a chain of `after`: services on one chain start, and stop, one after the other.
+///
+/// Bounded by as many rounds as there are services, so that a circle (which the configuration refuses) ends too.
+fn longest_chain(services: &[Service], cost: impl Fn(&Service) -> Duration) -> Duration {
+    let mut until: Vec<Duration> = services.iter().map(&cost).collect();
+    for _ in services {
+        for (index, service) in services.iter().enumerate() {
+            let before = services
+                .iter()
+                .zip(&until)
+                .filter(|(other, _)| service.after.contains(&other.name))
+                .map(|(_, until)| *until)
+                .max()
+                .unwrap_or_default();
+            until[index] = cost(service).saturating_add(before);
+        }
+    }
+    until.into_iter().max().unwrap_or_default()
+}
