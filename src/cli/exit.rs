@@ -107,7 +107,9 @@ impl From<ClientError> for Failure {
 fn exit_of(kind: &str) -> Exit {
     match kind {
         "bad-request" | "no-service" | "no-incident" => Exit::Usage,
-        "no-route" | "no-method" | "busy" | "ending" | "unavailable" | "too-slow" | "too-large" => Exit::System,
+        "no-route" | "no-method" | "busy" | "ending" | "unavailable" | "too-slow" | "too-large" => {
+            Exit::System
+        }
         _ => Exit::No,
     }
 }

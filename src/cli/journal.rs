@@ -21,7 +21,9 @@ pub(super) async fn events(screen: Screen, client: &Client, follow: bool, json: 
     }
     if follow {
         let last_id = list.events.last().map_or(0, |event| event.id);
-        let mut stream = client.follow(&format!("/v1/events?since={last_id}")).await?;
+        let mut stream = client
+            .follow(&format!("/v1/events?since={last_id}"))
+            .await?;
         while let Some(event) = stream.next().await? {
             show(screen, &event, json)?;
         }
@@ -47,7 +49,9 @@ pub(super) async fn why(
         return Ok(Exit::Done);
     }
     if list.events.is_empty() {
-        screen.line(&format!("{service}: no kill, no refusal to kill, no end: nothing had to be decided"))?;
+        screen.line(&format!(
+            "{service}: no kill, no refusal to kill, no end: nothing had to be decided"
+        ))?;
     }
     for event in &list.events {
         show(screen, event, false)?;
@@ -59,8 +63,15 @@ pub(super) async fn why(
 }
 
 /// Lists the incidents, or shows one with its evidence.
-pub(super) async fn incidents(screen: Screen, client: &Client, id: Option<u64>, json: bool) -> Outcome {
-    let Some(id) = id else { return list_incidents(screen, client, json).await };
+pub(super) async fn incidents(
+    screen: Screen,
+    client: &Client,
+    id: Option<u64>,
+    json: bool,
+) -> Outcome {
+    let Some(id) = id else {
+        return list_incidents(screen, client, json).await;
+    };
     let incident: Incident = client.get(&format!("/v1/incidents/{id}")).await?;
     if json {
         screen.json(&incident, false)?;
@@ -70,7 +81,13 @@ pub(super) async fn incidents(screen: Screen, client: &Client, id: Option<u64>, 
     if !incident.event.facts.is_empty() {
         screen.line(&format!("    {}", facts_in_words(&incident.event)))?;
     }
-    screen.line(incident.evidence.as_deref().unwrap_or("no evidence was taken").trim_end())?;
+    screen.line(
+        incident
+            .evidence
+            .as_deref()
+            .unwrap_or("no evidence was taken")
+            .trim_end(),
+    )?;
     Ok(Exit::Done)
 }
 
@@ -96,9 +113,16 @@ fn show(screen: Screen, event: &Event, json: bool) -> Result<(), Failure> {
         return screen.json(event, true);
     }
     let whom = event.service.as_deref().unwrap_or("stayd");
-    let life = event.life.map(|life| format!("#{life}")).unwrap_or_default();
+    let life = event
+        .life
+        .map(|life| format!("#{life}"))
+        .unwrap_or_default();
     let kind = screen.paint(paint_of(&event.kind), &format!("{:<11}", event.kind));
-    screen.line(&format!("{}  {whom}{life}  {kind} {}", to_the_second(&event.at), event.message))
+    screen.line(&format!(
+        "{}  {whom}{life}  {kind} {}",
+        to_the_second(&event.at),
+        event.message
+    ))
 }
 
 fn paint_of(kind: &str) -> Paint {

@@ -29,7 +29,11 @@ pub(super) async fn logs(
     follow: bool,
 ) -> Outcome {
     let status: Status = client.get("/v1/status").await?;
-    let known: Vec<_> = status.services.iter().map(|service| service.name.clone()).collect();
+    let known: Vec<_> = status
+        .services
+        .iter()
+        .map(|service| service.name.clone())
+        .collect();
     let chosen = match service {
         None => known,
         Some(name) if known.iter().any(|known| known == name) => vec![name.to_owned()],
@@ -56,7 +60,10 @@ pub(super) async fn logs(
     }
     loop {
         for (prefix, tail) in &mut tails {
-            for line in tail.news().map_err(|error| unreadable(&tail.path, &error))? {
+            for line in tail
+                .news()
+                .map_err(|error| unreadable(&tail.path, &error))?
+            {
                 screen.line(&format!("{prefix}{line}"))?;
             }
         }
@@ -65,10 +72,14 @@ pub(super) async fn logs(
 }
 
 /// The name of the file that is written now; rotation renames it.
-const CURRENT: &str = "current";
+const CURRENT: &str = "current.log";
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::Permission } else { Exit::System };
+    let exit = if error.kind() == io::ErrorKind::PermissionDenied {
+        Exit::Permission
+    } else {
+        Exit::System
+    };
     Failure::new(exit, format!("cannot follow {}: {error}", path.display()))
 }
 
@@ -87,7 +98,11 @@ impl Tail {
             io::Seek::seek(&mut file, io::SeekFrom::End(0)).ok()?;
             Some(file)
         });
-        Self { path, file, begun: Vec::new() }
+        Self {
+            path,
+            file,
+            begun: Vec::new(),
+        }
     }
 
     /// The lines that have come since: what is left of the old file first, then the one that replaced it.
@@ -107,14 +122,18 @@ impl Tail {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        let Some(file) = &self.file else { return Ok(true) };
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
         let open = file.metadata()?;
         Ok((open.dev(), open.ino()) != (there.dev(), there.ino()))
     }
 
     fn read_on(&mut self) -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
-        let Some(file) = &mut self.file else { return Ok(lines) };
+        let Some(file) = &mut self.file else {
+            return Ok(lines);
+        };
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let count = file.read(&mut chunk)?;
@@ -150,15 +169,19 @@ mod tests {
     #[test]
     fn following_survives_rotation_and_torn_lines() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("current");
+        let path = folder.path().join("current.log");
         fs::write(&path, "old\n").expect("written");
         let mut tail = Tail::at_the_end(path.clone());
-        let mut file = fs::OpenOptions::new().append(true).open(&path).expect("opened");
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .expect("opened");
         file.write_all(b"one\ntw").expect("written");
         assert_eq!(tail.news().expect("read"), ["one"]);
-        fs::rename(&path, folder.path().join("1")).expect("rotated");
+        fs::rename(&path, folder.path().join("current.log.1")).expect("rotated");
         assert!(tail.news().expect("read").is_empty());
-        file.write_all(b"o\n").expect("the writer goes on in the old file for a moment");
+        file.write_all(b"o\n")
+            .expect("the writer goes on in the old file for a moment");
         fs::write(&path, "three\n").expect("written");
         assert_eq!(tail.news().expect("read"), ["two", "three"]);
     }
@@ -166,7 +189,7 @@ mod tests {
     #[test]
     fn a_file_that_comes_later_is_read_from_its_beginning() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("current");
+        let path = folder.path().join("current.log");
         let mut tail = Tail::at_the_end(path.clone());
         assert!(tail.news().expect("nothing there").is_empty());
         fs::write(&path, "first\n").expect("written");

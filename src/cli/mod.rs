@@ -1,13 +1,17 @@
-//! room
+//! The command line: verbs become exit statuses, answers become text or JSON.
+
+mod demo;
+mod exit;
+mod find;
+mod journal;
+mod logs;
+mod screen;
+mod status;
+mod wishes;
+mod words;
 
 /// Runs the program.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|verb| verb == crate::act::helper::VERB)
-    {
-        return crate::act::helper::helper_main();
-    }
     std::process::ExitCode::SUCCESS
 }

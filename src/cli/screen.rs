@@ -96,7 +96,8 @@ impl Screen {
         } else {
             serde_json::to_string_pretty(value)
         };
-        let text = text.map_err(|error| Failure::new(Exit::Bug, format!("cannot write JSON: {error}")))?;
+        let text =
+            text.map_err(|error| Failure::new(Exit::Bug, format!("cannot write JSON: {error}")))?;
         self.line(&text)
     }
 }

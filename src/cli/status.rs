@@ -48,7 +48,11 @@ pub(super) async fn status(screen: Screen, client: &Client, look: &Look) -> Outc
 async fn fetch(client: &Client, service: Option<&str>) -> Result<Status, Failure> {
     let mut status: Status = client.get("/v1/status").await?;
     if let Some(name) = service {
-        let known = status.services.iter().map(|service| service.name.clone()).collect();
+        let known = status
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect();
         status.services.retain(|service| service.name == name);
         if status.services.is_empty() {
             return Err(no_such_service(name, known));
@@ -59,13 +63,27 @@ async fn fetch(client: &Client, service: Option<&str>) -> Result<Status, Failure
 
 /// A name that nobody has.
 pub(super) fn no_such_service(name: &str, known: Vec<String>) -> Failure {
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    Failure::new(Exit::Usage, format!("cannot find a service called {name}: there is {known}"))
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    Failure::new(
+        Exit::Usage,
+        format!("cannot find a service called {name}: there is {known}"),
+    )
 }
 
 fn verdict(status: &Status) -> Exit {
-    let mut wanted = status.services.iter().filter(|service| service.wanted == "up");
-    if wanted.all(|service| service.healthy) { Exit::Done } else { Exit::No }
+    let mut wanted = status
+        .services
+        .iter()
+        .filter(|service| service.wanted == "up");
+    if wanted.all(|service| service.healthy) {
+        Exit::Done
+    } else {
+        Exit::No
+    }
 }
 
 /// The status without what changes in each round of a healthy service.
@@ -90,7 +108,11 @@ fn show(screen: Screen, status: &Status, json: bool) -> Result<(), Failure> {
 }
 
 fn show_change(screen: Screen, status: &Status, json: bool) -> Result<(), Failure> {
-    if json { screen.json(status, true) } else { show(screen, status, false) }
+    if json {
+        screen.json(status, true)
+    } else {
+        show(screen, status, false)
+    }
 }
 
 fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
@@ -104,7 +126,11 @@ fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
         ago(&daemon.started_at, now)
     );
     let title = ["SERVICE", "STATE", "FOR", "PID", "LIFE", "PORT", "PROBE"].map(str::to_owned);
-    let rows: Vec<_> = status.services.iter().map(|service| row(service, now)).collect();
+    let rows: Vec<_> = status
+        .services
+        .iter()
+        .map(|service| row(service, now))
+        .collect();
     let all: Vec<_> = std::iter::once(title).chain(rows).collect();
     let mut text = head;
     for (index, mut cells) in columns(&all).into_iter().enumerate() {
@@ -114,7 +140,10 @@ fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
             None => cells = cells.map(|cell| screen.paint(Paint::Faint, &cell)),
         }
         text.push_str(&format!("{}\n", cells.join("  ").trim_end()));
-        for line in service.into_iter().flat_map(|service| remarks(service, now)) {
+        for line in service
+            .into_iter()
+            .flat_map(|service| remarks(service, now))
+        {
             text.push_str(&format!("    {line}\n"));
         }
     }
@@ -132,7 +161,10 @@ fn supervisor(name: &str) -> &str {
 
 fn row(service: &Service, now: SystemTime) -> [String; 7] {
     let number = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let probe = service.probes.iter().find(|probe| probe.check != "readiness");
+    let probe = service
+        .probes
+        .iter()
+        .find(|probe| probe.check != "readiness");
     [
         service.name.clone(),
         service.state.clone(),
@@ -146,9 +178,16 @@ fn row(service: &Service, now: SystemTime) -> [String; 7] {
 
 fn probe_in_words(probe: &Probe) -> String {
     let class = probe.class.as_deref().unwrap_or("not asked yet");
-    let latency = probe.latency_ms.filter(|_| probe.ok).map(|ms| format!(" {ms} ms"));
+    let latency = probe
+        .latency_ms
+        .filter(|_| probe.ok)
+        .map(|ms| format!(" {ms} ms"));
     let failures = (probe.failures > 0).then(|| format!(" {} in a row", probe.failures));
-    format!("{class}{}{}", latency.unwrap_or_default(), failures.unwrap_or_default())
+    format!(
+        "{class}{}{}",
+        latency.unwrap_or_default(),
+        failures.unwrap_or_default()
+    )
 }
 
 /// What stands below a service's line.
@@ -156,7 +195,9 @@ fn remarks(service: &Service, now: SystemTime) -> Vec<String> {
     let reason = (!service.reason.is_empty()).then(|| service.reason.clone());
     let hold = service.hold.as_ref().map(|hold| {
         let left = humantime::parse_rfc3339_weak(&hold.until).ok();
-        let left = left.and_then(|until| until.duration_since(now).ok()).unwrap_or_default();
+        let left = left
+            .and_then(|until| until.duration_since(now).ok())
+            .unwrap_or_default();
         format!("held for {} more: {}", length(left), hold.reason)
     });
     reason.into_iter().chain(hold).collect()

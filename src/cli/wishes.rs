@@ -24,7 +24,11 @@ pub(super) async fn wish_each(
                 return Err(failure);
             }
             tell(&format!("stayd: {}", failure.message));
-            exit = if exit == Exit::Done { failure.exit } else { exit };
+            exit = if exit == Exit::Done {
+                failure.exit
+            } else {
+                exit
+            };
         }
     }
     Ok(exit)
@@ -49,12 +53,16 @@ async fn wish(
     let Service { state, reason, .. } = wished.service;
     Err(Failure::new(
         Exit::No,
-        format!("cannot wait any longer for {verb} {name}: it is {state} ({reason}); `stayd status {name}` tells more"),
+        format!(
+            "cannot wait any longer for {verb} {name}: it is {state} ({reason}); `stayd status {name}` tells more"
+        ),
     ))
 }
 
 fn as_text(service: &Service) -> String {
-    let Service { name, state, life, .. } = service;
+    let Service {
+        name, state, life, ..
+    } = service;
     match service.pid {
         Some(pid) => format!("{name}: {state} as pid {pid}, life {life}"),
         None => format!("{name}: {state}"),
@@ -69,10 +77,21 @@ pub(super) async fn reload(screen: Screen, client: &Client, name: &str) -> Outco
 }
 
 /// No kills for a while.
-pub(super) async fn hold(screen: Screen, client: &Client, name: &str, request: &HoldRequest) -> Outcome {
+pub(super) async fn hold(
+    screen: Screen,
+    client: &Client,
+    name: &str,
+    request: &HoldRequest,
+) -> Outcome {
     let wished = ask(client, name, "hold", request).await?;
-    let until = wished.service.hold.map_or(request.span.clone(), |hold| format!("until {}", hold.until));
-    screen.line(&format!("{name}: held {until}: no kills ({})", request.reason))?;
+    let until = wished
+        .service
+        .hold
+        .map_or(request.span.clone(), |hold| format!("until {}", hold.until));
+    screen.line(&format!(
+        "{name}: held {until}: no kills ({})",
+        request.reason
+    ))?;
     Ok(Exit::Done)
 }
 
@@ -83,7 +102,12 @@ pub(super) async fn release(screen: Screen, client: &Client, name: &str) -> Outc
     Ok(Exit::Done)
 }
 
-async fn ask<B: Serialize>(client: &Client, name: &str, verb: &str, body: &B) -> Result<Wished, Failure> {
+async fn ask<B: Serialize>(
+    client: &Client,
+    name: &str,
+    verb: &str,
+    body: &B,
+) -> Result<Wished, Failure> {
     let target = service_path(&encode(name), verb);
     Ok(client.post(&target, body, ANSWER_WITHIN).await?)
 }

@@ -50,7 +50,10 @@ mod tests {
         assert_eq!(ago("1970-01-01T00:00:30.000Z", now), "1m");
         assert_eq!(ago("1970-01-01T00:02:00Z", now), "0s");
         assert_eq!(ago("soon", now), "?");
-        assert_eq!(to_the_second("1970-01-01T00:00:30.123Z"), "1970-01-01T00:00:30Z");
+        assert_eq!(
+            to_the_second("1970-01-01T00:00:30.123Z"),
+            "1970-01-01T00:00:30Z"
+        );
     }
 
     #[test]

@@ -12,19 +12,40 @@ use tokio::time::timeout;
 const ANSWER_BYTES_MAX: usize = 4096;
 
 /// The status and the first line of the answer; none when none came `within` that time.
-pub(super) async fn ask(method: Method, port: u16, path: &str, within: Duration) -> Option<(u16, String)> {
+pub(super) async fn ask(
+    method: Method,
+    port: u16,
+    path: &str,
+    within: Duration,
+) -> Option<(u16, String)> {
     timeout(within, exchange(method, port, path)).await.ok()?
 }
 
 async fn exchange(method: Method, port: u16, path: &str) -> Option<(u16, String)> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
     let asking = async {
-        let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?).await.ok()?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "127.0.0.1");
+        let response = sender
+            .send_request(request.body(Empty::<Bytes>::new()).ok()?)
+            .await
+            .ok()?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?.to_bytes();
-        let line = String::from_utf8_lossy(&body).lines().next().unwrap_or_default().to_owned();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .ok()?
+            .to_bytes();
+        let line = String::from_utf8_lossy(&body)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Some((status, line))
     };
     tokio::pin!(connection);

@@ -26,18 +26,23 @@ pub(super) fn show(screen: Screen, daemon: impl FnOnce(&Path, &Path) -> Outcome)
     let cannot = |error: io::Error| Failure::system("set the demo up", &error);
     let stage = Stage::build().map_err(cannot)?;
     let viewer = Viewer::new(screen, stage.port, stage.socket());
-    let watching = std::thread::Builder::new().name("viewer".to_owned()).spawn(move || {
-        let end = viewer.watch();
-        // The same way out as Ctrl-C: an ordered stop of everything.
-        let _cannot_fail = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
-        end
-    });
+    let watching = std::thread::Builder::new()
+        .name("viewer".to_owned())
+        .spawn(move || {
+            let end = viewer.watch();
+            // The same way out as Ctrl-C: an ordered stop of everything.
+            let _cannot_fail = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
+            end
+        });
     let watching = watching.map_err(cannot)?;
     let exit = daemon(&stage.config(), &stage.state())?;
     match watching.join() {
         Ok(End::Shown | End::Left) => Ok(exit),
         Ok(End::Failed(message)) => Err(Failure::new(Exit::No, message)),
-        Err(_panicked) => Err(Failure::new(Exit::Bug, "cannot go on with the demo: the viewer broke")),
+        Err(_panicked) => Err(Failure::new(
+            Exit::Bug,
+            "cannot go on with the demo: the viewer broke",
+        )),
     }
 }
 
@@ -56,7 +61,10 @@ impl Stage {
             port: free_port()?,
         };
         DirBuilder::new().mode(0o700).create(stage.state())?;
-        fs::write(stage.config(), stage.as_toml(&sys::identity::own_program()?))?;
+        fs::write(
+            stage.config(),
+            stage.as_toml(&sys::identity::own_program()?),
+        )?;
         Ok(stage)
     }
 

@@ -32,12 +32,15 @@ const PARENT_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves 127.0.0.1:`port` until SIGTERM, or until whoever started it has gone: the demo leaves nothing behind.
 pub(in crate::cli) fn serve(port: u16, db: &Path, wedge_after: Option<Duration>) -> Outcome {
-    let database = open(db).map_err(|error| Failure::system(&format!("open {}", db.display()), &error))?;
+    let database =
+        open(db).map_err(|error| Failure::system(&format!("open {}", db.display()), &error))?;
     let shop = Rc::new(Shop {
         database: Mutex::new(database),
         wedged: Cell::new(false),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Failure::system("start the demo service", &error))?;
     let served = LocalSet::new().block_on(&runtime, run(shop, port, wedge_after));
     served.map_err(|error| Failure::system(&format!("serve 127.0.0.1:{port}"), &error))?;
@@ -46,7 +49,9 @@ pub(in crate::cli) fn serve(port: u16, db: &Path, wedge_after: Option<Duration>)
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let database = Connection::open(path)?;
-    database.execute_batch("CREATE TABLE IF NOT EXISTS visit (at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)")?;
+    database.execute_batch(
+        "CREATE TABLE IF NOT EXISTS visit (at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)",
+    )?;
     Ok(database)
 }
 
@@ -83,7 +88,10 @@ impl Shop {
                 self.wedge();
                 reply(StatusCode::OK, "wedged")
             }
-            _ => reply(StatusCode::NOT_FOUND, "GET /health, GET /query, POST /wedge"),
+            _ => reply(
+                StatusCode::NOT_FOUND,
+                "GET /health, GET /query, POST /wedge",
+            ),
         }
     }
 }
@@ -112,9 +120,7 @@ async fn run(shop: Rc<Shop>, port: u16, wedge_after: Option<Duration>) -> std::i
         shop.wedge();
         std::future::pending::<()>().await;
     };
-    let stopping = async {
-        while terms.read_u8().await.is_ok() && shop.wedged.get() {}
-    };
+    let stopping = async { while terms.read_u8().await.is_ok() && shop.wedged.get() {} };
     tokio::select! {
         () = accept(&listener, &shop) => {}
         () = wedging => {}
@@ -127,7 +133,10 @@ async fn run(shop: Rc<Shop>, port: u16, wedge_after: Option<Duration>) -> std::i
 async fn accept(listener: &TcpListener, shop: &Rc<Shop>) {
     let connections = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let permit = std::sync::Arc::clone(&connections).acquire_owned().await.ok();
+        let permit = std::sync::Arc::clone(&connections)
+            .acquire_owned()
+            .await
+            .ok();
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(PARENT_LOOK_EVERY).await;
             continue;
@@ -165,5 +174,49 @@ async fn orphaned() {
     let parent = sys::identity::parent_pid();
     while sys::identity::parent_pid() == parent {
         tokio::time::sleep(PARENT_LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::ask;
+    use super::{Shop, open, run};
+    use hyper::Method;
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+    use tokio::sync::Mutex;
+    use tokio::task::LocalSet;
+
+    const LONG: Duration = Duration::from_secs(10);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    #[test]
+    fn wedged_it_is_silent_only_where_it_matters() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = open(&folder.path().join("shop.db")).expect("a database");
+        let shop = Rc::new(Shop {
+            database: Mutex::new(database),
+            wedged: Cell::new(false),
+        });
+        let port = super::super::free_port().expect("a port");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            tokio::task::spawn_local(run(Rc::clone(&shop), port, None));
+            while ask(Method::GET, port, "/query", LONG).await != Some((200, "1 visits".to_owned()))
+            {
+                tokio::task::yield_now().await;
+            }
+            assert!(ask(Method::POST, port, "/wedge", LONG).await.is_some());
+            assert_eq!(ask(Method::GET, port, "/query", SHORT).await, None);
+            assert_eq!(
+                ask(Method::GET, port, "/health", LONG).await,
+                Some((200, "fine".to_owned()))
+            );
+            assert!(shop.wedged.get());
+        });
     }
 }

@@ -21,13 +21,17 @@ impl Keyboard {
         }
         let before = termios::tcgetattr(io::stdin()).ok()?;
         let mut at_once = before.clone();
-        at_once.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
+        at_once
+            .local_flags
+            .remove(LocalFlags::ICANON | LocalFlags::ECHO);
         termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &at_once).ok()?;
         let (pressed, keys) = mpsc::channel(KEYS_MAX);
         // A thread, because a terminal cannot be polled everywhere; it ends with the process.
         std::thread::spawn(move || {
             let mut key = [0];
-            while matches!(io::stdin().read(&mut key), Ok(1)) && pressed.blocking_send(key[0]).is_ok() {}
+            while matches!(io::stdin().read(&mut key), Ok(1))
+                && pressed.blocking_send(key[0]).is_ok()
+            {}
         });
         Some(Self { before, keys })
     }

@@ -1,8 +1,8 @@
 //! Tells in words what happens, as a client of the control socket like any other.
 
+use super::super::screen::{Paint, Screen};
 use super::SERVICE;
 use super::ask::ask;
-use super::super::screen::{Paint, Screen};
 use super::terminal::Keyboard;
 use crate::api::client::{Client, EventStream};
 use crate::api::wire::{Event, Incident};
@@ -67,7 +67,9 @@ impl Viewer {
 
     /// Watches to the end.
     pub(super) fn watch(mut self) -> End {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         match runtime {
             Ok(runtime) => runtime.block_on(self.story()).err().unwrap_or(End::Shown),
             Err(error) => End::Failed(format!("cannot start the viewer: {error}")),
@@ -78,7 +80,11 @@ impl Viewer {
         self.introduce()?;
         let mut stream = self.connect().await?;
         self.until_ready(&mut stream, 1, START_WITHIN).await?;
-        self.say(Paint::Good, "healthy", "GET /query is answered from the database")?;
+        self.say(
+            Paint::Good,
+            "healthy",
+            "GET /query is answered from the database",
+        )?;
         self.until_wedge(&mut stream).await?;
         let wedged_at = sys::clock::sample().awake;
         self.wedge().await?;
@@ -104,11 +110,18 @@ impl Viewer {
             }
         };
         let connected = tokio::time::timeout(START_WITHIN, connecting).await;
-        connected.map_err(|_late| End::Failed("cannot reach the demo's daemon: its socket never answered".into()))
+        connected.map_err(|_late| {
+            End::Failed("cannot reach the demo's daemon: its socket never answered".into())
+        })
     }
 
     /// Tells every record until the service's life number `life` is ready.
-    async fn until_ready(&mut self, stream: &mut EventStream, life: u32, within: Duration) -> Result<(), End> {
+    async fn until_ready(
+        &mut self,
+        stream: &mut EventStream,
+        life: u32,
+        within: Duration,
+    ) -> Result<(), End> {
         let mut patience = Box::pin(sleep(within));
         let mut killed = None;
         loop {
@@ -150,19 +163,46 @@ impl Viewer {
 
     /// Strikes, and shows what other watchers would see of it: nothing.
     async fn wedge(&self) -> Result<(), End> {
-        if ask(Method::POST, self.port, "/wedge", ASK_WITHIN).await.is_none() {
-            return Err(End::Failed("cannot wedge the service: it does not answer".into()));
+        if ask(Method::POST, self.port, "/wedge", ASK_WITHIN)
+            .await
+            .is_none()
+        {
+            return Err(End::Failed(
+                "cannot wedge the service: it does not answer".into(),
+            ));
         }
-        self.say(Paint::Bad, "wedged", "somebody took the database lock and will never give it back")?;
+        self.say(
+            Paint::Bad,
+            "wedged",
+            "somebody took the database lock and will never give it back",
+        )?;
         let health = ask(Method::GET, self.port, "/health", ASK_WITHIN).await;
-        let health = health.map_or("silent".to_owned(), |(status, line)| format!("{status}, \"{line}\""));
-        self.say(Paint::Faint, "", &format!("GET /health: {health}  (a health check sees nothing)"))?;
+        let health = health.map_or("silent".to_owned(), |(status, line)| {
+            format!("{status}, \"{line}\"")
+        });
+        self.say(
+            Paint::Faint,
+            "",
+            &format!("GET /health: {health}  (a health check sees nothing)"),
+        )?;
         let port = self.port;
-        let open = if self.listens() { "still listens" } else { "is closed" };
-        self.say(Paint::Faint, "", &format!("port {port}: {open}  (a supervisor sees nothing)"))?;
+        let open = if self.listens() {
+            "still listens"
+        } else {
+            "is closed"
+        };
+        self.say(
+            Paint::Faint,
+            "",
+            &format!("port {port}: {open}  (a supervisor sees nothing)"),
+        )?;
         let silent = ask(Method::GET, port, "/query", ASK_WITHIN).await.is_none();
         let query = if silent { "no answer" } else { "an answer" };
-        self.say(Paint::Faint, "", &format!("GET /query: {query} in {ASK_WITHIN:?}  (stayd asks this)"))
+        self.say(
+            Paint::Faint,
+            "",
+            &format!("GET /query: {query} in {ASK_WITHIN:?}  (stayd asks this)"),
+        )
     }
 
     fn listens(&self) -> bool {
@@ -177,17 +217,27 @@ impl Viewer {
         match event.kind.as_str() {
             "killed" => {
                 *killed = Some(event.id);
-                self.say(Paint::Bad, "killed", event.message.trim_start_matches("killed: "))
+                self.say(
+                    Paint::Bad,
+                    "killed",
+                    event.message.trim_start_matches("killed: "),
+                )
             }
             "started" => {
                 if let Some(id) = killed.take() {
                     self.show_evidence(id).await?;
                 }
-                self.say(Paint::Strong, "started", &format!("{}, life {}", event.message, event.life.unwrap_or(0)))
+                self.say(
+                    Paint::Strong,
+                    "started",
+                    &format!("{}, life {}", event.message, event.life.unwrap_or(0)),
+                )
             }
-            "verdict" if event.message.starts_with("dead") => {
-                self.say(Paint::Odd, "suspect", event.message.trim_start_matches("dead: "))
-            }
+            "verdict" if event.message.starts_with("dead") => self.say(
+                Paint::Odd,
+                "suspect",
+                event.message.trim_start_matches("dead: "),
+            ),
             "ready" => Ok(()),
             kind => self.say(Paint::Faint, kind, &event.message),
         }
@@ -195,19 +245,39 @@ impl Viewer {
 
     async fn show_evidence(&self, id: u64) -> Result<(), End> {
         let incident: Result<Incident, _> = self.client.get(&format!("/v1/incidents/{id}")).await;
-        let evidence = incident.ok().and_then(|incident| incident.evidence).unwrap_or_default();
-        let lines = evidence.lines().map(str::trim).filter(|line| !line.is_empty());
-        let line: String = lines.collect::<Vec<_>>().join("; ").chars().take(EVIDENCE_CHARS_MAX).collect();
-        if line.is_empty() { Ok(()) } else { self.say(Paint::Odd, "evidence", &line) }
+        let evidence = incident
+            .ok()
+            .and_then(|incident| incident.evidence)
+            .unwrap_or_default();
+        let lines = evidence
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        let line: String = lines
+            .collect::<Vec<_>>()
+            .join("; ")
+            .chars()
+            .take(EVIDENCE_CHARS_MAX)
+            .collect();
+        if line.is_empty() {
+            Ok(())
+        } else {
+            self.say(Paint::Odd, "evidence", &line)
+        }
     }
 
     async fn conclude(&self, wedged_at: Duration) -> Result<(), End> {
         let answer = ask(Method::GET, self.port, "/query", ASK_WITHIN).await;
         let Some((_, line)) = answer.filter(|(status, _)| *status == 200) else {
-            return Err(End::Failed("cannot call it recovered: GET /query is still silent".into()));
+            return Err(End::Failed(
+                "cannot call it recovered: GET /query is still silent".into(),
+            ));
         };
         let silence = sys::clock::sample().awake.saturating_sub(wedged_at);
-        let sentence = format!("answering again, {:.1} s after the wedge: {line}", silence.as_secs_f64());
+        let sentence = format!(
+            "answering again, {:.1} s after the wedge: {line}",
+            silence.as_secs_f64()
+        );
         self.say(Paint::Good, "healthy", &sentence)?;
         self.print(
             "\nNow with a service of your own; the probe asks it a real question:\n  \
@@ -220,7 +290,11 @@ impl Viewer {
         )
     }
 
-    async fn news(&mut self, stream: &mut EventStream, patience: &mut Pin<Box<Sleep>>) -> Result<News, End> {
+    async fn news(
+        &mut self,
+        stream: &mut EventStream,
+        patience: &mut Pin<Box<Sleep>>,
+    ) -> Result<News, End> {
         let keyboard = &mut self.keyboard;
         let key = async {
             match keyboard {
@@ -242,7 +316,10 @@ impl Viewer {
     }
 
     fn say(&self, paint: Paint, word: &str, sentence: &str) -> Result<(), End> {
-        let passed = sys::clock::sample().awake.saturating_sub(self.began).as_secs_f64();
+        let passed = sys::clock::sample()
+            .awake
+            .saturating_sub(self.began)
+            .as_secs_f64();
         let word = self.screen.paint(paint, &format!("{word:<9}"));
         self.print(&format!("{passed:5.1} s  {word} {sentence}\n"))
     }

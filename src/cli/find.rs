@@ -1,0 +1,102 @@
+//! Which stayd is meant: the named one, the configured one, or the only one that runs.
+
+use super::exit::{Exit, Failure};
+use crate::api::client::{Client, ClientError};
+use crate::api::wire::Answering;
+use std::path::PathBuf;
+
+/// An instance that may be running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// Its name.
+    pub(super) name: String,
+    /// Where its control socket may be, in the order to try.
+    pub(super) sockets: Vec<PathBuf>,
+}
+
+/// What is said when nobody is there.
+const START_IT: &str =
+    "start it with `stayd --foreground -c FILE`, or `stayd --foreground -- COMMAND`";
+
+/// The client of the one instance among `candidates` that answers.
+///
+/// # Errors
+/// 3 when none answers, 77 when one is there that does not let us in, 2 when several answer.
+pub(super) async fn find(candidates: &[Candidate]) -> Result<Client, Failure> {
+    let mut living = Vec::new();
+    let mut closed = None;
+    for candidate in candidates {
+        for socket in &candidate.sockets {
+            let client = Client::new(socket);
+            match client.get::<Answering>("/livez").await {
+                Ok(_alive) => {
+                    living.push((candidate.name.as_str(), client));
+                    break;
+                }
+                Err(ClientError::NotRunning(_)) => {}
+                Err(error @ ClientError::Permission(_)) => closed = closed.or(Some(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    choose(living, closed, candidates)
+}
+
+fn choose(
+    mut living: Vec<(&str, Client)>,
+    closed: Option<ClientError>,
+    candidates: &[Candidate],
+) -> Result<Client, Failure> {
+    if living.len() > 1 {
+        let names: Vec<_> = living.iter().map(|(name, _)| *name).collect();
+        let message = format!(
+            "cannot choose between the instances {}: name one with -c FILE or --state-dir DIR",
+            names.join(", ")
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    match (living.pop(), closed) {
+        (Some((_, client)), _) => Ok(client),
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => Err(Failure::new(
+            Exit::NotRunning,
+            format!(
+                "no stayd is running here: {}; {START_IT}",
+                nobody_answers(candidates)
+            ),
+        )),
+    }
+}
+
+fn nobody_answers(candidates: &[Candidate]) -> String {
+    let sockets = candidates.iter().flat_map(|candidate| &candidate.sockets);
+    let sockets: Vec<_> = sockets.map(|socket| socket.display().to_string()).collect();
+    if sockets.is_empty() {
+        "there is no instance".to_owned()
+    } else {
+        format!("nobody answers on {}", sockets.join(" or "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Candidate, find};
+    use crate::cli::exit::Exit;
+
+    #[test]
+    fn nobody_is_named_with_the_cure() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let candidate = Candidate {
+            name: "x".into(),
+            sockets: vec!["/nonexistent/control.sock".into()],
+        };
+        let failure = runtime.block_on(find(&[candidate])).expect_err("nobody");
+        assert_eq!(failure.exit, Exit::NotRunning);
+        assert!(failure.message.starts_with(
+            "no stayd is running here: nobody answers on /nonexistent/control.sock; start"
+        ));
+    }
+}
