@@ -1,70 +1,13 @@
 //! The one spawn: what a child gets, and what becomes of a child that cannot start.
 
-use crate::support::{TempDir, alone, program, wait_for, wait_until};
+use crate::support::{
+    Cgroup, SOON, TempDir, alone, output_of, plan, program, wait_for, wait_for_exit, wait_until,
+};
 use stayd::sys::process::{self, Handle};
 use stayd::sys::reaper::{self, Reaped, Status};
-use stayd::sys::spawn::{Child, Plan, Stage, User, spawn};
-use std::ffi::CString;
+use stayd::sys::spawn::{Plan, Stage, User, spawn};
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(10);
-
-/// A plan that runs `program` with its output in `output`.
-pub(crate) fn plan(program: &Path, words: &[&str], output: &Path) -> Plan {
-    let text = |text: &[u8]| CString::new(text).expect("no NUL");
-    let path = text(program.as_os_str().as_bytes());
-    let output = || {
-        OwnedFd::from(
-            File::options()
-                .append(true)
-                .create(true)
-                .open(output)
-                .expect("output"),
-        )
-    };
-    Plan {
-        program: vec![path.clone()],
-        argv: std::iter::once(path)
-            .chain(words.iter().map(|word| text(word.as_bytes())))
-            .collect(),
-        env: vec![text(b"PATH=/usr/bin:/bin")],
-        cwd: text(b"/"),
-        fds: vec![
-            (0, File::open("/dev/null").expect("null").into()),
-            (1, output()),
-            (2, output()),
-        ],
-        user: None,
-        cgroup: None,
-    }
-}
-
-/// Waits for the exit of `child` alone; whatever else ends meanwhile is forgotten.
-pub(crate) fn wait_for_exit(child: Child) -> Status {
-    let pid = child.process.pid;
-    drop(child);
-    let reaped = wait_for("the child's exit", SOON, || {
-        reaper::drain(64)
-            .into_iter()
-            .find(|reaped| reaped.pid == pid)
-    });
-    reaped.status
-}
-
-/// What a shell script prints, run by the one spawn as `change` makes it.
-fn output_of(script: &str, change: impl FnOnce(&mut Plan)) -> String {
-    let dir = TempDir::new();
-    let file = dir.join("out");
-    let mut plan = plan(&program("sh"), &["-c", script], &file);
-    change(&mut plan);
-    let child = spawn(plan).expect("spawned");
-    assert_eq!(wait_for_exit(child), Status::Code(0));
-    std::fs::read_to_string(file).expect("its output")
-}
 
 #[test]
 fn item_96_a_childs_descriptors_are_exactly_the_declared_ones() {
@@ -191,7 +134,7 @@ fn a_child_that_cannot_start_is_named_by_its_step_and_nobody_hears_of_its_exit()
             Stage::Exec
         );
         assert_eq!(reaper::drain(64), []);
-        assert_eq!(process::own_children().expect("ours"), []);
+        assert!(process::own_children().expect("ours").is_empty());
     });
 }
 
@@ -274,5 +217,37 @@ fn a_handle_is_refused_for_a_number_with_another_birth() {
             handle.signal(9).expect_err("gone").kind(),
             std::io::ErrorKind::NotFound
         );
+    });
+}
+
+/// A frozen cgroup holds the child between clone and exec for as long as we like.
+#[test]
+fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit() {
+    alone(|| {
+        let Some(cgroup) = Cgroup::unified("before-exec") else {
+            return; // only who may make cgroups
+        };
+        cgroup.set("cgroup.freeze", "1");
+        let dir = TempDir::new();
+        let mut plan = plan(&program("sleep"), &["60"], &dir.join("out"));
+        plan.cgroup = Some(File::open(cgroup.path()).expect("cgroup").into());
+        let spawning = std::thread::spawn(move || spawn(plan));
+        let unborn = wait_for("a child", SOON, || process::own_children().ok()?.pop());
+        let stat = process::stat(unborn).expect("the child");
+        assert_eq!(stat.ppid, stayd::sys::identity::pid());
+        assert_ne!(stat.sid, unborn, "only the child makes its session");
+        assert!(
+            !spawning.is_finished(),
+            "there is nothing to kill before exec is reported"
+        );
+        let handle = Handle::open(stat.process).expect("the child");
+        handle.signal(9).expect("killed");
+        let error = spawning.join().expect("no panic").expect_err("no child");
+        assert_eq!(
+            (error.stage, error.errno),
+            (Stage::Exec, nix::errno::Errno::EINTR as i32)
+        );
+        assert_eq!(reaper::drain(64), []);
+        assert!(process::own_children().expect("ours").is_empty());
     });
 }

@@ -1,7 +1,11 @@
 //! What the tests share: waiting with a deadline, places of their own, programs that behave badly.
 
+mod cgroup;
+mod child;
 mod lab;
 mod wait;
 
+pub(crate) use cgroup::Cgroup;
+pub(crate) use child::{SOON, output_of, plan, wait_for_exit};
 pub(crate) use lab::{alone, alone_as_first_process, program, victim};
 pub(crate) use wait::{TempDir, free_port, wait_for, wait_until};

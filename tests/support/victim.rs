@@ -8,7 +8,7 @@
 //! | `setsid WORDS` | a child in a session of its own goes on with the rest |
 //! | `double-fork WORDS` | a grandchild in a session of its own, its parent dead, goes on with the rest |
 //! | `children N` | N children that sleep |
-//! | `bomb N` | forks until N processes were made, each in a session of its own, each forking again |
+//! | `bomb` | for ever: all that there are fork, each in a session of its own, until the system refuses |
 //! | `restless` | for ever: a new child in a new session, and its parent dies |
 //! | `close-fds` | closes every descriptor |
 //! | `serve PORT` | answers HTTP on 127.0.0.1:PORT; `GET /wedge` makes it silent for ever, its port open |
@@ -42,7 +42,7 @@ fn obey(words: &[String]) {
             "setsid" => go_on_in_child(false),
             "double-fork" => go_on_in_child(true),
             "children" => (0..number(argument())).for_each(|_| in_child(|| sleep())),
-            "bomb" => bomb(number(argument())),
+            "bomb" => bomb(),
             "restless" => restless(),
             "close-fds" => close_descriptors(),
             "serve" => serve(u16::try_from(number(argument())).expect("a port")),
@@ -96,21 +96,18 @@ fn go_on_in_child(orphan: bool) {
     }
 }
 
-/// Doubles until the count is used up, so that many parents are killed while their children are born.
-fn bomb(count: usize) {
-    let mut left = count;
-    while left > 1 {
+/// Only a limit on processes bounds it.
+fn bomb() {
+    loop {
         // SAFETY: this program has one thread.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
                 let _ = setsid();
-                left /= 2;
             }
-            Ok(ForkResult::Parent { .. }) => left -= left / 2,
+            Ok(ForkResult::Parent { .. }) => {}
             Err(_) => std::thread::yield_now(),
         }
     }
-    sleep();
 }
 
 /// Never the same pid for long: whoever lists and then kills comes too late.

@@ -1,0 +1,60 @@
+//! Cgroups of a test's own, where the machine lets us make them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A cgroup below the root of its hierarchy; killed and removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// In the version 2 hierarchy; none for a user who may not make one.
+    pub(crate) fn unified(name: &str) -> Option<Self> {
+        Self::at(&mount_point(|kind, _| kind == "cgroup2")?, name)
+    }
+
+    /// In the version 1 hierarchy of `controller`.
+    pub(crate) fn of_controller(controller: &str, name: &str) -> Option<Self> {
+        let has = |options: &str| options.split(',').any(|option| option == controller);
+        Self::at(
+            &mount_point(|kind, options| kind == "cgroup" && has(options))?,
+            name,
+        )
+    }
+
+    fn at(root: &Path, name: &str) -> Option<Self> {
+        let dir = root.join(format!("stayd-test-{name}-{}", std::process::id()));
+        fs::create_dir(&dir).ok()?;
+        Some(Self(dir))
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes one of its files.
+    pub(crate) fn set(&self, file: &str, value: &str) {
+        fs::write(self.0.join(file), value).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        for _ in 0..200 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+fn mount_point(fits: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect(); // source, point, kind, options
+        fits(words.get(2)?, words.get(3)?).then(|| PathBuf::from(words[1]))
+    })
+}
