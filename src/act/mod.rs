@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod claim;
+pub mod evidence;
 pub mod helper;
 pub mod launch;
 pub mod notify_socket;

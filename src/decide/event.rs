@@ -112,9 +112,9 @@ pub struct Sight {
 /// One finished round of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Round {
-    /// When the question was sent.
+    /// When the question was sent: a little after it was ordered.
     pub asked_at: Moment,
-    /// When its deadline was.
+    /// Its deadline as ordered; the round is known by it.
     pub deadline: Moment,
     /// What came.
     pub answer: Answer,

@@ -149,6 +149,27 @@ pub fn threads(pid: i32, max: usize) -> io::Result<Vec<Thread>> {
     imp::tables::threads(pid, max)
 }
 
+/// The soft limit on open files of `pid` (Linux /proc/PID/limits); None where it is not told, or unlimited.
+pub fn open_files_limit(pid: i32) -> Option<u64> {
+    imp::inspect::open_files_limit(pid)
+}
+
+/// The name of a system call of this machine, for those in which threads usually wait.
+pub fn system_call_name(number: i64) -> Option<&'static str> {
+    imp::inspect::system_call_name(number)
+}
+
+/// What the thread `tid` of `pid` is doing in the kernel, innermost function first, at most `max` of them (Linux
+/// /proc/PID/task/TID/stack, for root alone); empty where it is not told.
+pub fn kernel_stack(pid: i32, tid: i32, max: usize) -> Vec<String> {
+    imp::inspect::kernel_stack(pid, tid, max)
+}
+
+/// Pressure on the host by resource, in the kernel's own words (Linux /proc/pressure); empty where it is not told.
+pub fn pressure() -> Vec<(&'static str, String)> {
+    imp::inspect::pressure()
+}
+
 /// Whether one of the fds of `pid` is the file `dev`:`ino` (the claim). Never stats through a foreign fd that may hang.
 ///
 /// # Errors

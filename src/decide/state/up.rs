@@ -41,8 +41,8 @@ pub(super) struct Up {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Asking {
     next_at: Moment,
-    /// When the question under way was asked, and its deadline.
-    open: Option<(Moment, Moment)>,
+    /// The deadline of the question under way; the answer is known by it.
+    open: Option<Moment>,
     asked: u32,
     pub(super) class: Option<Class>,
     pub(super) latency: Option<Duration>,
@@ -107,12 +107,12 @@ impl Up {
 impl Asking {
     fn due(&self) -> Moment {
         self.open
-            .map_or(self.next_at, |(_, deadline)| deadline.after(PROBE_SLACK))
+            .map_or(self.next_at, |deadline| deadline.after(PROBE_SLACK))
     }
 
     /// Sends the next question if it is time; says its deadline.
     fn ask(&mut self, now: Moment, period: Duration, timeout: Duration) -> Option<Moment> {
-        if let Some((_, deadline)) = self.open {
+        if let Some(deadline) = self.open {
             if now < deadline.after(PROBE_SLACK) {
                 return None;
             }
@@ -123,7 +123,7 @@ impl Asking {
             return None;
         }
         let deadline = now.after(timeout);
-        self.open = Some((now, deadline));
+        self.open = Some(deadline);
         self.next_at = now.after(period);
         self.asked = self.asked.saturating_add(1);
         Some(deadline)
@@ -131,9 +131,7 @@ impl Asking {
 
     /// Takes the answer to the question under way; false if it is not that one's.
     fn close(&mut self, round: &Round) -> bool {
-        let is_ours = self
-            .open
-            .is_some_and(|(asked_at, _)| asked_at == round.asked_at);
+        let is_ours = self.open == Some(round.deadline);
         if is_ours {
             self.open = None;
         }

@@ -5,6 +5,7 @@ mod cgroup;
 mod clone;
 pub(super) mod diag;
 mod host;
+pub(super) mod inspect;
 mod pidfd;
 pub(super) mod process;
 mod spawn;

@@ -1,0 +1,122 @@
+//! What helps a person to understand a stuck process: limits, kernel stacks, names of system calls, pressure.
+
+use std::fs;
+
+const RESOURCES: [&str; 3] = ["cpu", "io", "memory"];
+
+/// "Max open files            1024                 524288               files"
+pub(in super::super) fn open_files_limit(pid: i32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// "[<0>] futex_wait_queue+0x69/0xb0": only the name says something to a person.
+pub(in super::super) fn kernel_stack(pid: i32, tid: i32, max: usize) -> Vec<String> {
+    let stack = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stack")).unwrap_or_default();
+    let names = stack.lines().filter_map(|line| {
+        let (_address, place) = line.split_once("] ")?;
+        Some(place.split('+').next()?.to_owned())
+    });
+    names.take(max).collect()
+}
+
+pub(in super::super) fn pressure() -> Vec<(&'static str, String)> {
+    let told = RESOURCES.iter().filter_map(|&resource| {
+        let text = fs::read_to_string(format!("/proc/pressure/{resource}")).ok()?;
+        Some((resource, text.trim_end().to_owned()))
+    });
+    told.collect()
+}
+
+pub(in super::super) fn system_call_name(number: i64) -> Option<&'static str> {
+    NAMES
+        .iter()
+        .find(|(listed, _)| *listed == number)
+        .map(|(_, name)| *name)
+}
+
+/// Those that exist on every processor; the older ones (poll, select, accept …) are x86-64's own.
+const NAMES: &[(i64, &str)] = &[
+    (libc::SYS_accept, "accept"),
+    (libc::SYS_accept4, "accept4"),
+    (libc::SYS_clock_nanosleep, "clock_nanosleep"),
+    (libc::SYS_close, "close"),
+    (libc::SYS_connect, "connect"),
+    (libc::SYS_epoll_pwait, "epoll_pwait"),
+    (libc::SYS_fcntl, "fcntl"),
+    (libc::SYS_fdatasync, "fdatasync"),
+    (libc::SYS_flock, "flock"),
+    (libc::SYS_fsync, "fsync"),
+    (libc::SYS_futex, "futex"),
+    (libc::SYS_io_uring_enter, "io_uring_enter"),
+    (libc::SYS_mmap, "mmap"),
+    (libc::SYS_msync, "msync"),
+    (libc::SYS_munmap, "munmap"),
+    (libc::SYS_nanosleep, "nanosleep"),
+    (libc::SYS_newfstatat, "newfstatat"),
+    (libc::SYS_openat, "openat"),
+    (libc::SYS_ppoll, "ppoll"),
+    (libc::SYS_pread64, "pread64"),
+    (libc::SYS_pselect6, "pselect6"),
+    (libc::SYS_pwrite64, "pwrite64"),
+    (libc::SYS_read, "read"),
+    (libc::SYS_readv, "readv"),
+    (libc::SYS_recvfrom, "recvfrom"),
+    (libc::SYS_recvmsg, "recvmsg"),
+    (libc::SYS_restart_syscall, "restart_syscall"),
+    (libc::SYS_rt_sigsuspend, "rt_sigsuspend"),
+    (libc::SYS_rt_sigtimedwait, "rt_sigtimedwait"),
+    (libc::SYS_semtimedop, "semtimedop"),
+    (libc::SYS_sendmsg, "sendmsg"),
+    (libc::SYS_sendto, "sendto"),
+    (libc::SYS_statx, "statx"),
+    (libc::SYS_unlinkat, "unlinkat"),
+    (libc::SYS_wait4, "wait4"),
+    (libc::SYS_waitid, "waitid"),
+    (libc::SYS_write, "write"),
+    (libc::SYS_writev, "writev"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, "epoll_wait"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, "open"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_pause, "pause"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, "poll"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_select, "select"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_stat, "stat"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::identity::pid;
+
+    #[test]
+    fn our_own_limit_is_the_one_that_is_set() {
+        let (soft, _hard) =
+            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+                .expect("getrlimit");
+        assert_eq!(open_files_limit(pid()), Some(soft));
+        assert_eq!(open_files_limit(i32::MAX), None);
+    }
+
+    #[test]
+    fn system_calls_have_names() {
+        assert_eq!(system_call_name(libc::SYS_futex), Some("futex"));
+        assert_eq!(system_call_name(-1), None);
+    }
+
+    #[test]
+    fn a_stack_is_names_alone() {
+        for name in kernel_stack(pid(), pid(), 3) {
+            assert!(!name.contains(['+', '[']), "{name}");
+        }
+        assert!(kernel_stack(pid(), pid(), 1).len() <= 1);
+    }
+}

@@ -1,0 +1,175 @@
+//! Evidence about real processes that are stuck.
+
+use crate::support::{free_port, program, wait_until};
+use stayd::act::evidence::{Evidence, Subject, take};
+use stayd::decide::action::Value;
+use stayd::sys::process::{self, Process};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(10);
+/// What a kill waits for.
+const BUDGET: Duration = Duration::from_millis(300);
+/// Two shared processors may be taken away from us just before the end.
+const SLACK: Duration = Duration::from_millis(700);
+
+/// A listener, `state.db` opened 200 times, and four threads that wait for a lock nobody releases.
+const WEDGED: &str = r#"
+import socket, sys, threading
+port, path = int(sys.argv[1]), sys.argv[2]
+listener = socket.create_server(("127.0.0.1", port))
+handles = [open(path, "a") for _ in range(200)]
+lock = threading.Lock()
+lock.acquire()
+for _ in range(4):
+    threading.Thread(target=lock.acquire, daemon=True).start()
+print("stuck", flush=True)
+lock.acquire()
+"#;
+
+/// Ended with its process group when dropped.
+struct Stuck(Child);
+
+impl Stuck {
+    fn start(mut command: Command) -> Self {
+        use std::os::unix::process::CommandExt as _;
+        command.stdin(Stdio::null()).process_group(0);
+        Self(command.spawn().expect("the program starts"))
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).expect("a pid")
+    }
+
+    fn main(&self) -> Process {
+        process::stat(self.pid()).expect("it lives").process
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        let group = nix::unistd::Pid::from_raw(-self.pid());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a group of this test's own making, not yet reaped"
+        )]
+        let _ = nix::sys::signal::kill(group, nix::sys::signal::Signal::SIGKILL);
+        let _ = self.0.wait();
+    }
+}
+
+fn wedged(port: u16, path: &std::path::Path) -> Stuck {
+    let mut command = Command::new(program("python3"));
+    command
+        .args(["-c", WEDGED, &port.to_string()])
+        .arg(path)
+        .stdout(Stdio::piped());
+    let mut stuck = Stuck::start(command);
+    let mut line = String::new();
+    let output = stuck.0.stdout.take().expect("piped");
+    BufReader::new(output).read_line(&mut line).expect("a line");
+    assert_eq!(line, "stuck\n");
+    stuck
+}
+
+fn subject(main: Process, members: Vec<Process>, port: Option<u16>) -> Subject {
+    Subject {
+        main,
+        members,
+        port,
+        transcript: vec!["dead: no answer within 3 s".into()],
+        last_lines: vec!["listening".into()],
+    }
+}
+
+fn fact(evidence: &Evidence, name: &str) -> Option<Value> {
+    let found = evidence.facts.iter().find(|(key, _)| *key == name)?;
+    Some(found.1.clone())
+}
+
+#[test]
+fn item_34_a_deadlock_and_its_open_files_are_named() {
+    let (port, path) = (
+        free_port(),
+        tempfile::NamedTempFile::with_prefix("state.db.").expect("a file"),
+    );
+    let stuck = wedged(port, path.path());
+    let main = stuck.main();
+    let mut evidence = take(subject(main, vec![main], Some(port)), LONG);
+    wait_until("all threads wait in futex", LONG, || {
+        evidence = take(subject(main, vec![main], Some(port)), LONG);
+        evidence.summary.contains("5 threads, all in")
+    });
+    let name = path.path().file_name().expect("a name").to_string_lossy();
+    let (summary, text) = (&evidence.summary, &evidence.text);
+    assert!(summary.contains("futex"), "{summary}");
+    assert!(
+        summary.contains(&format!("200 of them {name}")),
+        "{summary}"
+    );
+    let holder = format!("port {port} held by pid {} (itself)", main.pid);
+    assert!(summary.contains(&holder), "{summary}");
+    assert!(!summary.contains('\n'));
+    assert!(
+        text.contains(&format!("200 × {}", path.path().display())),
+        "{text}"
+    );
+    assert!(
+        text.contains("dead: no answer within 3 s") && text.contains("  listening\n"),
+        "{text}"
+    );
+    assert_eq!(fact(&evidence, "threads"), Some(Value::Number(5)));
+    assert_eq!(
+        fact(&evidence, "port_holder"),
+        Some(Value::Number(main.pid.unsigned_abs().into()))
+    );
+    assert!(fact(&evidence, "open_files_limit").is_some());
+}
+
+#[test]
+fn item_34_a_live_lock_looks_different() {
+    let mut command = Command::new(program("python3"));
+    command.args(["-c", "while True: pass"]);
+    let stuck = Stuck::start(command);
+    let main = stuck.main();
+    wait_until("it spins", LONG, || {
+        take(subject(main, Vec::new(), None), LONG)
+            .summary
+            .starts_with("1 thread, running")
+    });
+}
+
+#[test]
+fn item_10_a_tree_of_two_hundred_is_looked_at_in_bounded_time() {
+    let mut command = Command::new(program("python3"));
+    command.args([
+        "-c",
+        "import os, signal\nfor _ in range(199):\n    if not os.fork(): break\nsignal.pause()",
+    ]);
+    let stuck = Stuck::start(command);
+    wait_until("all are born", LONG, || {
+        process::children(stuck.pid()).is_ok_and(|children| children.len() == 199)
+    });
+    let members: Vec<Process> = process::children(stuck.pid())
+        .expect("children")
+        .into_iter()
+        .map(|pid| process::stat(pid).expect("it lives").process)
+        .collect();
+    let unheld = Some(free_port());
+    let began = Instant::now();
+    let hurried = take(subject(stuck.main(), members.clone(), unheld), BUDGET);
+    assert!(began.elapsed() < BUDGET + SLACK, "{:?}", began.elapsed());
+    assert!(hurried.text.contains("listening"));
+    let whole = take(subject(stuck.main(), members, unheld), LONG);
+    assert!(
+        whole.summary.starts_with("200 processes; 200 threads, "),
+        "{}",
+        whole.summary
+    );
+    assert!(
+        whole.summary.contains("nobody listens on port"),
+        "{}",
+        whole.summary
+    );
+}
