@@ -3,9 +3,29 @@
 //! Nothing outside this room sees TOML, strings of durations or unchecked URLs: it gets a [`Config`]
 //! with every default filled in, or a list of [`Finding`]s which name the place, the cause and the cure.
 
+mod across;
+mod env_file;
+mod file;
 mod finding;
+mod glob;
+mod keys;
+mod load;
+mod probe_url;
+mod secret;
+mod section;
+mod service;
+mod signal;
+mod source;
+mod table;
+mod url_parts;
+mod value;
+mod words;
 
+pub use env_file::{parse_env_file, read_env_file};
 pub use finding::{Finding, Level, Place};
+pub use load::{default_name, load};
+pub use service::EVIDENCE_LIMIT;
+pub use words::{SplitError, is_name, name_from, split_words};
 
 use crate::decide::policy::Policy;
 use std::collections::BTreeMap;
@@ -298,4 +318,13 @@ pub struct Loaded {
     pub config: Config,
     /// Nothing that stops it; each is worth a line in the log.
     pub warnings: Vec<Finding>,
+}
+
+/// What the system said, without the number that Rust adds.
+fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }

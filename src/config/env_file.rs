@@ -1,0 +1,173 @@
+//! dotenv files: `KEY=VALUE` lines, read at each start of a service.
+
+use super::file::{self, Trust};
+use super::finding::{Finding, Place};
+use super::secret::is_variable;
+use super::value::{brief, env_value};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Reads an env_file: its variables in the order of the file, a later one of the same name wins.
+///
+/// # Errors
+/// The file cannot be read, or the first line that is no `KEY=VALUE`, with file and line; never a value.
+pub fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Finding> {
+    let whole = Place::File(Arc::new(path.to_owned()));
+    let text = file::read(path, Trust::Anybody)
+        .map_err(|wrong| Finding::error(&whole, format!("cannot read the env_file: {wrong}")))?;
+    parse_env_file(&text, path)
+}
+
+/// Reads the text of an env_file; `path` is only for errors.
+///
+/// Lines are `KEY=VALUE` or `export KEY=VALUE`. `#` begins a comment at the start of a line and after
+/// a blank. Within `'…'` everything stands for itself; within `"…"` there are `\n`, `\r`, `\t`, `\"`, `\\`
+/// and `\$`. Quoted values may span lines. Nothing is filled in: `$` stands for itself.
+///
+/// # Errors
+/// The first line that cannot be read, with file and line; never a value.
+pub fn parse_env_file(text: &str, path: &Path) -> Result<Vec<(String, String)>, Finding> {
+    let file = Arc::new(path.to_owned());
+    let mut pairs = Vec::new();
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut line = 1;
+    while !rest.is_empty() {
+        let (pair, after) = entry(rest).map_err(|cause| {
+            let place = Place::Line {
+                file: Arc::clone(&file),
+                line,
+            };
+            Finding::error(&place, format!("cannot read the line: {cause}"))
+        })?;
+        pairs.extend(pair);
+        line += rest[..rest.len() - after.len()].matches('\n').count();
+        rest = after;
+    }
+    Ok(pairs)
+}
+
+type Entry<'t> = (Option<(String, String)>, &'t str);
+
+/// One entry, a comment or an empty line; and what comes after it.
+fn entry(text: &str) -> Result<Entry<'_>, String> {
+    let (line, after) = text.split_once('\n').unwrap_or((text, ""));
+    let trimmed = line.trim();
+    if trimmed.is_empty() || trimmed.starts_with('#') {
+        return Ok((None, after));
+    }
+    let Some((left, _)) = line.split_once('=') else {
+        return Err("it has no `=`; write KEY=VALUE".into());
+    };
+    let name = left.trim();
+    let name = name.strip_prefix("export ").map_or(name, str::trim);
+    if !is_variable(name) {
+        let cure = "use letters, digits and `_`, the first no digit";
+        return Err(format!(
+            "`{}` is no name of a variable; {cure}",
+            brief(name)
+        ));
+    }
+    let right = text[left.len() + 1..].trim_start_matches([' ', '\t']);
+    let (value, after) = match right.chars().next() {
+        Some(quote @ ('"' | '\'')) => quoted(&right[1..], quote)?,
+        _ => bare(right),
+    };
+    let value = env_value(name, &value).map_err(|wrong| wrong.to_string())?;
+    Ok((Some((name.to_owned(), value)), after))
+}
+
+/// A value without quotes: to the end of the line, or to a blank and a `#`.
+fn bare(text: &str) -> (String, &str) {
+    let (line, after) = text.split_once('\n').unwrap_or((text, ""));
+    let comment = line
+        .find(" #")
+        .or_else(|| line.find("\t#"))
+        .unwrap_or(line.len());
+    let comment = if line.starts_with('#') { 0 } else { comment };
+    (line[..comment].trim().to_owned(), after)
+}
+
+/// A value behind its opening quote.
+fn quoted(text: &str, quote: char) -> Result<(String, &str), String> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            c if c == quote => return Ok((value, only_comment(&text[at + 1..])?)),
+            '\\' if quote == '"' => match chars.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, 'r')) => value.push('\r'),
+                Some((_, 't')) => value.push('\t'),
+                Some((_, c @ ('"' | '\\' | '$'))) => value.push(c),
+                Some((_, c)) => value.extend(['\\', c]),
+                None => break,
+            },
+            c => value.push(c),
+        }
+    }
+    Err(format!("a {quote} is not closed; close it"))
+}
+
+/// Behind a closing quote there may be a comment; gives what comes after the line.
+fn only_comment(text: &str) -> Result<&str, String> {
+    let (line, after) = text.split_once('\n').unwrap_or((text, ""));
+    let rest = line.trim();
+    if rest.is_empty() || rest.starts_with('#') {
+        return Ok(after);
+    }
+    Err("there is text behind the closing quote; put the whole value into the quotes".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+        parse_env_file(text, Path::new(".env")).map_err(|finding| finding.to_string())
+    }
+
+    fn one(text: &str) -> String {
+        let mut pairs = parse(text).expect(text);
+        assert_eq!(pairs.len(), 1, "{text}");
+        pairs.remove(0).1
+    }
+
+    #[test]
+    fn values_are_read_as_other_tools_read_them() {
+        assert_eq!(one("A=b"), "b");
+        assert_eq!(one("export A = b c \r\n"), "b c");
+        assert_eq!(one("A="), "");
+        assert_eq!(one("A= # nothing"), "");
+        assert_eq!(one("A=b#c"), "b#c");
+        assert_eq!(one("A=b # c"), "b");
+        assert_eq!(one("A='b # $c\\n'"), "b # $c\\n");
+        assert_eq!(one("A=\"b\\n\\\"c\\\" \\$d\" # e"), "b\n\"c\" $d");
+        assert_eq!(one("A=\"b\nc\"\n"), "b\nc");
+        assert_eq!(one("\u{feff}# x\n\nA=$HOME\n"), "$HOME");
+    }
+
+    #[test]
+    fn errors_name_the_line_and_never_the_value() {
+        let wrong = parse("A=\"1\n2\"\n# x\n\nB='geheim\n").expect_err("open quote");
+        assert_eq!(
+            wrong,
+            ".env:5: cannot read the line: a ' is not closed; close it"
+        );
+        let wrong = parse("geheim").expect_err("no =");
+        assert_eq!(
+            wrong,
+            ".env:1: cannot read the line: it has no `=`; write KEY=VALUE"
+        );
+        assert!(
+            parse("A='x'geheim")
+                .expect_err("behind")
+                .contains("behind the closing quote")
+        );
+        assert!(parse("1A=x").expect_err("name").contains("`1A` is no name"));
+        assert!(
+            parse("STAYD_TOKEN=x")
+                .expect_err("ours")
+                .contains("stayd sets")
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Patterns of `include`: `*` and `?` within the parts of a path.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// A folder with more entries than this is none that a pattern was meant for.
+const MAX_ENTRIES: usize = 10_000;
+
+/// The files that match, sorted; a path without `*` and `?` is itself, whether it exists or not.
+///
+/// As in a shell, a leading dot must be written.
+///
+/// # Errors
+/// A folder that is there cannot be listed, or has too many entries.
+pub(super) fn expand(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = vec![folder.to_owned()];
+    for part in Path::new(pattern).components() {
+        found = match part {
+            Component::Normal(name) if name.to_string_lossy().contains(['*', '?']) => {
+                below(&found, &name.to_string_lossy())?
+            }
+            other => found.into_iter().map(|path| path.join(other)).collect(),
+        };
+    }
+    Ok(found)
+}
+
+fn below(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let entries = match folder.read_dir() {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for (index, entry) in entries.enumerate() {
+            if index >= MAX_ENTRIES {
+                return Err(io::Error::other(format!("more than {MAX_ENTRIES} entries")));
+            }
+            names.push(entry?.file_name());
+        }
+        names.sort();
+        let matching = names.iter().filter(|name| matches(pattern, &name.to_string_lossy()));
+        found.extend(matching.map(|name| folder.join(name)));
+    }
+    Ok(found)
+}
+
+/// Whether `name` fits `pattern`; in time of length × length, whatever the pattern.
+fn matches(pattern: &str, name: &str) -> bool {
+    if name.starts_with('.') && !pattern.starts_with('.') {
+        return false;
+    }
+    let name: Vec<char> = name.chars().collect();
+    let mut row = vec![false; name.len() + 1];
+    row[0] = true;
+    for p in pattern.chars() {
+        let mut next = vec![false; name.len() + 1];
+        next[0] = p == '*' && row[0];
+        for (at, c) in name.iter().enumerate() {
+            next[at + 1] = match p {
+                '*' => row[at + 1] || next[at],
+                '?' => row[at],
+                p => row[at] && p == *c,
+            };
+        }
+        row = next;
+    }
+    row[name.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        assert!(matches("*.toml", "a.toml"));
+        assert!(matches("a?c*", "abc"));
+        assert!(!matches("*.toml", "a.toml~"));
+        assert!(!matches("*", ".hidden"));
+        assert!(matches(".*", ".hidden"));
+        assert!(!matches("?", ""));
+        assert!(!matches(&"*a".repeat(500), &"b".repeat(500)));
+    }
+
+    #[test]
+    fn files_come_sorted_and_missing_folders_are_empty() {
+        let folder = tempfile::tempdir().expect("folder");
+        for name in ["b.toml", "a.toml", "c.txt"] {
+            std::fs::write(folder.path().join(name), "").expect("write");
+        }
+        let names = |pattern| -> Vec<_> {
+            let found = expand(folder.path(), pattern).expect(pattern);
+            found.iter().map(|path| path.file_name().expect("name").to_owned()).collect()
+        };
+        assert_eq!(names("*.toml"), ["a.toml", "b.toml"]);
+        assert_eq!(names("nowhere/*.toml"), [""; 0]);
+        assert_eq!(names("plain.toml"), ["plain.toml"]);
+    }
+}

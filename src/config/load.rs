@@ -1,0 +1,165 @@
+//! From a path to a configuration.
+
+use super::across;
+use super::file::{self, Trust};
+use super::finding::{Finding, Place};
+use super::glob;
+use super::section::{Findings, Reader, Section, Tables};
+use super::service::Builder;
+use super::source::Source;
+use super::words::{is_name, name_from};
+use super::{Config, Loaded};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use toml::de::DeTable;
+
+/// More included files than these are a pattern gone wrong.
+const MAX_INCLUDED: usize = 1000;
+/// More services than these are another one.
+const MAX_SERVICES: usize = 4096;
+
+/// Reads a configuration and the files it includes; `env` is the environment that `${NAME}` is taken from.
+///
+/// # Errors
+/// All that is wrong, up to 20 findings, each with file, line and column, the cause and the cure.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Finding>> {
+    load_as(path, env, crate::sys::identity::euid())
+}
+
+/// [`load`] as it is for this user.
+pub(super) fn load_as(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    euid: u32,
+) -> Result<Loaded, Vec<Finding>> {
+    let mut findings = Findings::default();
+    let config = read(path, env, euid, &mut findings);
+    let warnings = findings.into_result()?;
+    config.map(|config| Loaded { config, warnings }).ok_or_else(Vec::new)
+}
+
+fn read(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    euid: u32,
+    findings: &mut Findings,
+) -> Option<Config> {
+    let trust = Trust::of(euid);
+    let path = absolute(path, findings)?;
+    let folder = path.parent().unwrap_or(&path).to_owned();
+    let Tables { top, mut services } = file_tables(&path, trust, findings)?;
+    for included in included(&top, &folder, findings) {
+        services.extend(included_services(&included, &path, trust, findings));
+    }
+    if services.len() > MAX_SERVICES {
+        let message = format!("cannot keep more than {MAX_SERVICES} services; split the configuration");
+        findings.error(&top.place, message);
+        return None;
+    }
+    across::check(&services, findings);
+    let mut builder = Builder { env, folder: &folder, euid, public: false, findings };
+    let built = services.iter().map(|section| builder.service(section)).collect::<Vec<_>>();
+    let config = Config {
+        name: top.text("name").unwrap_or_else(|| default_name(&path)),
+        services: built.into_iter().collect::<Option<_>>()?,
+        control_group: top.text("control.group"),
+        file: Some(path),
+    };
+    if services.is_empty() {
+        findings.warning(&top.place, "there is no service; add [service.NAME] with a `command`");
+    }
+    across::warn(&config, &services, findings);
+    Some(config)
+}
+
+fn absolute(path: &Path, findings: &mut Findings) -> Option<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| {
+            let cause = super::system_words(&error);
+            let message = format!("cannot find the configuration: {cause}; give its whole path");
+            findings.error(&Place::File(Arc::new(path.to_owned())), message);
+        })
+        .ok()
+}
+
+/// One file's tables; none when it is no TOML at all.
+fn file_tables(path: &Path, trust: Trust, findings: &mut Findings) -> Option<Tables> {
+    let text = match file::read(path, trust) {
+        Ok(text) => text,
+        Err(wrong) => {
+            let place = Place::File(Arc::new(path.to_owned()));
+            findings.error(&place, format!("cannot read the configuration: {wrong}"));
+            return None;
+        }
+    };
+    tables(&Source::new(path, text), findings)
+}
+
+/// The same from a text; `source`'s path is only for findings.
+fn tables(source: &Source, findings: &mut Findings) -> Option<Tables> {
+    let (root, errors) = DeTable::parse_recoverable(source.text());
+    for error in &errors {
+        let place = source.at(error.span().map_or(0, |span| span.start));
+        let cause = error.message().replace('\n', ", ");
+        findings.error(&place, format!("cannot read it as TOML: {cause}; correct the syntax there"));
+    }
+    errors.is_empty().then(|| Reader { source, findings }.file(root.get_ref()))
+}
+
+fn included(top: &Section, folder: &Path, findings: &mut Findings) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let place = top.place("include");
+    for pattern in top.texts("include").unwrap_or_default() {
+        match glob::expand(folder, &pattern) {
+            Ok(found) => files.extend(found),
+            Err(error) => {
+                let cause = super::system_words(&error);
+                let pattern = super::value::brief(&pattern);
+                let message = format!("cannot include `{pattern}`: {cause}; check the folder");
+                findings.error(place, message);
+            }
+        }
+    }
+    if files.len() > MAX_INCLUDED {
+        let message = format!("cannot include more than {MAX_INCLUDED} files; narrow the pattern");
+        findings.error(place, message);
+        files.clear();
+    }
+    files
+}
+
+/// The services of an included file, which may hold nothing else.
+fn included_services(
+    path: &Path,
+    main: &Path,
+    trust: Trust,
+    findings: &mut Findings,
+) -> Vec<Section> {
+    let Some(Tables { top, services }) = file_tables(path, trust, findings) else {
+        return Vec::new();
+    };
+    for key in ["name", "include", "control"] {
+        if top.has(key) {
+            let message = format!(
+                "cannot use `{key}` in an included file: it holds services only; move it to {}",
+                main.display(),
+            );
+            findings.error(top.place(key), message);
+        }
+    }
+    services
+}
+
+/// The file's stem; the folder's name where that is `stayd`, except in /etc.
+///
+/// `path` is absolute.
+#[must_use]
+pub fn default_name(path: &Path) -> String {
+    let text = |part: Option<&std::ffi::OsStr>| {
+        part.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let stem = text(path.file_stem());
+    let folder = path.parent().map(|folder| text(folder.file_name())).unwrap_or_default();
+    let name = if stem == "stayd" && !path.starts_with("/etc") { folder } else { stem };
+    if is_name(&name) { name } else { name_from(&name) }
+}

@@ -1,0 +1,54 @@
+//! Signals by name, so that a configuration means the same on Linux and macOS.
+
+use super::Signal;
+use nix::sys::signal::Signal as System;
+use std::str::FromStr;
+
+impl Signal {
+    /// The signal called `TERM`, `SIGTERM` or `term`.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        let upper = text.to_ascii_uppercase();
+        let full = if upper.starts_with("SIG") {
+            upper
+        } else {
+            format!("SIG{upper}")
+        };
+        System::from_str(&full)
+            .ok()
+            .map(|signal| Self(signal as i32))
+    }
+
+    /// Its name without `SIG`; its number where this system has no name for it.
+    #[must_use]
+    pub fn name(self) -> String {
+        match System::try_from(self.0) {
+            Ok(signal) => signal.as_str().trim_start_matches("SIG").to_owned(),
+            Err(_) => self.0.to_string(),
+        }
+    }
+
+    /// Every name of this system, without `SIG`.
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
+        System::iterator()
+            .map(|signal| signal.as_str().trim_start_matches("SIG"))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_people_write_them() {
+        for text in ["TERM", "SIGTERM", "term"] {
+            assert_eq!(Signal::named(text), Some(Signal(15)), "{text}");
+        }
+        assert_eq!(Signal::named("TREM"), None);
+        assert_eq!(Signal(9).name(), "KILL");
+        assert_eq!(Signal(250).name(), "250");
+        assert!(Signal::names().contains(&"QUIT"));
+    }
+}

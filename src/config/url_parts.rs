@@ -1,0 +1,123 @@
+//! The parts of a URL that have rules of their own: user, host, port, percent signs.
+
+use super::probe_url::split_userinfo;
+use super::secret::{Secrets, find_outside, rfind_outside};
+use super::value::Wrong;
+use std::net::Ipv6Addr;
+
+/// What replaces a secret.
+pub(super) const MASK: &str = "***";
+
+/// `user:password@host:port`, split but not decoded.
+pub(super) struct Authority<'t> {
+    /// All before the last `@`; empty when there is none.
+    pub(super) userinfo: &'t str,
+    pub(super) user: Option<&'t str>,
+    pub(super) password: Option<&'t str>,
+    /// Host and port.
+    pub(super) place: &'t str,
+}
+
+impl<'t> Authority<'t> {
+    pub(super) fn split(text: &'t str) -> Self {
+        let (userinfo, place) = split_userinfo(text);
+        let (user, password) = match userinfo.map(|info| (info, find_outside(info, &[':']))) {
+            None => (None, None),
+            Some((info, None)) => (Some(info), None),
+            Some((info, Some(at))) => (Some(&info[..at]), Some(&info[at + 1..])),
+        };
+        Self {
+            userinfo: userinfo.unwrap_or_default(),
+            user,
+            password,
+            place,
+        }
+    }
+
+    /// One of its parts, with references filled in.
+    pub(super) fn decoded(
+        &self,
+        part: Option<&str>,
+        secrets: &Secrets<'_>,
+    ) -> Result<Option<String>, Wrong> {
+        part.map(|text| secrets.fill(text, decode)).transpose()
+    }
+}
+
+/// `host`, `host:port`, `[::1]:port`; the port is none when it is not written.
+pub(super) fn host_and_port(
+    text: &str,
+    secrets: &Secrets<'_>,
+) -> Result<(String, Option<u16>), Wrong> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (inside, after) = rest.split_once(']').ok_or_else(no_host)?;
+        let host: Ipv6Addr = inside.parse().map_err(|_| no_host())?;
+        let number = match after.strip_prefix(':') {
+            Some(digits) => Some(port(digits, secrets)?),
+            None if after.is_empty() => None,
+            None => return Err(no_host()),
+        };
+        return Ok((host.to_string(), number));
+    }
+    let (host, number) = match rfind_outside(text, ':') {
+        Some(at) => (&text[..at], Some(port(&text[at + 1..], secrets)?)),
+        None => (text, None),
+    };
+    let host = secrets.fill(host, decode)?;
+    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if host.is_empty() || !host.chars().all(letters) {
+        return Err(no_host());
+    }
+    Ok((host, number))
+}
+
+fn no_host() -> Wrong {
+    Wrong::new(
+        "its host is neither a name nor an address",
+        "write 127.0.0.1, [::1] or a name; in a password write @ : / ? # as %40 %3A %2F %3F %23",
+    )
+}
+
+/// A port's number.
+pub(super) fn port(text: &str, secrets: &Secrets<'_>) -> Result<u16, Wrong> {
+    let digits = secrets.fill(text, |plain| Ok(plain.to_owned()))?;
+    let number = digits.parse().ok().filter(|number| *number != 0);
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    number.filter(|_| plain).ok_or_else(|| {
+        Wrong::new(
+            "its port is no number from 1 to 65535",
+            "write it behind the host's colon; in a password write @ : / ? # as %40 %3A %2F %3F %23",
+        )
+    })
+}
+
+/// Undoes percent signs.
+pub(super) fn decode(text: &str) -> Result<String, Wrong> {
+    let bad = || {
+        Wrong::new(
+            "a `%` is not followed by two hex digits",
+            "write a percent sign as %25",
+        )
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+        let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
+        bytes.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
+    }
+    let plain = String::from_utf8(bytes).map_err(|_| {
+        Wrong::new(
+            "its percent signs do not make UTF-8",
+            "write the text as UTF-8",
+        )
+    })?;
+    if plain.contains('\0') {
+        return Err(Wrong::new("it holds a NUL character", "remove the %00"));
+    }
+    Ok(plain)
+}
