@@ -38,7 +38,9 @@ fn check_names(sections: &[Section], findings: &mut Findings) {
 fn check_ports(sections: &[Section], findings: &mut Findings) {
     let mut seen: BTreeMap<u16, &Section> = BTreeMap::new();
     for section in sections {
-        let Some(number) = port(section) else { continue };
+        let Some(number) = port(section) else {
+            continue;
+        };
         match seen.get(&number) {
             Some(first) => {
                 let message = format!(
@@ -57,7 +59,10 @@ fn check_ports(sections: &[Section], findings: &mut Findings) {
 }
 
 fn check_after(sections: &[Section], findings: &mut Findings) {
-    let names: BTreeSet<&str> = sections.iter().map(|section| section.name.as_str()).collect();
+    let names: BTreeSet<&str> = sections
+        .iter()
+        .map(|section| section.name.as_str())
+        .collect();
     for section in sections {
         for other in section.texts("service.*.after").unwrap_or_default() {
             if !names.contains(other.as_str()) {
@@ -79,29 +84,32 @@ fn check_after(sections: &[Section], findings: &mut Findings) {
     }
 }
 
-/// A service left over when all that wait for nobody, or only for such, are taken away,
-/// and which is itself waited for: it lies in a circle.
+/// A service that lies in a circle of `after`, the first of the file.
 fn first_in_a_circle(sections: &[Section]) -> Option<&Section> {
-    let names: BTreeSet<&str> = sections.iter().map(|section| section.name.as_str()).collect();
-    let mut waits: Vec<(&Section, Vec<String>)> = sections
+    let after: BTreeMap<&str, Vec<String>> = sections
         .iter()
-        .map(|section| (section, section.texts("service.*.after").unwrap_or_default()))
+        .map(|section| {
+            (
+                section.name.as_str(),
+                section.texts("service.*.after").unwrap_or_default(),
+            )
+        })
         .collect();
-    let mut settled: BTreeSet<String> = BTreeSet::new();
-    loop {
-        let before = waits.len();
-        waits.retain(|(section, after)| {
-            let open = |other: &String| names.contains(other.as_str()) && !settled.contains(other);
-            let waiting = after.iter().any(open);
-            if !waiting {
-                settled.insert(section.name.clone());
+    sections.iter().find(|section| {
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<&str> = vec![&section.name];
+        while let Some(name) = open.pop() {
+            for next in after.get(name).into_iter().flatten() {
+                if *next == section.name {
+                    return true;
+                }
+                if seen.insert(next.as_str()) {
+                    open.push(next);
+                }
             }
-            waiting
-        });
-        if waits.len() == before {
-            return waits.first().map(|(section, _)| *section);
         }
-    }
+        false
+    })
 }
 
 /// What is allowed, but perhaps not meant.
@@ -117,11 +125,15 @@ fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
     match &service.probe {
         None if service.ready.is_none() => warn(
             "",
-            format!("`{name}` has no probe: stayd sees when it ends, not when it stops answering; add [service.{name}.watchdog]"),
+            format!(
+                "`{name}` has no probe: stayd sees when it ends, not when it stops answering; add [service.{name}.watchdog]"
+            ),
         ),
         None => warn(
             "service.*.ready",
-            format!("`{name}` has a probe for readiness alone: nothing notices when it stops answering; add [service.{name}.watchdog]"),
+            format!(
+                "`{name}` has a probe for readiness alone: nothing notices when it stops answering; add [service.{name}.watchdog]"
+            ),
         ),
         Some(probe) => {
             if let Some(message) = about_probe(service, probe) {
@@ -129,11 +141,17 @@ fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
             }
         }
     }
-    if let Some(watchdog) = service.policy.watchdog.filter(|watchdog| watchdog.timeout > watchdog.interval) {
+    if let Some(watchdog) = service
+        .policy
+        .watchdog
+        .filter(|watchdog| watchdog.timeout > watchdog.interval)
+    {
         let timeout = humantime::format_duration(watchdog.timeout);
         warn(
             "service.*.watchdog.timeout",
-            format!("the timeout is longer than the interval, so a round comes every {timeout}; raise `interval` or lower `timeout`"),
+            format!(
+                "the timeout is longer than the interval, so a round comes every {timeout}; raise `interval` or lower `timeout`"
+            ),
         );
     }
     if service.policy.stop_grace > LONG_GRACE {
@@ -150,15 +168,27 @@ fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
         Target::Sqlite { .. } => {
             return Some("a SQLite file says nothing about the process that serves it; probe the service itself, or expect no kill when it hangs".into());
         }
-        Target::Postgres { at: Endpoint::Tcp(host, port), .. }
-        | Target::Http { at: Endpoint::Tcp(host, port), .. }
+        Target::Postgres {
+            at: Endpoint::Tcp(host, port),
+            ..
+        }
+        | Target::Http {
+            at: Endpoint::Tcp(host, port),
+            ..
+        }
         | Target::Connect(Endpoint::Tcp(host, port)) => (host, *port),
-        Target::Postgres { .. } | Target::Http { .. } | Target::Connect(_) | Target::Exec(_) | Target::Notify => return None,
+        Target::Postgres { .. }
+        | Target::Http { .. }
+        | Target::Connect(_)
+        | Target::Exec(_)
+        | Target::Notify => return None,
     };
     let literal = host.parse::<IpAddr>().is_ok() || host == "localhost";
     if !literal {
         return Some("the probe's host is a name that must be resolved in each round; write an address, 127.0.0.1 if it is this machine".into());
     }
     let own = service.port.filter(|own| *own != port)?;
-    Some(format!("the probe asks port {port}, but `port` says that {own} is the service's; one of them may be wrong"))
+    Some(format!(
+        "the probe asks port {port}, but `port` says that {own} is the service's; one of them may be wrong"
+    ))
 }

@@ -41,7 +41,9 @@ fn below(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
             names.push(entry?.file_name());
         }
         names.sort();
-        let matching = names.iter().filter(|name| matches(pattern, &name.to_string_lossy()));
+        let matching = names
+            .iter()
+            .filter(|name| matches(pattern, &name.to_string_lossy()));
         found.extend(matching.map(|name| folder.join(name)));
     }
     Ok(found)
@@ -93,7 +95,10 @@ mod tests {
         }
         let names = |pattern| -> Vec<_> {
             let found = expand(folder.path(), pattern).expect(pattern);
-            found.iter().map(|path| path.file_name().expect("name").to_owned()).collect()
+            found
+                .iter()
+                .map(|path| path.file_name().expect("name").to_owned())
+                .collect()
         };
         assert_eq!(names("*.toml"), ["a.toml", "b.toml"]);
         assert_eq!(names("nowhere/*.toml"), [""; 0]);

@@ -35,7 +35,9 @@ pub(super) fn load_as(
     let mut findings = Findings::default();
     let config = read(path, env, euid, &mut findings);
     let warnings = findings.into_result()?;
-    config.map(|config| Loaded { config, warnings }).ok_or_else(Vec::new)
+    config
+        .map(|config| Loaded { config, warnings })
+        .ok_or_else(Vec::new)
 }
 
 fn read(
@@ -52,13 +54,23 @@ fn read(
         services.extend(included_services(&included, &path, trust, findings));
     }
     if services.len() > MAX_SERVICES {
-        let message = format!("cannot keep more than {MAX_SERVICES} services; split the configuration");
+        let message =
+            format!("cannot keep more than {MAX_SERVICES} services; split the configuration");
         findings.error(&top.place, message);
         return None;
     }
     across::check(&services, findings);
-    let mut builder = Builder { env, folder: &folder, euid, public: false, findings };
-    let built = services.iter().map(|section| builder.service(section)).collect::<Vec<_>>();
+    let mut builder = Builder {
+        env,
+        folder: &folder,
+        euid,
+        public: false,
+        findings,
+    };
+    let built = services
+        .iter()
+        .map(|section| builder.service(section))
+        .collect::<Vec<_>>();
     let config = Config {
         name: top.text("name").unwrap_or_else(|| default_name(&path)),
         services: built.into_iter().collect::<Option<_>>()?,
@@ -66,7 +78,10 @@ fn read(
         file: Some(path),
     };
     if services.is_empty() {
-        findings.warning(&top.place, "there is no service; add [service.NAME] with a `command`");
+        findings.warning(
+            &top.place,
+            "there is no service; add [service.NAME] with a `command`",
+        );
     }
     across::warn(&config, &services, findings);
     Some(config)
@@ -101,9 +116,14 @@ fn tables(source: &Source, findings: &mut Findings) -> Option<Tables> {
     for error in &errors {
         let place = source.at(error.span().map_or(0, |span| span.start));
         let cause = error.message().replace('\n', ", ");
-        findings.error(&place, format!("cannot read it as TOML: {cause}; correct the syntax there"));
+        findings.error(
+            &place,
+            format!("cannot read it as TOML: {cause}; correct the syntax there"),
+        );
     }
-    errors.is_empty().then(|| Reader { source, findings }.file(root.get_ref()))
+    errors
+        .is_empty()
+        .then(|| Reader { source, findings }.file(root.get_ref()))
 }
 
 fn included(top: &Section, folder: &Path, findings: &mut Findings) -> Vec<PathBuf> {
@@ -156,10 +176,22 @@ fn included_services(
 #[must_use]
 pub fn default_name(path: &Path) -> String {
     let text = |part: Option<&std::ffi::OsStr>| {
-        part.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        part.map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
     };
     let stem = text(path.file_stem());
-    let folder = path.parent().map(|folder| text(folder.file_name())).unwrap_or_default();
-    let name = if stem == "stayd" && !path.starts_with("/etc") { folder } else { stem };
-    if is_name(&name) { name } else { name_from(&name) }
+    let folder = path
+        .parent()
+        .map(|folder| text(folder.file_name()))
+        .unwrap_or_default();
+    let name = if stem == "stayd" && !path.starts_with("/etc") {
+        folder
+    } else {
+        stem
+    };
+    if is_name(&name) {
+        name
+    } else {
+        name_from(&name)
+    }
 }

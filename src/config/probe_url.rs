@@ -278,9 +278,18 @@ fn http(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
     let header = port.map_or_else(|| literal.clone(), |port| format!("{literal}:{port}"));
     let path = request_path(written_path, context)?;
     let at = Endpoint::Tcp(host, port.unwrap_or(80));
-    let who = if authority.userinfo.is_empty() { "" } else { "***@" };
+    let who = if authority.userinfo.is_empty() {
+        ""
+    } else {
+        "***@"
+    };
     let shown = format!("http://{who}{}{written_path}", authority.place);
-    let target = Target::Http { at, host: header, path, credentials };
+    let target = Target::Http {
+        at,
+        host: header,
+        path,
+        credentials,
+    };
     Ok(Parsed { shown, target })
 }
 

@@ -21,6 +21,8 @@ const MAX_WARNINGS: usize = 100;
 pub(super) struct Findings {
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
+    /// Errors beyond the bound.
+    dropped: usize,
 }
 
 impl Findings {
@@ -39,15 +41,22 @@ impl Findings {
         };
         if list.len() < most {
             list.push(finding);
+        } else if finding.level == Level::Error {
+            self.dropped += 1;
         }
     }
 
-    pub(super) fn any_error(&self) -> bool {
-        !self.errors.is_empty()
-    }
-
-    /// The warnings, or all that is wrong.
-    pub(super) fn into_result(self) -> Result<Vec<Finding>, Vec<Finding>> {
+    /// The warnings, or all that is wrong; in the order of the files.
+    pub(super) fn into_result(mut self) -> Result<Vec<Finding>, Vec<Finding>> {
+        self.errors
+            .sort_by(|one, other| one.place.cmp(&other.place));
+        self.warnings
+            .sort_by(|one, other| one.place.cmp(&other.place));
+        if self.dropped > 0 {
+            let message = format!("{} more errors are not shown", self.dropped);
+            self.errors
+                .push(Finding::error(&Place::Surroundings, message));
+        }
         if self.errors.is_empty() {
             Ok(self.warnings)
         } else {
@@ -64,7 +73,8 @@ pub(super) struct Section {
     /// Where it begins.
     pub(super) place: Place,
     values: BTreeMap<&'static str, (Value, Place)>,
-    tables: BTreeMap<&'static str, Place>,
+    /// Tables, and keys whose value is wrong: written, but without a value.
+    written: BTreeMap<&'static str, Place>,
 }
 
 impl Section {
@@ -73,14 +83,14 @@ impl Section {
             name: name.into(),
             place,
             values: BTreeMap::new(),
-            tables: BTreeMap::new(),
+            written: BTreeMap::new(),
         }
     }
 
     /// Adds a value, and with it the tables around it.
     pub(super) fn set(&mut self, key: &'static Key, value: Value, place: Place) {
         if let Some(table) = keys::find(key.parent()) {
-            self.tables
+            self.written
                 .entry(table.path)
                 .or_insert_with(|| place.clone());
         }
@@ -89,14 +99,14 @@ impl Section {
 
     /// Whether the key or table was written.
     pub(super) fn has(&self, path: &str) -> bool {
-        self.values.contains_key(path) || self.tables.contains_key(path)
+        self.values.contains_key(path) || self.written.contains_key(path)
     }
 
     /// Where the key or table was written; else where the section begins.
     pub(super) fn place(&self, path: &str) -> &Place {
         let value = self.values.get(path).map(|(_, place)| place);
         value
-            .or_else(|| self.tables.get(path))
+            .or_else(|| self.written.get(path))
             .unwrap_or(&self.place)
     }
 
@@ -274,9 +284,12 @@ impl Reader<'_> {
         section: &mut Section,
     ) {
         if let State::Later(cure) = key.state {
-            let table = keys::heading(key.path, &section.name);
+            let what = match value.get_ref().is_table() {
+                true => keys::heading(key.path, &section.name),
+                false => format!("`{}`", key.leaf()),
+            };
             let cure = cure.replace("NAME", &section.name);
-            let message = format!("cannot use {table}: this version does not do that yet; {cure}");
+            let message = format!("cannot use {what}: this version does not do that yet; {cure}");
             return self.findings.error(&place, message);
         }
         if let State::Noted(what) = key.state {
@@ -287,7 +300,7 @@ impl Reader<'_> {
         }
         match (key.kind, value.get_ref()) {
             (Kind::Table, DeValue::Table(table)) => {
-                section.tables.insert(key.path, place);
+                section.written.insert(key.path, place);
                 self.table(table, key.path, section);
             }
             (Kind::Named, DeValue::Table(_)) => {}

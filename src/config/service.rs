@@ -6,10 +6,8 @@ use super::secret::{Secrets, has_reference};
 use super::section::{Findings, Section};
 use super::value::Wrong;
 use super::{Leftover, Log, LogTo, Probe, Service, Signal, Stranger, Target};
-use crate::decide::policy::{
-    Backoff, GiveUp, Mode, Policy, Restart, StoppedIs, Watchdog,
-};
-use std::path::Path;
+use crate::decide::policy::{Backoff, GiveUp, Mode, Policy, Restart, StoppedIs, Watchdog};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest that an evidence command may take.
@@ -40,7 +38,7 @@ impl Builder<'_> {
         let policy = policy(section, probe.as_ref(), ready.is_some());
         self.check_policy(section, &policy);
         let env = self.environment(section);
-        let path = |key| section.text(key).map(|text| self.folder.join(text));
+        let path = |key| section.text(key).map(|text| plain(&self.folder.join(text)));
         Some(Service {
             name: section.name.clone(),
             command: section.texts("service.*.command")?,
@@ -77,14 +75,20 @@ impl Builder<'_> {
 
     fn wrong(&mut self, section: &Section, key: &str, wrong: &Wrong) {
         let leaf = key.rsplit('.').next().unwrap_or(key);
-        self.findings.error(section.place(key), format!("cannot use `{leaf}`: {wrong}"));
+        self.findings
+            .error(section.place(key), format!("cannot use `{leaf}`: {wrong}"));
     }
 
     fn probe(&mut self, section: &Section, key: &str) -> Option<Probe> {
         let url = section.text(key)?;
-        let user = section.text("service.*.user").or_else(|| (self.env)("USER"));
+        let user = section
+            .text("service.*.user")
+            .or_else(|| (self.env)("USER"));
         let context = Context {
-            secrets: Secrets { env: self.env, folder: self.folder },
+            secrets: Secrets {
+                env: self.env,
+                folder: self.folder,
+            },
             public: self.public,
             default_user: user.unwrap_or_else(|| LAST_ROLE.into()),
         };
@@ -97,7 +101,11 @@ impl Builder<'_> {
         };
         let own = key == "service.*.watchdog.probe";
         let query_shown = section.text("service.*.watchdog.query").filter(|_| own);
-        let query = match query_shown.as_deref().map(|text| context.secrets.value(text)).transpose() {
+        let query = match query_shown
+            .as_deref()
+            .map(|text| context.secrets.value(text))
+            .transpose()
+        {
             Ok(query) => query,
             Err(wrong) => {
                 self.wrong(section, "service.*.watchdog.query", &wrong);
@@ -106,13 +114,28 @@ impl Builder<'_> {
         };
         let expect = section.expect("service.*.watchdog.expect");
         let timeout = section.duration("service.*.watchdog.timeout");
-        Some(Probe { shown, target, query, query_shown, expect, timeout })
+        Some(Probe {
+            shown,
+            target,
+            query,
+            query_shown,
+            expect,
+            timeout,
+        })
     }
 
     /// `query` and `expect` must have something to act on, `notify` must make sense.
-    fn check_probe_fits(&mut self, section: &Section, probe: Option<&Probe>, ready: Option<&Probe>) {
+    fn check_probe_fits(
+        &mut self,
+        section: &Section,
+        probe: Option<&Probe>,
+        ready: Option<&Probe>,
+    ) {
         let target = probe.map(|probe| &probe.target);
-        let asks = matches!(target, Some(Target::Postgres { .. } | Target::Sqlite { .. }));
+        let asks = matches!(
+            target,
+            Some(Target::Postgres { .. } | Target::Sqlite { .. })
+        );
         if section.has("service.*.watchdog.query") && target.is_some() && !asks {
             let cause = "the probe's protocol has no query";
             let wrong = Wrong::new(cause, "remove it, or probe with postgres: or sqlite:");
@@ -125,15 +148,24 @@ impl Builder<'_> {
         }
         if ready.is_some_and(|ready| ready.target == Target::Notify) {
             let cause = "`notify` is about liveness";
-            let wrong = Wrong::new(cause, "write `sd_notify = true`: readiness then waits for READY=1");
+            let wrong = Wrong::new(
+                cause,
+                "write `sd_notify = true`: readiness then waits for READY=1",
+            );
             self.wrong(section, "service.*.ready.probe", &wrong);
         }
     }
 
     /// Command lines hold no secrets: every user can read them.
     fn check_commands(&mut self, section: &Section) {
-        for key in ["service.*.command", "service.*.before", "service.*.watchdog.evidence"] {
-            let Some(words) = section.texts(key) else { continue };
+        for key in [
+            "service.*.command",
+            "service.*.before",
+            "service.*.watchdog.evidence",
+        ] {
+            let Some(words) = section.texts(key) else {
+                continue;
+            };
             if words.iter().any(|word| word.contains("{runtime}")) {
                 let wrong = Wrong::new("`{runtime}` is not in this version", "write the path");
                 self.wrong(section, key, &wrong);
@@ -149,7 +181,10 @@ impl Builder<'_> {
 
     fn check_user(&mut self, section: &Section) {
         if section.has("service.*.user") && self.euid != 0 {
-            let cause = format!("only root can start a service as another user, and this is uid {}", self.euid);
+            let cause = format!(
+                "only root can start a service as another user, and this is uid {}",
+                self.euid
+            );
             let wrong = Wrong::new(cause, "remove it, or run stayd as root");
             self.wrong(section, "service.*.user", &wrong);
         }
@@ -158,8 +193,14 @@ impl Builder<'_> {
     /// Signals that a process cannot see ask for nothing.
     fn check_signals(&mut self, section: &Section) {
         let blind = [Signal::named("KILL"), Signal::named("STOP")];
-        for key in ["service.*.stop.signal", "service.*.reload.signal", "service.*.watchdog.first.signal"] {
-            let Some(signal) = section.signal(key) else { continue };
+        for key in [
+            "service.*.stop.signal",
+            "service.*.reload.signal",
+            "service.*.watchdog.first.signal",
+        ] {
+            let Some(signal) = section.signal(key) else {
+                continue;
+            };
             let ends_it = key == "service.*.stop.signal" && signal.name() == "KILL";
             if blind.contains(&Some(signal)) && !ends_it {
                 let cause = format!("no process can see {}", signal.name());
@@ -170,7 +211,11 @@ impl Builder<'_> {
 
     fn check_policy(&mut self, section: &Section, policy: &Policy) {
         if policy.backoff.min > policy.backoff.max {
-            let key = if section.has("service.*.backoff.min") { "min" } else { "max" };
+            let key = if section.has("service.*.backoff.min") {
+                "min"
+            } else {
+                "max"
+            };
             let cause = format!(
                 "the first wait ({}) is longer than the longest ({})",
                 humantime::format_duration(policy.backoff.min),
@@ -182,7 +227,10 @@ impl Builder<'_> {
     }
 
     fn environment(&mut self, section: &Section) -> std::collections::BTreeMap<String, String> {
-        let secrets = Secrets { env: self.env, folder: self.folder };
+        let secrets = Secrets {
+            env: self.env,
+            folder: self.folder,
+        };
         let place: Place = section.place("service.*.env").clone();
         let mut env = std::collections::BTreeMap::new();
         for (name, text) in section.env("service.*.env") {
@@ -191,7 +239,8 @@ impl Builder<'_> {
                     env.insert(name, value);
                 }
                 Err(wrong) => {
-                    self.findings.error(&place, format!("cannot fill in `env.{name}`: {wrong}"));
+                    self.findings
+                        .error(&place, format!("cannot fill in `env.{name}`: {wrong}"));
                 }
             }
         }
@@ -199,9 +248,16 @@ impl Builder<'_> {
     }
 }
 
+/// The path without `.` in between; `..` stays, it may go through a symlink.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
 /// The port that the service must own.
 pub(super) fn port(section: &Section) -> Option<u16> {
-    section.number("service.*.port").and_then(|number| u16::try_from(number).ok())
+    section
+        .number("service.*.port")
+        .and_then(|number| u16::try_from(number).ok())
 }
 
 /// Shells fill in `${NAME}` themselves.
@@ -250,8 +306,16 @@ fn watchdog(section: &Section, probe: &Probe) -> Watchdog {
         busy_grace: section.duration("service.*.watchdog.busy_grace"),
         degraded_kills: section.is("service.*.watchdog.degraded", "kill"),
         first_grace: first.then(|| section.duration("service.*.watchdog.first.grace")),
-        mode: if section.is("service.*.watchdog.mode", "shadow") { Mode::Shadow } else { Mode::Kill },
-        evidence_extra: if evidence { EVIDENCE_LIMIT } else { Duration::ZERO },
+        mode: if section.is("service.*.watchdog.mode", "shadow") {
+            Mode::Shadow
+        } else {
+            Mode::Kill
+        },
+        evidence_extra: if evidence {
+            EVIDENCE_LIMIT
+        } else {
+            Duration::ZERO
+        },
         told_by_service: probe.target == Target::Notify,
     }
 }
@@ -271,5 +335,8 @@ fn log(section: &Section) -> Log {
 
 /// A number whose kind keeps it within 32 bits.
 fn count(section: &Section, key: &str) -> u32 {
-    section.number(key).and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
+    section
+        .number(key)
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or_default()
 }
