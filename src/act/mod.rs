@@ -8,4 +8,6 @@ pub mod launch;
 pub mod notify_socket;
 pub mod probe;
 pub mod state_dir;
+pub mod supervisor;
 pub mod tree;
+pub mod upward;
