@@ -18,11 +18,8 @@ const INFO: u8 = 6;
 
 /// Whether one of our stdout and stderr is the stream that `$JOURNAL_STREAM` names. The variable alone
 /// proves nothing: it is inherited by everything a service starts.
-pub(super) fn reads_us() -> bool {
-    let Some(named) = std::env::var("JOURNAL_STREAM")
-        .ok()
-        .and_then(|value| parse(&value))
-    else {
+pub(super) fn reads_us(journal_stream: &str) -> bool {
+    let Some(named) = parse(journal_stream) else {
         return false;
     };
     [io::stdout().as_fd(), io::stderr().as_fd()]

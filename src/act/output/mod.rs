@@ -6,31 +6,33 @@
 //! the next stayd goes on with what is buffered. What is lost nonetheless: what is buffered when the service
 //! ends while no stayd runs, and what a program itself drops when a full pipe says EAGAIN.
 
+mod fifo;
 mod file;
 mod journald;
 mod pump;
 mod screen;
+mod sink;
 mod stream;
 mod tail;
 
+pub use sink::{Audience, Sink};
 pub use tail::{Follow, tail, tail_and_follow};
 
 use super::claim::ClaimFile;
 use super::state_dir::{StateDir, make_folder};
-use crate::config::{Log, LogTo};
+use crate::config::Log;
 use crate::decide::event::Life;
-use crate::sys::pipe;
+use crate::sys::{clock, pipe};
 use file::LogFile;
 use pump::Pump;
 use screen::{Lines, Screen};
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use stream::Stream;
 
 /// Capacities to ask for; the first that the system grants is taken, else its default stays.
@@ -72,58 +74,6 @@ pub enum News {
 /// Where [`News`] goes; called on the pump's thread, so it must not wait.
 pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
 
-/// What stands around us, as far as `log.to = "auto"` depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Surroundings {
-    /// A person sees our stdout.
-    pub terminal: bool,
-    /// Somebody collects our stdout, and the files go with the container.
-    pub container: bool,
-    /// journald reads us.
-    pub journal: bool,
-}
-
-impl Surroundings {
-    /// Looks at our own stdout and stderr; whether this is a container is for the caller to know.
-    #[must_use]
-    pub fn look(container: bool) -> Self {
-        Self {
-            terminal: io::stdout().is_terminal(),
-            container,
-            journal: journald::reads_us(),
-        }
-    }
-}
-
-/// Where a service's output goes, once `auto` is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// The file.
-    File,
-    /// The file, and our stdout with the service's name before each line.
-    Both,
-    /// Our own stdout and stderr.
-    Ours,
-    /// A journald stream of the service's own.
-    Journal,
-}
-
-impl Sink {
-    /// What `to` means here.
-    #[must_use]
-    pub const fn settle(to: LogTo, around: Surroundings) -> Self {
-        match to {
-            LogTo::File => Self::File,
-            LogTo::Both => Self::Both,
-            LogTo::Inherit if around.journal => Self::Journal,
-            LogTo::Inherit => Self::Ours,
-            LogTo::Auto if around.terminal || around.container => Self::Both,
-            LogTo::Auto if around.journal => Self::Journal,
-            LogTo::Auto => Self::File,
-        }
-    }
-}
-
 /// What a new life gets.
 #[derive(Debug)]
 pub struct LifeOutput {
@@ -162,7 +112,7 @@ impl std::error::Error for OutputError {}
 /// The output of all services.
 pub struct Output {
     state: StateDir,
-    around: Surroundings,
+    audience: Audience,
     tell: Tell,
     pump: Option<Pump>,
     screen: Option<Screen>,
@@ -172,10 +122,10 @@ pub struct Output {
 impl Output {
     /// Starts nothing yet: the pump's thread begins with the first life that needs it.
     #[must_use]
-    pub fn new(state: StateDir, around: Surroundings, tell: Tell) -> Self {
+    pub fn new(state: StateDir, audience: Audience, tell: Tell) -> Self {
         Self {
             state,
-            around,
+            audience,
             tell,
             pump: None,
             screen: None,
@@ -201,22 +151,22 @@ impl Output {
             place: path.clone(),
             error,
         };
-        let reader = open_reader(&path).map_err(|error| refused("open", error))?;
-        let claim = open_reader(&path).map_err(|error| refused("open", error))?;
-        let claim_file = identify(&reader).map_err(|error| refused("look at", error))?;
-        let (stdout, stderr) = match Sink::settle(log.to, self.around) {
+        let reader = fifo::open_reader(&path).map_err(|error| refused("open", error))?;
+        let claim = fifo::open_reader(&path).map_err(|error| refused("open", error))?;
+        let claim_file = fifo::identify(&reader).map_err(|error| refused("look at", error))?;
+        let (stdout, stderr) = match Sink::settle(log.to, self.audience) {
             sink @ (Sink::File | Sink::Both) => {
-                let ends = open_ends(&path).map_err(|error| refused("open", error))?;
+                let ends = fifo::open_ends(&path).map_err(|error| refused("open", error))?;
                 self.watch(service, life, log, sink, reader)
                     .map_err(|error| refused("capture output through", error))?;
                 ends
             }
             // No stream to be had: what we write goes to the journal too, under our own name.
-            Sink::Journal => journal_ends(service)
-                .or_else(|_| our_ends())
+            Sink::Journal => sink::journal_ends(service)
+                .or_else(|_| sink::our_ends())
                 .map_err(|error| refused("pass our stdout on beside", error))?,
             Sink::Ours => {
-                our_ends().map_err(|error| refused("pass our stdout on beside", error))?
+                sink::our_ends().map_err(|error| refused("pass our stdout on beside", error))?
             }
         };
         self.fifos.insert((service.to_owned(), life), path);
@@ -239,10 +189,10 @@ impl Output {
         log: &Log,
         claimed: ClaimFile,
     ) -> Result<(), OutputError> {
-        let places = self.state.fifo_places(service, &fifo_name(life));
+        let places = self.state.fifo_places(service, &fifo::name(life));
         let found = places.iter().find_map(|path| {
-            let reader = open_reader(path).ok()?;
-            (identify(&reader).ok()? == claimed).then_some((path, reader))
+            let reader = fifo::open_reader(path).ok()?;
+            (fifo::identify(&reader).ok()? == claimed).then_some((path, reader))
         });
         let Some((path, reader)) = found else {
             let error = io::ErrorKind::NotFound.into();
@@ -253,7 +203,7 @@ impl Output {
                 error,
             });
         };
-        let sink = Sink::settle(log.to, self.around);
+        let sink = Sink::settle(log.to, self.audience);
         if matches!(sink, Sink::File | Sink::Both) {
             self.watch(service, life, log, sink, reader)
                 .map_err(|error| OutputError {
@@ -312,8 +262,8 @@ impl Output {
         // A folder that cannot be made is told by the FIFO that cannot be made in it.
         drop(make_folder(&logs));
         self.sweep(service, &logs);
-        for place in self.state.fifo_places(service, &fifo_name(life)) {
-            match make_owned_fifo(&place, owner) {
+        for place in self.state.fifo_places(service, &fifo::name(life)) {
+            match fifo::make(&place, owner) {
                 Ok(()) => return Ok(place),
                 Err(error) => {
                     let step = "make the FIFO";
@@ -335,7 +285,7 @@ impl Output {
         };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let life = name.to_str().and_then(life_of).map(Life);
+            let life = name.to_str().and_then(fifo::life_of).map(Life);
             if life.is_some_and(|life| !self.fifos.contains_key(&(service.to_owned(), life))) {
                 drop(fs::remove_file(entry.path()));
             }
@@ -378,75 +328,7 @@ impl Output {
     }
 }
 
-fn fifo_name(life: Life) -> String {
-    format!("life-{}.fifo", life.0)
-}
-
-fn life_of(fifo_name: &str) -> Option<u32> {
-    fifo_name
-        .strip_prefix("life-")?
-        .strip_suffix(".fifo")?
-        .parse()
-        .ok()
-}
-
-fn make_owned_fifo(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    pipe::make(path)?;
-    match owner {
-        // So that /dev/stdout can be opened again by the service.
-        Some((uid, gid)) => std::os::unix::fs::lchown(path, Some(uid), Some(gid)),
-        None => Ok(()),
-    }
-}
-
-/// A read end that never waits: neither for a writer to come nor for bytes.
-fn open_reader(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
-        .open(path)?;
-    if !file.metadata()?.file_type().is_fifo() {
-        return Err(io::Error::other("not a FIFO"));
-    }
-    Ok(file)
-}
-
-/// Two blocking write ends, each opened for itself. A read end is open, so neither open waits.
-fn open_ends(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
-    let open = || {
-        OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-    };
-    Ok((open()?.into(), open()?.into()))
-}
-
-fn our_ends() -> io::Result<(OwnedFd, OwnedFd)> {
-    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    Ok((stdout, io::stderr().as_fd().try_clone_to_owned()?))
-}
-
-fn journal_ends(service: &str) -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok((journald::connect(service)?, journald::connect(service)?))
-}
-
-fn identify(fifo: &File) -> io::Result<ClaimFile> {
-    let meta = fifo.metadata()?;
-    let made = meta
-        .created()
-        .ok()
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let birth = made
-        .and_then(|age| u64::try_from(age.as_nanos()).ok())
-        .unwrap_or(0);
-    Ok(ClaimFile {
-        dev: meta.dev(),
-        inode: meta.ino(),
-        birth,
-    })
+/// The time that stops in sleep: a drain that was due while the machine slept is not overdue.
+fn awake() -> Duration {
+    clock::sample().awake
 }

@@ -2,16 +2,15 @@
 //! few milliseconds more, so that it moves batches; an idle service wakes it for nothing.
 
 use super::stream::{Stream, Turn};
-use super::{LifeKey, News, Tell};
+use super::{LifeKey, News, Tell, awake};
 use crate::sys::pipe::{self, Mover};
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Orders waiting for the thread; more means that it is stuck in the disk.
 const ORDERS_MAX: usize = 1024;
@@ -115,24 +114,21 @@ impl Worker {
 
     /// Sleeps until there is something to do; true when it is an order.
     fn wait(&mut self, is_busy: bool) -> bool {
-        let timeout = self.timeout(is_busy);
-        let (is_rung, woken) = match self.poll(timeout) {
-            Ok(ready) => ready,
-            Err(error) => {
-                if error != Errno::EINTR {
-                    // ENOMEM at worst: no reason to spin.
-                    thread::sleep(BATCH_AFTER);
-                }
-                (false, Vec::new())
-            }
-        };
-        if !woken.is_empty() && !is_busy {
-            thread::sleep(BATCH_AFTER);
-        }
+        // EINTR, ENOMEM at worst: no reason to spin.
+        let woken = self.poll(self.timeout(is_busy));
+        let (is_rung, woken) = woken.unwrap_or_else(|_| (self.let_gather(), Vec::new()));
+        let is_rung = is_rung || (!woken.is_empty() && !is_busy && self.let_gather());
         for at in woken {
             self.streams[at].wake();
         }
         is_rung
+    }
+
+    /// Leaves the writers a moment to write more; true when an order ends it.
+    fn let_gather(&self) -> bool {
+        let mut fds = [PollFd::new(self.door.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(BATCH_AFTER).unwrap_or(PollTimeout::ZERO);
+        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
     }
 
     /// Whether an order came, and which streams have something.
@@ -161,7 +157,7 @@ impl Worker {
         let next = self.streams.iter().filter_map(Stream::deadline).min();
         next.map_or(PollTimeout::NONE, |at| {
             // Rounded up: a millisecond late, never a turn for nothing.
-            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            let left = at.saturating_sub(awake()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         })
     }
@@ -176,7 +172,7 @@ impl Worker {
                 Order::Watch(stream) => self.streams.push(*stream),
                 Order::Retire(key) => {
                     let retired = self.streams.iter_mut().filter(|stream| stream.key == key);
-                    retired.for_each(|stream| stream.close_at(Instant::now()));
+                    retired.for_each(|stream| stream.close_at(awake()));
                 }
                 Order::Stop => {
                     self.streams.iter_mut().for_each(Stream::wake);
@@ -189,7 +185,7 @@ impl Worker {
 
     /// Gives a turn to every stream that is due; true when one wants the next at once.
     fn move_due(&mut self) -> bool {
-        let now = Instant::now();
+        let now = awake();
         let mut is_busy = false;
         for at in (0..self.streams.len()).rev() {
             if !self.streams[at].is_due(now) {

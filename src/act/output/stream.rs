@@ -2,11 +2,11 @@
 
 use super::file::LogFile;
 use super::screen::Lines;
-use super::{LifeKey, News};
+use super::{LifeKey, News, awake};
 use crate::sys::pipe::{self, Moved, Mover, Want};
 use std::fs::File;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Moved for one service before the next has its turn.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -30,7 +30,7 @@ struct Loss {
     cause: String,
     is_told: bool,
     /// Not tried before.
-    retry_at: Instant,
+    retry_at: Duration,
     /// The next wait after that.
     retry_in: Duration,
 }
@@ -38,8 +38,8 @@ struct Loss {
 /// How far the end of a life has come.
 #[derive(Clone, Copy, Debug)]
 struct Closing {
-    quiet_at: Instant,
-    give_up_at: Instant,
+    quiet_at: Duration,
+    give_up_at: Duration,
 }
 
 /// One life's stream.
@@ -91,7 +91,7 @@ impl Stream {
     }
 
     /// The life is over: drain until quiet, then close.
-    pub(super) fn close_at(&mut self, now: Instant) {
+    pub(super) fn close_at(&mut self, now: Duration) {
         self.closing = Some(Closing {
             quiet_at: now + QUIET,
             give_up_at: now + DRAIN_MAX,
@@ -109,12 +109,12 @@ impl Stream {
     }
 
     /// Whether it wants a turn now.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(super) fn is_due(&self, now: Duration) -> bool {
         self.is_due || self.deadline().is_some_and(|at| at <= now)
     }
 
     /// When it wants a turn though nothing came.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         let drained = self
             .closing
             .map(|closing| closing.quiet_at.min(closing.give_up_at));
@@ -140,7 +140,7 @@ impl Stream {
     }
 
     fn judge(&mut self, bytes: usize, state: Moved) -> Turn {
-        let now = Instant::now();
+        let now = awake();
         if let Some(closing) = &mut self.closing {
             let is_quiet = bytes == 0 && now >= closing.quiet_at;
             if self.is_ended || is_quiet || now >= closing.give_up_at {
@@ -157,20 +157,20 @@ impl Stream {
     fn may_write(&self) -> bool {
         self.loss
             .as_ref()
-            .is_none_or(|loss| Instant::now() >= loss.retry_at)
+            .is_none_or(|loss| awake() >= loss.retry_at)
     }
 
     /// Moves until the FIFO is empty or others have waited long enough. Returns how much, and what stopped it.
     fn move_batch(&mut self, mover: &mut Mover) -> io::Result<(usize, Moved)> {
         let mut total = 0;
         loop {
-            let began = Instant::now();
+            let began = awake();
             let moved = self.move_once(mover)?;
             let Moved::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
             total += count;
-            if began.elapsed() >= SLOW_WRITE {
+            if awake().saturating_sub(began) >= SLOW_WRITE {
                 self.relieve()?;
             }
             if total >= BATCH_BYTES_MAX {
@@ -234,7 +234,7 @@ impl Stream {
             bytes: 0,
             cause: cause.to_owned(),
             is_told: false,
-            retry_at: Instant::now(),
+            retry_at: awake(),
             retry_in: RETRY_MIN,
         });
         loss.bytes += bytes;
@@ -243,7 +243,7 @@ impl Stream {
 
     fn refused(&mut self, error: &io::Error, tell: &dyn Fn(News)) {
         let loss = self.lose(0, &error.to_string());
-        loss.retry_at = Instant::now() + loss.retry_in;
+        loss.retry_at = awake() + loss.retry_in;
         loss.retry_in = (loss.retry_in * 2).min(RETRY_MAX);
         if !std::mem::replace(&mut loss.is_told, true) {
             tell(News::Refused {

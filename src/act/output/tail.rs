@@ -2,11 +2,11 @@
 //! client needs no daemon for it.
 
 use super::file::path_of;
+use nix::poll::{PollTimeout, poll};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 /// The most that is read back, however many lines were asked for.
@@ -127,7 +127,7 @@ impl Follow {
                 return Ok(text);
             }
             let nap = LOOK_EVERY.min(patience.saturating_sub(waited));
-            thread::sleep(nap);
+            pause(nap);
             waited += nap;
         }
     }
@@ -196,6 +196,14 @@ impl Follow {
         text.append(&mut self.read_block()?);
         Ok(text)
     }
+}
+
+/// poll(2) of nothing; a signal ends it early, which only means one more look.
+fn pause(span: Duration) {
+    let _ = poll(
+        &mut [],
+        PollTimeout::try_from(span).unwrap_or(PollTimeout::MAX),
+    );
 }
 
 fn open(dir: &Path, age: u32) -> io::Result<Option<File>> {
