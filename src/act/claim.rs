@@ -11,6 +11,7 @@ mod tests;
 pub use file::Reading;
 
 use super::state_dir::StateDir;
+use crate::decide::event::Life;
 use crate::sys::process::Process;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -219,7 +220,7 @@ impl Claims {
     pub fn name_main(
         &mut self,
         service: &str,
-        life: u32,
+        life: Life,
         main: Process,
         started_at: String,
     ) -> Result<(), ClaimError> {
@@ -237,7 +238,7 @@ impl Claims {
     pub fn add_members(
         &mut self,
         service: &str,
-        life: u32,
+        life: Life,
         seen: &[Process],
     ) -> Result<(), ClaimError> {
         let known = self
@@ -269,11 +270,11 @@ impl Claims {
     ///
     /// # Errors
     /// What unlink(2) says; a claim that is gone already is success.
-    pub fn release(&mut self, service: &str, life: u32) -> io::Result<()> {
+    pub fn release(&mut self, service: &str, life: Life) -> io::Result<()> {
         if self
             .held
             .get(service)
-            .is_none_or(|held| held.claim.life != life)
+            .is_none_or(|held| held.claim.life != life.0)
         {
             return Ok(());
         }
@@ -301,13 +302,13 @@ impl Claims {
     fn change(
         &mut self,
         service: &str,
-        life: u32,
+        life: Life,
         edit: impl FnOnce(&mut Claim),
     ) -> Result<(), ClaimError> {
         let Some(held) = self
             .held
             .get_mut(service)
-            .filter(|held| held.claim.life == life)
+            .filter(|held| held.claim.life == life.0)
         else {
             return Ok(());
         };

@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod helper;
 pub mod launch;
 pub mod notify_socket;
+pub mod output;
 pub mod probe;
 pub mod state_dir;
 pub mod supervisor;

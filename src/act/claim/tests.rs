@@ -59,9 +59,11 @@ fn a_claim_is_intent_then_process_then_nothing() {
     assert_eq!(mode & 0o777, 0o600);
 
     claims
-        .name_main("db", 3, process(50), "2026-11-21T10:00:00Z".into())
+        .name_main("db", Life(3), process(50), "2026-11-21T10:00:00Z".into())
         .expect("named");
-    claims.add_members("db", 3, &[process(51)]).expect("member");
+    claims
+        .add_members("db", Life(3), &[process(51)])
+        .expect("member");
     let Reading::Valid(now) = Claims::new(&state).read("db") else {
         panic!("no claim")
     };
@@ -69,7 +71,7 @@ fn a_claim_is_intent_then_process_then_nothing() {
     assert_eq!(now.members, vec![process(51).into()]);
     assert_eq!(claims.services().expect("list"), ["db"]);
 
-    claims.release("db", 3).expect("release");
+    claims.release("db", Life(3)).expect("release");
     assert_eq!(claims.read("db"), Reading::Absent);
     assert_eq!(fs::read_dir(state.claims()).expect("dir").count(), 0);
 }
@@ -80,9 +82,9 @@ fn a_late_fact_about_an_older_life_changes_no_claim() {
     let mut claims = Claims::new(&state);
     claims.intend("db", claim(4)).expect("intent");
     claims
-        .name_main("db", 3, process(50), String::new())
+        .name_main("db", Life(3), process(50), String::new())
         .expect("ignored");
-    claims.release("db", 3).expect("ignored");
+    claims.release("db", Life(3)).expect("ignored");
     let Reading::Valid(now) = claims.read("db") else {
         panic!("released")
     };
@@ -97,7 +99,7 @@ fn members_are_bounded() {
     let last = 1_000 + i32::try_from(MEMBERS_MAX).expect("small");
     for pid in 1_000..=last {
         claims
-            .add_members("db", 1, &[process(pid)])
+            .add_members("db", Life(1), &[process(pid)])
             .expect("member");
     }
     let members = &claims.get("db").expect("claim").members;
@@ -171,7 +173,7 @@ fn item_82_a_refused_claim_is_kept_and_written_later() {
     fs::rename(state.claims(), &aside).expect("take the folder away");
 
     let error = claims
-        .name_main("db", 1, process(50), String::new())
+        .name_main("db", Life(1), process(50), String::new())
         .expect_err("refused");
     assert!(error.to_string().contains("kept in memory"), "{error}");
     assert_eq!(claims.unsaved().collect::<Vec<_>>(), ["db"]);

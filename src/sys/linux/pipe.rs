@@ -136,10 +136,11 @@ fn until_told(mut call: impl FnMut() -> isize) -> io::Result<Moved> {
                 .map_or(Moved::Ended, Moved::Bytes));
         }
         let error = io::Error::last_os_error();
-        match error.kind() {
-            io::ErrorKind::WouldBlock => return Ok(Moved::Empty),
-            io::ErrorKind::Interrupted => {}
-            _ => return Err(error),
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Ok(Moved::Empty);
+        }
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     }
 }

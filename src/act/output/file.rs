@@ -1,0 +1,212 @@
+//! The file that captured output ends in, and its rotated elders: `current.log`, `current.log.1`, …
+
+use crate::act::state_dir::{FILE_MODE, make_folder};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What is written to now.
+pub(super) const CURRENT: &str = "current.log";
+/// How far past its size a file may grow while rotation waits for a newline.
+const OVERRUN_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The path of the `age`-th file: 0 is the current one.
+pub(super) fn path_of(dir: &Path, age: u32) -> PathBuf {
+    match age {
+        0 => dir.join(CURRENT),
+        age => dir.join(format!("{CURRENT}.{age}")),
+    }
+}
+
+/// One service's log.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    dir: PathBuf,
+    max_size_bytes: u64,
+    keep: u32,
+    current: Option<File>,
+}
+
+/// Where the next bytes belong.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) file: &'a File,
+    pub(super) offset: u64,
+    /// At most this many bytes, then ask again.
+    pub(super) room: u64,
+    /// The file is full: only the rest of a line, please.
+    pub(super) to_newline: bool,
+}
+
+impl LogFile {
+    pub(super) fn new(dir: PathBuf, max_size_bytes: u64, keep: u32) -> Self {
+        Self {
+            dir,
+            max_size_bytes: max_size_bytes.max(1),
+            keep,
+            current: None,
+        }
+    }
+
+    /// The place for the next bytes. Rotates a full file that ends with a whole line, and builds folder and
+    /// file anew when somebody has deleted them. The offset is what fstat(2) says, so whatever a killed
+    /// predecessor has moved is neither moved again nor written over.
+    pub(super) fn place(&mut self) -> io::Result<Place<'_>> {
+        let mut offset = self.open_current()?;
+        if self.is_to_be_rotated(offset)? {
+            self.rotate()?;
+            offset = self.open_current()?;
+        }
+        let full = offset >= self.max_size_bytes;
+        let limit = if full {
+            self.size_limit()
+        } else {
+            self.max_size_bytes
+        };
+        let file = self.current.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Place {
+            file,
+            offset,
+            room: limit.saturating_sub(offset).max(1),
+            to_newline: full,
+        })
+    }
+
+    /// Appends a line of our own, on a line of its own; all of it or nothing.
+    pub(super) fn append_line(&mut self, line: &str) -> io::Result<()> {
+        let end = self.open_current()?;
+        let newline = if end == 0 || self.ends_with_newline(end)? {
+            ""
+        } else {
+            "\n"
+        };
+        let file = self.current.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let text = format!("{newline}{line}\n");
+        file.write_all_at(text.as_bytes(), end).inspect_err(|_| {
+            // Best effort on a disk that refuses: half a line of ours is worse than none.
+            drop(file.set_len(end));
+        })
+    }
+
+    /// Makes sure that the current file is open and still has a name; returns its size.
+    fn open_current(&mut self) -> io::Result<u64> {
+        if let Some(file) = &self.current {
+            let meta = file.metadata()?;
+            if meta.nlink() > 0 {
+                return Ok(meta.len());
+            }
+        }
+        make_folder(&self.dir)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path_of(&self.dir, 0))?;
+        let size = file.metadata()?.len();
+        self.current = Some(file);
+        Ok(size)
+    }
+
+    fn is_to_be_rotated(&self, size: u64) -> io::Result<bool> {
+        Ok(size >= self.max_size_bytes
+            && (size >= self.size_limit() || self.ends_with_newline(size)?))
+    }
+
+    fn size_limit(&self) -> u64 {
+        let overrun = self.max_size_bytes.min(OVERRUN_BYTES_MAX);
+        self.max_size_bytes.saturating_add(overrun)
+    }
+
+    fn ends_with_newline(&self, size: u64) -> io::Result<bool> {
+        let file = self.current.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let mut last = [0];
+        file.read_exact_at(&mut last, size.saturating_sub(1))?;
+        Ok(last == *b"\n")
+    }
+
+    /// Ages every file by one, as far as the first gap; the eldest makes room only when there is none.
+    fn rotate(&mut self) -> io::Result<()> {
+        if self.keep == 0 {
+            fs::remove_file(path_of(&self.dir, 0))?;
+        }
+        let gap = (1..self.keep).find(|&age| !path_of(&self.dir, age).exists());
+        for age in (0..gap.unwrap_or(self.keep)).rev() {
+            fs::rename(path_of(&self.dir, age), path_of(&self.dir, age + 1))?;
+        }
+        self.current = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(log: &mut LogFile, text: &str) {
+        let place = log.place().expect("place");
+        place
+            .file
+            .write_all_at(text.as_bytes(), place.offset)
+            .expect("write");
+    }
+
+    fn read(dir: &Path, age: u32) -> String {
+        fs::read_to_string(path_of(dir, age)).unwrap_or_default()
+    }
+
+    #[test]
+    fn rotation_waits_for_a_newline_and_keeps_so_many() {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut log = LogFile::new(dir.path().to_owned(), 4, 2);
+        for text in ["one\n", "tw", "o and more\n", "three\n", "four\n"] {
+            put(&mut log, text);
+        }
+        assert_eq!(read(dir.path(), 0), "four\n");
+        assert_eq!(read(dir.path(), 1), "three\n");
+        assert_eq!(read(dir.path(), 2), "two and more\n");
+        assert_eq!(read(dir.path(), 3), "");
+    }
+
+    #[test]
+    fn without_a_newline_rotation_comes_at_the_bound() {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut log = LogFile::new(dir.path().to_owned(), 4, 1);
+        for _ in 0..9 {
+            put(&mut log, "x");
+        }
+        assert_eq!(read(dir.path(), 1), "x".repeat(8));
+        assert_eq!(read(dir.path(), 0), "x");
+    }
+
+    #[test]
+    fn keep_nothing_and_gaps_among_the_elders() {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut log = LogFile::new(dir.path().to_owned(), 1, 0);
+        put(&mut log, "a\n");
+        put(&mut log, "b\n");
+        assert_eq!(
+            (read(dir.path(), 0), read(dir.path(), 1)),
+            ("b\n".into(), String::new())
+        );
+
+        fs::write(path_of(dir.path(), 2), "old\n").expect("elder");
+        let mut log = LogFile::new(dir.path().to_owned(), 1, 2);
+        put(&mut log, "c\n");
+        assert_eq!(read(dir.path(), 1), "b\n");
+        assert_eq!(read(dir.path(), 2), "old\n", "the gap took it");
+    }
+
+    #[test]
+    fn a_line_of_ours_stands_alone() {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut log = LogFile::new(dir.path().to_owned(), 100, 1);
+        log.append_line("first").expect("append");
+        put(&mut log, "half");
+        log.append_line("stayd: 3 bytes lost").expect("append");
+        assert_eq!(read(dir.path(), 0), "first\nhalf\nstayd: 3 bytes lost\n");
+    }
+}

@@ -1,0 +1,228 @@
+//! The one thread that moves all services' output. It sleeps in poll(2) until something comes, and then a
+//! few milliseconds more, so that it moves batches; an idle service wakes it for nothing.
+
+use super::stream::{Stream, Turn};
+use super::{LifeKey, News, Tell, awake};
+use crate::sys::pipe::{self, Mover};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Orders waiting for the thread; more means that it is stuck in the disk.
+const ORDERS_MAX: usize = 1024;
+/// From the first byte to the batch.
+const BATCH_AFTER: Duration = Duration::from_millis(3);
+/// Moving bytes needs little stack.
+const STACK_BYTES: usize = 256 * 1024;
+
+#[derive(Debug)]
+enum Order {
+    Watch(Box<Stream>),
+    Retire(LifeKey),
+    Stop,
+}
+
+/// Our end of the thread.
+#[derive(Debug)]
+pub(super) struct Pump {
+    orders: SyncSender<Order>,
+    bell: PipeWriter,
+    thread: JoinHandle<()>,
+    ended: Receiver<()>,
+}
+
+impl Pump {
+    pub(super) fn start(tell: Tell) -> io::Result<Self> {
+        let (orders, inbox) = sync_channel(ORDERS_MAX);
+        let (end, ended) = sync_channel(1);
+        let (door, bell) = io::pipe()?;
+        let worker = Worker {
+            inbox,
+            door,
+            tell,
+            streams: Vec::new(),
+            mover: Mover::default(),
+        };
+        let thread = thread::Builder::new()
+            .name("output".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                worker.run();
+                // Nobody listens when we were given up.
+                let _ = end.try_send(());
+            })?;
+        Ok(Self {
+            orders,
+            bell,
+            thread,
+            ended,
+        })
+    }
+
+    pub(super) fn watch(&self, stream: Stream) -> io::Result<()> {
+        self.order(Order::Watch(Box::new(stream)))
+    }
+
+    pub(super) fn retire(&self, key: LifeKey) -> io::Result<()> {
+        self.order(Order::Retire(key))
+    }
+
+    /// Moves what is there and ends the thread; false when it was stuck for longer than `within`.
+    pub(super) fn stop(self, within: Duration) -> bool {
+        if self.order(Order::Stop).is_err() || self.ended.recv_timeout(within).is_err() {
+            return false;
+        }
+        self.thread.join().is_ok()
+    }
+
+    fn order(&self, order: Order) -> io::Result<()> {
+        self.orders
+            .try_send(order)
+            .map_err(|refused| match refused {
+                TrySendError::Full(_) => io::Error::other("the disk holds up all output"),
+                TrySendError::Disconnected(_) => io::Error::other("the output thread has ended"),
+            })?;
+        // One byte for each accepted order: far fewer than a pipe holds, so this never blocks.
+        (&self.bell).write_all(&[0])
+    }
+}
+
+struct Worker {
+    inbox: Receiver<Order>,
+    door: PipeReader,
+    tell: Tell,
+    streams: Vec<Stream>,
+    mover: Mover,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut is_busy = false;
+        loop {
+            let is_rung = self.wait(is_busy);
+            let goes_on = !is_rung || self.obey();
+            is_busy = self.move_due();
+            if !goes_on {
+                return self.finish_all();
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do; true when it is an order.
+    fn wait(&mut self, is_busy: bool) -> bool {
+        // EINTR, ENOMEM at worst: no reason to spin.
+        let woken = self.poll(self.timeout(is_busy));
+        let (is_rung, woken) = woken.unwrap_or_else(|_| (self.let_gather(), Vec::new()));
+        let is_rung = is_rung || (!woken.is_empty() && !is_busy && self.let_gather());
+        for at in woken {
+            self.streams[at].wake();
+        }
+        is_rung
+    }
+
+    /// Leaves the writers a moment to write more; true when an order ends it.
+    fn let_gather(&self) -> bool {
+        let mut fds = [PollFd::new(self.door.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(BATCH_AFTER).unwrap_or(PollTimeout::ZERO);
+        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Whether an order came, and which streams have something.
+    fn poll(&self, timeout: PollTimeout) -> nix::Result<(bool, Vec<usize>)> {
+        let awaited: Vec<usize> = (0..self.streams.len())
+            .filter(|&at| self.streams[at].is_awaited())
+            .collect();
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.door.as_fd())
+            .chain(awaited.iter().map(|&at| self.streams[at].fifo.as_fd()))
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        poll(&mut fds, timeout)?;
+        let mut ready = fds.iter().map(|fd| fd.any().unwrap_or(false));
+        let is_rung = ready.next().unwrap_or(false);
+        let woken = awaited
+            .into_iter()
+            .zip(ready)
+            .filter(|&(_, is_ready)| is_ready);
+        Ok((is_rung, woken.map(|(at, _)| at).collect()))
+    }
+
+    fn timeout(&self, is_busy: bool) -> PollTimeout {
+        if is_busy {
+            return PollTimeout::ZERO;
+        }
+        let next = self.streams.iter().filter_map(Stream::deadline).min();
+        next.map_or(PollTimeout::NONE, |at| {
+            // Rounded up: a millisecond late, never a turn for nothing.
+            let left = at.saturating_sub(awake()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
+    /// Does what was ordered; false when that is to stop.
+    fn obey(&mut self) -> bool {
+        let mut bytes = [0; 64];
+        // The bell has rung, so this returns at once.
+        let rings = self.door.read(&mut bytes).unwrap_or(0);
+        for order in self.inbox.try_iter().take(rings) {
+            match order {
+                Order::Watch(stream) => self.streams.push(*stream),
+                Order::Retire(key) => {
+                    let retired = self.streams.iter_mut().filter(|stream| stream.key == key);
+                    retired.for_each(|stream| stream.close_at(awake()));
+                }
+                Order::Stop => {
+                    self.streams.iter_mut().for_each(Stream::wake);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Gives a turn to every stream that is due; true when one wants the next at once.
+    fn move_due(&mut self) -> bool {
+        let now = awake();
+        let mut is_busy = false;
+        for at in (0..self.streams.len()).rev() {
+            if !self.streams[at].is_due(now) {
+                continue;
+            }
+            match self.streams[at].take_turn(&mut self.mover, &*self.tell) {
+                Turn::Calm => {}
+                Turn::Busy => is_busy = true,
+                Turn::Over(is_held) => {
+                    let stream = self.streams.swap_remove(at);
+                    self.finish(stream, is_held);
+                }
+            }
+        }
+        is_busy
+    }
+
+    fn finish(&self, mut stream: Stream, is_held: bool) {
+        stream.finish(&*self.tell);
+        if !is_held {
+            return;
+        }
+        let holder = stream
+            .fifo
+            .metadata()
+            .and_then(|meta| pipe::find_holder(meta.dev(), meta.ino()))
+            .ok()
+            .flatten();
+        (self.tell)(News::HeldOpen {
+            key: stream.key.clone(),
+            holder,
+        });
+    }
+
+    fn finish_all(&mut self) {
+        for stream in &mut self.streams {
+            stream.finish(&*self.tell);
+        }
+    }
+}
