@@ -1,5 +1,7 @@
 //! The whole surface: method, path, access, handler. Nothing else decides who may do what.
 
+use std::io;
+
 /// How a request changes things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -66,26 +68,52 @@ pub enum Who {
 /// Whose socket it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// The user stayd runs as.
-    pub owner_uid: u32,
+    owner_uid: u32,
     /// A control group is configured: the socket is root:GROUP 0660 in a 0750 directory, so the kernel has already
     /// checked that whoever connects is in it. Asking again would need the peer's supplementary groups, which the
     /// user database may take for ever to tell.
-    pub group: bool,
+    group: Option<u32>,
 }
 
 impl Gate {
+    /// For the user stayd runs as, and the members of the group with this name.
+    ///
+    /// Asks the group database, which can hang in a directory service: for the start, not for the loop.
+    ///
+    /// # Errors
+    /// `NotFound` names a group that does not exist; else the system's refusal.
+    pub fn new(owner_uid: u32, group: Option<&str>) -> io::Result<Self> {
+        let group = group.map(group_id).transpose()?;
+        Ok(Self { owner_uid, group })
+    }
+
+    /// The control group's number, for [`super::listen::bind`].
+    #[must_use]
+    pub const fn group(self) -> Option<u32> {
+        self.group
+    }
+
     /// What the peer with this uid is here.
     #[must_use]
     pub const fn judge(self, uid: u32) -> Who {
         if uid == 0 || uid == self.owner_uid {
             Who::Owner
-        } else if self.group {
+        } else if self.group.is_some() {
             Who::Group
         } else {
             Who::Stranger
         }
     }
+}
+
+fn group_id(name: &str) -> io::Result<u32> {
+    let found = nix::unistd::Group::from_name(name)?;
+    found.map(|group| group.gid.as_raw()).ok_or_else(|| {
+        let message = format!(
+            "cannot open the control socket to [control] group {name}: there is no such group"
+        );
+        io::Error::new(io::ErrorKind::NotFound, message)
+    })
 }
 
 /// What a request is answered by.
@@ -278,20 +306,19 @@ mod tests {
 
     #[test]
     fn a_peer_is_owner_root_group_or_stranger() {
-        let closed = Gate {
-            owner_uid: 1000,
-            group: false,
-        };
+        let closed = Gate::new(1000, None).expect("no group to look up");
         assert_eq!(closed.judge(1000), Who::Owner);
         assert_eq!(closed.judge(0), Who::Owner);
         assert_eq!(closed.judge(1001), Who::Stranger);
-        assert_eq!(
-            Gate {
-                group: true,
-                ..closed
-            }
-            .judge(1001),
-            Who::Group
+        let group = nix::unistd::Group::from_gid(nix::unistd::getegid())
+            .expect("a database")
+            .expect("our group");
+        let open = Gate::new(1000, Some(&group.name)).expect("it exists");
+        assert_eq!(open.judge(1001), Who::Group);
+        let error = Gate::new(1000, Some("no such group")).expect_err("it does not exist");
+        assert!(
+            error.to_string().ends_with("there is no such group"),
+            "{error}"
         );
     }
 }

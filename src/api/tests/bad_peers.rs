@@ -151,10 +151,7 @@ fn strangers_learn_nothing_and_change_nothing() {
     }
     let another = nix::unistd::geteuid().as_raw() + 1;
     in_a_house_with(
-        Gate {
-            owner_uid: another,
-            group: false,
-        },
+        Gate::new(another, None).expect("no group"),
         |house| async move {
             let refused = house
                 .client()

@@ -199,13 +199,7 @@ fn come_true(ask: &Ask, service: &mut wire::Service, rises_to: &str) {
 /// Runs `test` in a house whose owner is the user who runs the tests.
 pub(super) fn in_a_house<F: Future<Output = ()>>(test: impl FnOnce(Rc<House>) -> F) {
     let owner_uid = nix::unistd::geteuid().as_raw();
-    in_a_house_with(
-        Gate {
-            owner_uid,
-            group: false,
-        },
-        test,
-    );
+    in_a_house_with(Gate::new(owner_uid, None).expect("no group"), test);
 }
 
 pub(super) fn in_a_house_with<F: Future<Output = ()>>(
