@@ -1,5 +1,6 @@
 //! The command line: verbs become exit statuses, answers become text or JSON.
 
+pub mod args;
 mod demo;
 mod exit;
 mod find;
