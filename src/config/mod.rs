@@ -192,6 +192,28 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
+impl Probe {
+    /// What is asked, for sentences: `SELECT 1`, `GET /health`, `a connection`.
+    #[must_use]
+    pub fn question(&self) -> String {
+        match &self.target {
+            Target::Postgres { .. } => self
+                .query_shown
+                .clone()
+                .unwrap_or_else(|| "SELECT 1".into()),
+            Target::Sqlite { path, .. } => format!("a read of {}", path.display()),
+            Target::Http { path, .. } => {
+                format!("GET {}", path.split('?').next().unwrap_or_default())
+            }
+            Target::Connect(at) => format!("a connection to {at}"),
+            Target::Exec(argv) => argv
+                .first()
+                .map_or_else(String::new, |program| format!("the probe {program}")),
+            Target::Notify => "the wait for its WATCHDOG=1".into(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Probe {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Probe")

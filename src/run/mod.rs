@@ -1,1 +1,87 @@
-//! room
+//! The loop: joins `decide` and `act`, and is the only reader of the clock.
+//!
+//! Facts arrive as signals, as ended processes, as reports of what was ordered, as wishes from the control socket, and
+//! as time. Each is one step of the machine; its orders are performed and their outcomes come back as facts.
+
+mod clock;
+mod daemon;
+mod desk;
+mod journal;
+pub mod logging;
+mod setup;
+mod signals;
+
+use crate::config::Config;
+use std::path::PathBuf;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// STATE
+    pub state_dir: PathBuf,
+    /// For sockets.
+    pub runtime_dir: PathBuf,
+    /// In one of the two; where the path is too long for the first, in the second.
+    pub control_socket: PathBuf,
+    /// How lines look on stderr.
+    pub log_format: logging::Format,
+    /// -q … -vv
+    pub verbosity: i8,
+}
+
+/// An ending that scripts may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything was stopped, in order.
+    Done,
+    /// Something that is our bug.
+    Bug,
+    /// The system refused something without which there is no supervising.
+    Refused,
+    /// Another stayd holds this instance.
+    Held,
+    /// Permission.
+    Forbidden,
+}
+
+/// Runs until everything is stopped; stays in the foreground.
+///
+/// Under systemd, launchd or as PID 1 a lock that somebody holds and a state folder that refuses are waited for, with a
+/// STATUS that says so: an exit would be restarted for ever. Elsewhere they are an [`Ending`], said on stderr.
+#[must_use]
+pub fn run(config: Config, options: &Options) -> Ending {
+    last_words();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start the loop: {error}");
+            return Ending::Refused;
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    let ending = local.block_on(&runtime, setup::run(config, options));
+    // A thread that hangs in the system must not keep us: the next stayd adopts.
+    runtime.shutdown_background();
+    ending
+}
+
+/// A supervisor that does not hear us is no reason to stop: the services matter more.
+fn heard(sent: std::io::Result<()>) {
+    if let Err(error) = sent {
+        tracing::debug!("cannot talk to the supervisor: {error}");
+    }
+}
+
+/// A panic is our bug: it names its place and ends the process at once. Nothing half-decided is acted on.
+fn last_words() {
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(
+            "bug in stayd, ending at once; the services go on and the next stayd takes over: {panic}"
+        );
+        std::process::abort();
+    }));
+}

@@ -133,6 +133,11 @@ pub fn io_bytes(pid: i32) -> Option<u64> {
     imp::process::io_bytes(pid)
 }
 
+/// Resident memory in bytes (proc(5), status: VmRSS); None where not told.
+pub fn memory_bytes(pid: i32) -> Option<u64> {
+    imp::process::memory_bytes(pid)
+}
+
 /// Open files; at most `max` entries.
 ///
 /// # Errors

@@ -5,5 +5,6 @@
 mod support;
 
 mod evidence;
+mod incident;
 mod spawn;
 mod tree;

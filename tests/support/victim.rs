@@ -12,6 +12,7 @@
 //! | `restless` | for ever: a new child in a new session, and its parent dies |
 //! | `close-fds` | closes every descriptor |
 //! | `serve PORT` | answers HTTP on 127.0.0.1:PORT; `GET /wedge` makes it silent for ever, its port open |
+//! | `clinic PORT` | `GET /health` is always 200; `GET /query` answers until `GET /wedge`, then never again |
 //! | `spin` | burns CPU |
 //! | `sleep` | sleeps for ever |
 //! | `exit CODE` | ends |
@@ -46,6 +47,7 @@ fn obey(words: &[String]) {
             "restless" => restless(),
             "close-fds" => close_descriptors(),
             "serve" => serve(u16::try_from(number(argument())).expect("a port")),
+            "clinic" => clinic(u16::try_from(number(argument())).expect("a port")),
             "spin" => loop {
                 std::hint::spin_loop();
             },
@@ -146,6 +148,30 @@ fn serve(port: u16) {
         } else if let Some(stream) = answer(stream) {
             silent.push(stream);
         }
+    }
+}
+
+/// The incident: it listens, its health is fine, and its database answers no more.
+fn clinic(port: u16) {
+    let socket = TcpListener::bind(("127.0.0.1", port)).expect("bind");
+    println!("clinic open on {port}");
+    let wedged = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for mut stream in socket.incoming().flatten() {
+        let wedged = std::sync::Arc::clone(&wedged);
+        std::thread::spawn(move || {
+            let mut request = [0; 1024];
+            let count = stream.read(&mut request).unwrap_or(0);
+            let request = &request[..count];
+            if request.starts_with(b"GET /wedge") {
+                wedged.store(true, std::sync::atomic::Ordering::SeqCst);
+            } else if request.starts_with(b"GET /query")
+                && wedged.load(std::sync::atomic::Ordering::SeqCst)
+            {
+                std::thread::park();
+            }
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        });
     }
 }
 

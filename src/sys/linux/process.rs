@@ -124,6 +124,12 @@ pub(in super::super) fn uid(pid: i32) -> io::Result<u32> {
     real.parse().map_err(io::Error::other)
 }
 
+pub(in super::super) fn memory_bytes(pid: i32) -> Option<u64> {
+    let resident = status_value(pid, "VmRSS").ok()?;
+    let kibibytes: u64 = resident.strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 pub(in super::super) fn io_bytes(pid: i32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
     let number = |key: &str| -> Option<u64> {

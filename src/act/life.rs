@@ -1,0 +1,369 @@
+//! One life's process: its start, its end, its tree.
+
+use super::child::Environment;
+use super::launch::Launch;
+use super::output::LifeOutput;
+use super::performer::Shared;
+use super::prepare::{self, EXEC_DEADLINE, passing};
+use super::tree::{KillOutcome, Member, Tree};
+use super::ward::{Living, Ward};
+use crate::config::{Signal, Target};
+use crate::decide::event::{Event, Exit, Fact, Life, Proc, SpawnFailure, Survivors};
+use crate::sys::process::{self, Handle, Process};
+use crate::sys::reaper::{Reaped, Status};
+use std::os::fd::{OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A tree that SIGKILL has not ended by then has a name: unkillable.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// Stack of the thread that kills: it walks and signals.
+const KILLER_STACK_BYTES: usize = 256 * 1024;
+/// The claim fd's number in a child without sockets.
+const CLAIM_FD: RawFd = 3;
+/// Follows a stop signal, so that a stopped process can take it.
+const SIGCONT: Signal = Signal(libc::SIGCONT);
+
+/// Starts the prepared life, and tells of its end when that comes.
+pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
+    let Some(living) = ward.living(life) else {
+        return;
+    };
+    let started = match launch(&shared, &ward, &living) {
+        Ok(launch) => shared.nursery.start(launch, EXEC_DEADLINE).await,
+        Err(failure) => Err(failure),
+    };
+    let running = match started {
+        Ok(running) => running,
+        Err(failure) => return shared.tell(ward.id, Fact::NotSpawned(life, failure)).await,
+    };
+    let main = running.process;
+    living.main.replace(Some(Arc::clone(&running.handle)));
+    living.tree.replace(Some(tree_of(&ward, &living, main)));
+    name_main(&shared, &ward, life, main);
+    shared.tell(ward.id, Fact::Spawned(life, seen(main))).await;
+    let exit = match running.exit.await {
+        Ok(Status::Code(code)) => Exit::Code(code),
+        Ok(Status::Signal(number)) => Exit::Signal(number),
+        Err(_) => Exit::Unknown,
+    };
+    main_ended(&shared, &ward, &living, exit).await;
+}
+
+/// Completes the claim. A disk that refuses does not stop the service: the claim is right in memory.
+fn name_main(shared: &Shared, ward: &Ward, life: Life, main: Process) {
+    let at = humantime::format_rfc3339_millis((shared.stamp)((shared.now)())).to_string();
+    if let Err(error) = shared
+        .claims
+        .borrow_mut()
+        .name_main(&ward.config.name, life, main, at)
+    {
+        tracing::warn!(service = ward.config.name, "{error}");
+    }
+}
+
+/// The main process is reaped: what is left of its tree?
+async fn main_ended(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>, exit: Exit) {
+    living.main.replace(None);
+    let survivors = survivors(ward, living);
+    shared
+        .tell(ward.id, Fact::Exited(living.life, exit, survivors))
+        .await;
+    living.main_gone.send_replace(true);
+}
+
+fn survivors(ward: &Ward, living: &Living) -> Survivors {
+    let mut tree = living.tree.borrow_mut();
+    let Some(tree) = tree.as_mut() else {
+        return Survivors::default();
+    };
+    tree.remember();
+    let members: Vec<Process> = tree
+        .members()
+        .iter()
+        .filter(|member| member.is_alive())
+        .map(|member| member.process)
+        .collect();
+    let oldest = members.iter().copied().min_by_key(|process| process.birth);
+    let listening = ward
+        .config
+        .port
+        .and_then(|port| tree.holds_listener(port).ok().flatten());
+    Survivors {
+        count: members.len(),
+        heir: listening.or(oldest).map(seen),
+        heir_listens: listening.is_some(),
+    }
+}
+
+fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, SpawnFailure> {
+    let output =
+        living.output.borrow_mut().take().ok_or_else(|| {
+            passing("cannot start it: its output is not open; trying again".into())
+        })?;
+    let LifeOutput {
+        stdout,
+        stderr,
+        claim,
+        ..
+    } = output;
+    let own = own_environment(ward, living);
+    let fds: Vec<(RawFd, OwnedFd)> = vec![(1, stdout), (2, stderr), (CLAIM_FD, claim)];
+    Ok(Launch {
+        argv: ward.config.command.clone(),
+        surroundings: prepare::surroundings(shared, ward, Some(own))?,
+        fds,
+        cgroup: None,
+    })
+}
+
+/// What proves this life to be ours, and how it may talk to us.
+fn own_environment(ward: &Ward, living: &Living) -> Environment {
+    let mut own = Environment::new();
+    own.insert("STAYD_LIFE".into(), living.life.0.to_string().into());
+    own.insert("STAYD_TOKEN".into(), living.token.as_str().into());
+    own.insert("STAYD_CLAIM_FD".into(), CLAIM_FD.to_string().into());
+    if let Some(path) = &*living.notify_path.borrow() {
+        own.insert("NOTIFY_SOCKET".into(), path.into());
+    }
+    let told = ward
+        .config
+        .probe
+        .as_ref()
+        .is_some_and(|probe| matches!(probe.target, Target::Notify));
+    if let Some(rules) = ward.config.policy.watchdog.filter(|_| told) {
+        own.insert(
+            "WATCHDOG_USEC".into(),
+            rules.period().as_micros().to_string().into(),
+        );
+        own.insert("WATCHDOG_PID".into(), "@PID".into());
+    }
+    own
+}
+
+fn tree_of(ward: &Ward, living: &Living, main: Process) -> Tree {
+    let uid = process::uid(main.pid).unwrap_or_else(|_| crate::sys::identity::euid());
+    let mut tree = Tree::new(main, uid);
+    living.token.as_str().clone_into(&mut tree.token);
+    tree.claim_file = living.claim_file.get();
+    tree.group_only = ward.config.kill_group_only;
+    tree.sole_life = true;
+    tree
+}
+
+/// Sends the stop signal, and SIGCONT so that a stopped process can take it.
+pub(super) fn terminate(shared: &Rc<Shared>, ward: &Rc<Ward>, life: Life, tree: bool) {
+    let Some(living) = ward.living(life) else {
+        return;
+    };
+    if !tree {
+        let _ = signal_main(&living, ward.config.stop_signal);
+        let _ = signal_main(&living, SIGCONT);
+        return;
+    }
+    living.ending_tree.set(true);
+    if let Some(tree) = living.tree.borrow().as_ref() {
+        tree.terminate(ward.config.stop_signal.0);
+        tree.terminate(SIGCONT.0);
+    }
+    look_for_the_end(shared, ward);
+}
+
+/// Sends the watchdog's first signal.
+pub(super) fn signal_first(ward: &Ward, life: Life) {
+    if let (Some(living), Some(signal)) = (ward.living(life), ward.config.first_signal) {
+        let _ = signal_main(&living, signal);
+    }
+}
+
+/// Sends the reload signal.
+pub(super) fn reload(ward: &Ward) -> Result<(), String> {
+    let name = &ward.config.name;
+    let living = ward.life.borrow().as_ref().map(Rc::clone);
+    let living =
+        living.ok_or_else(|| format!("cannot reload {name}: it does not run; start it first"))?;
+    signal_main(&living, ward.config.reload_signal)
+        .map_err(|error| format!("cannot reload {name}: {error}"))
+}
+
+/// A process that has gone meanwhile needs no signal: that is the caller's to ignore.
+fn signal_main(living: &Living, signal: Signal) -> std::io::Result<()> {
+    match living.main.borrow().as_ref() {
+        Some(main) => main.signal(signal.0),
+        None => Err(std::io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// Kills the whole tree and tells how far it came.
+pub(super) async fn kill_tree(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
+    let Some(living) = ward.living(life) else {
+        return;
+    };
+    let Some(tree) = living.tree.borrow().clone() else {
+        return;
+    };
+    let fact = match kill_off(&shared, tree).await {
+        Some(outcome) if outcome.left == 0 => {
+            wait_for_main(&living).await;
+            Fact::Emptied(life)
+        }
+        Some(outcome) => Fact::NotEmptied {
+            life,
+            left: outcome.left,
+            stuck: outcome.stuck,
+        },
+        None => Fact::NotEmptied {
+            life,
+            left: 1,
+            stuck: 0,
+        },
+    };
+    shared.tell(ward.id, fact).await;
+}
+
+/// SIGKILLs a tree on a thread of its own; none when there was no thread to be had.
+pub(super) async fn kill_off(shared: &Shared, tree: Tree) -> Option<KillOutcome> {
+    let (answer, outcome) = oneshot::channel();
+    let inbox = shared.reaped.clone();
+    let killer = std::thread::Builder::new()
+        .name("kill".into())
+        .stack_size(KILLER_STACK_BYTES);
+    let started = killer.spawn(move || {
+        let outcome = tree.kill(KILL_DEADLINE, &|reaped| {
+            // The loop empties this queue; when it has ended, nobody wants to know.
+            let _ = inbox.blocking_send(reaped);
+        });
+        // The same holds for the outcome.
+        let _ = answer.send(outcome);
+    });
+    match started {
+        Ok(_) => outcome.await.ok(),
+        Err(error) => {
+            tracing::error!("cannot make a thread to kill with: {error}; trying again");
+            None
+        }
+    }
+}
+
+/// The exit of the main process is told before the end of its tree.
+async fn wait_for_main(living: &Living) {
+    let mut gone = living.main_gone.subscribe();
+    // An error means that the life is retired: then nobody waits for the order of its facts.
+    let _ = gone.wait_for(|gone| *gone).await;
+}
+
+/// The launcher has left: from now on `heir` is the main process.
+pub(super) fn inherit(shared: &Rc<Shared>, ward: &Rc<Ward>, life: Life, heir: Proc) {
+    let Some(living) = ward.living(life) else {
+        return;
+    };
+    let heir = Process {
+        pid: heir.pid,
+        birth: heir.birth,
+    };
+    living.main_gone.send_replace(false);
+    living.heir.set(Some(heir));
+    if let Some(tree) = living.tree.borrow_mut().as_mut() {
+        tree.members.push(tree.main);
+        tree.main = heir;
+    }
+    name_main(shared, ward, life, heir);
+    match Handle::open(heir) {
+        Ok(handle) => {
+            living.main.replace(Some(Arc::new(handle)));
+        }
+        // It ended between the look and now; its exit is reaped or will be.
+        Err(_) => begin_heirs_end(shared, ward, &living, Exit::Unknown),
+    }
+}
+
+/// Whether `stranger` is the heir of this ward; then its end is the life's.
+pub(super) fn heir_ended(shared: &Rc<Shared>, ward: &Rc<Ward>, stranger: &Reaped) -> bool {
+    let Some(living) = ward.life.borrow().as_ref().map(Rc::clone) else {
+        return false;
+    };
+    if living
+        .heir
+        .get()
+        .is_none_or(|heir| heir.pid != stranger.pid)
+    {
+        return false;
+    }
+    let exit = match stranger.status {
+        Status::Code(code) => Exit::Code(code),
+        Status::Signal(number) => Exit::Signal(number),
+    };
+    begin_heirs_end(shared, ward, &living, exit);
+    true
+}
+
+fn begin_heirs_end(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>, exit: Exit) {
+    living.heir.set(None);
+    let (shared, ward, living) = (Rc::clone(shared), Rc::clone(ward), Rc::clone(living));
+    tokio::task::spawn_local(async move { main_ended(&shared, &ward, &living, exit).await });
+}
+
+/// After an orphan was reaped: has a tree that was told to end come to its end?
+pub(super) fn look_for_the_end(shared: &Rc<Shared>, ward: &Rc<Ward>) {
+    let Some(living) = ward.life.borrow().as_ref().map(Rc::clone) else {
+        return;
+    };
+    if !living.ending_tree.get() || !*living.main_gone.borrow() {
+        return;
+    }
+    let left = living
+        .tree
+        .borrow()
+        .as_ref()
+        .is_some_and(|tree| tree.members().iter().any(Member::is_alive));
+    if !left {
+        living.ending_tree.set(false);
+        let event = Event::Service(ward.id, Fact::Emptied(living.life));
+        if shared.inbox.try_send(event).is_err() {
+            // A full inbox: the next reaped orphan, or the kill at the end of the grace, looks again.
+            living.ending_tree.set(true);
+        }
+    }
+}
+
+/// Takes evidence on a thread of its own, runs the extra command, and tells when both are done.
+pub(super) async fn take_evidence(
+    shared: Rc<Shared>,
+    ward: Rc<Ward>,
+    life: Life,
+    within: Duration,
+) {
+    if let Some(living) = ward.living(life) {
+        let work = super::testimony::testify(&shared, &ward, &living);
+        // What is not there by then is not waited for: the kill comes first.
+        let _ = tokio::time::timeout(within, work).await;
+    }
+    shared.tell(ward.id, Fact::EvidenceTaken(life)).await;
+}
+
+/// The life is over: whatever it had is closed.
+pub(super) fn retire(shared: &Rc<Shared>, ward: &Ward, life: Life) {
+    let Some(living) = ward.take(life) else {
+        return;
+    };
+    if let Some(hearing) = living.hearing.take() {
+        hearing.abort();
+    }
+    if let Err(error) = shared.claims.borrow_mut().release(&ward.config.name, life) {
+        tracing::warn!(
+            service = ward.config.name,
+            "cannot remove its claim: {error}; the next life replaces it"
+        );
+    }
+    // After the claim: a claim's file is not unlinked while its record exists.
+    shared.output.borrow_mut().retire(&ward.config.name, life);
+}
+
+fn seen(process: Process) -> Proc {
+    Proc {
+        pid: process.pid,
+        birth: process.birth,
+    }
+}

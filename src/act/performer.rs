@@ -1,0 +1,188 @@
+//! Turns orders into deeds. Never waits for an outcome: each comes back as a fact.
+
+use super::child::{Environment, Nursery};
+use super::claim::Claims;
+use super::output::Output;
+use super::store::Store;
+use super::ward::Ward;
+use crate::config;
+use crate::decide::action::Order;
+use crate::decide::clock::Moment;
+use crate::decide::event::{Event, Fact, ServiceId};
+use crate::sys::reaper::Reaped;
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::SystemTime;
+use tokio::sync::mpsc;
+
+/// What all services share.
+pub struct Shared {
+    /// Starts children, hears of their ends.
+    pub nursery: Nursery,
+    /// Captures output.
+    pub output: RefCell<Output>,
+    /// The journal.
+    pub store: Store,
+    /// Claims on disk.
+    pub claims: RefCell<Claims>,
+    /// Facts go here; the loop empties it.
+    pub inbox: mpsc::Sender<Event>,
+    /// Ended processes that a kill reaped go here; the loop empties it.
+    pub reaped: mpsc::Sender<Reaped>,
+    /// This boot, and the pid namespace.
+    pub boot: (String, u64),
+    /// stayd's own program, for helpers.
+    pub program: PathBuf,
+    /// What a child inherits of our environment.
+    pub environment: Environment,
+    /// Where notify sockets live.
+    pub runtime_dir: PathBuf,
+    /// Reads the loop's clock.
+    pub now: Box<dyn Fn() -> Moment>,
+    /// Stamps for people.
+    pub stamp: Box<dyn Fn(Moment) -> SystemTime>,
+}
+
+/// All services' wards.
+pub struct Performer {
+    pub(super) shared: Rc<Shared>,
+    pub(super) wards: Vec<Rc<Ward>>,
+}
+
+impl Performer {
+    /// Opens a ward for each service; their order is that of the machine's ids.
+    #[must_use]
+    pub fn new(shared: Shared, services: Vec<config::Service>) -> Self {
+        let wards = services.into_iter().enumerate();
+        let wards = wards
+            .map(|(index, service)| Rc::new(Ward::new(ServiceId(index), service)))
+            .collect();
+        Self {
+            shared: Rc::new(shared),
+            wards,
+        }
+    }
+
+    /// A service's configuration.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&config::Service> {
+        self.wards.get(id.0).map(|ward| &ward.config)
+    }
+
+    /// What is shared.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Does it, or begins to.
+    pub fn perform(&self, id: ServiceId, order: Order) {
+        let Some(ward) = self.wards.get(id.0).map(Rc::clone) else {
+            return;
+        };
+        let shared = Rc::clone(&self.shared);
+        match order {
+            Order::Prepare(life) => begin(super::prepare::prepare(shared, ward, life)),
+            Order::CancelPreparation(life) => super::prepare::cancel(&ward, life),
+            Order::Spawn(life) => begin(super::life::spawn(shared, ward, life)),
+            Order::Terminate { life, tree } => super::life::terminate(&shared, &ward, life, tree),
+            Order::SignalFirst(life) => super::life::signal_first(&ward, life),
+            Order::KillTree(life) => begin(super::life::kill_tree(shared, ward, life)),
+            Order::Inherit { life, heir } => super::life::inherit(&shared, &ward, life, heir),
+            Order::Probe {
+                life,
+                check,
+                deadline,
+            } => {
+                begin(super::rounds::round(shared, ward, life, check, deadline));
+            }
+            Order::TakeEvidence { life, within } => {
+                begin(super::life::take_evidence(shared, ward, life, within));
+            }
+            Order::Retire(life) => super::life::retire(&shared, &ward, life),
+            Order::Record(record) => {
+                say(&ward.config.name, &record);
+                shared.store.record(Some(&ward.config.name), &record);
+            }
+            Order::Keep(keep) => {
+                shared
+                    .store
+                    .keep(&ward.config.name, &ward.config.proof_key(), &keep)
+            }
+        }
+    }
+
+    /// Hears of ended processes; those nobody waits for may be members of a tree that is being ended.
+    pub fn reaped(&self, reaped: impl IntoIterator<Item = Reaped>) {
+        let mut orphans = false;
+        for one in reaped {
+            orphans |= self
+                .shared
+                .nursery
+                .reaped(one)
+                .is_some_and(|stranger| !self.heir_ended(&stranger));
+        }
+        if orphans {
+            for ward in &self.wards {
+                super::life::look_for_the_end(&self.shared, ward);
+            }
+        }
+    }
+
+    fn heir_ended(&self, stranger: &Reaped) -> bool {
+        self.wards
+            .iter()
+            .any(|ward| super::life::heir_ended(&self.shared, ward, stranger))
+    }
+
+    /// Sends a service's reload signal to its main process.
+    ///
+    /// # Errors
+    /// When there is no main process, or the system refuses.
+    pub fn reload(&self, id: ServiceId) -> Result<(), String> {
+        let ward = self
+            .wards
+            .get(id.0)
+            .ok_or("cannot reload: no such service")?;
+        super::life::reload(ward)
+    }
+}
+
+impl Shared {
+    /// Brings a fact to the loop.
+    pub(super) async fn tell(&self, id: ServiceId, fact: Fact) {
+        // The loop ends before its tasks do; then nobody wants to know.
+        let _ = self.inbox.send(Event::Service(id, fact)).await;
+    }
+}
+
+fn begin(work: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(work);
+}
+
+fn say(service: &str, record: &crate::decide::action::Record) {
+    use crate::decide::action::Kind;
+    let sentence = &record.sentence;
+    match record.kind {
+        Kind::Killed | Kind::GaveUp | Kind::Unkillable | Kind::CommonCause => {
+            tracing::error!(service, "{sentence}");
+        }
+        Kind::Blocked
+        | Kind::Daemonized
+        | Kind::Degraded
+        | Kind::Spared
+        | Kind::Verdict
+        | Kind::Exited => {
+            tracing::warn!(service, "{sentence}");
+        }
+        Kind::Started
+        | Kind::Ready
+        | Kind::Wished
+        | Kind::Backoff
+        | Kind::Slept
+        | Kind::Stopped => {
+            tracing::info!(service, "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Before a life: is the port free, may it be claimed, does `before` succeed?
+
+use super::child::{Environment, Running, Surroundings};
+use super::claim::{Claim, Token};
+use super::helper::{Ask, Helper, Reply};
+use super::launch::Launch;
+use super::notify_socket::NotifySocket;
+use super::output::LifeOutput;
+use super::performer::Shared;
+use super::tree::Tree;
+use super::ward::{Living, Ward};
+use crate::config;
+use crate::decide::event::{Fact, Life, SpawnFailure};
+use crate::sys::reaper::Status;
+use crate::sys::{identity, process, socket};
+use std::ffi::OsString;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Starting a program takes no longer than this, or its disk is gone.
+pub(super) const EXEC_DEADLINE: Duration = Duration::from_secs(10);
+/// Naming the holder of a port may not take longer.
+const NAMING_DEADLINE: Duration = Duration::from_secs(1);
+/// A directory service that has not named a user by then is not waited for.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
+/// Where to look when `before` fails.
+const BEFORE_EXIT_CODES_SHOWN: &str = "its output is in the service's log";
+
+/// Prepares `life` and says how it went.
+pub(super) async fn prepare(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
+    let fact = match try_prepare(&shared, &ward, life).await {
+        Ok(living) if living.cancel_asked.get() => {
+            Fact::NotPrepared(life, SpawnFailure::cancelled())
+        }
+        Ok(_) => Fact::Prepared(life),
+        Err(Refused::Port(holder)) => Fact::PortHeld(life, holder),
+        Err(Refused::Other(failure)) => Fact::NotPrepared(life, failure),
+    };
+    if matches!(fact, Fact::NotPrepared(..) | Fact::PortHeld(..)) {
+        super::life::retire(&shared, &ward, life);
+    }
+    shared.tell(ward.id, fact).await;
+}
+
+/// Ends a preparation: what waits in it returns.
+pub(super) fn cancel(ward: &Ward, life: Life) {
+    if let Some(living) = ward.living(life) {
+        living.cancel_asked.set(true);
+        living.cancelled.notify_one();
+    }
+}
+
+enum Refused {
+    Port(String),
+    Other(SpawnFailure),
+}
+
+impl From<SpawnFailure> for Refused {
+    fn from(failure: SpawnFailure) -> Self {
+        Self::Other(failure)
+    }
+}
+
+async fn try_prepare(
+    shared: &Rc<Shared>,
+    ward: &Rc<Ward>,
+    life: Life,
+) -> Result<Rc<Living>, Refused> {
+    let token = Token::fresh().map_err(|error| {
+        passing(format!(
+            "cannot make a token for {}: {error}; trying again",
+            ward.config.name
+        ))
+    })?;
+    let living = Rc::new(Living::new(life, token));
+    ward.life.replace(Some(Rc::clone(&living)));
+    if let Some(holder) = held_port(shared, ward).await {
+        return Err(Refused::Port(holder));
+    }
+    let owner = output_owner(ward).await?;
+    let opened = shared
+        .output
+        .borrow_mut()
+        .open(&ward.config.name, life, &ward.config.log, owner);
+    let output = opened.map_err(|error| passing(format!("{error}; trying again")))?;
+    claim(shared, ward, &living, &output)?;
+    living
+        .claim_file
+        .set(Some((output.claim_file.dev, output.claim_file.inode)));
+    living.output.replace(Some(output));
+    if ward.config.offers_notify_socket() {
+        listen(shared, ward, &living)?;
+    }
+    if let Some(argv) = &ward.config.before {
+        run_before(shared, ward, &living, argv).await?;
+    }
+    Ok(living)
+}
+
+/// The service's user, who owns its FIFO; asked off the loop, because a directory service may hang.
+async fn output_owner(ward: &Ward) -> Result<Option<(u32, u32)>, SpawnFailure> {
+    let Some(name) = ward.config.user.clone() else {
+        return Ok(None);
+    };
+    let wanted = name.clone();
+    let lookup = tokio::task::spawn_blocking(move || nix::unistd::User::from_name(&wanted));
+    match tokio::time::timeout(LOOKUP_DEADLINE, lookup).await {
+        Ok(Ok(Ok(Some(user)))) => Ok(Some((user.uid.as_raw(), user.gid.as_raw()))),
+        Ok(Ok(Ok(None))) => Err(SpawnFailure {
+            message: format!("cannot run as {name}: there is no such user"),
+            lasting: true,
+        }),
+        Ok(Ok(Err(error))) => Err(passing(format!(
+            "cannot look up the user {name}: {error}; trying again"
+        ))),
+        Ok(Err(_)) | Err(_) => Err(passing(format!(
+            "cannot look up the user {name}: no answer; trying again"
+        ))),
+    }
+}
+
+/// Writes the intent: whatever happens from here on, the next stayd knows what to look for.
+fn claim(
+    shared: &Shared,
+    ward: &Ward,
+    living: &Living,
+    output: &LifeOutput,
+) -> Result<(), SpawnFailure> {
+    let config = &ward.config;
+    let claim = Claim {
+        pid: None,
+        birth: None,
+        boot_id: shared.boot.0.clone(),
+        pid_ns: shared.boot.1,
+        token: living.token.clone(),
+        life: living.life.0,
+        claim_fd: output.claim_file,
+        members: Vec::new(),
+        program: config.command.first().map(Into::into).unwrap_or_default(),
+        fingerprint: None,
+        runtime: None,
+        workspace: config.cwd.clone(),
+        port: config.port,
+        started_at: None,
+    };
+    shared
+        .claims
+        .borrow_mut()
+        .intend(&config.name, claim)
+        .map_err(|error| passing(error.to_string()))
+}
+
+/// Offers the service a notify socket of its own.
+fn listen(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>) -> Result<(), SpawnFailure> {
+    let socket = NotifySocket::bind(&shared.runtime_dir, &ward.config.name).map_err(|error| {
+        passing(format!(
+            "cannot offer it a notify socket: {error}; trying again"
+        ))
+    })?;
+    living.notify_path.replace(Some(socket.path().to_owned()));
+    let hearing = super::told::hear(
+        Rc::clone(shared),
+        Rc::clone(ward),
+        Rc::clone(living),
+        socket,
+    );
+    living
+        .hearing
+        .replace(Some(tokio::task::spawn_local(hearing).abort_handle()));
+    Ok(())
+}
+
+/// Who listens on the service's port, in words, if somebody does.
+async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<String> {
+    let port = ward.config.port?;
+    let listener = socket::listeners(port).ok()?.into_iter().next()?;
+    let holder = socket::find_holder(&listener).ok().flatten();
+    let Some(pid) = holder else {
+        return Some(format!(
+            "port {port} is held by a process of user {} that cannot be seen from here; it is left alone",
+            listener.uid
+        ));
+    };
+    let what = command_line(shared, pid).await.unwrap_or_default();
+    Some(format!(
+        "port {port} is held by pid {pid} (user {}, {what}), which is not provably ours and is left alone; stop it, or \
+         choose another port",
+        process::uid(pid).unwrap_or(listener.uid)
+    ))
+}
+
+/// A command line, asked in a helper because it may wait for the process's memory.
+pub(super) async fn command_line(shared: &Shared, pid: i32) -> Option<String> {
+    let mut helper = Helper::new(shared.nursery.clone(), shared.program.clone());
+    match helper.ask(Ask::CommandLine { pid }, NAMING_DEADLINE).await {
+        Ok(Reply::Text(text)) => text,
+        Ok(_) | Err(_) => None,
+    }
+}
+
+async fn run_before(
+    shared: &Rc<Shared>,
+    ward: &Ward,
+    living: &Living,
+    argv: &[String],
+) -> Result<(), Refused> {
+    let name = argv.first().cloned().unwrap_or_default();
+    let launch = {
+        let output = living.output.borrow();
+        let output = output
+            .as_ref()
+            .ok_or_else(|| passing("cannot run `before`: no output".into()))?;
+        let dup = |fd: &std::os::fd::OwnedFd| {
+            fd.try_clone()
+                .map_err(|error| passing(format!("cannot run `before`: {error}; trying again")))
+        };
+        Launch {
+            argv: argv.to_vec(),
+            surroundings: surroundings(shared, ward, None)?,
+            fds: vec![(1, dup(&output.stdout)?), (2, dup(&output.stderr)?)],
+            cgroup: None,
+        }
+    };
+    let running = shared.nursery.start(launch, EXEC_DEADLINE).await?;
+    let Running { process, exit, .. } = running;
+    let status = tokio::select! {
+        status = exit => status.ok(),
+        () = living.cancelled.notified() => {
+            let uid = process::uid(process.pid).unwrap_or_else(|_| identity::euid());
+            super::life::kill_off(shared, Tree::new(process, uid)).await;
+            return Err(SpawnFailure::cancelled().into());
+        }
+    };
+    match status {
+        Some(Status::Code(0)) => Ok(()),
+        Some(Status::Code(code)) => Err(passing(format!(
+            "`before` ({name}) exited with status {code}; {BEFORE_EXIT_CODES_SHOWN}"
+        ))
+        .into()),
+        Some(Status::Signal(signal)) => {
+            Err(passing(format!("`before` ({name}) was ended by signal {signal}")).into())
+        }
+        None => Err(passing(format!("`before` ({name}) was lost")).into()),
+    }
+}
+
+/// What the service's program, its `before`, its exec probes and its evidence command see. `claim` adds what proves the
+/// life: only the service itself gets that.
+pub(super) fn surroundings(
+    shared: &Shared,
+    ward: &Ward,
+    own: Option<Environment>,
+) -> Result<Surroundings, SpawnFailure> {
+    let mut env = shared.environment.clone();
+    if let Some(file) = &ward.config.env_file {
+        let pairs = config::read_env_file(file).map_err(|finding| SpawnFailure {
+            message: finding.to_string(),
+            lasting: true,
+        })?;
+        env.extend(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (OsString::from(name), OsString::from(value))),
+        );
+    }
+    let declared = ward.config.env.iter();
+    env.extend(declared.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    env.insert("STAYD_SERVICE".into(), ward.config.name.clone().into());
+    env.extend(own.unwrap_or_default());
+    Ok(Surroundings {
+        env,
+        cwd: ward.config.cwd.clone(),
+        user: ward.config.user.clone(),
+    })
+}
+
+pub(super) const fn passing(message: String) -> SpawnFailure {
+    SpawnFailure {
+        message,
+        lasting: false,
+    }
+}

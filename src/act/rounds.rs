@@ -1,0 +1,240 @@
+//! One round of a probe: who listens, what came, and what was seen meanwhile.
+
+use super::performer::Shared;
+use super::probe::{Context, Prober};
+use super::ward::{Asked, Baseline, Living, Ward};
+use crate::config::{Endpoint, Target};
+use crate::decide::clock::{Duration, Moment};
+use crate::decide::event::{Answer, Check, Fact, Life, Round, Sight};
+use crate::sys::process::{self, State};
+use crate::sys::socket;
+use std::rc::Rc;
+
+/// A baseline older than this many timeouts tells nothing about now.
+const BASELINE_TIMEOUTS_MAX: u32 = 10;
+
+/// Asks once and reports.
+pub(super) async fn round(
+    shared: Rc<Shared>,
+    ward: Rc<Ward>,
+    life: Life,
+    check: Check,
+    deadline: Moment,
+) {
+    let Some(living) = ward.living(life) else {
+        return;
+    };
+    let asked_at = (shared.now)();
+    let timeout = deadline.since(asked_at);
+    let answer = match outsider(&ward, &living, check) {
+        Some(why) => Answer::NoVerdict { why },
+        None => ask(&shared, &ward, &living, check, timeout).await,
+    };
+    let latency = (shared.now)().since(asked_at);
+    let sight = look(&shared, &living, &answer, timeout);
+    if check == Check::Liveness {
+        ward.note_answer(transcript_line(&shared, asked_at, latency, &answer));
+    }
+    let round = Round {
+        asked_at,
+        deadline,
+        answer,
+        latency,
+        sight,
+    };
+    shared.tell(ward.id, Fact::Probed(life, check, round)).await;
+}
+
+/// Asks, and half-way through an unanswered question takes the figures that the end is compared with.
+async fn ask(
+    shared: &Rc<Shared>,
+    ward: &Rc<Ward>,
+    living: &Rc<Living>,
+    check: Check,
+    timeout: Duration,
+) -> Answer {
+    let Some(mut prober) = take_prober(shared, ward, living, check) else {
+        return Answer::NoVerdict {
+            why: "cannot ask: the round before has not returned".into(),
+        };
+    };
+    let answer = {
+        let asking = std::pin::pin!(prober.ask(timeout));
+        let mut asking = asking;
+        tokio::select! {
+            biased;
+            answer = &mut asking => answer,
+            () = tokio::time::sleep(timeout / 2) => {
+                if baseline_is_stale(living, (shared.now)(), timeout) {
+                    living.baseline.set(measure(shared, living));
+                }
+                asking.await
+            }
+        }
+    };
+    living.prober(check).replace(Asked::Ready(prober));
+    answer
+}
+
+/// The check's prober, made at its first round; none while a round has it.
+fn take_prober(
+    shared: &Rc<Shared>,
+    ward: &Ward,
+    living: &Living,
+    check: Check,
+) -> Option<Box<Prober>> {
+    match living.prober(check).replace(Asked::UnderWay) {
+        Asked::Ready(prober) => Some(prober),
+        Asked::UnderWay => None,
+        Asked::Never => make_prober(shared, ward, living, check).map(Box::new),
+    }
+}
+
+fn make_prober(shared: &Rc<Shared>, ward: &Ward, living: &Living, check: Check) -> Option<Prober> {
+    let probe = ward.probe(check)?;
+    let surroundings = super::prepare::surroundings(shared, ward, None).ok()?;
+    let context = Context {
+        nursery: shared.nursery.clone(),
+        program: shared.program.clone(),
+        surroundings,
+        heartbeat: living.heartbeat.clone(),
+    };
+    Some(Prober::new(probe, context))
+}
+
+/// Why the listener on the probe's port is not to be believed: it is not of the tree.
+fn outsider(ward: &Ward, living: &Living, check: Check) -> Option<String> {
+    let probe = ward.probe(check)?;
+    let port = local_port(&probe.target)?;
+    if ward.config.any_port_owner {
+        return None;
+    }
+    let listener = socket::listeners(port).ok()?.into_iter().next()?;
+    if let Some((inode, verdict)) = &*living.listener.borrow()
+        && *inode == listener.inode
+    {
+        return verdict.clone();
+    }
+    let owner = living
+        .tree
+        .borrow()
+        .as_ref()
+        .map(|tree| tree.holds_listener(port));
+    let verdict = match owner? {
+        Ok(Some(_)) => None,
+        // What cannot be read cannot accuse.
+        Err(_) => return None,
+        Ok(None) => name_outsider(port, &listener),
+    };
+    living
+        .listener
+        .replace(Some((listener.inode, verdict.clone())));
+    verdict
+}
+
+/// None where nobody can be seen holding it: a process that hides its descriptors from us may well be the service.
+fn name_outsider(port: u16, listener: &socket::Listener) -> Option<String> {
+    let pid = socket::find_holder(listener).ok().flatten()?;
+    let name = process::stat(pid).map(|stat| stat.comm).unwrap_or_default();
+    Some(format!(
+        "port {port} is answered by pid {pid} ({name}), which is not of this service's tree; nothing is concluded from \
+         it (port_owner = \"any\" believes it)"
+    ))
+}
+
+/// The port a target listens on here, if it is one of ours to check.
+fn local_port(target: &Target) -> Option<u16> {
+    let at = match target {
+        Target::Postgres { at, .. } | Target::Http { at, .. } | Target::Connect(at) => at,
+        Target::Sqlite { .. } | Target::Exec(_) | Target::Notify => return None,
+    };
+    match at {
+        Endpoint::Tcp(host, port) if is_loopback(host) => Some(*port),
+        Endpoint::Tcp(..) | Endpoint::Unix(_) => None,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// What the tree and the host were seen doing, for rounds that need it.
+fn look(shared: &Shared, living: &Living, answer: &Answer, timeout: Duration) -> Sight {
+    let Some(pid) = living.main.borrow().as_ref().map(|main| main.process.pid) else {
+        return Sight::default();
+    };
+    let state = process::stat(pid).map(|stat| stat.state);
+    let stopped = matches!(state, Ok(State::Stopped));
+    if matches!(answer, Answer::Alive | Answer::Degraded { .. }) {
+        living.baseline.set(None);
+        return Sight {
+            stopped,
+            ..Sight::default()
+        };
+    }
+    let traced = matches!(state, Ok(State::Traced)) || matches!(process::tracer(pid), Ok(Some(_)));
+    let frozen = process::is_frozen(pid).unwrap_or(false);
+    let mut sight = Sight {
+        stopped,
+        traced,
+        frozen,
+        ..Sight::default()
+    };
+    let (before, after) = (living.baseline.get(), measure(shared, living));
+    if let (Some(before), Some(after)) = (before, after)
+        && !baseline_is_stale(living, after.at, timeout)
+    {
+        compare(&mut sight, &before, &after);
+    }
+    living.baseline.set(after);
+    sight
+}
+
+fn compare(sight: &mut Sight, before: &Baseline, after: &Baseline) {
+    sight.watched = after.at.since(before.at);
+    sight.tree_cpu = after.tree.cpu.saturating_sub(before.tree.cpu);
+    sight.tree_io_bytes = after.tree.io_bytes.saturating_sub(before.tree.io_bytes);
+    sight.throttled = after.tree.throttled > before.tree.throttled;
+    sight.host_cpu = after.host.cpu.saturating_sub(before.host.cpu);
+    sight.host_cpus = after.host.cpus;
+    sight.host_runnable = after.host.runnable;
+}
+
+fn measure(shared: &Shared, living: &Living) -> Option<Baseline> {
+    let mut tree = living.tree.borrow_mut();
+    let tree = tree.as_mut()?;
+    tree.remember();
+    Some(Baseline {
+        at: (shared.now)(),
+        tree: tree.usage(),
+        host: process::host().ok()?,
+    })
+}
+
+fn baseline_is_stale(living: &Living, now: Moment, timeout: Duration) -> bool {
+    let oldest = timeout.saturating_mul(BASELINE_TIMEOUTS_MAX);
+    living
+        .baseline
+        .get()
+        .is_none_or(|baseline| now.since(baseline.at) > oldest)
+}
+
+fn transcript_line(
+    shared: &Shared,
+    asked_at: Moment,
+    latency: Duration,
+    answer: &Answer,
+) -> String {
+    let at = humantime::format_rfc3339_millis((shared.stamp)(asked_at));
+    let what = match answer {
+        Answer::Alive => "alive".to_owned(),
+        Answer::Degraded { said, .. } => format!("degraded: {said}"),
+        Answer::Dead { how } => format!("dead: {how}"),
+        Answer::NoVerdict { why } => format!("no verdict: {why}"),
+    };
+    format!("{at} after {} ms: {what}", latency.as_millis())
+}

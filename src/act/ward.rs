@@ -1,0 +1,151 @@
+//! What is at hand for one service: its present life, its prober, what was last seen of its tree.
+
+use super::claim::Token;
+use super::output::LifeOutput;
+use super::probe::{Heartbeat, Prober};
+use super::tree::{Tree, Usage};
+use crate::config;
+use crate::decide::clock::Moment;
+use crate::decide::event::{Check, Life, ServiceId};
+use crate::sys::process::{Handle, Host, Process};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+/// The probe's last answers, kept for the evidence.
+pub(super) const TRANSCRIPT_MAX: usize = 20;
+
+/// One service's desk.
+pub(super) struct Ward {
+    pub(super) id: ServiceId,
+    pub(super) config: config::Service,
+    /// The life that is being prepared, runs, or is being ended.
+    pub(super) life: RefCell<Option<Rc<Living>>>,
+    /// What the probe answered, newest last.
+    pub(super) transcript: RefCell<VecDeque<String>>,
+}
+
+/// One life, from its preparation until it is retired.
+pub(super) struct Living {
+    pub(super) life: Life,
+    pub(super) token: Token,
+    /// Taken by the spawn.
+    pub(super) output: RefCell<Option<LifeOutput>>,
+    pub(super) tree: RefCell<Option<Tree>>,
+    pub(super) main: RefCell<Option<Arc<Handle>>>,
+    /// The main process is reaped; the kill's outcome waits for it.
+    pub(super) main_gone: watch::Sender<bool>,
+    /// A wish came between: the preparation ends.
+    pub(super) cancelled: Notify,
+    pub(super) cancel_asked: Cell<bool>,
+    /// Where the service talks to us, if that is offered.
+    pub(super) notify_path: RefCell<Option<PathBuf>>,
+    pub(super) hearing: RefCell<Option<AbortHandle>>,
+    pub(super) heartbeat: Heartbeat,
+    /// What it last said as STATUS.
+    pub(super) status: RefCell<Option<String>>,
+    /// Device and inode of the claim fd's file.
+    pub(super) claim_file: Cell<Option<(u64, u64)>>,
+    /// The descendant that took its launcher's place.
+    pub(super) heir: Cell<Option<Process>>,
+    liveness: RefCell<Asked>,
+    readiness: RefCell<Asked>,
+    pub(super) baseline: Cell<Option<Baseline>>,
+    /// The listener that was last found in, or outside of, the tree.
+    pub(super) listener: RefCell<Option<(u64, Option<String>)>>,
+    /// The stop signal went to the whole tree; its end is looked for after each reaped orphan.
+    pub(super) ending_tree: Cell<bool>,
+}
+
+/// A check's prober; a round takes it out, so that there is never a second one under way.
+pub(super) enum Asked {
+    Never,
+    UnderWay,
+    Ready(Box<Prober>),
+}
+
+/// Use of CPU and disk at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Baseline {
+    pub(super) at: Moment,
+    pub(super) tree: Usage,
+    pub(super) host: Host,
+}
+
+impl Ward {
+    pub(super) fn new(id: ServiceId, config: config::Service) -> Self {
+        Self {
+            id,
+            config,
+            life: RefCell::new(None),
+            transcript: RefCell::new(VecDeque::new()),
+        }
+    }
+
+    /// The life with this number, if it is the present one.
+    pub(super) fn living(&self, life: Life) -> Option<Rc<Living>> {
+        self.life
+            .borrow()
+            .as_ref()
+            .filter(|living| living.life == life)
+            .map(Rc::clone)
+    }
+
+    /// Takes the present life away, if it is this one.
+    pub(super) fn take(&self, life: Life) -> Option<Rc<Living>> {
+        self.life.borrow_mut().take_if(|living| living.life == life)
+    }
+
+    pub(super) fn note_answer(&self, line: String) {
+        let mut transcript = self.transcript.borrow_mut();
+        if transcript.len() == TRANSCRIPT_MAX {
+            transcript.pop_front();
+        }
+        transcript.push_back(line);
+    }
+
+    /// How readiness or liveness is asked.
+    pub(super) fn probe(&self, check: Check) -> Option<&config::Probe> {
+        match check {
+            Check::Liveness => self.config.probe.as_ref(),
+            Check::Readiness => self.config.ready.as_ref(),
+        }
+    }
+}
+
+impl Living {
+    pub(super) fn new(life: Life, token: Token) -> Self {
+        Self {
+            life,
+            token,
+            output: RefCell::new(None),
+            tree: RefCell::new(None),
+            main: RefCell::new(None),
+            main_gone: watch::Sender::new(false),
+            cancelled: Notify::new(),
+            cancel_asked: Cell::new(false),
+            notify_path: RefCell::new(None),
+            hearing: RefCell::new(None),
+            claim_file: Cell::new(None),
+            heartbeat: Heartbeat::default(),
+            status: RefCell::new(None),
+            heir: Cell::new(None),
+            liveness: RefCell::new(Asked::Never),
+            readiness: RefCell::new(Asked::Never),
+            baseline: Cell::new(None),
+            listener: RefCell::new(None),
+            ending_tree: Cell::new(false),
+        }
+    }
+
+    pub(super) fn prober(&self, check: Check) -> &RefCell<Asked> {
+        match check {
+            Check::Liveness => &self.liveness,
+            Check::Readiness => &self.readiness,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The loop's clock: the only place where "now" comes from.
+
+use crate::decide::clock::{Duration, Moment};
+use crate::sys::clock::{self, Sample};
+use std::time::SystemTime;
+
+/// A difference between the clocks from which on the machine is said to have slept.
+const SLEEP_MIN: Duration = Duration::from_millis(500);
+
+/// Turns the system's clocks into [`Moment`]s and notices sleep.
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Sample,
+    last: Sample,
+}
+
+/// One reading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Awake time since the loop began.
+    pub(super) now: Moment,
+    /// How long the machine slept since the reading before, if it did.
+    pub(super) slept: Option<Duration>,
+}
+
+impl Clock {
+    /// Starts counting.
+    pub(super) fn start() -> Self {
+        let start = clock::sample();
+        Self { start, last: start }
+    }
+
+    /// Reads all clocks in one sample.
+    pub(super) fn read(&mut self) -> Reading {
+        let sample = clock::sample();
+        let boot = sample.boot.saturating_sub(self.last.boot);
+        let awake = sample.awake.saturating_sub(self.last.awake);
+        let gap = boot.saturating_sub(awake);
+        self.last = sample;
+        Reading {
+            now: moment(&self.start, &sample),
+            slept: (gap >= SLEEP_MIN).then_some(gap),
+        }
+    }
+
+    /// What stamps are counted from.
+    pub(super) const fn origin(&self) -> Origin {
+        Origin { start: self.start }
+    }
+}
+
+/// Reads the same clock from tasks, without noticing sleep; stamps for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    start: Sample,
+}
+
+impl Origin {
+    /// Awake time since the loop began.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        moment(&self.start, &clock::sample())
+    }
+
+    /// The wall-clock time of `moment`, for showing: steps of the wall clock since then are followed.
+    #[must_use]
+    pub fn stamp(&self, moment: Moment) -> SystemTime {
+        let sample = clock::sample();
+        let now = self::moment(&self.start, &sample);
+        if moment >= now {
+            sample.wall + moment.since(now).min(FUTURE_MAX)
+        } else {
+            sample
+                .wall
+                .checked_sub(now.since(moment))
+                .unwrap_or(SystemTime::UNIX_EPOCH)
+        }
+    }
+}
+
+/// Stamps further ahead than this are not shown exactly.
+const FUTURE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+fn moment(start: &Sample, sample: &Sample) -> Moment {
+    let span = sample.awake.saturating_sub(start.awake);
+    Moment::START.after(span)
+}

@@ -1,0 +1,310 @@
+//! The running loop.
+
+use super::Ending;
+use super::clock::Clock;
+use super::desk::{self, Identity};
+use super::signals::{Arrived, Signals};
+use crate::act::performer::Performer;
+use crate::act::state_dir::StateDir;
+use crate::act::store::{Past, Store};
+use crate::act::supervisor::Supervisor;
+use crate::act::upward::Upward;
+use crate::api::desk::{Ask, Petition, Refusal};
+use crate::config::{self, Config};
+use crate::decide::action::Action;
+use crate::decide::clock::{Duration, Moment};
+use crate::decide::event::{Event, Fact, ServiceId};
+use crate::decide::fleet::Machine;
+use crate::decide::{snapshot::Phase, state};
+use crate::sys::reaper::{self, Reaped};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use tokio::sync::mpsc;
+
+/// A loop that comes this late to its own deadline has nothing to say about what was in flight.
+const LATE_MIN: Duration = Duration::from_millis(500);
+/// Reaped at once, so that a storm of exits does not keep everything else waiting.
+const REAP_MAX: usize = 256;
+/// More than the longest stop is asked of the supervisor, for what comes around it.
+const STOP_SLACK: Duration = Duration::from_secs(10);
+
+/// What a daemon is made of.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) signals: Signals,
+    pub(super) upward: Upward,
+    pub(super) clock: Clock,
+    pub(super) performer: Performer,
+    pub(super) store: Store,
+    pub(super) past: Past,
+    pub(super) state: StateDir,
+    pub(super) control_socket: PathBuf,
+    /// Held for life.
+    pub(super) lock: File,
+    pub(super) facts: mpsc::Receiver<Event>,
+    pub(super) ended: mpsc::Receiver<Reaped>,
+}
+
+/// The loop and everything it owns.
+pub(super) struct Daemon {
+    machine: Rc<RefCell<Machine>>,
+    parts: Parts,
+    petitions: mpsc::Receiver<Petition>,
+    supervised: bool,
+    ready: bool,
+    status: String,
+    finished: bool,
+}
+
+impl Daemon {
+    /// Opens the control socket and puts every service into the machine.
+    pub(super) async fn new(parts: Parts, supervisor: Supervisor) -> io::Result<Self> {
+        let mut machine = Machine::default();
+        for service in &parts.config.services {
+            machine.add(service.policy, identity_of(service));
+        }
+        let machine = Rc::new(RefCell::new(machine));
+        let petitions = desk::open(&parts, Rc::clone(&machine)).await?;
+        Ok(Self {
+            machine,
+            parts,
+            petitions,
+            supervised: supervisor.starts_again(),
+            ready: false,
+            status: String::new(),
+            finished: false,
+        })
+    }
+
+    /// Runs until everything is stopped.
+    pub(super) async fn live(&mut self) -> Ending {
+        self.configure();
+        let ping_every = self.parts.upward.ping_every();
+        let mut next_ping = tokio::time::Instant::now();
+        while !self.finished {
+            let due = self.machine.borrow().deadline();
+            let tick_at = self.instant_of(due);
+            tokio::select! {
+                biased;
+                arrived = self.parts.signals.arrived() => match arrived {
+                    Ok(arrived) => self.on_signals(arrived),
+                    Err(error) => {
+                        tracing::error!("cannot hear signals: {error}; ending");
+                        return Ending::Bug;
+                    }
+                },
+                Some(reaped) = self.parts.ended.recv() => self.parts.performer.reaped([reaped]),
+                Some(event) = self.parts.facts.recv() => self.step(event),
+                Some(petition) = self.petitions.recv() => self.on_petition(petition),
+                () = wait_until(tick_at) => self.on_time(due),
+                () = tokio::time::sleep_until(next_ping), if ping_every.is_some() => {
+                    // Sent from the loop itself: a loop that hangs is silent, and the supervisor ends it.
+                    super::heard(self.parts.upward.watchdog());
+                    next_ping = tokio::time::Instant::now() + ping_every.unwrap_or(Duration::MAX);
+                }
+            }
+        }
+        self.parts.store.close();
+        Ending::Done
+    }
+
+    fn configure(&mut self) {
+        let services: Vec<(String, String)> = self
+            .parts
+            .config
+            .services
+            .iter()
+            .map(|service| (service.name.clone(), service.proof_key()))
+            .collect();
+        for (index, (name, proof_key)) in services.into_iter().enumerate() {
+            let past = self.parts.past.of(&name, &proof_key);
+            self.step(Event::Service(ServiceId(index), Fact::Configured(past)));
+        }
+        if self.parts.config.services.is_empty() {
+            tracing::warn!("the configuration has no service; nothing to do until it has one");
+        }
+    }
+
+    /// One step of the machine: the whole of what this daemon does.
+    fn step(&mut self, event: Event) {
+        let reading = self.parts.clock.read();
+        if let Some(span) = reading.slept {
+            tracing::info!("the machine slept {} s", span.as_secs());
+            let actions = self
+                .machine
+                .borrow_mut()
+                .step(reading.now, Event::Slept(span));
+            self.perform(actions);
+        }
+        let actions = self.machine.borrow_mut().step(reading.now, event);
+        self.perform(actions);
+        self.tell_status(reading.now);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Service(id, order) => self.parts.performer.perform(id, order),
+                Action::AnnounceReady => self.ready = true,
+                Action::Finish => self.finished = true,
+            }
+        }
+    }
+
+    fn on_time(&mut self, due: Moment) {
+        let late = self.parts.clock.origin().now().since(due);
+        if late >= LATE_MIN {
+            tracing::warn!(
+                "stayd was {} ms late; what was asked meanwhile says nothing",
+                late.as_millis()
+            );
+            self.step(Event::Late(late));
+        }
+        self.step(Event::Tick);
+    }
+
+    fn on_signals(&mut self, arrived: Arrived) {
+        if arrived.child {
+            loop {
+                let reaped = reaper::drain(REAP_MAX);
+                let all = reaped.len() < REAP_MAX;
+                self.parts.performer.reaped(reaped);
+                if all {
+                    break;
+                }
+            }
+        }
+        if arrived.hangup && self.supervised {
+            tracing::warn!(
+                "SIGHUP: this version does not re-read its configuration; restart stayd to change it"
+            );
+        }
+        let ends = arrived.end + u32::from(arrived.hangup && !self.supervised);
+        for _ in 0..ends {
+            self.shut_down();
+        }
+    }
+
+    fn shut_down(&mut self) {
+        let grace = self
+            .parts
+            .config
+            .services
+            .iter()
+            .map(|service| service.policy.stop_grace)
+            .max();
+        super::heard(self.parts.upward.stopping());
+        super::heard(
+            self.parts
+                .upward
+                .extend_timeout(grace.unwrap_or_default() + STOP_SLACK),
+        );
+        self.step(Event::Shutdown);
+    }
+
+    fn on_petition(&mut self, petition: Petition) {
+        let Some(index) = self
+            .parts
+            .config
+            .services
+            .iter()
+            .position(|service| service.name == petition.service)
+        else {
+            let message = format!("no service named {}", petition.service);
+            // Whoever asked may have gone.
+            let _ = petition.reply.send(Err(Refusal::new(
+                crate::api::desk::Kind::NoService,
+                message,
+            )));
+            return;
+        };
+        let id = ServiceId(index);
+        let answer = match petition.ask {
+            Ask::Wish(wish) => {
+                self.step(Event::Service(id, Fact::Asked(wish)));
+                Ok(())
+            }
+            Ask::Reload => self
+                .parts
+                .performer
+                .reload(id)
+                .map_err(|message| Refusal::new(crate::api::desk::Kind::Conflict, message)),
+        };
+        // The same here.
+        let _ = petition.reply.send(answer);
+    }
+
+    /// READY once, and STATUS when it says something new.
+    fn tell_status(&mut self, now: Moment) {
+        if !self.parts.upward.is_heard() {
+            return;
+        }
+        let status = summary(&self.machine.borrow(), &self.parts.config, now);
+        if self.ready {
+            self.ready = false;
+            super::heard(self.parts.upward.ready(&status));
+        } else if status != self.status {
+            super::heard(self.parts.upward.status(&status));
+        } else {
+            return;
+        }
+        self.status = status;
+    }
+
+    fn instant_of(&self, moment: Moment) -> Option<tokio::time::Instant> {
+        (moment != Moment::NEVER)
+            .then(|| tokio::time::Instant::now() + moment.since(self.parts.clock.origin().now()))
+    }
+}
+
+async fn wait_until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn identity_of(service: &config::Service) -> state::Identity {
+    let program = service.command.first().map_or("", String::as_str);
+    let program = program.rsplit('/').next().unwrap_or(program).to_owned();
+    let question = service
+        .probe
+        .as_ref()
+        .map(config::Probe::question)
+        .unwrap_or_default();
+    state::Identity {
+        question,
+        program,
+        salt: salt(&service.name),
+    }
+}
+
+/// The same at every start, different for each name (FNV-1a).
+fn salt(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// One line for the supervisor: how many are up, and what is wrong with the rest.
+fn summary(machine: &Machine, config: &Config, now: Moment) -> String {
+    let mut wrong = Vec::new();
+    for (service, known) in machine.services().iter().zip(&config.services) {
+        let phase = service.phase();
+        if phase != Phase::Running {
+            wrong.push(format!("{} {}", known.name, phase.name()));
+        }
+    }
+    let _ = now;
+    let total = config.services.len();
+    let running = total - wrong.len();
+    if wrong.is_empty() {
+        format!("{running} of {total} answering")
+    } else {
+        format!("{running} of {total} answering; {}", wrong.join(", "))
+    }
+}

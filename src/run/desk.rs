@@ -1,0 +1,157 @@
+//! What the control socket sees of the loop.
+
+use super::clock::Origin;
+use super::daemon::Parts;
+use super::journal::StoreJournal;
+use crate::act::output;
+use crate::act::state_dir::StateDir;
+use crate::act::supervisor::Supervisor;
+use crate::api::desk::{Desk, Kind, Local, Logs, Petition, Refusal};
+use crate::api::routes::Gate;
+use crate::api::view::{self, ServiceInfo};
+use crate::api::{listen, server, wire};
+use crate::config::Config;
+use crate::decide::event::ServiceId;
+use crate::decide::fleet::Machine;
+use crate::sys::{identity, process};
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tokio::sync::mpsc;
+
+/// Wishes that may wait for the loop.
+const PETITIONS_MAX: usize = 64;
+/// Descriptors counted for `status`; more are shown as this many.
+const OPEN_FILES_MAX: usize = 100_000;
+
+/// What is the same for as long as this stayd lives.
+#[derive(Clone)]
+pub(super) struct Identity {
+    daemon: wire::Daemon,
+    origin: Origin,
+    services: Vec<ServiceInfo>,
+}
+
+impl Identity {
+    /// Collects it.
+    pub(super) fn new(
+        config: &Config,
+        supervisor: Supervisor,
+        state: &StateDir,
+        socket: &Path,
+        origin: Origin,
+    ) -> Self {
+        let daemon = wire::Daemon {
+            name: config.name.clone(),
+            pid: identity::pid(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: view::rfc3339(origin.stamp(origin.now())),
+            supervisor: supervisor.name().to_owned(),
+            config: config.file.as_ref().map(|file| file.display().to_string()),
+            state_dir: state.root().display().to_string(),
+            socket: socket.display().to_string(),
+        };
+        let services = config.services.iter().map(info).collect();
+        Self {
+            daemon,
+            origin,
+            services,
+        }
+    }
+
+    fn status(&self, machine: &Machine) -> wire::Status {
+        let now = self.origin.now();
+        let stamp = |moment| self.origin.stamp(moment);
+        let services = self
+            .services
+            .iter()
+            .enumerate()
+            .filter_map(|(index, known)| {
+                let snapshot = machine.snapshot(now, ServiceId(index))?;
+                let mut known = known.clone();
+                if let Some(main) = snapshot.main {
+                    known.open_files = process::open_files(main.pid, OPEN_FILES_MAX)
+                        .ok()
+                        .map(|files| files.len() as u64);
+                    known.memory_bytes = process::memory_bytes(main.pid);
+                }
+                Some(view::service(&known, &snapshot, &stamp))
+            });
+        wire::Status {
+            schema: wire::SCHEMA,
+            daemon: self.daemon.clone(),
+            services: services.collect(),
+            jobs: Vec::new(),
+        }
+    }
+}
+
+fn info(service: &crate::config::Service) -> ServiceInfo {
+    let shown =
+        |probe: &Option<crate::config::Probe>| probe.as_ref().map(|probe| probe.shown.clone());
+    ServiceInfo {
+        name: service.name.clone(),
+        port: service.port,
+        liveness_target: shown(&service.probe),
+        readiness_target: shown(&service.ready),
+        open_files: None,
+        memory_bytes: None,
+    }
+}
+
+/// Opens the socket and serves it on the loop's own thread.
+pub(super) async fn open(
+    parts: &Parts,
+    machine: Rc<RefCell<Machine>>,
+) -> io::Result<mpsc::Receiver<Petition>> {
+    let (wishes, petitions) = mpsc::channel(PETITIONS_MAX);
+    let identity = parts.identity.clone();
+    let desk = Desk {
+        status: Rc::new(move || identity.status(&machine.borrow())),
+        wishes,
+        journal: Rc::new(StoreJournal::new(parts.store.clone())),
+        logs: Rc::new(ServiceLogs(parts.state.logs())),
+    };
+    let group = parts.config.control_group.as_deref();
+    let gid = group.map(group_id).transpose()?;
+    let gate = Gate {
+        owner_uid: identity::euid(),
+        group: gid,
+    };
+    let (listener, socket) = listen::bind(&parts.control_socket, gid).await?;
+    tokio::task::spawn_local(async move {
+        // Kept for as long as it is served: dropping it removes the file.
+        let _socket = socket;
+        server::serve(listener, desk, gate).await
+    });
+    Ok(petitions)
+}
+
+fn group_id(name: &str) -> io::Result<u32> {
+    let found = nix::unistd::Group::from_name(name)?;
+    let missing = || {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no group {name} ([control] group)"),
+        )
+    };
+    found.map(|group| group.gid.as_raw()).ok_or_else(missing)
+}
+
+/// Reads the captured files.
+struct ServiceLogs(PathBuf);
+
+impl Logs for ServiceLogs {
+    fn tail(&self, service: &str, lines: usize) -> Local<'_, Result<Vec<String>, Refusal>> {
+        let dir = self.0.join(service);
+        Box::pin(async move {
+            output::tail(&dir, lines).map_err(|error| {
+                Refusal::new(
+                    Kind::Unavailable,
+                    format!("cannot read {}: {error}", dir.display()),
+                )
+            })
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! From a configuration to a running loop: state folder, lock, journal, control socket.
+
+use super::clock::Clock;
+use super::daemon::{Daemon, Parts};
+use super::desk::Identity;
+use super::signals::Signals;
+use super::{Ending, Options};
+use crate::act::child::{Nursery, clean_environment};
+use crate::act::claim::Claims;
+use crate::act::output::{Audience, News, Output};
+use crate::act::performer::{Performer, Shared};
+use crate::act::state_dir::{StateDir, StateDirError};
+use crate::act::store::Store;
+use crate::act::supervisor::{Circumstances, Supervisor};
+use crate::act::upward::Upward;
+use crate::config::Config;
+use crate::sys::{identity, lock, reaper};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Facts that may wait for the loop.
+const INBOX_MAX: usize = 1024;
+/// Ended processes that may wait for the loop.
+const REAPED_MAX: usize = 1024;
+/// Between two tries for a lock or a state folder that refuses.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Who started us, and how we hear and speak.
+struct Outside {
+    circumstances: Circumstances,
+    supervisor: Supervisor,
+    signals: Signals,
+    upward: Upward,
+}
+
+/// Why there is no running yet.
+struct Refusal {
+    ending: Ending,
+    sentence: String,
+}
+
+/// Sets everything up, and runs.
+pub(super) async fn run(config: Config, options: &Options) -> Ending {
+    let signals = match Signals::install() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("cannot install signal handlers: {error}");
+            return Ending::Refused;
+        }
+    };
+    let circumstances = Circumstances::gather(std::env::vars_os());
+    let supervisor = circumstances.supervisor();
+    let mut upward = Upward::new(&circumstances);
+    let (state, lock) = match wait_for_state(options, supervisor, &signals, &mut upward).await {
+        Ok(held) => held,
+        Err(ending) => return ending,
+    };
+    let outside = Outside {
+        circumstances,
+        supervisor,
+        signals,
+        upward,
+    };
+    match assemble(config, options, outside, state, lock).await {
+        Ok(mut daemon) => daemon.live().await,
+        Err(refusal) => {
+            tracing::error!("{}", refusal.sentence);
+            refusal.ending
+        }
+    }
+}
+
+/// The state folder and its lock; under an OS supervisor for as long as it takes.
+async fn wait_for_state(
+    options: &Options,
+    supervisor: Supervisor,
+    signals: &Signals,
+    upward: &mut Upward,
+) -> Result<(StateDir, File), Ending> {
+    let mut said = String::new();
+    loop {
+        let refusal = match take_state(options) {
+            Ok(held) => return Ok(held),
+            Err(refusal) => refusal,
+        };
+        if !supervisor.starts_again() {
+            tracing::error!("{}", refusal.sentence);
+            return Err(refusal.ending);
+        }
+        if said != refusal.sentence {
+            tracing::error!("{}; waiting", refusal.sentence);
+            super::heard(upward.ready(&format!("waiting: {}", refusal.sentence)));
+            said = refusal.sentence;
+        }
+        let pause = upward.ping_every().map_or(RETRY, |every| every.min(RETRY));
+        tokio::select! {
+            arrived = signals.arrived() => {
+                if arrived.is_ok_and(|arrived| arrived.end > 0) {
+                    return Err(Ending::Done);
+                }
+            }
+            () = tokio::time::sleep(pause) => super::heard(upward.watchdog()),
+        }
+    }
+}
+
+fn take_state(options: &Options) -> Result<(StateDir, File), Refusal> {
+    let state =
+        StateDir::open(&options.state_dir, Some(&options.runtime_dir)).map_err(|error| {
+            let ending = match &error {
+                StateDirError::System(_, _, cause)
+                    if cause.kind() != io::ErrorKind::PermissionDenied =>
+                {
+                    Ending::Refused
+                }
+                StateDirError::System(..)
+                | StateDirError::Foreign { .. }
+                | StateDirError::OthersMayWrite(_) => Ending::Forbidden,
+            };
+            Refusal {
+                ending,
+                sentence: error.to_string(),
+            }
+        })?;
+    match lock::take(&state.lock()) {
+        Ok(Ok(file)) => Ok((state, file)),
+        Ok(Err(holder)) => Err(Refusal {
+            ending: Ending::Held,
+            sentence: format!(
+                "another stayd (pid {holder}) holds this instance ({}); look at it with `stayd status`",
+                state.root().display()
+            ),
+        }),
+        Err(error) => Err(system(
+            &format!("take the lock {}", state.lock().display()),
+            &error,
+        )),
+    }
+}
+
+async fn assemble(
+    config: Config,
+    options: &Options,
+    outside: Outside,
+    state: StateDir,
+    lock: File,
+) -> Result<Daemon, Refusal> {
+    let boot_id = identity::boot_id().map_err(|error| system("read the boot id", &error))?;
+    match reaper::become_subreaper() {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::debug!("this system has no subreaper; orphans are found by their marks")
+        }
+        Err(error) => {
+            tracing::warn!("cannot become subreaper: {error}; orphans are found by their marks")
+        }
+    }
+    let program =
+        identity::own_program().map_err(|error| system("find its own program", &error))?;
+    let clock = Clock::start();
+    let origin = clock.origin();
+    let (store, past) = Store::open(&state, &boot_id);
+    let (inbox, facts) = mpsc::channel(INBOX_MAX);
+    let (reaped, ended) = mpsc::channel(REAPED_MAX);
+    let shared = Shared {
+        nursery: Nursery::new(),
+        output: RefCell::new(output(&state, &outside)),
+        store: store.clone(),
+        claims: RefCell::new(Claims::new(&state)),
+        inbox,
+        reaped,
+        boot: (boot_id, identity::pid_namespace()),
+        program,
+        environment: clean_environment(std::env::vars_os()),
+        runtime_dir: options.runtime_dir.clone(),
+        now: Box::new(move || origin.now()),
+        stamp: Box::new(move |moment| origin.stamp(moment)),
+    };
+    let performer = Performer::new(shared, config.services.clone());
+    let Outside {
+        supervisor,
+        signals,
+        upward,
+        ..
+    } = outside;
+    let identity = Identity::new(&config, supervisor, &state, &options.control_socket, origin);
+    let parts = Parts {
+        config,
+        identity,
+        signals,
+        upward,
+        clock,
+        performer,
+        store,
+        past,
+        state,
+        control_socket: options.control_socket.clone(),
+        lock,
+        facts,
+        ended,
+    };
+    Daemon::new(parts, supervisor)
+        .await
+        .map_err(|error| system("open the control socket", &error))
+}
+
+/// Where the services' output goes, and how the pump is heard.
+fn output(state: &StateDir, outside: &Outside) -> Output {
+    let audience = Audience::look(
+        outside.supervisor == Supervisor::Container,
+        std::env::var("JOURNAL_STREAM").ok().as_deref(),
+    );
+    Output::new(state.clone(), audience, Arc::new(say))
+}
+
+fn say(news: News) {
+    match news {
+        News::Refused {
+            key: (service, _),
+            cause,
+        } => {
+            tracing::error!(
+                service,
+                "cannot write its output: {cause}; it is counted and thrown away until that works"
+            );
+        }
+        News::Lost {
+            key: (service, _),
+            bytes,
+            cause,
+        } => {
+            tracing::warn!(service, "{bytes} bytes of its output are lost: {cause}");
+        }
+        News::HeldOpen {
+            key: (service, life),
+            holder,
+        } => {
+            let holder = holder.map_or_else(|| "a process".to_owned(), |pid| format!("pid {pid}"));
+            tracing::warn!(
+                service,
+                "{holder} outside life {} still holds its output open; it is closed",
+                life.0
+            );
+        }
+    }
+}
+
+fn system(step: &str, error: &io::Error) -> Refusal {
+    let ending = if error.kind() == io::ErrorKind::PermissionDenied {
+        Ending::Forbidden
+    } else {
+        Ending::Refused
+    };
+    Refusal {
+        ending,
+        sentence: format!("cannot {step}: {error}"),
+    }
+}

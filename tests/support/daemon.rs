@@ -1,0 +1,225 @@
+//! A real stayd in the foreground, with a folder of its own, ended with its whole tree when dropped.
+
+use super::wait::{TempDir, wait_for, wait_until};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// What takes a moment; generous, because tests share a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// An ordered stop with its grace.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// A running stayd.
+#[derive(Debug)]
+pub(crate) struct Stayd {
+    dir: TempDir,
+    child: Child,
+}
+
+impl Stayd {
+    /// Starts stayd on this configuration; `DIR` in it becomes the test's folder.
+    pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, |_| {})
+    }
+
+    /// The same, after `change` has had its way with the command.
+    pub(crate) fn start_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let dir = TempDir::new();
+        let mut daemon = Self::in_dir(dir, config, change);
+        let socket = daemon.state_dir().join("control.sock");
+        wait_until("the control socket is there", SOON, || {
+            let ended = daemon.child.try_wait().expect("wait");
+            assert!(ended.is_none(), "stayd ended: {ended:?}\n{}", daemon.said());
+            socket.exists()
+        });
+        daemon
+    }
+
+    fn in_dir(dir: TempDir, config: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let root = dir.path().display().to_string();
+        let file = dir.join("stayd.toml");
+        fs::write(&file, config.replace("DIR", &root)).expect("the configuration");
+        let said = fs::File::create(dir.join("said")).expect("a file");
+        let mut command = Command::new(binary());
+        command
+            .args(["--foreground", "-c"])
+            .arg(&file)
+            .arg("--state-dir")
+            .arg(dir.join("state"))
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().expect("a file"))
+            .stderr(said);
+        scrub(&mut command);
+        change(&mut command);
+        let child = command.spawn().expect("stayd");
+        Self { dir, child }
+    }
+
+    /// Its pid.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    /// Its folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// STATE
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// What it said on stdout and stderr.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.dir.join("said")).unwrap_or_default()
+    }
+
+    /// Runs another stayd as a client of this one.
+    pub(crate) fn client(&self, words: &[&str]) -> Answer {
+        let mut command = Command::new(binary());
+        command
+            .args(words)
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .current_dir(self.dir.path());
+        scrub(&mut command);
+        let output = command.output().expect("a client");
+        Answer {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// One service as `status --json` shows it.
+    pub(crate) fn service(&self, name: &str) -> Value {
+        let answer = self.client(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&answer.out)
+            .unwrap_or_else(|error| panic!("{error}: {answer:?}\n{}", self.said()));
+        let services = status["services"].as_array().expect("services");
+        services
+            .iter()
+            .find(|service| service["name"] == name)
+            .expect("the service")
+            .clone()
+    }
+
+    /// Waits until the service is in this state, and returns it.
+    #[track_caller]
+    pub(crate) fn wait_state(&self, name: &str, state: &str) -> Value {
+        self.wait_service(name, state, |service| service["state"] == state)
+    }
+
+    /// Waits until the service is as `fits` wants it, and returns it.
+    #[track_caller]
+    pub(crate) fn wait_service(
+        &self,
+        name: &str,
+        what: &str,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let mut last = Value::Null;
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_for(&format!("{name} {what}"), SOON, || {
+                last = self.service(name);
+                fits(&last).then(|| last.clone())
+            })
+        }));
+        found.unwrap_or_else(|_| panic!("{name} not {what}: {last:#}\n{}", self.said()))
+    }
+
+    /// The journal, oldest first.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let answer = self.client(&["events", "--json"]);
+        answer
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    /// How many records of this kind there are.
+    pub(crate) fn count(&self, kind: &str) -> usize {
+        self.events()
+            .iter()
+            .filter(|event| event["kind"] == kind)
+            .count()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        let signal = nix::sys::signal::Signal::try_from(signal).expect("a signal");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("kill");
+    }
+
+    /// Ends it in order and says how it ended.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(nix::libc::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_until("stayd ends", STOP_WITHIN, || {
+            ended = self.child.try_wait().expect("wait");
+            ended.is_some()
+        });
+        ended.expect("ended")
+    }
+}
+
+impl Drop for Stayd {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_some() {
+            return;
+        }
+        self.signal(nix::libc::SIGTERM);
+        self.signal(nix::libc::SIGCONT);
+        for _ in 0..1500 {
+            if self.child.try_wait().ok().flatten().is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a client said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// The program under test.
+pub(crate) fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_stayd")
+}
+
+/// Nothing of the tests' own surroundings may decide.
+fn scrub(command: &mut Command) {
+    for name in [
+        "NOTIFY_SOCKET",
+        "STAYD_CONFIG",
+        "STATE_DIRECTORY",
+        "JOURNAL_STREAM",
+        "INVOCATION_ID",
+    ] {
+        command.env_remove(name);
+    }
+}
+
+/// Whether a process with this number exists and is no zombie.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    use stayd::sys::process::{State, stat};
+    stat(pid).is_ok_and(|stat| stat.state != State::Zombie)
+}
