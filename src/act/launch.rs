@@ -105,7 +105,7 @@ impl Launch {
 }
 
 /// Files that the program's name may mean, in the order of execvp(3).
-fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> Vec<PathBuf> {
+pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> Vec<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return vec![cwd.join(name)];
     }

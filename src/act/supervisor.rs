@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn who_started_us() {
-        let tries: [(i32, &[(&str, &str)], Supervisor); 8] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let tries: [(i32, Variables, Supervisor); 8] = [
             (1, &[("SYSTEMD_EXEC_PID", "4711")], Supervisor::Systemd),
             (900, &[("SYSTEMD_EXEC_PID", "4711")], Supervisor::Systemd),
             (

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod demo;
+mod exec;
 mod exit;
 mod find;
 mod journal;

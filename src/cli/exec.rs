@@ -1,0 +1,367 @@
+//! `stayd exec`: look first, then become the command. Same pid, same descriptors, and whatever the OS supervisor gave.
+//!
+//! What execve(2) would say in one errno ("No such file or directory" for a missing interpreter) is said here in a
+//! sentence, before anything has happened.
+
+use super::exit::{Exit, Failure};
+use crate::act::launch::{Environment, candidates};
+use crate::sys::{process, socket};
+use nix::unistd::{AccessFlags, access};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The kernel reads this much of a script's first line (execve(2)).
+const FIRST_LINE_BYTES: usize = 256;
+
+/// What is to be executed.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// argv, at least one word.
+    pub(super) command: Vec<String>,
+    /// Where, absolute.
+    pub(super) cwd: PathBuf,
+    /// Set on top of the environment that stayd was given.
+    pub(super) env: Vec<(String, String)>,
+    /// The port it is going to listen on, if it has one.
+    pub(super) port: Option<u16>,
+}
+
+/// Becomes the command; comes back only when that cannot be.
+///
+/// `given` is this process's own environment. The command gets it whole but for what is stayd's alone: it *is* the
+/// service the OS supervisor started, so NOTIFY_SOCKET, WATCHDOG_USEC or LISTEN_FDS are meant for it.
+pub(super) fn exec(
+    order: &Order,
+    given: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Failure {
+    let env = environment(order, given);
+    let program = match preflight(order, &env) {
+        Ok(program) => program,
+        Err(failure) => return failure,
+    };
+    // exec() of the standard library also gives SIGPIPE and the signal mask back as a program expects them.
+    let error = Command::new(&program)
+        .arg0(&order.command[0])
+        .args(&order.command[1..])
+        .env_clear()
+        .envs(env)
+        .current_dir(&order.cwd)
+        .exec();
+    refused(&order.command[0], "execute it", &error)
+}
+
+fn environment(
+    order: &Order,
+    given: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Environment {
+    let mut env: Environment = given
+        .into_iter()
+        .filter(|(name, _)| !name.as_bytes().starts_with(b"STAYD_"))
+        .collect();
+    for (name, value) in &order.env {
+        env.insert(name.into(), value.into());
+    }
+    env
+}
+
+/// Everything that can be seen without starting it. Returns the file that is to be executed.
+fn preflight(order: &Order, env: &Environment) -> Result<PathBuf, Failure> {
+    let Some(name) = order.command.first().filter(|name| !name.is_empty()) else {
+        return Err(Failure::new(
+            Exit::Usage,
+            "cannot execute nothing: name a command after `--`",
+        ));
+    };
+    folder(name, &order.cwd)?;
+    let program = find(name, name, &order.cwd, env)?;
+    interpreter(name, &program, &order.cwd, env)?;
+    if let Some(port) = order.port {
+        port_is_free(name, port)?;
+    }
+    Ok(program)
+}
+
+/// The working directory is there and may be entered.
+fn folder(name: &str, cwd: &Path) -> Result<(), Failure> {
+    let cannot = |error: &io::Error| refused(name, &format!("enter {}", cwd.display()), error);
+    let found = fs::metadata(cwd).map_err(|error| cannot(&error))?;
+    if !found.is_dir() {
+        let message = format!("cannot start {name}: {} is not a folder", cwd.display());
+        return Err(Failure::new(Exit::Config, message));
+    }
+    access(cwd, AccessFlags::X_OK).map_err(|errno| cannot(&errno.into()))
+}
+
+/// The file that `program` means, searched as execvp(3) would; `name` is the command it is needed for.
+fn find(name: &str, program: &str, cwd: &Path, env: &Environment) -> Result<PathBuf, Failure> {
+    let path = env.get(OsStr::new("PATH"));
+    let places = candidates(OsStr::new(program), path, cwd);
+    let there: Vec<&PathBuf> = places.iter().filter(|place| place.is_file()).collect();
+    if let Some(runnable) = there
+        .iter()
+        .find(|place| access(**place, AccessFlags::X_OK).is_ok())
+    {
+        return Ok((*runnable).clone());
+    }
+    let (exit, cause) = match there.first() {
+        Some(file) => (
+            Exit::Permission,
+            format!(
+                "{0} may not be executed; `chmod +x {0}`, unless its file system is mounted noexec",
+                file.display()
+            ),
+        ),
+        None if program.contains('/') => (
+            Exit::Config,
+            format!("there is no program {}", places[0].display()),
+        ),
+        None => {
+            let path = path.map_or("empty".into(), |path| path.to_string_lossy().into_owned());
+            (
+                Exit::Config,
+                format!("no {program} in PATH, which is {path}; write its whole path"),
+            )
+        }
+    };
+    Err(Failure::new(exit, format!("cannot start {name}: {cause}")))
+}
+
+/// A script's interpreter is there; with `#!/usr/bin/env NAME`, NAME is in PATH.
+fn interpreter(name: &str, program: &Path, cwd: &Path, env: &Environment) -> Result<(), Failure> {
+    let Some(line) = first_line(program) else {
+        return Ok(());
+    };
+    if line.ends_with('\r') {
+        let cause = format!(
+            "the first line of {} ends with a carriage return, which becomes part of its interpreter's name; \
+             save it with Unix line ends",
+            program.display()
+        );
+        return Err(Failure::new(
+            Exit::Config,
+            format!("cannot start {name}: {cause}"),
+        ));
+    }
+    let mut words = line.split_whitespace();
+    let Some(first) = words.next() else {
+        return Ok(());
+    };
+    let needed = |interpreter: &str| {
+        find(name, interpreter, cwd, env)
+            .map(drop)
+            .map_err(|failure| {
+                let message = format!("{}; {} needs it", failure.message, program.display());
+                Failure::new(failure.exit, message)
+            })
+    };
+    needed(first)?;
+    match words.find(|word| !word.starts_with('-') && !word.contains('=')) {
+        Some(real) if first.ends_with("/env") => needed(real),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What follows `#!`; none for anything but a script that may be read.
+fn first_line(program: &Path) -> Option<String> {
+    let mut head = Vec::with_capacity(FIRST_LINE_BYTES);
+    let file = File::open(program).ok()?;
+    file.take(FIRST_LINE_BYTES as u64)
+        .read_to_end(&mut head)
+        .ok()?;
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    Some(String::from_utf8_lossy(line).into_owned())
+}
+
+/// Nobody listens on the port; who does is named.
+fn port_is_free(name: &str, port: u16) -> Result<(), Failure> {
+    let taken = |by: String| {
+        let cure = "stop it, or give this one another port";
+        let message = format!("cannot start {name}: port {port} is taken by {by}; {cure}");
+        Err(Failure::new(Exit::No, message))
+    };
+    match socket::listeners(port) {
+        Ok(listeners) => match listeners.first() {
+            Some(listener) => taken(holder(listener)),
+            None => Ok(()),
+        },
+        // a kernel that does not list listeners: try the port itself, and let go at once
+        Err(_) if binds(port) => Ok(()),
+        Err(_) => taken("somebody".into()),
+    }
+}
+
+fn holder(listener: &socket::Listener) -> String {
+    let found = socket::find_holder(listener).ok().flatten();
+    let named = found.and_then(|pid| Some((process::stat(pid).ok()?.comm, pid)));
+    named.map_or_else(
+        || format!("a process of user {} that is not shown to us", listener.uid),
+        |(comm, pid)| format!("{comm} (pid {pid})"),
+    )
+}
+
+fn binds(port: u16) -> bool {
+    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let free = |bound: io::Result<TcpListener>| !bound.as_ref().is_err_and(in_use);
+    free(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
+        && free(TcpListener::bind((Ipv6Addr::LOCALHOST, port)))
+}
+
+/// What the system refused, with the status that belongs to it.
+fn refused(name: &str, what: &str, error: &io::Error) -> Failure {
+    let (exit, hint) = if error.kind() == io::ErrorKind::NotFound {
+        (Exit::Config, "")
+    } else if error.raw_os_error() == Some(libc::EPERM) {
+        (
+            Exit::Permission,
+            "; on a Mac this is a guarded folder: move it, or grant Full Disk Access",
+        )
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        (Exit::Permission, "")
+    } else {
+        (Exit::System, "")
+    };
+    Failure::new(
+        exit,
+        format!("cannot start {name}: cannot {what}: {error}{hint}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, environment, preflight};
+    use crate::cli::exit::Exit;
+    use std::fs::{self, Permissions};
+    use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    /// A folder with one file `run` in it, of this content and mode.
+    fn folder_with(content: &str, mode: u32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("run");
+        fs::write(&file, content).expect("written");
+        fs::set_permissions(&file, Permissions::from_mode(mode)).expect("its mode");
+        folder
+    }
+
+    fn order(command: &str, cwd: &Path, port: Option<u16>) -> Order {
+        Order {
+            command: vec![command.into()],
+            cwd: cwd.into(),
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            port,
+        }
+    }
+
+    /// The status and the sentence of a preflight that must fail.
+    fn failure(order: &Order) -> (Exit, String) {
+        let failure = preflight(order, &environment(order, [])).expect_err("must not pass");
+        (failure.exit, failure.message)
+    }
+
+    #[test]
+    fn what_can_start_passes() {
+        let folder = folder_with("#!/bin/sh -e\n", 0o755);
+        let found = |command| {
+            let order = order(command, folder.path(), None);
+            preflight(&order, &environment(&order, [])).expect("passes")
+        };
+        assert_eq!(found("./run"), folder.path().join("./run"));
+        assert!(found("sh").ends_with("sh"));
+    }
+
+    #[test]
+    fn item_69_a_missing_interpreter_is_named_with_the_path_it_was_searched_in() {
+        let tries = [
+            ("#!/nowhere/python\n", "no program /nowhere/python"),
+            (
+                "#!/usr/bin/env no-such-node\n",
+                "no no-such-node in PATH, which is /usr/bin:/bin",
+            ),
+            (
+                "#!/usr/bin/env -S A=b no-such-node -x\n",
+                "no no-such-node in PATH",
+            ),
+            ("#!/bin/sh\r\n", "carriage return"),
+        ];
+        for (content, expected) in tries {
+            let folder = folder_with(content, 0o755);
+            let (exit, message) = failure(&order("./run", folder.path(), None));
+            assert_eq!(exit, Exit::Config);
+            assert!(message.starts_with("cannot start ./run: "), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_exec_bit_comes_with_its_cure() {
+        let folder = folder_with("#!/bin/sh\n", 0o644);
+        let (exit, message) = failure(&order("./run", folder.path(), None));
+        assert_eq!(exit, Exit::Permission);
+        assert!(message.contains("chmod +x"), "{message}");
+    }
+
+    #[test]
+    fn a_missing_program_and_a_missing_folder_are_told_apart() {
+        let folder = folder_with("", 0o755);
+        let (exit, message) = failure(&order("./walk", folder.path(), None));
+        assert_eq!(exit, Exit::Config);
+        assert!(message.contains("there is no program"), "{message}");
+        let (exit, message) = failure(&order("sh", &folder.path().join("gone"), None));
+        assert_eq!(exit, Exit::Config);
+        assert!(message.contains("cannot enter"), "{message}");
+        let (exit, message) = failure(&order("sh", &folder.path().join("run"), None));
+        assert_eq!(exit, Exit::Config);
+        assert!(message.contains("is not a folder"), "{message}");
+        assert_eq!(failure(&order("", folder.path(), None)).0, Exit::Usage);
+    }
+
+    #[test]
+    fn a_taken_port_names_its_holder() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let (exit, message) = failure(&order("sh", Path::new("/"), Some(port)));
+        assert_eq!(exit, Exit::No);
+        assert!(
+            message.contains(&format!("port {port} is taken by ")),
+            "{message}"
+        );
+        drop(listener);
+        let order = order("sh", Path::new("/"), Some(port));
+        assert!(preflight(&order, &environment(&order, [])).is_ok());
+    }
+
+    #[test]
+    fn what_the_os_supervisor_gave_stays_and_what_is_ours_goes() {
+        let given = [
+            ("NOTIFY_SOCKET", "/run/systemd/notify"),
+            ("LISTEN_PID", "4711"),
+            ("WATCHDOG_USEC", "1"),
+            ("STAYD_SUPERVISOR", "launchd:x"),
+            ("PATH", "/old"),
+        ];
+        let order = order("sh", Path::new("/"), None);
+        let env = environment(
+            &order,
+            given.map(|(name, value)| (name.into(), value.into())),
+        );
+        let names: Vec<_> = env
+            .keys()
+            .map(|name| name.to_str().expect("UTF-8"))
+            .collect();
+        assert_eq!(
+            names,
+            ["LISTEN_PID", "NOTIFY_SOCKET", "PATH", "WATCHDOG_USEC"]
+        );
+        assert_eq!(env[std::ffi::OsStr::new("PATH")], "/usr/bin:/bin");
+    }
+}
