@@ -2,7 +2,7 @@
 
 use super::section::{Findings, Section};
 use super::service::port;
-use super::{Config, Endpoint, Probe, Service, Target};
+use super::{Config, Endpoint, Place, Probe, Service, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -121,18 +121,24 @@ pub(super) fn warn(config: &Config, sections: &[Section], findings: &mut Finding
 
 fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
     let name = &service.name;
+    let add = match section.place {
+        Place::Option(_) => "add --probe URL".to_owned(),
+        Place::File(_) | Place::Line { .. } | Place::Point { .. } | Place::Surroundings => {
+            format!("add [service.{name}.watchdog] with a `probe`")
+        }
+    };
     let mut warn = |key: &str, message: String| findings.warning(section.place(key), message);
     match &service.probe {
         None if service.ready.is_none() => warn(
             "",
             format!(
-                "`{name}` has no probe: stayd sees when it ends, not when it stops answering; add [service.{name}.watchdog]"
+                "`{name}` has no probe: stayd sees when it ends, not when it stops answering; {add}"
             ),
         ),
         None => warn(
             "service.*.ready",
             format!(
-                "`{name}` has a probe for readiness alone: nothing notices when it stops answering; add [service.{name}.watchdog]"
+                "`{name}` has a probe for readiness alone: nothing notices when it stops answering; {add}"
             ),
         ),
         Some(probe) => {

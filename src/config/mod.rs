@@ -4,12 +4,14 @@
 //! with every default filled in, or a list of [`Finding`]s which name the place, the cause and the cure.
 
 mod across;
+mod command_line;
 mod env_file;
 mod file;
 mod finding;
 mod glob;
 mod keys;
 mod load;
+pub mod places;
 mod probe_url;
 mod secret;
 mod section;
@@ -21,6 +23,7 @@ mod url_parts;
 mod value;
 mod words;
 
+pub use command_line::{CommandLine, probe_from_command_line};
 pub use env_file::{parse_env_file, read_env_file};
 pub use finding::{Finding, Level, Place};
 pub use load::{default_name, load};

@@ -1,0 +1,351 @@
+//! A configuration without a file: `stayd --foreground [OPTIONS] -- COMMAND`, and `stayd probe URL`.
+
+use super::across;
+use super::finding::{Finding, Place};
+use super::keys::{self, Key};
+use super::section::{Findings, Section};
+use super::service::Builder;
+use super::value::{self, Value};
+use super::words::name_from;
+use super::{Config, Loaded, Probe};
+use std::path::{Path, PathBuf};
+
+/// The options as they were typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// `--name`
+    pub name: Option<String>,
+    /// `--probe`
+    pub probe: Option<String>,
+    /// `--ready`
+    pub ready: Option<String>,
+    /// `--query`
+    pub query: Option<String>,
+    /// `--interval`
+    pub interval: Option<String>,
+    /// `--timeout`
+    pub timeout: Option<String>,
+    /// `--failures`
+    pub failures: Option<String>,
+    /// `--port`
+    pub port: Option<String>,
+    /// `--socket`; refused in this version.
+    pub socket: Option<String>,
+    /// `--stop-grace`
+    pub stop_grace: Option<String>,
+    /// `--env`, each as `K=V`.
+    pub env: Vec<String>,
+    /// `--cwd`
+    pub cwd: Option<PathBuf>,
+    /// `--runtime`; refused in this version.
+    pub runtime: Option<PathBuf>,
+}
+
+const COMMAND: Place = Place::Option("COMMAND");
+
+impl Config {
+    /// One service, as described on the command line; `here` is the absolute working directory,
+    /// `env` the environment that `${NAME}` is taken from.
+    ///
+    /// # Errors
+    /// All that is wrong, each finding with the option's name, the cause and the cure.
+    pub fn from_command_line(
+        options: &CommandLine,
+        here: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Loaded, Vec<Finding>> {
+        let mut findings = Findings::default();
+        let section = section(options, &mut findings);
+        let euid = crate::sys::identity::euid();
+        let mut builder = Builder {
+            env,
+            folder: here,
+            euid,
+            public: true,
+            findings: &mut findings,
+        };
+        let service = builder.service(&section);
+        let name = instance_name(options, &section.name, here, &mut findings);
+        let config = service.map(|service| Self {
+            name,
+            file: None,
+            services: vec![service],
+            control_group: None,
+        });
+        if let Some(config) = &config {
+            across::warn(config, &[section], &mut findings);
+        }
+        let warnings = findings.into_result()?;
+        config
+            .map(|config| Loaded { config, warnings })
+            .ok_or_else(Vec::new)
+    }
+}
+
+/// A probe by itself, as `stayd probe URL --query SQL --timeout TIME` asks it.
+///
+/// # Errors
+/// As in [`Config::from_command_line`]; a literal password is refused.
+pub fn probe_from_command_line(
+    url: &str,
+    query: Option<&str>,
+    timeout: &str,
+    here: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Probe, Vec<Finding>> {
+    let options = CommandLine {
+        command: vec!["probe".into()],
+        probe: Some(url.into()),
+        query: query.map(Into::into),
+        timeout: Some(timeout.into()),
+        ..CommandLine::default()
+    };
+    let loaded = Config::from_command_line(&options, here, env)?;
+    let probe = loaded
+        .config
+        .services
+        .into_iter()
+        .next()
+        .and_then(|service| service.probe);
+    probe.ok_or_else(Vec::new)
+}
+
+/// The service's table, as if it had been written in a file.
+fn section(options: &CommandLine, findings: &mut Findings) -> Section {
+    let program = options
+        .command
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name);
+    let name = name_from(&program.unwrap_or_default().to_string_lossy());
+    let mut section = Section::new(&name, COMMAND);
+    let cwd = options
+        .cwd
+        .as_ref()
+        .map(|path| path.to_string_lossy().into_owned());
+    for (option, path, text) in [
+        ("--probe", "service.*.watchdog.probe", &options.probe),
+        ("--ready", "service.*.ready.probe", &options.ready),
+        ("--query", "service.*.watchdog.query", &options.query),
+        (
+            "--interval",
+            "service.*.watchdog.interval",
+            &options.interval,
+        ),
+        ("--timeout", "service.*.watchdog.timeout", &options.timeout),
+        (
+            "--failures",
+            "service.*.watchdog.failures",
+            &options.failures,
+        ),
+        ("--port", "service.*.port", &options.port),
+        ("--stop-grace", "service.*.stop.grace", &options.stop_grace),
+        ("--cwd", "service.*.cwd", &cwd),
+    ] {
+        let (Some(text), Some(key)) = (text, keys::find(path)) else {
+            continue;
+        };
+        let place = Place::Option(option);
+        if key.parent() == "service.*.watchdog" && options.probe.is_none() {
+            findings.error(&place, "cannot use it without a probe; add --probe URL");
+        }
+        match value::from_text(key.kind, text) {
+            Ok(value) => section.set(key, value, place),
+            Err(wrong) => findings.error(&place, format!("cannot read it: {wrong}")),
+        }
+    }
+    set_command(options, &mut section, findings);
+    set_env(options, &mut section, findings);
+    refuse_later(options, findings);
+    section
+}
+
+fn set_command(options: &CommandLine, section: &mut Section, findings: &mut Findings) {
+    let missing = options
+        .command
+        .first()
+        .is_none_or(|program| program.trim().is_empty());
+    if missing {
+        findings.error(
+            &COMMAND,
+            "cannot run nothing: no program is named; write it behind `--`",
+        );
+    }
+    if let Some(key) = keys::find("service.*.command") {
+        section.set(key, Value::Texts(options.command.clone()), COMMAND);
+    }
+}
+
+fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings) {
+    const PLACE: Place = Place::Option("--env");
+    let mut pairs = Vec::new();
+    for text in &options.env {
+        let Some((name, text)) = text.split_once('=') else {
+            findings.error(
+                &PLACE,
+                "cannot read it: it has no `=`; write --env NAME=VALUE",
+            );
+            continue;
+        };
+        match value::env_value(name, text) {
+            Ok(text) => pairs.push((name.to_owned(), text)),
+            Err(wrong) => findings.error(&PLACE, format!("cannot read it: {wrong}")),
+        }
+    }
+    if let Some(key) = keys::find("service.*.env").filter(|_: &&Key| !pairs.is_empty()) {
+        section.set(key, Value::Env(pairs), PLACE);
+    }
+}
+
+fn refuse_later(options: &CommandLine, findings: &mut Findings) {
+    let given = [
+        ("--socket", options.socket.is_some()),
+        ("--runtime", options.runtime.is_some()),
+    ];
+    for (option, _) in given.into_iter().filter(|(_, given)| *given) {
+        let message = "cannot use it: this version does not do that yet; remove it";
+        findings.error(&Place::Option(option), message);
+    }
+}
+
+/// The name given, else the command and the folder it runs in: two projects may run the same program.
+fn instance_name(
+    options: &CommandLine,
+    service: &str,
+    here: &Path,
+    findings: &mut Findings,
+) -> String {
+    if let Some(name) = &options.name {
+        if let Err(wrong) = value::from_text(keys::Kind::Name, name) {
+            findings.error(&Place::Option("--name"), format!("cannot read it: {wrong}"));
+        }
+        return name.clone();
+    }
+    let folder = options
+        .cwd
+        .as_ref()
+        .map_or_else(|| here.to_owned(), |cwd| here.join(cwd));
+    match folder.components().collect::<PathBuf>().file_name() {
+        Some(folder) => name_from(&format!("{service}-{}", folder.to_string_lossy())),
+        None => service.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Target;
+
+    fn load(options: &CommandLine) -> Result<Loaded, Vec<String>> {
+        let env = |name: &str| (name == "PW").then(|| "geh:e@im".to_owned());
+        Config::from_command_line(options, Path::new("/srv/my shop"), &env)
+            .map_err(|findings| findings.iter().map(ToString::to_string).collect())
+    }
+
+    fn options(command: &str) -> CommandLine {
+        let command = command.split(' ').map(Into::into).collect();
+        CommandLine {
+            command,
+            ..CommandLine::default()
+        }
+    }
+
+    #[test]
+    fn a_command_is_named_after_itself_and_its_folder() {
+        let loaded = load(&options("/usr/bin/postgres -D data")).expect("good");
+        assert_eq!(loaded.config.name, "postgres-my-shop");
+        let service = &loaded.config.services[0];
+        assert_eq!(
+            (service.name.as_str(), service.command.len()),
+            ("postgres", 3)
+        );
+        assert_eq!(service.cwd, Path::new("/srv/my shop"));
+        let warning = loaded.warnings[0].to_string();
+        assert!(warning.contains("add --probe URL"), "{warning}");
+    }
+
+    #[test]
+    fn options_are_read_as_keys_are() {
+        let loaded = load(&CommandLine {
+            probe: Some("postgres://app:${PW}@127.0.0.1/shop".into()),
+            query: Some("SELECT 2".into()),
+            failures: Some("5".into()),
+            env: vec!["A=b=c".into()],
+            cwd: Some("sub".into()),
+            name: Some("x".into()),
+            ..options("db")
+        })
+        .expect("good");
+        let service = &loaded.config.services[0];
+        assert_eq!(
+            service.policy.watchdog.map(|watchdog| watchdog.failures),
+            Some(5)
+        );
+        assert_eq!(service.env["A"], "b=c");
+        assert_eq!(service.cwd, Path::new("/srv/my shop/sub"));
+        let Some(Target::Postgres { password, .. }) = service.probe.as_ref().map(|p| &p.target)
+        else {
+            panic!("postgres")
+        };
+        assert_eq!(password.as_deref(), Some("geh:e@im"));
+        assert!(!format!("{loaded:?}").contains("geh"), "{loaded:?}");
+    }
+
+    #[test]
+    fn a_literal_password_is_refused() {
+        for url in [
+            "postgres://a:geheim@h/d",
+            "http://geheim@h/",
+            "postgres://h/d?password=geheim",
+        ] {
+            let wrong = load(&CommandLine {
+                probe: Some(url.into()),
+                ..options("db")
+            });
+            let wrong = wrong.expect_err(url).join("\n");
+            assert!(
+                wrong.starts_with("--probe: cannot use `probe`: it holds a password"),
+                "{wrong}"
+            );
+            assert!(!wrong.contains("geheim"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_option() {
+        let wrong = load(&CommandLine {
+            interval: Some("5".into()),
+            socket: Some("x".into()),
+            env: vec!["A".into()],
+            port: Some("0".into()),
+            name: Some("a b".into()),
+            ..options("")
+        })
+        .expect_err("all wrong")
+        .join("\n");
+        for part in [
+            "--interval: cannot use it without a probe; add --probe URL",
+            "--interval: cannot read it: 5 has no unit; write `5s` or `5ms`",
+            "--socket: cannot use it: this version",
+            "--env: cannot read it: it has no `=`",
+            "--port: cannot read it: 0 is out of range",
+            "--name: cannot read it: `a b` is no name",
+            "COMMAND: cannot run nothing",
+        ] {
+            assert!(wrong.contains(part), "{part} in\n{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_probe_alone_is_read_the_same_way() {
+        let probe = |url: &str, query| {
+            probe_from_command_line(url, query, "2s", Path::new("/x"), &|_| None)
+        };
+        let sqlite = probe("sqlite:a.db?write=1", Some("SELECT 1")).expect("good");
+        assert_eq!(sqlite.target.place(), "/x/a.db");
+        assert_eq!(sqlite.timeout.as_secs(), 2);
+        assert!(probe("tcp://127.0.0.1:1", Some("SELECT 1")).is_err());
+    }
+}

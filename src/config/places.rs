@@ -1,0 +1,376 @@
+//! Where configuration, state and socket are: pure functions of who asks, on which system, with which environment.
+//!
+//! The daemon and its clients must come to the same answer, so nothing here looks at a disk.
+
+use super::finding::{Finding, Place};
+use std::path::{Path, PathBuf};
+
+/// The variable that names a configuration.
+const CONFIG_VARIABLE: &str = "STAYD_CONFIG";
+/// The socket's name in its folder.
+const SOCKET_NAME: &str = "control.sock";
+
+/// The systems whose habits differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// XDG folders.
+    Linux,
+    /// ~/Library.
+    MacOs,
+}
+
+impl System {
+    /// The one this program was built for.
+    #[must_use]
+    pub fn here() -> Self {
+        if std::env::consts::OS == "macos" {
+            Self::MacOs
+        } else {
+            Self::Linux
+        }
+    }
+
+    /// Bytes of a socket's path that `sun_path` takes, its NUL not counted (unix(7), sys/un.h).
+    #[must_use]
+    pub const fn longest_socket_path(self) -> usize {
+        match self {
+            Self::Linux => 107,
+            Self::MacOs => 103,
+        }
+    }
+}
+
+/// Who asks, and from where.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// The environment.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The effective uid.
+    pub euid: u32,
+    /// The system.
+    pub system: System,
+}
+
+impl<'a> Caller<'a> {
+    /// This process, with this environment.
+    #[must_use]
+    pub fn here(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            env,
+            euid: crate::sys::identity::euid(),
+            system: System::here(),
+        }
+    }
+
+    /// The same environment with root's folders: a client looks there after its own.
+    #[must_use]
+    pub fn as_root(self) -> Self {
+        Self { euid: 0, ..self }
+    }
+
+    /// A folder from a variable; XDG says that a relative path is to be ignored.
+    fn folder(&self, variable: &str) -> Option<PathBuf> {
+        (self.env)(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        self.folder("HOME")
+    }
+
+    fn config_folder(&self) -> Option<PathBuf> {
+        match self.system {
+            System::Linux => self
+                .folder("XDG_CONFIG_HOME")
+                .or_else(|| Some(self.home()?.join(".config"))),
+            System::MacOs => Some(self.home()?.join("Library/Application Support")),
+        }
+    }
+
+    /// Where configurations are sought, the first first. One that was named is the only one.
+    #[must_use]
+    pub fn configs(&self, named: Option<&Path>) -> Vec<PathBuf> {
+        let by_variable = || (self.env)(CONFIG_VARIABLE).filter(|path| !path.is_empty());
+        if let Some(path) = named
+            .map(Path::to_owned)
+            .or_else(|| by_variable().map(PathBuf::from))
+        {
+            return vec![path];
+        }
+        let own = self
+            .config_folder()
+            .map(|folder| folder.join("stayd/stayd.toml"));
+        let mut places = vec![PathBuf::from("stayd.toml")];
+        places.extend(own);
+        places.push("/etc/stayd/stayd.toml".into());
+        places
+    }
+
+    /// The configuration to use: the one that was named, else the first that `exists`.
+    ///
+    /// # Errors
+    /// There is none; all places are named.
+    pub fn find_config(
+        &self,
+        named: Option<&Path>,
+        exists: &dyn Fn(&Path) -> bool,
+    ) -> Result<PathBuf, Finding> {
+        let places = self.configs(named);
+        let certain = places.len() == 1;
+        let searched: Vec<_> = places
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        places.into_iter().find(|path| certain || exists(path)).ok_or_else(|| {
+            let message = format!(
+                "cannot find a configuration: there is none at {}; write one, name one with -c FILE, \
+                 or run `stayd --foreground -- COMMAND`",
+                searched.join(", "),
+            );
+            Finding::error(&Place::Surroundings, message)
+        })
+    }
+
+    /// The folder in which each instance has its state folder.
+    ///
+    /// # Errors
+    /// Nothing says where this user's home is.
+    pub fn state_root(&self) -> Result<PathBuf, Finding> {
+        if self.euid == 0 {
+            return Ok("/var/lib/stayd".into());
+        }
+        let root = match self.system {
+            System::Linux => self
+                .folder("XDG_STATE_HOME")
+                .or_else(|| Some(self.home()?.join(".local/state"))),
+            System::MacOs => self
+                .home()
+                .map(|home| home.join("Library/Application Support")),
+        };
+        root.map(|root| root.join("stayd")).ok_or_else(|| {
+            let message = "cannot tell where the state folder is: HOME is not set to an absolute path; \
+                           set it, or name a folder with --state-dir DIR";
+            Finding::error(&Place::Surroundings, message)
+        })
+    }
+
+    /// The state folder of the instance `name`: the one given, else systemd's, else the user's own.
+    ///
+    /// `STATE_DIRECTORY` counts only where its last part is the name: a unit that runs stayd beside
+    /// something else has another, and a client could not know of it.
+    ///
+    /// # Errors
+    /// Nothing says where this user's home is.
+    pub fn state_dir(&self, name: &str, given: Option<&Path>) -> Result<PathBuf, Finding> {
+        if let Some(given) = given {
+            return Ok(given.to_owned());
+        }
+        let by_systemd = (self.env)("STATE_DIRECTORY").and_then(|list| {
+            let mut folders = list.split(':').map(PathBuf::from);
+            folders.find(|path| {
+                path.is_absolute() && path.file_name().is_some_and(|last| last == name)
+            })
+        });
+        match by_systemd {
+            Some(folder) => Ok(folder),
+            None => Ok(self.state_root()?.join(name)),
+        }
+    }
+
+    /// Where a client looks for the state folder of `name`: its own user's, then root's.
+    #[must_use]
+    pub fn client_state_dirs(&self, name: &str, given: Option<&Path>) -> Vec<PathBuf> {
+        if let Some(given) = given {
+            return vec![given.to_owned()];
+        }
+        let mut folders: Vec<_> = self.state_dir(name, None).into_iter().collect();
+        folders.extend(self.as_root().state_dir(name, None));
+        folders.dedup();
+        folders
+    }
+
+    /// The runtime folder of the instance `name`; it may have to be made, and may not outlive the login.
+    #[must_use]
+    pub fn runtime_dir(&self, name: &str) -> PathBuf {
+        let temporary = || {
+            let root = self.folder("TMPDIR").unwrap_or_else(|| "/tmp".into());
+            root.join(format!("stayd-{}", self.euid))
+        };
+        let root = match (self.euid, self.system) {
+            (0, System::Linux) => "/run/stayd".into(),
+            (0, System::MacOs) => "/var/run/stayd".into(),
+            (_, System::Linux) => self
+                .folder("XDG_RUNTIME_DIR")
+                .map_or_else(temporary, |root| root.join("stayd")),
+            (_, System::MacOs) => temporary(),
+        };
+        root.join(name)
+    }
+
+    /// The control socket: in the state folder, or in the runtime folder where a group may use it
+    /// or the path would be too long for a socket.
+    ///
+    /// # Errors
+    /// Both paths are too long.
+    pub fn control_socket(
+        &self,
+        name: &str,
+        state: &Path,
+        group: bool,
+    ) -> Result<PathBuf, Finding> {
+        let longest = self.system.longest_socket_path();
+        let candidates = self.control_sockets(name, state);
+        let usable = |path: &PathBuf| path.as_os_str().len() <= longest;
+        candidates.into_iter().skip(usize::from(group)).find(usable).ok_or_else(|| {
+            let message = format!(
+                "cannot place the control socket: its path below {} is longer than {longest} bytes; \
+                 shorten `name`, or name a shorter folder with --state-dir DIR",
+                self.runtime_dir(name).display(),
+            );
+            Finding::error(&Place::Surroundings, message)
+        })
+    }
+
+    /// Where a client tries the control socket, the likelier first.
+    #[must_use]
+    pub fn control_sockets(&self, name: &str, state: &Path) -> Vec<PathBuf> {
+        vec![
+            state.join(SOCKET_NAME),
+            self.runtime_dir(name).join(SOCKET_NAME),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        let value = match name {
+            "HOME" => "/home/ann",
+            "XDG_RUNTIME_DIR" => "/run/user/7",
+            "XDG_STATE_HOME" => "relative/is/ignored",
+            _ => return None,
+        };
+        Some(value.into())
+    }
+
+    fn ann(system: System) -> Caller<'static> {
+        Caller {
+            env: &env,
+            euid: 7,
+            system,
+        }
+    }
+
+    #[test]
+    fn each_user_has_a_place_on_each_system() {
+        let state = |caller: Caller<'_>| caller.state_dir("db", None).expect("a home");
+        assert_eq!(
+            state(ann(System::Linux)),
+            Path::new("/home/ann/.local/state/stayd/db")
+        );
+        let mac = Path::new("/home/ann/Library/Application Support/stayd/db");
+        assert_eq!(state(ann(System::MacOs)), mac);
+        assert_eq!(
+            state(ann(System::Linux).as_root()),
+            Path::new("/var/lib/stayd/db")
+        );
+        assert_eq!(
+            ann(System::Linux).runtime_dir("db"),
+            Path::new("/run/user/7/stayd/db")
+        );
+        assert_eq!(
+            ann(System::MacOs).runtime_dir("db"),
+            Path::new("/tmp/stayd-7/db")
+        );
+        let dirs = ann(System::Linux).client_state_dirs("db", None);
+        assert_eq!(
+            dirs,
+            [
+                Path::new("/home/ann/.local/state/stayd/db"),
+                Path::new("/var/lib/stayd/db")
+            ]
+        );
+    }
+
+    #[test]
+    fn the_state_directory_of_systemd_counts_only_with_our_name() {
+        for (value, name, taken) in [
+            ("/var/lib/stayd/db", "db", true),
+            ("/var/lib/other:/var/lib/stayd/db", "db", true),
+            ("/var/lib/stayd", "db", false),
+            ("stayd/db", "db", false),
+        ] {
+            let env = |variable: &str| (variable == "STATE_DIRECTORY").then(|| value.to_owned());
+            let caller = Caller {
+                env: &env,
+                euid: 0,
+                system: System::Linux,
+            };
+            let found = caller.state_dir(name, None).expect("root needs no home");
+            assert_eq!(found, Path::new("/var/lib/stayd/db"), "{value}");
+            let given = caller
+                .state_dir(name, Some(Path::new("/x")))
+                .expect("given");
+            assert_eq!(given, Path::new("/x"));
+            let other = Caller { euid: 7, ..caller }.state_dir(name, None);
+            assert_eq!(
+                other.is_ok(),
+                taken,
+                "{value}: without HOME only systemd can say"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_path_falls_back_to_the_runtime_folder() {
+        let caller = ann(System::Linux);
+        let short = Path::new("/home/ann/state");
+        let long = PathBuf::from(format!("/{}", "x".repeat(100)));
+        let runtime = Path::new("/run/user/7/stayd/db/control.sock");
+        let place = |state, group| {
+            caller
+                .control_socket("db", state, group)
+                .expect("short enough")
+        };
+        assert_eq!(place(short, false), short.join("control.sock"));
+        assert_eq!(place(&long, false), runtime);
+        assert_eq!(place(short, true), runtime);
+        let wrong = caller
+            .control_socket(&"n".repeat(90), &long, false)
+            .expect_err("both too long");
+        assert!(wrong.message.contains("shorten `name`"), "{wrong}");
+    }
+
+    #[test]
+    fn a_named_configuration_is_the_only_one() {
+        let nothing = |_: &Path| false;
+        let caller = ann(System::Linux);
+        let named = caller
+            .find_config(Some(Path::new("x.toml")), &nothing)
+            .expect("named");
+        assert_eq!(named, Path::new("x.toml"));
+        let user = Path::new("/home/ann/.config/stayd/stayd.toml");
+        let found = caller
+            .find_config(None, &|path| path == user)
+            .expect("user's");
+        assert_eq!(found, user);
+        let wrong = caller
+            .find_config(None, &nothing)
+            .expect_err("none")
+            .to_string();
+        assert!(
+            wrong.contains("stayd.toml, /home/ann/.config/stayd/stayd.toml, /etc/stayd/stayd.toml"),
+            "{wrong}"
+        );
+        let env = |name: &str| (name == "STAYD_CONFIG").then(|| "/y.toml".to_owned());
+        let caller = Caller {
+            env: &env,
+            euid: 0,
+            system: System::Linux,
+        };
+        assert_eq!(caller.configs(None), [Path::new("/y.toml")]);
+    }
+}
