@@ -76,6 +76,13 @@ impl Lab {
             self.alive().len() == count
         });
     }
+
+    fn wait_until_outside(&self, tree: &Tree) {
+        let is_outside = |pid| process::stat(pid).is_ok_and(|stat| stat.sid != tree.session);
+        wait_until("one has left the session", SOON, || {
+            self.alive().into_iter().any(is_outside)
+        });
+    }
 }
 
 impl Drop for Lab {
@@ -113,8 +120,8 @@ fn item_38_setsid_and_double_fork_are_killed() {
 fn item_38_one_that_closed_every_descriptor_is_found_by_its_token() {
     alone(|| {
         let lab = Lab::new();
-        let (_child, mut tree) = lab.life("double-fork close-fds sleep", |_| {});
-        lab.wait_for_alive(1);
+        let (child, mut tree) = lab.life("double-fork close-fds sleep", |_| {});
+        assert_eq!(wait_for_exit(child), Status::Code(0));
         wait_until("it has closed them", SOON, || tree.members().is_empty());
         tree.token = "of another life".to_owned();
         assert_eq!(kill(&tree), NOTHING_LEFT);
@@ -255,7 +262,7 @@ fn kill_group_leaves_what_has_left_the_group() {
     alone(|| {
         let lab = Lab::new();
         let (_child, mut tree) = lab.life("setsid sleep", |_| {});
-        lab.wait_for_alive(2);
+        lab.wait_until_outside(&tree);
         tree.group_only = true;
         assert_eq!(kill(&tree), NOTHING_LEFT);
         assert_eq!(lab.alive().len(), 1);
@@ -364,7 +371,7 @@ fn item_94_as_the_first_process_strangers_are_reaped_and_never_killed() {
         });
         (tree.sole_life, tree.claim_file) = (true, None);
         assert_eq!(wait_for_exit(child), Status::Code(0));
-        lab.wait_for_alive(1);
+        lab.wait_until_outside(&tree);
         assert_eq!(kill(&tree), NOTHING_LEFT);
         let stranger = lab.alive();
         assert_eq!(stranger.len(), 1, "everybody's orphans land with pid 1");
