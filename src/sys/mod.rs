@@ -7,6 +7,7 @@ pub mod clock;
 pub mod datagram;
 mod flight;
 pub mod identity;
+mod image;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
 mod imp;

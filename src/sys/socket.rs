@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 pub struct Listener {
     /// Its address.
     pub addr: SocketAddr,
-    /// Socket inode (Linux `socket:[inode]`); 0 on macOS, where `holder` is looked up directly.
+    /// What tells it from others: Linux the inode in `socket:[inode]`, macOS the kernel's handle.
     pub inode: u64,
     /// Owner.
     pub uid: u32,

@@ -89,7 +89,9 @@ pub struct Child {
 /// [`Stage::Clone`]: too many processes, or too many spawns under way.
 pub fn spawn(plan: Plan) -> Result<Child, SpawnError> {
     SPAWNS.fetch_add(1, Ordering::SeqCst);
-    imp::spawn(plan)
+    let outcome = imp::spawn(&plan);
+    drop(plan); // our ends of what the child has: whoever reads its pipes waits for that
+    outcome
 }
 
 static SPAWNS: AtomicU64 = AtomicU64::new(0);

@@ -4,29 +4,21 @@
 //! lock, no panic, no glibc wrapper that speaks to all threads (setuid); only system calls on what was prepared.
 #![expect(unsafe_code, reason = "raw system calls on prepared memory")]
 
+use super::super::image::{Image, errno, told};
 use super::super::spawn::{Plan, SpawnError, Stage};
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_int, c_long, c_void};
 use std::os::fd::AsRawFd as _;
 use std::ptr;
 
-/// Digits of the largest pid, and the final NUL.
-const PID_BYTES: usize = 12;
-const PID_MARK: &[u8] = b"=@PID";
 /// Signals are 1 to 64 on every architecture we build for.
 const SIGNAL_LAST: c_int = 64;
 /// The exit status of a child that never came to exec; only `spawn` itself ever sees it.
 const NOT_STARTED: c_int = 127;
 
-/// Everything the child needs, as pointers into the [`Plan`] and into buffers of its own.
+/// What the child is to do, and what became of it.
 pub(super) struct Orders<'a> {
     plan: &'a Plan,
-    programs: Vec<*const c_char>,
-    argv: Vec<*const c_char>,
-    env: Vec<*const c_char>,
-    /// Where in `pid_env` the pid is to be written.
-    pid_at: Vec<*mut u8>,
-    /// Keeps the buffers that `env` and `pid_at` point into.
-    _pid_env: Vec<Vec<u8>>,
+    image: Image<'a>,
     /// Copies of our descriptors above all numbers the child wants.
     lifted: Vec<c_int>,
     /// Join this cgroup from within, where clone3(2) could not do it.
@@ -37,34 +29,9 @@ pub(super) struct Orders<'a> {
 
 impl<'a> Orders<'a> {
     pub(super) fn new(plan: &'a Plan) -> Self {
-        let mut env: Vec<*const c_char> = plan.env.iter().map(|entry| entry.as_ptr()).collect();
-        let mut pid_at = Vec::new();
-        let mut pid_env = Vec::new();
-        for (pointer, entry) in env.iter_mut().zip(&plan.env) {
-            let entry = entry.to_bytes();
-            if !entry.ends_with(PID_MARK) {
-                continue;
-            }
-            let name = entry.len() - (PID_MARK.len() - 1);
-            let mut buffer = entry.to_vec();
-            buffer.resize(name + PID_BYTES, 0);
-            *pointer = buffer.as_ptr().cast();
-            pid_at.push(buffer[name..].as_mut_ptr());
-            pid_env.push(buffer);
-        }
-        env.push(ptr::null());
         Self {
             plan,
-            programs: plan.program.iter().map(|path| path.as_ptr()).collect(),
-            argv: plan
-                .argv
-                .iter()
-                .map(|word| word.as_ptr())
-                .chain([ptr::null()])
-                .collect(),
-            env,
-            pid_at,
-            _pid_env: pid_env,
+            image: Image::new(plan),
             lifted: vec![-1; plan.fds.len()],
             join_cgroup: false,
             failure: None,
@@ -86,9 +53,9 @@ impl<'a> Orders<'a> {
         // SAFETY: a C string of the plan's.
         told(unsafe { libc::chdir(self.plan.cwd.as_ptr()) })
             .map_err(|errno| failed(Stage::Directory, errno))?;
-        self.write_pid();
+        self.image.write_pid();
         empty_mask();
-        Err(failed(Stage::Exec, self.exec()))
+        Err(failed(Stage::Exec, self.image.exec()))
     }
 
     /// Writes "0" (whoever writes) into the cgroup's list of processes.
@@ -143,37 +110,6 @@ impl<'a> Orders<'a> {
             told_long(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
         }
         Ok(())
-    }
-
-    fn write_pid(&mut self) {
-        // SAFETY: takes nothing.
-        let mut pid = unsafe { libc::getpid() }.unsigned_abs();
-        let mut digits = [0_u8; PID_BYTES];
-        let mut start = PID_BYTES - 1;
-        while pid > 0 && start > 0 {
-            start -= 1;
-            digits[start] = b'0' + u8::try_from(pid % 10).unwrap_or(0);
-            pid /= 10;
-        }
-        for &at in &self.pid_at {
-            // SAFETY: `at` has room for PID_BYTES; the copy ends with the NUL that `digits` ends with.
-            unsafe { ptr::copy_nonoverlapping(digits.as_ptr().add(start), at, PID_BYTES - start) };
-        }
-    }
-
-    /// Tries the candidates in order, as execvp(3) does with PATH; says why none was run.
-    fn exec(&self) -> c_int {
-        let mut verdict = libc::ENOENT;
-        for &program in &self.programs {
-            // SAFETY: C strings of the plan's in lists that end with null.
-            unsafe { libc::execve(program, self.argv.as_ptr(), self.env.as_ptr()) };
-            match errno() {
-                libc::EACCES => verdict = libc::EACCES,
-                libc::ENOENT | libc::ENOTDIR => {}
-                other => return other,
-            }
-        }
-        verdict
     }
 }
 
@@ -240,15 +176,6 @@ fn failed(stage: Stage, errno: c_int) -> SpawnError {
     SpawnError { stage, errno }
 }
 
-fn told(result: c_int) -> Result<c_int, c_int> {
-    if result < 0 { Err(errno()) } else { Ok(result) }
-}
-
 fn told_long(result: c_long) -> Result<(), c_int> {
     if result < 0 { Err(errno()) } else { Ok(()) }
-}
-
-fn errno() -> c_int {
-    // SAFETY: the calling thread's own errno; it is the suspended parent thread's, who reads none until it is set again.
-    unsafe { *libc::__errno_location() }
 }

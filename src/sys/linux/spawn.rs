@@ -20,13 +20,13 @@ const FLAGS: libc::c_int =
     libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-pub(in super::super) fn spawn(plan: Plan) -> Result<Child, SpawnError> {
+pub(in super::super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
     let flight = Flight::take().ok_or(SpawnError {
         stage: Stage::Clone,
         errno: libc::EAGAIN,
     })?;
-    let mut orders = Orders::new(&plan);
-    let (pid, pidfd) = give_birth(&mut orders, &plan, &flight)?;
+    let mut orders = Orders::new(plan);
+    let (pid, pidfd) = give_birth(&mut orders, plan, &flight)?;
     let failure = orders.failure.take();
     if ended_before_exec(&pidfd) {
         return Err(failure.unwrap_or(SpawnError {

@@ -1,0 +1,101 @@
+//! Listening sockets and peers. Never run on a Mac yet.
+//!
+//! macOS has no list of sockets that is open to everybody, so the descriptors of all processes that show them to us
+//! are searched: other users' only for root.
+#![expect(unsafe_code, reason = "getpeereid(3), getsockopt(2)")]
+
+use super::super::check;
+use super::super::socket::{Listener, Peer};
+use super::process;
+use super::tables::{describe, descriptors, u32_at, u64_at};
+use std::collections::BTreeMap;
+use std::ffi::c_int;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+const SOCKET_INFO: c_int = 3; // PROC_PIDFDSOCKETINFO
+const SOCKET_BYTES: usize = 792; // struct socket_fdinfo; offsets as in `tables`
+const HANDLE: usize = 160;
+const KIND: usize = 256;
+const LOCAL_PORT: usize = 268;
+const VERSION: usize = 288;
+const LOCAL_ADDRESS: usize = 312;
+const LOCAL_IPV4: usize = 324;
+const TCP_STATE: usize = 344;
+
+const KIND_TCP: u32 = 2; // SOCKINFO_TCP
+const STATE_LISTEN: u32 = 1; // TSI_S_LISTEN
+const VERSION_IPV6: u8 = 2; // INI_IPV6
+
+/// The listening TCP sockets that `pid` has open.
+fn listening(pid: i32) -> io::Result<Vec<Listener>> {
+    let uid = process::uid(pid)?;
+    let descriptors = descriptors(pid)?;
+    let sockets = descriptors
+        .iter()
+        .filter(|each| each.proc_fdtype == libc::PROX_FDTYPE_SOCKET.unsigned_abs())
+        .filter_map(|each| describe::<SOCKET_BYTES>(pid, each.proc_fd, SOCKET_INFO));
+    Ok(sockets
+        .filter_map(|socket| listener(&socket, uid))
+        .collect())
+}
+
+fn listener(socket: &[u8; SOCKET_BYTES], uid: u32) -> Option<Listener> {
+    if u32_at(socket, KIND) != KIND_TCP || u32_at(socket, TCP_STATE) != STATE_LISTEN {
+        return None;
+    }
+    let ip = if socket[VERSION] & VERSION_IPV6 == 0 {
+        IpAddr::V4(Ipv4Addr::from_octets(*socket[LOCAL_IPV4..].first_chunk()?))
+    } else {
+        IpAddr::V6(Ipv6Addr::from_octets(
+            *socket[LOCAL_ADDRESS..].first_chunk()?,
+        ))
+    };
+    let port = u16::from_be_bytes(*socket[LOCAL_PORT..].first_chunk()?);
+    Some(Listener {
+        addr: SocketAddr::new(ip, port),
+        inode: u64_at(socket, HANDLE),
+        uid,
+    })
+}
+
+pub(in super::super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
+    let mut found = BTreeMap::new(); // one socket can be open in many processes
+    for pid in process::all()? {
+        let listening = listening(pid).unwrap_or_default();
+        let on_port = listening
+            .into_iter()
+            .filter(|each| each.addr.port() == port);
+        found.extend(on_port.map(|each| (each.inode, each)));
+    }
+    Ok(found.into_values().collect())
+}
+
+pub(in super::super) fn holds_listener(pid: i32, listener: &Listener) -> io::Result<bool> {
+    let listening = listening(pid)?;
+    Ok(listening.iter().any(|each| each.inode == listener.inode))
+}
+
+pub(in super::super) fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
+    let (mut uid, mut gid) = (0, 0);
+    // SAFETY: writes one uid and one gid of ours.
+    check(unsafe { libc::getpeereid(socket.as_raw_fd(), &raw mut uid, &raw mut gid) })?;
+    let mut pid: libc::pid_t = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&pid)).map_err(io::Error::other)?;
+    // SAFETY: writes at most `length` bytes, one pid, into `pid`.
+    let told = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_LOCAL,
+            libc::LOCAL_PEERPID,
+            (&raw mut pid).cast(),
+            &raw mut length,
+        )
+    };
+    Ok(Peer {
+        uid,
+        gid,
+        pid: (told == 0 && pid > 0).then_some(pid),
+    })
+}

@@ -1,0 +1,19 @@
+//! macOS 11 and newer, behind the faces in `sys`.
+//!
+//! Type-checked and linked against Apple's symbols, but **never run on a Mac yet**. What differs from Linux: no
+//! subreaper, so orphans land with launchd and are found by looking at all processes; no pidfd, so a birth is read
+//! again just before a signal; and a child that fails between fork and exec can be reported by the reaper, in flight.
+
+pub(super) mod diag;
+mod host;
+pub(super) mod process;
+mod spawn;
+pub(super) mod tables;
+
+pub(super) use diag::holds_listener;
+pub(super) use host::{
+    CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_subreaper, own_program,
+    pid_namespace, put_this_thread_first,
+};
+pub(super) use process::{is_frozen, open_handle, signal, throttled_count};
+pub(super) use spawn::spawn;
