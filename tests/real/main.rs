@@ -6,5 +6,7 @@ mod support;
 
 mod evidence;
 mod incident;
+mod output;
+mod output_faults;
 mod spawn;
 mod tree;
