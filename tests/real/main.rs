@@ -9,4 +9,5 @@ mod incident;
 mod output;
 mod output_faults;
 mod spawn;
+mod systemd_box;
 mod tree;

@@ -4,11 +4,13 @@ mod cgroup;
 mod child;
 pub(crate) mod daemon;
 mod lab;
+mod systemd_box;
 mod wait;
 mod web;
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use child::{SOON, output_of, plan, wait_for_exit};
 pub(crate) use lab::{alone, alone_as_first_process, program, victim};
+pub(crate) use systemd_box::SystemdBox;
 pub(crate) use wait::{TempDir, free_port, wait_for, wait_until};
 pub(crate) use web::http_get;

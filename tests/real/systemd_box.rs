@@ -1,0 +1,48 @@
+//! The box itself: a real systemd that leaves nothing behind.
+
+use crate::support::SystemdBox;
+use std::path::Path;
+
+#[test]
+fn a_box_boots_runs_a_unit_and_leaves_nothing() {
+    let Some(systemd) = SystemdBox::up() else {
+        return;
+    };
+    assert_eq!(systemd.done(&["cat", "/proc/1/comm"]), "systemd");
+    systemd.add_unit(
+        "probe.service",
+        "[Service]\nExecStart=/bin/sleep 1000\nStateDirectory=stayd/probe\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    systemd.done(&["systemctl", "enable", "--now", "probe.service"]);
+    assert_eq!(systemd.property("probe.service", "ActiveState"), "active");
+    let pid: i32 = systemd
+        .property("probe.service", "MainPID")
+        .parse()
+        .unwrap();
+    assert!(systemd.path(&format!("/proc/{pid}")).exists());
+    assert!(systemd.path("/var/lib/stayd/probe").exists());
+    drop(systemd);
+    for trace in [
+        "/etc/systemd/system/probe.service",
+        "/etc/systemd/system/multi-user.target.wants/probe.service",
+        "/var/lib/stayd/probe",
+    ] {
+        assert!(!Path::new(trace).exists(), "{trace}");
+    }
+}
+
+#[test]
+fn two_boxes_do_not_meet() {
+    let (Some(one), Some(other)) = (SystemdBox::up(), SystemdBox::up()) else {
+        return;
+    };
+    for systemd in [&one, &other] {
+        systemd.add_unit("twin.service", "[Service]\nExecStart=/bin/sleep 1000\n");
+        systemd.done(&["systemctl", "start", "twin.service"]);
+    }
+    one.done(&["systemctl", "stop", "twin.service"]);
+    assert_eq!(one.property("twin.service", "ActiveState"), "inactive");
+    assert_eq!(other.property("twin.service", "ActiveState"), "active");
+    let group = "/sys/fs/cgroup/system.slice/twin.service/cgroup.procs";
+    assert!(other.done(&["cat", group]) == other.property("twin.service", "MainPID"));
+}
