@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 /// The kernel's part of the evidence takes no longer than this.
 const LOOK_MAX: Duration = Duration::from_millis(280);
 /// The extra command may take this long; then it is killed.
-pub const COMMAND_MAX: Duration = Duration::from_secs(5);
+const COMMAND_MAX: Duration = Duration::from_secs(5);
 /// Stack of the thread that looks.
 const STACK_BYTES: usize = 256 * 1024;
 

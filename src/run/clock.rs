@@ -51,20 +51,20 @@ impl Clock {
 
 /// Reads the same clock from tasks, without noticing sleep; stamps for people.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin {
+pub(super) struct Origin {
     start: Sample,
 }
 
 impl Origin {
     /// Awake time since the loop began.
     #[must_use]
-    pub fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         moment(&self.start, &clock::sample())
     }
 
     /// The wall-clock time of `moment`, for showing: steps of the wall clock since then are followed.
     #[must_use]
-    pub fn stamp(&self, moment: Moment) -> SystemTime {
+    pub(super) fn stamp(&self, moment: Moment) -> SystemTime {
         let sample = clock::sample();
         let now = self::moment(&self.start, &sample);
         if moment >= now {

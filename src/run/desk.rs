@@ -114,29 +114,14 @@ pub(super) async fn open(
         logs: Rc::new(ServiceLogs(parts.state.logs())),
     };
     let group = parts.config.control_group.as_deref();
-    let gid = group.map(group_id).transpose()?;
-    let gate = Gate {
-        owner_uid: identity::euid(),
-        group: gid,
-    };
-    let (listener, socket) = listen::bind(&parts.control_socket, gid).await?;
+    let gate = Gate::new(identity::euid(), group)?;
+    let (listener, socket) = listen::bind(&parts.control_socket, gate.group()).await?;
     tokio::task::spawn_local(async move {
         // Kept for as long as it is served: dropping it removes the file.
         let _socket = socket;
         server::serve(listener, desk, gate).await
     });
     Ok(petitions)
-}
-
-fn group_id(name: &str) -> io::Result<u32> {
-    let found = nix::unistd::Group::from_name(name)?;
-    let missing = || {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("there is no group {name} ([control] group)"),
-        )
-    };
-    found.map(|group| group.gid.as_raw()).ok_or_else(missing)
 }
 
 /// Reads the captured files.
