@@ -1,6 +1,8 @@
 //! Which stayd is meant: the named one, the configured one, or the only one that runs.
 
+use super::args::Common;
 use super::exit::{Exit, Failure};
+use super::instance;
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Answering;
 use std::path::PathBuf;
@@ -18,11 +20,16 @@ pub(super) struct Candidate {
 const START_IT: &str =
     "start it with `stayd --foreground -c FILE`, or `stayd --foreground -- COMMAND`";
 
+/// The client of the stayd that the command line means.
+pub(super) async fn client(common: &Common) -> Result<Client, Failure> {
+    find(&instance::candidates(common)?).await
+}
+
 /// The client of the one instance among `candidates` that answers.
 ///
 /// # Errors
 /// 3 when none answers, 77 when one is there that does not let us in, 2 when several answer.
-pub(super) async fn find(candidates: &[Candidate]) -> Result<Client, Failure> {
+async fn find(candidates: &[Candidate]) -> Result<Client, Failure> {
     let mut living = Vec::new();
     let mut closed = None;
     for candidate in candidates {

@@ -1,19 +1,168 @@
 //! The command line: verbs become exit statuses, answers become text or JSON.
 
 pub mod args;
+mod configuration;
+mod daemon;
 mod demo;
 mod exec;
 mod exit;
 mod find;
+mod instance;
 mod journal;
 mod logs;
+mod probe;
 mod screen;
 mod status;
 mod wishes;
 mod words;
 
-/// Runs the program.
+use crate::act::helper;
+use crate::api::client::Client;
+use crate::api::wire::HoldRequest;
+use args::{Arguments, Common, ConfigVerb, Verb, Wish};
+use exit::{Exit, Failure, Outcome};
+use screen::{Screen, tell};
+use status::Look;
+use std::process::ExitCode;
+
+/// Runs the program: reads the command line, does what it says, and ends with the status that says how it went.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let arguments = match args::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
+    if arguments.verb == Some(Verb::Helper) {
+        return helper::helper_main();
+    }
+    match perform(arguments) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                tell(&format!("stayd: {}", failure.message));
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+/// Prints help or a usage error, as clap words it.
+fn explain(error: &clap::Error) -> ExitCode {
+    // Whoever reads our output may have gone.
+    let _nobody_reads = error.print();
+    let exit = if error.exit_code() == 0 {
+        Exit::Done
+    } else {
+        Exit::Usage
+    };
+    exit.into()
+}
+
+fn perform(arguments: Arguments) -> Outcome {
+    let Arguments {
+        common,
+        service,
+        follow,
+        verb,
+        ..
+    } = arguments;
+    let screen = Screen::stdout();
+    let json = common.json;
+    let Some(verb) = verb else {
+        return daemon::run(screen, &common, &service, follow);
+    };
+    match verb {
+        Verb::Exec(options) => daemon::exec(&options),
+        Verb::Demo => daemon::demo(screen),
+        Verb::Status { service, watch } => {
+            let look = Look {
+                service,
+                json,
+                watch,
+            };
+            ask(&common, async |client| {
+                status::status(screen, client, &look).await
+            })
+        }
+        Verb::Start(wish) => wish_each(screen, &common, "start", &wish),
+        Verb::Stop(wish) => wish_each(screen, &common, "stop", &wish),
+        Verb::Restart(wish) => wish_each(screen, &common, "restart", &wish),
+        Verb::Hold {
+            service,
+            length,
+            reason,
+        } => {
+            let request = HoldRequest {
+                span: length,
+                reason,
+            };
+            ask(&common, async |client| {
+                wishes::hold(screen, client, &service, &request).await
+            })
+        }
+        Verb::Release { service } => ask(&common, async |client| {
+            wishes::release(screen, client, &service).await
+        }),
+        Verb::Reload { service } => ask(&common, async |client| {
+            wishes::reload(screen, client, &service).await
+        }),
+        Verb::Why { service, since } => ask(&common, async |client| {
+            journal::why(screen, client, &service, since.as_deref(), json).await
+        }),
+        Verb::Incidents { id } => ask(&common, async |client| {
+            journal::incidents(screen, client, id, json).await
+        }),
+        Verb::Events { follow } => ask(&common, async |client| {
+            journal::events(screen, client, follow, json).await
+        }),
+        Verb::Logs {
+            service,
+            follow,
+            lines,
+        } => ask(&common, async |client| {
+            logs::logs(screen, client, service.as_deref(), lines, follow).await
+        }),
+        Verb::Probe {
+            url,
+            query,
+            timeout,
+        } => probe::probe(screen, &url, query.as_deref(), &timeout, json),
+        Verb::Render {
+            target,
+            user,
+            label,
+        } => configuration::render(screen, &common, target, user, label.as_deref()),
+        Verb::Config {
+            verb: ConfigVerb::Check,
+        } => configuration::check(screen, &common),
+        Verb::Config {
+            verb: ConfigVerb::Schema,
+        } => configuration::schema(screen),
+        // Taken care of before anything else is done.
+        Verb::Helper => Ok(Exit::Done),
+        Verb::DemoService { rest } => demo::serve(rest),
+    }
+}
+
+fn wish_each(screen: Screen, common: &Common, verb: &'static str, wish: &Wish) -> Outcome {
+    ask(common, async |client| {
+        wishes::wish_each(screen, client, verb, &wish.services, !wish.no_wait).await
+    })
+}
+
+/// Does what needs a running stayd.
+fn ask(common: &Common, verb: impl AsyncFnOnce(&Client) -> Outcome) -> Outcome {
+    block_on(async {
+        let client = find::client(common).await?;
+        verb(&client).await
+    })
+}
+
+/// Runs a verb that waits for answers, on this thread.
+fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| Failure::system("start", &error))?;
+    tokio::task::LocalSet::new().block_on(&runtime, work)
 }

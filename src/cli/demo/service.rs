@@ -4,8 +4,10 @@
 //! and never gives it back: from then on `/health` is still fine, the port still listens, nothing uses CPU, nothing is
 //! logged, and no query is ever answered. Wedged like that it does not hear SIGTERM either.
 
+use super::super::daemon::signal;
 use super::super::exit::{Exit, Failure, Outcome};
 use crate::sys;
+use clap::Parser;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -15,12 +17,12 @@ use rusqlite::Connection;
 use signal_hook::consts::{SIGTERM, SIGUSR1};
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::LocalSet;
 
@@ -30,10 +32,31 @@ const CONNECTIONS_MAX: usize = 256;
 /// How often it looks whether the demo is still there.
 const PARENT_LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Serves 127.0.0.1:`port` until SIGTERM, or until whoever started it has gone: the demo leaves nothing behind.
-pub(in crate::cli) fn serve(port: u16, db: &Path, wedge_after: Option<Duration>) -> Outcome {
+/// Its command line.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where it listens, on 127.0.0.1.
+    #[arg(long)]
+    port: u16,
+    /// Its database.
+    #[arg(long)]
+    db: PathBuf,
+    /// Wedge by itself after this time.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    wedge_after: Option<Duration>,
+}
+
+/// Serves until SIGTERM, or until whoever started it has gone: the demo leaves nothing behind.
+pub(in crate::cli) fn serve(words: Vec<OsString>) -> Outcome {
+    let name = OsString::from("stayd __demo-service");
+    let arguments = Arguments::try_parse_from(std::iter::once(name).chain(words));
+    let Arguments {
+        port,
+        db,
+        wedge_after,
+    } = arguments.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let database =
-        open(db).map_err(|error| Failure::system(&format!("open {}", db.display()), &error))?;
+        open(&db).map_err(|error| Failure::system(&format!("open {}", db.display()), &error))?;
     let shop = Rc::new(Shop {
         database: Mutex::new(database),
         wedged: Cell::new(false),
@@ -160,14 +183,6 @@ async fn converse(stream: TcpStream, shop: Rc<Shop>) {
         .header_read_timeout(HEADER_WITHIN)
         .serve_connection(TokioIo::new(stream), service)
         .await;
-}
-
-/// A stream that gives a byte for each arrival of `number`.
-fn signal(number: i32) -> std::io::Result<UnixStream> {
-    let (ours, handlers) = StdUnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(number, handlers)?;
-    UnixStream::from_std(ours)
 }
 
 async fn orphaned() {

@@ -1,0 +1,139 @@
+//! Configurations: read for the daemon, checked, rendered, described.
+
+use super::args::{Common, RenderTarget, ServiceOptions};
+use super::exit::{Exit, Failure, Outcome};
+use super::instance::{config_file, here, variable};
+use super::screen::{Screen, tell};
+use crate::config::{self, CommandLine, Config, Finding, Level, Loaded, Place};
+use crate::install::{RenderInputs, Scope, render_launchd, render_systemd};
+use crate::sys;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// The configuration that the command line means.
+pub(super) fn from_file(common: &Common) -> Result<Loaded, Failure> {
+    config::load(&config_file(common)?, &variable).map_err(|findings| wrong(&findings))
+}
+
+/// The one service that the command line describes.
+pub(super) fn from_command(options: &ServiceOptions) -> Result<Loaded, Failure> {
+    let line = command_line(options)?;
+    Config::from_command_line(&line, &here()?, &variable).map_err(|findings| wrong(&findings))
+}
+
+fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
+    let options = options.clone();
+    Ok(CommandLine {
+        command: words(options.command)?,
+        name: options.name,
+        probe: options.probe,
+        ready: options.ready,
+        query: options.query,
+        interval: options.interval,
+        timeout: options.timeout,
+        failures: options.failures,
+        port: options.port,
+        socket: options.socket,
+        stop_grace: options.stop_grace,
+        env: options.env,
+        cwd: options.cwd,
+        runtime: options.runtime,
+    })
+}
+
+fn words(command: Vec<OsString>) -> Result<Vec<String>, Failure> {
+    let text = |word: OsString| {
+        word.into_string().map_err(|word| {
+            Failure::new(
+                Exit::Usage,
+                format!("cannot take the argument {word:?}: it is not UTF-8"),
+            )
+        })
+    };
+    command.into_iter().map(text).collect()
+}
+
+/// All findings, one a line; the first stands behind the program's name like any other error.
+pub(super) fn wrong(findings: &[Finding]) -> Failure {
+    let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    Failure::new(Exit::Config, lines.join("\n"))
+}
+
+/// `stayd config check`
+pub(super) fn check(screen: Screen, common: &Common) -> Outcome {
+    let file = config_file(common)?;
+    let (exit, findings) = match config::load(&file, &variable) {
+        Ok(loaded) => (Exit::Done, loaded.warnings),
+        Err(findings) => (Exit::Config, findings),
+    };
+    if common.json {
+        let findings: Vec<_> = findings.iter().map(as_json).collect();
+        screen.json(&json!({ "findings": findings }), false)?;
+        return Ok(exit);
+    }
+    for finding in &findings {
+        let level = level(finding.level);
+        screen.line(&format!("{level}: {finding}"))?;
+    }
+    if exit == Exit::Done {
+        screen.line(&format!("{}: configuration OK", file.display()))?;
+    }
+    Ok(exit)
+}
+
+const fn level(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+    }
+}
+
+fn as_json(finding: &Finding) -> Value {
+    let (path, line, column) = match &finding.place {
+        Place::File(file) => (Some(file), None, None),
+        Place::Line { file, line } => (Some(file), Some(line), None),
+        Place::Point { file, line, column } => (Some(file), Some(line), Some(column)),
+        Place::Option(_) | Place::Surroundings => (None, None, None),
+    };
+    let path = path.map(|path| path.display().to_string());
+    let level = level(finding.level);
+    json!({ "path": path, "line": line, "column": column, "level": level, "message": finding.message })
+}
+
+/// `stayd config schema`
+pub(super) fn schema(screen: Screen) -> Outcome {
+    screen.json(&serde_json::json!({}), false)?;
+    Ok(Exit::Done)
+}
+
+/// `stayd render launchd|systemd`
+pub(super) fn render(
+    screen: Screen,
+    common: &Common,
+    target: RenderTarget,
+    user: bool,
+    label: Option<&str>,
+) -> Outcome {
+    let Loaded { config, warnings } = from_file(common)?;
+    for warning in warnings {
+        tell(&format!("stayd: {warning}"));
+    }
+    let scope = if user { Scope::User } else { Scope::System };
+    let program = sys::identity::own_program()
+        .map_err(|error| Failure::system("find its own program", &error))?;
+    let program = std::fs::canonicalize(&program).unwrap_or(program);
+    let home = variable("HOME").unwrap_or_else(|| "/".to_owned());
+    let cannot = |error: crate::install::RenderError| Failure::new(Exit::Config, error.to_string());
+    let inputs =
+        RenderInputs::from_config(&config, scope, &program, Path::new(&home)).map_err(cannot)?;
+    let inputs = match label {
+        Some(label) => inputs.with_label(label).map_err(cannot)?,
+        None => inputs,
+    };
+    screen.print(&match target {
+        RenderTarget::Launchd => render_launchd(&inputs),
+        RenderTarget::Systemd => render_systemd(&inputs),
+    })?;
+    Ok(Exit::Done)
+}

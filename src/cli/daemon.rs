@@ -1,0 +1,190 @@
+//! The daemon: from a configuration to its loop, and the demo, which is one more daemon.
+
+use super::args::{Common, LogFormat, ServiceOptions};
+use super::configuration::{from_command, from_file};
+use super::exit::{Exit, Failure, Outcome};
+use super::instance::{Folders, folders};
+use super::screen::{Screen, tell};
+use super::status::{Look, status};
+use super::{demo, exec};
+use crate::act::supervisor::{Circumstances, Supervisor};
+use crate::api::client::Client;
+use crate::config::{Config, Loaded};
+use crate::run::logging::{self, Format};
+use crate::run::{Ending, Options};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::env;
+use std::io::{self, IsTerminal};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+/// Between two looks at a configuration that is waited for.
+const CONFIG_EVERY: Duration = Duration::from_secs(2);
+/// Only what is wrong: the demo's viewer tells the rest.
+const QUIET: i8 = -2;
+
+/// Runs the daemon until it is told to end. With `follow`, shows the status of the one that runs already.
+pub(super) fn run(
+    screen: Screen,
+    common: &Common,
+    service: &ServiceOptions,
+    follow: bool,
+) -> Outcome {
+    let circumstances = Circumstances::gather(env::vars_os());
+    let (format, verbosity) = (
+        log_format(common.log_format, &circumstances),
+        verbosity(common),
+    );
+    logging::start(
+        format,
+        verbosity,
+        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none(),
+    );
+    let loaded = if service.command.is_empty() {
+        wait_for_config(common, circumstances.supervisor())?
+    } else {
+        Some(from_command(service)?)
+    };
+    let Some(Loaded { config, warnings }) = loaded else {
+        return Ok(Exit::Done);
+    };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let folders = folders(common, &config.name, config.control_group.is_some())?;
+    let socket = folders.socket.clone();
+    match live(config, &folders, format, verbosity) {
+        Ok(Exit::Held) if follow => super::block_on(async {
+            let look = Look {
+                service: None,
+                json: common.json,
+                watch: true,
+            };
+            status(screen, &Client::new(socket), &look).await
+        }),
+        outcome => outcome,
+    }
+}
+
+fn live(config: Config, folders: &Folders, log_format: Format, verbosity: i8) -> Outcome {
+    let options = Options {
+        state_dir: folders.state.clone(),
+        runtime_dir: folders.runtime.clone(),
+        control_socket: folders.socket.clone(),
+        log_format,
+        verbosity,
+    };
+    // What was wrong has been said in the log.
+    Ok(match crate::run::run(config, &options) {
+        Ending::Done => Exit::Done,
+        Ending::Bug => Exit::Bug,
+        Ending::Refused => Exit::System,
+        Ending::Held => Exit::Held,
+        Ending::Forbidden => Exit::Permission,
+    })
+}
+
+/// The configuration. A broken one ends stayd, except where whoever started it would start it again for ever: launchd
+/// and a container runtime know no status that means "do not"; there it is waited for. None: told to end meanwhile.
+fn wait_for_config(common: &Common, supervisor: Supervisor) -> Result<Option<Loaded>, Failure> {
+    let mut broken = match from_file(common) {
+        Ok(loaded) => return Ok(Some(loaded)),
+        Err(failure) if !matches!(supervisor, Supervisor::Launchd | Supervisor::Container) => {
+            return Err(failure);
+        }
+        Err(failure) => failure,
+    };
+    tell(&format!("stayd: {}", broken.message));
+    let mut found = None;
+    super::block_on(async {
+        let cannot = |error: io::Error| Failure::system("hear signals", &error);
+        let (mut term, mut int) = (
+            signal(SIGTERM).map_err(cannot)?,
+            signal(SIGINT).map_err(cannot)?,
+        );
+        loop {
+            tokio::select! {
+                _told = term.read_u8() => return Ok(Exit::Done),
+                _told = int.read_u8() => return Ok(Exit::Done),
+                () = tokio::time::sleep(CONFIG_EVERY) => {}
+            }
+            match from_file(common) {
+                Ok(loaded) => {
+                    found = Some(loaded);
+                    return Ok(Exit::Done);
+                }
+                Err(failure) if failure.message == broken.message => {}
+                Err(failure) => {
+                    tell(&format!("stayd: {}", failure.message));
+                    broken = failure;
+                }
+            }
+        }
+    })?;
+    Ok(found)
+}
+
+/// A stream that gives a byte for each arrival of the signal `number`.
+pub(super) fn signal(number: i32) -> io::Result<UnixStream> {
+    let (ours, handlers) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(number, handlers)?;
+    UnixStream::from_std(ours)
+}
+
+fn log_format(asked: LogFormat, circumstances: &Circumstances) -> Format {
+    match asked {
+        LogFormat::Auto if circumstances.journal_reads_stderr() => Format::Journal,
+        LogFormat::Auto | LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+        LogFormat::Journal => Format::Journal,
+    }
+}
+
+fn verbosity(common: &Common) -> i8 {
+    if common.quiet {
+        -1
+    } else {
+        i8::try_from(common.verbose).unwrap_or(i8::MAX)
+    }
+}
+
+/// `stayd exec`: comes back only when the command cannot be executed.
+pub(super) fn exec(options: &ServiceOptions) -> Outcome {
+    let Loaded { config, .. } = from_command(options)?;
+    let Some(service) = config.services.into_iter().next() else {
+        return Err(Failure::new(
+            Exit::Usage,
+            "cannot execute nothing: name a command after `--`",
+        ));
+    };
+    let order = exec::Order {
+        command: service.command,
+        cwd: service.cwd,
+        env: service.env.into_iter().collect(),
+        port: service.port,
+    };
+    Err(exec::exec(&order, env::vars_os()))
+}
+
+/// `stayd demo`
+pub(super) fn demo(screen: Screen) -> Outcome {
+    logging::start(Format::Text, QUIET, false);
+    demo::show(screen, |config: &Path, state: &Path| {
+        let common = Common {
+            config: Some(config.to_owned()),
+            ..Common::default()
+        };
+        let Loaded { config, .. } = from_file(&common)?;
+        let socket = state.join("control.sock");
+        let folders = Folders {
+            state: state.to_owned(),
+            runtime: state.to_owned(),
+            socket,
+        };
+        live(config, &folders, Format::Text, QUIET)
+    })
+}

@@ -1,0 +1,144 @@
+//! Where things are for this process: the configuration, an instance's folders, its socket.
+
+use super::args::Common;
+use super::exit::{Exit, Failure};
+use super::find::Candidate;
+use crate::config::places::Caller;
+use crate::config::{self, Finding};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// More instances than these below one folder are not looked at.
+const INSTANCES_MAX: usize = 1000;
+
+/// The folders of one instance, as its daemon uses them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Folders {
+    /// STATE
+    pub(super) state: PathBuf,
+    /// For what STATE cannot take.
+    pub(super) runtime: PathBuf,
+    /// In one of the two.
+    pub(super) socket: PathBuf,
+}
+
+/// A variable of this process's environment.
+pub(super) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+/// The folders that a daemon for the instance `name` uses; `group`: a control group is configured.
+pub(super) fn folders(common: &Common, name: &str, group: bool) -> Result<Folders, Failure> {
+    let caller = Caller::here(&variable);
+    let given = common.state_dir.as_deref().map(absolute).transpose()?;
+    let state = caller.state_dir(name, given.as_deref()).map_err(refused)?;
+    Ok(Folders {
+        runtime: caller.runtime_dir(name),
+        socket: caller
+            .control_socket(name, &state, group)
+            .map_err(refused)?,
+        state,
+    })
+}
+
+fn refused(finding: Finding) -> Failure {
+    Failure::new(Exit::System, finding.message)
+}
+
+/// The configuration: `-c`, $STAYD_CONFIG, ./stayd.toml, the user's, /etc/stayd/stayd.toml, the first that exists.
+pub(super) fn config_file(common: &Common) -> Result<PathBuf, Failure> {
+    let found =
+        Caller::here(&variable).find_config(common.config.as_deref(), &|file| file.exists());
+    absolute(&found.map_err(|finding| Failure::new(Exit::Config, finding.message))?)
+}
+
+/// The instances that a client may mean: the one of a folder, the one of a configuration, else all that are there.
+pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
+    let caller = Caller::here(&variable);
+    let given = common.state_dir.as_deref().map(absolute).transpose()?;
+    let names = match (&given, config_file(common)) {
+        (Some(state), _) => vec![last_part(state)],
+        (None, Ok(file)) => vec![peek_name(&file)],
+        (None, Err(_)) => instances(caller),
+    };
+    let candidate = |name: String| {
+        let states = caller.client_state_dirs(&name, given.as_deref());
+        let sockets = states.iter().flat_map(|state| {
+            let theirs = if state.starts_with("/var/lib") {
+                caller.as_root()
+            } else {
+                caller
+            };
+            theirs.control_sockets(&name, state)
+        });
+        Candidate {
+            sockets: sockets.collect(),
+            name,
+        }
+    };
+    Ok(names.into_iter().map(candidate).collect())
+}
+
+/// The names of all instances of this user and of root, running or not.
+fn instances(caller: Caller<'_>) -> Vec<String> {
+    let roots = [caller.state_root(), caller.as_root().state_root()];
+    let entries = roots
+        .into_iter()
+        .flatten()
+        .filter_map(|root| fs::read_dir(root).ok());
+    let entries = entries
+        .flat_map(|entries| entries.take(INSTANCES_MAX))
+        .flatten();
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The instance's name, even of a configuration with mistakes in it: a broken file is no reason not to see what runs.
+fn peek_name(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let table: Option<toml::Table> = text.parse().ok();
+    let name = table
+        .as_ref()
+        .and_then(|table| table.get("name"))
+        .and_then(toml::Value::as_str);
+    name.map_or_else(|| config::default_name(file), str::to_owned)
+}
+
+fn last_part(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The same path from the root on.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::system(&format!("find {}", path.display()), &error))
+}
+
+/// The folder we were called in.
+pub(super) fn here() -> Result<PathBuf, Failure> {
+    env::current_dir().map_err(|error| Failure::system("tell the current folder", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::peek_name;
+    use std::fs;
+
+    #[test]
+    fn a_broken_configuration_still_has_a_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("studio.toml");
+        fs::write(&file, "name = \"atelier\"\nnonsense = 1").expect("written");
+        assert_eq!(peek_name(&file), "atelier");
+        fs::write(&file, "[[[").expect("written");
+        assert_eq!(peek_name(&file), "studio");
+    }
+}
