@@ -42,7 +42,9 @@ fn respawn() {
         program.display()
     );
     let stayd = Stayd::start(dir.path(), &config);
-    let supervised: Vec<Duration> = (0..KILLS).map(|_| kill_and_time(&stamps, last_pid(&stamps))).collect();
+    let supervised: Vec<Duration> = (0..KILLS)
+        .map(|_| kill_and_time(&stamps, last_pid(&stamps)))
+        .collect();
     drop(stayd);
     let (bare, supervised) = (median(bare), median(supervised));
     println!(
@@ -64,22 +66,34 @@ fn stamper(dir: &Path, stamps: &Path) -> PathBuf {
         stamps.display()
     );
     fs::write(&source, text).expect("a source");
-    let built = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source).status();
+    let built = Command::new("cc")
+        .args(["-O2", "-static", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status();
     assert!(built.expect("cc").success(), "the stamper builds");
     program
 }
 
 fn bare_loop(program: &Path, stamps: &Path) -> Vec<Duration> {
-    let mut child = Command::new(program).stdin(Stdio::null()).spawn().expect("the stamper");
+    let mut child = Command::new(program)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the stamper");
     let mut times = Vec::new();
     for _ in 0..KILLS {
         let before = pids(stamps);
-        wait_for("the bare stamp", || (last_pid(stamps) == child.id()).then_some(()));
+        wait_for("the bare stamp", || {
+            (last_pid(stamps) == child.id()).then_some(())
+        });
         let _ = before;
         let started = Instant::now();
         kill(child.id());
         child.wait().expect("reaped");
-        child = Command::new(program).stdin(Stdio::null()).spawn().expect("the stamper");
+        child = Command::new(program)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the stamper");
         wait_busily(|| last_pid(stamps) == child.id());
         times.push(started.elapsed());
     }
@@ -102,7 +116,10 @@ fn pids(stamps: &Path) -> usize {
 
 fn last_pid(stamps: &Path) -> u32 {
     let text = fs::read_to_string(stamps).unwrap_or_default();
-    text.lines().last().and_then(|line| line.parse().ok()).unwrap_or(0)
+    text.lines()
+        .last()
+        .and_then(|line| line.parse().ok())
+        .unwrap_or(0)
 }
 
 /// One service under one HTTP probe: memory, and what a probe costs.
@@ -136,11 +153,18 @@ fn memory_and_probes() {
 /// Without a probe nothing wakes.
 fn idle() {
     let dir = tempfile::tempdir().expect("a folder");
-    let stayd = Stayd::start(dir.path(), "[service.s]\ncommand = [\"sleep\", \"1000000\"]\n");
+    let stayd = Stayd::start(
+        dir.path(),
+        "[service.s]\ncommand = [\"sleep\", \"1000000\"]\n",
+    );
     std::thread::sleep(Duration::from_secs(3));
     let before = stayd.switches();
     std::thread::sleep(WATCHED);
-    println!("idle without a probe: {} wake-ups in {} s (must be 0)", stayd.switches() - before, WATCHED.as_secs());
+    println!(
+        "idle without a probe: {} wake-ups in {} s (must be 0)",
+        stayd.switches() - before,
+        WATCHED.as_secs()
+    );
 }
 
 /// How memory and wake-ups grow.
@@ -191,8 +215,12 @@ impl Stayd {
             .stderr(log)
             .spawn()
             .expect("stayd");
-        wait_for("the control socket", || state.join("control.sock").exists().then_some(()));
-        wait_for("a first child", || (!children(child.id()).is_empty()).then_some(()));
+        wait_for("the control socket", || {
+            state.join("control.sock").exists().then_some(())
+        });
+        wait_for("a first child", || {
+            (!children(child.id()).is_empty()).then_some(())
+        });
         Self(child)
     }
 
@@ -202,8 +230,12 @@ impl Stayd {
             .iter()
             .map(|task| {
                 let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-                let count = status.lines().filter(|line| line.starts_with("voluntary_ctxt_switches"));
-                count.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u32>().ok()).sum::<u32>()
+                let count = status
+                    .lines()
+                    .filter(|line| line.starts_with("voluntary_ctxt_switches"));
+                count
+                    .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u32>().ok())
+                    .sum::<u32>()
             })
             .sum()
     }
@@ -218,9 +250,13 @@ impl Stayd {
     }
 
     fn memory(&self, key: &str) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id())).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(&format!("{key}:")));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+        let text =
+            fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id())).unwrap_or_default();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{key}:")));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or(0)
     }
 
     fn threads(&self) -> usize {
@@ -257,16 +293,22 @@ impl Answering {
 fn answer(stream: &mut TcpStream) {
     let mut request = [0; 1024];
     let _ = stream.read(&mut request);
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    let _ =
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
 }
 
 fn tasks(pid: u32) -> Vec<PathBuf> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let entries = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     entries.map(|entry| entry.path()).collect()
 }
 
 fn children(pid: u32) -> String {
-    let lists = tasks(pid).into_iter().filter_map(|task| fs::read_to_string(task.join("children")).ok());
+    let lists = tasks(pid)
+        .into_iter()
+        .filter_map(|task| fs::read_to_string(task.join("children")).ok());
     lists.collect()
 }
 

@@ -42,9 +42,29 @@ impl Moment {
     }
 }
 
+/// A span for a sentence: `200 ms`, `3.4 s`, `60 s`.
+#[must_use]
+pub fn in_words(span: Duration) -> String {
+    let millis = span.as_millis();
+    if millis < 1000 {
+        format!("{millis} ms")
+    } else if millis.is_multiple_of(1000) {
+        format!("{} s", millis / 1000)
+    } else {
+        format!("{:.1} s", span.as_secs_f64())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Moment};
+    use super::{Duration, Moment, in_words};
+
+    #[test]
+    fn spans_read_well() {
+        let said =
+            [0, 999, 1000, 3440, 60_000].map(|millis| in_words(Duration::from_millis(millis)));
+        assert_eq!(said, ["0 ms", "999 ms", "1 s", "3.4 s", "60 s"]);
+    }
 
     #[test]
     fn arithmetic_saturates() {

@@ -17,6 +17,7 @@ pub(super) use sqlite::ask_file as ask_sqlite_file;
 use super::child::{Nursery, Surroundings};
 use super::helper::Helper;
 use crate::config::{Probe, Target};
+use crate::decide::clock::in_words;
 use crate::decide::event::Answer;
 use dial::Dialer;
 use std::cell::Cell;
@@ -190,10 +191,7 @@ async fn within(timeout: Duration, stage: &Stage, round: impl Future<Output = An
 
 /// The answer of a round in which nothing came.
 fn silence(timeout: Duration, waited_for: &str) -> Answer {
-    dead(format!(
-        "no {waited_for} within {}",
-        humantime::format_duration(timeout)
-    ))
+    dead(format!("no {waited_for} within {}", in_words(timeout)))
 }
 
 fn dead(how: impl Into<String>) -> Answer {

@@ -1,7 +1,7 @@
 //! From nothing to a process: down, preparing, spawning.
 
 use super::super::action::{Keep, Kind, Order};
-use super::super::clock::{Duration, Moment};
+use super::super::clock::{Duration, Moment, in_words};
 use super::super::event::{Exit, Fact, SpawnFailure};
 use super::super::policy::Restart;
 use super::super::restart::{self, Next};
@@ -151,11 +151,7 @@ impl Service {
         .max(REFUSED_WAIT_MIN);
         let until = step.now.after(wait);
         if self.reason != failure.message {
-            let sentence = format!(
-                "{}; trying again in {} s",
-                failure.message,
-                wait.as_secs_f32().ceil()
-            );
+            let sentence = format!("{}; trying again in {}", failure.message, in_words(wait));
             let facts = vec![("lasting", Value::Flag(failure.lasting))];
             self.record(Kind::Blocked, sentence, facts, step.out);
             self.reason = failure.message;
@@ -204,7 +200,7 @@ impl Service {
             Next::After(wait) => {
                 let until = step.now.after(wait);
                 self.become_down(Down::Backoff { until }, step.now);
-                let sentence = format!("starts again in {} ms: {}", wait.as_millis(), self.reason);
+                let sentence = format!("starts again in {}: {}", in_words(wait), self.reason);
                 self.record(
                     Kind::Backoff,
                     sentence,

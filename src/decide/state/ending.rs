@@ -1,7 +1,7 @@
 //! A tree on its way out: the stop signal, its grace, SIGKILL, and what SIGKILL does not end.
 
 use super::super::action::{Kind, Order, Value};
-use super::super::clock::Duration;
+use super::super::clock::{Duration, in_words};
 use super::super::event::Fact;
 use super::{Actual, Condemned, Ending, Service, Step, Turn};
 
@@ -50,8 +50,8 @@ impl Service {
             Step::Grace { kill_at } if step.now >= kill_at => {
                 ending.step = Step::Kill;
                 let sentence = format!(
-                    "the stop signal did not end it within {} s: SIGKILL",
-                    grace.as_secs()
+                    "the stop signal did not end it within {}: SIGKILL",
+                    in_words(grace)
                 );
                 step.out.push(Order::KillTree(life));
                 self.record(

@@ -26,7 +26,7 @@ mod up;
 mod view;
 
 use super::action::{Keep, Kind, Order, Record, Value};
-use super::clock::{Duration, Moment};
+use super::clock::{Duration, Moment, in_words};
 use super::event::{Exit, Fact, Life, Remembered, Wish};
 use super::policy::Policy;
 use super::restart::History;
@@ -391,7 +391,7 @@ impl Service {
     }
 
     fn wish_hold(&mut self, span: Duration, reason: String, step: &mut Turn<'_>) {
-        let sentence = format!("held for {} s: {reason}", span.as_secs());
+        let sentence = format!("held for {}: {reason}", in_words(span));
         self.record(
             Kind::Wished,
             sentence,

@@ -1,7 +1,7 @@
 //! A main process runs: rounds, readiness, verdicts.
 
 use super::super::action::{Keep, Kind, Order, Value};
-use super::super::clock::{Duration, Moment};
+use super::super::clock::{Duration, Moment, in_words};
 use super::super::cure;
 use super::super::event::{Answer, Check, Exit, Fact, Proc, Round, Survivors, Told};
 use super::super::policy::{Policy, Watchdog};
@@ -232,12 +232,12 @@ impl Service {
             ),
             (Some(_), true, false) => {
                 format!(
-                    "not ready within {} s; the watchdog judges from now on",
-                    self.policy.startup.as_secs()
+                    "not ready within {}; the watchdog judges from now on",
+                    in_words(self.policy.startup)
                 )
             }
             (Some(_), true, true) | (None, ..) => {
-                format!("not ready within {} s", self.policy.startup.as_secs())
+                format!("not ready within {}", in_words(self.policy.startup))
             }
         };
         self.since = step.now;
@@ -259,7 +259,7 @@ impl Service {
         if self.last_exit.is_none() || self.reason.is_empty() {
             self.reason = "answering".into();
         }
-        let sentence = format!("ready after {} ms", took.as_millis());
+        let sentence = format!("ready after {}", in_words(took));
         self.record(
             Kind::Ready,
             sentence,
@@ -443,9 +443,9 @@ impl Service {
                 format!("not killed: held ({reason})")
             }
             Spare::Busy => format!(
-                "not killed: no answer to {question}, but busy ({}); waiting up to {} s longer",
+                "not killed: no answer to {question}, but busy ({}); waiting up to {} longer",
                 verdict::cpu_in_words(&round.sight),
-                rules.busy_grace.as_secs()
+                in_words(rules.busy_grace)
             ),
             Spare::Overloaded => format!(
                 "not killed: no answer to {question}, but the host is overloaded by others ({} runnable on {} \
