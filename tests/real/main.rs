@@ -6,6 +6,7 @@ mod support;
 
 mod evidence;
 mod incident;
+mod launchd_rehearsal;
 mod output;
 mod output_faults;
 mod spawn;

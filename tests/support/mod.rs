@@ -4,6 +4,7 @@ mod cgroup;
 mod child;
 pub(crate) mod daemon;
 mod lab;
+pub(crate) mod launchd_rehearsal;
 mod systemd_box;
 mod wait;
 mod web;
