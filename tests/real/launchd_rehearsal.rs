@@ -105,7 +105,7 @@ fn the_jobs_group_ends_with_it_and_other_sessions_do_not() {
     }
     let left = stayd::sys::process::stat(other[0]).expect("living");
     let left = stayd::sys::process::Handle::open(left.process).expect("living");
-    left.signal(nix::libc::SIGKILL).expect("ours");
+    left.signal(libc::SIGKILL).expect("ours");
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl Stayd {
 
     /// Ends it in order and says how it ended.
     pub(crate) fn stop(&mut self) -> ExitStatus {
-        self.signal(nix::libc::SIGTERM);
+        self.signal(libc::SIGTERM);
         self.wait()
     }
 
@@ -179,8 +179,8 @@ impl Drop for Stayd {
         if self.child.try_wait().ok().flatten().is_some() {
             return;
         }
-        self.signal(nix::libc::SIGTERM);
-        self.signal(nix::libc::SIGCONT);
+        self.signal(libc::SIGTERM);
+        self.signal(libc::SIGCONT);
         for _ in 0..1500 {
             if self.child.try_wait().ok().flatten().is_some() {
                 return;

@@ -6,7 +6,7 @@
 //! the program never runs; cwd `/`, stdin /dev/null, 256 open files and a bare environment unless the plist says
 //! otherwise. launchd is pid 1: play this in `alone_as_first_process` where the job looks at its parent.
 
-use nix::libc::{SIGKILL, SIGTERM};
+use libc::{SIGKILL, SIGTERM};
 use plist::{Dictionary, Value};
 use stayd::sys::process::{self, Handle};
 use std::fs::OpenOptions;

@@ -4,7 +4,7 @@
 //! one of its own; the network and the rest of the file system are the host's. Nothing the test does in it remains.
 
 use super::wait::wait_for;
-use nix::libc::SIGKILL;
+use libc::SIGKILL;
 use stayd::sys::process::{self, Handle};
 use std::fs;
 use std::path::{Path, PathBuf};
