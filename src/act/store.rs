@@ -1,22 +1,394 @@
-//! The journal, until its own file lands.
-#![allow(missing_docs, reason = "replaced whole by the next change")]
-use super::state_dir::StateDir;
+//! The journal: every decision with its facts, incidents with their evidence, and the wishes that outlive stayd.
+//!
+//! Telling it something never waits: what is told goes into a bounded inbox, from which a thread of its own writes
+//! bursts in one transaction. A disk that refuses costs nothing but memory within that bound; what is lost beyond it is
+//! counted. A file that is damaged is set aside and another one begun.
+
+mod disk;
+mod entry;
+mod past;
+mod rows;
+mod writer;
+
+pub use entry::{Entry, Incident, LOST, Query};
+pub use past::Past;
+pub use rows::EVENTS_MAX;
+
+use crate::act::state_dir::StateDir;
 use crate::decide::action::{Keep, Record};
-use crate::decide::event::Remembered;
-#[derive(Clone)]
-pub struct Store;
-pub struct Past;
-impl Past {
-    pub fn of(&self, _: &str, _: &str) -> Remembered {
-        Remembered::default()
+use crate::sys::clock;
+use disk::Batch;
+use entry::Evidence;
+use past::Kept;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::timeout;
+use writer::{Ask, BATCH_MAX, Found, Reply, Writer};
+
+/// Most records that wait for the disk; beyond them the oldest are lost, and counted.
+pub const WAITING_MAX: usize = 1024;
+/// Most pieces of evidence that wait for the disk.
+const EVIDENCE_WAITING_MAX: usize = 8;
+/// Most questions that wait for their answer.
+const ASKS_MAX: usize = 64;
+/// Records a subscriber may be behind before it is told that it lags.
+const NEWS_MAX: usize = 256;
+/// The thread's stack; SQLite needs a few dozen KiB of it.
+const STACK_BYTES: usize = 256 * 1024;
+/// How long the start waits for the disk; then it goes on without a past.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long an answer is waited for.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long the end waits for the disk.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The journal's handle; clones are the same journal. It closes when the last one goes, or by [`Store::close`].
+#[derive(Clone, Debug)]
+pub struct Store {
+    owner: Arc<Owner>,
+}
+
+/// Closes the inbox when the last handle goes.
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+    boot_id: String,
+}
+
+/// What the handles and the thread have in common. The lock is held for moves in memory only.
+#[derive(Debug)]
+struct Shared {
+    inbox: Mutex<Inbox>,
+    /// There is work, or the end has come.
+    work: Condvar,
+    /// The thread has ended.
+    ended: Condvar,
+    news: broadcast::Sender<Arc<Entry>>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    next_id: u64,
+    records: VecDeque<Arc<Entry>>,
+    /// How many records before these were lost, and the last of them.
+    lost: Option<(u64, Arc<Entry>)>,
+    evidence: VecDeque<Evidence>,
+    kept: BTreeMap<String, Kept>,
+    /// Services whose `kept` is newer than the disk's.
+    touched: BTreeSet<String>,
+    asks: Vec<Ask>,
+    closing: bool,
+    ended: bool,
+}
+
+/// What the thread woke for, besides the batch.
+#[derive(Debug)]
+struct Work {
+    asks: Vec<Ask>,
+    closing: bool,
+}
+
+impl Store {
+    /// Opens the journal of `state` and reads what a stayd before this one left; `boot_id` is this boot's.
+    ///
+    /// Never fails: a damaged file is set aside, and with a disk that refuses or hangs the journal begins in memory.
+    #[must_use]
+    pub fn open(state: &StateDir, boot_id: &str) -> (Self, Past) {
+        let shared = Arc::new(Shared {
+            inbox: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            news: broadcast::Sender::new(NEWS_MAX),
+        });
+        let found = begin(&shared, state.journal());
+        let mut inbox = shared.lock();
+        inbox.next_id = found.next_id;
+        inbox.kept.clone_from(&found.kept);
+        drop(inbox);
+        let boot_id = boot_id.to_owned();
+        let past = Past {
+            kept: found.kept,
+            boot_id: boot_id.clone(),
+        };
+        let owner = Arc::new(Owner { shared, boot_id });
+        (Self { owner }, past)
+    }
+
+    /// Records `record` about `service` (none: about stayd itself) and tells it to the subscribers. Never waits.
+    pub fn record(&self, service: Option<&str>, record: &Record) {
+        let at = clock::sample().wall;
+        let mut inbox = self.shared().lock();
+        let entry = Arc::new(Entry::new(inbox.next_id, at, service, record));
+        inbox.push(Arc::clone(&entry));
+        // Sent under the lock, so that subscribers see ids in their order.
+        let _nobody_listens = self.shared().news.send(entry);
+        drop(inbox);
+        self.shared().work.notify_one();
+    }
+
+    /// Every record from now on; a receiver that lags is told so and can ask for what it missed.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.shared().news.subscribe()
+    }
+
+    /// The id of the last record; what is recorded from now on has a higher one.
+    #[must_use]
+    pub fn last_id(&self) -> u64 {
+        self.shared().lock().next_id.saturating_sub(1)
+    }
+
+    /// Remembers `keep` of `service`, whose probe, query, command and program are `proof_key`. Never waits.
+    pub fn keep(&self, service: &str, proof_key: &str, keep: &Keep) {
+        let now = clock::sample().wall;
+        self.touch(service, |kept| {
+            kept.take(proof_key, keep, &self.owner.boot_id, now);
+        });
+    }
+
+    /// Remembers that `service` has come to this life. Never waits.
+    pub fn life_began(&self, service: &str, life: u32) {
+        self.touch(service, |kept| kept.last_life = kept.last_life.max(life));
+    }
+
+    /// Attaches what was seen before the kill to the last kill of this life, whichever is told first. Never waits.
+    pub fn evidence(&self, service: &str, life: u32, summary: String, text: String) {
+        let evidence = Evidence::new(service, life, summary, text);
+        let mut inbox = self.shared().lock();
+        if inbox.evidence.len() == EVIDENCE_WAITING_MAX {
+            inbox.evidence.pop_front();
+        }
+        inbox.evidence.push_back(evidence);
+        drop(inbox);
+        self.shared().work.notify_one();
+    }
+
+    /// The newest entries that match `query`, oldest first, also those that are not on disk yet.
+    ///
+    /// # Errors
+    /// "cannot read the journal: …": the disk refuses, or does not answer in time.
+    pub async fn events(&self, query: Query) -> Result<Vec<Entry>, String> {
+        self.ask(|reply| Ask::Events(query, reply)).await
+    }
+
+    /// The newest `limit` incidents, oldest first, without the text of their evidence.
+    ///
+    /// # Errors
+    /// As [`Store::events`].
+    pub async fn incidents(&self, limit: usize) -> Result<Vec<Incident>, String> {
+        self.ask(|reply| Ask::Incidents(limit, reply)).await
+    }
+
+    /// One incident with its evidence; none when `id` is no incident or is no longer kept.
+    ///
+    /// # Errors
+    /// As [`Store::events`].
+    pub async fn incident(&self, id: u64) -> Result<Option<Incident>, String> {
+        self.ask(|reply| Ask::Incident(id, reply)).await
+    }
+
+    /// Writes what there is, closes the file and ends the thread; waits for it at most two seconds. Later calls
+    /// do nothing, and what is recorded later is only told to the subscribers.
+    pub fn close(&self) {
+        let shared = self.shared();
+        let mut inbox = shared.lock();
+        inbox.closing = true;
+        shared.work.notify_one();
+        let (inbox, waited) = shared
+            .ended
+            .wait_timeout_while(inbox, CLOSE_WITHIN, |inbox| !inbox.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(inbox);
+        if waited.timed_out() {
+            tracing::warn!(
+                "cannot close the journal: the disk did not answer within {} s; the last records may be lost",
+                CLOSE_WITHIN.as_secs()
+            );
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.owner.shared
+    }
+
+    fn touch(&self, service: &str, change: impl FnOnce(&mut Kept)) {
+        let mut inbox = self.shared().lock();
+        let kept = inbox.kept.entry(service.to_owned()).or_default();
+        change(kept);
+        inbox.touched.insert(service.to_owned());
+        drop(inbox);
+        self.shared().work.notify_one();
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, String> {
+        let (reply, answer) = oneshot::channel();
+        self.shared().enqueue(ask(reply))?;
+        match timeout(ANSWER_WITHIN, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_closed)) => Err("cannot read the journal: stayd is ending".to_owned()),
+            Err(_late) => Err(format!(
+                "cannot read the journal: the disk did not answer within {} s",
+                ANSWER_WITHIN.as_secs()
+            )),
+        }
     }
 }
-impl Store {
-    pub fn open(_: &StateDir, _: &str) -> (Self, Past) {
-        (Self, Past)
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_one();
     }
-    pub fn record(&self, _: Option<&str>, _: &Record) {}
-    pub fn keep(&self, _: &str, _: &str, _: &Keep) {}
-    pub fn evidence(&self, _: &str, _: u32, _: String, _: String) {}
-    pub fn close(&self) {}
+}
+
+impl Inbox {
+    fn push(&mut self, entry: Arc<Entry>) {
+        self.next_id = entry.id + 1;
+        if self.records.len() == WAITING_MAX
+            && let Some(oldest) = self.records.pop_front()
+        {
+            let count = self.lost.take().map_or(0, |(count, _last)| count);
+            self.lost = Some((count + 1, oldest));
+        }
+        self.records.push_back(entry);
+    }
+
+    fn gap(&self) -> Option<Arc<Entry>> {
+        let (count, last) = self.lost.as_ref()?;
+        Some(Arc::new(Entry::lost(*count, last)))
+    }
+
+    fn has_writes(&self) -> bool {
+        !(self.records.is_empty() && self.evidence.is_empty() && self.touched.is_empty())
+    }
+
+    /// Moves what is to be written into `batch`, as far as there is room in it.
+    fn fill(&mut self, batch: &mut Batch) {
+        let room = BATCH_MAX.saturating_sub(batch.entries.len());
+        if room > 0 {
+            batch.entries.extend(self.gap());
+            self.lost = None;
+            let count = room.min(self.records.len());
+            batch.entries.extend(self.records.drain(..count));
+        }
+        let room = EVIDENCE_WAITING_MAX.saturating_sub(batch.evidence.len());
+        let count = room.min(self.evidence.len());
+        batch.evidence.extend(self.evidence.drain(..count));
+        for service in mem::take(&mut self.touched) {
+            if let Some(kept) = self.kept.get(&service) {
+                batch.kept.insert(service, kept.clone());
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A thread that panicked with the lock held has left moves of whole values, nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(&self, ask: Ask) -> Result<(), String> {
+        let mut inbox = self.lock();
+        if inbox.closing {
+            return Err("cannot read the journal: stayd is ending".to_owned());
+        }
+        if inbox.asks.len() == ASKS_MAX {
+            return Err("cannot read the journal: too many questions wait; ask again".to_owned());
+        }
+        inbox.asks.push(ask);
+        drop(inbox);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do, then fills `batch`. While the disk refuses, which `pause` says, new
+    /// writes are no reason to wake: they wait for the pause to end.
+    fn wait_for_work(&self, pause: Option<Duration>, batch: &mut Batch) -> Work {
+        let idle = |inbox: &mut Inbox| {
+            let urgent = inbox.closing || !inbox.asks.is_empty();
+            !urgent && (pause.is_some() || !inbox.has_writes())
+        };
+        let inbox = self.lock();
+        let mut inbox = match pause {
+            Some(pause) => {
+                self.work
+                    .wait_timeout_while(inbox, pause, idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+            None => self
+                .work
+                .wait_while(inbox, idle)
+                .unwrap_or_else(PoisonError::into_inner),
+        };
+        inbox.fill(batch);
+        Work {
+            asks: mem::take(&mut inbox.asks),
+            closing: inbox.closing,
+        }
+    }
+
+    /// Records that no batch has taken yet, oldest first, with the gap before them.
+    fn records(&self) -> Vec<Arc<Entry>> {
+        let inbox = self.lock();
+        inbox
+            .gap()
+            .into_iter()
+            .chain(inbox.records.iter().cloned())
+            .collect()
+    }
+
+    fn has_writes(&self) -> bool {
+        self.lock().has_writes()
+    }
+
+    /// Everything that is kept, for a file that has nothing of it.
+    fn all_kept(&self, into: &mut BTreeMap<String, Kept>) {
+        into.clone_from(&self.lock().kept);
+    }
+
+    fn has_ended(&self) {
+        let mut inbox = self.lock();
+        inbox.closing = true;
+        inbox.ended = true;
+        inbox.asks.clear();
+        drop(inbox);
+        self.ended.notify_all();
+    }
+}
+
+/// Starts the thread and waits for what it found; without it the journal begins with nothing.
+fn begin(shared: &Arc<Shared>, path: PathBuf) -> Found {
+    let (tell, found) = mpsc::sync_channel(1);
+    let named = path.clone();
+    let writer = Writer::new(Arc::clone(shared), path);
+    let ending = Arc::clone(shared);
+    let spawned = thread::Builder::new()
+        .name("journal".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            writer.run(&tell);
+            ending.has_ended();
+        });
+    let why = match spawned {
+        Err(error) => {
+            shared.has_ended();
+            error.to_string()
+        }
+        Ok(_detached) => match found.recv_timeout(OPEN_WITHIN) {
+            Ok(found) => return found,
+            Err(_late) => format!("the disk did not answer within {} s", OPEN_WITHIN.as_secs()),
+        },
+    };
+    tracing::warn!(
+        "cannot open the journal {}: {why}; supervision goes on without what an earlier run has kept",
+        named.display()
+    );
+    Found::nothing()
 }

@@ -1,24 +1,136 @@
-//! stub
-use crate::act::store::Store;
-use crate::api::desk::*;
+//! The journal as the control socket sees it.
+
+use crate::act::store::{self, Entry, Store};
+use crate::api::desk::{self, Journal, Kind, Local, Refusal, Since};
+use crate::api::limits;
+use crate::api::view::rfc3339;
 use crate::api::wire;
-pub(super) struct StoreJournal(tokio::sync::broadcast::Sender<std::sync::Arc<wire::Event>>);
+use std::sync::Arc;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Records a follower may be behind before it is told that it lags and asks the journal.
+const FOLLOWER_BEHIND_MAX: usize = 64;
+
+/// The store behind the socket's questions.
+#[derive(Clone, Debug)]
+pub(super) struct StoreJournal(Store);
+
 impl StoreJournal {
-    pub(super) fn new(_: Store) -> Self {
-        Self(tokio::sync::broadcast::channel(8).0)
+    /// The socket's view of `store`.
+    pub(super) const fn new(store: Store) -> Self {
+        Self(store)
     }
 }
+
 impl Journal for StoreJournal {
-    fn events(&self, _: Query) -> Local<'_, Result<Vec<wire::Event>, Refusal>> {
-        Box::pin(async { Ok(vec![]) })
+    fn events(&self, query: desk::Query) -> Local<'_, Result<Vec<wire::Event>, Refusal>> {
+        Box::pin(async move {
+            let found = self.0.events(to_store(query)).await.map_err(unavailable)?;
+            Ok(found.into_iter().map(shown).collect())
+        })
     }
-    fn incidents(&self, _: usize) -> Local<'_, Result<Vec<wire::Incident>, Refusal>> {
-        Box::pin(async { Ok(vec![]) })
+
+    fn incidents(&self, limit: usize) -> Local<'_, Result<Vec<wire::Incident>, Refusal>> {
+        Box::pin(async move {
+            let found = self.0.incidents(limit).await.map_err(unavailable)?;
+            Ok(found.into_iter().map(shown_incident).collect())
+        })
     }
-    fn incident(&self, _: u64) -> Local<'_, Result<Option<wire::Incident>, Refusal>> {
-        Box::pin(async { Ok(None) })
+
+    fn incident(&self, id: u64) -> Local<'_, Result<Option<wire::Incident>, Refusal>> {
+        Box::pin(async move {
+            let found = self.0.incident(id).await.map_err(unavailable)?;
+            Ok(found.map(shown_incident))
+        })
     }
-    fn subscribe(&self) -> tokio::sync::broadcast::Receiver<std::sync::Arc<wire::Event>> {
-        self.0.subscribe()
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<wire::Event>> {
+        let (to, follower) = broadcast::channel(FOLLOWER_BEHIND_MAX);
+        let (last_id, news) = (self.0.last_id(), self.0.subscribe());
+        tokio::task::spawn_local(forward(self.0.clone(), news, last_id, to));
+        follower
     }
+}
+
+/// Hands each record on in the socket's words until the follower has gone. What the store's channel dropped while
+/// this task did not get to run is read from the journal, for the follower could not see that gap.
+async fn forward(
+    store: Store,
+    mut news: broadcast::Receiver<Arc<Entry>>,
+    mut last_id: u64,
+    to: broadcast::Sender<Arc<wire::Event>>,
+) {
+    loop {
+        let next = tokio::select! {
+            () = to.closed() => return,
+            next = news.recv() => next,
+        };
+        let entries = match next {
+            Ok(entry) => vec![Arc::unwrap_or_clone(entry)],
+            Err(RecvError::Lagged(_)) => match store.events(after(last_id)).await {
+                Ok(entries) => entries,
+                Err(_unreadable) => return,
+            },
+            Err(RecvError::Closed) => return,
+        };
+        for entry in entries {
+            if entry.id > last_id {
+                last_id = entry.id;
+                let _gone = to.send(Arc::new(shown(entry)));
+            }
+        }
+    }
+}
+
+fn after(id: u64) -> store::Query {
+    store::Query {
+        after_id: Some(id),
+        limit: limits::EVENTS_MAX,
+        ..store::Query::default()
+    }
+}
+
+fn to_store(query: desk::Query) -> store::Query {
+    let (after_id, since) = match query.since {
+        Since::Beginning => (None, None),
+        Since::Id(id) => (Some(id), None),
+        Since::Time(time) => (None, Some(time)),
+    };
+    store::Query {
+        service: query.service,
+        after_id,
+        since,
+        decisions_only: query.decisions_only,
+        limit: query.limit,
+    }
+}
+
+fn shown(entry: Entry) -> wire::Event {
+    wire::Event {
+        id: entry.id,
+        at: rfc3339(entry.at),
+        service: entry.service,
+        kind: entry.kind,
+        life: entry.life,
+        message: entry.sentence,
+        facts: entry.facts,
+    }
+}
+
+/// The summary goes before the text, and alone where the text was not asked for.
+fn shown_incident(incident: store::Incident) -> wire::Incident {
+    let parts = [incident.evidence_summary, incident.evidence];
+    let evidence = parts
+        .into_iter()
+        .flatten()
+        .reduce(|summary, text| format!("{summary}\n\n{text}"));
+    wire::Incident {
+        event: shown(incident.entry),
+        evidence,
+    }
+}
+
+fn unavailable(message: String) -> Refusal {
+    Refusal::new(Kind::Unavailable, message)
 }

@@ -10,5 +10,6 @@ mod launchd_rehearsal;
 mod output;
 mod output_faults;
 mod spawn;
+mod store;
 mod systemd_box;
 mod tree;

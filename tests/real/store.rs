@@ -1,0 +1,381 @@
+//! The journal on real disks: what outlives a close, a kill, a boot, a damaged file and a full disk.
+
+use crate::support::{TempDir, alone, wait_for, wait_until};
+use stayd::act::state_dir::StateDir;
+use stayd::act::store::{EVENTS_MAX, Entry, LOST, Past, Query, Store, WAITING_MAX};
+use stayd::decide::action::{Keep, Kind, Record, Value};
+use stayd::decide::event::Life;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_secs(20);
+const BOOT: &str = "this boot";
+
+fn open_in(dir: &Path, boot_id: &str) -> (Store, Past) {
+    let state = StateDir::open(dir, None).expect("a state folder");
+    Store::open(&state, boot_id)
+}
+
+fn record(kind: Kind, life: u32, sentence: &str) -> Record {
+    Record {
+        kind,
+        life: Some(Life(life)),
+        sentence: sentence.to_owned(),
+        facts: vec![
+            ("rounds", Value::Number(3)),
+            ("silent_ms", Value::Millis(3400)),
+            ("traced", Value::Flag(false)),
+            ("said", Value::Text("nothing".to_owned())),
+        ],
+    }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+fn query(store: &Store, query: Query) -> Vec<Entry> {
+    wait(store.events(query)).expect("the journal answers")
+}
+
+fn everything(store: &Store) -> Vec<Entry> {
+    let limit = usize::MAX;
+    query(
+        store,
+        Query {
+            limit,
+            ..Query::default()
+        },
+    )
+}
+
+#[test]
+fn records_are_told_at_once_and_found_by_service_time_and_kind() {
+    let dir = TempDir::new();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    let mut news = store.subscribe();
+    store.record(Some("db"), &record(Kind::Started, 1, "first life"));
+    store.record(Some("web"), &record(Kind::Killed, 1, "no answer"));
+    store.record(None, &record(Kind::Slept, 1, "the machine slept"));
+
+    let told: Vec<_> = std::iter::from_fn(|| news.try_recv().ok()).collect();
+    let found = everything(&store);
+    assert_eq!(
+        found.iter().map(|entry| entry.id).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert!(found.iter().eq(told.iter().map(AsRef::as_ref)), "{found:?}");
+    let facts =
+        serde_json::json!({"rounds": 3, "silent_ms": 3400, "traced": false, "said": "nothing"});
+    assert_eq!(serde_json::Value::from(found[1].facts.clone()), facts);
+
+    let limited = Query {
+        limit: 2,
+        ..Query::default()
+    };
+    assert_eq!(query(&store, limited.clone()), found[1..]);
+    let about_db = Query {
+        service: Some("db".to_owned()),
+        ..limited.clone()
+    };
+    assert_eq!(query(&store, about_db), found[..1]);
+    let after = Query {
+        after_id: Some(2),
+        ..limited.clone()
+    };
+    assert_eq!(query(&store, after), found[2..]);
+    let decisions = Query {
+        decisions_only: true,
+        ..limited.clone()
+    };
+    assert_eq!(query(&store, decisions), found[1..2]);
+    let later = Query {
+        since: Some(found[2].at),
+        ..limited
+    };
+    assert!(query(&store, later).is_empty());
+}
+
+#[test]
+fn evidence_belongs_to_the_last_kill_of_its_life() {
+    let dir = TempDir::new();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    store.evidence("db", 2, "waits for a lock".to_owned(), "stacks".to_owned());
+    store.record(Some("db"), &record(Kind::Killed, 1, "another life"));
+    store.record(Some("db"), &record(Kind::Killed, 2, "TERM"));
+    store.record(Some("db"), &record(Kind::Killed, 2, "KILL"));
+    store.record(Some("db"), &record(Kind::Ready, 3, "no incident"));
+
+    let incidents = wait(store.incidents(10)).expect("incidents");
+    let summaries: Vec<_> = incidents
+        .iter()
+        .map(|one| one.evidence_summary.as_deref())
+        .collect();
+    assert_eq!(summaries, [None, None, Some("waits for a lock")]);
+    assert!(incidents.iter().all(|one| one.evidence.is_none()));
+    let last = wait(store.incident(3))
+        .expect("answers")
+        .expect("an incident");
+    assert_eq!(last.evidence.as_deref(), Some("stacks"));
+    assert_eq!(wait(store.incident(4)), Ok(None));
+}
+
+#[test]
+fn a_close_keeps_everything_for_the_owner_alone() {
+    let dir = TempDir::new();
+    let (store, past) = open_in(dir.path(), BOOT);
+    assert_eq!(past.of("db", "probe"), Default::default());
+    store.record(Some("db"), &record(Kind::Started, 7, "a life"));
+    store.life_began("web", 4);
+    store.keep("db", "probe", &Keep::Stopped(true));
+    store.keep("db", "probe", &Keep::Proven);
+    store.keep(
+        "db",
+        "probe",
+        &Keep::Hold(Some((WITHIN, "backup".to_owned()))),
+    );
+    let before = everything(&store);
+    store.close();
+    let mode = fs::metadata(dir.join("journal.db"))
+        .expect("file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let (store, past) = open_in(dir.path(), BOOT);
+    assert_eq!(everything(&store), before);
+    let db = past.of("db", "probe");
+    assert!(db.stopped && db.proven && !db.parked);
+    assert_eq!(db.last_life, Life(7));
+    let (left, reason) = db.hold.expect("held");
+    assert!(left <= WITHIN && reason == "backup");
+    assert!(!past.of("db", "another probe").proven);
+    assert_eq!(past.of("web", "probe").last_life, Life(4));
+    store.record(None, &record(Kind::Slept, 1, "next"));
+    assert_eq!(everything(&store).last().map(|entry| entry.id), Some(2));
+}
+
+#[test]
+fn a_stop_is_forgotten_after_the_next_boot() {
+    let dir = TempDir::new();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    store.keep("db", "probe", &Keep::Stopped(true));
+    store.keep("db", "probe", &Keep::Parked(true));
+    store.close();
+    let (_store, past) = open_in(dir.path(), "another boot");
+    let db = past.of("db", "probe");
+    assert!(!db.stopped && db.parked);
+}
+
+#[test]
+fn item_87_a_file_that_is_no_database_is_set_aside() {
+    let dir = TempDir::new();
+    fs::write(dir.join("journal.db"), "no database\n".repeat(1000)).expect("write");
+    let (store, past) = open_in(dir.path(), BOOT);
+    assert_eq!(past.of("db", "probe"), Default::default());
+    store.record(Some("db"), &record(Kind::Started, 1, "goes on"));
+    assert_eq!(everything(&store).len(), 1);
+    assert!(everything(&store)[0].id > 1_000_000, "ids never fall back");
+    assert!(dir.join("journal.db.corrupt-1").exists());
+}
+
+#[test]
+fn item_87_a_torn_file_is_set_aside() {
+    let dir = TempDir::new();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    for number in 0..500 {
+        store.record(Some("db"), &record(Kind::Ready, 1, &number.to_string()));
+    }
+    store.close();
+    let path = dir.join("journal.db");
+    let file = OpenOptions::new().write(true).open(&path).expect("open");
+    file.write_all_at(&[0xa5; 8192], 8192).expect("tear");
+
+    let (store, _past) = open_in(dir.path(), BOOT);
+    assert!(dir.join("journal.db.corrupt-1").exists());
+    store.record(None, &record(Kind::Slept, 1, "goes on"));
+    assert_eq!(everything(&store).len(), 1);
+    store.close();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    assert_eq!(everything(&store).len(), 1);
+}
+
+#[test]
+fn item_82_what_a_refusing_disk_cannot_take_is_counted() {
+    let dir = TempDir::new();
+    fs::create_dir(dir.join("journal.db")).expect("a folder in the way");
+    let (store, _past) = open_in(dir.path(), BOOT);
+    let more = 10 * WAITING_MAX;
+    for number in 0..more {
+        store.record(Some("db"), &record(Kind::Ready, 1, &number.to_string()));
+    }
+    let held = everything(&store);
+    assert!(held.len() <= 2 * WAITING_MAX, "{} are held", held.len());
+    let gaps: Vec<_> = held.iter().filter(|entry| entry.kind == LOST).collect();
+    let lost: u64 = gaps
+        .iter()
+        .filter_map(|gap| gap.facts["count"].as_u64())
+        .sum();
+    assert_eq!(lost as usize + held.len() - gaps.len(), more);
+    assert!(held.is_sorted_by(|a, b| a.id < b.id));
+
+    fs::remove_dir(dir.join("journal.db")).expect("out of the way");
+    let path = dir.join("journal.db");
+    wait_until("the journal is written again", WITHIN, || {
+        fs::metadata(&path).is_ok_and(|meta| meta.is_file())
+    });
+    store.close();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    assert_eq!(everything(&store), held);
+}
+
+#[test]
+fn the_oldest_records_go() {
+    let dir = TempDir::new();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    let max = usize::try_from(EVENTS_MAX).expect("fits");
+    for number in 0..max + 2_000 {
+        store.record(Some("db"), &record(Kind::Ready, 1, "r"));
+        if number % 500 == 0 {
+            // The answer comes after what was told before it: nothing overflows.
+            query(
+                &store,
+                Query {
+                    limit: 1,
+                    ..Query::default()
+                },
+            );
+        }
+    }
+    let found = everything(&store);
+    assert!((max..max + 1_000).contains(&found.len()), "{}", found.len());
+    assert!(found.iter().all(|entry| entry.kind != LOST));
+    assert_eq!(found.last().map(|entry| entry.id), Some(EVENTS_MAX + 2_000));
+}
+
+/// The folder in which the test's child writes until it is killed.
+const WRITE_IN: &str = "STAYD_TEST_WRITE_IN";
+
+#[test]
+fn a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst() {
+    if let Some(dir) = std::env::var_os(WRITE_IN) {
+        return write_until_killed(Path::new(&dir));
+    }
+    let dir = TempDir::new();
+    let mut child = Command::new(std::env::current_exe().expect("the test program"))
+        .args(["--exact", "--nocapture"])
+        .arg("store::a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst")
+        .env(WRITE_IN, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the child");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let written: u64 = wait_for("a few thousand records", WITHIN, || {
+        let line = lines.next()?.ok()?;
+        line.strip_prefix("on disk: ")?
+            .parse()
+            .ok()
+            .filter(|id| *id > 3_000)
+    });
+    child.kill().expect("SIGKILL");
+    child.wait().expect("reaped");
+
+    let (store, past) = open_in(dir.path(), BOOT);
+    let found = everything(&store);
+    assert!(
+        !dir.join("journal.db.corrupt-1").exists(),
+        "the file is sound"
+    );
+    assert!(
+        found.len() as u64 >= written,
+        "{} of {written}",
+        found.len()
+    );
+    assert!(
+        found
+            .iter()
+            .map(|entry| entry.id)
+            .eq(1..=found.len() as u64)
+    );
+    assert_eq!(
+        u64::from(past.of("db", "probe").last_life.0) / 100,
+        written / 100
+    );
+}
+
+/// Says after every hundredth record that it is on disk, as far as an answer of the journal means that.
+fn write_until_killed(dir: &Path) {
+    let (store, _past) = open_in(dir, BOOT);
+    for number in 1.. {
+        store.record(Some("db"), &record(Kind::Ready, number, "r"));
+        if number % 100 == 0 {
+            everything_counts(&store);
+            println!("on disk: {number}");
+            std::io::stdout().flush().expect("the parent listens");
+        }
+    }
+}
+
+fn everything_counts(store: &Store) {
+    query(
+        store,
+        Query {
+            limit: 1,
+            ..Query::default()
+        },
+    );
+}
+
+#[test]
+fn item_82_a_full_disk_is_waited_out() {
+    alone(|| {
+        let dir = TempDir::new();
+        if !nix::unistd::geteuid().is_root() || !mount_small(dir.path()) {
+            eprintln!("skipped: a small tmpfs needs root and mount(8)");
+            return;
+        }
+        let ballast = dir.join("ballast");
+        let (store, _past) = open_in(dir.path(), BOOT);
+        fill(&ballast);
+        for number in 0..900 {
+            store.record(
+                Some("db"),
+                &record(Kind::Ready, 1, &number.to_string().repeat(50)),
+            );
+        }
+        store.keep("db", "probe", &Keep::Stopped(true));
+        assert_eq!(everything(&store).len(), 900, "a full disk hides nothing");
+        fs::remove_file(&ballast).expect("room again");
+        store.close();
+
+        let (store, past) = open_in(dir.path(), BOOT);
+        assert_eq!(everything(&store).len(), 900);
+        assert!(past.of("db", "probe").stopped);
+        store.close();
+        let unmounted = Command::new("umount").arg(dir.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    });
+}
+
+/// Mounts 4 MiB at `path`; false where that is not allowed.
+fn mount_small(path: &Path) -> bool {
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"])
+        .arg(path)
+        .stderr(Stdio::null())
+        .status();
+    mount.is_ok_and(|status| status.success())
+}
+
+fn fill(ballast: &Path) {
+    let mut file = fs::File::create(ballast).expect("create");
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
