@@ -149,7 +149,6 @@ fn tree_of(ward: &Ward, living: &Living, main: Process) -> Tree {
     living.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = living.claim_file.get();
     tree.group_only = ward.config.kill_group_only;
-    tree.sole_life = true;
     tree
 }
 

@@ -39,12 +39,11 @@ pub struct Tree {
     pub uid: u32,
     /// Members that have left the session, seen earlier; as kept in the claim on disk.
     pub members: Vec<Process>,
-    /// No other life, job, probe or helper has run since this life was born. Ends by itself with the next spawn.
-    pub sole_life: bool,
     /// Only the process group of the spawned process is meant (`kill = "group"`).
     pub group_only: bool,
-    /// Spawns of this stayd when the tree was made: one more, and `sole_life` is no longer believed.
-    spawns: u64,
+    /// How many spawns of this stayd there were when the tree was made, if it was our only child then. While there
+    /// are no more, every orphan that lands with us is this life's.
+    sole_child_at: Option<u64>,
 }
 
 /// A process that belongs to the life.
@@ -79,7 +78,8 @@ pub struct Usage {
 }
 
 impl Tree {
-    /// The tree of a process just spawned, with no other proof than its parentage and session yet.
+    /// The tree of a process just spawned, with no other proof than its parentage and session yet. Make it at once,
+    /// before anything else is spawned: then its orphans can be told from others'.
     #[must_use]
     pub fn new(main: Process, uid: u32) -> Self {
         Self {
@@ -91,9 +91,8 @@ impl Tree {
             cgroup: None,
             uid,
             members: Vec::new(),
-            sole_life: false,
             group_only: false,
-            spawns: spawn::count(),
+            sole_child_at: sole_child_at(main),
         }
     }
 
@@ -165,4 +164,11 @@ impl Tree {
         });
         Ok(holder.map(|member| member.process))
     }
+}
+
+/// The count of spawns, if `main` is the only child that we have.
+fn sole_child_at(main: Process) -> Option<u64> {
+    let spawns = spawn::count();
+    let children = process::own_children().ok()?;
+    (children == [main.pid]).then_some(spawns)
 }

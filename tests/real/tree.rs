@@ -77,6 +77,20 @@ impl Lab {
         });
     }
 
+    /// The main process has ended; its child is in a session of its own, holds nothing and carries nothing.
+    fn life_that_leaves_an_unproven_orphan(&self) -> Tree {
+        let (gate, opener) = std::io::pipe().expect("pipe");
+        let (child, mut tree) = self.life("gate double-fork close-fds sleep", |plan| {
+            plan.fds[0].1 = gate.into();
+            plan.env.pop();
+        });
+        drop(opener); // only now: the tree was made while the main process was our only child
+        assert_eq!(wait_for_exit(child), Status::Code(0));
+        self.wait_until_outside(&tree);
+        tree.claim_file = None; // as if it had closed it already
+        tree
+    }
+
     fn wait_until_outside(&self, tree: &Tree) {
         let is_outside = |pid| process::stat(pid).is_ok_and(|stat| stat.sid != tree.session);
         wait_until("one has left the session", SOON, || {
@@ -166,28 +180,37 @@ fn item_38_one_seen_in_time_is_remembered_without_any_other_proof() {
 fn an_unproven_orphan_dies_only_where_nobody_else_can_have_left_it() {
     alone(|| {
         let lab = Lab::new();
-        let unproven = |sole_life| {
-            let (child, mut tree) = lab.life("double-fork close-fds sleep", |plan| {
-                plan.env.pop();
-            });
-            assert_eq!(wait_for_exit(child), Status::Code(0));
-            wait_until("it has closed its descriptors", SOON, || {
-                tree.members().is_empty()
-            });
-            tree.sole_life = sole_life;
-            tree
-        };
-        let tree = unproven(true);
-        assert_eq!(kill(&tree), NOTHING_LEFT);
+        let sole = lab.life_that_leaves_an_unproven_orphan();
+        assert_eq!(kill(&sole), NOTHING_LEFT);
         assert!(lab.alive().is_empty());
-        let mut tree = unproven(false);
+    });
+}
+
+#[test]
+fn an_unproven_orphan_is_left_alone_while_another_life_runs() {
+    alone(|| {
+        let lab = Lab::new();
+        let (other, _) = lab.life("sleep", |_| {});
+        let tree = lab.life_that_leaves_an_unproven_orphan();
+        process::Handle::open(other.process)
+            .expect("it")
+            .signal(9)
+            .expect("killed");
+        assert_eq!(wait_for_exit(other), Status::Signal(9));
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        assert_eq!(lab.alive().len(), 1);
-        tree.sole_life = true;
+        assert_eq!(lab.alive().len(), 1, "the other may have left it");
+    });
+}
+
+#[test]
+fn an_unproven_orphan_is_left_alone_once_a_helper_has_run() {
+    alone(|| {
+        let lab = Lab::new();
+        let tree = lab.life_that_leaves_an_unproven_orphan();
         let (helper, _) = lab.life("exit 0", |_| {});
         assert_eq!(wait_for_exit(helper), Status::Code(0));
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        assert_eq!(lab.alive().len(), 1, "a helper has run since");
+        assert_eq!(lab.alive().len(), 1, "the helper may have left it");
     });
 }
 
@@ -366,12 +389,7 @@ fn item_94_as_the_first_process_strangers_are_reaped_and_never_killed() {
     alone_as_first_process(|| {
         assert_eq!(stayd::sys::identity::pid(), 1);
         let lab = Lab::new();
-        let (child, mut tree) = lab.life("double-fork close-fds sleep", |plan| {
-            plan.env.pop();
-        });
-        (tree.sole_life, tree.claim_file) = (true, None);
-        assert_eq!(wait_for_exit(child), Status::Code(0));
-        lab.wait_until_outside(&tree);
+        let tree = lab.life_that_leaves_an_unproven_orphan();
         assert_eq!(kill(&tree), NOTHING_LEFT);
         let stranger = lab.alive();
         assert_eq!(stranger.len(), 1, "everybody's orphans land with pid 1");

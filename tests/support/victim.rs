@@ -3,6 +3,7 @@
 //! | word | does |
 //! |---|---|
 //! | `ignore-term` | ignores SIGTERM |
+//! | `gate` | waits until stdin is closed |
 //! | `say TEXT` | one line on stdout |
 //! | `flood LINES` | that many lines on stdout |
 //! | `setsid WORDS` | a child in a session of its own goes on with the rest |
@@ -38,6 +39,7 @@ fn obey(words: &[String]) {
         let mut argument = || words.next().expect("an argument");
         match word {
             "ignore-term" => ignore_term(),
+            "gate" => drop(std::io::stdin().read_to_end(&mut Vec::new())),
             "say" => println!("{}", argument()),
             "flood" => flood(number(argument())),
             "setsid" => go_on_in_child(false),

@@ -53,7 +53,7 @@ impl Tree {
             uid: self.uid,
             members: &members,
             // asked after the listing: what was spawned since is not on the list
-            sole_life: self.sole_life && spawn::count() == self.spawns,
+            sole_life: self.sole_child_at == Some(spawn::count()),
             we_are_first: identity::pid() == 1,
             ourselves: identity::pid(),
         };
