@@ -136,6 +136,8 @@ fn item_38_one_that_closed_every_descriptor_is_found_by_its_token() {
         let lab = Lab::new();
         let (child, mut tree) = lab.life("double-fork close-fds sleep", |_| {});
         assert_eq!(wait_for_exit(child), Status::Code(0));
+        let (helper, _) = lab.life("exit 0", |_| {});
+        assert_eq!(wait_for_exit(helper), Status::Code(0)); // or it were the only one to leave orphans
         wait_until("it has closed them", SOON, || tree.members().is_empty());
         tree.token = "of another life".to_owned();
         assert_eq!(kill(&tree), NOTHING_LEFT);
