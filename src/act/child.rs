@@ -1,7 +1,7 @@
 //! The nursery: starts children off the loop and tells each one's waiter how it ended.
 
 use super::launch::{self, Launch};
-pub use super::launch::{Environment, Surroundings, clean_environment};
+pub use super::launch::{Environment, Surroundings, clean_environment, forget_our_user};
 use crate::decide::event::SpawnFailure;
 use crate::sys::process::{Handle, Process};
 use crate::sys::reaper::{self, Reaped, Status};

@@ -64,6 +64,8 @@ pub struct SqliteAsk {
     pub write: bool,
     /// Asked after the schema was read.
     pub query: Option<String>,
+    /// The query holds a secret: errors about it are not quoted.
+    pub secret: bool,
     /// How long to wait for somebody else's lock, in milliseconds.
     pub busy_ms: u64,
 }
@@ -81,16 +83,22 @@ pub enum Reply {
     Failed(String),
 }
 
+/// Which file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// st_dev
+    pub device: u64,
+    /// st_ino; used again at once by some file systems, so not enough by itself.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970, where the file system tells.
+    pub born_nanos: Option<u64>,
+}
+
 /// What a SQLite file said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SqliteReply {
-    /// It answered everything; this is its device and inode.
-    Alive {
-        /// st_dev
-        device: u64,
-        /// st_ino
-        inode: u64,
-    },
+    /// It answered everything.
+    Alive(FileId),
     /// It answered with an error.
     Degraded(String),
     /// There is nothing to answer.

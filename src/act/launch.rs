@@ -2,6 +2,7 @@
 
 use crate::decide::event::SpawnFailure;
 use crate::sys::spawn::{Plan, SpawnError, Stage, User};
+use crate::sys::user::groups;
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -26,6 +27,9 @@ const NOT_FOR_CHILDREN: [&str; 5] = [
 /// The same, by their beginnings.
 const NOT_FOR_CHILDREN_PREFIXES: [&str; 3] = ["WATCHDOG_", "LISTEN_", "STAYD_"];
 
+/// What a login sets for its user.
+const NAMES_THE_USER: [&str; 3] = ["HOME", "USER", "LOGNAME"];
+
 /// A whole environment.
 pub type Environment = BTreeMap<OsString, OsString>;
 
@@ -35,6 +39,13 @@ pub fn clean_environment(ours: impl IntoIterator<Item = (OsString, OsString)>) -
     ours.into_iter()
         .filter(|(name, _)| !is_for_us_alone(name))
         .collect()
+}
+
+/// Takes our own user's name and home out, for a child that runs as another; [`Launch::plan`] puts that one's in.
+pub fn forget_our_user(env: &mut Environment) {
+    for name in NAMES_THE_USER {
+        env.remove(OsStr::new(name));
+    }
 }
 
 fn is_for_us_alone(name: &OsStr) -> bool {
@@ -115,33 +126,22 @@ pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> V
         .collect()
 }
 
-/// Looks a user up and gives it its own HOME, USER and LOGNAME where they are only inherited from us.
+/// Looks a user up and gives it its own HOME, USER and LOGNAME where nobody has set them.
 fn become_user(name: &str, env: &mut Environment) -> Result<User, SpawnFailure> {
     let found = nix::unistd::User::from_name(name)
         .map_err(|error| passing(format!("cannot look up the user {name}: {error}")))?
         .ok_or_else(|| lasting(format!("cannot run as {name}: there is no such user")))?;
-    let groups = supplementary_groups(name, found.gid.as_raw())
+    let groups = groups(name, found.gid.as_raw())
         .map_err(|error| passing(format!("cannot look up the groups of {name}: {error}")))?;
-    let own: [(&str, OsString); 3] = [
-        ("HOME", found.dir.into_os_string()),
-        ("USER", name.into()),
-        ("LOGNAME", name.into()),
-    ];
-    for (variable, value) in own {
-        let inherited = std::env::var_os(variable);
-        if env.get(OsStr::new(variable)) == inherited.as_ref() {
-            env.insert(variable.into(), value);
-        }
+    let values = [found.dir.into_os_string(), name.into(), name.into()];
+    for (variable, value) in NAMES_THE_USER.into_iter().zip(values) {
+        env.entry(variable.into()).or_insert(value);
     }
     Ok(User {
         uid: found.uid.as_raw(),
         gid: found.gid.as_raw(),
         groups,
     })
-}
-
-fn supplementary_groups(name: &str, gid: u32) -> io::Result<Vec<u32>> {
-    crate::sys::user::groups(name, gid)
 }
 
 fn with_standard_fds(
@@ -188,14 +188,10 @@ pub(super) fn explain(
     cwd: &Path,
     user: Option<&str>,
 ) -> SpawnFailure {
-    let what = match error.stage {
-        Stage::Clone => "make a process".into(),
-        Stage::Session => "make a session".into(),
-        Stage::Cgroup => "join its cgroup".into(),
-        Stage::Descriptors => "arrange its descriptors".into(),
-        Stage::User => format!("become {}", user.unwrap_or("its user")),
-        Stage::Directory => format!("enter {}", cwd.display()),
-        Stage::Exec => "execute it".into(),
+    let what = match (error.stage, user) {
+        (Stage::User, Some(user)) => format!("become {user}"),
+        (Stage::Directory, _) => format!("enter {}", cwd.display()),
+        (stage, _) => stage.purpose().into(),
     };
     let errno = Errno::from_raw(error.errno);
     let hint = match (error.stage, errno) {
@@ -247,7 +243,9 @@ pub(super) const fn passing(message: String) -> SpawnFailure {
 
 #[cfg(test)]
 mod tests {
-    use super::{Environment, Launch, Surroundings, candidates, clean_environment};
+    use super::{
+        Environment, Launch, Surroundings, candidates, clean_environment, forget_our_user,
+    };
     use std::ffi::{OsStr, OsString};
     use std::path::{Path, PathBuf};
 
@@ -275,27 +273,29 @@ mod tests {
             ("WATCHDOG_USEC", "1"),
             ("XPC_SERVICE_NAME", "1"),
         ]);
-        let kept = clean_environment(ours);
+        let mut kept = clean_environment(ours);
         assert_eq!(
             kept,
             environment(&[("HOME", "/root"), ("LANG", "C"), ("PATH", "/bin")])
         );
+        forget_our_user(&mut kept);
+        assert_eq!(kept, environment(&[("LANG", "C"), ("PATH", "/bin")]));
     }
 
     #[test]
     fn a_program_is_searched_in_the_childs_path() {
-        let cwd = Path::new("/work");
+        let cwd = Path::new("/srv");
         let path = OsString::from("/opt/bin:bin");
         assert_eq!(
             candidates(OsStr::new("tool"), Some(&path), cwd),
             [
                 PathBuf::from("/opt/bin/tool"),
-                PathBuf::from("/work/bin/tool")
+                PathBuf::from("/srv/bin/tool")
             ]
         );
         assert_eq!(
             candidates(OsStr::new("./tool"), Some(&path), cwd),
-            [PathBuf::from("/work/./tool")]
+            [PathBuf::from("/srv/./tool")]
         );
         assert_eq!(candidates(OsStr::new("tool"), None, cwd).len(), 3);
     }

@@ -252,6 +252,9 @@ pub(super) fn surroundings(
     own: Option<Environment>,
 ) -> Result<Surroundings, SpawnFailure> {
     let mut env = shared.environment.clone();
+    if ward.config.user.is_some() {
+        super::child::forget_our_user(&mut env);
+    }
     if let Some(file) = &ward.config.env_file {
         let pairs = config::read_env_file(file).map_err(|finding| SpawnFailure {
             message: finding.to_string(),

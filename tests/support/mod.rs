@@ -1,10 +1,12 @@
 //! What the tests share: waiting with a deadline, places of their own, programs that behave badly.
 
+pub(crate) mod ask;
 mod cgroup;
 mod child;
 pub(crate) mod daemon;
 mod lab;
 pub(crate) mod launchd_rehearsal;
+pub(crate) mod postgres;
 mod systemd_box;
 mod wait;
 mod web;

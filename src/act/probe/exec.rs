@@ -12,12 +12,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tokio::net::unix::pipe;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 /// The end of the output is kept for its last line.
 const TAIL_BYTES_MAX: usize = 4096;
 /// Read from the pipe after the command has ended, at most.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// So many descriptors of an orphan are looked through for the pipe.
+const FILES_MAX: usize = 256;
 /// How long the end of a killed command may take before the round goes on without it.
 const BURIAL_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks at what is left of it.
@@ -55,6 +57,20 @@ impl Exec {
         }
     }
 
+    /// Starts the command and waits for its end, once the one before it is gone.
+    async fn round(
+        &mut self,
+        limit: Duration,
+        command: &mut Option<Command>,
+    ) -> Result<(), String> {
+        if let Some(last) = &mut self.unburied {
+            while !last.bury(limit).await {}
+            self.unburied = None;
+        }
+        command.insert(self.start(limit).await?).run().await;
+        Ok(())
+    }
+
     async fn start(&self, deadline: Duration) -> Result<Command, String> {
         let (output, theirs) =
             io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
@@ -62,8 +78,8 @@ impl Exec {
             .try_clone()
             .map_err(|error| format!("cannot duplicate a pipe: {error}"))?;
         let output = OwnedFd::from(output);
-        let pipe_inode =
-            inode(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
+        let pipe_name =
+            kernel_name(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
         let launch = Launch {
@@ -81,7 +97,7 @@ impl Exec {
             running,
             status: None,
             output,
-            pipe_inode,
+            pipe_name,
             tail: Vec::new(),
         })
     }
@@ -89,19 +105,19 @@ impl Exec {
 
 impl Ask for Exec {
     async fn ask(&mut self, limit: Duration) -> Answer {
-        let deadline = Instant::now() + limit;
-        if let Some(mut last) = self.unburied.take()
-            && !last.bury(limit).await
-        {
-            self.unburied = Some(last);
-            return no_verdict("the last command is killed and still hangs in the system");
-        }
-        let mut command = match self.start(deadline - Instant::now()).await {
-            Ok(command) => command,
-            Err(why) => return no_verdict(why),
+        let mut command = None;
+        let round = timeout(limit, self.round(limit, &mut command)).await;
+        let Some(mut command) = command else {
+            let limit = humantime::format_duration(limit);
+            return no_verdict(match round {
+                Ok(Err(why)) => why,
+                _ if self.unburied.is_some() => {
+                    "the last command is killed and still hangs in the system".into()
+                }
+                Ok(Ok(())) | Err(_) => format!("the command could not be started within {limit}"),
+            });
         };
-        let ended = timeout_at(deadline, command.run()).await.is_ok();
-        let answer = command.judge(ended, limit);
+        let answer = command.judge(round.is_ok(), limit);
         if !command.bury(BURIAL_WITHIN).await {
             self.unburied = Some(command);
         }
@@ -116,8 +132,8 @@ struct Command {
     /// How it ended; it is reaped then.
     status: Option<Status>,
     output: pipe::Receiver,
-    /// Device and inode of its output: whoever holds it comes from it.
-    pipe_inode: (u64, u64),
+    /// What the kernel calls its output: whoever holds that comes from it.
+    pipe_name: String,
     tail: Vec<u8>,
 }
 
@@ -209,7 +225,6 @@ impl Command {
     /// they write to.
     fn members(&self) -> BTreeSet<Process> {
         let command = self.running.process.pid;
-        let (device, inode) = self.pipe_inode;
         let mut roots = Vec::new();
         if self.status.is_none() {
             roots.push(command);
@@ -220,7 +235,7 @@ impl Command {
                 .into_iter()
                 .filter(|pid| {
                     process::stat(*pid).is_ok_and(|stat| stat.sid == command)
-                        || process::holds_file(*pid, device, inode).unwrap_or(false)
+                        || self.is_held_by(*pid)
                 }),
         );
         let mut found = BTreeSet::new();
@@ -236,15 +251,23 @@ impl Command {
     }
 }
 
+impl Command {
+    fn is_held_by(&self, pid: i32) -> bool {
+        let files = process::open_files(pid, FILES_MAX).unwrap_or_default();
+        files.iter().any(|file| file.target == self.pipe_name)
+    }
+}
+
 impl Drop for Command {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-fn inode(pipe: &OwnedFd) -> io::Result<(u64, u64)> {
+/// The target of a descriptor's link in /proc (proc(5)).
+fn kernel_name(pipe: &OwnedFd) -> io::Result<String> {
     let status = File::from(pipe.as_fd().try_clone_to_owned()?).metadata()?;
-    Ok((status.dev(), status.ino()))
+    Ok(format!("pipe:[{}]", status.ino()))
 }
 
 fn judge(status: Status, quotation: &str) -> Answer {

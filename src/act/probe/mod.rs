@@ -19,10 +19,11 @@ use super::helper::Helper;
 use crate::config::{Probe, Target};
 use crate::decide::clock::in_words;
 use crate::decide::event::Answer;
+use crate::sys::{clock, reaper};
 use dial::Dialer;
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The longest quotation of what a service said, in characters.
 const SAID_CHARS_MAX: usize = 200;
@@ -66,6 +67,10 @@ impl Prober {
     /// Builds the prober that `probe` asks for. Nothing is opened or started before the first round.
     #[must_use]
     pub fn new(probe: &Probe, context: Context) -> Self {
+        let query = probe.query.clone().map(|text| Query {
+            secret: probe.query_shown.as_ref() != Some(&text),
+            text,
+        });
         let helper = || Helper::new(context.nursery.clone(), context.program.clone());
         Self(match &probe.target {
             Target::Postgres {
@@ -80,11 +85,11 @@ impl Prober {
                     password: password.clone(),
                     database: database.clone(),
                 },
-                probe.query.clone(),
+                query,
             ))),
             Target::Sqlite { path, write } => {
                 let helper = helper().run_as(context.surroundings.user);
-                let question = sqlite::question(path.clone(), *write, probe.query.clone());
+                let question = sqlite::question(path.clone(), *write, query);
                 Protocol::Sqlite(Box::new(sqlite::Sqlite::new(helper, question)))
             }
             Target::Http {
@@ -124,6 +129,14 @@ impl Prober {
     }
 }
 
+/// What to ask instead of a protocol's own question.
+#[derive(Clone)]
+struct Query {
+    text: String,
+    /// It was filled in with a secret, so an error about it is not to be quoted: servers repeat what they refuse.
+    secret: bool,
+}
+
 /// One timed round for `stayd probe`: the answer and how long it took.
 ///
 /// Reaps its own children, so it must not run in a process that has a loop.
@@ -142,9 +155,11 @@ pub async fn ask_once(
             heartbeat: Heartbeat::default(),
         },
     );
-    let asked_at = Instant::now();
+    // An `exec:` command may leave processes behind; where they do not land here they are nobody's.
+    let _ = reaper::become_subreaper();
+    let asked_at = clock::sample().awake;
     let answer = nursery.attend(prober.ask(probe.timeout)).await;
-    (answer, asked_at.elapsed())
+    (answer, clock::sample().awake.saturating_sub(asked_at))
 }
 
 /// What a round is waiting for, so that a deadline can name it.
@@ -222,6 +237,9 @@ fn quote(text: &[u8]) -> String {
         .take(SAID_CHARS_MAX)
         .collect()
 }
+
+/// Stands for the quotation of an error about a query that holds a secret.
+const WITHHELD: &str = "(not quoted: the query holds a secret)";
 
 /// Takes a secret out of a text, wherever it stands.
 fn redact(text: String, secret: Option<&str>) -> String {

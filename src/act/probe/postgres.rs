@@ -8,7 +8,7 @@
 mod connection;
 
 use super::dial::Dialer;
-use super::{Answer, Ask, Stage, dead, degraded, quote, redact, within};
+use super::{Answer, Ask, Query, Stage, WITHHELD, dead, degraded, quote, redact, within};
 use connection::{Broken, Connection, Message, ServerError, server_error};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
@@ -31,7 +31,7 @@ pub(super) struct Login {
 pub(super) struct Postgres {
     dialer: Dialer,
     login: Login,
-    query: Option<String>,
+    query: Option<Query>,
     kept: Option<Connection>,
 }
 
@@ -51,7 +51,7 @@ impl Ask for Postgres {
 }
 
 impl Postgres {
-    pub(super) const fn new(dialer: Dialer, login: Login, query: Option<String>) -> Self {
+    pub(super) const fn new(dialer: Dialer, login: Login, query: Option<Query>) -> Self {
         Self {
             dialer,
             login,
@@ -91,7 +91,10 @@ impl Postgres {
         if connection.owes_an_answer {
             connection.until_ready().await?;
         }
-        let query = self.query.as_deref().unwrap_or(DEFAULT_QUERY);
+        let query = self
+            .query
+            .as_ref()
+            .map_or(DEFAULT_QUERY, |query| &query.text);
         let mut message = Default::default();
         if let Err(error) = frontend::query(query, &mut message) {
             return Ok(degraded(format!(
@@ -102,9 +105,7 @@ impl Postgres {
         connection.owes_an_answer = true;
         let said = connection.until_ready().await?;
         connection.owes_an_answer = false;
-        Ok(said.map_or(Answer::Alive, |error| {
-            judge_query(&error, self.login.password.as_deref())
-        }))
+        Ok(said.map_or(Answer::Alive, |error| self.judge_query(error)))
     }
 
     fn judge_broken(&mut self, broken: Broken) -> Answer {
@@ -112,13 +113,20 @@ impl Postgres {
         match broken {
             Broken::Gone {
                 said: Some(error), ..
-            } => judge_query(&error, self.login.password.as_deref()),
+            } => self.judge_query(error),
             Broken::Gone { how, said: None } => dead(format!("{how} instead of an answer")),
             Broken::Nonsense(what) => nonsense(&what),
             Broken::TooMuch => {
                 degraded("the query has an endless answer; fix the query: ask for something small")
             }
         }
+    }
+
+    fn judge_query(&self, mut error: ServerError) -> Answer {
+        if self.query.as_ref().is_some_and(|query| query.secret) {
+            error.message = WITHHELD.into();
+        }
+        judge_query(&error, self.login.password.as_deref())
     }
 
     /// Connects and logs in.

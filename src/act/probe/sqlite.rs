@@ -4,17 +4,18 @@ mod file;
 
 pub(crate) use file::ask as ask_file;
 
-use super::{Answer, Ask, dead, degraded, no_verdict, silence};
-use crate::act::helper::{self, Helper, Reply, SqliteAsk, SqliteReply, Trouble};
+use super::{Answer, Ask, Query, dead, degraded, no_verdict, silence};
+use crate::act::helper::{self, FileId, Helper, Reply, SqliteAsk, SqliteReply, Trouble};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A question about a file.
-pub(super) fn question(path: PathBuf, write: bool, query: Option<String>) -> SqliteAsk {
+pub(super) fn question(path: PathBuf, write: bool, query: Option<Query>) -> SqliteAsk {
     SqliteAsk {
         path,
         write,
-        query,
+        secret: query.as_ref().is_some_and(|query| query.secret),
+        query: query.map(|query| query.text),
         busy_ms: 0,
     }
 }
@@ -24,8 +25,8 @@ pub(super) fn question(path: PathBuf, write: bool, query: Option<String>) -> Sql
 pub(super) struct Sqlite {
     helper: Helper,
     question: SqliteAsk,
-    /// Device and inode of the first answer in this life.
-    first_file: Option<(u64, u64)>,
+    /// The file of the first answer in this life.
+    first_file: Option<FileId>,
 }
 
 impl Sqlite {
@@ -39,9 +40,8 @@ impl Sqlite {
 
     fn judge(&mut self, reply: SqliteReply) -> Answer {
         match reply {
-            SqliteReply::Alive { device, inode } => {
-                let first = *self.first_file.get_or_insert((device, inode));
-                if first == (device, inode) {
+            SqliteReply::Alive(file) => {
+                if *self.first_file.get_or_insert(file) == file {
                     return Answer::Alive;
                 }
                 degraded(format!(

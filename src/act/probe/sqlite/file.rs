@@ -1,14 +1,14 @@
 //! What the helper does with a SQLite file: look first, touch a page, leave no trace.
 
-use super::super::quote;
-use crate::act::helper::{SqliteAsk, SqliteReply};
+use super::super::{WITHHELD, quote};
+use crate::act::helper::{FileId, SqliteAsk, SqliteReply};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Up to and including the format versions (SQLite file format, section 1.3).
 const HEADER_BYTES: usize = 20;
@@ -24,15 +24,15 @@ const READ_THE_SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 pub(crate) fn ask(question: &SqliteAsk) -> SqliteReply {
     match look(&question.path) {
         Err(reply) => reply,
-        Ok((device, inode)) => match touch(question) {
-            Ok(()) => SqliteReply::Alive { device, inode },
+        Ok(file) => match touch(question) {
+            Ok(()) => SqliteReply::Alive(file),
             Err(error) => judge(&error, question),
         },
     }
 }
 
-/// Device and inode of a file that may be opened without creating anything beside it.
-fn look(path: &Path) -> Result<(u64, u64), SqliteReply> {
+/// Which file it is, if it may be opened without creating anything beside it.
+fn look(path: &Path) -> Result<FileId, SqliteReply> {
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             SqliteReply::Dead(format!("{} does not exist", path.display()))
@@ -63,7 +63,17 @@ fn look(path: &Path) -> Result<(u64, u64), SqliteReply> {
             path.display()
         )));
     }
-    Ok((status.dev(), status.ino()))
+    Ok(FileId {
+        device: status.dev(),
+        inode: status.ino(),
+        born_nanos: born_nanos(&status),
+    })
+}
+
+fn born_nanos(status: &Metadata) -> Option<u64> {
+    let born = status.created().ok()?;
+    let since_1970 = born.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    u64::try_from(since_1970.as_nanos()).ok()
 }
 
 fn beside(path: &Path, suffix: &str) -> bool {
@@ -104,7 +114,12 @@ fn ask_one_row(database: &Connection, query: &str) -> rusqlite::Result<()> {
 
 fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
     let path = question.path.display();
-    let words = quote(error.to_string().as_bytes());
+    let words = match error {
+        _ if question.secret => WITHHELD.into(),
+        // Its own words repeat the whole query.
+        rusqlite::Error::SqlInputError { msg, .. } => quote(msg.as_bytes()),
+        error => quote(error.to_string().as_bytes()),
+    };
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             SqliteReply::Degraded(format!(

@@ -1,0 +1,150 @@
+//! The nursery: starts off the loop, and each exit to the one who waits for it.
+
+use crate::support::ask::{LONG, SHORT, context, with_nursery};
+use crate::support::{TempDir, alone, wait_until};
+use stayd::act::child::{Nursery, Surroundings};
+use stayd::act::launch::Launch;
+use stayd::sys::process;
+use stayd::sys::reaper::{self, Reaped, Status};
+use stayd::sys::spawn::spawn;
+use std::time::{Duration, Instant};
+
+fn launch(nursery: &Nursery, argv: &[&str]) -> Launch {
+    Launch {
+        argv: argv.iter().map(ToString::to_string).collect(),
+        surroundings: context(nursery).surroundings,
+        fds: Vec::new(),
+        cgroup: None,
+    }
+}
+
+#[test]
+fn each_exit_goes_to_its_waiter_however_early_it_comes() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            for code in 0..50 {
+                let script = format!("exit {code}");
+                let running = nursery
+                    .start(launch(&nursery, &["sh", "-c", &script]), LONG)
+                    .await
+                    .expect("started");
+                let status = tokio::time::timeout(LONG, running.exit).await;
+                assert_eq!(status.expect("in time"), Ok(Status::Code(code)));
+            }
+        });
+    });
+}
+
+#[test]
+fn starts_go_on_side_by_side() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let both = tokio::join!(
+                nursery.start(launch(&nursery, &["sleep", "1000"]), LONG),
+                nursery.start(launch(&nursery, &["true"]), LONG),
+            );
+            let (sleeping, ended) = (both.0.expect("started"), both.1.expect("started"));
+            let status = tokio::time::timeout(LONG, ended.exit).await;
+            assert_eq!(status.expect("in time"), Ok(Status::Code(0)));
+            sleeping.handle.signal(libc::SIGKILL).expect("killed");
+            let status = tokio::time::timeout(LONG, sleeping.exit).await;
+            assert_eq!(status.expect("in time"), Ok(Status::Signal(libc::SIGKILL)));
+        });
+    });
+}
+
+#[test]
+fn item_94_a_stranger_is_handed_back() {
+    let stranger = Reaped {
+        pid: 77,
+        status: Status::Code(1),
+        in_flight: false,
+    };
+    assert_eq!(Nursery::new().reaped(stranger), Some(stranger));
+}
+
+#[test]
+fn what_cannot_start_is_named_with_its_cure() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let script = dir.join("script");
+            std::fs::write(&script, "#!/no/such/interpreter\n").expect("written");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&script, mode).expect("executable");
+            let script = script.display().to_string();
+            let nowhere = Surroundings {
+                cwd: "/no/such/folder".into(),
+                ..context(&nursery).surroundings
+            };
+            let cases = [
+                (launch(&nursery, &["no-such-program"]), "it is not in PATH"),
+                (launch(&nursery, &[&script]), "interpreter"),
+                (launch(&nursery, &["/etc/passwd"]), "Permission denied"),
+                (
+                    Launch {
+                        surroundings: nowhere,
+                        ..launch(&nursery, &["true"])
+                    },
+                    "enter /no/such/folder",
+                ),
+            ];
+            for (launch, words) in cases {
+                let failure = nursery.start(launch, LONG).await.expect_err("not started");
+                assert!(failure.lasting, "{failure:?}");
+                assert!(failure.message.contains(words), "{failure:?}");
+            }
+        });
+    });
+}
+
+/// What a hanging disk leaves is a start that nobody waits for any more; its child must not live.
+#[test]
+fn a_start_that_is_given_up_leaves_no_process() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            for _ in 0..20 {
+                let start = nursery.start(launch(&nursery, &["sleep", "1000"]), LONG);
+                tokio::select! {
+                    biased;
+                    started = start => started.expect("started").handle.signal(libc::SIGKILL).expect("killed"),
+                    () = std::future::ready(()) => {}
+                }
+            }
+            wait_until("no child is left", LONG, || {
+                reaper::drain(64);
+                process::own_children().is_ok_and(|left| left.is_empty())
+            });
+        });
+    });
+}
+
+/// A ratio, not a time: the way over a kept thread against the bare spawn.
+#[test]
+fn a_start_costs_little_more_than_the_spawn_itself() {
+    const ROUNDS: u32 = 100;
+    alone(|| {
+        with_nursery(async |nursery| {
+            let mut bare = Duration::ZERO;
+            let mut nursed = Duration::ZERO;
+            for _ in 0..ROUNDS {
+                let began = Instant::now();
+                let plan = launch(&nursery, &["/bin/true"]).plan().expect("a plan");
+                let child = spawn(plan).expect("spawned");
+                bare += began.elapsed();
+                let pid = child.process.pid;
+                drop(child);
+                wait_until("it is reaped", LONG, || {
+                    reaper::drain(64).iter().any(|dead| dead.pid == pid)
+                });
+                let began = Instant::now();
+                let running = nursery.start(launch(&nursery, &["/bin/true"]), LONG).await;
+                nursed += began.elapsed();
+                let _ = tokio::time::timeout(LONG, running.expect("started").exit).await;
+            }
+            let extra = nursed.saturating_sub(bare) / ROUNDS;
+            println!("bare {:?}, over the nursery {extra:?} more", bare / ROUNDS);
+            assert!(nursed < bare * 4 + SHORT, "{nursed:?} against {bare:?}");
+        });
+    });
+}

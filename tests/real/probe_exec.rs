@@ -1,0 +1,110 @@
+//! The `exec:` probe: real commands that hang, fork and talk.
+
+use crate::support::ask::{
+    LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_nursery,
+};
+use crate::support::{TempDir, alone, wait_until};
+use stayd::act::child::Nursery;
+use stayd::act::probe::Prober;
+use stayd::config::Target;
+use stayd::decide::event::Answer;
+use stayd::sys::{process, reaper};
+use std::time::Duration;
+
+fn command(nursery: &Nursery, script: &str) -> Prober {
+    let argv = ["sh", "-c", script].map(Into::into).to_vec();
+    Prober::new(&probe(Target::Exec(argv)), context(nursery))
+}
+
+#[test]
+fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let ask = async |script: &str| command(&nursery, script).ask(LONG).await;
+            assert_eq!(ask("exit 0").await, Answer::Alive);
+            let failed = ask("echo first; echo 'no quorum' >&2; exit 1").await;
+            assert_dead(&failed, &["ended with 1: no quorum"]);
+            for code in [4, 126, 127] {
+                let answer = ask(&format!("echo so; exit {code}")).await;
+                assert_no_verdict(&answer, &[&format!("ended with {code}"), "so"]);
+            }
+            assert_dead(&ask("kill -SEGV $$").await, &["killed by signal 11"]);
+            let flood = ask("yes | head -c 3000000; echo done; exit 1").await;
+            assert_dead(&flood, &["done"]);
+            let missing = Target::Exec(vec!["no-such-program-here".into()]);
+            let answer = Prober::new(&probe(missing), context(&nursery))
+                .ask(LONG)
+                .await;
+            assert_no_verdict(&answer, &["cannot start no-such-program-here", "PATH"]);
+        });
+    });
+}
+
+#[test]
+fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
+    alone(|| {
+        reaper::become_subreaper().expect("a subreaper");
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let pids = dir.join("pids");
+            let file = pids.display();
+            // A child, one in a session of its own, and one whose parent has gone as well.
+            let script = format!(
+                "echo working; sleep 1000 & echo $! >>{file}; setsid sh -c 'echo $$ >>{file}; sleep 1000' & \
+                 (setsid sh -c 'echo $$ >>{file}; sleep 1000' &) ; echo $$ >>{file}; wait; sleep 1000"
+            );
+            let mut hanging = command(&nursery, &script);
+            for round in 1..=2 {
+                let asked_at = tokio::time::Instant::now();
+                let answer = hanging.ask(SHORT).await;
+                assert_dead(&answer, &["did not end within 300ms", "working"]);
+                assert!(asked_at.elapsed() < SHORT + Duration::from_secs(2));
+                let started = std::fs::read_to_string(&pids).expect("pids");
+                let started: Vec<i32> = started
+                    .lines()
+                    .map(|pid| pid.parse().expect("a pid"))
+                    .collect();
+                assert_eq!(started.len(), 4 * round);
+                wait_until("all of them are reaped", LONG, || {
+                    reaper::drain(64);
+                    started.iter().all(|pid| process::stat(*pid).is_err())
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn a_command_that_leaves_a_child_behind_has_answered_and_its_child_is_killed() {
+    alone(|| {
+        reaper::become_subreaper().expect("a subreaper");
+        with_nursery(async |nursery| {
+            let mut leaving = command(&nursery, "sleep 1000 & exit 0");
+            let asked_at = tokio::time::Instant::now();
+            assert_eq!(leaving.ask(LONG).await, Answer::Alive);
+            assert!(
+                asked_at.elapsed() < LONG / 2,
+                "exit comes from wait, not from the pipe"
+            );
+            wait_until("nothing is left", LONG, || {
+                reaper::drain(64);
+                process::own_children().is_ok_and(|left| left.is_empty())
+            });
+        });
+    });
+}
+
+#[test]
+fn a_round_that_is_given_up_leaves_nothing_behind() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let mut hanging = command(&nursery, "sleep 1000");
+            let given_up = tokio::time::timeout(SHORT, hanging.ask(LONG)).await;
+            assert!(given_up.is_err());
+            wait_until("the command is gone", LONG, || {
+                reaper::drain(64);
+                process::own_children().is_ok_and(|left| left.is_empty())
+            });
+        });
+    });
+}

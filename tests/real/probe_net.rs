@@ -1,0 +1,346 @@
+//! The `http://`, `tcp://` and `unix:` probes against real sockets, and what is our own fault.
+
+use crate::support::ask::{
+    LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, http, probe, prober,
+    with_nursery,
+};
+use crate::support::{TempDir, alone, free_port, wait_until};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use stayd::act::child::Nursery;
+use stayd::act::probe::Prober;
+use stayd::config::{Endpoint, Expect, Probe, Target};
+use stayd::decide::event::Answer;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use std::thread;
+
+fn v4(port: u16) -> Endpoint {
+    Endpoint::Tcp("127.0.0.1".into(), port)
+}
+
+/// A listener that gives every connection's request the same answer and then closes, or stays silent for ever.
+fn server(answer: Option<&'static [u8]>) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        let mut silent = Vec::new();
+        for stream in listener.incoming().flatten() {
+            match answer {
+                Some(answer) => reply(stream, answer),
+                None => silent.push(stream),
+            }
+        }
+    });
+    port
+}
+
+fn reply(mut stream: TcpStream, answer: &[u8]) {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count > 0) {
+        request.extend_from_slice(&byte);
+    }
+    // A prober that has seen enough may have gone.
+    let _ = stream.write_all(answer);
+}
+
+async fn ask(probe: &Probe) -> Answer {
+    prober(probe).ask(LONG).await
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn http_statuses_are_alive_or_degraded() {
+    let well = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+    assert_eq!(ask(&http(v4(well), "/")).await, Answer::Alive);
+    let busy = server(Some(
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\nloading\nmore",
+    ));
+    let answer = ask(&http(v4(busy), "/")).await;
+    assert_eq!(
+        answer,
+        Answer::Degraded {
+            said: "HTTP 503 Service Unavailable: loading".into(),
+            starting: true
+        }
+    );
+    let ill = server(Some(
+        b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
+    ));
+    assert_degraded(&ask(&http(v4(ill), "/")).await, &["HTTP 500"]);
+    let expected = Probe {
+        expect: Expect(vec![(200, 299), (500, 500)]),
+        ..http(v4(ill), "/")
+    };
+    assert_eq!(ask(&expected).await, Answer::Alive);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn http_reads_no_more_than_its_bound() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            endless(stream);
+        }
+    });
+    assert_eq!(ask(&http(v4(port), "/")).await, Answer::Alive);
+}
+
+fn endless(mut stream: TcpStream) {
+    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut going_on = stream.write_all(head);
+    while going_on.is_ok() {
+        going_on = stream.write_all(b"4\r\nmore\r\n");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn item_31_a_port_that_accepts_and_never_answers_is_dead() {
+    let silent = server(None);
+    let answer = prober(&http(v4(silent), "/")).ask(SHORT).await;
+    assert_dead(&answer, &["no HTTP response within 300ms"]);
+    let half = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"));
+    assert_dead(
+        &ask(&http(v4(half), "/")).await,
+        &["before the response ended"],
+    );
+    let garbage = server(Some(b"+PONG\r\n+PONG\r\n+PONG\r\n"));
+    assert_dead(&ask(&http(v4(garbage), "/")).await, &["not HTTP"]);
+    assert_dead(
+        &ask(&http(v4(free_port()), "/")).await,
+        &["refuses the connection"],
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn credentials_are_sent_and_never_shown() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let seen = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut request = vec![0; 4096];
+        let count = stream.read(&mut request).expect("a request");
+        stream
+            .write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\nno user with open sesame")
+            .expect("answered");
+        String::from_utf8_lossy(&request[..count]).into_owned()
+    });
+    let target = Target::Http {
+        at: v4(port),
+        host: "db.example".into(),
+        path: "/health?deep=1".into(),
+        credentials: Some("Aladdin:open sesame".into()),
+    };
+    let answer = ask(&probe(target)).await;
+    assert_degraded(&answer, &["HTTP 401", "no user with ***"]);
+    let request = seen.join().expect("the server").to_ascii_lowercase();
+    assert!(
+        request.starts_with("get /health?deep=1 http/1.1\r\n"),
+        "{request}"
+    );
+    for header in [
+        "host: db.example",
+        "authorization: basic qwxhzgrpbjpvcgvuihnlc2ftzq==",
+    ] {
+        assert!(request.contains(header), "{request}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn connecting_is_enough_for_tcp_and_unix() {
+    let silent = server(None);
+    assert_eq!(
+        ask(&probe(Target::Connect(v4(silent)))).await,
+        Answer::Alive
+    );
+    let dir = TempDir::new();
+    let path = dir.join("s");
+    let at = || probe(Target::Connect(Endpoint::Unix(path.clone())));
+    assert_dead(&ask(&at()).await, &["does not exist"]);
+    let listener = UnixListener::bind(&path).expect("a socket");
+    assert_eq!(ask(&at()).await, Answer::Alive);
+    drop(listener);
+    assert_dead(&ask(&at()).await, &["refuses the connection"]);
+}
+
+/// On a Unix socket a full backlog is EAGAIN, which elsewhere would be our own trouble.
+#[tokio::test(flavor = "current_thread")]
+async fn item_26_a_full_backlog_is_a_dead_round_and_no_more() {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    };
+    use std::os::fd::AsRawFd as _;
+    let dir = TempDir::new();
+    let path = dir.join("s");
+    let listener = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .expect("a socket");
+    bind(listener.as_raw_fd(), &UnixAddr::new(&path).expect("a path")).expect("bound");
+    listen(&listener, Backlog::new(0).expect("a backlog")).expect("listening");
+    let mut prober = prober(&probe(Target::Connect(Endpoint::Unix(path))));
+    assert_eq!(prober.ask(LONG).await, Answer::Alive);
+    assert_dead(&prober.ask(LONG).await, &["backlog is full"]);
+    nix::unistd::close(nix::sys::socket::accept(listener.as_raw_fd()).expect("one"))
+        .expect("closed");
+    assert_eq!(prober.ask(LONG).await, Answer::Alive);
+}
+
+#[test]
+fn item_22_no_descriptor_left_in_us_is_no_verdict() {
+    alone(|| {
+        let port = server(None);
+        with_nursery(async |nursery| {
+            let mut connect = Prober::new(&probe(Target::Connect(v4(port))), context(&nursery));
+            assert_eq!(connect.ask(LONG).await, Answer::Alive);
+            let mut command =
+                Prober::new(&probe(Target::Exec(vec!["true".into()])), context(&nursery));
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+            setrlimit(Resource::RLIMIT_NOFILE, 3, hard).expect("lowered");
+            let refused = connect.ask(LONG).await;
+            let unstarted = command.ask(LONG).await;
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised");
+            assert_no_verdict(&refused, &["no file descriptor left", "open-files limit"]);
+            assert_no_verdict(&unstarted, &["cannot make a pipe"]);
+            assert_eq!(connect.ask(LONG).await, Answer::Alive);
+        });
+    });
+}
+
+/// A network of its own with two local ports, both in use.
+#[test]
+fn item_23_no_local_port_left_is_no_verdict() {
+    const INSIDE: &str = "STAYD_TEST_IN_NETWORK";
+    if std::env::var_os(INSIDE).is_none() {
+        let exe = std::env::current_exe().expect("the test program");
+        let script = "ip link set lo up && echo '40000 40001' > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
+        let output = Command::new("unshare")
+            .args(["--map-root-user", "--net", "sh", "-c", script, "sh"])
+            .arg(exe)
+            .args([
+                "probe_net::item_23_no_local_port_left_is_no_verdict",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(INSIDE, "1")
+            .output()
+            .expect("unshare");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 50_000)).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let taken: Vec<_> = std::iter::from_fn(|| TcpStream::connect(address).ok()).collect();
+    assert!(!taken.is_empty());
+    with_nursery(async |nursery| {
+        let mut connect = Prober::new(&probe(Target::Connect(v4(50_000))), context(&nursery));
+        let answer = connect.ask(LONG).await;
+        assert_no_verdict(
+            &answer,
+            &["no free local port is left", "ip_local_port_range"],
+        );
+    });
+}
+
+/// The environment's proxies point to a port where nobody listens.
+#[test]
+fn item_24_no_proxy_is_ever_used() {
+    const INSIDE: &str = "STAYD_TEST_PROXIED";
+    if std::env::var_os(INSIDE).is_none() {
+        let nowhere = format!("http://127.0.0.1:{}", free_port());
+        let mut command = Command::new(std::env::current_exe().expect("the test program"));
+        for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env(name, &nowhere);
+        }
+        let output = command
+            .env(INSIDE, "1")
+            .args(["probe_net::item_24_no_proxy_is_ever_used", "--exact"])
+            .output()
+            .expect("run again");
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let port = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+    with_nursery(async |nursery| {
+        let mut question = Prober::new(&http(v4(port), "/"), context(&nursery));
+        assert_eq!(question.ask(LONG).await, Answer::Alive);
+    });
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn item_25_localhost_is_both_families_and_a_mismatch_is_named() {
+    let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("an IPv6 loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let by_name = probe(Target::Connect(Endpoint::Tcp("localhost".into(), port)));
+    assert_eq!(ask(&by_name).await, Answer::Alive);
+    let by_number = probe(Target::Connect(v4(port)));
+    let there = SocketAddr::from((Ipv6Addr::LOCALHOST, port)).to_string();
+    assert_dead(
+        &ask(&by_number).await,
+        &["refuses", &there, "other address family", "localhost"],
+    );
+    drop(listener);
+    assert_dead(
+        &ask(&by_name).await,
+        &["127.0.0.1", "refuses the connection"],
+    );
+}
+
+#[test]
+fn item_25_a_name_is_resolved_in_the_helper_and_its_failure_is_no_verdict() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let target = Target::Connect(Endpoint::Tcp("no-such-host.invalid".into(), 1));
+            let mut unknown = Prober::new(&probe(target), context(&nursery));
+            let answer = unknown.ask(LONG).await;
+            assert_no_verdict(&answer, &["no-such-host.invalid"]);
+        });
+    });
+}
+
+#[test]
+fn item_95_two_hundred_rounds_leave_no_descriptor_behind() {
+    alone(|| {
+        let well = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+        // Never accepts: its ends of the connections are nobody's descriptors.
+        let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let silent = deaf.local_addr().expect("bound").port();
+        with_nursery(async |nursery: Nursery| {
+            let mut probers = [
+                Prober::new(&http(v4(well), "/"), context(&nursery)),
+                Prober::new(&probe(Target::Connect(v4(well))), context(&nursery)),
+                Prober::new(&probe(Target::Exec(vec!["true".into()])), context(&nursery)),
+            ];
+            let mut hanging = Prober::new(&http(v4(silent), "/"), context(&nursery));
+            let mut before = None;
+            for round in 0..200 {
+                for prober in &mut probers {
+                    assert_eq!(prober.ask(LONG).await, Answer::Alive);
+                }
+                let brief = std::time::Duration::from_millis(1);
+                assert_dead(&hanging.ask(brief).await, &[]);
+                if round == 5 {
+                    before = Some(open_files());
+                }
+            }
+            let before = before.expect("counted");
+            wait_until("no descriptor more than before", LONG, || {
+                open_files() <= before
+            });
+        });
+    });
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}

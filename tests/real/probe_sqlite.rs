@@ -1,0 +1,256 @@
+//! The `sqlite:` probe on real files, asked by a real helper process.
+
+use crate::support::ask::{
+    LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, probe, with_nursery,
+};
+use crate::support::{TempDir, alone, wait_until};
+use rusqlite::Connection;
+use stayd::act::child::Nursery;
+use stayd::act::helper::{Ask, Helper, Reply, Trouble};
+use stayd::act::probe::Prober;
+use stayd::config::{Probe, Target};
+use stayd::decide::event::Answer;
+use stayd::sys::process;
+use std::path::{Path, PathBuf};
+
+fn database(path: &Path, journal: &str) -> Connection {
+    let database = Connection::open(path).expect("a database");
+    database
+        .execute_batch(&format!(
+            "PRAGMA journal_mode={journal}; CREATE TABLE t (a); INSERT INTO t VALUES (1);"
+        ))
+        .expect("filled");
+    database
+}
+
+fn question(path: &Path, write: bool) -> Probe {
+    probe(Target::Sqlite {
+        path: path.into(),
+        write,
+    })
+}
+
+fn prober(nursery: &Nursery, probe: &Probe) -> Prober {
+    Prober::new(probe, context(nursery))
+}
+
+fn names(dir: &TempDir) -> Vec<PathBuf> {
+    let mut names: Vec<_> = std::fs::read_dir(dir.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_that_answers_is_alive_and_left_as_it_was() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            for journal in ["DELETE", "WAL"] {
+                let dir = TempDir::new();
+                let path = dir.join("state.db");
+                let service = database(&path, journal);
+                let before = (names(&dir), std::fs::read(&path).expect("read"));
+                for write in [false, true] {
+                    let answer = prober(&nursery, &question(&path, write)).ask(LONG).await;
+                    assert_eq!(answer, Answer::Alive, "{journal}, write={write}");
+                }
+                assert_eq!(
+                    before,
+                    (names(&dir), std::fs::read(&path).expect("read")),
+                    "{journal}"
+                );
+                drop(service);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_wal_database_that_nobody_has_open_is_not_opened() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let path = dir.join("state.db");
+            drop(database(&path, "WAL"));
+            let before = names(&dir);
+            assert_eq!(before.len(), 1);
+            let answer = prober(&nursery, &question(&path, false)).ask(LONG).await;
+            assert_no_verdict(&answer, &["open in no process", "-shm"]);
+            assert_eq!(names(&dir), before, "no file was created");
+        });
+    });
+}
+
+#[test]
+fn item_18_a_locked_file_is_degraded() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let path = dir.join("state.db");
+            let service = database(&path, "DELETE");
+            service.execute_batch("BEGIN EXCLUSIVE").expect("locked");
+            let mut reader = prober(&nursery, &question(&path, false));
+            assert_degraded(
+                &reader.ask(SHORT * 2).await,
+                &["locked by somebody else", "300 ms"],
+            );
+            service
+                .execute_batch("ROLLBACK; BEGIN IMMEDIATE")
+                .expect("half locked");
+            assert_eq!(reader.ask(LONG).await, Answer::Alive);
+            let mut writer = prober(&nursery, &question(&path, true));
+            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by somebody else"]);
+            service.execute_batch("ROLLBACK").expect("free");
+            assert_eq!(writer.ask(LONG).await, Answer::Alive);
+        });
+    });
+}
+
+#[test]
+fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let path = dir.join("state.db");
+            let mut one = prober(&nursery, &question(&path, false));
+            assert_dead(&one.ask(LONG).await, &["does not exist"]);
+            let service = database(&path, "DELETE");
+            assert_eq!(one.ask(LONG).await, Answer::Alive);
+            std::fs::remove_file(&path).expect("deleted");
+            assert_dead(&one.ask(LONG).await, &["does not exist"]);
+            drop(database(&path, "DELETE"));
+            let other = dir.join("other.db");
+            drop(database(&other, "DELETE"));
+            std::fs::rename(&other, &path).expect("replaced");
+            assert_degraded(&one.ask(LONG).await, &["replaced by another file"]);
+            drop(service);
+            std::fs::write(
+                &path,
+                b"SQLite format 3\0 and then nothing that makes sense".repeat(100),
+            )
+            .expect("damaged");
+            assert_degraded(&one.ask(LONG).await, &["damaged"]);
+            std::fs::write(&path, b"hello").expect("written");
+            assert_degraded(&one.ask(LONG).await, &["not a SQLite database"]);
+            std::fs::write(&path, b"").expect("emptied");
+            assert_degraded(&one.ask(LONG).await, &["empty"]);
+        });
+    });
+}
+
+#[test]
+fn a_query_is_asked_and_a_bad_one_is_named() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let path = dir.join("state.db");
+            let _service = database(&path, "WAL");
+            let ask = async |query: &str, shown: &str| {
+                let asked = Probe {
+                    query: Some(query.into()),
+                    query_shown: Some(shown.into()),
+                    ..question(&path, false)
+                };
+                prober(&nursery, &asked).ask(LONG).await
+            };
+            assert_eq!(
+                ask("SELECT a FROM t", "SELECT a FROM t").await,
+                Answer::Alive
+            );
+            let bad = "SELECT b FROM t";
+            assert_degraded(
+                &ask(bad, bad).await,
+                &["no such column: b", "fix the query"],
+            );
+            let writing = "DELETE FROM t";
+            assert_degraded(&ask(writing, writing).await, &["read-only"]);
+            let secret = ask("SELECT hunter2", "SELECT ${KEY}").await;
+            assert_degraded(&secret, &["not quoted"]);
+            assert!(!format!("{secret:?}").contains("hunter2"));
+        });
+    });
+}
+
+#[test]
+fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let path = dir.join("state.db");
+            let service = database(&path, "DELETE");
+            let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+            let hanging = Probe {
+                query: Some(endless.into()),
+                query_shown: Some(endless.into()),
+                ..question(&path, false)
+            };
+            let mut hanging = prober(&nursery, &hanging);
+            for _ in 0..3 {
+                assert_dead(
+                    &hanging.ask(SHORT).await,
+                    &["no answer from the SQLite file within 300ms"],
+                );
+            }
+            let well = prober(&nursery, &question(&path, false)).ask(LONG).await;
+            assert_eq!(well, Answer::Alive);
+            drop(hanging);
+            drop(service);
+        });
+        wait_until("no helper is left", LONG, || {
+            stayd::sys::reaper::drain(64);
+            process::own_children().is_ok_and(|left| left.is_empty())
+        });
+    });
+}
+
+#[test]
+fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
+    alone(|| {
+        with_nursery(async |nursery| {
+            let dir = TempDir::new();
+            let path = dir.join("state.db");
+            let _service = database(&path, "WAL");
+            let mut helper = Helper::new(nursery.clone(), context(&nursery).program);
+            let own = Ask::CommandLine {
+                pid: std::process::id().cast_signed(),
+            };
+            let reply = helper.ask(own.clone(), LONG).await.expect("a reply");
+            assert!(
+                matches!(&reply, Reply::Text(Some(line)) if line.contains("real")),
+                "{reply:?}"
+            );
+            let pid = helper.pid().expect("it runs");
+            let asked = Ask::Sqlite(stayd::act::helper::SqliteAsk {
+                path,
+                write: true,
+                query: None,
+                secret: false,
+                busy_ms: 1000,
+            });
+            helper.ask(asked.clone(), LONG).await.expect("a reply");
+            let (ours, its) = (open_files("self"), open_files(&pid.to_string()));
+            for _ in 0..200 {
+                helper.ask(asked.clone(), LONG).await.expect("a reply");
+            }
+            assert_eq!(helper.pid(), Some(pid));
+            assert_eq!(
+                (open_files("self"), open_files(&pid.to_string())),
+                (ours, its)
+            );
+            let handle =
+                process::Handle::open(process::stat(pid).expect("it").process).expect("it");
+            handle.signal(libc::SIGSTOP).expect("stopped");
+            assert_eq!(helper.ask(own.clone(), SHORT).await, Err(Trouble::Silent));
+            helper.ask(own, LONG).await.expect("a new helper replies");
+            assert_ne!(helper.pid(), Some(pid));
+        });
+    });
+}
+
+fn open_files(pid: &str) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("fds")
+        .count()
+}
