@@ -13,6 +13,8 @@ mod keys;
 mod load;
 pub mod places;
 mod probe_url;
+pub mod reference;
+mod schema;
 mod secret;
 mod section;
 mod service;
@@ -27,6 +29,7 @@ pub use command_line::{CommandLine, probe_from_command_line};
 pub use env_file::{parse_env_file, read_env_file};
 pub use finding::{Finding, Level, Place};
 pub use load::{default_name, load};
+pub use schema::schema;
 pub use service::EVIDENCE_LIMIT;
 pub use words::{SplitError, is_name, name_from, split_words};
 
