@@ -1,0 +1,318 @@
+//! Configurations as people write them: what is wrong with each, word for word, and nothing that panics.
+
+use proptest::prelude::*;
+use stayd::config::{self, Finding, Loaded};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Set to write the expected files and the reference anew.
+const UPDATE: &str = "STAYD_UPDATE";
+const SAMPLE: &str = include_str!("../src/config/reference/sample.toml");
+
+fn env(name: &str) -> Option<String> {
+    (name == "PW" || name == "DB_PASSWORD").then(|| "geheim".to_owned())
+}
+
+/// Loads `text` from a file of its own, so that nobody else's permissions matter.
+fn load(text: &[u8]) -> Result<Loaded, Vec<Finding>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("stayd.toml");
+    fs::write(&path, text).expect("a file");
+    config::load(&path, &env)
+}
+
+fn root_of_project() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+/// Compares with a checked-in file, or writes it.
+fn same_as_file(path: &Path, actual: &str) {
+    if std::env::var_os(UPDATE).is_some() {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        return fs::write(path, actual).expect("written");
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    let cure = format!(
+        "{} is stale; run {UPDATE}=1 cargo test --test config",
+        path.display()
+    );
+    assert_eq!(expected, actual, "{cure}");
+}
+
+#[test]
+fn bad_configurations_are_told_word_for_word() {
+    let bad = root_of_project().join("tests/config/bad");
+    let mut checked = 0;
+    for entry in fs::read_dir(&bad).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let copy = folder.path().join(path.file_name().expect("a name"));
+        fs::write(&copy, fs::read(&path).expect("readable")).expect("copied");
+        let findings = config::load(&copy, &env).expect_err("it is bad");
+        let place = format!("{}/", folder.path().display());
+        let told: String = findings
+            .iter()
+            .map(|finding| format!("{finding}\n"))
+            .collect();
+        let told = told.replace(&place, "");
+        assert!(!told.contains("geheim"), "a secret is told: {told}");
+        assert!(!told.contains("geh@eim"), "a secret is told: {told}");
+        same_as_file(&path.with_extension("txt"), &told);
+        checked += 1;
+    }
+    assert!(checked >= 10, "only {checked} were found");
+}
+
+#[test]
+fn the_reference_and_the_manual_page_are_fresh() {
+    let root = root_of_project();
+    same_as_file(
+        &root.join("docs/reference/config.md"),
+        &config::reference::markdown(),
+    );
+    same_as_file(
+        &root.join("docs/man/stayd.toml.5"),
+        &config::reference::man_page(),
+    );
+    let schema = serde_json::to_string_pretty(&config::schema()).expect("JSON") + "\n";
+    same_as_file(&root.join("docs/reference/stayd.schema.json"), &schema);
+}
+
+#[test]
+fn the_sample_of_the_reference_is_good_and_shows_no_secret() {
+    let loaded = load(SAMPLE.as_bytes()).expect("the sample is good");
+    assert_eq!(loaded.warnings, []);
+    assert!(!format!("{loaded:?}").contains("geheim"), "{loaded:?}");
+    let db = &loaded.config.services[0];
+    assert_eq!(
+        (db.name.as_str(), loaded.config.name.as_str()),
+        ("db", "shop")
+    );
+    let probe = db.probe.as_ref().expect("a probe");
+    assert_eq!(probe.shown, "postgres://app:***@127.0.0.1:5433/shop");
+}
+
+/// Every table and key of the sample is in the schema.
+#[test]
+fn the_schema_knows_the_sample() {
+    fn known(schema: &serde_json::Value, table: &toml::Table, path: &str) {
+        for (key, value) in table {
+            let own = schema.get("properties").and_then(|keys| keys.get(key));
+            let named = schema
+                .get("patternProperties")
+                .and_then(|all| all.as_object()?.values().next());
+            let open = schema
+                .get("additionalProperties")
+                .filter(|rest| rest.is_object());
+            let Some(next) = own.or(named).or(open) else {
+                panic!("{path}{key} is not in the schema")
+            };
+            if let toml::Value::Table(table) = value {
+                known(next, table, &format!("{path}{key}."));
+            }
+        }
+    }
+    let sample: toml::Table = SAMPLE.parse().expect("TOML");
+    known(&config::schema(), &sample, "");
+}
+
+#[test]
+fn included_services_follow_and_hold_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    fs::create_dir(folder.path().join("d")).expect("a folder");
+    write(
+        "main.toml",
+        "include = ['d/*.toml']\n[service.a]\ncommand = ['x']\n",
+    );
+    write("d/2.toml", "[service.c]\ncommand = ['x']\ncwd = 'sub'\n");
+    write("d/1.toml", "[service.b]\ncommand = ['x']\n");
+    let main = folder.path().join("main.toml");
+    let loaded = config::load(&main, &env).expect("good");
+    let names: Vec<_> = loaded
+        .config
+        .services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(loaded.config.services[2].cwd, folder.path().join("sub"));
+    assert_eq!(loaded.config.name, "main");
+
+    write("d/3.toml", "name = 'y'\n[service.a]\ncommand = ['x']\n");
+    let told: Vec<_> = config::load(&main, &env)
+        .expect_err("twice")
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let place = folder.path().display().to_string();
+    let told = told.join("\n").replace(&place, "");
+    assert_eq!(
+        told,
+        "/d/3.toml:1:1: cannot use `name` in an included file: it holds services only; move it to /main.toml\n\
+         /d/3.toml:2:10: cannot define the service `a` again: it is at /main.toml:2:10; rename or remove one",
+    );
+}
+
+#[test]
+fn a_file_that_is_none_is_said_to_be_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |path: &Path| config::load(path, &env).expect_err("no file")[0].to_string();
+    let missing = folder.path().join("x.toml");
+    let place = missing.display();
+    assert_eq!(
+        told(&missing),
+        format!(
+            "{place}: cannot read the configuration: no such file or directory; check the path"
+        )
+    );
+    assert!(
+        told(folder.path()).contains("it is no plain file"),
+        "a folder"
+    );
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+    assert!(
+        told(&fifo).contains("it is no plain file"),
+        "a pipe must not hold us"
+    );
+    let wrong = load(b"name = \"\xff\"").expect_err("no UTF-8")[0].to_string();
+    assert!(wrong.contains("byte 9 is no UTF-8"), "{wrong}");
+    let large = load(&vec![b'#'; 2 << 20]).expect_err("too large")[0].to_string();
+    assert!(large.contains("larger than 1 MiB"), "{large}");
+}
+
+#[test]
+fn root_refuses_a_file_that_others_can_write() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root refuses");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("stayd.toml");
+    let link = folder.path().join("link.toml");
+    fs::write(&path, "[service.a]\ncommand = ['x']\n").expect("written");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    config::load(&link, &env).expect("a symlink is fine");
+
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod")
+    };
+    mode(&path, 0o664);
+    let told = config::load(&link, &env).expect_err("the group can write")[0].to_string();
+    assert!(
+        told.ends_with("others can write the file (mode 664); chmod go-w"),
+        "{told}"
+    );
+    mode(&path, 0o644);
+    mode(folder.path(), 0o777);
+    let told = config::load(&path, &env).expect_err("others can replace it")[0].to_string();
+    assert!(
+        told.contains("others can write its folder (mode 777)"),
+        "{told}"
+    );
+    mode(folder.path(), 0o1777);
+    config::load(&path, &env).expect("nobody else can replace it in a sticky folder");
+    mode(folder.path(), 0o755);
+    std::os::unix::fs::chown(&path, Some(1234), None).expect("chown");
+    let told = config::load(&path, &env).expect_err("somebody else's")[0].to_string();
+    assert!(told.contains("the file belongs to uid 1234"), "{told}");
+}
+
+#[test]
+fn what_is_allowed_but_perhaps_not_meant_is_said() {
+    let warnings = |text: &str| -> String {
+        let loaded = load(text.as_bytes()).expect(text);
+        loaded
+            .warnings
+            .iter()
+            .map(|warning| format!("{}\n", warning.message))
+            .collect()
+    };
+    let service = "[service.a]\ncommand = ['x']\n";
+    for (text, part) in [
+        ("", "there is no service"),
+        (service, "has no probe: stayd sees when it ends"),
+        (
+            &format!("{service}ready = {{ probe = 'tcp://127.0.0.1:1' }}"),
+            "for readiness alone",
+        ),
+        (
+            &format!("{service}watchdog = {{ probe = 'sqlite:x.db' }}"),
+            "a SQLite file says nothing",
+        ),
+        (
+            &format!("{service}watchdog = {{ probe = 'notify', timeout = '9s' }}"),
+            "every 9s",
+        ),
+        (
+            &format!("{service}watchdog = {{ probe = 'tcp://db:1' }}"),
+            "must be resolved",
+        ),
+        (
+            &format!("{service}port = 2\nwatchdog = {{ probe = 'tcp://127.0.0.1:1' }}"),
+            "asks port 1, but",
+        ),
+        (
+            &format!("{service}stop = {{ grace = '5m' }}"),
+            "outlasts what systemd",
+        ),
+        (
+            &format!("{service}leftover = 'replace'"),
+            "`leftover` changes nothing yet",
+        ),
+        (
+            &format!("{service}[service.b]\ncommand = ['x']\nafter = ['a']"),
+            "starts all services at once",
+        ),
+    ] {
+        let told = warnings(text);
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    assert_eq!(
+        warnings(&format!("{service}watchdog = {{ probe = 'notify' }}")),
+        ""
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = load(&bytes);
+    }
+
+    #[test]
+    fn no_change_to_a_good_file_panics(
+        cuts in proptest::collection::vec((0usize..SAMPLE.len(), 0usize..40, "[\\PC\n\"'\\[\\]{}=.$:/@%?#]{0,6}"), 1..4)
+    ) {
+        let mut text: Vec<char> = SAMPLE.chars().collect();
+        for (start, length, put) in cuts {
+            let start = start.min(text.len());
+            let end = (start + length).min(text.len());
+            text.splice(start..end, put.chars());
+        }
+        let text: String = text.into_iter().collect();
+        for finding in load(text.as_bytes()).err().into_iter().flatten() {
+            prop_assert!(!finding.message.contains('\n'), "{finding}");
+            prop_assert!(!finding.to_string().contains("geheim"), "{finding}");
+        }
+    }
+
+    #[test]
+    fn no_probe_url_panics_or_is_quoted(
+        scheme in "(postgres|http|tcp|unix|sqlite|exec|notify|file|x)?(:|://)?",
+        rest in "[a-z0-9:/?#@%$\\{\\}\\[\\].&= '\"\\\\]{0,30}",
+    ) {
+        let secret = "QqQ";
+        let url = format!("{scheme}u:{secret}{rest}");
+        let here = Path::new("/nowhere");
+        let result = config::probe_from_command_line(&url, None, "1s", here, &|_| None);
+        for finding in result.err().into_iter().flatten() {
+            prop_assert!(!finding.to_string().contains(secret) || scheme.starts_with("file"), "{url}: {finding}");
+        }
+    }
+}
