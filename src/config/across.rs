@@ -77,7 +77,7 @@ fn check_after(sections: &[Section], findings: &mut Findings) {
     }
     if let Some(section) = first_in_a_circle(sections) {
         let message = format!(
-            "cannot order `{}`: it waits for itself, over those it is after; break the circle",
+            "cannot order `{}`: it waits for itself by way of those it waits for; break the circle",
             section.name,
         );
         findings.error(section.place("service.*.after"), message);

@@ -1,8 +1,10 @@
 //! Probe URLs: from text to whom to ask. No error quotes any part of a URL: it may hold a secret.
 
+mod postgres;
+
 use super::keys::nearest_of;
 use super::secret::{Secrets, find_outside, has_reference, only_references, rfind_outside};
-use super::url_parts::{Authority, MASK, decode, host_and_port};
+use super::url_parts::{Authority, decode, host_and_port};
 use super::value::Wrong;
 use super::words::split_words;
 use super::{Endpoint, Target};
@@ -109,7 +111,7 @@ fn parse_here(text: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
             "`notify` has nothing behind it",
             "write `notify`",
         )),
-        "postgres" | "postgresql" => postgres(slashes(rest, "postgres")?, context),
+        "postgres" | "postgresql" => postgres::parse(slashes(rest, "postgres")?, context),
         "http" => http(slashes(rest, "http")?, context),
         "tcp" => tcp(text, slashes(rest, "tcp")?, context),
         "unix" => Ok(plain(
@@ -252,6 +254,7 @@ fn http(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
     let end = find_outside(rest, &['/', '?', '#']).unwrap_or(rest.len());
     let (authority, written_path) = rest.split_at(end);
     let authority = Authority::split(authority);
+    check_behind(written_path)?;
     check_public(authority.password.or(authority.user), context)?;
     let (host, port) = host_and_port(authority.place, &context.secrets)?;
     let user = authority.decoded(authority.user, &context.secrets)?;
@@ -315,118 +318,14 @@ fn request_path(text: &str, context: &Context<'_>) -> Result<String, Wrong> {
     })
 }
 
-fn postgres(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
-    let (rest, query) = cut(rest, '?');
-    let (authority, database) = cut(rest, '/');
-    let database_part = &rest[authority.len()..];
-    let authority = Authority::split(authority);
-    let mut parts = PostgresParts {
-        user: authority.user.unwrap_or_default(),
-        password: authority.password,
-        database,
-        host: authority.place,
-        port: "",
-    };
-    for (name, value) in parameters(query) {
-        parts.set(name, value)?;
-    }
-    check_public(parts.password, context)?;
-    let fill = |text: &str| context.secrets.fill(text, decode);
-    let user = Some(fill(parts.user)?).filter(|user| !user.is_empty());
-    let user = user.unwrap_or_else(|| context.default_user.clone());
-    let password = parts.password.map(fill).transpose()?;
-    let database = Some(fill(parts.database)?).filter(|name| !name.is_empty());
-    let database = database.unwrap_or_else(|| user.clone());
-    let at = parts.endpoint(context)?;
-    let shown = shown_postgres(&authority, database_part, query);
-    Ok(Parsed {
-        shown,
-        target: Target::Postgres {
-            at,
-            user,
-            password,
-            database,
-        },
-    })
-}
-
-/// The URL as written, its passwords replaced; `database` with its slash.
-fn shown_postgres(authority: &Authority<'_>, database: &str, query: &str) -> String {
-    let who = match (authority.user, authority.password) {
-        (None, _) => String::new(),
-        (Some(user), None) => format!("{user}@"),
-        (Some(user), Some(_)) => format!("{user}:{MASK}@"),
-    };
-    let shown = |(name, value)| match name {
-        "password" => format!("{name}={MASK}"),
-        _ => format!("{name}={value}"),
-    };
-    let query = parameters(query).map(shown).collect::<Vec<_>>().join("&");
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("postgres://{who}{}{database}{mark}{query}", authority.place)
-}
-
-/// PostgreSQL's port where none is written.
-const POSTGRES_PORT: u16 = 5432;
-
-/// The pieces of a PostgreSQL URL; libpq lets parameters stand for each of them.
-struct PostgresParts<'t> {
-    user: &'t str,
-    password: Option<&'t str>,
-    database: &'t str,
-    host: &'t str,
-    port: &'t str,
-}
-
-impl<'t> PostgresParts<'t> {
-    fn set(&mut self, name: &str, value: &'t str) -> Result<(), Wrong> {
-        match (name, value) {
-            ("user", _) => self.user = value,
-            ("password", _) => self.password = Some(value),
-            ("dbname", _) => self.database = value,
-            ("host", _) => self.host = value,
-            ("port", _) => self.port = value,
-            ("sslmode", "disable" | "allow" | "prefer") => {}
-            ("sslmode", _) => {
-                return Err(Wrong::new(
-                    "stayd asks PostgreSQL without TLS, and this sslmode demands it",
-                    "use a loopback address or a Unix socket, with sslmode=disable or none",
-                ));
-            }
-            _ => {
-                return Err(Wrong::new(
-                    "it has a parameter that is not known",
-                    format!("known: host, port, user, password, dbname, sslmode; {ESCAPES}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// A host that begins with `/` (libpq also takes it encoded) is the folder of a socket.
-    fn endpoint(&self, context: &Context<'_>) -> Result<Endpoint, Wrong> {
-        let written = if self.port.is_empty() {
-            None
-        } else {
-            Some(super::url_parts::port(self.port, &context.secrets)?)
-        };
-        let folder = context.secrets.fill(self.host, decode)?;
-        if folder.starts_with('/') {
-            let port = written.unwrap_or(POSTGRES_PORT);
-            let socket = format!(".s.PGSQL.{port}");
-            return Ok(Endpoint::Unix(PathBuf::from(folder).join(socket)));
-        }
-        if folder.is_empty() {
-            return Err(Wrong::new(
-                "it names no host",
-                "write `postgres://127.0.0.1:5432/DATABASE` or `postgres:///DATABASE?host=/run/postgresql`",
-            ));
-        }
-        let (host, port) = host_and_port(self.host, &context.secrets)?;
-        Ok(Endpoint::Tcp(
-            host,
-            written.or(port).unwrap_or(POSTGRES_PORT),
-        ))
+/// A `@` behind the host is most likely in a password with a `/`, which would be taken for a path and shown.
+fn check_behind(rest: &str) -> Result<(), Wrong> {
+    match find_outside(rest, &['@']) {
+        Some(_) => Err(Wrong::new(
+            "a `@` stands behind the host",
+            format!("write it as %40; {ESCAPES}"),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -468,3 +367,6 @@ pub(super) fn split_userinfo(authority: &str) -> (Option<&str>, &str) {
         None => (None, authority),
     }
 }
+
+#[cfg(test)]
+mod tests;

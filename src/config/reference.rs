@@ -111,7 +111,7 @@ fn title(table: &str) -> String {
     if table.is_empty() {
         "Top of the file".into()
     } else {
-        keys::heading(table, "NAME")
+        format!("`{}`", keys::heading(table, "NAME"))
     }
 }
 

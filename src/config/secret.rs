@@ -160,12 +160,8 @@ impl Secrets<'_> {
 
     /// A file's content without its last line end.
     fn file(&self, path: &str) -> Result<String, Wrong> {
-        let whole = file::read(&self.folder.join(path), Trust::Anybody).map_err(|wrong| {
-            Wrong::new(
-                format!("the secret's file `{}` cannot be read", brief(path)),
-                wrong.to_string(),
-            )
-        })?;
+        let whole = file::read(&self.folder.join(path), Trust::Anybody)
+            .map_err(|wrong| wrong.within(&format!("the secret's file `{}`", brief(path))))?;
         let value = whole.strip_suffix('\n').unwrap_or(&whole);
         let value = value.strip_suffix('\r').unwrap_or(value);
         no_nul(value.to_owned(), path)
@@ -229,7 +225,10 @@ mod tests {
         assert_eq!(secrets.value("file:pw").expect("file"), "geheim");
         assert_eq!(secrets.value("x${file:pw}").expect("file"), "xgeheim");
         let wrong = secrets.value("file:nope").expect_err("missing").to_string();
-        assert!(wrong.contains("`nope` cannot be read"), "{wrong}");
+        assert!(
+            wrong.starts_with("the secret's file `nope`: no such file"),
+            "{wrong}"
+        );
     }
 
     #[test]

@@ -304,6 +304,11 @@ impl Reader<'_> {
                 self.table(table, key.path, section);
             }
             (Kind::Named, DeValue::Table(_)) => {}
+            (Kind::Table, _) => {
+                let at = self.source.at(value.span().start);
+                self.findings.error(&at, no_table(key));
+                section.written.insert(key.path, place);
+            }
             (kind, toml) => match value::from_toml(kind, toml) {
                 Ok(value) => section.set(key, value, place),
                 Err(wrong) => {
@@ -333,6 +338,15 @@ impl Reader<'_> {
         );
         self.findings.error(place, message);
     }
+}
+
+/// A value where a table of keys should be: shows its first key.
+fn no_table(key: &Key) -> String {
+    let leaf = key.leaf();
+    let first = keys::children(key.path).next();
+    let inside = first.map(|first| format!("{} = {}", first.leaf(), value::example(first.kind)));
+    let inside = inside.unwrap_or_default();
+    format!("cannot read `{leaf}`: it is no table; write {leaf} = {{ {inside} }}")
 }
 
 /// A key of this very name in another table: first in those below, then anywhere.

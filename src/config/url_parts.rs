@@ -59,16 +59,22 @@ pub(super) fn host_and_port(
         };
         return Ok((host.to_string(), number));
     }
-    let (host, number) = match rfind_outside(text, ':') {
-        Some(at) => (&text[..at], Some(port(&text[at + 1..], secrets)?)),
-        None => (text, None),
-    };
+    let (host, digits) = split_port(text);
+    let number = digits.map(|digits| port(digits, secrets)).transpose()?;
     let host = secrets.fill(host, decode)?;
     let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if host.is_empty() || !host.chars().all(letters) {
         return Err(no_host());
     }
     Ok((host, number))
+}
+
+/// What stands before and behind the last colon; an address in brackets is whole.
+pub(super) fn split_port(text: &str) -> (&str, Option<&str>) {
+    match rfind_outside(text, ':') {
+        Some(at) if !text[at..].contains(']') => (&text[..at], Some(&text[at + 1..])),
+        _ => (text, None),
+    }
 }
 
 fn no_host() -> Wrong {

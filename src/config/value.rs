@@ -1,15 +1,16 @@
 //! One value at a time: from TOML or from an option's text to what it means.
 
-use super::keys::{Kind, nearest_of};
+mod scalar;
+
+use scalar::{choice, duration, expect, flag, no_unit, number, signal, size};
+
+use super::keys::Kind;
 use super::words::{is_name, split_words};
 use super::{Expect, Signal};
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// Longer than this is a slip, and would be added to clocks.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// A quoted value is cut here in an error.
 const QUOTED_CHARS: usize = 40;
 
@@ -40,6 +41,14 @@ impl Wrong {
             cure: cure.into(),
         }
     }
+
+    /// The same, with what it is about before the cause.
+    pub(super) fn within(self, what: &str) -> Self {
+        Self {
+            cause: format!("{what}: {}", self.cause),
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for Wrong {
@@ -52,7 +61,7 @@ impl fmt::Display for Wrong {
 pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, Wrong> {
     match (kind, value) {
         (Kind::Words | Kind::Texts, DeValue::Array(items)) => from_array(kind, items),
-        (Kind::Words | Kind::Texts, DeValue::String(text)) => Err(one_text(text)),
+        (Kind::Words | Kind::Texts, DeValue::String(text)) => Err(one_text(kind, text)),
         (Kind::Env, DeValue::Table(table)) => from_env_table(table),
         (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
         (Kind::Port | Kind::Count(..), DeValue::Integer(number)) => {
@@ -79,7 +88,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, Wrong> {
         )),
         Kind::Text | Kind::Path | Kind::Secret | Kind::Url => plain(kind, text),
         Kind::Texts | Kind::Words if text.is_empty() => Ok(Value::Texts(Vec::new())),
-        Kind::Texts | Kind::Words => Err(one_text(text)),
+        Kind::Texts | Kind::Words => Err(one_text(kind, text)),
         Kind::Flag => flag(text),
         Kind::Port => number(text, 1, u32::from(u16::MAX)),
         Kind::Count(low, high) => number(text, low, high),
@@ -165,17 +174,21 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, Wrong> {
     Ok(Value::Texts(texts))
 }
 
-/// A command in one text: shows how it is split, unless that would show what may be secret.
-fn one_text(text: &str) -> Wrong {
-    let cure = match split_words(text) {
-        Ok(words) if !words.is_empty() && text.len() <= QUOTED_CHARS => {
-            format!("write {words:?} (no shell reads it)")
-        }
-        Ok(_) | Err(_) => {
-            "write each word as a text of its own, [\"PROGRAM\", \"ARGUMENT\"]".into()
-        }
+/// A list in one text; a command is shown as it would be split.
+fn one_text(kind: Kind, text: &str) -> Wrong {
+    let words = match kind {
+        Kind::Words => split_words(text).unwrap_or_default(),
+        _ => vec![text.to_owned()],
     };
-    Wrong::new("it is one text, not a list of texts", cure)
+    let cure = if words.is_empty() || text.len() > QUOTED_CHARS {
+        example(kind)
+    } else {
+        format!("{words:?}")
+    };
+    Wrong::new(
+        "it is one text, not a list of texts",
+        format!("write {cure}"),
+    )
 }
 
 fn from_env_table(table: &DeTable<'_>) -> Result<Value, Wrong> {
@@ -218,150 +231,6 @@ pub(super) fn env_value(name: &str, value: &str) -> Result<String, Wrong> {
         return Err(Wrong::new(cause, "remove the NUL"));
     }
     Ok(value.to_owned())
-}
-
-fn flag(text: &str) -> Result<Value, Wrong> {
-    bool::from_str(text).map(Value::Flag).map_err(|_| {
-        Wrong::new(
-            format!("`{}` is neither `true` nor `false`", brief(text)),
-            "write one of them",
-        )
-    })
-}
-
-fn number(text: &str, low: u32, high: u32) -> Result<Value, Wrong> {
-    let parsed = text.parse::<u64>().ok();
-    match parsed {
-        Some(number) if (u64::from(low)..=u64::from(high)).contains(&number) => {
-            Ok(Value::Number(number))
-        }
-        Some(_) | None => Err(Wrong::new(
-            format!("{} is out of range", brief(text)),
-            format!("write a whole number from {low} to {high}"),
-        )),
-    }
-}
-
-fn duration(text: &str, least: Duration) -> Result<Value, Wrong> {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.') {
-        return Err(no_unit(text, "s"));
-    }
-    let length = humantime::parse_duration(text).map_err(|_| {
-        let cause = format!("`{}` is no length of time", brief(text));
-        Wrong::new(cause, "write it as `200ms`, `5s`, `2m` or `1h 30m`")
-    })?;
-    if length < least {
-        let cause = format!("{} is too short", brief(text));
-        return Err(Wrong::new(
-            cause,
-            format!("write at least `{}`", spell(least)),
-        ));
-    }
-    if length > LONGEST {
-        let cause = format!("{} is longer than a year", brief(text));
-        return Err(Wrong::new(cause, "write at most `366days`"));
-    }
-    Ok(Value::Duration(length))
-}
-
-fn spell(length: Duration) -> String {
-    humantime::format_duration(length).to_string()
-}
-
-fn size(text: &str, least: u64) -> Result<Value, Wrong> {
-    const UNITS: [(&str, u32); 5] = [("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (digits, unit) = (&text[..split], text[split..].trim_start());
-    if unit.is_empty() && !digits.is_empty() {
-        return Err(no_unit(digits, "B"));
-    }
-    let bad = || {
-        let cause = format!("`{}` is no size", brief(text));
-        Wrong::new(cause, "write it as `512KiB`, `64MiB` or `2GiB`")
-    };
-    let shift = UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|(_, shift)| *shift);
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    let bytes = number
-        .checked_mul(1 << shift.ok_or_else(bad)?)
-        .ok_or_else(bad)?;
-    if bytes < least {
-        let cause = format!("{} is too small", brief(text));
-        return Err(Wrong::new(
-            cause,
-            format!("write at least `{}KiB`", least >> 10),
-        ));
-    }
-    Ok(Value::Number(bytes))
-}
-
-fn no_unit(number: &str, unit: &str) -> Wrong {
-    let number = brief(number);
-    let cure = match unit {
-        "s" if number.contains('.') => "write milliseconds, as `500ms`".to_owned(),
-        "s" => format!("write `{number}s` or `{number}ms`, in quotes"),
-        _ => format!("write `{number}B`, in quotes, or use KiB, MiB or GiB"),
-    };
-    Wrong::new(format!("{number} has no unit"), cure)
-}
-
-fn choice(text: &str, words: &[&str]) -> Result<Value, Wrong> {
-    if words.contains(&text) {
-        return Ok(Value::Text(text.into()));
-    }
-    let all = words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    Err(Wrong::new(
-        format!("`{}` is none of its values", brief(text)),
-        format!("write one of {all}"),
-    ))
-}
-
-fn signal(text: &str) -> Result<Value, Wrong> {
-    Signal::named(text).map(Value::Signal).ok_or_else(|| {
-        let bare = text.trim_start_matches("SIG").to_ascii_uppercase();
-        let names = Signal::names();
-        let cure = match nearest_of(&bare, names.iter().copied()) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => "write a name as `TERM`, `INT`, `HUP` or `USR1`".into(),
-        };
-        Wrong::new(format!("`{}` is no signal", brief(text)), cure)
-    })
-}
-
-fn expect(text: &str) -> Result<Value, Wrong> {
-    let ranges: Option<Vec<_>> = text
-        .split(',')
-        .map(|part| status_range(part.trim()))
-        .collect();
-    ranges
-        .map(|ranges| Value::Expect(Expect(ranges)))
-        .ok_or_else(|| {
-            let cause = format!("`{}` names no HTTP statuses", brief(text));
-            Wrong::new(cause, "write `2xx`, `200-399` or `200,404`")
-        })
-}
-
-/// `2xx`, `204` or `200-299`.
-fn status_range(part: &str) -> Option<(u16, u16)> {
-    let status = |text: &str| -> Option<u16> {
-        let number = text.trim().parse().ok()?;
-        (100..=599).contains(&number).then_some(number)
-    };
-    if let Some(hundreds) = part.strip_suffix("xx") {
-        let low = status(&format!("{hundreds}00"))?;
-        return Some((low, low + 99));
-    }
-    let (low, high) = part.split_once('-').unwrap_or((part, part));
-    let (low, high) = (status(low)?, status(high)?);
-    (low <= high).then_some((low, high))
 }
 
 /// Cuts long values and shows control characters by name, so that a finding stays one line.

@@ -1,0 +1,126 @@
+//! PostgreSQL's URLs.
+
+use super::{Context, ESCAPES, Parsed, check_behind, check_public, cut, parameters};
+use crate::config::url_parts::{Authority, MASK, decode, host_and_port, port, split_port};
+use crate::config::value::Wrong;
+use crate::config::{Endpoint, Target};
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+/// PostgreSQL's port where none is written.
+const DEFAULT_PORT: u16 = 5432;
+
+/// What stands behind `postgres://`, as libpq would read it.
+pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
+    let (rest, query) = cut(rest, '?');
+    let (authority, database) = cut(rest, '/');
+    let database_part = &rest[authority.len()..];
+    let authority = Authority::split(authority);
+    let (host, port) = split_port(authority.place);
+    let mut parts = Parts {
+        user: authority.user.unwrap_or_default(),
+        password: authority.password,
+        database,
+        host,
+        port: port.unwrap_or_default(),
+    };
+    for (name, value) in parameters(query) {
+        parts.set(name, value)?;
+    }
+    check_public(authority.password, context)?;
+    check_public(parts.password, context)?;
+    check_behind(database_part)?;
+    check_behind(query)?;
+    let fill = |text: &str| context.secrets.fill(text, decode);
+    let user = Some(fill(parts.user)?).filter(|user| !user.is_empty());
+    let user = user.unwrap_or_else(|| context.default_user.clone());
+    let password = parts.password.map(fill).transpose()?;
+    let database = Some(fill(parts.database)?).filter(|name| !name.is_empty());
+    let database = database.unwrap_or_else(|| user.clone());
+    let at = parts.endpoint(context)?;
+    let shown = shown(&authority, database_part, query);
+    Ok(Parsed {
+        shown,
+        target: Target::Postgres {
+            at,
+            user,
+            password,
+            database,
+        },
+    })
+}
+
+/// The URL as written, its passwords replaced; `database` with its slash.
+fn shown(authority: &Authority<'_>, database: &str, query: &str) -> String {
+    let who = match (authority.user, authority.password) {
+        (None, _) => String::new(),
+        (Some(user), None) => format!("{user}@"),
+        (Some(user), Some(_)) => format!("{user}:{MASK}@"),
+    };
+    let shown = |(name, value)| match name {
+        "password" => format!("{name}={MASK}"),
+        _ => format!("{name}={value}"),
+    };
+    let query = parameters(query).map(shown).collect::<Vec<_>>().join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("postgres://{who}{}{database}{mark}{query}", authority.place)
+}
+
+/// The pieces of a PostgreSQL URL; libpq lets parameters stand for each of them.
+struct Parts<'t> {
+    user: &'t str,
+    password: Option<&'t str>,
+    database: &'t str,
+    host: &'t str,
+    port: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    fn set(&mut self, name: &str, value: &'t str) -> Result<(), Wrong> {
+        match (name, value) {
+            ("user", _) => self.user = value,
+            ("password", _) => self.password = Some(value),
+            ("dbname", _) => self.database = value,
+            ("host", _) => self.host = value,
+            ("port", _) => self.port = value,
+            ("sslmode", "disable" | "allow" | "prefer") => {}
+            ("sslmode", _) => {
+                return Err(Wrong::new(
+                    "stayd asks PostgreSQL without TLS, and this sslmode demands it",
+                    "use a loopback address or a Unix socket, with sslmode=disable or none",
+                ));
+            }
+            _ => {
+                return Err(Wrong::new(
+                    "it has a parameter that is not known",
+                    format!("known: host, port, user, password, dbname, sslmode; {ESCAPES}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A host that begins with `/` (libpq also takes it encoded) is the folder of a socket.
+    fn endpoint(&self, context: &Context<'_>) -> Result<Endpoint, Wrong> {
+        let port = match self.port {
+            "" => DEFAULT_PORT,
+            digits => port(digits, &context.secrets)?,
+        };
+        let folder = context.secrets.fill(self.host, decode)?;
+        if folder.starts_with('/') {
+            let socket = format!(".s.PGSQL.{port}");
+            return Ok(Endpoint::Unix(PathBuf::from(folder).join(socket)));
+        }
+        if folder.parse::<Ipv6Addr>().is_ok() {
+            return Ok(Endpoint::Tcp(folder, port));
+        }
+        if folder.is_empty() {
+            return Err(Wrong::new(
+                "it names no host",
+                "write `postgres://127.0.0.1:5432/DATABASE` or `postgres:///DATABASE?host=/run/postgresql`",
+            ));
+        }
+        let (host, _) = host_and_port(self.host, &context.secrets)?;
+        Ok(Endpoint::Tcp(host, port))
+    }
+}
