@@ -45,7 +45,7 @@ impl Moment {
 /// A span for a sentence: `200 ms`, `3.4 s`, `60 s`.
 #[must_use]
 pub fn in_words(span: Duration) -> String {
-    let millis = span.as_millis();
+    let millis = (span.as_micros() + 500) / 1000;
     if millis < 1000 {
         format!("{millis} ms")
     } else if millis.is_multiple_of(1000) {

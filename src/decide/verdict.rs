@@ -229,7 +229,7 @@ fn excuse(overdue: Duration, sight: &Sight, rules: &Watchdog, standing: Standing
 /// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota.
 #[must_use]
 pub fn is_busy(sight: &Sight) -> bool {
-    if sight.watched.is_zero() {
+    if sight.watched.is_zero() || sight.stopped {
         return false;
     }
     let enough_io = u128::from(BUSY_IO_BYTES_PER_S) * sight.watched.as_millis() / 1000;
@@ -241,7 +241,8 @@ pub fn is_busy(sight: &Sight) -> bool {
 /// Whether every processor is taken, with more waiting, and mostly by others than this tree.
 #[must_use]
 pub fn is_overloaded(sight: &Sight) -> bool {
-    if sight.watched.is_zero() || sight.host_cpus == 0 {
+    // What is stopped by a signal is not slow: no free processor would help it.
+    if sight.watched.is_zero() || sight.host_cpus == 0 || sight.stopped {
         return false;
     }
     let capacity = sight.watched * sight.host_cpus;

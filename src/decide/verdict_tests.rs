@@ -349,3 +349,15 @@ fn the_sight_in_words() {
     assert_eq!(cpu_in_words(&busy()), "using 50 % of a core");
     assert_eq!(cpu_in_words(&Sight::default()), "CPU use unknown");
 }
+
+#[test]
+fn item_12_overload_does_not_excuse_a_stopped_process() {
+    let stopped = Sight {
+        stopped: true,
+        host_cpu: Duration::from_secs(10),
+        host_runnable: 12,
+        ..idle()
+    };
+    let (_, judged) = row_of_dead(stopped, 3, &RULES, ARMED);
+    assert_eq!(judged[2], Judgement::Wedged);
+}

@@ -18,6 +18,7 @@ probe = "http://127.0.0.1:{port}/query"
 interval = "300ms"
 timeout = "300ms"
 failures = 3
+busy_grace = "0s"
 [service.clinic.log]
 to = "file"
 "#,

@@ -10,6 +10,7 @@ mod launchd_rehearsal;
 mod nursery;
 mod output;
 mod output_faults;
+mod postgres_service;
 mod probe_exec;
 mod probe_net;
 mod probe_postgres;

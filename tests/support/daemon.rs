@@ -136,11 +136,10 @@ impl Stayd {
     /// The journal, oldest first.
     pub(crate) fn events(&self) -> Vec<Value> {
         let answer = self.client(&["events", "--json"]);
-        answer
-            .out
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
+        let events: Value = serde_json::from_str(&answer.out)
+            .unwrap_or_else(|error| panic!("{error}: {answer:?}\n{}", self.said()));
+        let list = events.get("events").unwrap_or(&events);
+        list.as_array().expect("a list").clone()
     }
 
     /// How many records of this kind there are.

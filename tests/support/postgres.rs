@@ -150,7 +150,7 @@ impl Postgres {
         self.try_sql(sql).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_sql(&self, sql: &str) -> Result<String, String> {
+    pub(crate) fn try_sql(&self, sql: &str) -> Result<String, String> {
         let output = Command::new(binary("psql"))
             .args([
                 "-X",
@@ -203,14 +203,35 @@ impl Postgres {
         });
     }
 
-    fn processes(&self) -> Vec<i32> {
-        let Some(server) = &self.server else {
+    /// A client that holds a connection until it is dropped.
+    pub(crate) fn sit(&self) -> Sitter {
+        let client = Command::new(binary("psql"))
+            .args(["-X", "-q", "-U", "postgres", "-d", "postgres", "-h"])
+            .arg(self.socket_dir())
+            .args(["-p", &self.port.to_string()])
+            .args(["-c", "SELECT pg_sleep(3600)"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Sitter(client.expect("psql"))
+    }
+
+    /// The postmaster and its children: our own server, or the one that somebody else runs on this folder.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let Some(postmaster) = self.postmaster() else {
             return Vec::new();
         };
-        let postmaster = server.id().cast_signed();
         let mut all = vec![postmaster];
         all.extend(process::children(postmaster).unwrap_or_default());
         all
+    }
+
+    fn postmaster(&self) -> Option<i32> {
+        if let Some(server) = &self.server {
+            return Some(server.id().cast_signed());
+        }
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        file.lines().next()?.parse().ok()
     }
 
     fn signal_all(&self, signal: i32) {
@@ -223,9 +244,22 @@ impl Postgres {
     }
 }
 
+/// Holds one connection.
+#[derive(Debug)]
+pub(crate) struct Sitter(Child);
+
+impl Drop for Sitter {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.signal_all(SIGKILL);
+        if self.server.is_some() {
+            self.signal_all(SIGKILL);
+        }
         if let Some(mut server) = self.server.take() {
             let _ = server.wait();
         }
