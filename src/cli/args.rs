@@ -129,7 +129,7 @@ pub struct ServiceOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Verb {
     /// Check everything, then become COMMAND: the OS supervisor sees the service itself.
-    Exec(ServiceOptions),
+    Exec(Box<ServiceOptions>),
     /// Watch a built-in service wedge and come back, in this terminal.
     Demo,
     /// What runs, for how long, the last verdict and its reason.

@@ -99,10 +99,10 @@ fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Wro
     reason = "the shape that map_err wants"
 )]
 fn refused(error: std::io::Error) -> Wrong {
-    let cure = match error.kind() {
-        std::io::ErrorKind::NotFound => "check the path",
-        std::io::ErrorKind::PermissionDenied => "check its permissions, and whose stayd this is",
-        _ => "see what the system says about it",
+    let cure = if error.kind() == std::io::ErrorKind::PermissionDenied {
+        "check its permissions, and whose stayd this is"
+    } else {
+        "check the path"
     };
     Wrong::new(super::system_words(&error), cure)
 }

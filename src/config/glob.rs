@@ -19,7 +19,11 @@ pub(super) fn expand(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
             Component::Normal(name) if name.to_string_lossy().contains(['*', '?']) => {
                 below(&found, &name.to_string_lossy())?
             }
-            other => found.into_iter().map(|path| path.join(other)).collect(),
+            part @ (Component::Normal(_)
+            | Component::Prefix(_)
+            | Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir) => found.into_iter().map(|path| path.join(part)).collect(),
         };
     }
     Ok(found)

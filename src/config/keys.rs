@@ -156,7 +156,7 @@ pub(super) fn heading(table: &str, name: &str) -> String {
 
 /// The key of this table that is written most like `wrong`, if any is like it at all.
 pub(super) fn nearest(table: &str, wrong: &str) -> Option<&'static str> {
-    nearest_of(wrong, children(table).map(|key| key.leaf()))
+    nearest_of(wrong, children(table).map(Key::leaf))
 }
 
 /// The word most like `wrong`: at most a third of its letters differ.

@@ -55,7 +55,12 @@ fn default(kind: Kind, text: &str) -> Option<Json> {
         value::Value::Flag(flag) => Some(json!(flag)),
         value::Value::Texts(texts) => Some(json!(texts)),
         value::Value::Number(number) if !matches!(kind, Kind::Size(_)) => Some(json!(number)),
-        _ => Some(json!(text)),
+        value::Value::Text(_)
+        | value::Value::Env(_)
+        | value::Value::Number(_)
+        | value::Value::Duration(_)
+        | value::Value::Signal(_)
+        | value::Value::Expect(_) => Some(json!(text)),
     }
 }
 

@@ -141,7 +141,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::later("service.*.runtime", "A materialized runtime.",
         "remove the table and name the program in `command`"),
     Key::later("job", "Commands that run from time to time.",
-        "remove the table and use a timer of the system for now"),
+        "remove the table and use a timer of the system"),
     Key::later("http", "A status page over TCP.",
         "remove the table; `stayd status --json` and the control socket do work"),
     Key::later("alerts", "Telling somebody.",

@@ -176,9 +176,10 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, Wrong> {
 
 /// A list in one text; a command is shown as it would be split.
 fn one_text(kind: Kind, text: &str) -> Wrong {
-    let words = match kind {
-        Kind::Words => split_words(text).unwrap_or_default(),
-        _ => vec![text.to_owned()],
+    let words = if kind == Kind::Words {
+        split_words(text).unwrap_or_default()
+    } else {
+        vec![text.to_owned()]
     };
     let cure = if words.is_empty() || text.len() > QUOTED_CHARS {
         example(kind)

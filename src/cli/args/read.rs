@@ -2,7 +2,7 @@
 
 use super::{Arguments, ServiceOptions, Verb};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Command as Grammar, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 
 /// Verbs of later versions: known, so that they are not taken for slips of the hand.
@@ -59,14 +59,14 @@ where
 
 /// The whole command line, as clap knows it; for help and man pages.
 #[must_use]
-pub fn command() -> clap::Command {
+pub fn command() -> Grammar {
     let rest = clap::Arg::new("rest")
         .num_args(0..)
         .trailing_var_arg(true)
         .allow_hyphen_values(true);
     LATER.iter().fold(Arguments::command(), |command, verb| {
         command.subcommand(
-            clap::Command::new(verb)
+            Grammar::new(verb)
                 .hide(true)
                 .disable_help_flag(true)
                 .arg(rest.clone()),
@@ -76,7 +76,7 @@ pub fn command() -> clap::Command {
 
 /// A first word that is no verb: clap alone would call it an unexpected argument.
 fn no_such_verb(
-    command: &mut clap::Command,
+    command: &mut Grammar,
     words: &[OsString],
     error: &clap::Error,
 ) -> Option<clap::Error> {
@@ -91,7 +91,7 @@ fn no_such_verb(
         return None;
     }
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
-    let verbs: Vec<_> = verbs.map(clap::Command::get_name).collect();
+    let verbs: Vec<_> = verbs.map(Grammar::get_name).collect();
     let message = format!(
         "'{wrong}' is no verb; verbs are {}. To run it as a service: stayd --foreground -- {wrong}",
         verbs.join(", "),
@@ -107,7 +107,7 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         return Err("--foreground, --follow and the options of a service come without a verb, or behind `exec`".into());
     }
     let here = match &arguments.verb {
-        Some(Verb::Exec(options)) => Some(options),
+        Some(Verb::Exec(options)) => Some(options.as_ref()),
         Some(_) => None,
         None if describes => Some(&arguments.service),
         None => None,
