@@ -96,7 +96,8 @@ impl Stage {
              probe = \"http://127.0.0.1:{port}/query\"\n\
              interval = \"1s\"\n\
              timeout = \"1s\"\n\
-             failures = 3\n"
+             failures = 3\n\
+             busy_grace = \"1s\"\n"
         )
     }
 }

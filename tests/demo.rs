@@ -1,0 +1,135 @@
+//! `stayd demo` shows what it promises, in time, and leaves nothing behind.
+
+#[path = "support/wait.rs"]
+mod wait;
+
+use stayd::sys::process::{Handle, stat};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use wait::{TempDir, wait_for, wait_until};
+
+/// Twenty seconds are promised on a quiet machine; tests share theirs.
+const WITHIN: Duration = Duration::from_secs(40);
+
+struct Demo {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let folder = TempDir::new();
+        let child = Command::new(env!("CARGO_BIN_EXE_stayd"))
+            .arg("demo")
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("stayd starts");
+        Self { child, folder }
+    }
+
+    fn stage(&self) -> PathBuf {
+        self.folder
+            .path()
+            .join(format!("stayd-demo-{}", self.child.id()))
+    }
+
+    /// The port of its service, from the first line it prints.
+    fn port(&mut self) -> u16 {
+        let mut line = String::new();
+        let out = self.child.stdout.as_mut().expect("piped");
+        BufReader::with_capacity(1, out)
+            .read_line(&mut line)
+            .expect("a line");
+        let (_, rest) = line.split_once("127.0.0.1:").expect("an address");
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("a port")
+    }
+
+    fn signal(&self, number: i32) {
+        let process = stat(self.child.id().try_into().expect("a pid"))
+            .expect("it runs")
+            .process;
+        Handle::open(process)
+            .and_then(|handle| handle.signal(number))
+            .expect("a signal");
+    }
+}
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+#[test]
+fn a_newcomer_sees_it_wedge_and_come_back_in_words() {
+    let mut demo = Demo::start();
+    let port = demo.port();
+    let stage = demo.stage();
+    let status = wait_for("the demo ends", WITHIN, || {
+        demo.child.try_wait().expect("our child")
+    });
+    let (mut out, mut err) = (String::new(), String::new());
+    demo.child
+        .stdout
+        .take()
+        .expect("piped")
+        .read_to_string(&mut out)
+        .expect("read");
+    demo.child
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut err)
+        .expect("read");
+    assert_eq!((status.code(), err.as_str()), (Some(0), ""), "{out}");
+    let mut rest = out.as_str();
+    for words in [
+        "healthy",
+        "wedged",
+        "GET /health: 200",
+        "still listens",
+        "GET /query: no answer",
+        "killed    no answer to GET /query",
+        "evidence",
+        "life 2",
+        "answering again",
+        "stayd --foreground --port",
+        "stayd why",
+    ] {
+        let (_, after) = rest
+            .split_once(words)
+            .unwrap_or_else(|| panic!("{words:?} does not come in\n{out}"));
+        rest = after;
+    }
+    assert!(!out.contains('\x1b'), "no colour into a pipe");
+    assert!(!stage.exists(), "its folder is gone");
+    assert!(!listens(port), "its service is gone");
+}
+
+#[test]
+fn ctrl_c_ends_it_in_order() {
+    let mut demo = Demo::start();
+    let port = demo.port();
+    wait_until("its service listens", WITHIN, || listens(port));
+    demo.signal(2);
+    let status = wait_for("the demo ends", WITHIN, || {
+        demo.child.try_wait().expect("our child")
+    });
+    assert_eq!(status.code(), Some(0));
+    assert!(!listens(port) && !demo.stage().exists());
+}
+
+#[test]
+fn its_service_does_not_outlive_a_demo_that_was_killed() {
+    let mut demo = Demo::start();
+    let port = demo.port();
+    wait_until("its service listens", WITHIN, || listens(port));
+    demo.child.kill().expect("SIGKILL");
+    demo.child.wait().expect("reaped");
+    wait_until("its service has gone", WITHIN, || !listens(port));
+}
