@@ -62,7 +62,9 @@ impl Daemon {
             .spawn()
             .expect("stayd starts");
         let daemon = Self { child, folder };
-        wait_until("the daemon answers", LONG, || daemon.ask(&["status"]).0 < 2);
+        wait_until("the daemon answers", LONG, || {
+            daemon.ask(&["status"]).0 == 0
+        });
         daemon
     }
 

@@ -23,8 +23,6 @@ use tokio::net::UnixStream;
 
 /// Between two looks at a configuration that is waited for.
 const CONFIG_EVERY: Duration = Duration::from_secs(2);
-/// Only what is wrong: the demo's viewer tells the rest.
-const QUIET: i8 = -2;
 
 /// Runs the daemon until it is told to end. With `follow`, shows the status of the one that runs already.
 pub(super) fn run(
@@ -170,21 +168,25 @@ pub(super) fn exec(options: &ServiceOptions) -> Outcome {
     Err(exec::exec(&order, env::vars_os()))
 }
 
-/// `stayd demo`
+/// `stayd demo`. No log is started: the viewer tells what happens.
 pub(super) fn demo(screen: Screen) -> Outcome {
-    logging::start(Format::Text, QUIET, false);
     demo::show(screen, |config: &Path, state: &Path| {
         let common = Common {
             config: Some(config.to_owned()),
             ..Common::default()
         };
         let Loaded { config, .. } = from_file(&common)?;
-        let socket = state.join("control.sock");
         let folders = Folders {
-            state: state.to_owned(),
+            socket: state.join("control.sock"),
             runtime: state.to_owned(),
-            socket,
+            state: state.to_owned(),
         };
-        live(config, &folders, Format::Text, QUIET)
+        match live(config, &folders, Format::Text, 0)? {
+            Exit::Done => Ok(Exit::Done),
+            exit => Err(Failure::new(
+                exit,
+                "cannot run the demo's daemon: the system refused; `stayd --foreground` says what",
+            )),
+        }
     })
 }

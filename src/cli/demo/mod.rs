@@ -19,6 +19,8 @@ use viewer::{End, Viewer};
 
 /// The service's name in the demo.
 const SERVICE: &str = "shop";
+/// Tries to remove the demo's folder.
+const REMOVE_TRIES: usize = 100;
 
 /// Shows it. `daemon` runs the real daemon with this configuration and state directory on the calling thread, until it
 /// is told to end by SIGTERM or SIGINT, and gives its exit status.
@@ -91,6 +93,7 @@ impl Stage {
              command = [{program}, \"__demo-service\", \"--port\", \"{port}\", \"--db\", {database}]\n\
              port = {port}\n\
              stop = {{ grace = \"1s\" }}\n\
+             backoff = {{ stable_after = \"2s\" }}\n\
              log = {{ to = \"file\" }}\n\n\
              [service.{SERVICE}.watchdog]\n\
              probe = \"http://127.0.0.1:{port}/query\"\n\
@@ -104,8 +107,13 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // What cannot be removed lies in the system's temporary folder, which is emptied anyway.
-        let _left_behind = fs::remove_dir_all(&self.folder);
+        // A thread that is still closing its files may be in the way for a moment. What cannot be removed lies in the
+        // system's temporary folder, which is emptied anyway.
+        for _ in 0..REMOVE_TRIES {
+            if fs::remove_dir_all(&self.folder).is_ok() {
+                break;
+            }
+        }
     }
 }
 

@@ -23,7 +23,7 @@ const RECOVERY_WITHIN: Duration = Duration::from_secs(20);
 const ASK_WITHIN: Duration = Duration::from_secs(1);
 /// Between two attempts to reach a daemon that is starting.
 const CONNECT_EVERY: Duration = Duration::from_millis(50);
-/// Evidence is longer than a line; this much of it is shown.
+/// This much of the evidence's first line is shown.
 const EVIDENCE_CHARS_MAX: usize = 160;
 
 /// How the viewing ended.
@@ -249,13 +249,13 @@ impl Viewer {
             .ok()
             .and_then(|incident| incident.evidence)
             .unwrap_or_default();
-        let lines = evidence
+        // The first line is the summary.
+        let line = evidence
             .lines()
             .map(str::trim)
-            .filter(|line| !line.is_empty());
-        let line: String = lines
-            .collect::<Vec<_>>()
-            .join("; ")
+            .find(|line| !line.is_empty());
+        let line: String = line
+            .unwrap_or_default()
             .chars()
             .take(EVIDENCE_CHARS_MAX)
             .collect();
