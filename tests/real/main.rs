@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cgroup;
 mod evidence;
 mod incident;
 mod launchd_rehearsal;
@@ -15,7 +16,9 @@ mod probe_exec;
 mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
+mod reaping;
 mod spawn;
 mod store;
+mod strangers;
 mod systemd_box;
 mod tree;
