@@ -2,7 +2,7 @@
 
 use crate::support::{SOON, TempDir, alone, plan, program, victim, wait_for_exit, wait_until};
 use stayd::act::claim::{Claim, ClaimFile, Claims, Reading, Token};
-use stayd::act::output::{Audience, LifeOutput, News, Output, tail};
+use stayd::act::output::{Audience, LifeOutput, News, Output, tail_and_follow};
 use stayd::act::state_dir::StateDir;
 use stayd::config::{Log, LogTo};
 use stayd::decide::event::Life;
@@ -161,9 +161,12 @@ fn no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again() {
     }
     let dir = TempDir::new();
     let state = state(dir.path());
-    let last = format!("line {}", LINES - 1);
-    let is_all_moved =
-        || tail(&state.service_logs("db"), 1).is_ok_and(|lines| lines == [last.as_str()]);
+    let logs = state.service_logs("db");
+    let last = format!("line {}\n", LINES - 1);
+    let is_all_moved = || {
+        let end = tail_and_follow(&logs, 1).map(|(text, _follow)| text);
+        end.is_ok_and(|text| text == last.as_bytes())
+    };
     let mut kills = 0;
     while !is_all_moved() {
         let before = log_size(&state);
@@ -174,7 +177,7 @@ fn no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again() {
             .spawn()
             .expect("pump");
         wait_until("the pump moves something", SOON, || {
-            log_size(&state) > before + 100_000 || is_all_moved()
+            log_size(&state) > before || is_all_moved()
         });
         pump.kill().expect("kill");
         pump.wait().expect("wait");
@@ -192,6 +195,20 @@ fn no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again() {
         expected += 1;
     }
     assert_eq!(expected, LINES, "after {kills} kills");
+    for entry in fs::read_dir(&logs).expect("logs") {
+        let path = entry.expect("a file").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension != "fifo")
+        {
+            let rotated = fs::read(&path).expect("a file");
+            assert!(
+                rotated.ends_with(b"\n"),
+                "{} ends within a line",
+                path.display()
+            );
+        }
+    }
 }
 
 /// Ends whoever holds the FIFO that the claim names.
