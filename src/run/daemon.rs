@@ -43,8 +43,8 @@ pub(super) struct Parts {
     pub(super) past: Past,
     pub(super) state: StateDir,
     pub(super) control_socket: PathBuf,
-    /// Held for life.
-    pub(super) lock: File,
+    /// Held for life: dropping it lets the next stayd in.
+    pub(super) _lock: File,
     pub(super) facts: mpsc::Receiver<Event>,
     pub(super) ended: mpsc::Receiver<Reaped>,
 }

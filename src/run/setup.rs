@@ -199,7 +199,7 @@ async fn assemble(
         past,
         state,
         control_socket: options.control_socket.clone(),
-        lock,
+        _lock: lock,
         facts,
         ended,
     };

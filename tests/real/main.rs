@@ -8,6 +8,7 @@ mod cgroup;
 mod evidence;
 mod incident;
 mod launchd_rehearsal;
+mod lives;
 mod nursery;
 mod output;
 mod output_faults;

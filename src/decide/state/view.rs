@@ -3,7 +3,7 @@
 use super::super::clock::Moment;
 use super::super::event::{Check, Proc};
 use super::super::snapshot::{Class, Phase, ProbeView, Snapshot};
-use super::up::{Asking, DEGRADED_TOLERANCE};
+use super::asking::{Asking, DEGRADED_TOLERANCE};
 use super::{Actual, Down, Service, Step, Up};
 
 impl Service {

@@ -1,0 +1,148 @@
+//! A running life, and the timetable of its probes.
+
+use super::super::clock::{Duration, Moment};
+use super::super::event::{Check, Proc, Round};
+use super::super::policy::Policy;
+use super::super::snapshot::Class;
+use super::super::verdict::Row;
+
+/// The first question comes this long after exec; the wait then doubles up to the period.
+const STARTUP_PACE_MIN: Duration = Duration::from_millis(20);
+/// While starting, questions come at least this often.
+const STARTUP_PACE_MAX: Duration = Duration::from_secs(1);
+/// A probe that has not reported this long after its deadline is given up, without a verdict.
+const PROBE_SLACK: Duration = Duration::from_secs(2);
+/// Degraded for this long makes a service unhealthy.
+pub(super) const DEGRADED_TOLERANCE: Duration = Duration::from_secs(600);
+
+/// A running life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Up {
+    pub(super) main: Proc,
+    pub(super) spawned_at: Moment,
+    /// The startup budget; `None` once ready, or once it is over.
+    pub(super) startup_until: Option<Moment>,
+    pub(super) ready_at: Option<Moment>,
+    pub(super) row: Row,
+    pub(super) liveness: Asking,
+    pub(super) readiness: Asking,
+    pub(super) degraded_since: Option<Moment>,
+    pub(super) degraded_told: bool,
+    /// The launcher has forked away; the reason says so until something new happens.
+    pub(super) inherited: bool,
+}
+
+/// One probe's timetable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Asking {
+    next_at: Moment,
+    /// The deadline of the question under way; the answer is known by it.
+    open: Option<Moment>,
+    asked: u32,
+    pub(super) class: Option<Class>,
+    pub(super) latency: Option<Duration>,
+    pub(super) last_ok_at: Option<Moment>,
+}
+
+impl Up {
+    pub(super) fn new(main: Proc, now: Moment, policy: &Policy) -> Self {
+        let first = Asking {
+            next_at: now.after(STARTUP_PACE_MIN),
+            ..Asking::default()
+        };
+        Self {
+            main,
+            spawned_at: now,
+            startup_until: Some(now.after(policy.startup)),
+            ready_at: None,
+            row: Row::default(),
+            liveness: first.clone(),
+            readiness: first,
+            degraded_since: None,
+            degraded_told: false,
+            inherited: false,
+        }
+    }
+
+    pub(super) fn deadline(&self, policy: &Policy) -> Moment {
+        let mut due = self.startup_until.unwrap_or(Moment::NEVER);
+        if policy.watchdog.is_some() {
+            due = due.min(self.liveness.due());
+        }
+        if policy.ready_probe {
+            due = due.min(self.readiness.due());
+        }
+        if let Some(since) = self.degraded_since
+            && !self.degraded_told
+        {
+            due = due.min(since.after(DEGRADED_TOLERANCE));
+        }
+        due
+    }
+
+    pub(super) fn ready_for(&self, now: Moment) -> Option<Duration> {
+        self.ready_at.map(|at| now.since(at))
+    }
+
+    pub(super) fn asking(&mut self, check: Check) -> &mut Asking {
+        match check {
+            Check::Liveness => &mut self.liveness,
+            Check::Readiness => &mut self.readiness,
+        }
+    }
+}
+
+impl Asking {
+    pub(super) fn due(&self) -> Moment {
+        self.open
+            .map_or(self.next_at, |deadline| deadline.after(PROBE_SLACK))
+    }
+
+    /// Sends the next question if it is time; says its deadline.
+    pub(super) fn ask(
+        &mut self,
+        now: Moment,
+        period: Duration,
+        timeout: Duration,
+    ) -> Option<Moment> {
+        if let Some(deadline) = self.open {
+            if now < deadline.after(PROBE_SLACK) {
+                return None;
+            }
+            self.open = None;
+            self.class = Some(Class::NoVerdict);
+        }
+        if now < self.next_at {
+            return None;
+        }
+        let deadline = now.after(timeout);
+        self.open = Some(deadline);
+        self.next_at = now.after(period);
+        self.asked = self.asked.saturating_add(1);
+        Some(deadline)
+    }
+
+    /// Takes the answer to the question under way; false if it is not that one's.
+    pub(super) fn close(&mut self, round: &Round) -> bool {
+        let is_ours = self.open == Some(round.deadline);
+        if is_ours {
+            self.open = None;
+        }
+        is_ours
+    }
+
+    /// While starting, the next question does not wait for a whole period.
+    pub(super) fn hurry(&mut self, now: Moment) {
+        let doublings = self.asked.min(10);
+        let pace = (STARTUP_PACE_MIN * (1 << doublings)).min(STARTUP_PACE_MAX);
+        self.next_at = self.next_at.min(now.after(pace));
+    }
+
+    pub(super) fn note(&mut self, now: Moment, class: Class, latency: Duration) {
+        self.class = Some(class);
+        self.latency = Some(latency);
+        if matches!(class, Class::Alive | Class::Degraded) {
+            self.last_ok_at = Some(now);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Rounds become classes, classes become verdicts, and a verdict is spoken or spared.
+
+use super::super::action::{Keep, Kind, Order, Value};
+use super::super::clock::{Duration, Moment, in_words};
+use super::super::event::{Answer, Check, Round};
+use super::super::policy::Watchdog;
+use super::super::snapshot::Class;
+use super::super::verdict::{self, Judgement, Spare, Standing};
+use super::{Actual, Condemned, Permit, Service, Turn, millis};
+
+/// Evidence is taken for this long at most.
+const EVIDENCE_MAX: Duration = Duration::from_millis(300);
+
+impl Service {
+    pub(super) fn probed(&mut self, check: Check, round: &Round, step: &mut Turn<'_>) {
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        if !up.asking(check).close(round) {
+            return;
+        }
+        let degraded_kills = self
+            .policy
+            .watchdog
+            .is_some_and(|rules| rules.degraded_kills);
+        let (class, why) = verdict::classify(
+            round,
+            &up.row,
+            self.policy.stopped_is,
+            degraded_kills && check == Check::Liveness,
+        );
+        let before = up.asking(check).class;
+        up.asking(check).note(step.now, class, round.latency);
+        if up.startup_until.is_some() && class != Class::Alive {
+            up.asking(check).hurry(step.now);
+            if verdict::is_busy(&round.sight) {
+                let later = step.now.after(self.policy.startup);
+                up.startup_until = up.startup_until.map(|until| until.max(later));
+            }
+        }
+        match check {
+            Check::Liveness => {
+                self.note_class(before, class, &why, round, step);
+                self.open_gate(check, class, &round.answer, step);
+                self.judge(class, round, step);
+            }
+            Check::Readiness => self.open_gate(check, class, &round.answer, step),
+        }
+    }
+
+    /// Proof, degradation and the change of class.
+    fn note_class(
+        &mut self,
+        before: Option<Class>,
+        class: Class,
+        why: &str,
+        round: &Round,
+        step: &mut Turn<'_>,
+    ) {
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        let answered = matches!(round.answer, Answer::Alive | Answer::Degraded { .. });
+        if answered && !self.proven {
+            self.proven = true;
+            step.out.push(Order::Keep(Keep::Proven));
+        }
+        if class == Class::Degraded {
+            up.degraded_since.get_or_insert(step.now);
+        } else if class == Class::Alive {
+            up.degraded_since = None;
+            up.degraded_told = false;
+        }
+        if before == Some(class) || (before.is_none() && class == Class::Alive) {
+            return;
+        }
+        let starting = up.startup_until.is_some();
+        match class {
+            Class::Alive if starting => {}
+            Class::Alive => {
+                if matches!(before, Some(Class::Degraded)) {
+                    self.reason = "answering again".into();
+                }
+                let facts = vec![("latency_ms", millis(round.latency))];
+                self.record(Kind::Verdict, "answering again".into(), facts, step.out);
+            }
+            Class::Dead if starting => {}
+            Class::Degraded | Class::Dead | Class::NoVerdict | Class::Void => {
+                if class == Class::Degraded {
+                    self.reason = format!("answers with an error: {why}");
+                }
+                let sentence = format!("{}: {why}", class.name());
+                self.record(Kind::Verdict, sentence, sight_facts(round), step.out);
+            }
+        }
+    }
+
+    fn judge(&mut self, class: Class, round: &Round, step: &mut Turn<'_>) {
+        let Some(rules) = self.policy.watchdog else {
+            return;
+        };
+        let standing = Standing {
+            proven: self.proven,
+            held: self.hold.is_some(),
+        };
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        if up.startup_until.is_some() {
+            return;
+        }
+        match up.row.judge(step.now, class, round, &rules, standing) {
+            Judgement::Fine | Judgement::Suspect => {}
+            Judgement::Spared(spare) => self.spare(spare, &rules, round, step),
+            Judgement::Wedged if step.permit == Permit::HostSuspected => {}
+            Judgement::Wedged => {
+                let row = (up.row.failures(), up.row.began());
+                self.condemn(row, &rules, round, step);
+            }
+        }
+    }
+
+    fn spare(&mut self, spare: Spare, rules: &Watchdog, round: &Round, step: &mut Turn<'_>) {
+        let question = &self.identity.question;
+        let sentence = match spare {
+            Spare::Unproven => {
+                format!("not killed: {question} has never been answered; is the probe right?")
+            }
+            Spare::Held => {
+                let reason = self.hold.as_ref().map_or("", |hold| hold.reason.as_str());
+                format!("not killed: held ({reason})")
+            }
+            Spare::Busy => format!(
+                "not killed: no answer to {question}, but busy ({}); waiting up to {} longer",
+                verdict::cpu_in_words(&round.sight),
+                in_words(rules.busy_grace)
+            ),
+            Spare::Overloaded => format!(
+                "not killed: no answer to {question}, but the host is overloaded by others ({} runnable on {} \
+                 processors)",
+                round.sight.host_runnable, round.sight.host_cpus
+            ),
+            Spare::Shadow => format!("would have killed (shadow mode): no answer to {question}"),
+        };
+        self.record(Kind::Spared, sentence, sight_facts(round), step.out);
+    }
+
+    /// The verdict is spoken.
+    fn condemn(
+        &mut self,
+        row: (u32, Option<Moment>),
+        rules: &Watchdog,
+        round: &Round,
+        step: &mut Turn<'_>,
+    ) {
+        let took = row.1.map_or(Duration::ZERO, |began| step.now.since(began));
+        let sentence = format!(
+            "killed: no answer to {} in {} probes ({:.1} s), {}",
+            self.identity.question,
+            row.0,
+            took.as_secs_f64(),
+            verdict::cpu_in_words(&round.sight)
+        );
+        self.condemn_because(sentence, rules, sight_facts(round), step);
+    }
+
+    pub(super) fn condemn_because(
+        &mut self,
+        sentence: String,
+        rules: &Watchdog,
+        facts: Vec<(&'static str, Value)>,
+        step: &mut Turn<'_>,
+    ) {
+        let Actual::Up(up) = &self.actual else { return };
+        let up = up.clone();
+        let within = EVIDENCE_MAX + rules.evidence_extra;
+        self.reason = sentence;
+        self.since = step.now;
+        self.record(Kind::Killed, self.reason.clone(), facts, step.out);
+        step.out.push(Order::TakeEvidence {
+            life: self.life,
+            within,
+        });
+        let until = step.now.after(within);
+        self.actual = Actual::Condemned {
+            up,
+            step: Condemned::Evidence { until },
+        };
+    }
+}
+
+fn sight_facts(round: &Round) -> Vec<(&'static str, Value)> {
+    let sight = &round.sight;
+    vec![
+        ("latency_ms", millis(round.latency)),
+        ("stopped", Value::Flag(sight.stopped)),
+        ("traced", Value::Flag(sight.traced)),
+        ("frozen", Value::Flag(sight.frozen)),
+        ("watched_ms", millis(sight.watched)),
+        ("tree_cpu_ms", millis(sight.tree_cpu)),
+        ("tree_io_bytes", Value::Number(sight.tree_io_bytes)),
+        ("throttled", Value::Flag(sight.throttled)),
+        ("host_cpu_ms", millis(sight.host_cpu)),
+        ("host_cpus", Value::Number(sight.host_cpus.into())),
+        ("host_runnable", Value::Number(sight.host_runnable.into())),
+    ]
+}

@@ -1,0 +1,126 @@
+//! Wishes: each changes what is wanted, and says what follows from that at once.
+
+use super::super::action::{Keep, Kind, Order};
+use super::super::clock::{Duration, in_words};
+use super::super::event::Wish;
+use super::{Actual, Down, Hold, Service, Turn, millis};
+
+impl Service {
+    pub(super) fn on_wish(&mut self, wish: Wish, step: &mut Turn<'_>) {
+        match wish {
+            Wish::Start => self.wish_start(step),
+            Wish::Stop => self.wish_stop(step),
+            Wish::Restart => self.wish_restart(step),
+            Wish::Hold { span, reason } => self.wish_hold(span, reason, step),
+            Wish::Release => self.wish_release(step),
+        }
+    }
+
+    fn wish_start(&mut self, step: &mut Turn<'_>) {
+        self.record(
+            Kind::Wished,
+            "start was asked for".into(),
+            Vec::new(),
+            step.out,
+        );
+        step.out.push(Order::Keep(Keep::Stopped(false)));
+        self.wanted_up = true;
+        self.history.clear();
+        self.refusals = 0;
+        if matches!(self.actual, Actual::Down(_)) && !self.leaving {
+            step.out.push(Order::Keep(Keep::Parked(false)));
+            self.begin_life(step);
+        }
+    }
+
+    fn wish_stop(&mut self, step: &mut Turn<'_>) {
+        self.record(
+            Kind::Wished,
+            "stop was asked for".into(),
+            Vec::new(),
+            step.out,
+        );
+        step.out.push(Order::Keep(Keep::Stopped(true)));
+        self.wanted_up = false;
+        match self.actual {
+            Actual::Down(_) => {
+                self.reason = "stopped by a wish".into();
+                self.become_down(Down::Stopped, step.now);
+            }
+            Actual::Preparing { .. } => self.cancel_preparation(step),
+            Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
+            Actual::Unborn | Actual::Spawning | Actual::Ending(_) => {}
+        }
+    }
+
+    fn wish_restart(&mut self, step: &mut Turn<'_>) {
+        self.record(
+            Kind::Wished,
+            "restart was asked for".into(),
+            Vec::new(),
+            step.out,
+        );
+        step.out.push(Order::Keep(Keep::Stopped(false)));
+        self.wanted_up = true;
+        self.history.clear();
+        self.refusals = 0;
+        match self.actual {
+            Actual::Down(_) if !self.leaving => {
+                step.out.push(Order::Keep(Keep::Parked(false)));
+                self.begin_life(step);
+            }
+            Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
+            Actual::Unborn
+            | Actual::Down(_)
+            | Actual::Preparing { .. }
+            | Actual::Spawning
+            | Actual::Ending(_) => {}
+        }
+    }
+
+    fn wish_hold(&mut self, span: Duration, reason: String, step: &mut Turn<'_>) {
+        let sentence = format!("held for {}: {reason}", in_words(span));
+        self.record(
+            Kind::Wished,
+            sentence,
+            vec![("hold_ms", millis(span))],
+            step.out,
+        );
+        step.out
+            .push(Order::Keep(Keep::Hold(Some((span, reason.clone())))));
+        self.hold = Some(Hold {
+            until: step.now.after(span),
+            reason,
+        });
+        self.reprieve(step);
+    }
+
+    fn wish_release(&mut self, step: &mut Turn<'_>) {
+        if self.hold.take().is_some() {
+            self.record(
+                Kind::Wished,
+                "released: the watchdog is armed".into(),
+                Vec::new(),
+                step.out,
+            );
+            step.out.push(Order::Keep(Keep::Hold(None)));
+        }
+    }
+
+    pub(super) fn expire_hold(&mut self, step: &mut Turn<'_>) {
+        if self
+            .hold
+            .as_ref()
+            .is_some_and(|hold| step.now >= hold.until)
+        {
+            self.hold = None;
+            self.record(
+                Kind::Wished,
+                "the hold ran out: the watchdog is armed".into(),
+                Vec::new(),
+                step.out,
+            );
+            step.out.push(Order::Keep(Keep::Hold(None)));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Lives as people meet them: launchers that fork away, ordered ends, terminals that close, ports that are taken.
+
+use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::{free_port, http_get, victim, wait_until};
+use serde_json::Value;
+use std::net::TcpListener;
+
+fn service(words: &str, more: &str) -> String {
+    let mut argv = vec![victim().display().to_string()];
+    argv.extend(words.split(' ').map(str::to_owned));
+    let argv = serde_json::to_string(&argv).expect("JSON is TOML here");
+    format!(
+        "[service.s]\ncommand = {argv}\nbackoff = {{ min = \"10ms\" }}\nstop = {{ grace = \"300ms\" }}\n{more}\n[service.s.log]\nto = \"file\"\n"
+    )
+}
+
+fn pid(service: &Value) -> i32 {
+    i32::try_from(service["pid"].as_i64().expect("a pid")).expect("a pid")
+}
+
+#[test]
+fn item_46_a_program_that_daemonizes_is_found_supervised_and_named_with_its_cure() {
+    let port = free_port();
+    let probe = format!(
+        "port = {port}\n[service.s.watchdog]\nprobe = \"http://127.0.0.1:{port}/\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\nbusy_grace = \"0s\""
+    );
+    let mut daemon = Stayd::start(&service(&format!("double-fork serve {port}"), &probe));
+    let found = daemon.wait_state("s", "running");
+    assert_eq!(found["life"], 1, "no respawn storm");
+    assert_eq!(found["restarts"], 0);
+    let reason = found["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("daemonizes itself") && reason.contains("foreground"),
+        "{reason}"
+    );
+    let heir = pid(&found);
+    assert!(is_alive(heir));
+    assert_eq!(daemon.count("started"), 1);
+
+    http_get(port, "/wedge").expect_err("silent");
+    wait_until(
+        "the wedged heir is killed like any main process",
+        SOON,
+        || !is_alive(heir),
+    );
+    let again = daemon.wait_service("s", "its next life", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(
+        !is_alive(pid(&again)),
+        "an ordered end leaves nothing of it"
+    );
+}
+
+#[test]
+fn item_38_an_ordered_end_leaves_no_descendant() {
+    let mut daemon = Stayd::start(&service(
+        "ignore-term setsid ignore-term setsid ignore-term sleep",
+        "",
+    ));
+    let main = pid(&daemon.wait_state("s", "running"));
+    let tree = wait_tree(main, 3);
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(tree.iter().all(|pid| !is_alive(*pid)), "{tree:?}");
+}
+
+#[test]
+fn item_93_a_second_interrupt_forces_the_end() {
+    let config = service("ignore-term sleep", "").replace("300ms", "600s");
+    let mut daemon = Stayd::start(&config);
+    let main = pid(&daemon.wait_state("s", "running"));
+    daemon.signal(libc::SIGINT);
+    daemon.wait_state("s", "stopping");
+    assert!(is_alive(main), "the first one waits for the grace");
+    daemon.signal(libc::SIGINT);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(!is_alive(main));
+}
+
+#[test]
+fn item_92_a_closed_terminal_is_an_ordered_end_and_a_dead_reader_is_not() {
+    let mut daemon = Stayd::start(&service("sleep", ""));
+    let main = pid(&daemon.wait_state("s", "running"));
+    daemon.signal(libc::SIGPIPE);
+    assert_eq!(pid(&daemon.wait_state("s", "running")), main);
+    daemon.signal(libc::SIGHUP);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(!is_alive(main));
+}
+
+#[test]
+fn item_54_a_stranger_on_the_port_is_named_and_left_alone() {
+    let stranger = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = stranger.local_addr().expect("an address").port();
+    let daemon = Stayd::start(&service(
+        &format!("serve {port}"),
+        &format!("port = {port}"),
+    ));
+    let blocked = daemon.wait_state("s", "blocked");
+    let reason = blocked["reason"].as_str().expect("a reason");
+    let us = std::process::id().to_string();
+    assert!(
+        reason.contains(&format!("port {port}")) && reason.contains(&us),
+        "{reason}"
+    );
+    assert_eq!(daemon.count("started"), 0);
+    drop(stranger);
+    daemon.wait_state("s", "running");
+}
+
+#[test]
+fn item_47_a_crash_loop_backs_off_and_parks_with_its_reason() {
+    let more = "give_up = { exits = 3, within = \"60s\" }";
+    let daemon = Stayd::start(&service("exit 3", more));
+    let parked = daemon.wait_state("s", "parked");
+    assert_eq!(daemon.count("started"), 3);
+    assert_eq!(parked["last_exit"]["code"], 3);
+    let reason = parked["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("gave up") && reason.contains("status 3"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_missing_program_is_blocked_with_a_sentence_and_nothing_flaps() {
+    let config = "[service.s]\ncommand = [\"/nowhere/at/all\"]\n";
+    let daemon = Stayd::start(config);
+    let blocked = daemon.wait_state("s", "blocked");
+    let reason = blocked["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("/nowhere/at/all") && reason.contains("No such file"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn restart_policies_are_kept() {
+    for (policy, code, restarts) in [
+        ("never", 1, false),
+        ("on-failure", 0, false),
+        ("on-failure", 1, true),
+    ] {
+        let more = format!("restart = \"{policy}\"");
+        let daemon = Stayd::start(&service(&format!("exit {code}"), &more));
+        if restarts {
+            daemon.wait_service("s", "another life", |service| {
+                service["life"].as_u64() > Some(1)
+            });
+        } else {
+            daemon.wait_state("s", "stopped");
+            assert_eq!(daemon.count("started"), 1);
+        }
+    }
+}
+
+#[test]
+fn before_runs_to_its_end_before_each_start_and_its_failure_blocks() {
+    let more = "before = [\"sh\", \"-c\", \"echo ready >> DIR/before\"]";
+    let daemon = Stayd::start(&service("sleep", more));
+    daemon.wait_state("s", "running");
+    let restarted = daemon.client(&["restart", "s"]);
+    assert_eq!(restarted.code, Some(0), "{restarted:?}");
+    let ran = std::fs::read_to_string(daemon.dir().join("before")).expect("it ran");
+    assert_eq!(ran, "ready\nready\n");
+
+    let daemon = Stayd::start(&service("sleep", "before = [\"sh\", \"-c\", \"exit 7\"]"));
+    let blocked = daemon.wait_state("s", "blocked");
+    assert!(
+        blocked["reason"]
+            .as_str()
+            .expect("a reason")
+            .contains("status 7"),
+        "{blocked}"
+    );
+}
+
+#[test]
+fn contract_6_a_child_sees_what_is_declared_and_nothing_of_ours() {
+    let show = "env | sort > DIR/env; ls -l /proc/self/fd | sed 's/.* \\([0-9]*\\) -> /\\1 /' > DIR/fds; exec sleep 1000000";
+    let config = format!(
+        "[service.s]\ncommand = [\"sh\", \"-c\", {}]\nenv = {{ GREETING = \"hello\" }}\nlog = {{ to = \"file\" }}\n",
+        serde_json::to_string(show).expect("JSON")
+    );
+    let daemon = Stayd::start_with(&config, |command| {
+        command
+            .env("INVOCATION_ID", "1")
+            .env("LISTEN_FDS", "3")
+            .env("WATCHDOG_USEC", "1");
+    });
+    daemon.wait_state("s", "running");
+    let file = daemon.dir().join("fds");
+    wait_until("the child has looked", SOON, || file.exists());
+    let env = std::fs::read_to_string(daemon.dir().join("env")).expect("the environment");
+    for wanted in [
+        "GREETING=hello",
+        "STAYD_SERVICE=s",
+        "STAYD_LIFE=1",
+        "STAYD_TOKEN=",
+        "STAYD_CLAIM_FD=3",
+        "PATH=",
+    ] {
+        assert!(
+            env.lines().any(|line| line.starts_with(wanted)),
+            "{wanted} in {env}"
+        );
+    }
+    for ours in [
+        "INVOCATION_ID",
+        "LISTEN_FDS",
+        "WATCHDOG_USEC",
+        "NOTIFY_SOCKET",
+    ] {
+        assert!(!env.contains(ours), "{ours} in {env}");
+    }
+    wait_until("fds 0 to 3 and the listing's own", SOON, || {
+        let fds = std::fs::read_to_string(&file).expect("the descriptors");
+        let numbers: Vec<&str> = fds
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .filter(|word| !word.is_empty())
+            .collect();
+        ["0", "1", "2", "3"].iter().all(|fd| numbers.contains(fd)) && !numbers.contains(&"5")
+    });
+    let claim: Value = serde_json::from_slice(
+        &std::fs::read(daemon.state_dir().join("claims/s.json")).expect("a claim"),
+    )
+    .expect("JSON");
+    let claim = claim.get("claim").unwrap_or(&claim);
+    assert_eq!(claim["pid"], daemon.service("s")["pid"]);
+    assert_eq!(claim["life"], 1);
+}
+
+#[test]
+fn a_second_stayd_names_the_first_and_ends_with_75() {
+    let daemon = Stayd::start(&service("sleep", ""));
+    let config = daemon.dir().join("stayd.toml");
+    let second = daemon.client(&["--foreground", "-c", config.to_str().expect("a path")]);
+    assert_eq!(second.code, Some(75), "{second:?}");
+    assert!(second.err.contains(&daemon.pid().to_string()), "{second:?}");
+}
+
+#[test]
+fn several_services_run_side_by_side_and_one_wedge_touches_one() {
+    let (first, second) = (free_port(), free_port());
+    let table = |name: &str, port: u16| {
+        format!(
+            "[service.{name}]\ncommand = [\"{}\", \"clinic\", \"{port}\"]\nport = {port}\n[service.{name}.watchdog]\nprobe = \
+             \"http://127.0.0.1:{port}/query\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\nbusy_grace = \"0s\"\n",
+            victim().display()
+        )
+    };
+    let daemon = Stayd::start(&(table("a", first) + &table("b", second)));
+    daemon.wait_state("a", "running");
+    let other = daemon.wait_state("b", "running");
+    http_get(first, "/wedge").expect("the wedge");
+    daemon.wait_service("a", "its second life", |service| {
+        service["life"] == 2 && service["state"] == "running"
+    });
+    assert_eq!(pid(&daemon.service("b")), pid(&other));
+}
+
+/// The main process and its descendants, once there are `count` of them.
+fn wait_tree(main: i32, count: usize) -> Vec<i32> {
+    let mut tree = Vec::new();
+    wait_until("the whole tree is there", SOON, || {
+        tree = vec![main];
+        let mut at = 0;
+        while at < tree.len() {
+            tree.extend(stayd::sys::process::children(tree[at]).unwrap_or_default());
+            at += 1;
+        }
+        tree.len() == count
+    });
+    tree
+}
