@@ -212,7 +212,11 @@ async fn assemble(
 fn output(state: &StateDir, outside: &Outside) -> Output {
     let audience = Audience::look(
         outside.supervisor == Supervisor::Container,
-        std::env::var("JOURNAL_STREAM").ok().as_deref(),
+        outside
+            .circumstances
+            .variables
+            .get("JOURNAL_STREAM")
+            .map(String::as_str),
     );
     Output::new(state.clone(), audience, Arc::new(say))
 }
