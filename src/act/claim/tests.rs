@@ -190,3 +190,17 @@ fn item_82_a_refused_claim_is_kept_and_written_later() {
     };
     assert_eq!(now.main(), Some(process(50)));
 }
+
+#[test]
+fn a_shorter_claim_leaves_nothing_of_a_longer_one() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    for life in 1..=5 {
+        let mut next = claim(life);
+        next.program = "x"
+            .repeat(1000 / usize::try_from(life).expect("small"))
+            .into();
+        claims.intend("db", next.clone()).expect("intent");
+        assert_eq!(claims.read("db"), Reading::Valid(Box::new(next)));
+    }
+}
