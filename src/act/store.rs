@@ -6,38 +6,30 @@
 
 mod disk;
 mod entry;
+mod inbox;
 mod past;
 mod rows;
 mod writer;
 
 pub use entry::{Entry, Incident, LOST, Query};
+pub use inbox::WAITING_MAX;
 pub use past::Past;
 pub use rows::EVENTS_MAX;
 
 use crate::act::state_dir::StateDir;
 use crate::decide::action::{Keep, Record};
 use crate::sys::clock;
-use disk::Batch;
-use entry::Evidence;
+use entry::{Evidence, to_millis};
+use inbox::Shared;
 use past::Kept;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::mem;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
-use writer::{Ask, BATCH_MAX, Found, Reply, Writer};
+use writer::{Ask, Found, Reply, Writer};
 
-/// Most records that wait for the disk; beyond them the oldest are lost, and counted.
-pub const WAITING_MAX: usize = 1024;
-/// Most pieces of evidence that wait for the disk.
-const EVIDENCE_WAITING_MAX: usize = 8;
-/// Most questions that wait for their answer.
-const ASKS_MAX: usize = 64;
-/// Records a subscriber may be behind before it is told that it lags.
-const NEWS_MAX: usize = 256;
 /// The thread's stack; SQLite needs a few dozen KiB of it.
 const STACK_BYTES: usize = 256 * 1024;
 /// How long the start waits for the disk; then it goes on without a past.
@@ -60,51 +52,13 @@ struct Owner {
     boot_id: String,
 }
 
-/// What the handles and the thread have in common. The lock is held for moves in memory only.
-#[derive(Debug)]
-struct Shared {
-    inbox: Mutex<Inbox>,
-    /// There is work, or the end has come.
-    work: Condvar,
-    /// The thread has ended.
-    ended: Condvar,
-    news: broadcast::Sender<Arc<Entry>>,
-}
-
-#[derive(Debug, Default)]
-struct Inbox {
-    next_id: u64,
-    records: VecDeque<Arc<Entry>>,
-    /// How many records before these were lost, and the last of them.
-    lost: Option<(u64, Arc<Entry>)>,
-    evidence: VecDeque<Evidence>,
-    kept: BTreeMap<String, Kept>,
-    /// Services whose `kept` is newer than the disk's.
-    touched: BTreeSet<String>,
-    asks: Vec<Ask>,
-    closing: bool,
-    ended: bool,
-}
-
-/// What the thread woke for, besides the batch.
-#[derive(Debug)]
-struct Work {
-    asks: Vec<Ask>,
-    closing: bool,
-}
-
 impl Store {
     /// Opens the journal of `state` and reads what a stayd before this one left; `boot_id` is this boot's.
     ///
     /// Never fails: a damaged file is set aside, and with a disk that refuses or hangs the journal begins in memory.
     #[must_use]
     pub fn open(state: &StateDir, boot_id: &str) -> (Self, Past) {
-        let shared = Arc::new(Shared {
-            inbox: Mutex::default(),
-            work: Condvar::new(),
-            ended: Condvar::new(),
-            news: broadcast::Sender::new(NEWS_MAX),
-        });
+        let shared = Arc::new(Shared::new());
         let found = begin(&shared, state.journal());
         let mut inbox = shared.lock();
         inbox.next_id = found.next_id;
@@ -159,12 +113,7 @@ impl Store {
     /// Attaches what was seen before the kill to the last kill of this life, whichever is told first. Never waits.
     pub fn evidence(&self, service: &str, life: u32, summary: String, text: String) {
         let evidence = Evidence::new(service, life, summary, text);
-        let mut inbox = self.shared().lock();
-        if inbox.evidence.len() == EVIDENCE_WAITING_MAX {
-            inbox.evidence.pop_front();
-        }
-        inbox.evidence.push_back(evidence);
-        drop(inbox);
+        self.shared().lock().attach(evidence);
         self.shared().work.notify_one();
     }
 
@@ -217,11 +166,8 @@ impl Store {
     }
 
     fn touch(&self, service: &str, change: impl FnOnce(&mut Kept)) {
-        let mut inbox = self.shared().lock();
-        let kept = inbox.kept.entry(service.to_owned()).or_default();
-        change(kept);
-        inbox.touched.insert(service.to_owned());
-        drop(inbox);
+        let now_ms = to_millis(clock::sample().wall);
+        change(self.shared().lock().touch(service, now_ms));
         self.shared().work.notify_one();
     }
 
@@ -243,123 +189,6 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_one();
-    }
-}
-
-impl Inbox {
-    fn push(&mut self, entry: Arc<Entry>) {
-        self.next_id = entry.id + 1;
-        if self.records.len() == WAITING_MAX
-            && let Some(oldest) = self.records.pop_front()
-        {
-            let count = self.lost.take().map_or(0, |(count, _last)| count);
-            self.lost = Some((count + 1, oldest));
-        }
-        self.records.push_back(entry);
-    }
-
-    fn gap(&self) -> Option<Arc<Entry>> {
-        let (count, last) = self.lost.as_ref()?;
-        Some(Arc::new(Entry::lost(*count, last)))
-    }
-
-    fn has_writes(&self) -> bool {
-        !(self.records.is_empty() && self.evidence.is_empty() && self.touched.is_empty())
-    }
-
-    /// Moves what is to be written into `batch`, as far as there is room in it.
-    fn fill(&mut self, batch: &mut Batch) {
-        let room = BATCH_MAX.saturating_sub(batch.entries.len());
-        if room > 0 {
-            batch.entries.extend(self.gap());
-            self.lost = None;
-            let count = room.min(self.records.len());
-            batch.entries.extend(self.records.drain(..count));
-        }
-        let room = EVIDENCE_WAITING_MAX.saturating_sub(batch.evidence.len());
-        let count = room.min(self.evidence.len());
-        batch.evidence.extend(self.evidence.drain(..count));
-        for service in mem::take(&mut self.touched) {
-            if let Some(kept) = self.kept.get(&service) {
-                batch.kept.insert(service, kept.clone());
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// A thread that panicked with the lock held has left moves of whole values, nothing half done.
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enqueue(&self, ask: Ask) -> Result<(), String> {
-        let mut inbox = self.lock();
-        if inbox.closing {
-            return Err("cannot read the journal: stayd is ending".to_owned());
-        }
-        if inbox.asks.len() == ASKS_MAX {
-            return Err("cannot read the journal: too many questions wait; ask again".to_owned());
-        }
-        inbox.asks.push(ask);
-        drop(inbox);
-        self.work.notify_one();
-        Ok(())
-    }
-
-    /// Sleeps until there is something to do, then fills `batch`. While the disk refuses, which `pause` says, new
-    /// writes are no reason to wake: they wait for the pause to end.
-    fn wait_for_work(&self, pause: Option<Duration>, batch: &mut Batch) -> Work {
-        let idle = |inbox: &mut Inbox| {
-            let urgent = inbox.closing || !inbox.asks.is_empty();
-            !urgent && (pause.is_some() || !inbox.has_writes())
-        };
-        let inbox = self.lock();
-        let mut inbox = match pause {
-            Some(pause) => {
-                self.work
-                    .wait_timeout_while(inbox, pause, idle)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-            None => self
-                .work
-                .wait_while(inbox, idle)
-                .unwrap_or_else(PoisonError::into_inner),
-        };
-        inbox.fill(batch);
-        Work {
-            asks: mem::take(&mut inbox.asks),
-            closing: inbox.closing,
-        }
-    }
-
-    /// Records that no batch has taken yet, oldest first, with the gap before them.
-    fn records(&self) -> Vec<Arc<Entry>> {
-        let inbox = self.lock();
-        inbox
-            .gap()
-            .into_iter()
-            .chain(inbox.records.iter().cloned())
-            .collect()
-    }
-
-    fn has_writes(&self) -> bool {
-        self.lock().has_writes()
-    }
-
-    /// Everything that is kept, for a file that has nothing of it.
-    fn all_kept(&self, into: &mut BTreeMap<String, Kept>) {
-        into.clone_from(&self.lock().kept);
-    }
-
-    fn has_ended(&self) {
-        let mut inbox = self.lock();
-        inbox.closing = true;
-        inbox.ended = true;
-        inbox.asks.clear();
-        drop(inbox);
-        self.ended.notify_all();
     }
 }
 

@@ -134,3 +134,78 @@ fn shown_incident(incident: store::Incident) -> wire::Incident {
 fn unavailable(message: String) -> Refusal {
     Refusal::new(Kind::Unavailable, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::StoreJournal;
+    use crate::act::state_dir::StateDir;
+    use crate::act::store::Store;
+    use crate::api::desk::{Journal, Query, Since};
+    use crate::decide::action::{Kind, Record};
+    use crate::decide::event::Life;
+    use std::time::Duration;
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    fn killed() -> Record {
+        Record {
+            kind: Kind::Killed,
+            life: Some(Life(1)),
+            sentence: "no answer".to_owned(),
+            facts: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_socket_sees_records_as_they_come_and_incidents_with_their_evidence() {
+        let dir = tempfile::tempdir().expect("folder");
+        let state = StateDir::open(dir.path(), None).expect("state");
+        let (store, _past) = Store::open(&state, "boot");
+        let journal = StoreJournal::new(store.clone());
+        let follow = async {
+            store.record(Some("db"), &killed());
+            let mut news = journal.subscribe();
+            store.record(Some("db"), &killed());
+            store.evidence("db", 1, "a lock".to_owned(), "stacks".to_owned());
+            let event = timeout(WITHIN, news.recv()).await;
+            let event = event.expect("in time").expect("an event");
+            assert_eq!((event.id, event.message.as_str()), (2, "no answer"));
+        };
+        LocalSet::new().run_until(follow).await;
+
+        let query = Query {
+            since: Since::Id(1),
+            limit: 10,
+            ..Query::default()
+        };
+        let events = journal.events(query).await.expect("events");
+        assert_eq!(events.len(), 1);
+        let incident = journal.incident(2).await.expect("answers").expect("one");
+        assert_eq!(incident.evidence.as_deref(), Some("a lock\n\nstacks"));
+    }
+
+    #[tokio::test]
+    async fn a_burst_that_the_channel_drops_is_read_from_the_journal() {
+        const BURST: u64 = 300;
+        let dir = tempfile::tempdir().expect("folder");
+        let state = StateDir::open(dir.path(), None).expect("state");
+        let (store, _past) = Store::open(&state, "boot");
+        let journal = StoreJournal::new(store.clone());
+        let follow = async {
+            let mut news = journal.subscribe();
+            for _ in 0..BURST {
+                store.record(Some("db"), &killed());
+            }
+            loop {
+                match timeout(WITHIN, news.recv()).await.expect("in time") {
+                    Ok(event) if event.id == BURST => break,
+                    Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(closed) => panic!("{closed}"),
+                }
+            }
+        };
+        LocalSet::new().run_until(follow).await;
+    }
+}

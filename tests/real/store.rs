@@ -209,6 +209,25 @@ fn item_87_a_torn_file_is_set_aside() {
 }
 
 #[test]
+fn item_87_the_file_of_a_later_stayd_is_set_aside_whole() {
+    let dir = TempDir::new();
+    let (store, _past) = open_in(dir.path(), BOOT);
+    store.record(None, &record(Kind::Slept, 1, "from before"));
+    store.close();
+    let path = dir.join("journal.db");
+    let file = rusqlite::Connection::open(&path).expect("a sound file after the close");
+    file.pragma_update(None, "user_version", 1_000)
+        .expect("a later schema");
+    drop(file);
+
+    let (store, _past) = open_in(dir.path(), BOOT);
+    assert!(everything(&store).is_empty());
+    let aside = rusqlite::Connection::open(dir.join("journal.db.corrupt-1")).expect("the old file");
+    let count = aside.query_row("SELECT count(*) FROM events", [], |row| row.get(0));
+    assert_eq!(count, Ok(1));
+}
+
+#[test]
 fn item_82_what_a_refusing_disk_cannot_take_is_counted() {
     let dir = TempDir::new();
     fs::create_dir(dir.join("journal.db")).expect("a folder in the way");

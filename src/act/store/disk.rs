@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Most services of which something is kept; those not touched for longest go.
+pub(super) const KEPT_MAX: usize = 1024;
 /// Damaged files that are kept; a later one takes the place of the last.
 const SET_ASIDE_MAX: u32 = 8;
 /// Pages of 4 KiB that are held in memory.
@@ -124,7 +126,7 @@ impl Disk {
     pub(super) fn kept(&self) -> Result<BTreeMap<String, Kept>, Trouble> {
         let mut kept = BTreeMap::new();
         let mut statement = self.connection.prepare(
-            "SELECT service, proof_key, stopped_in, hold_until, hold_span, hold_reason, proven, parked, last_life
+            "SELECT service, proof_key, stopped_in, hold_until, hold_span, hold_reason, proven, parked, last_life, touched
              FROM kept",
         )?;
         for row in statement.query_map([], |row| Ok((row.get(0)?, rows::read_kept(row)?)))? {
@@ -152,9 +154,8 @@ impl Disk {
         for evidence in &batch.evidence {
             rows::write_evidence(&transaction, evidence)?;
         }
-        let now = to_millis(crate::sys::clock::sample().wall);
         for (service, kept) in &batch.kept {
-            rows::write_kept(&transaction, service, kept, now)?;
+            rows::write_kept(&transaction, service, kept)?;
         }
         rows::prune(&transaction, batch)?;
         Ok(transaction.commit()?)

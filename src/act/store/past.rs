@@ -18,6 +18,8 @@ pub(super) struct Kept {
     pub(super) proven: bool,
     pub(super) parked: bool,
     pub(super) last_life: u32,
+    /// When it last changed, in milliseconds since 1970.
+    pub(super) touched_ms: i64,
 }
 
 /// No kills for a while.

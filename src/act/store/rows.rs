@@ -1,6 +1,6 @@
 //! The database's rows: how each is written, bounded and read.
 
-use super::disk::{Batch, Trouble};
+use super::disk::{Batch, KEPT_MAX, Trouble};
 use super::entry::{Entry, Evidence, INCIDENTS, Incident, from_millis, to_millis};
 use super::past::{Hold, Kept};
 use rusqlite::{Row, Transaction, params};
@@ -11,8 +11,6 @@ pub const EVENTS_MAX: u64 = 20_000;
 const PRUNE_AT: u64 = 500;
 /// Most pieces of evidence.
 const EVIDENCE_MAX: u32 = 64;
-/// Most services of which something is kept; those not touched for longest go.
-const KEPT_MAX: u32 = 1024;
 
 /// What [`read_entry`] reads.
 pub(super) const COLUMNS: &str =
@@ -55,7 +53,6 @@ pub(super) fn write_kept(
     transaction: &Transaction<'_>,
     service: &str,
     kept: &Kept,
-    now_ms: i64,
 ) -> Result<(), Trouble> {
     let hold = kept.hold.as_ref();
     transaction
@@ -73,7 +70,7 @@ pub(super) fn write_kept(
             kept.proven,
             kept.parked,
             kept.last_life,
-            now_ms,
+            kept.touched_ms,
         ])?;
     Ok(())
 }
@@ -98,7 +95,7 @@ pub(super) fn prune(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::R
         transaction.execute(
             "DELETE FROM kept WHERE service IN
              (SELECT service FROM kept ORDER BY touched DESC LIMIT -1 OFFSET ?1)",
-            [KEPT_MAX],
+            [signed(KEPT_MAX as u64)],
         )?;
     }
     Ok(())
@@ -156,6 +153,7 @@ pub(super) fn read_kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
         proven: row.get(6)?,
         parked: row.get(7)?,
         last_life: row.get(8)?,
+        touched_ms: row.get(9)?,
     })
 }
 
