@@ -62,7 +62,7 @@ impl Batch {
 pub(super) enum Trouble {
     /// The file makes no sense: it is set aside and another one begun.
     Damaged(String),
-    /// The disk or a lock refuses for now.
+    /// The disk or a lock refuses.
     Refused(String),
 }
 

@@ -55,7 +55,7 @@ pub(super) struct Writer {
     refused: Option<Refused>,
 }
 
-/// The disk does not take anything for now.
+/// The disk does not take anything.
 struct Refused {
     pause: Duration,
     /// In awake time.
