@@ -108,7 +108,7 @@ impl Performer {
             Order::Keep(keep) => {
                 shared
                     .store
-                    .keep(&ward.config.name, &ward.config.proof_key(), &keep)
+                    .keep(&ward.config.name, &ward.config.proof_key(), &keep);
             }
         }
     }

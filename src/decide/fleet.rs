@@ -63,14 +63,14 @@ impl Machine {
                 }
             }
             Event::Slept(span) => {
-                self.for_all(&mut actions, |service, out| service.slept(now, span, out))
+                self.for_all(&mut actions, |service, out| service.slept(now, span, out));
             }
             Event::Late(_) => self.for_all(&mut actions, |service, _| service.was_late(now)),
             Event::Shutdown => {
                 let at_once = self.leaving;
                 self.leaving = true;
                 self.for_all(&mut actions, |service, out| {
-                    service.leave(now, at_once, out)
+                    service.leave(now, at_once, out);
                 });
             }
             Event::Service(id, fact) => {

@@ -5,6 +5,9 @@
 //! [`state`]; whether silence is a wedge is [`verdict`]; when to start again is [`restart`]; whose process it is,
 //! [`ownership`].
 
+// A new fact or state must be answered by every handler, by name.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod action;
 pub mod clock;
 pub mod cure;

@@ -77,6 +77,10 @@ fn heard(sent: std::io::Result<()>) {
 }
 
 /// A panic is our bug: it names its place and ends the process at once. Nothing half-decided is acted on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a panic ends the process at once, whatever threads still run"
+)]
 fn last_words() {
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(

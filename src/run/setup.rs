@@ -153,10 +153,10 @@ async fn assemble(
     match reaper::become_subreaper() {
         Ok(true) => {}
         Ok(false) => {
-            tracing::debug!("this system has no subreaper; orphans are found by their marks")
+            tracing::debug!("this system has no subreaper; orphans are found by their marks");
         }
         Err(error) => {
-            tracing::warn!("cannot become subreaper: {error}; orphans are found by their marks")
+            tracing::warn!("cannot become subreaper: {error}; orphans are found by their marks");
         }
     }
     let program =

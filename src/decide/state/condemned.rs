@@ -23,7 +23,7 @@ impl Service {
         };
         match fact {
             Fact::EvidenceTaken(_) if matches!(at, Condemned::Evidence { .. }) => {
-                self.after_evidence(step)
+                self.after_evidence(step);
             }
             Fact::Exited(_, exit, survivors) => {
                 let Some(mut ending) = self.condemned_ending(step) else {
