@@ -279,6 +279,30 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
     );
 }
 
+#[test]
+fn an_answer_proves_only_the_same_question() {
+    let key = |probe: &str, query: &str, command: &str| {
+        let text = format!(
+            "[service.a]\ncommand = {command}\nwatchdog = {{ probe = '{probe}', query = '{query}' }}\n"
+        );
+        load(text.as_bytes()).expect("good").config.services[0].proof_key()
+    };
+    let url = "postgres://a:x@127.0.0.1/d";
+    let first = key(url, "SELECT 1", "['x', 'y']");
+    assert_eq!(
+        first,
+        key("postgres://a:z@127.0.0.1/d", "SELECT 1", "['x', 'y']"),
+        "a password"
+    );
+    assert_ne!(
+        first,
+        key("postgres://a:x@127.0.0.1:1/d", "SELECT 1", "['x', 'y']"),
+        "a port"
+    );
+    assert_ne!(first, key(url, "SELECT 2", "['x', 'y']"), "a query");
+    assert_ne!(first, key(url, "SELECT 1", "['xy']"), "a command");
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
