@@ -179,10 +179,12 @@ pub(super) fn blame(error: &io::Error, whom: &str) -> Answer {
     if let Some(remedy) = our_own_trouble(error) {
         return no_verdict(format!("cannot connect to {whom}: {remedy} ({error})"));
     }
-    dead(match error.kind() {
-        io::ErrorKind::ConnectionRefused => format!("{whom} refuses the connection"),
-        io::ErrorKind::NotFound => format!("{whom} does not exist"),
-        _ => format!("{whom}: {error}"),
+    dead(if error.kind() == io::ErrorKind::ConnectionRefused {
+        format!("{whom} refuses the connection")
+    } else if error.kind() == io::ErrorKind::NotFound {
+        format!("{whom} does not exist")
+    } else {
+        format!("{whom}: {error}")
     })
 }
 

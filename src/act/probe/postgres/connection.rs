@@ -129,9 +129,10 @@ impl Connection {
 }
 
 fn gone(error: &io::Error) -> Broken {
-    let how = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it closed the connection".into(),
-        _ => format!("the connection broke: {error}"),
+    let how = if error.kind() == io::ErrorKind::UnexpectedEof {
+        "it closed the connection".into()
+    } else {
+        format!("the connection broke: {error}")
     };
     Broken::Gone { how, said: None }
 }

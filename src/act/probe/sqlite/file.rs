@@ -17,6 +17,17 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const READ_VERSION_AT: usize = 19;
 const WAL: u8 = 2;
 
+/// Somebody else's lock.
+const BUSY: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
+/// Says nothing about the file.
+const OUR_OWN_TROUBLE: [ErrorCode; 4] = [
+    ErrorCode::CannotOpen,
+    ErrorCode::PermissionDenied,
+    ErrorCode::AuthorizationForStatementDenied,
+    ErrorCode::OutOfMemory,
+];
+const DAMAGED: [ErrorCode; 2] = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
+
 /// `SELECT 1` alone would never read a page.
 const READ_THE_SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 
@@ -33,11 +44,13 @@ pub(crate) fn ask(question: &SqliteAsk) -> SqliteReply {
 
 /// Which file it is, if it may be opened without creating anything beside it.
 fn look(path: &Path) -> Result<FileId, SqliteReply> {
-    let cannot = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+    let cannot = |error: io::Error| {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        if absent.contains(&error.kind()) {
             SqliteReply::Dead(format!("{} does not exist", path.display()))
+        } else {
+            SqliteReply::NoVerdict(format!("cannot read {}: {error}", path.display()))
         }
-        _ => SqliteReply::NoVerdict(format!("cannot read {}: {error}", path.display())),
     };
     let file = File::open(path).map_err(cannot)?;
     let status = file.metadata().map_err(cannot)?;
@@ -114,32 +127,42 @@ fn ask_one_row(database: &Connection, query: &str) -> rusqlite::Result<()> {
 
 fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
     let path = question.path.display();
-    let words = match error {
-        _ if question.secret => WITHHELD.into(),
+    let words = if question.secret {
+        WITHHELD.into()
+    } else if let rusqlite::Error::SqlInputError { msg, .. } = error {
         // Its own words repeat the whole query.
-        rusqlite::Error::SqlInputError { msg, .. } => quote(msg.as_bytes()),
-        error => quote(error.to_string().as_bytes()),
+        quote(msg.as_bytes())
+    } else {
+        quote(error.to_string().as_bytes())
     };
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            SqliteReply::Degraded(format!(
-                "{path} is locked by somebody else for more than {} ms",
-                question.busy_ms
-            ))
-        }
-        Some(
-            ErrorCode::CannotOpen
-            | ErrorCode::PermissionDenied
-            | ErrorCode::AuthorizationForStatementDenied
-            | ErrorCode::OutOfMemory,
-        ) => SqliteReply::NoVerdict(format!("cannot open {path}: {words}")),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => SqliteReply::Degraded(
-            format!("{path} is damaged: {words}; restore it from a backup"),
-        ),
-        Some(ErrorCode::ReadOnly) => SqliteReply::Degraded(format!("{path} is read-only: {words}")),
-        Some(ErrorCode::Unknown) | None => {
-            SqliteReply::Degraded(format!("{path} refuses the query: {words}; fix the query"))
-        }
-        Some(_) => SqliteReply::Degraded(format!("{path} answers with an error: {words}")),
+    let Some(code) = error.sqlite_error_code() else {
+        return refused(question, &words);
+    };
+    if BUSY.contains(&code) {
+        return SqliteReply::Degraded(format!(
+            "{path} is locked by somebody else for more than {} ms",
+            question.busy_ms
+        ));
     }
+    if OUR_OWN_TROUBLE.contains(&code) {
+        return SqliteReply::NoVerdict(format!("cannot open {path}: {words}"));
+    }
+    if DAMAGED.contains(&code) {
+        let cure = "restore it from a backup";
+        return SqliteReply::Degraded(format!("{path} is damaged: {words}; {cure}"));
+    }
+    if code == ErrorCode::ReadOnly {
+        return SqliteReply::Degraded(format!("{path} is read-only: {words}"));
+    }
+    if code == ErrorCode::Unknown {
+        return refused(question, &words);
+    }
+    SqliteReply::Degraded(format!("{path} answers with an error: {words}"))
+}
+
+fn refused(question: &SqliteAsk, words: &str) -> SqliteReply {
+    SqliteReply::Degraded(format!(
+        "{} refuses the query: {words}; fix the query",
+        question.path.display()
+    ))
 }
