@@ -2,6 +2,7 @@
 
 use super::launch::{self, Launch};
 pub use super::launch::{Environment, Surroundings, clean_environment, forget_our_user};
+use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use crate::sys::process::{Handle, Process};
 use crate::sys::reaper::{self, Reaped, Status};
@@ -84,7 +85,7 @@ impl Nursery {
             ))),
             Err(_) => Err(launch::passing(format!(
                 "cannot start {name}: exec did not return within {}; its disk may be gone",
-                humantime::format_duration(deadline)
+                in_words(deadline)
             ))),
         }
     }

@@ -57,7 +57,7 @@ fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
             for round in 1..=2 {
                 let asked_at = tokio::time::Instant::now();
                 let answer = hanging.ask(SHORT).await;
-                assert_dead(&answer, &["did not end within 300ms", "working"]);
+                assert_dead(&answer, &["did not end within 300 ms", "working"]);
                 assert!(asked_at.elapsed() < SHORT + Duration::from_secs(2));
                 let started = std::fs::read_to_string(&pids).expect("pids");
                 let started: Vec<i32> = started

@@ -14,6 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::task::Poll;
 use std::thread;
 
 fn v4(port: u16) -> Endpoint {
@@ -37,13 +38,18 @@ fn server(answer: Option<&'static [u8]>) -> u16 {
 }
 
 fn reply(mut stream: TcpStream, answer: &[u8]) {
+    read_request(&mut stream);
+    // A prober that has seen enough may have gone.
+    let _ = stream.write_all(answer);
+}
+
+/// Reads to the end of the head: a server that speaks before it is asked does not speak HTTP.
+fn read_request(stream: &mut TcpStream) {
     let mut request = Vec::new();
     let mut byte = [0];
     while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count > 0) {
         request.extend_from_slice(&byte);
     }
-    // A prober that has seen enough may have gone.
-    let _ = stream.write_all(answer);
 }
 
 async fn ask(probe: &Probe) -> Answer {
@@ -89,6 +95,7 @@ async fn http_reads_no_more_than_its_bound() {
 }
 
 fn endless(mut stream: TcpStream) {
+    read_request(&mut stream);
     let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut going_on = stream.write_all(head);
     while going_on.is_ok() {
@@ -100,7 +107,7 @@ fn endless(mut stream: TcpStream) {
 async fn item_31_a_port_that_accepts_and_never_answers_is_dead() {
     let silent = server(None);
     let answer = prober(&http(v4(silent), "/")).ask(SHORT).await;
-    assert_dead(&answer, &["no HTTP response within 300ms"]);
+    assert_dead(&answer, &["no HTTP response within 300 ms"]);
     let half = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"));
     assert_dead(
         &ask(&http(v4(half), "/")).await,
@@ -111,6 +118,26 @@ async fn item_31_a_port_that_accepts_and_never_answers_is_dead() {
     assert_dead(
         &ask(&http(v4(free_port()), "/")).await,
         &["refuses the connection"],
+    );
+}
+
+/// As SSH, SMTP and MySQL do: its bytes are there before the question has left.
+#[tokio::test(flavor = "current_thread")]
+async fn a_server_that_speaks_before_it_is_asked_is_dead() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let mut prober = prober(&http(v4(port), "/"));
+    let mut round = std::pin::pin!(prober.ask(LONG));
+    // The first poll connects; the greeting comes before the second.
+    let pending = std::future::poll_fn(|cx| Poll::Ready(round.as_mut().poll(cx).is_pending()));
+    assert!(pending.await, "connecting takes a turn of the loop");
+    let (mut stream, _) = listener.accept().expect("the prober");
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .expect("sent");
+    assert_dead(
+        &round.await,
+        &["closed the connection", "before it was asked"],
     );
 }
 

@@ -141,7 +141,7 @@ async fn item_31_a_stopped_server_is_dead_at_the_deadline_and_alive_again_afterw
         let asked_at = tokio::time::Instant::now();
         assert_dead(
             &kept.ask(SHORT).await,
-            &["no answer to SELECT 1 within 300ms"],
+            &["no answer to SELECT 1 within 300 ms"],
         );
         assert!(asked_at.elapsed() < SHORT + Duration::from_secs(1));
     }

@@ -190,7 +190,7 @@ fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
             for _ in 0..3 {
                 assert_dead(
                     &hanging.ask(SHORT).await,
-                    &["no answer from the SQLite file within 300ms"],
+                    &["no answer from the SQLite file within 300 ms"],
                 );
             }
             let well = prober(&nursery, &question(&path, false)).ask(LONG).await;

@@ -1,6 +1,6 @@
 //! `exec:`: a command of its own, without a shell: 0 alive; 4, 126, 127 no verdict; anything else dead.
 
-use super::{Answer, Ask, dead, no_verdict, quote};
+use super::{Answer, Ask, dead, in_words, no_verdict, quote};
 use crate::act::child::{Nursery, Running, Surroundings};
 use crate::act::launch::Launch;
 use crate::sys::process::{self, Handle, Process, State};
@@ -108,7 +108,7 @@ impl Ask for Exec {
         let mut command = None;
         let round = timeout(limit, self.round(limit, &mut command)).await;
         let Some(mut command) = command else {
-            let limit = humantime::format_duration(limit);
+            let limit = in_words(limit);
             return no_verdict(match round {
                 Ok(Err(why)) => why,
                 _ if self.unburied.is_some() => {
@@ -185,7 +185,7 @@ impl Command {
             Some(status) if ended => judge(status, &quotation),
             Some(_) | None => dead(format!(
                 "the command did not end within {} and was killed{quotation}",
-                humantime::format_duration(limit)
+                in_words(limit)
             )),
         }
     }

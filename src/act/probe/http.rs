@@ -163,7 +163,10 @@ fn broken(error: &hyper::Error) -> Answer {
         Some(cause) => dead(format!(
             "the connection broke before the response ended: {cause}"
         )),
-        None => dead("it closed the connection before the response ended"),
+        None if error.is_incomplete_message() => {
+            dead("it closed the connection before the response ended")
+        }
+        None => dead("it closed the connection or spoke before it was asked; is this HTTP?"),
     }
 }
 

@@ -199,7 +199,7 @@ async fn within(timeout: Duration, stage: &Stage, round: impl Future<Output = An
         Err(_) => no_verdict(format!(
             "no {} within {}",
             stage.waits_for.get(),
-            humantime::format_duration(timeout)
+            in_words(timeout)
         )),
     }
 }

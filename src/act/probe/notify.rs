@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(
             probe.ask(SHORT).await,
             Answer::Dead {
-                how: "no WATCHDOG=1 from the service within 20ms".into()
+                how: "no WATCHDOG=1 from the service within 20 ms".into()
             }
         );
         let (answer, ()) = tokio::join!(probe.ask(Duration::from_secs(5)), async {
