@@ -6,6 +6,7 @@
 
 pub(super) mod diag;
 mod host;
+pub(super) mod inspect;
 pub(super) mod process;
 mod spawn;
 pub(super) mod tables;

@@ -48,10 +48,18 @@ fn bsd_info(pid: i32) -> io::Result<libc::proc_bsdinfo> {
     unsafe { info(pid, libc::PROC_PIDTBSDINFO, ZOMBIES_TOO) }
 }
 
+fn task_info(pid: i32) -> io::Result<libc::proc_taskinfo> {
+    // SAFETY: the structure of this flavor, of numbers only.
+    unsafe { info(pid, libc::PROC_PIDTASKINFO, 0) }
+}
+
+pub(in super::super) fn memory_bytes(pid: i32) -> Option<u64> {
+    Some(task_info(pid).ok()?.pti_resident_size)
+}
+
 pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
     let bsd = bsd_info(pid)?;
-    // SAFETY: the structure of this flavor, of numbers only. Zombies have none, other users' are not shown.
-    let task = unsafe { info::<libc::proc_taskinfo>(pid, libc::PROC_PIDTASKINFO, 0) };
+    let task = task_info(pid); // zombies have none, other users' are not shown
     let (cpu, threads) = task.map_or((0, 0), |task| {
         (
             task.pti_total_user + task.pti_total_system,
