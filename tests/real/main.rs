@@ -6,7 +6,9 @@ mod support;
 
 mod cgroup;
 mod evidence;
+mod exec;
 mod incident;
+mod launchd;
 mod launchd_rehearsal;
 mod lives;
 mod nursery;
@@ -21,5 +23,6 @@ mod reaping;
 mod spawn;
 mod store;
 mod strangers;
+mod systemd;
 mod systemd_box;
 mod tree;

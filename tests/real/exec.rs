@@ -1,0 +1,66 @@
+//! `stayd exec`: the command itself, or a sentence and nothing started.
+
+use crate::support::TempDir;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+/// `stayd exec WORDS`, as a unit's main process would be started.
+fn exec(words: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_stayd"))
+        .arg("exec")
+        .args(words)
+        .env("NOTIFY_SOCKET", "/run/systemd/notify")
+        .env("STAYD_SUPERVISOR", "launchd:x")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The status, and what was said on stdout and stderr.
+fn outcome(child: Child) -> (Option<i32>, String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn it_becomes_the_command_with_what_the_os_supervisor_gave() {
+    let script = "echo $$ $NOTIFY_SOCKET ${STAYD_SUPERVISOR-none} $A $PWD; grep SigIgn /proc/self/status; exit 7";
+    let child = exec(&["--env", "A=b", "--cwd", "/", "--", "sh", "-c", script]);
+    let pid = child.id();
+    let (code, said, complaints) = outcome(child);
+    assert_eq!(code, Some(7), "{complaints}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], format!("{pid} /run/systemd/notify none b /"));
+    let ignored = u64::from_str_radix(lines[1].rsplit('\t').next().unwrap(), 16).unwrap();
+    let sigpipe = 1 << (libc::SIGPIPE - 1);
+    assert_eq!(ignored & sigpipe, 0, "a program expects SIGPIPE to end it");
+}
+
+#[test]
+fn what_cannot_start_ends_with_a_sentence_and_its_status() {
+    let dir = TempDir::new();
+    let file = dir.join("plain");
+    std::fs::write(&file, "#!/bin/sh\n").unwrap();
+    let plain = file.to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let tries: [(&[&str], i32, &str); 4] = [
+        (&["--", "no-such-program"], 78, "no no-such-program in PATH"),
+        (&["--", plain], 77, "chmod +x"),
+        (&["--port", &port, "--", "true"], 1, "is taken by real"),
+        (&["--"], 2, "command"),
+    ];
+    for (words, code, sentence) in tries {
+        let (ended, said, complaints) = outcome(exec(words));
+        assert_eq!(ended, Some(code), "{words:?}: {complaints}");
+        assert!(complaints.contains(sentence), "{words:?}: {complaints}");
+        assert_eq!(said, "");
+    }
+}

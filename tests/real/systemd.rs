@@ -1,0 +1,241 @@
+//! stayd as a unit of a real systemd.
+
+use crate::support::{SystemdBox, free_port, http_get, wait_for, wait_until};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Generous: several boxes share a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+/// How long the service takes until it answers.
+const SLOW_START: Duration = Duration::from_secs(2);
+
+/// An HTTP server that needs its time, and has a descendant in a session of its own.
+const SERVICE: &str = r#"
+import http.server, subprocess, sys, time
+subprocess.Popen(["sleep", "100000"], start_new_session=True)
+time.sleep(float(sys.argv[2]))
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"here\n")
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Quiet).serve_forever()
+"#;
+
+/// A box in which `stayd.service`, rendered by stayd itself, is written and not yet started.
+struct Installed {
+    systemd: SystemdBox,
+    port: u16,
+}
+
+impl Installed {
+    /// `extra` is a drop-in.
+    fn new(extra: &str) -> Option<Self> {
+        let systemd = SystemdBox::up()?;
+        let port = free_port();
+        let folder = systemd.path("/etc/stayd");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("service.py"), SERVICE).unwrap();
+        fs::write(folder.join("stayd.toml"), config(port)).unwrap();
+        let unit = systemd.done(&[stayd(), "render", "systemd", "-c", "/etc/stayd/stayd.toml"]);
+        let drop_in = systemd.path("/etc/systemd/system/stayd.service.d");
+        fs::create_dir_all(&drop_in).unwrap();
+        fs::write(drop_in.join("test.conf"), extra).unwrap();
+        systemd.add_unit("stayd.service", &(unit + "\n"));
+        Some(Self { systemd, port })
+    }
+
+    fn main_pid(&self) -> String {
+        self.systemd.property("stayd.service", "MainPID")
+    }
+
+    fn state(&self) -> String {
+        self.systemd.property("stayd.service", "ActiveState")
+    }
+
+    fn answers(&self) -> bool {
+        http_get(self.port, "/").is_ok_and(|answer| answer.contains("here"))
+    }
+
+    /// What the journal has of the unit, for a failure's message.
+    fn journal(&self) -> String {
+        self.systemd.done(&[
+            "journalctl",
+            "-u",
+            "stayd.service",
+            "--no-pager",
+            "-o",
+            "cat",
+        ])
+    }
+}
+
+fn stayd() -> &'static str {
+    env!("CARGO_BIN_EXE_stayd")
+}
+
+fn config(port: u16) -> String {
+    format!(
+        "name = \"boxed\"\n[service.web]\ncommand = [\"python3\", \"/etc/stayd/service.py\", \"{port}\", \"{}\"]\n\
+         port = {port}\n[service.web.watchdog]\nprobe = \"http://127.0.0.1:{port}/\"\n",
+        SLOW_START.as_secs()
+    )
+}
+
+#[test]
+fn the_unit_is_active_only_when_the_service_answers() {
+    let Some(unit) = Installed::new("") else {
+        return;
+    };
+    let began = Instant::now();
+    unit.systemd.done(&[
+        "systemctl",
+        "enable",
+        "--no-block",
+        "--now",
+        "stayd.service",
+    ]);
+    wait_until("the unit is starting", SOON, || {
+        unit.state() == "activating"
+    });
+    wait_until("the unit is active", SOON, || unit.state() == "active");
+    assert!(
+        began.elapsed() >= SLOW_START && unit.answers(),
+        "{}",
+        unit.journal()
+    );
+
+    let status = unit.systemd.property("stayd.service", "StatusText");
+    assert!(status == "1 of 1 answering", "{status}");
+    let shown = unit
+        .systemd
+        .done(&[stayd(), "status", "--json", "-c", "/etc/stayd/stayd.toml"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["daemon"]["supervisor"], "systemd");
+    // the log carries priorities, so the journal's copy has none of its prefixes
+    assert!(!unit.journal().contains("<6>"), "{}", unit.journal());
+}
+
+#[test]
+fn item_74_a_stopped_stayd_is_ended_by_the_watchdog_and_started_again() {
+    let Some(unit) = Installed::new("[Service]\nWatchdogSec=2s\n") else {
+        return;
+    };
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let first = unit.main_pid();
+    unit.systemd.done(&["kill", "-STOP", &first]);
+    wait_until("systemd has started another", SOON, || {
+        !["0", &first].contains(&unit.main_pid().as_str())
+    });
+    wait_for("the journal says why", SOON, || {
+        unit.systemd
+            .done(&[
+                "journalctl",
+                "-u",
+                "stayd.service",
+                "--no-pager",
+                "-o",
+                "cat",
+            ])
+            .contains("Watchdog timeout")
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_living_stayd_satisfies_the_watchdog() {
+    let Some(unit) = Installed::new("[Service]\nWatchdogSec=1s\n") else {
+        return;
+    };
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let first = unit.main_pid();
+    let began = Instant::now();
+    wait_until("four times the limit", SOON, || {
+        began.elapsed() > Duration::from_secs(4)
+    });
+    assert_eq!(
+        (unit.state(), unit.main_pid()),
+        ("active".into(), first),
+        "{}",
+        unit.journal()
+    );
+}
+
+#[test]
+fn item_75_a_stop_leaves_nothing() {
+    let Some(unit) = Installed::new("") else {
+        return;
+    };
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let processes = || {
+        unit.systemd
+            .exec(&["pgrep", "-f", "service.py|sleep 100000|--foreground"])
+    };
+    let before = String::from_utf8_lossy(&processes().stdout).lines().count();
+    assert!(
+        before >= 3,
+        "stayd, the service and its descendant: {before}"
+    );
+    unit.systemd.done(&["systemctl", "stop", "stayd.service"]);
+    assert_eq!(unit.state(), "inactive");
+    assert_eq!(unit.systemd.property("stayd.service", "Result"), "success");
+    let left = processes();
+    assert!(
+        !left.status.success(),
+        "left: {}",
+        String::from_utf8_lossy(&left.stdout)
+    );
+    assert!(!unit.answers());
+    let group: PathBuf = unit
+        .systemd
+        .path("/sys/fs/cgroup/system.slice/stayd.service");
+    assert!(!group.exists(), "{}", group.display());
+}
+
+#[test]
+fn a_users_unit_runs_under_the_users_own_systemd() {
+    let Some(systemd) = SystemdBox::up() else {
+        return;
+    };
+    systemd.done(&["useradd", "--create-home", "--home-dir", "/var/ada", "ada"]);
+    let uid = systemd.done(&["id", "-u", "ada"]);
+    systemd.done(&["systemctl", "start", &format!("user@{uid}.service")]);
+    let port = free_port();
+    fs::write(systemd.path("/var/ada/service.py"), SERVICE).unwrap();
+    let config = config(port).replace("/etc/stayd/", "/var/ada/");
+    fs::write(systemd.path("/var/ada/stayd.toml"), config).unwrap();
+    let runtime = format!("XDG_RUNTIME_DIR=/run/user/{uid}");
+    let as_ada = |words: &str| {
+        let argv = [
+            "setpriv",
+            "--reuid=ada",
+            "--regid=ada",
+            "--init-groups",
+            "env",
+            "-C",
+            "/var/ada",
+            "HOME=/var/ada",
+        ];
+        let shell = ["sh", "-c", words];
+        systemd.done(&[&argv[..], &[runtime.as_str()], &shell[..]].concat())
+    };
+    let units = "/var/ada/.config/systemd/user";
+    let binary = stayd();
+    as_ada(&format!(
+        "mkdir -p {units}; {binary} render systemd --user -c /var/ada/stayd.toml >{units}/stayd.service"
+    ));
+    let complaints = as_ada(&format!(
+        "systemd-analyze verify --user {units}/stayd.service 2>&1 | grep stayd || true"
+    ));
+    assert_eq!(complaints, "");
+    as_ada("systemctl --user daemon-reload && systemctl --user enable --now stayd.service");
+    assert_eq!(as_ada("systemctl --user is-active stayd.service"), "active");
+    assert!(http_get(port, "/").is_ok_and(|answer| answer.contains("here")));
+    as_ada("systemctl --user stop stayd.service");
+    let left = systemd.exec(&["pgrep", "-f", "service.py|sleep 100000|--foreground"]);
+    assert!(
+        !left.status.success(),
+        "left: {}",
+        String::from_utf8_lossy(&left.stdout)
+    );
+}
