@@ -72,6 +72,7 @@ async fn try_prepare(
             ward.config.name
         ))
     })?;
+    shared.store.life_began(&ward.config.name, life.0);
     let living = Rc::new(Living::new(life, token));
     ward.life.replace(Some(Rc::clone(&living)));
     if let Some(holder) = held_port(shared, ward).await {

@@ -84,10 +84,11 @@ impl Daemon {
     pub(super) async fn live(&mut self) -> Ending {
         self.configure();
         let ping_every = self.parts.upward.ping_every();
-        let mut next_ping = tokio::time::Instant::now();
+        let mut next_ping = Moment::START;
         while !self.finished {
             let due = self.machine.borrow().deadline();
-            let tick_at = self.instant_of(due);
+            let now = self.parts.clock.origin().now();
+            let tick_in = (due != Moment::NEVER).then(|| due.since(now));
             tokio::select! {
                 biased;
                 arrived = self.parts.signals.arrived() => match arrived {
@@ -100,11 +101,11 @@ impl Daemon {
                 Some(reaped) = self.parts.ended.recv() => self.parts.performer.reaped([reaped]),
                 Some(event) = self.parts.facts.recv() => self.step(event),
                 Some(petition) = self.petitions.recv() => self.on_petition(petition),
-                () = wait_until(tick_at) => self.on_time(due),
-                () = tokio::time::sleep_until(next_ping), if ping_every.is_some() => {
+                () = wait(tick_in) => self.on_time(due),
+                () = tokio::time::sleep(next_ping.since(now)), if ping_every.is_some() => {
                     // Sent from the loop itself: a loop that hangs is silent, and the supervisor ends it.
                     super::heard(self.parts.upward.watchdog());
-                    next_ping = tokio::time::Instant::now() + ping_every.unwrap_or(Duration::MAX);
+                    next_ping = self.parts.clock.origin().now().after(ping_every.unwrap_or_default());
                 }
             }
         }
@@ -254,16 +255,12 @@ impl Daemon {
         }
         self.status = status;
     }
-
-    fn instant_of(&self, moment: Moment) -> Option<tokio::time::Instant> {
-        (moment != Moment::NEVER)
-            .then(|| tokio::time::Instant::now() + moment.since(self.parts.clock.origin().now()))
-    }
 }
 
-async fn wait_until(instant: Option<tokio::time::Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
+/// Waits for this long; for ever when there is nothing to wait for.
+async fn wait(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
         None => std::future::pending().await,
     }
 }

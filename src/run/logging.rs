@@ -60,7 +60,7 @@ where
         let mut words = Words::default();
         event.record(&mut words);
         if self.stamped {
-            let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+            let now = humantime::format_rfc3339_seconds(crate::sys::clock::sample().wall);
             write!(out, "{now} ")?;
             if let Some(name) = loud(level) {
                 write!(out, "{name}: ")?;

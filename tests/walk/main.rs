@@ -1,0 +1,214 @@
+//! A walk of every reachable state of `decide`, in virtual time, with the laws as invariants.
+//!
+//! The world plays the operating system: each order may have each of its possible outcomes, and each outcome may arrive
+//! now or later, also after the life it is about has ended. Two services run side by side in one machine, so that a
+//! fact about one can be seen to leave the other alone. Depth is bounded; states already seen are not walked again.
+
+mod possible;
+mod world;
+
+use stayd::decide::event::{Answer, Check, Fact, Life, Remembered, Round, Sight};
+use stayd::decide::policy::{Policy, Restart, Watchdog};
+use stayd::decide::snapshot::Phase;
+use std::collections::HashSet;
+use std::hash::RandomState;
+
+use world::{ID, Next, SECOND, World, policy, proc_of};
+
+struct Walk {
+    seen: HashSet<(u64, usize)>,
+    hasher: RandomState,
+    steps: u64,
+    phases: HashSet<Phase>,
+}
+
+impl Walk {
+    fn new() -> Self {
+        Self {
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            steps: 0,
+            phases: HashSet::new(),
+        }
+    }
+
+    fn walk(&mut self, world: &World, depth: usize) {
+        if let Some(shown) = world.machine.snapshot(world.now, ID) {
+            self.phases.insert(shown.phase);
+        }
+        if depth == 0 || world.finished {
+            if !world.finished {
+                world.clone().drains();
+            }
+            return;
+        }
+        if !self.seen.insert((world.fingerprint(&self.hasher), depth)) {
+            return;
+        }
+        for next in world.possibilities() {
+            let mut then = world.clone();
+            then.happen(next);
+            self.steps += 1;
+            self.walk(&then, depth - 1);
+        }
+    }
+}
+
+/// A world that has come to a running, proven service in its second round.
+fn running(policy: Policy) -> World {
+    let mut world = World::new(policy, Remembered::default());
+    world.become_true(Fact::Prepared(Life(1)));
+    world.become_true(Fact::Spawned(Life(1), proc_of(Life(1))));
+    world.happen(Next::Deadline);
+    answer(&mut world, &Answer::Alive, Sight::default());
+    assert_eq!(
+        world.machine.snapshot(world.now, ID).expect("there").phase,
+        Phase::Running
+    );
+    world
+}
+
+fn answer(world: &mut World, answer: &Answer, sight: Sight) {
+    let (life, asked_at, deadline) = world.outside.asked.expect("a question is under way");
+    if matches!(answer, Answer::Dead { .. }) {
+        world.now = world.now.max(deadline);
+    }
+    let round = Round {
+        asked_at,
+        deadline,
+        answer: answer.clone(),
+        latency: world.now.since(asked_at),
+        sight,
+    };
+    world.become_true(Fact::Probed(life, Check::Liveness, round));
+}
+
+#[test]
+fn every_state_from_the_start() {
+    let mut walk = Walk::new();
+    for past in [
+        Remembered::default(),
+        Remembered {
+            proven: true,
+            last_life: Life(7),
+            ..Remembered::default()
+        },
+        Remembered {
+            stopped: true,
+            ..Remembered::default()
+        },
+        Remembered {
+            parked: true,
+            last_life: Life(3),
+            ..Remembered::default()
+        },
+        Remembered {
+            hold: Some((SECOND, "migration".into())),
+            proven: true,
+            ..Remembered::default()
+        },
+    ] {
+        walk.walk(&World::new(policy(), past), 6);
+    }
+    eprintln!("{} steps, {} states", walk.steps, walk.seen.len());
+    for phase in [
+        Phase::Stopped,
+        Phase::Blocked,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Parked,
+    ] {
+        assert!(
+            walk.phases.contains(&phase),
+            "{phase:?} was reached: the walk is not empty"
+        );
+    }
+}
+
+#[test]
+fn every_state_around_a_wedge() {
+    let mut walk = Walk::new();
+    for rules in [policy(), with_first(), on_failure()] {
+        let mut world = running(rules);
+        world.happen(Next::Deadline);
+        let silence = Answer::Dead {
+            how: "no answer".into(),
+        };
+        answer(
+            &mut world,
+            &silence,
+            Sight {
+                watched: SECOND,
+                ..Sight::default()
+            },
+        );
+        assert_eq!(
+            world.machine.snapshot(world.now, ID).expect("there").phase,
+            Phase::Suspect
+        );
+        world.happen(Next::Deadline);
+        walk.walk(&world, 6);
+    }
+    eprintln!("{} steps, {} states", walk.steps, walk.seen.len());
+    for phase in [
+        Phase::Wedged,
+        Phase::Suspect,
+        Phase::Stopping,
+        Phase::Unkillable,
+        Phase::Starting,
+        Phase::Running,
+    ] {
+        assert!(
+            walk.phases.contains(&phase),
+            "{phase:?} was reached: the walk is not empty"
+        );
+    }
+}
+
+#[test]
+fn a_seeded_walk_goes_deep() {
+    let seed = std::env::var("WALK_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_u64);
+    println!("WALK_SEED={seed}");
+    let mut bits = seed;
+    for _ in 0..2_000 {
+        let mut world = World::new(policy(), Remembered::default());
+        for _ in 0..60 {
+            if world.finished {
+                break;
+            }
+            let mut possible = world.possibilities();
+            // Shutdown ends a walk; keep most of them long.
+            bits = bits
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let index = usize::try_from(bits >> 33).expect("31 bits") % possible.len();
+            let next = possible.swap_remove(index);
+            if matches!(next, Next::Shutdown) && !bits.is_multiple_of(16) {
+                continue;
+            }
+            world.happen(next);
+        }
+        if !world.finished {
+            world.drains();
+        }
+    }
+}
+
+fn with_first() -> Policy {
+    let mut rules = policy();
+    rules.watchdog = rules.watchdog.map(|rules| Watchdog {
+        first_grace: Some(SECOND),
+        ..rules
+    });
+    rules
+}
+
+fn on_failure() -> Policy {
+    Policy {
+        restart: Restart::OnFailure,
+        ..policy()
+    }
+}

@@ -1,0 +1,167 @@
+//! What may happen next in a world: every outcome of every order, now or after its life.
+
+use stayd::decide::clock::Moment;
+use stayd::decide::event::{
+    Answer, Check, Exit, Fact, Life, Proc, Round, Sight, Survivors, Told, Wish,
+};
+
+use super::world::{ID, Next, SECOND, World, failure, proc_of};
+
+impl World {
+    /// Everything that may become true now.
+    pub(crate) fn possibilities(&self) -> Vec<Next> {
+        let outside = &self.outside;
+        let mut next = Vec::new();
+        if self.machine.deadline() != Moment::NEVER {
+            next.push(Next::Deadline);
+            next.push(Next::PastDeadline);
+        }
+        if !self.leaving {
+            next.push(Next::Shutdown);
+            next.extend(
+                [Wish::Stop, Wish::Start, Wish::Restart].map(|wish| Next::Fact(Fact::Asked(wish))),
+            );
+            let hold = Wish::Hold {
+                span: SECOND * 2,
+                reason: "backup".into(),
+            };
+            next.push(Next::Fact(Fact::Asked(if outside.hold {
+                Wish::Release
+            } else {
+                hold
+            })));
+        }
+        if let Some(life) = outside.preparing {
+            next.push(Next::Fact(Fact::Prepared(life)));
+            next.push(Next::Fact(Fact::NotPrepared(life, failure())));
+            next.push(Next::Fact(Fact::PortHeld(life, "port 1 is held".into())));
+        }
+        if let Some(life) = outside.spawning {
+            next.push(Next::Fact(Fact::Spawned(life, proc_of(life))));
+            next.push(Next::Fact(Fact::NotSpawned(life, failure())));
+        }
+        if let Some(life) = outside.main {
+            self.about_the_living(life, &mut next);
+        }
+        if let Some(life) = outside.killed {
+            next.push(Next::Fact(Fact::NotEmptied {
+                life,
+                left: 1,
+                stuck: 1,
+            }));
+            if outside.main.is_none() {
+                next.push(Next::Fact(Fact::Emptied(life)));
+            }
+        }
+        if let Some(life) = outside.taking_evidence {
+            next.push(Next::Fact(Fact::EvidenceTaken(life)));
+        }
+        next.push(Next::Slept);
+        next.push(Next::Late);
+        self.stale(&mut next);
+        next
+    }
+
+    pub(crate) fn about_the_living(&self, life: Life, next: &mut Vec<Next>) {
+        for exit in [Exit::Code(0), Exit::Signal(9)] {
+            next.push(Next::Fact(Fact::Exited(life, exit, Survivors::default())));
+        }
+        let heir = Some(Proc { pid: 900, birth: 9 });
+        let survivors = Survivors {
+            count: 1,
+            heir,
+            heir_listens: true,
+        };
+        next.push(Next::Fact(Fact::Exited(
+            life,
+            Exit::Code(0),
+            survivors.clone(),
+        )));
+        next.push(Next::Fact(Fact::Exited(life, Exit::Code(1), survivors)));
+        next.push(Next::Fact(Fact::Told(life, Told::Trigger)));
+        if let Some((asked_life, asked_at, deadline)) = self.outside.asked
+            && asked_life == life
+        {
+            for (answer, sight) in answers() {
+                let silent = matches!(answer, Answer::Dead { .. });
+                let done = if silent {
+                    deadline.max(self.now)
+                } else {
+                    self.now
+                };
+                let round = Round {
+                    asked_at,
+                    deadline,
+                    answer,
+                    latency: done.since(asked_at),
+                    sight,
+                };
+                next.push(Next::Fact(Fact::Probed(life, Check::Liveness, round)));
+            }
+        }
+    }
+
+    /// Facts about lives that are over: they change nothing.
+    pub(crate) fn stale(&self, next: &mut Vec<Next>) {
+        let Some(current) = self.machine.snapshot(self.now, ID).map(|shown| shown.life) else {
+            return;
+        };
+        if current.0 < 2 {
+            return;
+        }
+        let old = Life(current.0 - 1);
+        let round = Round {
+            asked_at: self.now,
+            deadline: self.now,
+            answer: Answer::Dead {
+                how: "stale".into(),
+            },
+            latency: SECOND,
+            sight: Sight::default(),
+        };
+        next.push(Next::StaleFact(Fact::Probed(old, Check::Liveness, round)));
+        next.push(Next::StaleFact(Fact::Exited(
+            old,
+            Exit::Code(1),
+            Survivors::default(),
+        )));
+        next.push(Next::StaleFact(Fact::Emptied(old)));
+        next.push(Next::StaleFact(Fact::Spawned(old, proc_of(old))));
+        next.push(Next::StaleFact(Fact::EvidenceTaken(old)));
+        next.push(Next::StaleFact(Fact::Told(old, Told::Trigger)));
+    }
+}
+
+pub(crate) fn answers() -> Vec<(Answer, Sight)> {
+    let silence = Answer::Dead {
+        how: "no answer".into(),
+    };
+    let idle = Sight {
+        watched: SECOND,
+        ..Sight::default()
+    };
+    vec![
+        (Answer::Alive, Sight::default()),
+        (
+            Answer::NoVerdict {
+                why: "EMFILE".into(),
+            },
+            Sight::default(),
+        ),
+        (
+            silence.clone(),
+            Sight {
+                traced: true,
+                ..idle
+            },
+        ),
+        (
+            silence.clone(),
+            Sight {
+                tree_cpu: SECOND,
+                ..idle
+            },
+        ),
+        (silence, idle),
+    ]
+}
