@@ -14,7 +14,7 @@ fn item_44_the_exit_comes_from_wait_while_a_grandchild_holds_the_output() {
         let lab = Lab::new();
         let (mut read, write) = std::io::pipe().expect("pipe");
         let (child, tree) = lab.life("double-fork say held sleep", |plan| {
-            plan.fds[1].1 = OwnedFd::from(write)
+            plan.fds[1].1 = OwnedFd::from(write);
         });
         assert_eq!(wait_for_exit(child), Status::Code(0));
         let mut line = [0; 5];

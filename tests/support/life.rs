@@ -2,7 +2,7 @@
 
 use super::{SOON, TempDir, plan, victim, wait_for_exit, wait_until};
 use stayd::act::tree::{KillOutcome, Tree};
-use stayd::sys::process;
+use stayd::sys::process::{self, Handle};
 use stayd::sys::reaper::{self, Status};
 use stayd::sys::spawn::{Child, Plan, spawn};
 use std::ffi::CString;
@@ -100,9 +100,8 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for pid in self.alive() {
-            let _ =
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+        for stat in self.alive().into_iter().flat_map(process::stat) {
+            let _ = Handle::open(stat.process).and_then(|handle| handle.signal(libc::SIGKILL));
         }
     }
 }

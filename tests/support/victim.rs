@@ -21,6 +21,7 @@
     unsafe_code,
     reason = "fork(2) without exec, as only a bad service does it"
 )]
+#![allow(clippy::disallowed_methods, reason = "it does what a service must not")]
 #![allow(clippy::print_stdout, reason = "it talks on stdout")]
 
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -44,7 +45,7 @@ fn obey(words: &[String]) {
             "flood" => flood(number(argument())),
             "setsid" => go_on_in_child(false),
             "double-fork" => go_on_in_child(true),
-            "children" => (0..number(argument())).for_each(|_| in_child(|| sleep())),
+            "children" => (0..number(argument())).for_each(|_| in_child(sleep)),
             "bomb" => bomb(),
             "restless" => restless(),
             "close-fds" => close_descriptors(),
