@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 
 /// A tree that SIGKILL has not ended by then has a name: unkillable.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two tries to write a claim that the disk refused.
+const CLAIM_RETRY: Duration = Duration::from_secs(5);
 /// Stack of the thread that kills: it walks and signals.
 const KILLER_STACK_BYTES: usize = 256 * 1024;
 /// The claim fd's number in a child without sockets.
@@ -53,7 +55,7 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
 }
 
 /// Completes the claim. A disk that refuses does not stop the service: the claim is right in memory.
-fn name_main(shared: &Shared, ward: &Ward, life: Life, main: Process) {
+fn name_main(shared: &Rc<Shared>, ward: &Ward, life: Life, main: Process) {
     let at = humantime::format_rfc3339_millis((shared.stamp)((shared.now)())).to_string();
     if let Err(error) = shared
         .claims
@@ -61,6 +63,31 @@ fn name_main(shared: &Shared, ward: &Ward, life: Life, main: Process) {
         .name_main(&ward.config.name, life, main, at)
     {
         tracing::warn!(service = ward.config.name, "{error}");
+        tokio::task::spawn_local(save_claims(Rc::clone(shared)));
+    }
+}
+
+/// Writes what the disk refused, until it takes it.
+async fn save_claims(shared: Rc<Shared>) {
+    let saved = || shared.claims.borrow_mut().retry();
+    while !saved() {
+        tokio::time::sleep(CLAIM_RETRY).await;
+    }
+}
+
+/// Remembers members that have left the tree, in memory and in the claim, while their proof is to be had.
+pub(super) fn remember(shared: &Shared, ward: &Ward, living: &Living) {
+    let mut tree = living.tree.borrow_mut();
+    let Some(tree) = tree.as_mut() else { return };
+    if tree.remember() {
+        let added =
+            shared
+                .claims
+                .borrow_mut()
+                .add_members(&ward.config.name, living.life, &tree.members);
+        if let Err(error) = added {
+            tracing::warn!(service = ward.config.name, "{error}");
+        }
     }
 }
 

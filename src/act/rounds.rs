@@ -26,12 +26,12 @@ pub(super) async fn round(
     };
     let asked_at = (shared.now)();
     let timeout = deadline.since(asked_at);
-    let answer = match outsider(&ward, &living, check) {
+    let answer = match outsider(&shared, &ward, &living, check) {
         Some(why) => Answer::NoVerdict { why },
         None => ask(&shared, &ward, &living, check, timeout).await,
     };
     let latency = (shared.now)().since(asked_at);
-    let sight = look(&shared, &living, &answer, timeout);
+    let sight = look(&shared, &ward, &living, &answer, timeout);
     if check == Check::Liveness {
         ward.note_answer(transcript_line(&shared, asked_at, latency, &answer));
     }
@@ -66,7 +66,7 @@ async fn ask(
             answer = &mut asking => answer,
             () = tokio::time::sleep(timeout / 2) => {
                 if baseline_is_stale(living, (shared.now)(), timeout) {
-                    living.baseline.set(measure(shared, living));
+                    living.baseline.set(measure(shared, ward, living));
                 }
                 asking.await
             }
@@ -103,7 +103,7 @@ fn make_prober(shared: &Rc<Shared>, ward: &Ward, living: &Living, check: Check) 
 }
 
 /// Why the listener on the probe's port is not to be believed: it is not of the tree.
-fn outsider(ward: &Ward, living: &Living, check: Check) -> Option<String> {
+fn outsider(shared: &Shared, ward: &Ward, living: &Living, check: Check) -> Option<String> {
     let probe = ward.probe(check)?;
     let port = local_port(&probe.target)?;
     if ward.config.any_port_owner {
@@ -121,7 +121,11 @@ fn outsider(ward: &Ward, living: &Living, check: Check) -> Option<String> {
         .as_ref()
         .map(|tree| tree.holds_listener(port));
     let verdict = match owner? {
-        Ok(Some(_)) => None,
+        Ok(Some(_)) => {
+            // A new listener means a new shape of the tree: who has left it is seen now, while it can be proven.
+            super::life::remember(shared, ward, living);
+            None
+        }
         // What cannot be read cannot accuse.
         Err(_) => return None,
         Ok(None) => name_outsider(port, &listener),
@@ -163,7 +167,13 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// What the tree and the host were seen doing, for rounds that need it.
-fn look(shared: &Shared, living: &Living, answer: &Answer, timeout: Duration) -> Sight {
+fn look(
+    shared: &Shared,
+    ward: &Ward,
+    living: &Living,
+    answer: &Answer,
+    timeout: Duration,
+) -> Sight {
     let Some(pid) = living.main.borrow().as_ref().map(|main| main.process.pid) else {
         return Sight::default();
     };
@@ -184,7 +194,7 @@ fn look(shared: &Shared, living: &Living, answer: &Answer, timeout: Duration) ->
         frozen,
         ..Sight::default()
     };
-    let (before, after) = (living.baseline.get(), measure(shared, living));
+    let (before, after) = (living.baseline.get(), measure(shared, ward, living));
     if let (Some(before), Some(after)) = (before, after)
         && !baseline_is_stale(living, after.at, timeout)
     {
@@ -204,10 +214,10 @@ fn compare(sight: &mut Sight, before: &Baseline, after: &Baseline) {
     sight.host_runnable = after.host.runnable;
 }
 
-fn measure(shared: &Shared, living: &Living) -> Option<Baseline> {
-    let mut tree = living.tree.borrow_mut();
-    let tree = tree.as_mut()?;
-    tree.remember();
+fn measure(shared: &Shared, ward: &Ward, living: &Living) -> Option<Baseline> {
+    super::life::remember(shared, ward, living);
+    let tree = living.tree.borrow();
+    let tree = tree.as_ref()?;
     Some(Baseline {
         at: (shared.now)(),
         tree: tree.usage(),

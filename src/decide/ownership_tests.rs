@@ -1,3 +1,5 @@
+//! Each proof, and every refusal.
+
 use super::*;
 
 const MAIN: Proc = Proc {

@@ -1,3 +1,5 @@
+//! Rows of rounds and what they lead to, item by item.
+
 use super::*;
 
 const RULES: Watchdog = Watchdog {

@@ -28,6 +28,8 @@ use tokio::sync::mpsc;
 const LATE_MIN: Duration = Duration::from_millis(500);
 /// Reaped at once, so that a storm of exits does not keep everything else waiting.
 const REAP_MAX: usize = 256;
+/// The last output is moved within this time, or left to the next stayd.
+const OUTPUT_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// More than the longest stop is asked of the supervisor, for what comes around it.
 const STOP_SLACK: Duration = Duration::from_secs(10);
 
@@ -108,6 +110,12 @@ impl Daemon {
                     next_ping = self.parts.clock.origin().now().after(ping_every.unwrap_or_default());
                 }
             }
+        }
+        let shared = self.parts.performer.shared();
+        if !shared.output.borrow_mut().close(OUTPUT_CLOSE_MAX) {
+            tracing::warn!(
+                "the disk does not take the last output; it stays in the services' FIFOs"
+            );
         }
         self.parts.store.close();
         Ending::Done

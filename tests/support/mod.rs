@@ -1,4 +1,5 @@
 //! What the tests share: waiting with a deadline, places of their own, programs that behave badly.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod ask;
 mod cgroup;

@@ -1,3 +1,5 @@
+//! Claims under suspicion: torn, forged, somebody else's, on a disk that refuses.
+
 use super::*;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -246,8 +246,8 @@ impl Output {
 
     /// Moves what is there and ends the pump's thread; false when it is stuck in the disk for longer than
     /// `within`. The FIFOs stay for the next stayd.
-    pub fn close(self, within: Duration) -> bool {
-        self.pump.is_none_or(|pump| pump.stop(within))
+    pub fn close(&mut self, within: Duration) -> bool {
+        self.pump.take().is_none_or(|pump| pump.stop(within))
     }
 
     /// Makes the life's FIFO in the first place that takes one, and lets its owner open it.
