@@ -216,3 +216,63 @@ fn longest_chain(services: &[Service], cost: impl Fn(&Service) -> Duration) -> D
     }
     until.into_iter().max().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{RenderError, RenderInputs, Scope};
+    use crate::config::{self, Config};
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// An instance whose file says this.
+    fn configured(text: &str) -> Config {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("studio.toml");
+        std::fs::write(&file, text).expect("written");
+        config::load(&file, &|_| None)
+            .expect("a configuration")
+            .config
+    }
+
+    fn inputs(config: &Config) -> Result<RenderInputs, RenderError> {
+        RenderInputs::from_config(
+            config,
+            Scope::User,
+            Path::new("/bin/stayd"),
+            Path::new("/home/ada"),
+        )
+    }
+
+    #[test]
+    fn budgets_cover_the_longest_chain_of_dependents() {
+        let config = configured(
+            "[service.db]\ncommand = [\"true\"]\nstop = { grace = \"30s\" }\nstartup = { within = \"2m\" }\n\
+             [service.app]\ncommand = [\"true\"]\nafter = [\"db\"]\nstop = { grace = \"7s\" }\n\
+             [service.alone]\ncommand = [\"true\"]\nstop = { grace = \"35s\" }\n",
+        );
+        let inputs = inputs(&config).expect("rendered");
+        assert_eq!(inputs.stop_budget(), Duration::from_secs(30 + 7 + 10));
+        assert_eq!(inputs.start_budget, Duration::from_secs(120 + 60 + 30));
+        assert_eq!(inputs.label, "stayd.studio");
+        assert_eq!(
+            inputs.log_folder(),
+            Path::new("/home/ada/Library/Logs/stayd")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_told_to_launchd_or_systemd_is_refused_by_name() {
+        let mut config = configured("[service.db]\ncommand = [\"true\"]\n");
+        let label = inputs(&config).expect("rendered").with_label("a label");
+        assert_eq!(label, Err(RenderError::Label("a label".into())));
+        let relative = Path::new("bin/stayd");
+        let refused = RenderInputs::from_config(&config, Scope::System, relative, Path::new("/"));
+        let sentence = refused.expect_err("relative").to_string();
+        assert!(sentence.contains("program is not absolute"), "{sentence}");
+        config.file = Some("/etc/a\nExecStart=/bin/evil".into());
+        let sentence = inputs(&config).expect_err("a second line").to_string();
+        assert!(sentence.contains("control character"), "{sentence}");
+        config.file = None;
+        assert_eq!(inputs(&config), Err(RenderError::NoFile));
+    }
+}

@@ -1,0 +1,23 @@
+# Installs from a checkout: brew install --HEAD ./packaging/homebrew/stayd.rb
+class Stayd < Formula
+  desc "Keeps a service answering, not merely running"
+  license any_of: ["MIT", "Apache-2.0"]
+  head "file://#{File.expand_path("../..", __dir__)}", using: :git, branch: "main"
+
+  depends_on "rust" => :build
+
+  def install
+    system "cargo", "install", *std_cargo_args
+  end
+
+  def caveats
+    <<~TEXT
+      stayd writes its own plist, with time limits made from your configuration:
+        stayd render launchd --user -c ~/stayd.toml
+    TEXT
+  end
+
+  test do
+    assert_match version.to_s, shell_output("#{bin}/stayd --version") unless head?
+  end
+end
