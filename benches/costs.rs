@@ -242,7 +242,7 @@ impl Stayd {
 
     /// CPU time of all threads, from the scheduler, in nanoseconds.
     fn cpu(&self) -> Duration {
-        let nanos = tasks(self.0.id()).iter().filter_map(|task| {
+        let nanos = tasks(self.0.id()).into_iter().filter_map(|task| {
             let text = fs::read_to_string(task.join("schedstat")).ok()?;
             text.split_whitespace().next()?.parse::<u64>().ok()
         });

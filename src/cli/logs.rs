@@ -37,7 +37,7 @@ pub(super) async fn logs(
     let chosen = match service {
         None => known,
         Some(name) if known.iter().any(|known| known == name) => vec![name.to_owned()],
-        Some(name) => return Err(no_such_service(name, known)),
+        Some(name) => return Err(no_such_service(name, &known)),
     };
     let several = chosen.len() > 1;
     let prefix = |name: &str| {

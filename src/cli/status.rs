@@ -48,21 +48,21 @@ pub(super) async fn status(screen: Screen, client: &Client, look: &Look) -> Outc
 async fn fetch(client: &Client, service: Option<&str>) -> Result<Status, Failure> {
     let mut status: Status = client.get("/v1/status").await?;
     if let Some(name) = service {
-        let known = status
+        let known: Vec<String> = status
             .services
             .iter()
             .map(|service| service.name.clone())
             .collect();
         status.services.retain(|service| service.name == name);
         if status.services.is_empty() {
-            return Err(no_such_service(name, known));
+            return Err(no_such_service(name, &known));
         }
     }
     Ok(status)
 }
 
 /// A name that nobody has.
-pub(super) fn no_such_service(name: &str, known: Vec<String>) -> Failure {
+pub(super) fn no_such_service(name: &str, known: &[String]) -> Failure {
     let known = if known.is_empty() {
         "none".to_owned()
     } else {
