@@ -6,12 +6,13 @@ mod wait;
 use serde_json::Value;
 use stayd::sys::process::{Handle, stat};
 use std::fs;
-use std::io::{Read, pipe};
+use std::io::{BufRead, BufReader, Read, pipe};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 use wait::{TempDir, free_port, wait_for, wait_until};
 
@@ -50,15 +51,30 @@ struct Daemon {
 }
 
 impl Daemon {
+    /// One service, as the command line describes it.
     fn start(command: &[&str]) -> Self {
+        let words: Vec<_> = ["--name", "test", "--"]
+            .iter()
+            .chain(command)
+            .copied()
+            .collect();
+        Self::start_in(TempDir::new(), &words)
+    }
+
+    /// What a configuration describes.
+    fn start_with(config: &str) -> Self {
         let folder = TempDir::new();
-        let state = folder.path().join("state");
-        let mut words = vec!["--foreground", "--name", "test", "--state-dir"];
-        words.extend([state.to_str().expect("UTF-8"), "--"]);
-        words.extend(command);
-        let child = stayd(&words)
-            .stderr(Stdio::null())
+        let file = folder.path().join("test.toml");
+        fs::write(&file, config).expect("written");
+        Self::start_in(folder, &["-c", file.to_str().expect("UTF-8")])
+    }
+
+    fn start_in(folder: TempDir, words: &[&str]) -> Self {
+        let mut command = stayd(&["--foreground", "--state-dir"]);
+        command.arg(folder.path().join("state")).args(words);
+        let child = command
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("stayd starts");
         let daemon = Self { child, folder };
@@ -279,6 +295,51 @@ fn holds_are_shown_until_they_are_released() {
     assert_eq!(status, 2, "{err}");
     assert_eq!(daemon.ask(&["release", "sleep"]).0, 0);
     assert_eq!(daemon.service()["hold"], Value::Null);
+}
+
+/// Writes a line with its number every few milliseconds, more of them than one file may hold.
+const TALKER: &str =
+    "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done; exec sleep 1000";
+
+/// The lines of a stream that may fall silent.
+fn lines_of(stream: ChildStdout) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.for_each(|line| drop(sender.send(line)));
+    });
+    lines
+}
+
+#[test]
+fn logs_are_shown_and_followed_through_rotation() {
+    let daemon = Daemon::start_with(
+        "[service.talker]\ncommand = [\"sh\", \"-c\", \"TALKER\"]\nlog = { to = \"file\", max_size = \"4KiB\", keep = 50 }\n"
+            .replace("TALKER", TALKER).as_str(),
+    );
+    wait_until("the last line", LONG, || {
+        daemon.ask(&["logs", "-n", "1"]).1 == "line 3000\n"
+    });
+    let (status, out, _) = daemon.ask(&["logs", "talker", "-n", "2"]);
+    assert_eq!((status, out.as_str()), (0, "line 2999\nline 3000\n"));
+    let mut follower = stayd(&["logs", "-f", "-n", "1", "--state-dir"])
+        .arg(daemon.state())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let lines = lines_of(follower.stdout.take().expect("piped"));
+    let next = || lines.recv_timeout(LONG).expect("a line in time");
+    assert_eq!(next(), "line 3000", "now it follows");
+    assert_eq!(daemon.ask(&["restart", "talker"]).0, 0);
+    for number in 1..=3000 {
+        assert_eq!(
+            next(),
+            format!("line {number}"),
+            "none lost, doubled or torn"
+        );
+    }
+    follower.kill().expect("SIGKILL");
+    follower.wait().expect("reaped");
 }
 
 #[test]

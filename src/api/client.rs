@@ -183,16 +183,22 @@ impl Client {
             Err(_late) => return Err(ClientError::Late(CONNECT_WITHIN)),
         };
         let socket = self.socket.display();
-        Err(match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+        let kind = error.kind();
+        Err(
+            if matches!(
+                kind,
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) {
                 ClientError::NotRunning(self.socket.clone())
-            }
-            io::ErrorKind::PermissionDenied => ClientError::Permission(format!(
-                "cannot connect to {socket}: permission denied; it is for the user stayd runs as, \
+            } else if kind == io::ErrorKind::PermissionDenied {
+                ClientError::Permission(format!(
+                    "cannot connect to {socket}: permission denied; it is for the user stayd runs as, \
                  root and the [control] group"
-            )),
-            _ => broken(&format!("connect to {socket}"), &error),
-        })
+                ))
+            } else {
+                broken(&format!("connect to {socket}"), &error)
+            },
+        )
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) fn judge(verb: Verb, before: &Service, now: &Service) -> Outcome {
             _ => Outcome::Pending,
         },
         Verb::Start => risen(before, now, true),
-        Verb::Restart => risen(before, now, now.life > before.life),
+        // A life that had no process yet when it was asked for is the new one already.
+        Verb::Restart => risen(before, now, now.life > before.life || before.pid.is_none()),
     }
 }
 
@@ -47,8 +48,10 @@ mod tests {
     use crate::api::routes::Verb;
     use crate::api::wire::Service;
 
+    /// A service with a process.
     fn at(state: &str, life: u32) -> Service {
         Service {
+            pid: Some(7),
             state: state.to_owned(),
             life,
             ..Service::default()
@@ -73,6 +76,19 @@ mod tests {
         assert_eq!(
             judge(Verb::Restart, &before, &at("backoff", 4)),
             Outcome::Missed
+        );
+    }
+
+    #[test]
+    fn a_restart_of_a_life_that_is_only_being_prepared_is_that_life() {
+        let before = Service {
+            pid: None,
+            ..at("starting", 3)
+        };
+        assert_eq!(judge(Verb::Restart, &before, &before), Outcome::Pending);
+        assert_eq!(
+            judge(Verb::Restart, &before, &at("running", 3)),
+            Outcome::Reached
         );
     }
 

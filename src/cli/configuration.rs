@@ -103,7 +103,7 @@ fn as_json(finding: &Finding) -> Value {
 
 /// `stayd config schema`
 pub(super) fn schema(screen: Screen) -> Outcome {
-    screen.json(&serde_json::json!({}), false)?;
+    screen.json(&config::schema(), false)?;
     Ok(Exit::Done)
 }
 

@@ -181,12 +181,12 @@ pub(super) fn demo(screen: Screen) -> Outcome {
             runtime: state.to_owned(),
             state: state.to_owned(),
         };
-        match live(config, &folders, Format::Text, 0)? {
-            Exit::Done => Ok(Exit::Done),
-            exit => Err(Failure::new(
-                exit,
-                "cannot run the demo's daemon: the system refused; `stayd --foreground` says what",
-            )),
+        let exit = live(config, &folders, Format::Text, 0)?;
+        if exit == Exit::Done {
+            return Ok(exit);
         }
+        let message =
+            "cannot run the demo's daemon: the system refused; `stayd --foreground` says what";
+        Err(Failure::new(exit, message))
     })
 }

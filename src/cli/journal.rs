@@ -135,9 +135,6 @@ fn paint_of(kind: &str) -> Paint {
 }
 
 fn facts_in_words(event: &Event) -> String {
-    let fact = |(name, value): (&String, &Value)| match value {
-        Value::String(text) => format!("{name}={text:?}"),
-        other => format!("{name}={other}"),
-    };
+    let fact = |(name, value): (&String, &Value)| format!("{name}={value}");
     event.facts.iter().map(fact).collect::<Vec<_>>().join(" ")
 }

@@ -1,26 +1,24 @@
-//! `stayd logs`: what the services printed.
+//! `stayd logs`: what the services printed. The last lines come from stayd; what follows is read from the files, so that
+//! following costs the daemon nothing and goes on when it has ended.
 
 use super::exit::{Exit, Failure, Outcome};
 use super::screen::{Paint, Screen};
 use super::status::no_such_service;
+use crate::act::output::{Follow, tail_and_follow};
 use crate::api::client::Client;
 use crate::api::query::encode;
 use crate::api::routes::service_path;
 use crate::api::wire::{Lines, Status};
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Between two looks at a file that is followed; plain files tell nobody that they have grown.
+/// Between two looks at files that have not grown; plain files tell nobody that they have.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
-/// Bytes read at once.
-const CHUNK_BYTES: usize = 64 * 1024;
 /// A line longer than this is shown in pieces.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// Shows the last `count` lines of a service, or of each; with `follow` what comes after them.
+/// Shows the last `count` lines of a service, or of each; with `follow` what comes after them, for ever.
 pub(super) async fn logs(
     screen: Screen,
     client: &Client,
@@ -29,170 +27,130 @@ pub(super) async fn logs(
     follow: bool,
 ) -> Outcome {
     let status: Status = client.get("/v1/status").await?;
-    let known: Vec<_> = status
-        .services
-        .iter()
-        .map(|service| service.name.clone())
-        .collect();
-    let chosen = match service {
-        None => known,
-        Some(name) if known.iter().any(|known| known == name) => vec![name.to_owned()],
-        Some(name) => return Err(no_such_service(name, &known)),
-    };
-    let several = chosen.len() > 1;
+    let chosen = choose(&status, service)?;
     let prefix = |name: &str| {
+        let several = chosen.len() > 1;
         let prefix = several.then(|| screen.paint(Paint::Faint, &format!("{name} | ")));
         prefix.unwrap_or_default()
     };
-    let mut tails = Vec::new();
-    for name in &chosen {
-        // Opened before the last lines are asked for: what is printed meanwhile may come twice, but is not lost.
-        let folder = Path::new(&status.daemon.state_dir).join("logs").join(name);
-        tails.push((prefix(name), Tail::at_the_end(folder.join(CURRENT))));
+    if follow {
+        let logs = Path::new(&status.daemon.state_dir).join("logs");
+        let open = |name: &String| Tail::open(logs.join(name), count, prefix(name));
+        return go_on(screen, chosen.iter().map(open).collect::<Result<_, _>>()?).await;
+    }
+    for name in chosen.iter().filter(|_| count > 0) {
         let target = format!("{}?n={count}", service_path(&encode(name), "logs"));
         let lines: Lines = client.get(&target).await?;
         for line in lines.lines {
             screen.line(&format!("{}{line}", prefix(name)))?;
         }
     }
-    if !follow {
-        return Ok(Exit::Done);
+    Ok(Exit::Done)
+}
+
+fn choose(status: &Status, service: Option<&str>) -> Result<Vec<String>, Failure> {
+    let known: Vec<_> = status
+        .services
+        .iter()
+        .map(|service| service.name.clone())
+        .collect();
+    match service {
+        None => Ok(known),
+        Some(name) if known.iter().any(|known| known == name) => Ok(vec![name.to_owned()]),
+        Some(name) => Err(no_such_service(name, &known)),
     }
+}
+
+async fn go_on(screen: Screen, mut tails: Vec<Tail>) -> Outcome {
     loop {
-        for (prefix, tail) in &mut tails {
-            for line in tail
-                .news()
-                .map_err(|error| unreadable(&tail.path, &error))?
-            {
-                screen.line(&format!("{prefix}{line}"))?;
+        for tail in &mut tails {
+            for line in tail.lines()? {
+                screen.line(&format!("{}{line}", tail.prefix))?;
             }
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
 }
 
-/// The name of the file that is written now; rotation renames it.
-const CURRENT: &str = "current.log";
-
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-        Exit::Permission
-    } else {
-        Exit::System
-    };
-    Failure::new(exit, format!("cannot follow {}: {error}", path.display()))
-}
-
-/// The end of a file that grows and is rotated.
+/// A followed log, line by line.
 struct Tail {
-    path: PathBuf,
-    file: Option<File>,
+    folder: PathBuf,
+    prefix: String,
+    follow: Follow,
     /// The beginning of a line whose end has not come yet.
     begun: Vec<u8>,
 }
 
 impl Tail {
-    /// From the present end on; a file that is not there yet is read from its beginning when it comes.
-    fn at_the_end(path: PathBuf) -> Self {
-        let file = File::open(&path).ok().and_then(|mut file| {
-            io::Seek::seek(&mut file, io::SeekFrom::End(0)).ok()?;
-            Some(file)
-        });
-        Self {
-            path,
-            file,
-            begun: Vec::new(),
-        }
+    fn open(folder: PathBuf, count: usize, prefix: String) -> Result<Self, Failure> {
+        let (begun, follow) =
+            tail_and_follow(&folder, count).map_err(|error| unreadable(&folder, &error))?;
+        Ok(Self {
+            folder,
+            prefix,
+            follow,
+            begun,
+        })
     }
 
-    /// The lines that have come since: what is left of the old file first, then the one that replaced it.
-    fn news(&mut self) -> io::Result<Vec<String>> {
-        let replaced = self.is_replaced()?;
-        let mut lines = self.read_on()?;
-        if replaced {
-            self.file = File::open(&self.path).ok();
-            lines.extend(self.read_on()?);
-        }
-        Ok(lines)
-    }
-
-    fn is_replaced(&self) -> io::Result<bool> {
-        let there = match fs::metadata(&self.path) {
-            Ok(there) => there,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let Some(file) = &self.file else {
-            return Ok(true);
-        };
-        let open = file.metadata()?;
-        Ok((open.dev(), open.ino()) != (there.dev(), there.ino()))
-    }
-
-    fn read_on(&mut self) -> io::Result<Vec<String>> {
-        let mut lines = Vec::new();
-        let Some(file) = &mut self.file else {
-            return Ok(lines);
-        };
-        let mut chunk = vec![0; CHUNK_BYTES];
+    /// The whole lines that are there and have not been given yet.
+    fn lines(&mut self) -> Result<Vec<String>, Failure> {
+        let mut lines = take_lines(&mut self.begun);
         loop {
-            let count = file.read(&mut chunk)?;
-            if count == 0 {
+            let text = self
+                .follow
+                .read(Duration::ZERO)
+                .map_err(|error| unreadable(&self.folder, &error))?;
+            if text.is_empty() {
                 return Ok(lines);
             }
-            self.begun.extend_from_slice(&chunk[..count]);
-            take_lines(&mut self.begun, &mut lines);
+            self.begun.extend_from_slice(&text);
+            lines.append(&mut take_lines(&mut self.begun));
         }
     }
 }
 
-/// Moves whole lines from `begun` to `lines`, and a piece of one that is too long.
-fn take_lines(begun: &mut Vec<u8>, lines: &mut Vec<String>) {
-    let Some(end) = begun.iter().rposition(|&byte| byte == b'\n') else {
-        if begun.len() > LINE_BYTES_MAX {
-            lines.push(String::from_utf8_lossy(begun).into_owned());
-            begun.clear();
-        }
-        return;
+fn unreadable(folder: &Path, error: &io::Error) -> Failure {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let exit = if denied {
+        Exit::Permission
+    } else {
+        Exit::System
     };
-    let whole: Vec<u8> = begun.drain(..=end).collect();
-    let text = String::from_utf8_lossy(&whole);
-    lines.extend(text.lines().map(str::to_owned));
+    Failure::new(
+        exit,
+        format!("cannot follow the log in {}: {error}", folder.display()),
+    )
+}
+
+/// Takes the whole lines out of `begun`, and a piece of one that is too long.
+fn take_lines(begun: &mut Vec<u8>) -> Vec<String> {
+    let newline = begun.iter().rposition(|&byte| byte == b'\n');
+    let end = match newline {
+        Some(at) => at + 1,
+        None if begun.len() > LINE_BYTES_MAX => begun.len(),
+        None => return Vec::new(),
+    };
+    let whole: Vec<u8> = begun.drain(..end).collect();
+    String::from_utf8_lossy(&whole)
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Tail;
-    use std::fs;
-    use std::io::Write;
+    use super::{LINE_BYTES_MAX, take_lines};
 
     #[test]
-    fn following_survives_rotation_and_torn_lines() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("current.log");
-        fs::write(&path, "old\n").expect("written");
-        let mut tail = Tail::at_the_end(path.clone());
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .expect("opened");
-        file.write_all(b"one\ntw").expect("written");
-        assert_eq!(tail.news().expect("read"), ["one"]);
-        fs::rename(&path, folder.path().join("current.log.1")).expect("rotated");
-        assert!(tail.news().expect("read").is_empty());
-        file.write_all(b"o\n")
-            .expect("the writer goes on in the old file for a moment");
-        fs::write(&path, "three\n").expect("written");
-        assert_eq!(tail.news().expect("read"), ["two", "three"]);
-    }
-
-    #[test]
-    fn a_file_that_comes_later_is_read_from_its_beginning() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("current.log");
-        let mut tail = Tail::at_the_end(path.clone());
-        assert!(tail.news().expect("nothing there").is_empty());
-        fs::write(&path, "first\n").expect("written");
-        assert_eq!(tail.news().expect("read"), ["first"]);
+    fn torn_lines_wait_for_their_end_and_endless_ones_do_not() {
+        let mut begun = b"one\ntw".to_vec();
+        assert_eq!(take_lines(&mut begun), ["one"]);
+        assert!(take_lines(&mut begun).is_empty());
+        begun.extend_from_slice(b"o\n\xff\n");
+        assert_eq!(take_lines(&mut begun), ["two", "\u{fffd}"]);
+        begun = vec![b'x'; LINE_BYTES_MAX + 1];
+        assert_eq!(take_lines(&mut begun).len(), 1);
+        assert!(begun.is_empty());
     }
 }

@@ -78,9 +78,12 @@ impl Screen {
     pub(super) fn print(self, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::nobody_reads(),
-            _ => Failure::system("write to stdout", &error),
+        written.map_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                Failure::nobody_reads()
+            } else {
+                Failure::system("write to stdout", &error)
+            }
         })
     }
 

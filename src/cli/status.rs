@@ -48,11 +48,8 @@ pub(super) async fn status(screen: Screen, client: &Client, look: &Look) -> Outc
 async fn fetch(client: &Client, service: Option<&str>) -> Result<Status, Failure> {
     let mut status: Status = client.get("/v1/status").await?;
     if let Some(name) = service {
-        let known: Vec<String> = status
-            .services
-            .iter()
-            .map(|service| service.name.clone())
-            .collect();
+        let services = status.services.iter();
+        let known: Vec<_> = services.map(|service| service.name.clone()).collect();
         status.services.retain(|service| service.name == name);
         if status.services.is_empty() {
             return Err(no_such_service(name, &known));
