@@ -1,0 +1,8 @@
+//! The program as scripts see it: exit statuses, what is on stdout and what on stderr.
+
+mod printing;
+mod stage;
+mod statuses;
+mod steering;
+#[path = "../support/wait.rs"]
+mod wait;

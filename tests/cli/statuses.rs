@@ -1,0 +1,202 @@
+//! Each exit status, and what is said with it.
+
+use crate::stage::{Daemon, run, told};
+use crate::wait::{TempDir, free_port};
+use serde_json::Value;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Nobody, or at least nobody who runs tests.
+const ANOTHER_UID: u32 = 65534;
+
+#[test]
+fn help_and_version_are_done() {
+    for words in [["--help"], ["--version"]] {
+        let (status, out, err) = run(&words);
+        assert_eq!((status, err.as_str()), (0, ""), "{words:?}");
+        assert!(out.contains("stayd"), "{out}");
+    }
+}
+
+#[test]
+fn a_command_line_that_means_nothing_is_2() {
+    for words in [
+        &["statsu"][..],
+        &["hold", "db"],
+        &["--foreground", "status"],
+        &[],
+    ] {
+        let (status, out, err) = run(words);
+        assert_eq!((status, out.as_str()), (2, ""), "{words:?}");
+        assert!(!err.is_empty());
+    }
+}
+
+#[test]
+fn nobody_there_is_3_and_says_how_to_start() {
+    let folder = TempDir::new();
+    let state = folder.path().to_str().expect("UTF-8");
+    for verb in [
+        &["status"][..],
+        &["stop", "db"],
+        &["events"],
+        &["why", "db", "--json"],
+        &["logs"],
+    ] {
+        let words: Vec<_> = verb.iter().copied().chain(["--state-dir", state]).collect();
+        let (status, out, err) = run(&words);
+        assert_eq!((status, out.as_str()), (3, ""), "{verb:?}: {err}");
+        assert!(
+            err.starts_with("stayd: no stayd is running here: nobody answers on "),
+            "{err}"
+        );
+        assert!(err.contains("; start it with `stayd --foreground"), "{err}");
+    }
+}
+
+#[test]
+fn a_probe_is_0_1_or_4() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let open = format!("tcp://{}", listener.local_addr().expect("bound"));
+    let (status, out, err) = run(&["probe", &open]);
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    assert!(out.starts_with(&format!("{open}: alive in ")), "{out}");
+    let closed = format!("tcp://127.0.0.1:{}", free_port());
+    let (status, out, _) = run(&["probe", &closed, "--json"]);
+    assert_eq!(status, 1, "{out}");
+    let answer: Value = serde_json::from_str(&out).expect("JSON alone on stdout");
+    assert_eq!(answer["class"], "dead");
+    assert_eq!(run(&["probe", "exec:sh -c 'exit 4'"]).0, 4);
+    assert_eq!(run(&["probe", "gopher://127.0.0.1"]).0, 2);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_is_71() {
+    let (status, out, err) = run(&[
+        "--foreground",
+        "--state-dir",
+        "/dev/null/x",
+        "--",
+        "sleep",
+        "1000",
+    ]);
+    assert_eq!((status, out.as_str()), (71, ""), "{err}");
+    assert!(err.contains("--state-dir"), "{err}");
+}
+
+#[test]
+fn a_wrong_configuration_is_78_with_place_and_cure() {
+    let folder = TempDir::new();
+    let file = folder.path().join("x.toml");
+    fs::write(&file, "[service.db]\ncomand = [\"sleep\", \"1\"]\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    for words in [&["--foreground"][..], &["render", "systemd"]] {
+        let words: Vec<_> = words.iter().copied().chain(["-c", file]).collect();
+        let (status, out, err) = run(&words);
+        assert_eq!((status, out.as_str()), (78, ""), "{words:?}");
+        assert!(
+            err.contains(&format!("{file}:2:")) && err.contains("command"),
+            "{err}"
+        );
+    }
+    let (status, out, err) = run(&["config", "check", "--json", "-c", file]);
+    assert_eq!((status, err.as_str()), (78, ""));
+    let findings: Value = serde_json::from_str(&out).expect("JSON alone on stdout");
+    let findings = findings["findings"].as_array().expect("a list");
+    let here = findings.iter().find(|finding| finding["line"] == 2);
+    assert_eq!(here.expect("the misspelt key")["level"], "error", "{out}");
+}
+
+#[test]
+fn a_second_daemon_is_75_and_names_the_first() {
+    let daemon = Daemon::start(&["sleep", "1000"]);
+    let (status, _, err) = daemon.ask(&["--foreground", "--name", "test"]);
+    assert_eq!(status, 2, "options of a service need a command: {err}");
+    let state = daemon.state();
+    let state = state.to_str().expect("UTF-8");
+    let (status, out, err) = run(&[
+        "--foreground",
+        "--state-dir",
+        state,
+        "--name",
+        "test",
+        "--",
+        "sleep",
+        "1000",
+    ]);
+    assert_eq!((status, out.as_str()), (75, ""), "{err}");
+    assert!(err.contains(&format!("pid {}", daemon.child.id())), "{err}");
+}
+
+/// A program that another user can reach, wherever this one was built.
+fn program_for_all(folder: &Path) -> PathBuf {
+    let program = folder.join("stayd");
+    fs::copy(env!("CARGO_BIN_EXE_stayd"), &program).expect("copied");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable by all");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("open to all");
+    program
+}
+
+#[test]
+fn item_99_another_user_is_77_at_the_door_and_behind_it() {
+    if stayd::sys::identity::euid() != 0 {
+        println!("skipped: only root can ask as another user");
+        return;
+    }
+    let daemon = Daemon::start(&["sleep", "1000"]);
+    let place = TempDir::new();
+    let program = program_for_all(place.path());
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        let state = daemon.state();
+        command
+            .args(words)
+            .arg("--state-dir")
+            .arg(state)
+            .stdin(Stdio::null())
+            .current_dir("/");
+        told(
+            command
+                .uid(ANOTHER_UID)
+                .gid(ANOTHER_UID)
+                .output()
+                .expect("stayd starts"),
+        )
+    };
+    let (status, out, err) = ask(&["status"]);
+    assert_eq!(
+        (status, out.as_str()),
+        (77, ""),
+        "the folder keeps it out: {err}"
+    );
+    for (path, mode) in [(daemon.folder.path(), 0o755), (&daemon.state(), 0o755)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("opened");
+    }
+    let socket = daemon.state().join("control.sock");
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("opened");
+    for words in [
+        &["status"][..],
+        &["stop", "sleep"],
+        &["hold", "sleep", "--for", "1h", "--reason", "x"],
+    ] {
+        let (status, out, err) = ask(words);
+        assert_eq!(
+            (status, out.as_str()),
+            (77, ""),
+            "its credentials keep it out: {err}"
+        );
+        assert!(
+            err.contains("only the owner, root and the control group may"),
+            "{err}"
+        );
+    }
+    let service = daemon.service();
+    assert_eq!(
+        (&service["state"], &service["hold"]),
+        (&Value::from("running"), &Value::Null)
+    );
+}
