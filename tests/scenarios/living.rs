@@ -1,0 +1,311 @@
+//! Ends, restarts, backoff, parking, daemons, and many services side by side.
+
+use crate::stage::{MINUTE, SECOND, Stage, policy};
+use stayd::decide::action::{Keep, Kind, Order};
+use stayd::decide::clock::Duration;
+use stayd::decide::event::{
+    Answer, Exit, Fact, Life, Proc, Remembered, ServiceId, Survivors, Wish,
+};
+use stayd::decide::policy::{Policy, Restart};
+use stayd::decide::snapshot::Phase;
+use std::time::Instant;
+
+const HEIR: Proc = Proc { pid: 900, birth: 9 };
+
+fn crash_loop() -> (Stage, ServiceId) {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    stage[db].ends = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    (stage, db)
+}
+
+#[test]
+fn item_46_a_program_that_daemonizes_is_kept_and_named() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    let survivors = Survivors {
+        count: 1,
+        heir: Some(HEIR),
+        heir_listens: true,
+    };
+    stage[db].ends = Some((SECOND / 2, Exit::Code(0), survivors));
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.drive(MINUTE * 10);
+    assert_eq!(
+        (stage.spawns(db).len(), stage.shown(db).main),
+        (1, Some(HEIR)),
+        "no respawn storm"
+    );
+    assert_eq!(stage.phase(db), Phase::Running);
+    assert!(stage.said(db, Kind::Daemonized)[0].contains("pid 900"));
+    stage[db].ends = None;
+    stage.ends(db, Life(1), Exit::Unknown, Survivors::default());
+    stage.drive(SECOND * 40);
+    assert_eq!(
+        stage.spawns(db).len(),
+        2,
+        "when the heir ends, a new life begins"
+    );
+}
+
+#[test]
+fn item_46_a_launcher_that_failed_has_no_heir() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    let survivors = Survivors {
+        count: 1,
+        heir: Some(HEIR),
+        heir_listens: true,
+    };
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.drive(SECOND);
+    stage[db].alive = None;
+    stage.tell(db, Fact::Exited(Life(1), Exit::Code(1), survivors));
+    stage.drive(SECOND);
+    assert_eq!(
+        stage.kills(db).len(),
+        1,
+        "what is left of it is ended before the next life"
+    );
+    assert!(stage.spawns(db)[1] > stage.kills(db)[0]);
+}
+
+#[test]
+fn item_47_a_crash_loop_slows_down_parks_and_stays_parked() {
+    let (mut stage, db) = crash_loop();
+    stage.drive(MINUTE * 6);
+    assert_eq!(stage.phase(db), Phase::Parked);
+    let waits: Vec<Duration> = stage
+        .spawns(db)
+        .windows(2)
+        .map(|two| two[1].since(two[0]))
+        .collect();
+    assert!(
+        waits[..7].windows(2).all(|two| two[1] > two[0]),
+        "{waits:?}"
+    );
+    assert!(stage.kept(db).contains(&Keep::Parked(true)));
+    let before = stage.spawns(db).len();
+    stage.drive(MINUTE * 60);
+    let tried = stage.spawns(db).len() - before;
+    assert!(
+        (10..=13).contains(&tried),
+        "once in five minutes, for ever: {tried} in an hour"
+    );
+    assert_eq!(stage.phase(db), Phase::Parked);
+}
+
+#[test]
+fn item_47_only_stable_uptime_lifts_the_parking() {
+    let (mut stage, db) = crash_loop();
+    stage.drive(MINUTE * 6);
+    stage[db].ends = None;
+    stage.drive(MINUTE * 5 + SECOND * 20);
+    assert_eq!(stage.phase(db), Phase::Running);
+    assert!(
+        !stage.kept(db).contains(&Keep::Parked(false)),
+        "a respawn that succeeded is not enough"
+    );
+    stage.drive(MINUTE);
+    assert_eq!(stage.kept(db).last(), Some(&Keep::Parked(false)));
+    stage[db].ends = None;
+    let life = stage.shown(db).life;
+    stage.ends(db, life, Exit::Code(1), Survivors::default());
+    stage.drive(SECOND);
+    assert_eq!(
+        stage.phase(db),
+        Phase::Running,
+        "and the next restart is immediate"
+    );
+}
+
+#[test]
+fn item_47_parking_outlives_stayd() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    stage[db].ends = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
+    let past = Remembered {
+        parked: true,
+        last_life: Life(10),
+        ..Remembered::default()
+    };
+    stage.tell(db, Fact::Configured(past));
+    stage.drive(MINUTE * 60);
+    assert_eq!(stage.phase(db), Phase::Parked);
+    assert!(stage.spawns(db).len() <= 12, "{}", stage.spawns(db).len());
+    stage.tell(db, Fact::Changed);
+    stage.drive(SECOND / 100);
+    assert_eq!(
+        stage.phase(db),
+        Phase::Starting,
+        "a new program is a new chance"
+    );
+}
+
+#[test]
+fn item_49_an_unknown_exit_is_never_taken_for_clean() {
+    let (mut stage, db) = Stage::with_one(Policy {
+        restart: Restart::OnFailure,
+        ..policy()
+    });
+    stage.ends(db, Life(1), Exit::Unknown, Survivors::default());
+    stage.drive(SECOND);
+    assert_eq!(stage.spawns(db).len(), 2);
+    assert!(stage.said(db, Kind::Exited)[0].contains("its exit status is unknown"));
+}
+
+#[test]
+fn restart_on_failure_and_never() {
+    let spawns_after = |restart, exit: Option<Exit>| {
+        let (mut stage, db) = Stage::with_one(Policy {
+            restart,
+            ..policy()
+        });
+        match exit {
+            Some(exit) => stage.ends(db, Life(1), exit, Survivors::default()),
+            None => stage[db].falls_silent(),
+        }
+        stage.drive(MINUTE);
+        (stage.spawns(db).len(), stage.phase(db))
+    };
+    assert_eq!(
+        spawns_after(Restart::OnFailure, Some(Exit::Code(0))),
+        (1, Phase::Stopped)
+    );
+    assert_eq!(
+        spawns_after(Restart::OnFailure, Some(Exit::Signal(15))).0,
+        2
+    );
+    assert!(
+        spawns_after(Restart::OnFailure, None).0 > 1,
+        "a watchdog kill is a failure"
+    );
+    assert_eq!(
+        spawns_after(Restart::Never, Some(Exit::Code(1))),
+        (1, Phase::Stopped)
+    );
+    assert_eq!(
+        spawns_after(Restart::Never, None),
+        (1, Phase::Stopped),
+        "a watchdog kill leaves it stopped"
+    );
+}
+
+#[test]
+fn a_wish_to_start_is_not_lost_in_the_end_of_a_life_that_would_not_return() {
+    for wish in [Wish::Start, Wish::Restart] {
+        let (mut stage, db) = Stage::with_one(Policy {
+            restart: Restart::Never,
+            ..policy()
+        });
+        stage[db].stuck = true;
+        stage[db].alive = None;
+        let survivors = Survivors {
+            count: 1,
+            ..Survivors::default()
+        };
+        stage.tell(db, Fact::Exited(Life(1), Exit::Code(0), survivors));
+        stage.ask(db, wish);
+        stage[db].stuck = false;
+        stage.drive(MINUTE);
+        assert_eq!(stage.spawns(db).len(), 2);
+    }
+}
+
+#[test]
+fn two_services_never_disturb_each_other() {
+    let mut alone = Stage::new();
+    let lone = alone.add(policy(), Remembered::default());
+    let mut stage = Stage::new();
+    let calm = stage.add(policy(), Remembered::default());
+    let wild = stage.add(policy(), Remembered::default());
+    for n in 0..30 {
+        let restless = &mut stage[wild];
+        restless.answer = if n % 2 == 0 {
+            crate::stage::silence()
+        } else {
+            Answer::Alive
+        };
+        restless.obeys_term = n % 3 == 0;
+        stage.ask(
+            wild,
+            [Wish::Restart, Wish::Stop, Wish::Start][n % 3].clone(),
+        );
+        stage.drive(SECOND * 25);
+        alone.drive(SECOND * 25);
+    }
+    let orders = |stage: &Stage, id| stage.when(id, |_| true);
+    assert!(stage.kills(wild).len() > 1);
+    assert_eq!(
+        orders(&stage, calm),
+        orders(&alone, lone),
+        "as if the other were not there"
+    );
+}
+
+#[test]
+fn item_98_a_thousand_services_cost_each_what_they_cost_alone() {
+    let orders_of = |count: usize| {
+        let mut stage = crowd(count);
+        let before = stage.history.len();
+        stage.drive(MINUTE);
+        (stage.history.len() - before) / count
+    };
+    assert_eq!(
+        orders_of(1000),
+        orders_of(10),
+        "no event for one is an event for all"
+    );
+}
+
+#[test]
+fn item_98_the_price_of_an_event_does_not_grow_with_the_fleet() {
+    let price = |stage: &mut Stage| {
+        let began = Instant::now();
+        let before = stage.history.len();
+        stage.drive(MINUTE);
+        let events = stage.history.len() - before;
+        began.elapsed().as_nanos() / u128::try_from(events).expect("not so many")
+    };
+    let (mut few, mut many) = (crowd(20), crowd(1000));
+    // The one that suffers least from its neighbours on this machine.
+    let cheapest = |stage: &mut Stage| (0..5).map(|_| price(stage)).min().expect("five");
+    let (one, other) = (cheapest(&mut few), cheapest(&mut many));
+    assert!(
+        other < one * 8,
+        "{one} ns among 20, {other} ns among 1000: fifty times as many"
+    );
+}
+
+/// All ready, but for one that will never be: so that the question "is everybody ready?" stays open.
+fn crowd(count: usize) -> Stage {
+    let mut stage = Stage::new();
+    for n in 0..count {
+        let id = stage.enlist(Policy {
+            startup: MINUTE * 600,
+            ..policy()
+        });
+        stage[id].falls_silent();
+        if n + 1 < count {
+            stage[id].answer = Answer::Alive;
+        }
+        stage.tell(id, Fact::Configured(Remembered::default()));
+    }
+    stage.drive(SECOND * 20);
+    stage
+}
+
+#[test]
+fn item_98_nothing_is_probed_more_often_than_its_period() {
+    let (mut stage, db) = Stage::with_one(policy());
+    let before = stage
+        .when(db, |order| matches!(order, Order::Probe { .. }))
+        .len();
+    stage.drive(MINUTE);
+    let asked = stage
+        .when(db, |order| matches!(order, Order::Probe { .. }))
+        .len()
+        - before;
+    assert_eq!(asked, 12);
+}

@@ -1,0 +1,11 @@
+//! `decide` in virtual time: whole stories, each named after the failure mode it is about.
+
+#[path = "../support/stage.rs"]
+mod stage;
+
+mod common_cause;
+mod ending;
+mod holding;
+mod killing;
+mod living;
+mod starting;

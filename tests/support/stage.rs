@@ -1,0 +1,492 @@
+//! A stage for `decide` in virtual time: services as actors, the operating system played by the stage itself.
+//!
+//! Every order has an outcome, as the actor's part says; [`Stage::drive`] lets virtual time pass and delivers what
+//! becomes true. Nothing waits, nothing is random: the same play gives the same log.
+
+use stayd::decide::action::{Action, Keep, Kind, Order};
+use stayd::decide::clock::{Duration, Moment};
+use stayd::decide::event::{
+    Answer, Check, Event, Exit, Fact, Life, Proc, Remembered, Round, ServiceId, Sight,
+    SpawnFailure, Survivors, Wish,
+};
+use stayd::decide::fleet::Machine;
+use stayd::decide::policy::{Backoff, GiveUp, Mode, Policy, Restart, StoppedIs, Watchdog};
+use stayd::decide::snapshot::{Phase, Snapshot};
+use stayd::decide::state::Identity;
+use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+/// What the system takes for anything.
+const SOON: Duration = Duration::from_millis(1);
+/// How long SIGKILL is tried before it is said to have failed.
+const KILL_DEADLINE: Duration = Duration::from_secs(2);
+/// More events than this in one drive: somebody spins.
+const EVENTS_MAX: usize = 1_000_000;
+
+/// The rules that a configuration without any words gives, with a watchdog.
+pub(crate) fn policy() -> Policy {
+    Policy {
+        restart: Restart::Always,
+        backoff: Backoff {
+            min: Duration::from_millis(200),
+            max: SECOND * 30,
+            stable_after: MINUTE,
+        },
+        give_up: GiveUp {
+            exits: 10,
+            within: MINUTE * 5,
+        },
+        stop_grace: SECOND * 5,
+        startup: MINUTE,
+        stopped_is: StoppedIs::Wedged,
+        watchdog: Some(watchdog()),
+        ready_probe: false,
+        notifies_ready: false,
+    }
+}
+
+pub(crate) fn watchdog() -> Watchdog {
+    Watchdog {
+        interval: SECOND * 5,
+        timeout: SECOND * 3,
+        failures: 3,
+        busy_grace: SECOND * 20,
+        degraded_kills: false,
+        first_grace: None,
+        mode: Mode::Kill,
+        evidence_extra: Duration::ZERO,
+        told_by_service: false,
+    }
+}
+
+/// How a preparation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preparation {
+    Succeeds,
+    PortHeld,
+    /// Only when it is cancelled.
+    Hangs,
+}
+
+/// One service's part in the play.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor {
+    pub(crate) answer: Answer,
+    pub(crate) readiness: Answer,
+    /// What is seen of it while it does not answer.
+    pub(crate) sight: Sight,
+    pub(crate) preparation: Preparation,
+    /// exec is reported this long after the order.
+    pub(crate) spawn_takes: Duration,
+    /// It ends by itself this long after its start.
+    pub(crate) ends: Option<(Duration, Exit, Survivors)>,
+    pub(crate) obeys_term: bool,
+    /// SIGKILL does not end it.
+    pub(crate) stuck: bool,
+    pub(crate) evidence_takes: Duration,
+    /// Its probe is sent this long after the order.
+    pub(crate) send_late: Duration,
+    /// Its probe never reports.
+    pub(crate) mute: bool,
+    /// Its main process lives.
+    pub(crate) alive: Option<Life>,
+}
+
+impl Actor {
+    fn new() -> Self {
+        Self {
+            answer: Answer::Alive,
+            readiness: Answer::Alive,
+            sight: idle(),
+            preparation: Preparation::Succeeds,
+            spawn_takes: SOON,
+            ends: None,
+            obeys_term: true,
+            stuck: false,
+            evidence_takes: SOON,
+            send_late: Duration::ZERO,
+            mute: false,
+            alive: None,
+        }
+    }
+
+    /// It still listens, and answers nothing.
+    pub(crate) fn falls_silent(&mut self) {
+        self.answer = silence();
+    }
+}
+
+pub(crate) fn silence() -> Answer {
+    Answer::Dead {
+        how: "no answer".into(),
+    }
+}
+
+/// Nobody does anything.
+pub(crate) fn idle() -> Sight {
+    Sight {
+        watched: SECOND * 5,
+        host_cpus: 2,
+        ..Sight::default()
+    }
+}
+
+/// The tree uses a whole core.
+pub(crate) fn busy() -> Sight {
+    Sight {
+        tree_cpu: SECOND * 5,
+        ..idle()
+    }
+}
+
+/// What is on its way.
+#[derive(Clone, Debug)]
+enum Due {
+    Fact(ServiceId, Fact),
+    /// The main process ends by itself, if it has not ended yet.
+    Ends(ServiceId, Life, Exit, Survivors),
+    Killed(ServiceId, Life),
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) at: Moment,
+    pub(crate) action: Action,
+}
+
+/// The machine, its world, and everything that happened.
+pub(crate) struct Stage {
+    pub(crate) machine: Machine,
+    pub(crate) now: Moment,
+    pub(crate) log: Vec<Done>,
+    /// Every event as the machine got it.
+    pub(crate) history: Vec<(Moment, Event)>,
+    actors: Vec<Actor>,
+    policies: Vec<Policy>,
+    due: BTreeMap<(Moment, usize), Due>,
+    scheduled: usize,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        Self {
+            machine: Machine::default(),
+            now: Moment::START,
+            log: Vec::new(),
+            history: Vec::new(),
+            actors: Vec::new(),
+            policies: Vec::new(),
+            due: BTreeMap::new(),
+            scheduled: 0,
+        }
+    }
+
+    /// A stage with one service that is ready and has been for a minute.
+    pub(crate) fn with_one(policy: Policy) -> (Self, ServiceId) {
+        let mut stage = Self::new();
+        let id = stage.add(policy, Remembered::default());
+        stage.drive(MINUTE + SECOND);
+        (stage, id)
+    }
+
+    pub(crate) fn add(&mut self, policy: Policy, past: Remembered) -> ServiceId {
+        let id = self.enlist(policy);
+        self.tell(id, Fact::Configured(past));
+        id
+    }
+
+    /// Into the machine, not configured yet.
+    pub(crate) fn enlist(&mut self, policy: Policy) -> ServiceId {
+        self.policies.push(policy);
+        self.actors.push(Actor::new());
+        add_to(&mut self.machine, policy)
+    }
+
+    pub(crate) fn tell(&mut self, id: ServiceId, fact: Fact) {
+        self.happen(Event::Service(id, fact));
+    }
+
+    pub(crate) fn ask(&mut self, id: ServiceId, wish: Wish) {
+        self.tell(id, Fact::Asked(wish));
+    }
+
+    pub(crate) fn hold(&mut self, id: ServiceId, span: Duration) {
+        let reason = "backup".into();
+        self.ask(id, Wish::Hold { span, reason });
+    }
+
+    /// An event at this moment, and what it leads to.
+    pub(crate) fn happen(&mut self, event: Event) {
+        self.history.push((self.now, event.clone()));
+        for action in self.machine.step(self.now, event) {
+            self.log.push(Done {
+                at: self.now,
+                action: action.clone(),
+            });
+            if let Action::Service(id, order) = action {
+                self.perform(id, order);
+            }
+        }
+    }
+
+    /// Lets `span` pass.
+    pub(crate) fn drive(&mut self, span: Duration) {
+        let end = self.now.after(span);
+        for _ in 0..EVENTS_MAX {
+            let arrives = self.due.first_key_value().map(|((at, _), _)| *at);
+            let next = arrives
+                .unwrap_or(Moment::NEVER)
+                .min(self.machine.deadline());
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = self.now.max(next);
+            match arrives.filter(|at| *at <= self.now) {
+                Some(_) => self.deliver_first(),
+                None => {
+                    self.happen(Event::Tick);
+                    assert!(
+                        self.machine.deadline() > self.now,
+                        "a tick leaves no deadline behind"
+                    );
+                }
+            }
+        }
+        panic!("{EVENTS_MAX} events in {span:?}");
+    }
+
+    /// Nobody runs for `span`, stayd included; then it notices.
+    pub(crate) fn stall(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+        self.happen(Event::Late(span));
+    }
+
+    fn deliver_first(&mut self) {
+        let Some((_, due)) = self.due.pop_first() else {
+            return;
+        };
+        match due {
+            Due::Fact(id, fact) => {
+                if let Fact::Spawned(life, _) = fact {
+                    self.is_born(id, life);
+                }
+                self.tell(id, fact);
+            }
+            Due::Ends(id, life, exit, survivors) => self.ends(id, life, exit, survivors),
+            Due::Killed(id, life) if self[id].stuck => {
+                let (left, stuck) = (1, 1);
+                self.tell(id, Fact::NotEmptied { life, left, stuck });
+            }
+            Due::Killed(id, life) => {
+                self.ends(id, life, Exit::Signal(9), Survivors::default());
+                self.tell(id, Fact::Emptied(life));
+            }
+        }
+    }
+
+    fn is_born(&mut self, id: ServiceId, life: Life) {
+        assert_eq!(self[id].alive, None, "never two copies");
+        self[id].alive = Some(life);
+        if let Some((after, exit, survivors)) = self[id].ends.clone() {
+            self.schedule(after, Due::Ends(id, life, exit, survivors));
+        }
+    }
+
+    /// The main process of `life` ends now, if it has not ended yet.
+    pub(crate) fn ends(&mut self, id: ServiceId, life: Life, exit: Exit, survivors: Survivors) {
+        if self[id].alive == Some(life) {
+            self[id].alive = survivors.heir.map(|_| life);
+            self.tell(id, Fact::Exited(life, exit, survivors));
+        }
+    }
+
+    fn schedule(&mut self, after: Duration, due: Due) {
+        self.scheduled += 1;
+        self.due
+            .insert((self.now.after(after), self.scheduled), due);
+    }
+
+    fn perform(&mut self, id: ServiceId, order: Order) {
+        match order {
+            Order::Prepare(life) => match self[id].preparation {
+                Preparation::Succeeds => self.later(id, Fact::Prepared(life)),
+                Preparation::PortHeld => {
+                    self.later(id, Fact::PortHeld(life, "port 1 is held".into()))
+                }
+                Preparation::Hangs => {}
+            },
+            Order::CancelPreparation(life) if self[id].preparation == Preparation::Hangs => {
+                self.later(id, Fact::NotPrepared(life, SpawnFailure::cancelled()));
+            }
+            Order::Spawn(life) => {
+                let main = Proc {
+                    pid: 100,
+                    birth: life.0.into(),
+                };
+                let due = Due::Fact(id, Fact::Spawned(life, main));
+                self.schedule(self[id].spawn_takes, due);
+            }
+            Order::Terminate { life, .. } if self[id].obeys_term => {
+                self.schedule(
+                    SOON,
+                    Due::Ends(id, life, Exit::Signal(15), Survivors::default()),
+                );
+            }
+            Order::KillTree(life) => {
+                let takes = if self[id].stuck { KILL_DEADLINE } else { SOON };
+                self.schedule(takes, Due::Killed(id, life));
+            }
+            Order::Probe {
+                life,
+                check,
+                deadline,
+            } => self.is_asked(id, life, check, deadline),
+            Order::TakeEvidence { life, .. } => {
+                self.schedule(
+                    self[id].evidence_takes,
+                    Due::Fact(id, Fact::EvidenceTaken(life)),
+                );
+            }
+            Order::CancelPreparation(_)
+            | Order::Terminate { .. }
+            | Order::SignalFirst(_)
+            | Order::Inherit { .. }
+            | Order::Retire(_)
+            | Order::Record(_)
+            | Order::Keep(_) => {}
+        }
+    }
+
+    fn later(&mut self, id: ServiceId, fact: Fact) {
+        self.schedule(SOON, Due::Fact(id, fact));
+    }
+
+    fn is_asked(&mut self, id: ServiceId, life: Life, check: Check, deadline: Moment) {
+        let actor = &self[id];
+        let answer = match check {
+            Check::Liveness => actor.answer.clone(),
+            Check::Readiness => actor.readiness.clone(),
+        };
+        let silent = matches!(answer, Answer::Dead { .. });
+        let asked_at = self.now.after(actor.send_late);
+        let latency = if silent {
+            deadline.since(asked_at)
+        } else {
+            SOON
+        };
+        let sight = if silent {
+            actor.sight
+        } else {
+            Sight::default()
+        };
+        let round = Round {
+            asked_at,
+            deadline,
+            answer,
+            latency,
+            sight,
+        };
+        if !actor.mute {
+            let takes = asked_at.since(self.now) + latency;
+            self.schedule(takes, Due::Fact(id, Fact::Probed(life, check, round)));
+        }
+    }
+
+    pub(crate) fn shown(&self, id: ServiceId) -> Snapshot {
+        self.machine
+            .snapshot(self.now, id)
+            .expect("a service of this stage")
+    }
+
+    pub(crate) fn phase(&self, id: ServiceId) -> Phase {
+        self.shown(id).phase
+    }
+
+    /// When an order that `is` so was given for `id`.
+    pub(crate) fn when(&self, id: ServiceId, is: impl Fn(&Order) -> bool) -> Vec<Moment> {
+        self.orders(id)
+            .filter(|(_, order)| is(order))
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    fn orders(&self, id: ServiceId) -> impl Iterator<Item = (Moment, &Order)> {
+        self.log.iter().filter_map(move |done| match &done.action {
+            Action::Service(of, order) if *of == id => Some((done.at, order)),
+            Action::Service(..) | Action::AnnounceReady | Action::Finish => None,
+        })
+    }
+
+    pub(crate) fn kills(&self, id: ServiceId) -> Vec<Moment> {
+        self.when(id, |order| matches!(order, Order::KillTree(_)))
+    }
+
+    pub(crate) fn spawns(&self, id: ServiceId) -> Vec<Moment> {
+        self.when(id, |order| matches!(order, Order::Spawn(_)))
+    }
+
+    /// What was recorded of this kind.
+    pub(crate) fn said(&self, id: ServiceId, kind: Kind) -> Vec<String> {
+        let records = self.orders(id).filter_map(|(_, order)| match order {
+            Order::Record(record) if record.kind == kind => Some(record.sentence.clone()),
+            _ => None,
+        });
+        records.collect()
+    }
+
+    pub(crate) fn kept(&self, id: ServiceId) -> Vec<Keep> {
+        let kept = self.orders(id).filter_map(|(_, order)| match order {
+            Order::Keep(keep) => Some(keep.clone()),
+            _ => None,
+        });
+        kept.collect()
+    }
+
+    pub(crate) fn count(&self, action: &Action) -> usize {
+        self.log
+            .iter()
+            .filter(|done| done.action == *action)
+            .count()
+    }
+
+    /// What a new machine makes of the same events at the same moments.
+    pub(crate) fn replayed(&self) -> Vec<Done> {
+        let mut machine = Machine::default();
+        for policy in &self.policies {
+            add_to(&mut machine, *policy);
+        }
+        let mut log = Vec::new();
+        for (at, event) in &self.history {
+            let actions = machine.step(*at, event.clone());
+            log.extend(actions.into_iter().map(|action| Done { at: *at, action }));
+        }
+        log
+    }
+}
+
+impl Index<ServiceId> for Stage {
+    type Output = Actor;
+
+    fn index(&self, id: ServiceId) -> &Actor {
+        &self.actors[id.0]
+    }
+}
+
+impl IndexMut<ServiceId> for Stage {
+    fn index_mut(&mut self, id: ServiceId) -> &mut Actor {
+        &mut self.actors[id.0]
+    }
+}
+
+fn add_to(machine: &mut Machine, policy: Policy) -> ServiceId {
+    let identity = Identity {
+        question: "SELECT 1".into(),
+        program: "victim".into(),
+        salt: 1,
+    };
+    machine.add(policy, identity)
+}
