@@ -10,6 +10,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
+/// A lab that ends kills what is left, again and again if that forks.
+const ROUNDS_MAX: usize = 200;
+
 /// What a kill says that has ended everything.
 pub(crate) const NOTHING_LEFT: KillOutcome = KillOutcome { left: 0, stuck: 0 };
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -100,8 +103,14 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for stat in self.alive().into_iter().flat_map(process::stat) {
-            let _ = Handle::open(stat.process).and_then(|handle| handle.signal(libc::SIGKILL));
+        for _ in 0..ROUNDS_MAX {
+            let alive = self.alive();
+            if alive.is_empty() {
+                return;
+            }
+            for stat in alive.into_iter().flat_map(process::stat) {
+                let _ = Handle::open(stat.process).and_then(|handle| handle.signal(libc::SIGKILL));
+            }
         }
     }
 }

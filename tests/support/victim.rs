@@ -28,6 +28,10 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, fork, pause, setsid};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// What forks without end ends by itself after this, should its test be ended before it could kill it.
+const RAGE: Duration = Duration::from_secs(60);
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -101,9 +105,10 @@ fn go_on_in_child(orphan: bool) {
     }
 }
 
-/// Only a limit on processes bounds it.
+/// A limit on processes bounds it, and [`RAGE`].
 fn bomb() {
-    loop {
+    let start = Instant::now();
+    while start.elapsed() < RAGE {
         // SAFETY: this program has one thread.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
@@ -117,7 +122,8 @@ fn bomb() {
 
 /// Never the same pid for long: whoever lists and then kills comes too late.
 fn restless() {
-    loop {
+    let start = Instant::now();
+    while start.elapsed() < RAGE {
         // SAFETY: this program has one thread.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {

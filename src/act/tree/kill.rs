@@ -24,7 +24,7 @@ const REAP_BATCH: usize = 256;
 /// How a kill ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KillOutcome {
-    /// Members alive at the deadline; 0 when the tree is gone.
+    /// Members alive at the deadline, at least 1; 0 when the tree is gone.
     pub left: usize,
     /// Of those, in uninterruptible sleep: SIGKILL has to wait.
     pub stuck: usize,
@@ -81,7 +81,7 @@ impl Tree {
                 now => before = now,
             }
             if Instant::now() >= end {
-                return outcome(&alive);
+                return not_finished(&alive);
             }
         }
     }
@@ -150,10 +150,11 @@ fn is_empty(dir: &Path) -> bool {
     events.lines().any(|line| line == "populated 0")
 }
 
-fn outcome(alive: &[Member]) -> KillOutcome {
+/// At the deadline. That the last look found nobody proves nothing: what forks all the time is never there when looked at.
+fn not_finished(alive: &[Member]) -> KillOutcome {
     let is_stuck = |member: &&Member| member.stat.state == State::Uninterruptible;
     KillOutcome {
-        left: alive.len(),
+        left: alive.len().max(1),
         stuck: alive.iter().filter(is_stuck).count(),
     }
 }
