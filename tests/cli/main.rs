@@ -1,5 +1,7 @@
-//! The program as scripts see it: exit statuses, what is on stdout and what on stderr.
+//! The program as scripts see it: exit statuses, what is on stdout and what on stderr,
+//! and the demo.
 
+mod demo;
 mod printing;
 mod stage;
 mod statuses;

@@ -53,14 +53,14 @@ impl Daemon {
     /// What a configuration describes.
     pub(crate) fn start_with(config: &str) -> Self {
         let folder = TempDir::new();
-        let file = folder.path().join("test.toml");
+        let file = folder.join("test.toml");
         fs::write(&file, config).expect("written");
         Self::start_in(folder, &["-c", file.to_str().expect("UTF-8")])
     }
 
     fn start_in(folder: TempDir, words: &[&str]) -> Self {
         let mut command = stayd(&["--foreground", "--state-dir"]);
-        command.arg(folder.path().join("state")).args(words);
+        command.arg(folder.join("state")).args(words);
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -74,7 +74,7 @@ impl Daemon {
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.folder.join("state")
     }
 
     pub(crate) fn ask(&self, words: &[&str]) -> (i32, String, String) {

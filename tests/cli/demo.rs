@@ -1,15 +1,12 @@
 //! `stayd demo` shows what it promises, in time, and leaves nothing behind.
 
-#[path = "support/wait.rs"]
-mod wait;
-
+use crate::wait::{TempDir, wait_for, wait_until};
 use stayd::sys::process::{Handle, stat};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use wait::{TempDir, wait_for, wait_until};
 
 /// Twenty seconds are promised on a quiet machine; tests share theirs.
 const WITHIN: Duration = Duration::from_secs(40);
