@@ -33,8 +33,9 @@ fn here(program: &str) -> bool {
         found || std::env::var_os("CI").is_none(),
         "{program} is missing"
     );
+    #[expect(clippy::print_stderr, reason = "what is skipped is named")]
     if !found {
-        println!("skipped: no {program} here");
+        eprintln!("skipped: no {program} here");
     }
     found
 }

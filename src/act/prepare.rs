@@ -1,7 +1,7 @@
 //! Before a life: is the port free, may it be claimed, does `before` succeed?
 
 use super::child::{Environment, Running, Surroundings};
-use super::claim::{Claim, Token};
+use super::claim::{Claim, Reading, Token};
 use super::helper::{Ask, Helper, Reply};
 use super::launch::Launch;
 use super::notify_socket::NotifySocket;
@@ -11,6 +11,7 @@ use super::tree::Tree;
 use super::ward::{Living, Ward};
 use crate::config;
 use crate::decide::event::{Fact, Life, SpawnFailure};
+use crate::sys::process::State;
 use crate::sys::reaper::Status;
 use crate::sys::{identity, process, socket};
 use std::ffi::OsString;
@@ -75,6 +76,9 @@ async fn try_prepare(
     shared.store.life_began(&ward.config.name, life.0);
     let living = Rc::new(Living::new(life, token));
     ward.life.replace(Some(Rc::clone(&living)));
+    if let Some(leftover) = leftover(shared, ward) {
+        return Err(Refused::Port(leftover));
+    }
     if let Some(holder) = held_port(shared, ward).await {
         return Err(Refused::Port(holder));
     }
@@ -169,6 +173,30 @@ fn listen(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>) -> Result<(
         .hearing
         .replace(Some(tokio::task::spawn_local(hearing).abort_handle()));
     Ok(())
+}
+
+/// The main process that an earlier stayd left running, in words: never two copies, whoever started the first.
+fn leftover(shared: &Shared, ward: &Ward) -> Option<String> {
+    let claims = shared.claims.borrow();
+    let name = &ward.config.name;
+    if claims.get(name).is_some() {
+        return None;
+    }
+    let Reading::Valid(claim) = claims.read(name) else {
+        return None;
+    };
+    if (&claim.boot_id, claim.pid_ns) != (&shared.boot.0, shared.boot.1) {
+        return None;
+    }
+    let main = claim.main()?;
+    let stat = process::stat(main.pid).ok()?;
+    (stat.process == main && stat.state != State::Zombie).then(|| {
+        format!(
+            "an earlier stayd left its process running (pid {}, life {}); a second copy is not started: stop it with \
+             `kill {}`, and the next life begins by itself",
+            main.pid, claim.life, main.pid
+        )
+    })
 }
 
 /// Who listens on the service's port, in words, if somebody does.

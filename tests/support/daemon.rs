@@ -28,14 +28,17 @@ impl Stayd {
     /// The same, after `change` has had its way with the command.
     pub(crate) fn start_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
         let dir = TempDir::new();
-        let mut daemon = Self::in_dir(dir, config, change);
-        let socket = daemon.state_dir().join("control.sock");
+        Self::in_dir(dir, config, change).when_open()
+    }
+
+    fn when_open(mut self) -> Self {
+        let socket = self.state_dir().join("control.sock");
         wait_until("the control socket is there", SOON, || {
-            let ended = daemon.child.try_wait().expect("wait");
-            assert!(ended.is_none(), "stayd ended: {ended:?}\n{}", daemon.said());
+            let ended = self.child.try_wait().expect("wait");
+            assert!(ended.is_none(), "stayd ended: {ended:?}\n{}", self.said());
             socket.exists()
         });
-        daemon
+        self
     }
 
     fn in_dir(dir: TempDir, config: &str, change: impl FnOnce(&mut Command)) -> Self {
@@ -57,6 +60,18 @@ impl Stayd {
         change(&mut command);
         let child = command.spawn().expect("stayd");
         Self { dir, child }
+    }
+
+    /// Another stayd on the folder of this one, which has ended.
+    pub(crate) fn again(mut self) -> Self {
+        assert!(
+            self.child.try_wait().expect("wait").is_some(),
+            "one at a time"
+        );
+        let dir = std::mem::replace(&mut self.dir, TempDir::new());
+        let config = fs::read_to_string(dir.join("stayd.toml")).expect("the configuration");
+        let _ = fs::remove_file(dir.join("state/control.sock"));
+        Self::in_dir(dir, &config, |_| {}).when_open()
     }
 
     /// Its pid.
