@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -21,6 +21,8 @@ const STATUS_CHARS_MAX: usize = 200;
 const PATH_BYTES_MAX: usize = 103;
 /// The service may run as any user; whose word counts is decided by the sender's pid.
 const MODE: u32 = 0o666;
+/// Of a folder that has to be made: who runs as another user can reach the socket, and list nothing.
+const FOLDER_MODE: u32 = 0o711;
 
 /// What one message said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,11 +47,15 @@ pub struct NotifySocket {
 
 impl NotifySocket {
     /// Binds the socket of `service` in `directory`, under a shorter name or in the temporary directory where the path
-    /// would be too long. A file that was left there is replaced.
+    /// would be too long. A missing directory is made; a file that was left there is replaced.
     ///
     /// # Errors
     /// The system's refusal.
     pub fn bind(directory: &Path, service: &str) -> io::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(directory)?;
         let path = place(directory, service)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -1,0 +1,188 @@
+//! stayd's own surroundings: its descriptors, its place in the process tree, and what others do to its streams.
+
+use super::faults::{clinic, pid};
+use super::support::daemon::{SOON, Stayd, binary, is_alive};
+use super::support::launchd_rehearsal::{End, Rehearsal, shell_job};
+use super::support::{TempDir, free_port, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const SLEEPER: &str = "[service.s]\ncommand = [\"sleep\", \"1000000\"]\nbackoff = { min = \"0s\" }\nstop = { grace = \"300ms\" }\ngive_up = { exits = 1000, within = \"5m\" }\n";
+
+#[test]
+fn item_92_closed_streams_end_nothing() {
+    let mut daemon = Stayd::start_with(SLEEPER, |command| {
+        // SAFETY: close(2) is async-signal-safe, and these are the child's own.
+        #[expect(unsafe_code, reason = "the child closes its streams before exec")]
+        unsafe {
+            command.pre_exec(|| {
+                (0..3).for_each(|fd| drop(nix::unistd::close(fd)));
+                Ok(())
+            });
+        }
+    });
+    let main = pid(&daemon.wait_state("s", "running"));
+    kill(Pid::from_raw(main), Signal::SIGKILL).expect("a signal");
+    daemon.wait_service("s", "its next life", |service| {
+        service["life"] == 2 && service["state"] == "running"
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
+fn item_92_a_hangup_does_not_end_a_supervised_stayd() {
+    let daemon = Stayd::start_with(SLEEPER, |command| {
+        let mut wrapped = Command::new("sh");
+        wrapped
+            .args(["-c", "exec env SYSTEMD_EXEC_PID=$$ \"$@\"", "sh"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(command.get_current_dir().expect("its folder"));
+        let said = command.get_current_dir().expect("its folder").join("said");
+        let said = fs::File::create(said).expect("a file");
+        wrapped
+            .stdout(said.try_clone().expect("a file"))
+            .stderr(said);
+        *command = wrapped;
+    });
+    let main = pid(&daemon.wait_state("s", "running"));
+    daemon.signal(libc::SIGHUP);
+    // A wish that is carried out after it: the hangup has been taken by then.
+    let restarted = daemon.client(&["restart", "s"]);
+    assert_eq!(restarted.code, Some(0), "{restarted:?}");
+    assert_ne!(pid(&daemon.wait_state("s", "running")), main);
+}
+
+#[test]
+fn item_94_as_the_first_process_it_reaps_strangers_and_stops_in_order() {
+    let orphans = "[service.o]\ncommand = [\"sh\", \"-c\", \"while :; do (sleep 0.05 &) ; sleep 0.02; done\"]\n";
+    let config = format!("{SLEEPER}{orphans}");
+    let mut daemon = Stayd::start_with(&config, |command| {
+        let mut wrapped = Command::new("unshare");
+        wrapped
+            .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(command.get_current_dir().expect("its folder"));
+        let said = command.get_current_dir().expect("its folder").join("said");
+        let said = fs::File::create(said).expect("a file");
+        wrapped
+            .stdout(said.try_clone().expect("a file"))
+            .stderr(said);
+        *command = wrapped;
+    });
+    daemon.wait_state("s", "running");
+    daemon.wait_state("o", "running");
+    let first = stayd::sys::process::children(daemon.pid()).expect("/proc")[0];
+    let mains = stayd::sys::process::children(first).expect("/proc");
+    let clock = Instant::now();
+    wait_until("many orphans have come and gone", SOON, || {
+        clock.elapsed() > Duration::from_secs(2)
+    });
+    let zombies = stayd::sys::process::children(first)
+        .expect("/proc")
+        .into_iter()
+        .filter(|&pid| !is_alive(pid))
+        .count();
+    assert!(zombies < 10, "{zombies} zombies");
+    kill(Pid::from_raw(first), Signal::SIGTERM).expect("a signal");
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.said());
+    assert!(!mains.into_iter().any(is_alive));
+}
+
+#[test]
+fn item_95_rounds_and_respawns_leak_neither_descriptors_nor_threads() {
+    let port = free_port();
+    let config = clinic("s", port, "", "")
+        .replace("200ms", "50ms")
+        .replace("failures = 3", "failures = 20")
+        .replace(
+            "backoff = { min = \"10ms\" }",
+            "backoff = { min = \"0s\" }\ngive_up = { exits = 1000, within = \"5m\" }",
+        );
+    let daemon = Stayd::start(&config);
+    let count = |what: &str| {
+        fs::read_dir(format!("/proc/{}/{what}", daemon.pid()))
+            .expect("/proc")
+            .count()
+    };
+    let live = |life: u64| {
+        let service = daemon.wait_service("s", "alive", |service| {
+            service["life"] == life
+                && service["state"] == "running"
+                && service["probes"][0]["class"] == "alive"
+        });
+        pid(&service)
+    };
+    let mut main = live(1);
+    let mut figures = (0, 0);
+    for life in 2..22 {
+        kill(Pid::from_raw(main), Signal::SIGKILL).expect("a signal");
+        main = live(life);
+        if life == 4 {
+            figures = (count("fd"), count("task"));
+        }
+    }
+    let clock = Instant::now();
+    wait_until("two hundred rounds", SOON, || {
+        clock.elapsed() > Duration::from_secs(10)
+    });
+    wait_until("as many descriptors and threads as before", SOON, || {
+        // A round or a client under way has a few of its own.
+        count("fd") <= figures.0 + 3 && count("task") <= figures.1 + 2
+    });
+}
+
+#[test]
+fn item_44_a_grandchild_that_holds_the_log_delays_nobody() {
+    let config = "[service.s]\ncommand = [\"sh\", \"-c\", \"echo said; setsid sleep 76541 & exec sleep 1000000\"]\nkill = \"group\"\nbackoff = { min = \"10ms\" }\nstop = { grace = \"300ms\" }\nlog = { to = \"file\" }\n";
+    let daemon = Stayd::start(config);
+    let main = pid(&daemon.wait_state("s", "running"));
+    wait_until("the grandchild is there", SOON, || {
+        !stayd::sys::process::children(main)
+            .unwrap_or_default()
+            .is_empty()
+    });
+    let holder = stayd::sys::process::children(main).expect("/proc")[0];
+    kill(Pid::from_raw(main), Signal::SIGKILL).expect("a signal");
+    daemon.wait_service("s", "its next life", |service| {
+        service["life"] == 2 && service["state"] == "running"
+    });
+    let _ = kill(Pid::from_raw(holder), Signal::SIGKILL);
+}
+
+#[test]
+fn item_71_under_launchd_it_starts_bare_stays_and_stops_within_its_five_seconds() {
+    let dir = TempDir::new();
+    let (config, state) = (dir.join("stayd.toml"), dir.join("state"));
+    fs::write(&config, SLEEPER).expect("the configuration");
+    let script = format!(
+        "exec {} --foreground -c {} --state-dir {}",
+        binary(),
+        config.display(),
+        state.display()
+    );
+    let keys = [("KeepAlive", true.into())];
+    let job = Rehearsal::bootstrap(&shell_job(&script, &dir.join("said"), &keys));
+    let claim = state.join("claims/s.json");
+    wait_until("the service is claimed", SOON, || claim.exists());
+    let ours = job.pid().expect("it runs");
+    let mut main = 0;
+    wait_until("the service runs", SOON, || {
+        let children = stayd::sys::process::children(ours).unwrap_or_default();
+        main = children
+            .into_iter()
+            .find(|&pid| stayd::sys::process::stat(pid).is_ok_and(|stat| stat.comm == "sleep"))
+            .unwrap_or(0);
+        main != 0
+    });
+    assert_eq!(job.runs().len(), 1, "never throttled");
+    let began = Instant::now();
+    assert_eq!(job.bootout(), End::Orderly);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(!is_alive(main), "no orphan");
+}
