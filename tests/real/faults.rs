@@ -160,23 +160,6 @@ fn items_2_and_7_the_lateness_of_stayd_itself_kills_nobody() {
 }
 
 #[test]
-fn item_10_the_evidence_never_counts_against_the_service() {
-    let port = free_port();
-    let collect = "evidence = [\"sh\", \"-c\", \"kill -STOP $(cat DIR/state/claims/s.json | tr ',' '\\\\n' | grep -m1 '\\\"pid\\\"' | tr -dc 0-9); echo >> DIR/asked; sleep 1\"]";
-    let daemon = Stayd::start(&clinic("s", port, "", collect));
-    let before = pid(&daemon.wait_state("s", "running"));
-    http_get(port, "/wedge").expect("the wedge");
-    wait_until("killed once, after its evidence", SOON, || {
-        !is_alive(before)
-    });
-    assert!(daemon.dir().join("asked").exists(), "evidence came first");
-    daemon.wait_service("s", "its next life", |service| {
-        service["life"] == 2 && service["state"] == "running"
-    });
-    assert_eq!(daemon.count("killed"), 1);
-}
-
-#[test]
 fn items_14_and_34_a_silent_service_that_works_is_spared_for_its_grace_and_no_longer() {
     let port = free_port();
     let busy = format!(

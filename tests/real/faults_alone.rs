@@ -20,7 +20,7 @@ fn item_92_closed_streams_end_nothing() {
         #[expect(unsafe_code, reason = "the child closes its streams before exec")]
         unsafe {
             command.pre_exec(|| {
-                (0..3).for_each(|fd| drop(nix::unistd::close(fd)));
+                (0..3).try_for_each(nix::unistd::close)?;
                 Ok(())
             });
         }
