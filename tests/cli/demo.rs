@@ -1,8 +1,10 @@
 //! `stayd demo` shows what it promises, in time, and leaves nothing behind.
 
-use crate::wait::{TempDir, wait_for, wait_until};
+use crate::stage::stayd;
+use crate::wait::{TempDir, free_port, wait_for, wait_until};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use stayd::sys::process::{Handle, stat};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -113,7 +115,7 @@ fn ctrl_c_ends_it_in_order() {
     let mut demo = Demo::start();
     let port = demo.port();
     wait_until("its service listens", WITHIN, || listens(port));
-    demo.signal(2);
+    demo.signal(SIGINT);
     let status = wait_for("the demo ends", WITHIN, || {
         demo.child.try_wait().expect("our child")
     });
@@ -129,4 +131,48 @@ fn its_service_does_not_outlive_a_demo_that_was_killed() {
     demo.child.kill().expect("SIGKILL");
     demo.child.wait().expect("reaped");
     wait_until("its service has gone", WITHIN, || !listens(port));
+}
+
+/// The status line of the answer to a GET; none when none comes in time.
+fn get(port: u16, path: &str, within: Duration) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(within)).ok()?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line)
+}
+
+#[test]
+fn wedged_its_service_is_healthy_silent_and_deaf() {
+    let (folder, port) = (TempDir::new(), free_port());
+    let mut service = stayd(&["__demo-service", "--port", &port.to_string(), "--db"])
+        .arg(folder.join("shop.db"))
+        .spawn()
+        .expect("it starts");
+    let ok = Some("HTTP/1.1 200 OK\r\n".to_owned());
+    wait_until("it answers", WITHIN, || get(port, "/query", WITHIN) == ok);
+    let process = stat(service.id().try_into().expect("a pid"))
+        .expect("it runs")
+        .process;
+    let handle = Handle::open(process).expect("a handle");
+    handle.signal(SIGUSR1).expect("SIGUSR1");
+    let short = Duration::from_millis(300);
+    wait_until("it is wedged", WITHIN, || {
+        get(port, "/query", short).is_none()
+    });
+    handle.signal(SIGTERM).expect("SIGTERM");
+    assert_eq!(get(port, "/query", short), None);
+    assert_eq!(get(port, "/health", WITHIN), ok);
+    assert_eq!(
+        service.try_wait().expect("our child"),
+        None,
+        "it does not hear SIGTERM"
+    );
+    service.kill().expect("SIGKILL");
+    service.wait().expect("reaped");
 }

@@ -15,6 +15,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use tokio::sync::oneshot;
 use viewer::{End, Viewer};
 
 /// The service's name in the demo.
@@ -28,18 +29,23 @@ pub(super) fn show(screen: Screen, daemon: impl FnOnce(&Path, &Path) -> Outcome)
     let cannot = |error: io::Error| Failure::system("set the demo up", &error);
     let stage = Stage::build().map_err(cannot)?;
     let viewer = Viewer::new(screen, stage.port, stage.socket());
+    let (running, over) = oneshot::channel();
     let watching = std::thread::Builder::new()
         .name("viewer".to_owned())
         .spawn(move || {
-            let end = viewer.watch();
-            // The same way out as Ctrl-C: an ordered stop of everything.
-            let _cannot_fail = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
+            let end = viewer.watch(over);
+            if end != End::Over {
+                // The same way out as Ctrl-C: an ordered stop of everything.
+                let _cannot_fail = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
+            }
             end
         });
     let watching = watching.map_err(cannot)?;
-    let exit = daemon(&stage.config(), &stage.state())?;
+    let exit = daemon(&stage.config(), &stage.state());
+    drop(running);
+    let exit = exit?;
     match watching.join() {
-        Ok(End::Shown | End::Left) => Ok(exit),
+        Ok(End::Shown | End::Left | End::Over) => Ok(exit),
         Ok(End::Failed(message)) => Err(Failure::new(Exit::No, message)),
         Err(_panicked) => Err(Failure::new(
             Exit::Bug,

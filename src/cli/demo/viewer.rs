@@ -11,6 +11,7 @@ use hyper::Method;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
 /// How long the daemon may take to open its socket, and the service to answer.
@@ -33,6 +34,8 @@ pub(super) enum End {
     Shown,
     /// The person left early, or the daemon was told to end.
     Left,
+    /// The daemon has ended already.
+    Over,
     /// It did not happen as promised.
     Failed(String),
 }
@@ -65,13 +68,19 @@ impl Viewer {
         }
     }
 
-    /// Watches to the end.
-    pub(super) fn watch(mut self) -> End {
+    /// Watches to the end, or until the other end of `over` is dropped: the daemon has ended.
+    pub(super) fn watch(mut self, over: oneshot::Receiver<()>) -> End {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         match runtime {
-            Ok(runtime) => runtime.block_on(self.story()).err().unwrap_or(End::Shown),
+            Ok(runtime) => runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    told = self.story() => told.err().unwrap_or(End::Shown),
+                    _ended = over => End::Over,
+                }
+            }),
             Err(error) => End::Failed(format!("cannot start the viewer: {error}")),
         }
     }
