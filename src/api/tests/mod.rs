@@ -132,6 +132,7 @@ impl House {
             name: "db".into(),
             state: "running".into(),
             wanted: "up".into(),
+            pid: Some(7),
             life: 1,
             healthy: true,
             ..Default::default()
