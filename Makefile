@@ -20,7 +20,7 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 document:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --document-private-items
 
 # Who imports whom, file lengths, banned calls, `decide` compiled alone, documents true to the code.
 house:

@@ -266,8 +266,7 @@ impl Stayd {
 
 impl Drop for Stayd {
     fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = signal(self.0.id(), libc::SIGTERM);
         let _ = self.0.wait();
     }
 }
@@ -313,8 +312,12 @@ fn children(pid: u32) -> String {
 }
 
 fn kill(pid: u32) {
-    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill");
+    signal(pid, libc::SIGKILL).expect("kill");
+}
+
+fn signal(pid: u32, signal: i32) -> std::io::Result<()> {
+    let living = stayd::sys::process::stat(pid.cast_signed())?;
+    stayd::sys::process::Handle::open(living.process)?.signal(signal)
 }
 
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

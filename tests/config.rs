@@ -200,7 +200,7 @@ fn root_refuses_a_file_that_others_can_write() {
     config::load(&link, &env).expect("a symlink is fine");
 
     let mode = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod")
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
     };
     mode(&path, 0o664);
     let told = config::load(&link, &env).expect_err("the group can write")[0].to_string();

@@ -1,6 +1,6 @@
 //! Plists and units: byte for byte what stands in `launchd/` and `systemd/`, and read by somebody else's reader.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use stayd::install::{RenderInputs, Scope, render_launchd, render_systemd};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,11 @@
 //! Real processes and servers, no stand-ins. Each file is one kind of behaviour; tests over failure modes are named
 //! after their item.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test fails where it stands, says what it skips, and signals only children it has not reaped"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -310,12 +310,16 @@ impl Stage {
             .insert((self.now.after(after), self.scheduled), due);
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an order is handed over, as the loop does"
+    )]
     fn perform(&mut self, id: ServiceId, order: Order) {
         match order {
             Order::Prepare(life) => match self[id].preparation {
                 Preparation::Succeeds => self.later(id, Fact::Prepared(life)),
                 Preparation::PortHeld => {
-                    self.later(id, Fact::PortHeld(life, "port 1 is held".into()))
+                    self.later(id, Fact::PortHeld(life, "port 1 is held".into()));
                 }
                 Preparation::Hangs => {}
             },

@@ -1,4 +1,5 @@
 //! Waiting for a condition, never for a time; folders and ports nobody else uses.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

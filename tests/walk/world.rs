@@ -118,6 +118,10 @@ impl World {
     }
 
     /// Steps the machine and checks every order against the world.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a fact is handed over, as the loop does"
+    )]
     pub(crate) fn deliver(&mut self, event: Event, is_dead_round: bool) {
         let before = self.machine.clone();
         let actions = self.machine.step(self.now, event.clone());
@@ -290,7 +294,7 @@ impl World {
             Fact::Asked(Wish::Hold { .. }) => outside.hold = true,
             Fact::Asked(Wish::Release) => outside.hold = false,
             Fact::Prepared(_) | Fact::NotPrepared(..) | Fact::PortHeld(..) => {
-                outside.preparing = None
+                outside.preparing = None;
             }
             Fact::Spawned(life, _) => {
                 outside.spawning = None;

@@ -122,7 +122,7 @@ fn parse(mut bytes: &[u8], port: u16, found: &mut Vec<Listener>) -> io::Result<A
     Ok(Answer::More)
 }
 
-/// struct inet_diag_msg: family state timer retrans, sport dport src[4] dst[4] if cookie[2], expires rqueue wqueue uid inode.
+/// `struct inet_diag_msg { family state timer retrans, sport dport src[4] dst[4] if cookie[2], expires rqueue wqueue uid inode }`
 fn listener(body: &[u8]) -> Option<Listener> {
     if body.len() < MESSAGE_BYTES {
         return None;

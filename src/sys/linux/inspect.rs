@@ -13,7 +13,7 @@ pub(in super::super) fn open_files_limit(pid: i32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// "[<0>] futex_wait_queue+0x69/0xb0": only the name says something to a person.
+/// `[<0>] futex_wait_queue+0x69/0xb0`: only the name says something to a person.
 pub(in super::super) fn kernel_stack(pid: i32, tid: i32, max: usize) -> Vec<String> {
     let stack = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stack")).unwrap_or_default();
     let names = stack.lines().filter_map(|line| {
