@@ -4,7 +4,7 @@ use super::action::{Action, Kind, Order, Record, Value};
 use super::clock::{Duration, Moment};
 use super::event::{Event, Fact, ServiceId};
 use super::policy::Policy;
-use super::snapshot::Snapshot;
+use super::snapshot::{Phase, Snapshot};
 use super::state::{Identity, Permit, Service};
 use std::collections::BTreeSet;
 
@@ -20,12 +20,62 @@ pub struct Machine {
     periods: Vec<Duration>,
     /// Each service's deadline, so that the next one is found without asking all.
     deadlines: BTreeSet<(Moment, ServiceId)>,
-    listed: Vec<Moment>,
+    listed: Vec<Listed>,
+    tally: Tally,
     suspicion: Option<Suspicion>,
     leaving: bool,
+    forced: bool,
     announced: bool,
     finished: bool,
     orders: Vec<Order>,
+}
+
+/// What the fleet has to know of one service, so that no question about all of them asks each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Listed {
+    due: Moment,
+    watched: bool,
+    silent: bool,
+    undecided: bool,
+    up: bool,
+}
+
+impl Listed {
+    fn of(service: &Service) -> Self {
+        let watch = service.under_watch();
+        Self {
+            due: service.deadline(),
+            watched: watch.is_some(),
+            silent: watch.is_some_and(|(_, row)| row.is_some()),
+            undecided: !service.has_verdict(),
+            up: !service.is_down(),
+        }
+    }
+}
+
+/// How many of the services are so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Tally {
+    watched: usize,
+    silent: usize,
+    undecided: usize,
+    up: usize,
+}
+
+impl Tally {
+    fn add(&mut self, listed: Listed) {
+        self.watched += usize::from(listed.watched);
+        self.silent += usize::from(listed.silent);
+        self.undecided += usize::from(listed.undecided);
+        self.up += usize::from(listed.up);
+    }
+
+    fn remove(&mut self, listed: Listed) {
+        self.watched -= usize::from(listed.watched);
+        self.silent -= usize::from(listed.silent);
+        self.undecided -= usize::from(listed.undecided);
+        self.up -= usize::from(listed.up);
+    }
 }
 
 /// Everything is silent at once.
@@ -44,8 +94,11 @@ impl Machine {
                 .watchdog
                 .map_or(Duration::ZERO, |rules| rules.period()),
         );
-        self.services.push(Service::new(policy, identity));
-        self.listed.push(Moment::NEVER);
+        let service = Service::new(policy, identity);
+        let listed = Listed::of(&service); // waits for facts alone: no deadline
+        self.tally.add(listed);
+        self.listed.push(listed);
+        self.services.push(service);
         id
     }
 
@@ -63,11 +116,13 @@ impl Machine {
                 }
             }
             Event::Slept(span) => {
+                self.suspicion = None;
                 self.for_all(&mut actions, |service, out| service.slept(now, span, out));
             }
             Event::Late(_) => self.for_all(&mut actions, |service, _| service.was_late(now)),
             Event::Shutdown => {
                 let at_once = self.leaving;
+                self.forced = at_once;
                 self.leaving = true;
                 self.for_all(&mut actions, |service, out| {
                     service.leave(now, at_once, out);
@@ -86,6 +141,9 @@ impl Machine {
     /// When the machine next wants a [`Event::Tick`]; [`Moment::NEVER`] when it waits only for facts.
     #[must_use]
     pub fn deadline(&self) -> Moment {
+        if self.finished {
+            return Moment::NEVER;
+        }
         self.deadlines
             .first()
             .map_or(Moment::NEVER, |(due, _)| *due)
@@ -110,18 +168,19 @@ impl Machine {
         fact: Option<Fact>,
         actions: &mut Vec<Action>,
     ) {
-        let is_round = matches!(fact, Some(Fact::Probed(..)));
-        let permit = if is_round {
-            self.permit(now)
-        } else {
-            Permit::Free
+        let asked_at = match &fact {
+            Some(Fact::Probed(_, _, round)) => Some(round.asked_at),
+            Some(_) | None => None,
         };
-        let was_up = self.services[id.0].under_watch();
+        let permit = asked_at.map_or(Permit::Free, |asked_at| self.permit(now, id, asked_at));
+        let before = self.listed[id.0];
+        let was_wedged = self.services[id.0].phase() == Phase::Wedged;
         self.services[id.0].step(now, fact, permit, &mut self.orders);
-        if is_round {
-            self.watch_common_cause(now, id, was_up, actions);
-        }
         self.settle(id, actions);
+        if asked_at.is_some() {
+            let condemned = !was_wedged && self.services[id.0].phase() == Phase::Wedged;
+            self.watch_common_cause(now, id, before.silent, condemned, actions);
+        }
     }
 
     fn for_all(
@@ -142,29 +201,41 @@ impl Machine {
                 .drain(..)
                 .map(|order| Action::Service(id, order)),
         );
-        let due = self.services[id.0].deadline();
-        if self.listed[id.0] != due {
-            self.deadlines.remove(&(self.listed[id.0], id));
-            if due != Moment::NEVER {
-                self.deadlines.insert((due, id));
+        let new = Listed::of(&self.services[id.0]);
+        let old = core::mem::replace(&mut self.listed[id.0], new);
+        self.tally.remove(old);
+        self.tally.add(new);
+        if old.due != new.due {
+            self.deadlines.remove(&(old.due, id));
+            if new.due != Moment::NEVER {
+                self.deadlines.insert((new.due, id));
             }
-            self.listed[id.0] = due;
         }
     }
 
     fn close_step(&mut self, actions: &mut Vec<Action>) {
-        if !self.announced && !self.leaving && self.services.iter().all(Service::has_verdict) {
+        if !self.announced && !self.leaving && self.tally.undecided == 0 {
             self.announced = true;
             actions.push(Action::AnnounceReady);
         }
-        if self.leaving && !self.finished && self.services.iter().all(Service::is_down) {
+        // What SIGKILL does not end is waited for, but not by somebody who asks twice: its claim stays on disk.
+        let is_over =
+            self.tally.up == 0 || self.forced && self.services.iter().all(Service::is_past_ending);
+        if self.leaving && !self.finished && is_over {
             self.finished = true;
             actions.push(Action::Finish);
         }
     }
 
-    fn permit(&self, now: Moment) -> Permit {
-        let Some(suspicion) = self.suspicion.or_else(|| self.all_silent(now)) else {
+    /// Whether the silence of `id`, asked at `asked_at`, may kill.
+    fn permit(&self, now: Moment, id: ServiceId, asked_at: Moment) -> Permit {
+        let suspected = self.suspicion.or_else(|| {
+            self.all_silent(Some((id, asked_at))).then_some(Suspicion {
+                since: now,
+                last_kill: None,
+            })
+        });
+        let Some(suspicion) = suspected else {
             return Permit::Free;
         };
         let last = suspicion.last_kill.unwrap_or(suspicion.since);
@@ -175,35 +246,41 @@ impl Machine {
         }
     }
 
-    /// Three or more under watch, all of them silent since within one (the longest) interval.
-    fn all_silent(&self, now: Moment) -> Option<Suspicion> {
-        let mut began = Vec::new();
-        for service in &self.services {
-            if let Some((_, row)) = service.under_watch() {
-                began.push(row?);
-            }
+    /// Three or more under watch, all of them silent since within one (the longest) interval; `joining` would be
+    /// silent from the given moment on.
+    fn all_silent(&self, joining: Option<(ServiceId, Moment)>) -> bool {
+        let joining = joining.filter(|(id, _)| {
+            let listed = self.listed[id.0];
+            listed.watched && !listed.silent
+        });
+        let silent = self.tally.silent + usize::from(joining.is_some());
+        if silent < COMMON_CAUSE_SERVICES_MIN || silent < self.tally.watched {
+            return false;
         }
-        let (first, last) = (began.iter().min()?, began.iter().max()?);
-        let longest = self.periods.iter().max()?;
-        (began.len() >= COMMON_CAUSE_SERVICES_MIN && last.since(*first) <= *longest).then_some(
-            Suspicion {
-                since: now,
-                last_kill: None,
-            },
-        )
+        let rows = self.services.iter().filter_map(|one| one.under_watch()?.1);
+        let began = || rows.clone().chain(joining.map(|(_, asked_at)| asked_at));
+        let (Some(first), Some(last)) = (began().min(), began().max()) else {
+            return false;
+        };
+        let longest = self.periods.iter().max().copied().unwrap_or_default();
+        last.since(first) <= longest
     }
 
-    /// After a round: does the whole fleet fail, has one recovered by itself, was one killed?
+    /// After a round: does the whole fleet fail, has one recovered by itself, was one condemned?
     fn watch_common_cause(
         &mut self,
         now: Moment,
         id: ServiceId,
-        before: Option<(Moment, Option<Moment>)>,
+        was_silent: bool,
+        condemned: bool,
         actions: &mut Vec<Action>,
     ) {
         let Some(suspicion) = &mut self.suspicion else {
-            if let Some(found) = self.all_silent(now) {
-                self.suspicion = Some(found);
+            if self.all_silent(None) {
+                self.suspicion = Some(Suspicion {
+                    since: now,
+                    last_kill: condemned.then_some(now),
+                });
                 let sentence = format!(
                     "all services are silent at once: the host is suspected; no kill for {} s, then one each {} s",
                     COMMON_CAUSE_WINDOW.as_secs(),
@@ -213,27 +290,34 @@ impl Machine {
             }
             return;
         };
-        let service = &self.services[id.0];
-        let condemned = service.phase() == super::snapshot::Phase::Wedged;
         if condemned {
             suspicion.last_kill = Some(now);
             return;
         }
         let since = suspicion.since;
-        let recovered = matches!(service.under_watch(), Some((spawned, None)) if spawned < since)
-            && before.is_some_and(|(_, row)| row.is_some());
-        let renewed = self
-            .services
-            .iter()
-            .filter_map(Service::under_watch)
-            .all(|(spawned, _)| spawned >= since);
-        if recovered || renewed {
+        if self.is_cleared_by(id, was_silent, since) {
             self.suspicion = None;
             actions.push(self.common_cause_record(
                 id,
                 "services answer again: the host is no longer suspected".into(),
             ));
         }
+    }
+
+    /// An answer clears the host when it came without a kill, or when nobody is left of those who accused it. The
+    /// latter asks all services, but only under suspicion and when a new life reports.
+    fn is_cleared_by(&self, id: ServiceId, was_silent: bool, since: Moment) -> bool {
+        let is_old = |one: &Service| {
+            one.under_watch()
+                .is_some_and(|(spawned_at, _)| spawned_at < since)
+        };
+        let reporter = &self.services[id.0];
+        reporter.answers()
+            && if is_old(reporter) {
+                was_silent
+            } else {
+                !self.services.iter().any(is_old)
+            }
     }
 
     fn common_cause_record(&self, id: ServiceId, sentence: String) -> Action {

@@ -11,6 +11,8 @@ pub const HISTORY_MAX: usize = 1000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
     ends: Vec<Moment>,
+    /// Gave up: one end more parks again, until [`History::clear`].
+    parked: bool,
 }
 
 /// When the next life begins.
@@ -28,6 +30,18 @@ impl History {
     /// Forgets: a stable life, or a person's wish.
     pub fn clear(&mut self) {
         self.ends.clear();
+        self.parked = false;
+    }
+
+    /// Remembers that an earlier stayd gave up.
+    pub fn set_parked(&mut self) {
+        self.parked = true;
+    }
+
+    /// Whether it gave up and no stable life has come since.
+    #[must_use]
+    pub const fn is_parked(&self) -> bool {
+        self.parked
     }
 
     /// Ended lives within `span` before `now`.
@@ -54,7 +68,8 @@ impl History {
             return Next::Now;
         }
         self.push(now);
-        if self.count_within(now, give_up.within) >= give_up.exits as usize {
+        self.parked |= self.count_within(now, give_up.within) >= give_up.exits as usize;
+        if self.parked {
             return Next::Parked(give_up.within.max(backoff.max));
         }
         match wait(backoff, self.ends.len(), salt, life) {

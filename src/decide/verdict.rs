@@ -36,8 +36,10 @@ pub struct Row {
     began: Option<Moment>,
     /// When the row was first long enough.
     due: Option<Moment>,
-    /// Silence from rounds asked before this says nothing: the machine slept, or we were late.
-    distrusted_before: Moment,
+    /// Silence from rounds asked before this is void: the machine slept, or the tree was held.
+    void_before: Moment,
+    /// Silence from rounds asked before this is no verdict: we were late ourselves.
+    unsure_before: Moment,
     /// The last spare that was reported, so that each is told once a row.
     told: Option<Spare>,
 }
@@ -53,6 +55,8 @@ pub enum Spare {
     Busy,
     /// The host is overloaded, and not by this tree.
     Overloaded,
+    /// The whole fleet is silent, and it is not this one's turn.
+    HostSuspected,
     /// Shadow mode: recorded, not done.
     Shadow,
 }
@@ -77,6 +81,8 @@ pub struct Standing {
     pub proven: bool,
     /// A hold is running.
     pub held: bool,
+    /// All services are silent: the host is suspected first.
+    pub host_suspected: bool,
 }
 
 /// Puts a round into its class, with the reason in words where it is not alive.
@@ -108,11 +114,13 @@ fn classify_silence(round: &Round, row: &Row, how: &str) -> (Class, String) {
         (Class::Void, "being debugged".into())
     } else if round.sight.frozen {
         (Class::Void, "its cgroup is frozen".into())
-    } else if round.asked_at < row.distrusted_before {
+    } else if round.asked_at < row.void_before {
         (
             Class::Void,
-            "asked before the machine slept or stood still".into(),
+            "asked before the machine slept, or just after it or the service stood still".into(),
         )
+    } else if round.asked_at < row.unsure_before {
+        (Class::NoVerdict, "stayd itself was late".into())
     } else if finished.since(round.deadline) > LATENESS_MAX {
         let late = finished.since(round.deadline);
         (
@@ -140,7 +148,8 @@ impl Row {
     /// Forgets the row: an answer, a void round, a new phase.
     pub fn clear(&mut self) {
         *self = Self {
-            distrusted_before: self.distrusted_before,
+            void_before: self.void_before,
+            unsure_before: self.unsure_before,
             ..Self::default()
         };
     }
@@ -148,12 +157,12 @@ impl Row {
     /// Silence from rounds asked before `moment` says nothing, and the row begins anew.
     pub fn distrust_before(&mut self, moment: Moment) {
         self.clear();
-        self.distrusted_before = self.distrusted_before.max(moment);
+        self.void_before = self.void_before.max(moment);
     }
 
     /// Silence from rounds asked before `moment` says nothing; the row stands (we were late, not the service).
     pub fn distrust_in_flight(&mut self, moment: Moment) {
-        self.distrusted_before = self.distrusted_before.max(moment);
+        self.unsure_before = self.unsure_before.max(moment);
     }
 
     /// Takes a classified round and says what it leads to.
@@ -166,8 +175,16 @@ impl Row {
         standing: Standing,
     ) -> Judgement {
         match class {
-            Class::Alive | Class::Degraded | Class::Void => {
+            Class::Alive | Class::Degraded => {
                 self.clear();
+                Judgement::Fine
+            }
+            Class::Void => {
+                self.clear();
+                if is_halted(&round.sight) {
+                    // It may go on in the middle of the next round, whose end would not show that it had stood still.
+                    self.distrust_before(now.after(rules.period()));
+                }
                 Judgement::Fine
             }
             Class::NoVerdict => {
@@ -196,16 +213,20 @@ impl Row {
         let due = *self.due.get_or_insert(now);
         match excuse(now.since(due), &round.sight, rules, standing) {
             None => Judgement::Wedged,
-            Some(Spare::Shadow) => {
-                self.clear();
-                Judgement::Spared(Spare::Shadow)
-            }
-            Some(spare) if self.told == Some(spare) => Judgement::Suspect,
-            Some(spare) => {
-                self.told = Some(spare);
-                Judgement::Spared(spare)
-            }
+            Some(spare) => self.spared(spare),
         }
+    }
+
+    fn spared(&mut self, spare: Spare) -> Judgement {
+        if matches!(spare, Spare::Unproven | Spare::Held) {
+            // Its grace is not used up while nobody would kill it anyway.
+            self.due = None;
+        }
+        if self.told == Some(spare) {
+            return Judgement::Suspect;
+        }
+        self.told = Some(spare);
+        Judgement::Spared(spare)
     }
 }
 
@@ -219,11 +240,18 @@ fn excuse(overdue: Duration, sight: &Sight, rules: &Watchdog, standing: Standing
         Some(Spare::Busy)
     } else if is_overloaded(sight) && overdue < rules.busy_grace * OVERLOAD_CEILING {
         Some(Spare::Overloaded)
+    } else if standing.host_suspected {
+        Some(Spare::HostSuspected)
     } else if rules.mode == Mode::Shadow {
         Some(Spare::Shadow)
     } else {
         None
     }
+}
+
+/// Whether somebody or something keeps it from running.
+const fn is_halted(sight: &Sight) -> bool {
+    sight.stopped || sight.traced || sight.frozen
 }
 
 /// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota.

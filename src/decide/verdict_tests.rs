@@ -16,6 +16,7 @@ const RULES: Watchdog = Watchdog {
 const ARMED: Standing = Standing {
     proven: true,
     held: false,
+    host_suspected: false,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -318,6 +319,7 @@ fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
             Standing {
                 proven: false,
                 held: false,
+                host_suspected: false,
             },
             RULES,
             Spare::Unproven,
@@ -326,6 +328,7 @@ fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
             Standing {
                 proven: true,
                 held: true,
+                host_suspected: false,
             },
             RULES,
             Spare::Held,

@@ -37,16 +37,16 @@ fn item_21_three_at_once_are_killed_one_per_window() {
     let since = silence_all(&mut stage, &ids);
     stage.drive(MINUTE);
     assert_eq!(all_kills(&stage, &ids), [], "a whole window first");
-    stage.drive(MINUTE * 4);
+    stage.drive(MINUTE * 9);
     let kills = all_kills(&stage, &ids);
     assert!(kills[0].since(since) >= MINUTE);
     assert!(
         kills.windows(2).all(|two| two[1].since(two[0]) >= MINUTE),
         "{kills:?}"
     );
-    assert!(kills.len() >= 3);
+    assert!(kills.len() >= 6, "{kills:?}");
     for id in ids {
-        assert_eq!(stage.kills(id).len(), 1, "each in its turn");
+        assert!(stage.kills(id).len() > 1, "each in its turn, and again");
         let spared = stage.said(id, Kind::Spared);
         assert!(
             spared.iter().any(|why| why.contains("host is suspected")),

@@ -291,6 +291,6 @@ fn a_dead_first_round_does_not_delay_the_second_by_a_period() {
     let (mut stage, db) = silent(policy(), Remembered::default());
     stage.drive(SECOND * 4);
     stage[db].answer = Answer::Alive;
-    stage.drive(SECOND * 2);
+    stage.drive(SECOND * 3);
     assert_eq!(stage.phase(db), Phase::Running);
 }

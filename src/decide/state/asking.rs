@@ -36,8 +36,8 @@ pub(super) struct Up {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Asking {
     next_at: Moment,
-    /// The deadline of the question under way; the answer is known by it.
-    open: Option<Moment>,
+    /// When the question under way was ordered, and its deadline, by which the answer is known.
+    open: Option<(Moment, Moment)>,
     asked: u32,
     pub(super) class: Option<Class>,
     pub(super) latency: Option<Duration>,
@@ -95,7 +95,7 @@ impl Up {
 impl Asking {
     pub(super) fn due(&self) -> Moment {
         self.open
-            .map_or(self.next_at, |deadline| deadline.after(PROBE_SLACK))
+            .map_or(self.next_at, |(_, deadline)| deadline.after(PROBE_SLACK))
     }
 
     /// Sends the next question if it is time; says its deadline.
@@ -105,7 +105,7 @@ impl Asking {
         period: Duration,
         timeout: Duration,
     ) -> Option<Moment> {
-        if let Some(deadline) = self.open {
+        if let Some((_, deadline)) = self.open {
             if now < deadline.after(PROBE_SLACK) {
                 return None;
             }
@@ -116,19 +116,18 @@ impl Asking {
             return None;
         }
         let deadline = now.after(timeout);
-        self.open = Some(deadline);
+        self.open = Some((now, deadline));
         self.next_at = now.after(period);
         self.asked = self.asked.saturating_add(1);
         Some(deadline)
     }
 
-    /// Takes the answer to the question under way; false if it is not that one's.
-    pub(super) fn close(&mut self, round: &Round) -> bool {
-        let is_ours = self.open == Some(round.deadline);
-        if is_ours {
-            self.open = None;
-        }
-        is_ours
+    /// Takes the answer to the question under way and says when that was ordered; none if it is not that one's.
+    pub(super) fn close(&mut self, round: &Round) -> Option<Moment> {
+        let (ordered_at, _) = self
+            .open
+            .take_if(|(_, deadline)| *deadline == round.deadline)?;
+        Some(ordered_at)
     }
 
     /// While starting, the next question does not wait for a whole period.

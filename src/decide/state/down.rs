@@ -37,9 +37,7 @@ impl Service {
 
     pub(super) fn fact_in_down(&mut self, fact: &Fact, step: &mut Turn<'_>) {
         if *fact == Fact::Changed && !matches!(self.actual, Actual::Down(Down::Stopped)) {
-            self.history.clear();
-            self.refusals = 0;
-            step.out.push(Order::Keep(Keep::Parked(false)));
+            self.forgive(step);
             self.begin_life(step);
         }
     }
@@ -60,21 +58,19 @@ impl Service {
         match fact {
             Fact::Prepared(_) if cancelled || !self.wanted_up || self.leaving => {
                 step.out.push(Order::Retire(self.life));
-                self.refused(SpawnFailure::cancelled(), step);
+                self.not_prepared(SpawnFailure::cancelled(), step);
             }
             Fact::Prepared(life) => {
                 self.actual = Actual::Spawning;
                 step.out.push(Order::Spawn(life));
             }
-            Fact::NotPrepared(_, failure) => self.refused(failure, step),
+            Fact::NotPrepared(_, failure) => self.not_prepared(failure, step),
             Fact::PortHeld(_, holder) => {
-                self.refused(
-                    SpawnFailure {
-                        message: holder,
-                        lasting: true,
-                    },
-                    step,
-                );
+                let failure = SpawnFailure {
+                    message: holder,
+                    lasting: true,
+                };
+                self.not_prepared(failure, step);
             }
             Fact::Configured(_)
             | Fact::Asked(_)
@@ -90,10 +86,32 @@ impl Service {
         }
     }
 
+    /// A preparation that was cancelled ends for one of three reasons: a wish that still holds, a wish that was taken
+    /// back meanwhile, or its time.
+    fn not_prepared(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
+        let Actual::Preparing { until, cancelled } = self.actual else {
+            return;
+        };
+        if !cancelled || self.leaving || !self.wanted_up {
+            self.refused(failure, step);
+        } else if step.now < until {
+            self.begin_life(step);
+        } else {
+            let within = in_words(self.policy.startup + PREPARATION_SLACK);
+            let failure = SpawnFailure {
+                message: format!("cannot prepare it: not done within {within}"),
+                lasting: false,
+            };
+            self.refused(failure, step);
+        }
+    }
+
     pub(super) fn fact_in_spawning(&mut self, fact: Fact, step: &mut Turn<'_>) {
         match fact {
             Fact::Spawned(life, main) => {
-                self.refusals = 0;
+                if core::mem::take(&mut self.refusals) > 0 {
+                    self.reason.clear(); // what kept it from starting is over
+                }
                 self.restarts += u32::from(self.last_exit.is_some());
                 self.since = step.now;
                 let facts = vec![("pid", Value::Number(main.pid.unsigned_abs().into()))];
@@ -191,6 +209,7 @@ impl Service {
 
     fn start_again(&mut self, ready_for: Option<Duration>, step: &mut Turn<'_>) {
         let spread = (self.identity.salt, self.life);
+        let was_parked = self.history.is_parked();
         let (backoff, give_up) = (&self.policy.backoff, &self.policy.give_up);
         match self
             .history
@@ -210,6 +229,18 @@ impl Service {
             }
             Next::Parked(wait) => self.park(wait, step),
         }
+        if was_parked && !self.history.is_parked() {
+            step.out.push(Order::Keep(Keep::Parked(false)));
+        }
+    }
+
+    /// The past does not count any more: a stable life, a person's wish, another program.
+    pub(super) fn forgive(&mut self, step: &mut Turn<'_>) {
+        if self.history.is_parked() {
+            step.out.push(Order::Keep(Keep::Parked(false)));
+        }
+        self.history.clear();
+        self.refusals = 0;
     }
 
     fn park(&mut self, wait: Duration, step: &mut Turn<'_>) {

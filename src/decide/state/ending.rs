@@ -23,6 +23,11 @@ impl Service {
             | Actual::Spawning
             | Actual::Ending(_) => return,
         };
+        let grace = if self.hurried {
+            Duration::ZERO
+        } else {
+            self.policy.stop_grace
+        };
         let ending = Ending {
             main: up.main,
             ready_for: up.ready_for(step.now),
@@ -30,7 +35,7 @@ impl Service {
             by_watchdog: condemned,
             by_wish: true,
             step: Step::Grace {
-                kill_at: step.now.after(self.policy.stop_grace),
+                kill_at: step.now.after(grace),
             },
         };
         self.actual = Actual::Ending(ending);
@@ -39,6 +44,13 @@ impl Service {
             life: self.life,
             tree: false,
         });
+    }
+
+    /// A wish to be up that comes while the tree ends: the next life begins whatever the restart policy says.
+    pub(super) fn wish_in_ending(&mut self) {
+        if let Actual::Ending(ending) = &mut self.actual {
+            ending.by_wish = true;
+        }
     }
 
     pub(super) fn time_in_ending(&mut self, step: &mut Turn<'_>) {

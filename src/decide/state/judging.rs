@@ -3,7 +3,7 @@
 use super::super::action::{Keep, Kind, Order, Value};
 use super::super::clock::{Duration, Moment, in_words};
 use super::super::event::{Answer, Check, Round};
-use super::super::policy::Watchdog;
+use super::super::policy::{Mode, Watchdog};
 use super::super::snapshot::Class;
 use super::super::verdict::{self, Judgement, Spare, Standing};
 use super::{Actual, Condemned, Permit, Service, Turn, millis};
@@ -16,8 +16,11 @@ impl Service {
         let Actual::Up(up) = &mut self.actual else {
             return;
         };
-        if !up.asking(check).close(round) {
+        let Some(ordered_at) = up.asking(check).close(round) else {
             return;
+        };
+        if round.asked_at.since(ordered_at) > verdict::LATENESS_MAX {
+            up.row.distrust_in_flight(step.now);
         }
         let degraded_kills = self
             .policy
@@ -102,6 +105,7 @@ impl Service {
         let standing = Standing {
             proven: self.proven,
             held: self.hold.is_some(),
+            host_suspected: step.permit == Permit::HostSuspected,
         };
         let Actual::Up(up) = &mut self.actual else {
             return;
@@ -112,7 +116,6 @@ impl Service {
         match up.row.judge(step.now, class, round, &rules, standing) {
             Judgement::Fine | Judgement::Suspect => {}
             Judgement::Spared(spare) => self.spare(spare, &rules, round, step),
-            Judgement::Wedged if step.permit == Permit::HostSuspected => {}
             Judgement::Wedged => {
                 let row = (up.row.failures(), up.row.began());
                 self.condemn(row, &rules, round, step);
@@ -126,10 +129,7 @@ impl Service {
             Spare::Unproven => {
                 format!("not killed: {question} has never been answered; is the probe right?")
             }
-            Spare::Held => {
-                let reason = self.hold.as_ref().map_or("", |hold| hold.reason.as_str());
-                format!("not killed: held ({reason})")
-            }
+            Spare::Held => format!("not killed: held ({})", self.hold_reason()),
             Spare::Busy => format!(
                 "not killed: no answer to {question}, but busy ({}); waiting up to {} longer",
                 verdict::cpu_in_words(&round.sight),
@@ -139,6 +139,9 @@ impl Service {
                 "not killed: no answer to {question}, but the host is overloaded by others ({} runnable on {} \
                  processors)",
                 round.sight.host_runnable, round.sight.host_cpus
+            ),
+            Spare::HostSuspected => format!(
+                "not killed: no answer to {question}, but all services are silent: the host is suspected"
             ),
             Spare::Shadow => format!("would have killed (shadow mode): no answer to {question}"),
         };
@@ -164,7 +167,27 @@ impl Service {
         self.condemn_because(sentence, rules, sight_facts(round), step);
     }
 
-    pub(super) fn condemn_because(
+    /// WATCHDOG=trigger: the service itself says that it is beyond help.
+    pub(super) fn asked_for_its_end(&mut self, step: &mut Turn<'_>) {
+        const WHY: &str = "it asked for it (WATCHDOG=trigger)";
+        let Some(rules) = self.policy.watchdog else {
+            return;
+        };
+        let spared = if self.hold.is_some() {
+            format!("not killed: {WHY}, but is held ({})", self.hold_reason())
+        } else if rules.mode == Mode::Shadow {
+            format!("would have killed (shadow mode): {WHY}")
+        } else {
+            return self.condemn_because(format!("killed: {WHY}"), &rules, Vec::new(), step);
+        };
+        self.record(Kind::Spared, spared, Vec::new(), step.out);
+    }
+
+    fn hold_reason(&self) -> &str {
+        self.hold.as_ref().map_or("", |hold| hold.reason.as_str())
+    }
+
+    fn condemn_because(
         &mut self,
         sentence: String,
         rules: &Watchdog,

@@ -55,6 +55,8 @@ pub struct Service {
     wanted_up: bool,
     /// stayd itself ends: nothing starts any more.
     leaving: bool,
+    /// It was asked to end a second time: no grace for anybody.
+    hurried: bool,
     actual: Actual,
     life: Life,
     since: Moment,
@@ -158,6 +160,7 @@ impl Service {
             identity,
             wanted_up: true,
             leaving: false,
+            hurried: false,
             actual: Actual::Unborn,
             life: Life(0),
             since: Moment::START,
@@ -219,6 +222,7 @@ impl Service {
     /// stayd ends: stop, in order; `at_once` when it was asked for a second time.
     pub fn leave(&mut self, now: Moment, at_once: bool, out: &mut Vec<Order>) {
         self.leaving = true;
+        self.hurried |= at_once;
         let mut step = Turn {
             now,
             permit: Permit::Free,
@@ -261,7 +265,7 @@ impl Service {
                     *until
                 }
             }
-            Actual::Up(up) => up.deadline(&self.policy),
+            Actual::Up(up) => up.deadline(&self.policy).min(self.parking_ends()),
             Actual::Ending(ending) => match ending.step {
                 Step::Grace { kill_at } => kill_at,
                 Step::Kill => Moment::NEVER,
@@ -314,6 +318,7 @@ impl Service {
             self.become_down(Down::Stopped, step.now);
         } else if past.parked {
             let until = step.now.after(self.parked_retry());
+            self.history.set_parked();
             self.reason = "gave up before; its program and configuration have not changed".into();
             self.become_down(Down::Parked { until }, step.now);
         } else {

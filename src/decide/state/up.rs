@@ -1,7 +1,7 @@
 //! A main process runs: its readiness, its rounds as they fall due, its end.
 
 use super::super::action::{Kind, Order, Value};
-use super::super::clock::{Duration, in_words};
+use super::super::clock::{Duration, Moment, in_words};
 use super::super::cure;
 use super::super::event::{Answer, Check, Exit, Fact, Survivors, Told};
 use super::super::snapshot::Class;
@@ -53,7 +53,22 @@ impl Service {
         if up.startup_until.is_some_and(|until| step.now >= until) {
             self.end_startup(step);
         }
+        if step.now >= self.parking_ends() {
+            self.forgive(step);
+        }
         self.tell_long_degradation(step);
+    }
+
+    /// When a parked service has proven itself: only stable uptime does, not a successful start.
+    pub(super) fn parking_ends(&self) -> Moment {
+        let Actual::Up(up) = &self.actual else {
+            return Moment::NEVER;
+        };
+        up.ready_at
+            .filter(|_| self.history.is_parked())
+            .map_or(Moment::NEVER, |at| {
+                at.after(self.policy.backoff.stable_after)
+            })
     }
 
     fn ask_what_is_due(&mut self, step: &mut Turn<'_>) {
@@ -116,12 +131,14 @@ impl Service {
         if up.ready_at.is_some() {
             return;
         }
+        let has_news = self.last_exit.is_none() || self.reason.is_empty();
+        let was_overdue = up.startup_until.is_none();
         up.ready_at = Some(step.now);
         up.startup_until = None;
         up.row.clear();
         let took = step.now.since(up.spawned_at);
         self.since = step.now;
-        if self.last_exit.is_none() && !up.inherited {
+        if (has_news || was_overdue) && !up.inherited {
             self.reason = "answering".into();
         }
         let sentence = format!("ready after {}", in_words(took));
@@ -196,7 +213,7 @@ impl Service {
     }
 
     fn told(&mut self, told: Told, step: &mut Turn<'_>) {
-        let (gate, rules) = (self.gate(), self.policy.watchdog);
+        let gate = self.gate();
         let Actual::Up(up) = &mut self.actual else {
             return;
         };
@@ -206,12 +223,7 @@ impl Service {
                 let later = step.now.after(span);
                 up.startup_until = up.startup_until.map(|until| until.max(later));
             }
-            Told::Trigger => {
-                if let Some(rules) = rules.filter(|_| self.hold.is_none()) {
-                    let sentence = "killed: it asked for it (WATCHDOG=trigger)".to_owned();
-                    self.condemn_because(sentence, &rules, Vec::new(), step);
-                }
-            }
+            Told::Trigger => self.asked_for_its_end(step),
             Told::Ready | Told::Watchdog | Told::Stopping => {}
         }
     }

@@ -62,6 +62,25 @@ impl Service {
         }
     }
 
+    /// Whether nothing more can be done to end it: down, or SIGKILL has been tried in vain.
+    #[must_use]
+    pub const fn is_past_ending(&self) -> bool {
+        self.is_down()
+            || matches!(
+                &self.actual,
+                Actual::Ending(ending) if matches!(ending.step, Step::Unkillable { .. })
+            )
+    }
+
+    /// Whether its last round was answered, with an error perhaps.
+    #[must_use]
+    pub const fn answers(&self) -> bool {
+        matches!(
+            &self.actual,
+            Actual::Up(up) if matches!(up.liveness.class, Some(Class::Alive | Class::Degraded))
+        )
+    }
+
     /// Whether no process of it is there or on its way.
     #[must_use]
     pub const fn is_down(&self) -> bool {

@@ -25,11 +25,16 @@ impl Service {
         );
         step.out.push(Order::Keep(Keep::Stopped(false)));
         self.wanted_up = true;
-        self.history.clear();
-        self.refusals = 0;
-        if matches!(self.actual, Actual::Down(_)) && !self.leaving {
-            step.out.push(Order::Keep(Keep::Parked(false)));
-            self.begin_life(step);
+        self.forgive(step);
+        match self.actual {
+            Actual::Down(_) if !self.leaving => self.begin_life(step),
+            Actual::Ending(_) => self.wish_in_ending(),
+            Actual::Unborn
+            | Actual::Down(_)
+            | Actual::Preparing { .. }
+            | Actual::Spawning
+            | Actual::Up(_)
+            | Actual::Condemned { .. } => {}
         }
     }
 
@@ -62,19 +67,12 @@ impl Service {
         );
         step.out.push(Order::Keep(Keep::Stopped(false)));
         self.wanted_up = true;
-        self.history.clear();
-        self.refusals = 0;
+        self.forgive(step);
         match self.actual {
-            Actual::Down(_) if !self.leaving => {
-                step.out.push(Order::Keep(Keep::Parked(false)));
-                self.begin_life(step);
-            }
+            Actual::Down(_) if !self.leaving => self.begin_life(step),
+            Actual::Ending(_) => self.wish_in_ending(),
             Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
-            Actual::Unborn
-            | Actual::Down(_)
-            | Actual::Preparing { .. }
-            | Actual::Spawning
-            | Actual::Ending(_) => {}
+            Actual::Unborn | Actual::Down(_) | Actual::Preparing { .. } | Actual::Spawning => {}
         }
     }
 
