@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(target_os = "linux")]
 mod cgroup;
 mod evidence;
 mod exec;
@@ -32,6 +33,9 @@ mod reaping;
 mod spawn;
 mod store;
 mod strangers;
+#[cfg(target_os = "linux")]
 mod systemd;
+#[cfg(target_os = "linux")]
 mod systemd_box;
+#[cfg(target_os = "linux")]
 mod tree;

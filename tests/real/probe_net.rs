@@ -204,10 +204,12 @@ async fn item_26_a_full_backlog_is_a_dead_round_and_no_more() {
     let listener = socket(
         AddressFamily::Unix,
         SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
+        SockFlag::empty(),
         None,
     )
     .expect("a socket");
+    let own = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+    nix::fcntl::fcntl(&listener, own).expect("kept to ourselves");
     bind(listener.as_raw_fd(), &UnixAddr::new(&path).expect("a path")).expect("bound");
     listen(&listener, Backlog::new(0).expect("a backlog")).expect("listening");
     let mut prober = prober(&probe(Target::Connect(Endpoint::Unix(path))));

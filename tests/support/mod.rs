@@ -9,6 +9,7 @@ mod lab;
 pub(crate) mod launchd_rehearsal;
 mod life;
 pub(crate) mod postgres;
+#[cfg(target_os = "linux")]
 mod systemd_box;
 mod wait;
 mod web;
@@ -17,6 +18,7 @@ pub(crate) use cgroup::Cgroup;
 pub(crate) use child::{SOON, output_of, plan, wait_for_exit};
 pub(crate) use lab::{alone, alone_as_first_process, program, victim};
 pub(crate) use life::{Lab, NOTHING_LEFT, kill};
+#[cfg(target_os = "linux")]
 pub(crate) use systemd_box::SystemdBox;
 pub(crate) use wait::{TempDir, free_port, wait_for, wait_until};
 pub(crate) use web::http_get;
