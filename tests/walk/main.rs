@@ -13,7 +13,8 @@ use stayd::decide::snapshot::Phase;
 use std::collections::HashSet;
 use std::hash::RandomState;
 
-use world::{ID, Next, SECOND, World, policy, proc_of};
+use possible::proc_of;
+use world::{ID, Next, SECOND, World, policy};
 
 struct Walk {
     seen: HashSet<(u64, usize)>,

@@ -2,10 +2,10 @@
 
 use stayd::decide::clock::Moment;
 use stayd::decide::event::{
-    Answer, Check, Exit, Fact, Life, Proc, Round, Sight, Survivors, Told, Wish,
+    Answer, Check, Exit, Fact, Life, Proc, Round, Sight, SpawnFailure, Survivors, Told, Wish,
 };
 
-use super::world::{ID, Next, SECOND, World, failure, proc_of};
+use super::world::{ID, Next, SECOND, World};
 
 impl World {
     /// Everything that may become true now.
@@ -164,4 +164,18 @@ pub(crate) fn answers() -> Vec<(Answer, Sight)> {
         ),
         (silence, idle),
     ]
+}
+
+pub(crate) fn failure() -> SpawnFailure {
+    SpawnFailure {
+        message: "cannot run it: no such file".into(),
+        lasting: true,
+    }
+}
+
+pub(crate) fn proc_of(life: Life) -> Proc {
+    Proc {
+        pid: 100 + i32::try_from(life.0).expect("few lives"),
+        birth: life.0.into(),
+    }
 }

@@ -1,10 +1,10 @@
 //! The world around the machine: plays the operating system, and holds every order against the laws.
 
+use super::possible::{failure, proc_of};
 use stayd::decide::action::{Action, Order};
 use stayd::decide::clock::{Duration, Moment};
 use stayd::decide::event::{
-    Answer, Event, Exit, Fact, Life, Proc, Remembered, ServiceId, SpawnFailure, Survivors, Told,
-    Wish,
+    Answer, Event, Exit, Fact, Life, Remembered, ServiceId, Survivors, Told, Wish,
 };
 use stayd::decide::fleet::Machine;
 use stayd::decide::policy::{Backoff, GiveUp, Mode, Policy, Restart, StoppedIs, Watchdog};
@@ -377,20 +377,6 @@ impl World {
 
     pub(crate) fn fingerprint(&self, hasher: &RandomState) -> u64 {
         hasher.hash_one((&self.machine, self.now, &self.outside, self.leaving))
-    }
-}
-
-pub(crate) fn failure() -> SpawnFailure {
-    SpawnFailure {
-        message: "cannot run it: no such file".into(),
-        lasting: true,
-    }
-}
-
-pub(crate) fn proc_of(life: Life) -> Proc {
-    Proc {
-        pid: 100 + i32::try_from(life.0).expect("few lives"),
-        birth: life.0.into(),
     }
 }
 
