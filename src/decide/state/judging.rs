@@ -89,7 +89,9 @@ impl Service {
             }
             Class::Dead if starting => {}
             Class::Degraded | Class::Dead | Class::NoVerdict | Class::Void => {
-                if class == Class::Degraded {
+                // "Still starting up" is no news that could stand for why this life began.
+                let is_news = !matches!(round.answer, Answer::Degraded { starting: true, .. });
+                if class == Class::Degraded && is_news {
                     self.reason = format!("answers with an error: {why}");
                 }
                 let sentence = format!("{}: {why}", class.name());
