@@ -119,10 +119,7 @@ impl World {
     }
 
     /// Steps the machine and checks every order against the world.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a fact is handed over, as the loop does"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "handed over, as in the loop")]
     pub(crate) fn deliver(&mut self, event: Event, is_dead_round: bool) {
         let before = self.machine.clone();
         let actions = self.machine.step(self.now, event.clone());
