@@ -96,6 +96,11 @@ impl Tree {
         }
     }
 
+    /// Other lives run beside this one: an orphan without a proof of its own is left alone.
+    pub fn is_not_alone(&mut self) {
+        self.sole_child_at = None;
+    }
+
     /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
