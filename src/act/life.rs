@@ -176,8 +176,6 @@ fn tree_of(ward: &Ward, living: &Living, main: Process) -> Tree {
     living.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = living.claim_file.get();
     tree.group_only = ward.config.kill_group_only;
-    // Two services may be born within one tick of the kernel's clock: no orphan is taken by exclusion.
-    tree.is_not_alone();
     tree
 }
 

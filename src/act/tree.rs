@@ -96,11 +96,6 @@ impl Tree {
         }
     }
 
-    /// Other lives run beside this one: an orphan without a proof of its own is left alone.
-    pub fn is_not_alone(&mut self) {
-        self.sole_child_at = None;
-    }
-
     /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
@@ -173,7 +168,7 @@ impl Tree {
 
 /// The count of spawns, if `main` is the only child that we have.
 fn sole_child_at(main: Process) -> Option<u64> {
-    let spawns = spawn::count();
+    let spawns = spawn::count_if_all_that_is_left(main.pid)?;
     let children = process::own_children().ok()?;
     (children == [main.pid]).then_some(spawns)
 }

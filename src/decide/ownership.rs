@@ -46,8 +46,11 @@ pub struct Sighting {
     pub carries_token: bool,
     /// Its real user.
     pub uid: u32,
-    /// It is a child of ours that we did not spawn.
-    pub our_orphan: bool,
+    /// It is a child of ours, perhaps one that we spawned.
+    pub our_child: bool,
+    /// We spawned it: as this life's first process, or as something else. Before exec it has all that we have, the
+    /// descriptors of other lives included.
+    pub spawned: bool,
 }
 
 /// Why a process belongs to a life, the strongest reason there is.
@@ -97,6 +100,9 @@ pub fn prove(claim: &Claim<'_>, seen: &Sighting) -> Option<Proof> {
     if seen.proc == claim.main {
         return Some(Proof::Child);
     }
+    if seen.spawned {
+        return None;
+    }
     if claim.members.contains(&seen.proc) {
         return Some(Proof::Member);
     }
@@ -129,7 +135,7 @@ fn in_its_session(claim: &Claim<'_>, seen: &Sighting) -> bool {
 
 /// As pid 1 we get strangers' orphans too, and so this proves nothing there.
 fn only_it_can_have_left(claim: &Claim<'_>, seen: &Sighting) -> bool {
-    seen.our_orphan && claim.sole_life && !claim.we_are_first
+    seen.our_child && claim.sole_life && !claim.we_are_first
 }
 
 #[cfg(test)]

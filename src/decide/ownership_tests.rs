@@ -33,7 +33,8 @@ const STRANGER: Sighting = Sighting {
     holds_claim: false,
     carries_token: false,
     uid: 1000,
-    our_orphan: false,
+    our_child: false,
+    spawned: false,
 };
 
 /// Everything that could speak for a process does.
@@ -43,7 +44,7 @@ const SUSPICIOUS: Sighting = Sighting {
     in_cgroup: true,
     holds_claim: true,
     carries_token: true,
-    our_orphan: true,
+    our_child: true,
     ..STRANGER
 };
 
@@ -110,7 +111,7 @@ fn each_proof_is_enough() {
         (
             sole,
             Sighting {
-                our_orphan: true,
+                our_child: true,
                 ..STRANGER
             },
             Proof::OrphanOfSoleLife,
@@ -145,6 +146,22 @@ fn init_groups_and_ourselves_are_refused_whatever_speaks_for_them() {
             "{pid}"
         );
     }
+}
+
+#[test]
+fn what_was_spawned_as_something_else_is_refused_whatever_speaks_for_it() {
+    let claim = Claim {
+        sole_life: true,
+        members: &[OTHER],
+        ..CLAIM
+    };
+    let seen = Sighting {
+        spawned: true,
+        ..SUSPICIOUS
+    };
+    assert_eq!(prove(&claim, &seen), None);
+    let itself = Sighting { proc: MAIN, ..seen };
+    assert_eq!(prove(&claim, &itself), Some(Proof::Child));
 }
 
 #[test]
@@ -285,7 +302,7 @@ fn item_60_a_token_of_another_user_is_refused() {
 #[test]
 fn an_orphan_is_refused_unless_nobody_else_can_have_left_it() {
     let seen = Sighting {
-        our_orphan: true,
+        our_child: true,
         ..STRANGER
     };
     let sole = Claim {
@@ -308,7 +325,8 @@ fn an_orphan_is_refused_unless_nobody_else_can_have_left_it() {
         prove(
             &sole,
             &Sighting {
-                our_orphan: false,
+                our_child: false,
+                spawned: false,
                 ..seen
             }
         ),

@@ -4,6 +4,7 @@
 //! so: an exit that nobody expects looks just like a stranger's. Each spawn therefore owns a slot from before the
 //! fork until its caller has told the loop. On Linux the kernel itself writes the pid there before the child runs.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -26,10 +27,11 @@ static SLOTS: [Slot; FLIGHTS_MAX] = [const {
     }
 }; FLIGHTS_MAX];
 
-static TABLE: Mutex<()> = Mutex::new(());
+/// The children that came to exec and are not reaped.
+static TABLE: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// Held while a dead child is looked at and reaped; no call made under it ever blocks.
-pub(super) fn table() -> MutexGuard<'static, ()> {
+pub(super) fn table() -> MutexGuard<'static, BTreeSet<i32>> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -55,6 +57,14 @@ impl Flight {
         &SLOTS[self.slot].pid
     }
 
+    /// From now on the child is known as ours until it is reaped, which it may have been already.
+    pub(super) fn arrived(&self) {
+        let mut table = table();
+        if self.birth_if_reaped().is_none() {
+            table.insert(self.pid().load(Ordering::Acquire));
+        }
+    }
+
     /// The child's birth, if it has been reaped already.
     pub(super) fn birth_if_reaped(&self) -> Option<u64> {
         match SLOTS[self.slot].birth.load(Ordering::Acquire) {
@@ -72,14 +82,37 @@ impl Drop for Flight {
     }
 }
 
-/// Whether `pid` is in flight; if so its birth is kept for the spawn. Call it with [`table`] held, before reaping.
-pub(super) fn note_end(pid: i32, birth: impl FnOnce() -> Option<u64>) -> bool {
-    let Some(slot) = SLOTS
-        .iter()
-        .find(|slot| slot.pid.load(Ordering::Acquire) == pid)
-    else {
+/// Strikes `pid` off and says whether it is in flight; if so its birth is kept for the spawn. Call it before reaping.
+pub(super) fn note_end(
+    table: &mut BTreeSet<i32>,
+    pid: i32,
+    birth: impl FnOnce() -> Option<u64>,
+) -> bool {
+    table.remove(&pid);
+    let Some(slot) = slot_of(pid) else {
         return false;
     };
     slot.birth.store(birth().unwrap_or(0), Ordering::Release);
     true
+}
+
+/// Whether `pid` came out of a spawn of ours, in flight or not, and is not reaped.
+pub(super) fn is_ours(pid: i32) -> bool {
+    table().contains(&pid) || slot_of(pid).is_some()
+}
+
+/// Whether `pid` is all that came out of our spawns and is left of it, and nothing is in flight.
+pub(super) fn is_all(pid: i32) -> bool {
+    let table = table();
+    table.len() == 1
+        && table.contains(&pid)
+        && SLOTS
+            .iter()
+            .all(|slot| [FREE, pid].contains(&slot.pid.load(Ordering::Acquire)))
+}
+
+fn slot_of(pid: i32) -> Option<&'static Slot> {
+    SLOTS
+        .iter()
+        .find(|slot| slot.pid.load(Ordering::Acquire) == pid)
 }

@@ -49,6 +49,9 @@ pub struct Stat {
     pub cpu: Duration,
     /// Number of threads.
     pub threads: u32,
+    /// A child made to exec and not come to it (clone(2) without exit signal; exec and an orphan's new parent give it
+    /// one). Always false where forks have no such mark.
+    pub before_exec: bool,
     /// The short name, as the kernel has it.
     pub comm: String,
 }

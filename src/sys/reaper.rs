@@ -40,9 +40,11 @@ pub fn drain(max: usize) -> Vec<Reaped> {
 
 /// Looks first and reaps then, because a reaped child can no longer be asked for its birth.
 fn reap_one() -> Option<Reaped> {
-    let _table = flight::table();
+    let mut table = flight::table();
     let pid = first_ended()?;
-    let in_flight = flight::note_end(pid, || process::stat(pid).ok().map(|s| s.process.birth));
+    let in_flight = flight::note_end(&mut table, pid, || {
+        process::stat(pid).ok().map(|stat| stat.process.birth)
+    });
     let status = reap(pid)?;
     Some(Reaped {
         pid,

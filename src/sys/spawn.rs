@@ -1,7 +1,7 @@
 //! The one spawn.
 
-use super::imp;
 use super::process::Process;
+use super::{flight, imp};
 use std::ffi::CString;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,6 +101,21 @@ static SPAWNS: AtomicU64 = AtomicU64::new(0);
 #[must_use]
 pub fn count() -> u64 {
     SPAWNS.load(Ordering::SeqCst)
+}
+
+/// Whether `pid` is a child of ours that came out of [`spawn`], from before its first instruction until it is reaped.
+/// False for what landed with us as an orphan. A number is given anew once it is reaped: whoever asks about a process
+/// looks again afterwards whether that number is still the same process's.
+#[must_use]
+pub fn is_ours(pid: i32) -> bool {
+    flight::is_ours(pid)
+}
+
+/// The [`count`] of spawns, if nothing that they made is left but `pid`, and nothing is on its way.
+#[must_use]
+pub fn count_if_all_that_is_left(pid: i32) -> Option<u64> {
+    let spawns = count(); // first: what is begun after this makes the count another
+    flight::is_all(pid).then_some(spawns)
 }
 
 impl Stage {

@@ -220,11 +220,16 @@ fn a_handle_is_refused_for_a_number_with_another_birth() {
     });
 }
 
+/// Each is a chance for a list of children to be read while it changes.
+const THREADS_ENDED: usize = 500;
+/// Each thread ends a little later than the one before, so that some end at the worst moment.
+const SPINS: usize = 100;
+
 /// A frozen cgroup holds the child between clone and exec for as long as we like.
 #[test]
 fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit() {
     alone(|| {
-        let Some(cgroup) = Cgroup::unified("before-exec") else {
+        let Some(cgroup) = Cgroup::unified_or_private("before-exec") else {
             return; // only who may make cgroups
         };
         cgroup.set("cgroup.freeze", "1");
@@ -249,5 +254,33 @@ fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit()
         );
         assert_eq!(reaper::drain(64), []);
         assert!(process::own_children().expect("ours").is_empty());
+    });
+}
+/// The kernel hands a thread's children on when it ends: from a list that is yet to be read to one that was read.
+#[test]
+fn item_51_no_child_is_missed_while_the_threads_that_made_them_end() {
+    alone(|| {
+        let dir = TempDir::new();
+        for round in 0..THREADS_ENDED {
+            let plan = plan(&program("sleep"), &["60"], &dir.join("out"));
+            let (told, born) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let child = spawn(plan).expect("spawned");
+                told.send((nix::unistd::gettid(), child))
+                    .expect("a listener");
+                (0..round * SPINS).for_each(|_| std::hint::spin_loop());
+            });
+            let (mother, child) = born.recv().expect("a child");
+            let mother = std::path::PathBuf::from(format!("/proc/self/task/{mother}"));
+            while mother.exists() {
+                let listed = process::own_children().expect("ours");
+                assert_eq!(listed, [child.process.pid]);
+            }
+            Handle::open(child.process)
+                .expect("it")
+                .signal(9)
+                .expect("killed");
+            assert_eq!(wait_for_exit(child), Status::Signal(9));
+        }
     });
 }

@@ -1,10 +1,13 @@
 //! Who is left alone: whatever is not proven to be of the life.
 
 use crate::support::{
-    Lab, NOTHING_LEFT, SOON, alone, alone_as_first_process, kill, wait_for, wait_for_exit,
+    Cgroup, Lab, NOTHING_LEFT, SOON, alone, alone_as_first_process, kill, plan, wait_for,
+    wait_for_exit, wait_until,
 };
 use stayd::sys::process;
 use stayd::sys::reaper::{self, Status};
+use stayd::sys::spawn::spawn;
+use std::fs::File;
 
 #[test]
 fn an_unproven_orphan_dies_only_where_nobody_else_can_have_left_it() {
@@ -84,5 +87,45 @@ fn item_94_as_the_first_process_strangers_are_reaped_and_never_killed() {
         let reaped = wait_for("its exit", SOON, || reaper::drain(8).pop());
         assert_eq!(reaped.pid, stranger[0]);
         assert!(process::own_children().expect("ours").is_empty());
+    });
+}
+
+/// Before exec a child of ours has all that we have, the descriptors that prove other lives included.
+#[test]
+fn a_child_before_exec_belongs_to_nobody_else() {
+    alone(|| {
+        let lab = Lab::new();
+        let (_victim, tree) = lab.life("sleep", |_| {});
+        let _read_here = File::open(lab.dir.join("claim-sleep")).expect("the claim");
+        let cgroup = Cgroup::unified_or_private("unborn").expect("a cgroup");
+        cgroup.set("cgroup.freeze", "1");
+        let mut plan = plan(&lab.victim, &["sleep"], &lab.dir.join("out"));
+        plan.cgroup = Some(File::open(cgroup.path()).expect("cgroup").into());
+        let before = process::own_children().expect("ours");
+        let spawning = std::thread::spawn(move || spawn(plan));
+        let unborn = wait_for("a child", SOON, || {
+            let ours = process::own_children().ok()?;
+            ours.into_iter().find(|pid| !before.contains(pid))
+        });
+        let (dev, ino) = tree.claim_file.expect("a claim");
+        wait_until("it holds what we hold", SOON, || {
+            process::holds_file(unborn, dev, ino).unwrap_or(false)
+        });
+        assert_eq!(kill(&tree), NOTHING_LEFT);
+        cgroup.set("cgroup.freeze", "0");
+        let child = spawning.join().expect("no panic").expect("not killed");
+        assert_eq!(lab.alive(), [child.process.pid]);
+    });
+}
+
+#[test]
+fn a_child_of_ours_belongs_to_no_other_life_whatever_it_holds() {
+    alone(|| {
+        let lab = Lab::new();
+        let (_victim, tree) = lab.life("sleep", |_| {});
+        let claim = File::open(lab.dir.join("claim-sleep")).expect("the claim");
+        let (other, _) = lab.life("children 0 sleep", |plan| plan.fds[3].1 = claim.into());
+        assert_eq!(kill(&tree), NOTHING_LEFT);
+        assert_eq!(lab.alive(), [other.process.pid]);
     });
 }

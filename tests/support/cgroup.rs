@@ -1,7 +1,11 @@
 //! Cgroups of a test's own, where the machine lets us make them.
 
-use std::fs;
+use super::TempDir;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// A cgroup below the root of its hierarchy; killed and removed when dropped.
 #[derive(Debug)]
@@ -11,6 +15,19 @@ impl Cgroup {
     /// In the version 2 hierarchy; none for a user who may not make one.
     pub(crate) fn unified(name: &str) -> Option<Self> {
         Self::at(&mount_point(|kind, _| kind == "cgroup2")?, name)
+    }
+
+    /// The same, and where nobody has mounted that hierarchy it is mounted for this process alone: its children do not
+    /// see it.
+    pub(crate) fn unified_or_private(name: &str) -> Option<Self> {
+        static PRIVATE: OnceLock<Option<File>> = OnceLock::new();
+        Self::unified(name).or_else(|| {
+            let root = PRIVATE.get_or_init(private_mount).as_ref()?;
+            Self::at(
+                &PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())),
+                name,
+            )
+        })
     }
 
     /// In the version 1 hierarchy of `controller`.
@@ -57,4 +74,24 @@ fn mount_point(fits: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
         let words: Vec<&str> = line.split(' ').collect(); // source, point, kind, options
         fits(words.get(2)?, words.get(3)?).then(|| PathBuf::from(words[1]))
     })
+}
+
+/// A mount that has no place any more, and so ends with the last descriptor of it.
+fn private_mount() -> Option<File> {
+    let place = TempDir::new();
+    let run = |command: &mut Command| {
+        command
+            .arg(place.path())
+            .status()
+            .is_ok_and(|end| end.success())
+    };
+    if !run(Command::new("mount").args(["-t", "cgroup2", "none"])) {
+        return None;
+    }
+    let root = File::open(place.path());
+    assert!(
+        run(Command::new("umount").arg("--lazy")),
+        "the mount stays behind"
+    );
+    root.ok()
 }

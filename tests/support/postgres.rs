@@ -177,11 +177,14 @@ impl Postgres {
 
     /// Stops the postmaster and all its processes where they stand.
     pub(crate) fn freeze(&self) {
-        self.signal_all(SIGSTOP);
+        // a postmaster forks until it stands itself, and never reaps what had ended by then
         wait_until("every process is stopped", END_WITHIN, || {
-            self.processes()
-                .iter()
-                .all(|pid| process::stat(*pid).map_or(true, |stat| stat.state == State::Stopped))
+            self.signal_all(SIGSTOP);
+            self.processes().iter().all(|pid| {
+                process::stat(*pid).map_or(true, |stat| {
+                    matches!(stat.state, State::Stopped | State::Zombie)
+                })
+            })
         });
     }
 

@@ -35,14 +35,11 @@ struct Walk<'a> {
     eyes: Eyes,
     claim: Claim<'a>,
     in_cgroup: HashSet<i32>,
-    /// Spawns before anything was listed: while there are no more, a child of ours that we did not list is no new one.
-    spawns: u64,
 }
 
 impl Tree {
     /// Visits each member, parents before their children. `visit` may kill it: its children are listed already.
     pub(super) fn walk(&self, eyes: Eyes, visit: &mut dyn FnMut(&Member)) {
-        let spawns = spawn::count();
         let members: Vec<Proc> = self.members.iter().copied().map(to_proc).collect();
         let in_cgroup: HashSet<i32> = self.cgroup.as_deref().map(in_cgroup).unwrap_or_default();
         let leads = self.leads(&in_cgroup);
@@ -62,7 +59,6 @@ impl Tree {
             eyes,
             claim,
             in_cgroup,
-            spawns,
         };
         walk.follow(leads, visit);
     }
@@ -147,30 +143,24 @@ impl Walk<'_> {
         let leader = is_sessions.then(|| process::stat(stat.sid).ok()).flatten();
         Sighting {
             proc: to_proc(stat.process),
-            below_member: lead
-                .parent
-                .is_some_and(|parent| self.is_child(stat, parent)),
+            below_member: lead.parent.is_some_and(|parent| is_child(stat, parent)),
             session: stat.sid,
             session_leader: leader.map(|leader| to_proc(leader.process)),
             in_cgroup: self.in_cgroup.contains(&lead.pid),
             holds_claim: false,
             carries_token: false,
             uid: u32::MAX,
-            our_orphan: stat.ppid == identity::pid(),
+            our_child: stat.ppid == identity::pid(),
+            // in this order: one that had come to exec when it was looked at is known as ours by now
+            spawned: stat.before_exec || spawn::is_ours(lead.pid),
         }
     }
+}
 
-    /// It was on `parent`'s list a moment ago. It still is its child; or the parent has died meanwhile and it is ours
-    /// now, which only one that we have just spawned could be instead.
-    fn is_child(&self, stat: &Stat, parent: Process) -> bool {
-        if stat.process.birth < parent.birth {
-            return false;
-        }
-        if stat.ppid == parent.pid {
-            return true;
-        }
-        stat.ppid == identity::pid() && spawn::count() == self.spawns
-    }
+/// It was on `parent`'s list a moment ago. It still is its child; or the parent has died meanwhile and it is ours now.
+fn is_child(stat: &Stat, parent: Process) -> bool {
+    let ours = stat.ppid == identity::pid();
+    stat.process.birth >= parent.birth && (stat.ppid == parent.pid || ours)
 }
 
 fn still_is(process: Process) -> bool {

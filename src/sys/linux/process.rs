@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
+/// Threads may end faster than their lists are read; after so many tries every process there is gets looked at.
+const READINGS_MAX: usize = 8;
 /// /proc/PID/stat has 52 numbers and a name of at most 64 bytes.
 const STAT_BYTES: usize = 2048;
 const COMMAND_LINE_BYTES: u64 = 4096;
@@ -51,6 +53,7 @@ fn parse_stat(line: &str) -> Option<Stat> {
         state: state(field(3)?),
         cpu: ticks(ticks_used),
         threads: field(20)?.parse().ok()?,
+        before_exec: field(38)? == "0",
         comm: comm.to_owned(),
     })
 }
@@ -66,11 +69,33 @@ fn state(letter: &str) -> State {
     }
 }
 
-/// Every thread has children of its own.
+/// Every thread has children of its own, and a thread that ends hands them on to another of its process: perhaps from
+/// a list that is yet to be read to one that was read already. Then all are read again.
 pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
+    for _ in 0..READINGS_MAX {
+        let threads = threads(pid)?;
+        let Some(children) = children_of(&threads)? else {
+            return children_by_search(pid);
+        };
+        let later = self::threads(pid)?;
+        if threads.iter().all(|thread| later.contains(thread)) {
+            return Ok(children);
+        }
+    }
+    children_by_search(pid)
+}
+
+fn threads(pid: i32) -> io::Result<Vec<PathBuf>> {
+    let entries = gone(std::fs::read_dir(format!("/proc/{pid}/task")))?;
+    entries
+        .map(|thread| Ok(gone(thread)?.path()))
+        .collect::<io::Result<_>>()
+}
+
+/// What the lists say, without those of threads that have ended; none where the kernel keeps no such lists.
+fn children_of(threads: &[PathBuf]) -> io::Result<Option<Vec<i32>>> {
     let mut children = Vec::new();
-    for thread in gone(std::fs::read_dir(format!("/proc/{pid}/task")))? {
-        let thread = thread?.path();
+    for thread in threads {
         match std::fs::read_to_string(thread.join("children")) {
             Ok(list) => children.extend(
                 list.split_ascii_whitespace()
@@ -78,16 +103,14 @@ pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
             ),
             Err(_) if !thread.exists() => {}
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return children_by_search(pid);
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
     }
-    Ok(children)
+    Ok(Some(children))
 }
 
-/// A kernel without CONFIG_PROC_CHILDREN keeps no such lists.
+/// By each process's own word; a kernel without CONFIG_PROC_CHILDREN has no other way.
 fn children_by_search(pid: i32) -> io::Result<Vec<i32>> {
     let mut pids = all()?;
     pids.retain(|&each| stat(each).is_ok_and(|stat| stat.ppid == pid));
@@ -171,8 +194,7 @@ pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    const LINE: &str =
-        "42 (a) b (c) S 1 42 41 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 3 0 123456 1 2 3";
+    const LINE: &str = "42 (a) b (c) S 1 42 41 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 3 0 123456 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 17 0";
 
     #[test]
     fn a_name_with_parentheses_does_not_move_the_fields() {
@@ -184,6 +206,7 @@ mod tests {
             (1, 42, 41, 3)
         );
         assert_eq!(stat.state, State::Sleeping);
+        assert!(!stat.before_exec);
         assert_eq!(stat.cpu, ticks(300));
     }
 

@@ -38,6 +38,7 @@ pub(in super::super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
         abandon(&pidfd);
         refusal(Stage::Clone, &error)
     })?;
+    flight.arrived();
     Ok(Child {
         process: Process { pid, birth },
         pidfd: Some(pidfd),

@@ -79,6 +79,7 @@ pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
         state: state(pid, &bsd),
         cpu: mach_time(cpu),
         threads: threads.unsigned_abs(),
+        before_exec: false,
         comm: text(&bsd.pbi_comm),
     })
 }

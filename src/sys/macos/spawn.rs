@@ -52,6 +52,7 @@ pub(in super::super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
         Some(birth) => birth,
         None => seen.map_err(|error| at_clone(errno_of(&error)))?,
     };
+    flight.arrived();
     Ok(Child {
         process: Process { pid, birth },
         pidfd: None,
