@@ -142,6 +142,8 @@ pub enum Kind {
     TooSlow,
     /// The body is over its limit.
     TooLarge,
+    /// The request line and the headers are over theirs.
+    HeadTooLarge,
     /// Too many long requests at once.
     Busy,
     /// The wish was taken but did not come true.
@@ -156,7 +158,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for the documentation's test.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::NoRoute,
@@ -165,6 +167,7 @@ impl Kind {
         Self::NoIncident,
         Self::TooSlow,
         Self::TooLarge,
+        Self::HeadTooLarge,
         Self::Busy,
         Self::NotReached,
         Self::Conflict,
@@ -184,6 +187,7 @@ impl Kind {
             Self::NoIncident => "no-incident",
             Self::TooSlow => "too-slow",
             Self::TooLarge => "too-large",
+            Self::HeadTooLarge => "head-too-large",
             Self::Busy => "busy",
             Self::NotReached => "not-reached",
             Self::Conflict => "conflict",
@@ -204,6 +208,7 @@ impl Kind {
             Self::NotReached | Self::Conflict => 409,
             Self::TooLarge => 413,
             Self::Busy => 429,
+            Self::HeadTooLarge => 431,
             Self::Ending | Self::Unavailable => 503,
         }
     }

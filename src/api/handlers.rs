@@ -73,19 +73,20 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
 
 /// The answer that says why not.
 pub(super) fn failure(refusal: &Refusal) -> Response<Reply> {
+    let body = Bytes::from(failure_body(refusal));
+    let status = StatusCode::from_u16(refusal.kind.status()).unwrap_or_default();
+    response(status, "application/json", Reply::Whole(Some(body)))
+}
+
+/// The same as bytes: `{"error":{"kind":"…","message":"cannot …"}}`.
+pub(super) fn failure_body(refusal: &Refusal) -> Vec<u8> {
     let failure = wire::Failure {
         error: wire::Fault {
             kind: refusal.kind.word().to_owned(),
             message: refusal.message.clone(),
         },
     };
-    let body = serde_json::to_vec(&failure).unwrap_or_default();
-    let status = StatusCode::from_u16(refusal.kind.status()).unwrap_or_default();
-    response(
-        status,
-        "application/json",
-        Reply::Whole(Some(Bytes::from(body))),
-    )
+    serde_json::to_vec(&failure).unwrap_or_default()
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: Reply) -> Response<Reply> {
@@ -226,7 +227,7 @@ fn service(desk: &Desk, name: &str) -> Result<wire::Service, Refusal> {
 async fn wish(desk: &Desk, call: &Call, verb: Verb) -> Answer {
     let before = service(desk, &call.segment)?;
     let ask = ask(verb, &call.body)?;
-    if !call.params.flag("wait") {
+    if !call.params.flag("wait")? {
         hand_over(desk, &before.name, ask).await?;
         let service = service(desk, &before.name)?;
         let done = judge(verb, &before, &service) == Outcome::Reached;

@@ -4,7 +4,9 @@
 //! who may call it. The server knows the rest of the program through one [`Desk`](desk::Desk) only.
 
 pub mod client;
+mod connection;
 pub mod desk;
+mod guests;
 mod handlers;
 pub mod listen;
 mod outcome;
@@ -22,8 +24,16 @@ mod tests;
 pub mod limits {
     use std::time::Duration;
 
-    /// Connections served at once; the next ones wait in the backlog until one of these has ended.
+    /// Connections served at once; the next one gets the place of whoever has only taken up room for longest.
     pub const CONNECTIONS_MAX: usize = 64;
+    /// Until its request is here, a peer has its place for itself for this long; from then on while nobody else needs it.
+    pub const UNDISTURBED_ASKING: Duration = Duration::from_millis(100);
+    /// The same from the request to the end of the answer.
+    pub const UNDISTURBED_ANSWERING: Duration = Duration::from_secs(1);
+    /// How long a peer that has its answer may take to hang up.
+    pub const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+    /// Most that is read and thrown away of a request that has been refused, so that its sender can read why.
+    pub const DISCARD_BYTES_MAX: u64 = 256 * 1024 * 1024;
     /// Of those, followers of events and callers that wait for a wish's outcome.
     pub const LONG_REQUESTS_MAX: usize = 32;
     /// Request line and headers together.
@@ -56,6 +66,8 @@ pub mod limits {
     pub const LOG_LINES_MAX: usize = 10_000;
     /// The largest answer that a client reads into memory.
     pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+    /// The longest time back that may be asked for: the journal holds days, and anything beyond is a slip.
+    pub const SINCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     /// The longest single hold that may be asked for: a hold is never an off-switch.
     pub const HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 }

@@ -1,6 +1,7 @@
 //! What stands behind the `?`, and words that mean a time.
 
 use super::desk::{Kind, Refusal, Since};
+use super::limits;
 use std::time::SystemTime;
 
 /// The parameters of a request.
@@ -39,8 +40,12 @@ impl Params {
     }
 
     /// Whether `name` is switched on: `1`, `true`, or only named.
-    pub(super) fn flag(&self, name: &str) -> bool {
-        matches!(self.get(name), Some("" | "1" | "true"))
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        match self.get(name) {
+            Some("" | "1" | "true") => Ok(true),
+            None | Some("0" | "false") => Ok(false),
+            Some(text) => Err(bad(format!("cannot take {name}={text}: 1 or 0 is meant"))),
+        }
     }
 
     /// `since`: an id, a length of time before `now`, or a point in time.
@@ -57,15 +62,19 @@ fn since(text: &str, now: SystemTime) -> Result<Since, Refusal> {
     if let Ok(time) = humantime::parse_rfc3339_weak(text) {
         return Ok(Since::Time(time));
     }
-    match humantime::parse_duration(text) {
-        Ok(ago) => Ok(Since::Time(
-            now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH),
-        )),
-        Err(_neither) => Err(bad(format!(
+    let ago = humantime::parse_duration(text).map_err(|_neither| {
+        bad(format!(
             "cannot take since={text}: an id (17), a length of time (7d) or a point in time \
              (2026-11-20T09:00:00Z) is meant"
-        ))),
+        ))
+    })?;
+    if ago > limits::SINCE_MAX {
+        return Err(bad(format!(
+            "cannot look back {text}: 100 years are the most; leave `since` out for everything that is kept"
+        )));
     }
+    let then = now.checked_sub(ago);
+    Ok(Since::Time(then.unwrap_or(SystemTime::UNIX_EPOCH)))
 }
 
 pub(super) fn bad(message: impl Into<String>) -> Refusal {
@@ -87,8 +96,10 @@ fn decode(text: &str) -> String {
 }
 
 fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let text = std::str::from_utf8(digits).ok()?;
-    u8::from_str_radix(text, 16).ok()
+    digits.iter().try_fold(0, |byte: u8, digit| {
+        let value = char::from(*digit).to_digit(16)?;
+        Some(byte << 4 | u8::try_from(value).ok()?)
+    })
 }
 
 /// Percent-encoding of everything that is not plainly safe in a path or a parameter.
@@ -114,11 +125,12 @@ mod tests {
     #[test]
     fn parameters_survive_the_way_there_and_back() {
         let text = "a b&c=d/é";
-        let params = Params::parse(&format!("x={}&wait&y=%zz%4", encode(text)));
+        let params = Params::parse(&format!("x={}&wait&y=%zz%+1%4", encode(text)));
         assert_eq!(params.get("x"), Some(text));
-        assert_eq!(params.get("y"), Some("%zz%4"));
-        assert!(params.flag("wait"));
-        assert!(!params.flag("x"));
+        assert_eq!(params.get("y"), Some("%zz%+1%4"));
+        assert_eq!(params.flag("wait"), Ok(true));
+        assert_eq!(params.flag("none"), Ok(false));
+        assert!(params.flag("x").is_err());
     }
 
     #[test]

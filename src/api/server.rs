@@ -1,6 +1,8 @@
 //! Serves one request per connection, each within its bounds.
 
+use super::connection;
 use super::desk::{Desk, Kind, Refusal};
+use super::guests::{Guest, Guests, Place};
 use super::handlers::{Call, answer, failure};
 use super::query::Params;
 use super::routes::{self, Found, Gate, Who};
@@ -12,7 +14,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, HeaderMap};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::os::fd::AsFd;
@@ -28,21 +29,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves `listener` for ever; to be spawned on the loop's local set and dropped with it.
 pub async fn serve(listener: UnixListener, desk: Desk, gate: Gate) -> Infallible {
-    let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let guests = Rc::new(Guests::default());
     let seats = Arc::new(Semaphore::new(limits::LONG_REQUESTS_MAX));
     loop {
-        // The semaphore is never closed; without a permit the connection would only be unbounded for a moment.
-        let permit = Arc::clone(&connections).acquire_owned().await.ok();
         match listener.accept().await {
             Ok((stream, _unnamed)) => {
+                let place = guests.place().await;
                 let client = Client {
                     who: judge(&stream, gate),
                     desk: desk.clone(),
-                    patience: Patience::new(&seats),
+                    patience: Patience::new(&seats, place.guest()),
                 };
                 tokio::task::spawn_local(async move {
-                    client.serve(stream).await;
-                    drop(permit);
+                    client.serve(stream, &place).await;
                 });
             }
             Err(error) => {
@@ -65,13 +64,15 @@ fn judge(stream: &UnixStream, gate: Gate) -> Who {
 pub(super) struct Patience {
     allowed: Rc<Cell<Duration>>,
     seats: Arc<Semaphore>,
+    guest: Rc<Guest>,
 }
 
 impl Patience {
-    fn new(seats: &Arc<Semaphore>) -> Self {
+    fn new(seats: &Arc<Semaphore>, guest: &Rc<Guest>) -> Self {
         Self {
             allowed: Rc::new(Cell::new(limits::REQUEST_WITHIN)),
             seats: Arc::clone(seats),
+            guest: Rc::clone(guest),
         }
     }
 
@@ -85,6 +86,7 @@ impl Patience {
             )
         })?;
         self.allowed.set(within);
+        self.guest.stays();
         Ok(seat)
     }
 
@@ -107,27 +109,23 @@ struct Client {
 }
 
 impl Client {
-    async fn serve(self, stream: UnixStream) {
+    async fn serve(self, stream: UnixStream, place: &Place) {
         let patience = self.patience.clone();
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits::HEADER_WITHIN)
-            .max_buf_size(limits::HEADER_BYTES_MAX)
-            .keep_alive(false)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) }),
-            );
-        // A malformed or abandoned request has been answered as far as that goes; it is the peer's affair.
-        tokio::select! {
-            _ended = connection => {}
-            () = patience.runs_out() => {}
-        }
+        let asked = Rc::new(Cell::new(false));
+        let service = service_fn(|request| {
+            asked.set(true);
+            Box::pin(async { Ok::<_, Infallible>(self.answer(request).await) })
+        });
+        let expired = patience.runs_out();
+        connection::serve(stream, service, Rc::clone(&asked), place.guest(), expired).await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
         let outcome = match self.read(request).await {
-            Ok(call) => answer(&self.desk, &call).await,
+            Ok(call) => {
+                self.patience.guest.is_answered();
+                answer(&self.desk, &call).await
+            }
             Err(refusal) => Err(refusal),
         };
         outcome.unwrap_or_else(|refusal| failure(&refusal))

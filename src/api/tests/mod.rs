@@ -1,8 +1,10 @@
 //! The server on a real socket, with peers that behave and peers that do not.
 
 mod bad_peers;
+mod crowds;
 mod good_peers;
 mod listening;
+mod nonsense;
 mod reference;
 
 use super::client::Client;
