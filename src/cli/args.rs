@@ -15,18 +15,24 @@ use std::path::PathBuf;
     override_usage = "stayd --foreground [-c FILE]\n       stayd --foreground [OPTIONS] -- COMMAND [ARG]...\n       stayd VERB [OPTIONS]"
 )]
 #[command(
-    after_help = "Without a verb, stayd runs the services of FILE, or COMMAND, and stays in the foreground."
+    after_help = "Without a verb, stayd runs the services of FILE, or COMMAND, and stays in the foreground.\n\n\
+    Examples:\n  \
+      stayd demo\n  \
+      stayd --foreground --port 8080 --probe http://127.0.0.1:8080/orders -- ./server --listen 127.0.0.1:8080\n  \
+      stayd --foreground -c stayd.toml\n  \
+      stayd status\n\n\
+    stayd(1) and stayd.toml(5) tell all of it."
 )]
 pub struct Arguments {
-    /// What every verb understands.
-    #[command(flatten)]
-    pub common: Common,
     /// Run the daemon; it is the only mode, so `-c FILE` alone does the same.
     #[arg(long)]
     pub foreground: bool,
     /// Where another stayd runs this instance, show its status instead of ending with 75.
     #[arg(long)]
     pub follow: bool,
+    /// What every verb understands.
+    #[command(flatten)]
+    pub common: Common,
     /// The service that is described here rather than in a file.
     #[command(flatten)]
     pub service: ServiceOptions,
@@ -37,25 +43,27 @@ pub struct Arguments {
 
 /// Options of every verb.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// The configuration; otherwise $STAYD_CONFIG, ./stayd.toml, the user's and /etc/stayd/stayd.toml, the first that exists.
+    /// The configuration; without it $STAYD_CONFIG, else the first of ./stayd.toml, the user's, /etc/stayd/stayd.toml.
     #[arg(short = 'c', long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// Where the instance keeps its lock, socket, journal and logs.
+    /// Where the instance keeps its lock, socket, journal and logs; without it, as the instance's name says.
     #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
-    /// Say more; twice, everything.
+    /// The daemon says more; twice, everything.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
-    /// Say only what is wrong.
+    /// The daemon says only what is wrong.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// How stayd's own messages are written.
+    /// How the daemon writes its messages: auto (as it suits who reads), text, json or journal.
     #[arg(
         long,
         value_name = "FORMAT",
         value_enum,
         default_value_t,
+        hide_possible_values = true,
         global = true
     )]
     pub log_format: LogFormat,
@@ -67,7 +75,7 @@ pub struct Common {
 /// The form of our own messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// As it suits who reads: a terminal, the journal, a file.
+    /// With priorities where the journal reads, else as text.
     #[default]
     Auto,
     /// For people.
@@ -80,26 +88,27 @@ pub enum LogFormat {
 
 /// A service without a file.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[command(next_help_heading = "A service without a file")]
 pub struct ServiceOptions {
     /// Name of the instance; otherwise made of the command and the folder.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Liveness: whom to ask, as a probe URL; a password only as ${NAME} or file:PATH.
+    /// Liveness: whom to ask, as a probe URL; a password only as ${NAME} or ${file:PATH}.
     #[arg(long, value_name = "URL")]
     pub probe: Option<String>,
     /// Readiness: whom to ask, where it is not the probe.
     #[arg(long, value_name = "URL")]
     pub ready: Option<String>,
-    /// What to ask, where the protocol has a query.
+    /// What to ask, where the protocol has a query [default: SELECT 1].
     #[arg(long, value_name = "SQL")]
     pub query: Option<String>,
-    /// From the start of one round to the start of the next (5s).
+    /// From the start of one round to the start of the next [default: 5s].
     #[arg(long, value_name = "TIME")]
     pub interval: Option<String>,
-    /// How long an answer may take (3s).
+    /// How long an answer may take [default: 3s].
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
-    /// Dead rounds in a row that are a wedge (3).
+    /// Dead rounds in a row that are a wedge [default: 3].
     #[arg(long, value_name = "N")]
     pub failures: Option<String>,
     /// The TCP port the service must own.
@@ -108,7 +117,7 @@ pub struct ServiceOptions {
     /// A socket that stayd binds and keeps; not in this version.
     #[arg(long, value_name = "ADDR", hide = true)]
     pub socket: Option<String>,
-    /// How long it may take to end before it is killed (5s).
+    /// How long it may take to end before it is killed [default: 5s].
     #[arg(long, value_name = "TIME")]
     pub stop_grace: Option<String>,
     /// Adds a variable to the service's environment; may be repeated.
@@ -125,18 +134,60 @@ pub struct ServiceOptions {
     pub command: Vec<OsString>,
 }
 
+/// What `exec` looks at before it becomes the command.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecOptions {
+    /// The TCP port that must be free.
+    #[arg(long, value_name = "N")]
+    pub port: Option<String>,
+    /// Adds a variable to the command's environment; may be repeated.
+    #[arg(long, value_name = "K=V")]
+    pub env: Vec<String>,
+    /// Working directory; otherwise this one.
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// The program and its arguments, behind `--`; no shell reads them.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+impl From<ExecOptions> for ServiceOptions {
+    fn from(options: ExecOptions) -> Self {
+        let ExecOptions {
+            port,
+            env,
+            cwd,
+            command,
+        } = options;
+        Self {
+            port,
+            env,
+            cwd,
+            command,
+            ..Self::default()
+        }
+    }
+}
+
 /// A verb.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Verb {
     /// Check everything, then become COMMAND: the OS supervisor sees the service itself.
-    Exec(Box<ServiceOptions>),
+    #[command(override_usage = "stayd exec [OPTIONS] -- COMMAND [ARG]...")]
+    #[command(
+        after_help = "Example:\n  stayd exec --port 8080 -- /srv/app/server --listen 127.0.0.1:8080"
+    )]
+    Exec(ExecOptions),
     /// Watch a built-in service wedge and come back, in this terminal.
     Demo,
     /// What runs, for how long, the last verdict and its reason.
+    #[command(
+        after_help = "Examples:\n  stayd status\n  stayd status db --json\n  stayd status --watch"
+    )]
     Status {
         /// Only this one.
         service: Option<String>,
-        /// Show it again whenever it changes.
+        /// Stay, and show it again whenever it changes.
         #[arg(long)]
         watch: bool,
     },
@@ -147,13 +198,14 @@ pub enum Verb {
     /// Stop services and start them again.
     Restart(Wish),
     /// No kills for a while: a migration, a backup, a debugger.
+    #[command(after_help = "Example:\n  stayd hold db --for 30m --reason \"restoring a backup\"")]
     Hold {
         /// Which service.
         service: String,
-        /// How long, as 30m.
+        /// How long, as 30m; 30d at most.
         #[arg(long = "for", value_name = "TIME")]
         length: String,
-        /// Why; shown in `status`.
+        /// Why: shown in `status`, kept in the journal.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
@@ -168,25 +220,29 @@ pub enum Verb {
         service: String,
     },
     /// The last decisions about a service, kills and non-kills, with the facts each was made from.
+    #[command(after_help = "Examples:\n  stayd why db\n  stayd why db --since 7d")]
     Why {
         /// Which service.
         service: String,
-        /// Only this far back, as 7d.
+        /// Only this far back, as 7d; without it, all that is kept.
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
     /// Every wedge, crash and give-up, with its evidence.
+    #[command(after_help = "Examples:\n  stayd incidents\n  stayd incidents 42")]
     Incidents {
-        /// Only this one, in full.
+        /// Only this one, in full: its number in the list.
         id: Option<u64>,
     },
-    /// The journal.
+    /// The journal: everything that was decided and done, oldest first.
+    #[command(after_help = "Examples:\n  stayd events\n  stayd events -f --json")]
     Events {
         /// Go on as it grows.
         #[arg(short, long)]
         follow: bool,
     },
     /// What services have printed.
+    #[command(after_help = "Examples:\n  stayd logs db -n 20\n  stayd logs -f")]
     Logs {
         /// Only this one.
         service: Option<String>,
@@ -198,8 +254,11 @@ pub enum Verb {
         lines: usize,
     },
     /// Ask once, timed: 0 alive or degraded, 1 dead, 4 no verdict.
+    #[command(
+        after_help = "Examples:\n  stayd probe 'postgres://app:${DB_PASSWORD}@127.0.0.1:5432/shop'\n  stayd probe http://127.0.0.1:8080/orders --timeout 1s"
+    )]
     Probe {
-        /// Whom, as a probe URL; a password only as ${NAME} or file:PATH.
+        /// Whom, as a probe URL; a password only as ${NAME} or ${file:PATH}.
         url: String,
         /// What to ask, where the protocol has a query.
         #[arg(long, value_name = "SQL")]
@@ -208,19 +267,26 @@ pub enum Verb {
         #[arg(long, value_name = "TIME", default_value = "3s")]
         timeout: String,
     },
-    /// Print the plist or the unit that runs stayd with this configuration.
+    /// Print the plist or the unit that runs stayd with the configuration.
+    #[command(
+        after_help = "Examples:\n  stayd render systemd -c /etc/stayd/stayd.toml\n  stayd render launchd --user -c ~/stayd.toml"
+    )]
     Render {
-        /// For whom.
-        #[arg(value_enum)]
+        /// For whom: a property list for launchd, a unit for systemd.
+        #[arg(
+            value_enum,
+            hide_possible_values = true,
+            value_name = "launchd|systemd"
+        )]
         target: RenderTarget,
-        /// For the person who calls, not for the machine.
+        /// A LaunchAgent or a user unit, for the person who calls; without it, for the machine.
         #[arg(long)]
         user: bool,
-        /// The name under which launchd or systemd knows it.
+        /// launchd's name for the job; without it, stayd.INSTANCE.
         #[arg(long, value_name = "LABEL")]
         label: Option<String>,
     },
-    /// Look at configurations.
+    /// Check a configuration, or print the schema of all.
     Config {
         /// How.
         #[command(subcommand)]
@@ -241,10 +307,10 @@ pub enum Verb {
 /// `start`, `stop`, `restart`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
-    /// Which services.
+    /// Which services; `stayd status` names them.
     #[arg(required = true, value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// Do not wait for the outcome.
+    /// Do not wait for the outcome: say so and leave.
     #[arg(long)]
     pub no_wait: bool,
 }
@@ -261,7 +327,7 @@ pub enum RenderTarget {
 /// `config …`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum ConfigVerb {
-    /// Check the configuration: 0 good, perhaps with warnings; 78 not.
+    /// Tell all that is wrong with the configuration; 0 good, perhaps with warnings, 78 not.
     Check,
     /// Print the JSON Schema of stayd.toml, for editors.
     Schema,

@@ -30,6 +30,40 @@ pub(super) enum Exit {
 }
 
 impl Exit {
+    /// All of them, in the order of their numbers.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Done,
+        Self::No,
+        Self::Usage,
+        Self::NotRunning,
+        Self::NoVerdict,
+        Self::Bug,
+        Self::System,
+        Self::Held,
+        Self::Permission,
+        Self::Config,
+    ];
+
+    /// What it says, for the manual.
+    pub(super) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "Done; or everything that is wanted up is healthy.",
+            Self::No => "The answer is no: unhealthy, a wish that did not come true, a dead probe.",
+            Self::Usage => {
+                "The command line means nothing here: wrong usage, a service that does not exist."
+            }
+            Self::NotRunning => "No stayd is running here.",
+            Self::NoVerdict => "A probe could not ask.",
+            Self::Bug => "A bug of stayd; it has named its place.",
+            Self::System => "The system refused, or the daemon did not answer in time.",
+            Self::Held => "Another stayd holds this instance; it is named.",
+            Self::Permission => {
+                "Permission: the socket, the state folder or a program is not for this user."
+            }
+            Self::Config => "The configuration is wrong; file, line and cure are named.",
+        }
+    }
+
     /// Its number.
     pub(super) const fn number(self) -> u8 {
         match self {

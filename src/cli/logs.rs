@@ -9,6 +9,7 @@ use crate::api::client::Client;
 use crate::api::query::encode;
 use crate::api::routes::service_path;
 use crate::api::wire::{Lines, Status};
+use serde_json::json;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,34 +19,64 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 /// A line longer than this is shown in pieces.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// Shows the last `count` lines of a service, or of each; with `follow` what comes after them, for ever.
-pub(super) async fn logs(
-    screen: Screen,
-    client: &Client,
-    service: Option<&str>,
-    count: usize,
-    follow: bool,
-) -> Outcome {
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look {
+    /// Only this service.
+    pub(super) service: Option<String>,
+    /// This many lines of what is there.
+    pub(super) lines: usize,
+    /// And what comes after them.
+    pub(super) follow: bool,
+    /// Each line as `{"service":"…","line":"…"}`.
+    pub(super) json: bool,
+}
+
+/// Shows the last lines of a service, or of each; with `follow` what comes after them, for ever.
+pub(super) async fn logs(screen: Screen, client: &Client, look: &Look) -> Outcome {
     let status: Status = client.get("/v1/status").await?;
-    let chosen = choose(&status, service)?;
-    let prefix = |name: &str| {
-        let several = chosen.len() > 1;
-        let prefix = several.then(|| screen.paint(Paint::Faint, &format!("{name} | ")));
-        prefix.unwrap_or_default()
+    let chosen = choose(&status, look.service.as_deref())?;
+    let writer = Writer {
+        screen,
+        json: look.json,
+        names: chosen.len() > 1,
     };
-    if follow {
+    if look.follow {
         let logs = Path::new(&status.daemon.state_dir).join("logs");
-        let open = |name: &String| Tail::open(logs.join(name), count, prefix(name));
-        return go_on(screen, chosen.iter().map(open).collect::<Result<_, _>>()?).await;
+        let open = |name: &String| Tail::open(logs.join(name), look.lines, name.clone());
+        return go_on(writer, chosen.iter().map(open).collect::<Result<_, _>>()?).await;
     }
-    for name in chosen.iter().filter(|_| count > 0) {
-        let target = format!("{}?n={count}", service_path(&encode(name), "logs"));
+    for name in chosen.iter().filter(|_| look.lines > 0) {
+        let target = format!("{}?n={}", service_path(&encode(name), "logs"), look.lines);
         let lines: Lines = client.get(&target).await?;
-        for line in lines.lines {
-            screen.line(&format!("{}{line}", prefix(name)))?;
+        for line in &lines.lines {
+            writer.line(name, line)?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// How a line is shown.
+#[derive(Clone, Copy)]
+struct Writer {
+    screen: Screen,
+    json: bool,
+    /// Several services: each line says whose it is.
+    names: bool,
+}
+
+impl Writer {
+    fn line(self, service: &str, line: &str) -> Result<(), Failure> {
+        if self.json {
+            let line = json!({ "service": service, "line": line });
+            return self.screen.json(&line, true);
+        }
+        let prefix = self
+            .names
+            .then(|| self.screen.paint(Paint::Faint, &format!("{service} | ")));
+        self.screen
+            .line(&format!("{}{line}", prefix.unwrap_or_default()))
+    }
 }
 
 fn choose(status: &Status, service: Option<&str>) -> Result<Vec<String>, Failure> {
@@ -61,11 +92,11 @@ fn choose(status: &Status, service: Option<&str>) -> Result<Vec<String>, Failure
     }
 }
 
-async fn go_on(screen: Screen, mut tails: Vec<Tail>) -> Outcome {
+async fn go_on(writer: Writer, mut tails: Vec<Tail>) -> Outcome {
     loop {
         for tail in &mut tails {
             for line in tail.lines()? {
-                screen.line(&format!("{}{line}", tail.prefix))?;
+                writer.line(&tail.service, &line)?;
             }
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
@@ -75,19 +106,19 @@ async fn go_on(screen: Screen, mut tails: Vec<Tail>) -> Outcome {
 /// A followed log, line by line.
 struct Tail {
     folder: PathBuf,
-    prefix: String,
+    service: String,
     follow: Follow,
     /// The beginning of a line whose end has not come yet.
     begun: Vec<u8>,
 }
 
 impl Tail {
-    fn open(folder: PathBuf, count: usize, prefix: String) -> Result<Self, Failure> {
+    fn open(folder: PathBuf, count: usize, service: String) -> Result<Self, Failure> {
         let (begun, follow) =
             tail_and_follow(&folder, count).map_err(|error| unreadable(&folder, &error))?;
         Ok(Self {
             folder,
-            prefix,
+            service,
             follow,
             begun,
         })

@@ -10,6 +10,7 @@ mod find;
 mod instance;
 mod journal;
 mod logs;
+pub mod manual;
 mod probe;
 mod screen;
 mod status;
@@ -72,7 +73,7 @@ fn perform(arguments: Arguments) -> Outcome {
         return daemon::run(screen, &common, &service, follow);
     };
     match verb {
-        Verb::Exec(options) => daemon::exec(&options),
+        Verb::Exec(options) => daemon::exec(&options.into()),
         Verb::Demo => daemon::demo(screen),
         Verb::Status { service, watch } => {
             let look = Look {
@@ -97,14 +98,14 @@ fn perform(arguments: Arguments) -> Outcome {
                 reason,
             };
             ask(&common, async |client| {
-                wishes::hold(screen, client, &service, &request).await
+                wishes::hold(screen, client, &service, &request, json).await
             })
         }
         Verb::Release { service } => ask(&common, async |client| {
-            wishes::release(screen, client, &service).await
+            wishes::release(screen, client, &service, json).await
         }),
         Verb::Reload { service } => ask(&common, async |client| {
-            wishes::reload(screen, client, &service).await
+            wishes::reload(screen, client, &service, json).await
         }),
         Verb::Why { service, since } => ask(&common, async |client| {
             journal::why(screen, client, &service, since.as_deref(), json).await
@@ -119,9 +120,17 @@ fn perform(arguments: Arguments) -> Outcome {
             service,
             follow,
             lines,
-        } => ask(&common, async |client| {
-            logs::logs(screen, client, service.as_deref(), lines, follow).await
-        }),
+        } => {
+            let look = logs::Look {
+                service,
+                lines,
+                follow,
+                json,
+            };
+            ask(&common, async |client| {
+                logs::logs(screen, client, &look).await
+            })
+        }
         Verb::Probe {
             url,
             query,
@@ -146,7 +155,7 @@ fn perform(arguments: Arguments) -> Outcome {
 
 fn wish_each(screen: Screen, common: &Common, verb: &'static str, wish: &Wish) -> Outcome {
     ask(common, async |client| {
-        wishes::wish_each(screen, client, verb, &wish.services, !wish.no_wait).await
+        wishes::wish_each(screen, client, verb, wish, common.json).await
     })
 }
 

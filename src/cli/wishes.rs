@@ -1,5 +1,6 @@
 //! `start`, `stop`, `restart`, `reload`, `hold`, `release`: a wish, and what became of it.
 
+use super::args::Wish;
 use super::exit::{Exit, Failure, Outcome};
 use super::screen::{Screen, tell};
 use crate::api::client::{ANSWER_WITHIN, Client, OUTCOME_WITHIN};
@@ -8,18 +9,24 @@ use crate::api::routes::service_path;
 use crate::api::wire::{HoldRequest, Service, Wished};
 use serde::Serialize;
 
-/// Asks `verb` of each service in turn, and waits for each outcome unless `wait` is false. Goes on after one that did
-/// not get there; the status is that of the first of those.
+/// Asks `verb` of each service in turn, and waits for each outcome unless told not to. Goes on after one that did
+/// not get there; the status is that of the first of those. As JSON, each service is a line.
 pub(super) async fn wish_each(
     screen: Screen,
     client: &Client,
     verb: &'static str,
-    services: &[String],
-    wait: bool,
+    wishes: &Wish,
+    json: bool,
 ) -> Outcome {
     let mut exit = Exit::Done;
-    for name in services {
-        if let Err(failure) = wish(screen, client, verb, name, wait).await {
+    for name in &wishes.services {
+        let wished = if wishes.no_wait {
+            ask_only(client, verb, name).await
+        } else {
+            wish(client, verb, name).await
+        };
+        let told = wished.and_then(|(service, text)| tell_of(screen, &service, &text, json));
+        if let Err(failure) = told {
             if failure.exit != Exit::No && failure.exit != Exit::Usage {
                 return Err(failure);
             }
@@ -34,21 +41,17 @@ pub(super) async fn wish_each(
     Ok(exit)
 }
 
+/// Asks and waits: the service as it is then, and that in words.
 async fn wish(
-    screen: Screen,
     client: &Client,
     verb: &'static str,
     name: &str,
-    wait: bool,
-) -> Result<(), Failure> {
-    if !wait {
-        ask(client, name, verb, &()).await?;
-        return screen.line(&format!("{name}: {verb} asked for"));
-    }
+) -> Result<(Service, String), Failure> {
     let target = service_path(&encode(name), &format!("{verb}?wait=1"));
     let wished: Wished = client.post(&target, &(), OUTCOME_WITHIN).await?;
     if wished.done {
-        return screen.line(&as_text(&wished.service));
+        let text = as_text(&wished.service);
+        return Ok((wished.service, text));
     }
     let Service { state, reason, .. } = wished.service;
     Err(Failure::new(
@@ -57,6 +60,24 @@ async fn wish(
             "cannot wait any longer for {verb} {name}: it is {state} ({reason}); `stayd status {name}` tells more"
         ),
     ))
+}
+
+async fn ask_only(
+    client: &Client,
+    verb: &'static str,
+    name: &str,
+) -> Result<(Service, String), Failure> {
+    let wished = ask(client, name, verb, &()).await?;
+    Ok((wished.service, format!("{name}: {verb} asked for")))
+}
+
+/// Says what became of a wish; as JSON, the service as it is now.
+fn tell_of(screen: Screen, service: &Service, text: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        screen.json(service, true)
+    } else {
+        screen.line(text)
+    }
 }
 
 fn as_text(service: &Service) -> String {
@@ -70,9 +91,10 @@ fn as_text(service: &Service) -> String {
 }
 
 /// Sends the reload signal.
-pub(super) async fn reload(screen: Screen, client: &Client, name: &str) -> Outcome {
-    ask(client, name, "reload", &()).await?;
-    screen.line(&format!("{name}: reload signal sent"))?;
+pub(super) async fn reload(screen: Screen, client: &Client, name: &str, json: bool) -> Outcome {
+    let wished = ask(client, name, "reload", &()).await?;
+    let text = format!("{name}: reload signal sent");
+    tell_of(screen, &wished.service, &text, json)?;
     Ok(Exit::Done)
 }
 
@@ -82,23 +104,21 @@ pub(super) async fn hold(
     client: &Client,
     name: &str,
     request: &HoldRequest,
+    json: bool,
 ) -> Outcome {
-    let wished = ask(client, name, "hold", request).await?;
-    let until = wished
-        .service
-        .hold
-        .map_or(request.span.clone(), |hold| format!("until {}", hold.until));
-    screen.line(&format!(
-        "{name}: held {until}: no kills ({})",
-        request.reason
-    ))?;
+    let service = ask(client, name, "hold", request).await?.service;
+    let hold = service.hold.as_ref();
+    let until = hold.map_or(request.span.clone(), |hold| format!("until {}", hold.until));
+    let text = format!("{name}: held {until}: no kills ({})", request.reason);
+    tell_of(screen, &service, &text, json)?;
     Ok(Exit::Done)
 }
 
 /// Kills again.
-pub(super) async fn release(screen: Screen, client: &Client, name: &str) -> Outcome {
-    ask(client, name, "release", &()).await?;
-    screen.line(&format!("{name}: released; its watchdog may kill again"))?;
+pub(super) async fn release(screen: Screen, client: &Client, name: &str, json: bool) -> Outcome {
+    let wished = ask(client, name, "release", &()).await?;
+    let text = format!("{name}: released; its watchdog may kill again");
+    tell_of(screen, &wished.service, &text, json)?;
     Ok(Exit::Done)
 }
 

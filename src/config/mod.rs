@@ -14,6 +14,7 @@ mod load;
 pub mod places;
 mod probe_url;
 pub mod reference;
+pub mod roff;
 mod schema;
 mod secret;
 mod section;

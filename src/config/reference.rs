@@ -2,6 +2,7 @@
 
 use super::keys::{self, Default, KEYS, Key, Kind, State};
 use super::probe_url::SCHEMES;
+use super::roff::{item, verbatim, words};
 use super::value;
 
 const SAMPLE: &str = include_str!("reference/sample.toml");
@@ -58,16 +59,20 @@ pub fn man_page() -> String {
          .SH NAME\nstayd.toml \\- the services that stayd keeps answering\n\
          .SH SYNOPSIS\n.nf\n",
     );
-    out += &roff(SAMPLE);
+    out += &verbatim(SAMPLE);
     out += ".fi\n.SH DESCRIPTION\n";
     for paragraph in RULES.trim_end().split("\n\n") {
-        out += &format!(".PP\n{}\n", roff(paragraph));
+        out += &format!(".PP\n{}\n", words(paragraph));
     }
     for table in TABLES {
-        out += &format!(".SH \"{}\"\n{}\n", roff(&title(table)), roff(about(table)));
+        out += &format!(
+            ".SH \"{}\"\n{}\n",
+            verbatim(&title(table).replace('`', "")),
+            words(about(table))
+        );
         for key in keys_of(table) {
             let text = format!(
-                "{}\n{}. Without it: {}.",
+                "{}\nForm: {}. Without it: {}.",
                 about_key(key),
                 form(key),
                 without(key)
@@ -84,27 +89,6 @@ pub fn man_page() -> String {
         out += &item(&path(key), &format!("{} Until then: {cure}.", key.doc));
     }
     out + ".SH \"SEE ALSO\"\n.BR stayd (1)\n"
-}
-
-fn item(name: &str, text: &str) -> String {
-    format!(".TP\n\\fB{}\\fR\n{}\n", roff(name), roff(text))
-}
-
-/// Text for man(7): backslashes and hyphens are escaped, no line begins with a dot or a quote,
-/// backquotes are Markdown's.
-fn roff(text: &str) -> String {
-    let text = text
-        .replace('\\', "\\e")
-        .replace('-', "\\-")
-        .replace('`', "");
-    let lines = text.split('\n').map(|line| {
-        if line.starts_with(['.', '\'']) {
-            format!("\\&{line}")
-        } else {
-            line.to_owned()
-        }
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn title(table: &str) -> String {

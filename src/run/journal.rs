@@ -118,13 +118,15 @@ fn shown(entry: Entry) -> wire::Event {
     }
 }
 
-/// The summary goes before the text, and alone where the text was not asked for.
+/// The evidence's text, or its summary where the text was not asked for; a text that does not begin with its summary
+/// gets it put before.
 fn shown_incident(incident: store::Incident) -> wire::Incident {
-    let parts = [incident.evidence_summary, incident.evidence];
-    let evidence = parts
-        .into_iter()
-        .flatten()
-        .reduce(|summary, text| format!("{summary}\n\n{text}"));
+    let evidence = match (incident.evidence_summary, incident.evidence) {
+        (Some(summary), Some(text)) if !text.starts_with(&summary) => {
+            Some(format!("{summary}\n\n{text}"))
+        }
+        (summary, text) => text.or(summary),
+    };
     wire::Incident {
         event: shown(incident.entry),
         evidence,

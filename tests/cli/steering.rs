@@ -64,3 +64,31 @@ fn holds_are_shown_until_they_are_released() {
     assert_eq!(daemon.ask(&["release", "sleep"]).0, 0);
     assert_eq!(daemon.service()["hold"], Value::Null);
 }
+
+#[test]
+fn wishes_and_lines_are_told_in_json_too() {
+    let daemon = Daemon::start(&["sh", "-c", "echo hello; exec sleep 1000"]);
+    let lines = |words: &[&str]| -> Vec<Value> {
+        let words: Vec<_> = words.iter().copied().chain(["--json"]).collect();
+        let (status, out, err) = daemon.ask(&words);
+        assert_eq!((status, err.as_str()), (0, ""), "{words:?}");
+        let line = |line| serde_json::from_str(line).expect("JSON alone on stdout");
+        out.lines().map(line).collect()
+    };
+    for (words, key, value) in [
+        (&["restart", "sh"][..], "life", Value::from(2)),
+        (&["reload", "sh"], "name", "sh".into()),
+        (&["release", "sh"], "hold", Value::Null),
+        (&["stop", "sh"], "wanted", "down".into()),
+    ] {
+        let told = lines(words);
+        assert_eq!((told.len(), &told[0][key]), (1, &value), "{words:?}");
+    }
+    let told = lines(&["hold", "sh", "--for", "1h", "--reason", "x"]);
+    assert_eq!(told[0]["hold"]["reason"], "x");
+    let told = lines(&["logs", "sh", "-n", "1"]);
+    assert_eq!(
+        told,
+        [serde_json::json!({ "service": "sh", "line": "hello" })]
+    );
+}

@@ -106,20 +106,26 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     if arguments.verb.is_some() && (describes || runs) {
         return Err("--foreground, --follow and the options of a service come without a verb, or behind `exec`".into());
     }
-    let here = match &arguments.verb {
-        Some(Verb::Exec(options)) => Some(options.as_ref()),
-        Some(_) => None,
-        None if describes => Some(&arguments.service),
-        None => None,
+    if arguments.common.json && has_no_json(arguments.verb.as_ref()) {
+        return Err("--json is for verbs that tell something in a table or a list".into());
+    }
+    let command = match &arguments.verb {
+        Some(Verb::Exec(options)) => &options.command,
+        None if describes => &arguments.service.command,
+        Some(_) | None => return Ok(()),
     };
-    let Some(options) = here else { return Ok(()) };
-    if options.command.is_empty() {
+    if command.is_empty() {
         return Err("the options of a service describe a command: write it behind `--`".into());
     }
     if arguments.common.config.is_some() {
         return Err("cannot use --config FILE and a COMMAND: one of them says what runs".into());
     }
     Ok(())
+}
+
+/// Whether this verb's output is no table, list or answer: the demo is a show, `render` prints a file.
+const fn has_no_json(verb: Option<&Verb>) -> bool {
+    matches!(verb, Some(Verb::Exec(_) | Verb::Demo | Verb::Render { .. }))
 }
 
 impl Arguments {
@@ -208,6 +214,8 @@ mod tests {
             ("stop", "SERVICE"),
             ("-v -q status", "cannot be used with"),
             ("hold db --for 5m", "--reason"),
+            ("exec --probe tcp://127.0.0.1:1 -- a", "--probe"),
+            ("render systemd --json", "--json is for verbs"),
         ] {
             let (status, text) = read(line).expect_err(line);
             assert_eq!(status, 2, "{line}");
