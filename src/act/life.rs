@@ -142,7 +142,7 @@ fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, Spawn
         argv: ward.config.command.clone(),
         surroundings: prepare::surroundings(shared, ward, Some(own))?,
         fds,
-        cgroup: None,
+        cgroup: living.birthplace.take(),
     })
 }
 
@@ -175,6 +175,7 @@ fn tree_of(ward: &Ward, living: &Living, main: Process) -> Tree {
     let mut tree = Tree::new(main, uid);
     living.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = living.claim_file.get();
+    tree.cgroup.clone_from(&living.cgroup.borrow());
     tree.group_only = ward.config.kill_group_only;
     tree
 }
@@ -377,6 +378,7 @@ pub(super) fn retire(shared: &Rc<Shared>, ward: &Ward, life: Life) {
     if let Some(hearing) = living.hearing.take() {
         hearing.abort();
     }
+    super::cgroup::take_back(&living);
     if let Err(error) = shared.claims.borrow_mut().release(&ward.config.name, life) {
         tracing::warn!(
             service = ward.config.name,

@@ -1,5 +1,6 @@
 //! Turns orders into deeds. Never waits for an outcome: each comes back as a fact.
 
+use super::cgroup::Cgroups;
 use super::child::{Environment, Nursery};
 use super::claim::Claims;
 use super::output::Output;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub store: Store,
     /// Claims on disk.
     pub claims: RefCell<Claims>,
+    /// Cgroups for the lives, while they are to be had.
+    pub cgroups: RefCell<Option<Cgroups>>,
     /// Facts go here; the loop empties it.
     pub inbox: mpsc::Sender<Event>,
     /// Ended processes that a kill reaped go here; the loop empties it.

@@ -93,6 +93,9 @@ async fn try_prepare(
         .claim_file
         .set(Some((output.claim_file.dev, output.claim_file.inode)));
     living.output.replace(Some(output));
+    if !ward.config.kill_group_only {
+        super::cgroup::give(shared, ward, &living).await;
+    }
     if ward.config.offers_notify_socket() {
         listen(shared, ward, &living)?;
     }

@@ -10,6 +10,7 @@ use crate::decide::event::{Check, Life, ServiceId};
 use crate::sys::process::{Handle, Host, Process};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,6 +51,10 @@ pub(super) struct Living {
     pub(super) status: RefCell<Option<String>>,
     /// Device and inode of the claim fd's file.
     pub(super) claim_file: Cell<Option<(u64, u64)>>,
+    /// Its cgroup, where it has one of its own.
+    pub(super) cgroup: RefCell<Option<PathBuf>>,
+    /// The same, open; taken by the spawn.
+    pub(super) birthplace: RefCell<Option<OwnedFd>>,
     /// The descendant that took its launcher's place.
     pub(super) heir: Cell<Option<Process>>,
     liveness: RefCell<Asked>,
@@ -131,6 +136,8 @@ impl Living {
             notify_path: RefCell::new(None),
             hearing: RefCell::new(None),
             claim_file: Cell::new(None),
+            cgroup: RefCell::new(None),
+            birthplace: RefCell::new(None),
             heartbeat: Heartbeat::default(),
             status: RefCell::new(None),
             heir: Cell::new(None),

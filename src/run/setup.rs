@@ -5,6 +5,7 @@ use super::daemon::{Daemon, Parts};
 use super::desk::Identity;
 use super::signals::Signals;
 use super::{Ending, Options};
+use crate::act::cgroup::Cgroups;
 use crate::act::child::{Nursery, clean_environment};
 use crate::act::claim::Claims;
 use crate::act::output::{Audience, News, Output};
@@ -171,6 +172,7 @@ async fn assemble(
         output: RefCell::new(output(&state, &outside)),
         store: store.clone(),
         claims: RefCell::new(Claims::new(&state)),
+        cgroups: RefCell::new(Cgroups::find(&config.name).await),
         inbox,
         reaped,
         boot: (boot_id, identity::pid_namespace()),

@@ -13,8 +13,6 @@ pub enum Stage {
     Clone,
     /// Its own session.
     Session,
-    /// Joining its cgroup.
-    Cgroup,
     /// Arranging descriptors.
     Descriptors,
     /// Groups and user.
@@ -51,7 +49,7 @@ pub struct Plan {
     pub fds: Vec<(RawFd, OwnedFd)>,
     /// Change to this user.
     pub user: Option<User>,
-    /// An open cgroup directory to be born in (Linux), or none.
+    /// An open cgroup directory to be born in (Linux), or none. One that refuses is gone without.
     pub cgroup: Option<OwnedFd>,
 }
 
@@ -125,7 +123,6 @@ impl Stage {
         match self {
             Self::Clone => "make a process",
             Self::Session => "give it a session of its own",
-            Self::Cgroup => "put it into its cgroup",
             Self::Descriptors => "arrange its descriptors",
             Self::User => "change to its user",
             Self::Directory => "enter its working directory",

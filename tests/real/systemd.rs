@@ -57,6 +57,13 @@ impl Installed {
         http_get(self.port, "/").is_ok_and(|answer| answer.contains("here"))
     }
 
+    /// The version 2 cgroup of one of the box's processes.
+    fn cgroup_of(&self, pid: &str) -> String {
+        let groups = self.systemd.done(&["cat", &format!("/proc/{pid}/cgroup")]);
+        let group = groups.lines().find_map(|line| line.strip_prefix("0::"));
+        group.unwrap().to_owned()
+    }
+
     /// What the journal has of the unit, for a failure's message.
     fn journal(&self) -> String {
         self.systemd.done(&[
@@ -192,6 +199,67 @@ fn item_75_a_stop_leaves_nothing() {
     assert!(!group.exists(), "{}", group.display());
 }
 
+/// A descendant that nothing but its cgroup ties to its service.
+const EVADER: &str = r#"
+import os
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.closerange(0, 1000)
+        os.execve("/bin/sleep", ["sleep", "424242"], {})
+    os._exit(0)
+os.wait()
+"#;
+
+#[test]
+fn item_38_under_a_delegating_unit_no_descendant_evades_the_kill() {
+    let Some(unit) = Installed::new("") else {
+        return;
+    };
+    let service = unit.systemd.path("/etc/stayd/service.py");
+    fs::write(&service, format!("{EVADER}{SERVICE}")).unwrap();
+    let text = config(unit.port) + "interval = \"300ms\"\ntimeout = \"300ms\"\n";
+    fs::write(unit.systemd.path("/etc/stayd/stayd.toml"), text).unwrap();
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let find = |what: &str| {
+        let found = unit.systemd.exec(&["pgrep", "-f", what]);
+        let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        found
+    };
+    let (first, evader) = (find("^python3 .*service.py"), find("^sleep 424242"));
+    let groups = [&first, &evader, &unit.main_pid()].map(|pid| unit.cgroup_of(pid));
+    let ours = "/system.slice/stayd.service";
+    let life = format!("{ours}/stayd-boxed-web-1");
+    assert_eq!(groups, [life.as_str(), &life, ours]);
+
+    unit.systemd.done(&["kill", "-STOP", &first]);
+    wait_until("another answers", SOON, || {
+        ![String::new(), first.clone()].contains(&find("^python3 .*service.py")) && unit.answers()
+    });
+    let evaders = find("^sleep 424242");
+    assert!(
+        !evaders.is_empty() && !evaders.lines().any(|pid| pid == evader),
+        "{evaders}"
+    );
+    let gone = unit.systemd.path(&format!("/sys/fs/cgroup{life}"));
+    wait_until("its cgroup is removed", SOON, || !gone.exists());
+
+    unit.systemd.done(&["systemctl", "stop", "stayd.service"]);
+    assert_eq!(find("424242|service.py|sleep 100000|--foreground"), "");
+    let group = unit.systemd.path(&format!("/sys/fs/cgroup{ours}"));
+    assert!(!group.exists(), "{}", group.display());
+}
+
+#[test]
+fn what_is_not_delegated_is_left_alone() {
+    let Some(unit) = Installed::new("[Service]\nDelegate=no\n") else {
+        return;
+    };
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let service = unit.systemd.done(&["pgrep", "-f", "^python3 .*service.py"]);
+    assert_eq!(unit.cgroup_of(&service), "/system.slice/stayd.service");
+}
+
 #[test]
 fn a_users_unit_runs_under_the_users_own_systemd() {
     let Some(systemd) = SystemdBox::up() else {
@@ -231,6 +299,12 @@ fn a_users_unit_runs_under_the_users_own_systemd() {
     as_ada("systemctl --user daemon-reload && systemctl --user enable --now stayd.service");
     assert_eq!(as_ada("systemctl --user is-active stayd.service"), "active");
     assert!(http_get(port, "/").is_ok_and(|answer| answer.contains("here")));
+    let service = systemd.done(&["pgrep", "-f", "^python3 .*service.py"]);
+    let group = systemd.done(&["cat", &format!("/proc/{service}/cgroup")]);
+    assert!(
+        group.ends_with("/stayd.service/stayd-boxed-web-1"),
+        "{group}"
+    );
     as_ada("systemctl --user stop stayd.service");
     let left = systemd.exec(&["pgrep", "-f", "service.py|sleep 100000|--foreground"]);
     assert!(

@@ -7,6 +7,7 @@
 
 use super::walk::Eyes;
 use super::{Member, Tree};
+use crate::sys::cgroup::is_empty;
 use crate::sys::process::{self, Handle, State};
 use crate::sys::reaper::{self, Reaped};
 use crate::sys::{identity, schedule};
@@ -112,14 +113,15 @@ impl Tree {
             .is_ok_and(|stat| stat.process == self.main && stat.ppid == identity::pid())
     }
 
-    /// True when the kernel has said that the cgroup is empty; false where it cannot be killed as one.
+    /// True when the kernel has said that the cgroup is empty and nobody is seen outside it; false where it cannot be killed as one.
     fn kill_cgroup(&self, dir: &Path, end: Instant, reaped: &dyn Fn(Reaped)) -> bool {
         if fs::write(dir.join("cgroup.kill"), "1").is_err() {
             return false;
         }
         while Instant::now() < end {
             reap_all(end, reaped);
-            if is_empty(dir) && !self.main_is_unreaped() {
+            // who has been moved out of it, or never came in, is struck here
+            if is_empty(dir) && self.strike(Eyes::Quick).is_empty() && !self.main_is_unreaped() {
                 return true;
             }
             thread::sleep(LOOK_EVERY);
@@ -142,12 +144,6 @@ fn reap_all(end: Instant, reaped: &dyn Fn(Reaped)) {
             return;
         }
     }
-}
-
-/// cgroups(7): "populated 0" when neither the cgroup nor any below it has a living process.
-fn is_empty(dir: &Path) -> bool {
-    let events = fs::read_to_string(dir.join("cgroup.events")).unwrap_or_default();
-    events.lines().any(|line| line == "populated 0")
 }
 
 /// At the deadline. That the last look found nobody proves nothing: what forks all the time is never there when looked at.

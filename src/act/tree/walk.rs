@@ -3,6 +3,7 @@
 use super::{Member, Tree};
 use crate::decide::event::Proc;
 use crate::decide::ownership::{Claim, Proof, Sighting, prove};
+use crate::sys::cgroup::with_those_below;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, spawn};
 use std::collections::{HashSet, VecDeque};
@@ -10,8 +11,6 @@ use std::path::Path;
 
 /// A look ends after so many processes; a kill takes more looks.
 const WALK_MAX: usize = 32_768;
-/// Cgroups below the life's own that are looked into.
-const CGROUPS_MAX: usize = 1024;
 /// The variable that carries the token.
 const TOKEN_NAME: &str = "STAYD_TOKEN";
 
@@ -177,16 +176,9 @@ fn to_proc(process: Process) -> Proc {
 /// Every process in the cgroup `dir` and those below it.
 fn in_cgroup(dir: &Path) -> HashSet<i32> {
     let mut pids = HashSet::new();
-    let mut dirs = vec![dir.to_owned()];
-    let mut looks = 0;
-    while let Some(dir) = dirs.pop()
-        && looks < CGROUPS_MAX
-    {
-        looks += 1;
+    for dir in with_those_below(dir) {
         let list = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         pids.extend(list.lines().filter_map(|pid| pid.parse::<i32>().ok()));
-        let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        dirs.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
     }
     pids
 }

@@ -41,8 +41,7 @@ impl<'a> Orders<'a> {
     fn carry_out(&mut self) -> Result<(), SpawnError> {
         default_dispositions();
         if self.join_cgroup {
-            self.enter_cgroup()
-                .map_err(|errno| failed(Stage::Cgroup, errno))?;
+            self.enter_cgroup();
         }
         // SAFETY: takes nothing.
         told(unsafe { libc::setsid() }).map_err(|errno| failed(Stage::Session, errno))?;
@@ -58,21 +57,19 @@ impl<'a> Orders<'a> {
         Err(failed(Stage::Exec, self.image.exec()))
     }
 
-    /// Writes "0" (whoever writes) into the cgroup's list of processes.
-    fn enter_cgroup(&self) -> Result<(), c_int> {
+    /// Writes "0" (whoever writes) into the cgroup's list of processes. One that refuses is gone without.
+    fn enter_cgroup(&self) {
         let Some(cgroup) = &self.plan.cgroup else {
-            return Ok(());
+            return;
         };
         const LIST: &CStr = c"cgroup.procs";
-        // SAFETY: C strings and a descriptor that the parent keeps open; one byte is read from a constant.
+        // SAFETY: C strings and a descriptor that the parent keeps open; one byte is read from a constant. A list
+        // that did not open is no descriptor, and the write to it does nothing.
         unsafe {
             let flags = libc::O_WRONLY | libc::O_CLOEXEC;
-            let list = told(libc::openat(cgroup.as_raw_fd(), LIST.as_ptr(), flags))?;
-            if libc::write(list, c"0".as_ptr().cast(), 1) != 1 {
-                return Err(errno());
-            }
+            let list = libc::openat(cgroup.as_raw_fd(), LIST.as_ptr(), flags);
+            libc::write(list, c"0".as_ptr().cast(), 1);
         }
-        Ok(())
     }
 
     /// Lifts all out of the way first, for one child's number may be another's source; then puts each in its place

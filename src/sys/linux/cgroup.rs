@@ -1,12 +1,17 @@
 //! What a process's cgroups say about it, in version 2 and in version 1 (cgroups(7)).
+#![expect(unsafe_code, reason = "getxattr(2)")]
 
 use super::process::gone;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// Deeper nesting is not looked at.
 const DEPTH_MAX: usize = 32;
+/// systemd marks what it delegates with the first, which only root sees, and since 251 with the second too.
+const DELEGATED: [&CStr; 2] = [c"trusted.delegate", c"user.delegate"];
 
 /// A cgroup of a process: where its hierarchy is mounted, and its folder below that.
 struct Cgroup {
@@ -28,6 +33,32 @@ pub(in super::super) fn is_frozen(pid: i32) -> io::Result<bool> {
     };
     let state = fs::read_to_string(group.dir.join("freezer.state")).unwrap_or_default();
     Ok(matches!(state.trim(), "FROZEN" | "FREEZING"))
+}
+
+pub(in super::super) fn delegated_cgroup() -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let dir = find(&groups, &mounts, None)?.dir;
+    let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
+    DELEGATED
+        .iter()
+        .any(|mark| is_set(&path, mark))
+        .then_some(dir)
+}
+
+/// Whether the extended attribute `name` of `path` is "1".
+fn is_set(path: &CStr, name: &CStr) -> bool {
+    let mut value = [0_u8; 2]; // a longer one is not "1", and refused
+    // SAFETY: two C strings; the kernel writes at most as many bytes as said.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    length == 1 && value[0] == b'1'
 }
 
 /// The quota may sit on any cgroup above, so all are counted; only the growth of the sum means something.

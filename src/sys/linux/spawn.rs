@@ -63,15 +63,15 @@ fn give_birth(
     let pid = match &plan.cgroup {
         None => request.clone_plainly(orders),
         Some(cgroup) => match request.clone_into(orders, cgroup) {
-            // containers often forbid clone3(2), and its arguments with it
-            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            // containers often forbid clone3(2), older kernels know no cgroup in it, and the cgroup may refuse
+            Err(error) if !is_about_processes(&error) => {
                 orders.join_cgroup = true;
                 request.clone_plainly(orders)
             }
             outcome => outcome,
         },
     };
-    let pid = pid.map_err(|error| refusal(stage_of(&error), &error))?;
+    let pid = pid.map_err(|error| refusal(Stage::Clone, &error))?;
     // SAFETY: the kernel has put a new descriptor there, close-on-exec, which nobody else owns.
     Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
@@ -137,14 +137,9 @@ impl Request {
     }
 }
 
-/// EAGAIN and ENOMEM are about processes; everything else that clone3(2) says is about the cgroup.
-fn stage_of(error: &io::Error) -> Stage {
-    match error.raw_os_error() {
-        Some(libc::EBUSY | libc::EACCES | libc::ENODEV | libc::EOPNOTSUPP | libc::EBADF) => {
-            Stage::Cgroup
-        }
-        _ => Stage::Clone,
-    }
+/// Everything else that clone3(2) says is about itself, or about the cgroup.
+fn is_about_processes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
 }
 
 fn refusal(stage: Stage, error: &io::Error) -> SpawnError {

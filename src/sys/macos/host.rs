@@ -59,6 +59,10 @@ pub(in super::super) fn is_subreaper() -> bool {
     false
 }
 
+pub(in super::super) const fn delegated_cgroup() -> Option<PathBuf> {
+    None
+}
+
 pub(in super::super) fn put_this_thread_first() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

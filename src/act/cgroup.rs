@@ -1,0 +1,108 @@
+//! A cgroup for each life, where the OS supervisor has delegated us our own.
+//!
+//! A process leaves its cgroup neither by a session of its own nor by closing what it holds, and one write kills all that
+//! is in it. Controllers are never enabled, so stayd and its helper stay where they were put (the rule against inner
+//! processes does not apply), and limits on the unit hold for all. Everything works without.
+//!
+//! Creation and removal take locks of the whole machine's: they run beside the loop.
+
+use super::performer::Shared;
+use super::ward::{Living, Ward};
+use crate::decide::event::Life;
+use crate::sys::cgroup::{self, is_empty, remove};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A kernel that has not made a cgroup by then is not asked again.
+const MAKE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Where lives get their cgroups.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    parent: PathBuf,
+    /// How the names of ours begin.
+    prefix: String,
+}
+
+/// A life's own cgroup, nobody in it yet.
+struct Fresh {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Cgroups {
+    /// Those of the instance `name`, if our own cgroup is delegated to us; empty ones that its earlier lives have left
+    /// are removed. Once asked in vain for longer than a second, there are none.
+    pub async fn find(name: &str) -> Option<Self> {
+        let prefix = format!("stayd-{name}-");
+        let found = tokio::task::spawn_blocking(move || {
+            let cgroups = Self {
+                parent: cgroup::delegated()?,
+                prefix,
+            };
+            cgroups.sweep();
+            Some(cgroups)
+        });
+        let found = tokio::time::timeout(MAKE_DEADLINE, found).await;
+        found.ok()?.ok()?
+    }
+
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.parent).into_iter().flatten().flatten() {
+            let is_ours = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with(&self.prefix));
+            if is_ours && is_empty(&entry.path()) {
+                remove(&entry.path());
+            }
+        }
+    }
+
+    /// Makes the one of a life. A name that is taken by living processes is an error, for they may be anybody's.
+    fn make(&self, service: &str, life: Life) -> io::Result<Fresh> {
+        let path = self
+            .parent
+            .join(format!("{}{service}-{}", self.prefix, life.0));
+        if path.exists() {
+            remove(&path);
+        }
+        fs::create_dir(&path)?;
+        let directory = File::open(&path)?.into();
+        Ok(Fresh { path, directory })
+    }
+}
+
+/// Gives `living` a cgroup to be born in; where that cannot be, it is born in ours.
+pub(super) async fn give(shared: &Shared, ward: &Ward, living: &Living) {
+    let Some(cgroups) = shared.cgroups.borrow().clone() else {
+        return;
+    };
+    let (name, life) = (ward.config.name.clone(), living.life);
+    let making = tokio::task::spawn_blocking(move || cgroups.make(&name, life));
+    match tokio::time::timeout(MAKE_DEADLINE, making).await {
+        Ok(Ok(Ok(fresh))) => {
+            living.cgroup.replace(Some(fresh.path));
+            living.birthplace.replace(Some(fresh.directory));
+        }
+        Ok(Ok(Err(error))) => tracing::warn!(
+            service = ward.config.name,
+            "cannot make a cgroup for it: {error}; this life goes without"
+        ),
+        Ok(Err(_)) | Err(_) => {
+            shared.cgroups.replace(None);
+            tracing::warn!("cannot make cgroups: no answer from the kernel; going on without");
+        }
+    }
+}
+
+/// Removes what [`give`] has given. What is not empty stays for the next start to look at.
+pub(super) fn take_back(living: &Living) {
+    living.birthplace.replace(None);
+    if let Some(path) = living.cgroup.take() {
+        tokio::task::spawn_blocking(move || remove(&path));
+    }
+}
