@@ -34,17 +34,17 @@ struct Fresh {
 }
 
 impl Cgroups {
-    /// Those of the instance `name`, if our own cgroup is delegated to us; empty ones that its earlier lives have left
-    /// are removed. Once asked in vain for longer than a second, there are none.
-    pub async fn find(name: &str) -> Option<Self> {
+    /// Those of the instance `name`, if our own cgroup is delegated to us: it is marked so, or `unit_says_so`. Empty ones
+    /// that earlier lives have left are removed. None as well where the kernel does not answer within a second.
+    pub async fn find(name: &str, unit_says_so: bool) -> Option<Self> {
         let prefix = format!("stayd-{name}-");
         let found = tokio::task::spawn_blocking(move || {
-            let cgroups = Self {
-                parent: cgroup::delegated()?,
-                prefix,
-            };
-            cgroups.sweep();
-            Some(cgroups)
+            let parent = cgroup::own()?;
+            let cgroups = Self { parent, prefix };
+            (unit_says_so || cgroup::is_delegated(&cgroups.parent)).then(|| {
+                cgroups.sweep();
+                cgroups
+            })
         });
         let found = tokio::time::timeout(MAKE_DEADLINE, found).await;
         found.ok()?.ok()?
@@ -88,14 +88,17 @@ pub(super) async fn give(shared: &Shared, ward: &Ward, living: &Living) {
             living.cgroup.replace(Some(fresh.path));
             living.birthplace.replace(Some(fresh.directory));
         }
-        Ok(Ok(Err(error))) => tracing::warn!(
-            service = ward.config.name,
-            "cannot make a cgroup for it: {error}; this life goes without"
-        ),
-        Ok(Err(_)) | Err(_) => {
-            shared.cgroups.replace(None);
-            tracing::warn!("cannot make cgroups: no answer from the kernel; going on without");
-        }
+        Ok(Ok(Err(error))) => go_without(shared, &error.to_string()),
+        Ok(Err(_)) | Err(_) => go_without(shared, "no answer from the kernel"),
+    }
+}
+
+/// From now on; said once.
+fn go_without(shared: &Shared, cause: &str) {
+    if shared.cgroups.take().is_some() {
+        tracing::warn!(
+            "cannot make a cgroup for a service: {cause}; going on without, trees are found by other proofs"
+        );
     }
 }
 

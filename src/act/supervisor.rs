@@ -124,6 +124,13 @@ impl Circumstances {
         }
     }
 
+    /// Whether our unit says that its cgroup is ours to divide.
+    #[must_use]
+    pub fn unit_delegates(&self) -> bool {
+        self.supervisor() == Supervisor::Systemd
+            && self.variable("STAYD_SUPERVISOR") == Some("systemd:delegated")
+    }
+
     fn is_marked_by_our_plist(&self) -> bool {
         self.variable("STAYD_SUPERVISOR")
             .is_some_and(|mark| mark.starts_with("launchd:"))

@@ -167,12 +167,14 @@ async fn assemble(
     let (store, past) = Store::open(&state, &boot_id);
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
     let (reaped, ended) = mpsc::channel(REAPED_MAX);
+    let unit_delegates = outside.circumstances.unit_delegates();
+    let cgroups = Cgroups::find(&config.name, unit_delegates).await;
     let shared = Shared {
         nursery: Nursery::new(),
         output: RefCell::new(output(&state, &outside)),
         store: store.clone(),
         claims: RefCell::new(Claims::new(&state)),
-        cgroups: RefCell::new(Cgroups::find(&config.name).await),
+        cgroups: RefCell::new(cgroups),
         inbox,
         reaped,
         boot: (boot_id, identity::pid_namespace()),

@@ -7,12 +7,19 @@ use std::path::{Path, PathBuf};
 /// More than these below one cgroup are not looked at.
 const BELOW_MAX: usize = 1024;
 
-/// The directory of our own version 2 cgroup, if whoever made it has marked it as delegated to us: systemd does so for
-/// `Delegate=yes` (systemd.resource-control(5)). None on a machine with version 1 alone, in a session's scope, which
-/// is its manager's alone whoever may write it, and on macOS.
+/// The directory of our own version 2 cgroup.
+///
+/// None on a machine with version 1 alone, and on macOS.
 #[must_use]
-pub fn delegated() -> Option<PathBuf> {
-    imp::delegated_cgroup()
+pub fn own() -> Option<PathBuf> {
+    imp::own_cgroup()
+}
+
+/// Whether `cgroup` is marked as delegated to those in it: the system's systemd does so for `Delegate=yes`
+/// (systemd.resource-control(5)), a user's does not. What is not delegated is its manager's alone, whoever may write it.
+#[must_use]
+pub fn is_delegated(cgroup: &Path) -> bool {
+    imp::is_delegated(cgroup)
 }
 
 /// Whether neither the cgroup nor any below it has a living process ("populated 0", cgroups(7)).

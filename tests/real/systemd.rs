@@ -251,6 +251,25 @@ fn item_38_under_a_delegating_unit_no_descendant_evades_the_kill() {
 }
 
 #[test]
+fn a_cgroup_that_emptied_while_no_stayd_ran_is_removed() {
+    let Some(unit) = Installed::new("") else {
+        return;
+    };
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let groups = unit
+        .systemd
+        .path("/sys/fs/cgroup/system.slice/stayd.service");
+    let first = groups.join("stayd-boxed-web-1");
+    unit.systemd.done(&["kill", "-KILL", &unit.main_pid()]);
+    fs::write(first.join("cgroup.kill"), "1").unwrap();
+    wait_until("the next life has its own", SOON, || {
+        !first.exists() && groups.join("stayd-boxed-web-2").exists() && unit.answers()
+    });
+    unit.systemd.done(&["systemctl", "stop", "stayd.service"]);
+    assert!(!groups.exists());
+}
+
+#[test]
 fn what_is_not_delegated_is_left_alone() {
     let Some(unit) = Installed::new("[Service]\nDelegate=no\n") else {
         return;

@@ -35,15 +35,15 @@ pub(in super::super) fn is_frozen(pid: i32) -> io::Result<bool> {
     Ok(matches!(state.trim(), "FROZEN" | "FREEZING"))
 }
 
-pub(in super::super) fn delegated_cgroup() -> Option<PathBuf> {
+pub(in super::super) fn own_cgroup() -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let dir = find(&groups, &mounts, None)?.dir;
-    let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
-    DELEGATED
-        .iter()
-        .any(|mark| is_set(&path, mark))
-        .then_some(dir)
+    find(&groups, &mounts, None).map(|group| group.dir)
+}
+
+pub(in super::super) fn is_delegated(cgroup: &Path) -> bool {
+    CString::new(cgroup.as_os_str().as_bytes())
+        .is_ok_and(|path| DELEGATED.iter().any(|mark| is_set(&path, mark)))
 }
 
 /// Whether the extended attribute `name` of `path` is "1".

@@ -11,7 +11,7 @@ pub(super) mod process;
 mod spawn;
 pub(super) mod tables;
 
-pub(super) use cgroup::{delegated_cgroup, is_frozen, throttled_count};
+pub(super) use cgroup::{is_delegated, is_frozen, own_cgroup, throttled_count};
 pub(super) use host::{
     CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_subreaper, own_program,
     pid_namespace, put_this_thread_first,

@@ -16,7 +16,7 @@ use super::super::check;
 use super::super::process::Host;
 use std::ffi::CStr;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(in super::super) const CLOCK_AWAKE: libc::clockid_t = libc::CLOCK_UPTIME_RAW;
@@ -59,8 +59,12 @@ pub(in super::super) fn is_subreaper() -> bool {
     false
 }
 
-pub(in super::super) const fn delegated_cgroup() -> Option<PathBuf> {
+pub(in super::super) const fn own_cgroup() -> Option<PathBuf> {
     None
+}
+
+pub(in super::super) const fn is_delegated(_cgroup: &Path) -> bool {
+    false
 }
 
 pub(in super::super) fn put_this_thread_first() -> io::Result<()> {

@@ -13,8 +13,8 @@ pub(super) mod tables;
 
 pub(super) use diag::holds_listener;
 pub(super) use host::{
-    CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, delegated_cgroup, host, is_subreaper,
-    own_program, pid_namespace, put_this_thread_first,
+    CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_delegated, is_subreaper,
+    own_cgroup, own_program, pid_namespace, put_this_thread_first,
 };
 pub(super) use process::{is_frozen, open_handle, signal, throttled_count};
 pub(super) use spawn::spawn;
