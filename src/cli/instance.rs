@@ -59,7 +59,7 @@ pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let names = match (&given, config_file(common)) {
         (Some(state), _) => vec![last_part(state)],
-        (None, Ok(file)) => vec![peek_name(&file)],
+        (None, Ok(file)) => vec![config::peek_name(&file)],
         (None, Err(_)) => instances(caller),
     };
     let candidate = |name: String| {
@@ -98,17 +98,6 @@ fn instances(caller: Caller<'_>) -> Vec<String> {
     names
 }
 
-/// The instance's name, even of a configuration with mistakes in it: a broken file is no reason not to see what runs.
-fn peek_name(file: &Path) -> String {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let table: Option<toml::Table> = text.parse().ok();
-    let name = table
-        .as_ref()
-        .and_then(|table| table.get("name"))
-        .and_then(toml::Value::as_str);
-    name.map_or_else(|| config::default_name(file), str::to_owned)
-}
-
 fn last_part(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
@@ -125,20 +114,4 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 /// The folder we were called in.
 pub(super) fn here() -> Result<PathBuf, Failure> {
     env::current_dir().map_err(|error| Failure::system("tell the current folder", &error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::peek_name;
-    use std::fs;
-
-    #[test]
-    fn a_broken_configuration_still_has_a_name() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("studio.toml");
-        fs::write(&file, "name = \"atelier\"\nnonsense = 1").expect("written");
-        assert_eq!(peek_name(&file), "atelier");
-        fs::write(&file, "[[[").expect("written");
-        assert_eq!(peek_name(&file), "studio");
-    }
 }

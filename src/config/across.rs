@@ -3,12 +3,15 @@
 use super::section::{Findings, Section};
 use super::service::port;
 use super::{Config, Endpoint, Place, Probe, Service, Target};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// A stop that may take longer than this outlasts what OS supervisors allow by default.
 const LONG_GRACE: Duration = Duration::from_secs(80);
+
+/// Names that are told to somebody who meant another.
+const SHOWN_NAMES: usize = 10;
 
 /// Names, ports and order, over all services.
 pub(super) fn check(sections: &[Section], findings: &mut Findings) {
@@ -59,23 +62,31 @@ fn check_ports(sections: &[Section], findings: &mut Findings) {
 }
 
 fn check_after(sections: &[Section], findings: &mut Findings) {
-    let names: BTreeSet<&str> = sections
+    let places: BTreeMap<&str, usize> = sections
         .iter()
-        .map(|section| section.name.as_str())
+        .enumerate()
+        .map(|(at, section)| (section.name.as_str(), at))
         .collect();
+    let mut after = Vec::new();
     for section in sections {
-        for other in section.texts("service.*.after").unwrap_or_default() {
-            if !names.contains(other.as_str()) {
-                let other = super::value::brief(&other);
-                let message = format!(
-                    "cannot wait for `{other}`: there is no such service; known: {}",
-                    names.iter().copied().collect::<Vec<_>>().join(", "),
-                );
-                findings.error(section.place("service.*.after"), message);
+        let names = section.texts("service.*.after").unwrap_or_default();
+        let mut known = Vec::new();
+        for name in &names {
+            match places.get(name.as_str()) {
+                Some(at) => known.push(*at),
+                None => {
+                    let message = format!(
+                        "cannot wait for `{}`: there is no such service; known: {}",
+                        super::value::brief(name),
+                        some_names(sections),
+                    );
+                    findings.error(section.place("service.*.after"), message);
+                }
             }
         }
+        after.push(known);
     }
-    if let Some(section) = first_in_a_circle(sections) {
+    if let Some(section) = in_a_circle(&after).and_then(|at| sections.get(at)) {
         let message = format!(
             "cannot order `{}`: it waits for itself by way of those it waits for; break the circle",
             section.name,
@@ -84,32 +95,45 @@ fn check_after(sections: &[Section], findings: &mut Findings) {
     }
 }
 
-/// A service that lies in a circle of `after`, the first of the file.
-fn first_in_a_circle(sections: &[Section]) -> Option<&Section> {
-    let after: BTreeMap<&str, Vec<String>> = sections
+/// The first names; a reader of thousands would not find the one that was meant.
+fn some_names(sections: &[Section]) -> String {
+    let names: Vec<_> = sections
         .iter()
-        .map(|section| {
-            (
-                section.name.as_str(),
-                section.texts("service.*.after").unwrap_or_default(),
-            )
-        })
+        .take(SHOWN_NAMES)
+        .map(|section| section.name.as_str())
         .collect();
-    sections.iter().find(|section| {
-        let mut seen = BTreeSet::new();
-        let mut open: Vec<&str> = vec![&section.name];
-        while let Some(name) = open.pop() {
-            for next in after.get(name).into_iter().flatten() {
-                if *next == section.name {
-                    return true;
-                }
-                if seen.insert(next.as_str()) {
-                    open.push(next);
-                }
+    match sections.len().saturating_sub(SHOWN_NAMES) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// One that waits for itself, where `after[n]` are those that the nth waits for; each is looked at once.
+fn in_a_circle(after: &[Vec<usize>]) -> Option<usize> {
+    let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
+    let mut waited_by = vec![Vec::new(); after.len()];
+    for (at, others) in after.iter().enumerate() {
+        for other in others {
+            waited_by[*other].push(at);
+        }
+    }
+    // Whoever waits for nobody can go, and with it what the others wait for; who then still waits is in a circle or
+    // behind one.
+    let mut free: Vec<usize> = (0..after.len()).filter(|at| waiting[*at] == 0).collect();
+    while let Some(gone) = free.pop() {
+        for at in &waited_by[gone] {
+            waiting[*at] -= 1;
+            if waiting[*at] == 0 {
+                free.push(*at);
             }
         }
-        false
-    })
+    }
+    let mut at = waiting.iter().position(|count| *count > 0)?;
+    // From behind the circle this leads into it, in at most as many steps as there are services.
+    for _ in 0..after.len() {
+        at = *after[at].iter().find(|other| waiting[**other] > 0)?;
+    }
+    Some(at)
 }
 
 /// What is allowed, but perhaps not meant.
@@ -151,6 +175,7 @@ fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
         .policy
         .watchdog
         .filter(|watchdog| watchdog.timeout > watchdog.interval)
+        .filter(|_| section.has("service.*.watchdog.timeout"))
     {
         let timeout = humantime::format_duration(watchdog.timeout);
         warn(
@@ -197,4 +222,28 @@ fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
     Some(format!(
         "the probe asks port {port}, but `port` says that {own} is the service's; one of them may be wrong"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_a_circle;
+
+    #[test]
+    fn a_circle_is_found_and_what_is_only_behind_one_is_not_blamed() {
+        assert_eq!(in_a_circle(&[]), None);
+        assert_eq!(in_a_circle(&[vec![1], vec![2], vec![]]), None);
+        assert_eq!(in_a_circle(&[vec![0]]), Some(0));
+        let behind = [vec![1], vec![2, 3], vec![], vec![4], vec![3]];
+        assert!(in_a_circle(&behind).is_some_and(|at| at == 3 || at == 4));
+    }
+
+    #[test]
+    fn a_chain_is_looked_at_once() {
+        // Followed anew from each service this would be 2^39 steps.
+        let last = 1 << 20;
+        let chain: Vec<_> = (0..=last)
+            .map(|at| if at < last { vec![at + 1] } else { vec![] })
+            .collect();
+        assert_eq!(in_a_circle(&chain), None);
+    }
 }

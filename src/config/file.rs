@@ -58,8 +58,13 @@ pub(super) fn read(path: &Path, trust: Trust) -> Result<String, Wrong> {
         ));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let byte = error.utf8_error().valid_up_to() + 1;
-        Wrong::new(format!("byte {byte} is no UTF-8"), "save it as UTF-8")
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let cause = format!(
+            "line {line} is no UTF-8 (byte {} of the file)",
+            good.len() + 1
+        );
+        Wrong::new(cause, "save it as UTF-8")
     })
 }
 

@@ -52,6 +52,9 @@ fn read(
     let Tables { top, mut services } = file_tables(&path, trust, findings)?;
     for included in included(&top, &folder, findings) {
         services.extend(included_services(&included, &path, trust, findings));
+        if services.len() > MAX_SERVICES {
+            break;
+        }
     }
     if services.len() > MAX_SERVICES {
         let message =
@@ -193,5 +196,39 @@ pub fn default_name(path: &Path) -> String {
         name
     } else {
         name_from(&name)
+    }
+}
+
+/// The instance's name, even of a configuration with mistakes in it, or of none: a broken file is no reason not to see
+/// what runs.
+///
+/// `path` is absolute.
+#[must_use]
+pub fn peek_name(path: &Path) -> String {
+    let text = file::read(path, Trust::Anybody).unwrap_or_default();
+    let table: Option<toml::Table> = text.parse().ok();
+    let name = table
+        .as_ref()
+        .and_then(|table| table.get("name"))
+        .and_then(toml::Value::as_str);
+    name.map_or_else(|| default_name(path), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::peek_name;
+    use std::fs;
+
+    #[test]
+    fn a_broken_configuration_still_has_a_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("studio.toml");
+        fs::write(&file, "name = \"atelier\"\nnonsense = 1").expect("written");
+        assert_eq!(peek_name(&file), "atelier");
+        fs::write(&file, "[[[").expect("written");
+        assert_eq!(peek_name(&file), "studio");
+        let pipe = folder.path().join("pipe.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        assert_eq!(peek_name(&pipe), "pipe", "nobody will ever write to it");
     }
 }

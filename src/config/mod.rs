@@ -29,7 +29,7 @@ mod words;
 pub use command_line::{CommandLine, probe_from_command_line};
 pub use env_file::{parse_env_file, read_env_file};
 pub use finding::{Finding, Level, Place};
-pub use load::{default_name, load};
+pub use load::{default_name, load, peek_name};
 pub use schema::schema;
 pub use service::EVIDENCE_LIMIT;
 pub use words::{SplitError, is_name, name_from, split_words};

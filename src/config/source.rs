@@ -4,17 +4,34 @@ use super::finding::Place;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Characters are counted ahead up to each multiple of this many bytes, so that a place costs the same wherever it is.
+const STEP_BYTES: usize = 64;
+
 /// A file that has been read.
 #[derive(Debug)]
 pub(super) struct Source {
     path: Arc<PathBuf>,
     text: String,
+    /// Where each line begins.
+    line_starts: Vec<usize>,
+    /// How many characters begin before each step, and in all.
+    chars_before: Vec<usize>,
 }
 
 impl Source {
     pub(super) fn new(path: &Path, text: String) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_starts = std::iter::once(0).chain(ends.map(|(end, _)| end + 1));
+        let mut chars_before = vec![0];
+        let mut count = 0;
+        for step in text.as_bytes().chunks(STEP_BYTES) {
+            count += beginnings(step);
+            chars_before.push(count);
+        }
         Self {
             path: Arc::new(path.to_owned()),
+            line_starts: line_starts.collect(),
+            chars_before,
             text,
         }
     }
@@ -30,17 +47,27 @@ impl Source {
 
     /// The point at this byte; the end of the text when it lies behind it.
     pub(super) fn at(&self, byte: usize) -> Place {
-        let before: &str = match self.text.char_indices().rfind(|(start, _)| *start < byte) {
-            Some((start, c)) => &self.text[..start + c.len_utf8()],
-            None => "",
-        };
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let byte = byte.min(self.text.len());
+        let line = self.line_starts.partition_point(|start| *start <= byte);
+        let line_start = line.checked_sub(1).map_or(0, |nth| self.line_starts[nth]);
         Place::Point {
             file: Arc::clone(&self.path),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column: self.chars_to(byte) - self.chars_to(line_start) + 1,
         }
     }
+
+    /// How many characters begin before this byte.
+    fn chars_to(&self, byte: usize) -> usize {
+        let step = byte / STEP_BYTES;
+        let rest = &self.text.as_bytes()[step * STEP_BYTES..byte];
+        self.chars_before[step] + beginnings(rest)
+    }
+}
+
+/// How many characters begin in these bytes of UTF-8.
+fn beginnings(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 #[cfg(test)]
@@ -57,5 +84,22 @@ mod tests {
         assert_eq!(at(6), "f:2:3");
         assert_eq!(at(4), "f:2:2", "within the ü");
         assert_eq!(at(99), "f:3:1");
+    }
+
+    #[test]
+    fn a_place_costs_the_same_in_the_longest_line() {
+        // Each of 64 Ki places: counted from the start of its line it would be 2^35 steps, and this would not end.
+        let text = "aü=1,".repeat(1 << 17);
+        let source = Source::new(Path::new("f"), text.clone());
+        for (nth, (byte, _)) in text.char_indices().step_by(10).enumerate() {
+            let Place::Point { line, column, .. } = source.at(byte) else {
+                panic!("a point");
+            };
+            assert_eq!((line, column), (1, 10 * nth + 1));
+        }
+        assert_eq!(
+            source.at(usize::MAX).to_string(),
+            format!("f:1:{}", 5 * (1 << 17) + 1)
+        );
     }
 }
