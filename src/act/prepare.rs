@@ -213,12 +213,23 @@ async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<String> {
             listener.uid
         ));
     };
-    let what = command_line(shared, pid).await.unwrap_or_default();
+    let what = match command_line(shared, pid).await {
+        Some(line) if !line.trim().is_empty() => line,
+        Some(_) | None => kernel_name(pid),
+    };
     Some(format!(
         "port {port} is held by pid {pid} (user {}, {what}), which is not provably ours and is left alone; stop it, or \
          choose another port",
         process::uid(pid).unwrap_or(listener.uid)
     ))
+}
+
+/// The kernel's own short name of a process: it is there at once, whatever the process does.
+fn kernel_name(pid: i32) -> String {
+    match process::stat(pid) {
+        Ok(stat) => stat.comm,
+        Err(_) => "it has ended meanwhile".into(),
+    }
 }
 
 /// A command line, asked in a helper because it may wait for the process's memory.
@@ -313,5 +324,17 @@ pub(super) const fn passing(message: String) -> SpawnFailure {
     SpawnFailure {
         message,
         lasting: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kernel_name;
+    use crate::sys::identity;
+
+    #[test]
+    fn the_holder_of_a_port_always_has_a_name() {
+        assert!(!kernel_name(identity::pid()).is_empty());
+        assert_eq!(kernel_name(i32::MAX), "it has ended meanwhile");
     }
 }

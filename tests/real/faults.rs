@@ -209,19 +209,50 @@ fn item_22_when_stayd_has_no_descriptor_left_nothing_is_concluded() {
     });
     limit(&usual);
     mine.wait_probe_class("alive");
+    let events = mine.daemon.events();
+    let said = |kind: &str, words: &str| {
+        events.iter().any(|event| {
+            event["service"] == "s"
+                && event["kind"] == kind
+                && event["message"]
+                    .as_str()
+                    .is_some_and(|said| said.contains(words))
+        })
+    };
+    assert!(said("spared", "not judged (no-verdict)"), "{events:#?}");
+    assert!(
+        said("spared", "descriptor"),
+        "the cause is our own: {events:#?}"
+    );
+    assert!(!said("verdict", "dead"), "{events:#?}");
     assert_eq!(mine.daemon.count("killed"), 0);
     mine.outlives_the_canary();
 }
 
+/// Reaches the address of `url` as a client of that proxy would.
+fn http_get_from(url: &str) -> std::io::Result<()> {
+    let address = url.trim_start_matches("http://");
+    std::net::TcpStream::connect(address).map(drop)
+}
+
 #[test]
 fn item_24_a_proxy_in_the_surroundings_is_not_used() {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    proxy
+        .set_nonblocking(true)
+        .expect("asked, never waited for");
+    let url = format!("http://{}", proxy.local_addr().expect("bound"));
     let mine = Mine::new("", |command| {
         for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
-            command.env(name, "http://127.0.0.1:9");
+            command.env(name, &url);
         }
     });
     mine.wait_probe_class("alive");
     mine.outlives_the_canary();
+    let called = proxy.accept().expect_err("nobody has called the proxy");
+    assert_eq!(called.kind(), std::io::ErrorKind::WouldBlock);
+    http_get_from(&url).expect("it would have been reached");
+    assert!(proxy.accept().is_ok());
 }
 
 #[test]
@@ -236,6 +267,11 @@ fn item_30_an_answer_from_another_process_is_no_verdict() {
     let found = daemon.wait_service("s", "judged", |service| {
         service["probes"][0]["class"] == "no-verdict" && service["state"] == "unproven"
     });
+    let us = format!("port {port} is answered by pid {}", std::process::id());
+    let reason = found["reason"].as_str().expect("a reason");
+    assert!(reason.contains(&us), "status names it: {reason}");
+    let why = daemon.client(&["why", "s"]);
+    assert!(why.out.contains(&us), "and so does why: {why:?}");
     assert_eq!(daemon.service("s")["pid"], found["pid"]);
     assert_eq!(daemon.count("killed"), 0);
     drop(stranger);

@@ -310,3 +310,53 @@ fn item_98_nothing_is_probed_more_often_than_its_period() {
         - before;
     assert_eq!(asked, 12);
 }
+
+#[test]
+fn the_reason_is_true_while_a_trouble_lasts_and_comes_back_after_it() {
+    let (mut stage, db) = Stage::with_one(policy());
+    assert_eq!(stage.shown(db).reason, "answering");
+    stage[db].falls_silent();
+    stage.drive(SECOND * 9);
+    let suspect = stage.shown(db);
+    assert_eq!(suspect.phase, Phase::Suspect);
+    assert!(
+        suspect.reason.starts_with("no answer"),
+        "{}",
+        suspect.reason
+    );
+    stage[db].answer = Answer::Alive;
+    stage.drive(SECOND * 6);
+    assert_eq!(stage.shown(db).reason, "answering again");
+
+    // What a life began with outlives a hiccup.
+    stage[db].falls_silent();
+    stage.drive(SECOND * 30);
+    stage[db].answer = Answer::Alive;
+    stage.drive(SECOND * 10);
+    let killed = stage.shown(db).reason;
+    assert!(killed.starts_with("killed"), "{killed}");
+    stage[db].answer = Answer::NoVerdict {
+        why: "port 1 is answered by pid 2".into(),
+    };
+    stage.drive(SECOND * 6);
+    assert!(
+        stage
+            .shown(db)
+            .reason
+            .contains("port 1 is answered by pid 2")
+    );
+    stage[db].answer = Answer::Alive;
+    stage.drive(SECOND * 6);
+    assert_eq!(stage.shown(db).reason, killed);
+}
+
+#[test]
+fn what_nothing_asks_is_not_said_to_answer() {
+    let (stage, db) = Stage::with_one(Policy {
+        watchdog: None,
+        ..policy()
+    });
+    let shown = stage.shown(db);
+    assert_eq!(shown.phase, Phase::Running);
+    assert!(shown.reason.contains("no probe"), "{}", shown.reason);
+}

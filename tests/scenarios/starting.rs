@@ -294,3 +294,41 @@ fn a_dead_first_round_does_not_delay_the_second_by_a_period() {
     stage.drive(SECOND * 3);
     assert_eq!(stage.phase(db), Phase::Running);
 }
+
+#[test]
+fn a_refused_start_takes_no_life_number() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    stage[db].preparation = Preparation::PortHeld;
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.shown(db).life),
+        (Phase::Blocked, Life(1))
+    );
+    stage[db].preparation = Preparation::Succeeds;
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.shown(db).life),
+        (Phase::Running, Life(1))
+    );
+}
+
+#[test]
+fn item_30_an_outsider_on_the_port_is_named_while_starting_and_afterwards() {
+    const WHY: &str =
+        "port 8521 is answered by pid 4711 (other), which is not of this service's tree";
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    stage[db].answer = Answer::NoVerdict { why: WHY.into() };
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.drive(SECOND * 5);
+    for phase in [Phase::Starting, Phase::Unproven] {
+        let shown = stage.shown(db);
+        assert_eq!(shown.phase, phase);
+        assert!(shown.reason.contains(WHY), "{}", shown.reason);
+        stage.drive(MINUTE * 2);
+    }
+    assert!(stage.said(db, Kind::Spared)[0].contains(WHY));
+    assert_eq!(stage.kills(db), []);
+}

@@ -30,6 +30,8 @@ pub(super) struct Up {
     pub(super) degraded_told: bool,
     /// The launcher has forked away; the reason says so until something new happens.
     pub(super) inherited: bool,
+    /// The reason that a trouble of the moment has taken the place of.
+    pub(super) displaced: Option<String>,
 }
 
 /// One probe's timetable.
@@ -61,6 +63,7 @@ impl Up {
             degraded_since: None,
             degraded_told: false,
             inherited: false,
+            displaced: None,
         }
     }
 

@@ -12,7 +12,10 @@ const PREPARATION_SLACK: Duration = Duration::from_secs(10);
 
 impl Service {
     pub(super) fn begin_life(&mut self, step: &mut Turn<'_>) {
-        self.life = self.life.next();
+        // A refused start has used no number up: lives are counted, not tries.
+        if !core::mem::take(&mut self.number_is_free) {
+            self.life = self.life.next();
+        }
         let until = step.now.after(self.policy.startup).after(PREPARATION_SLACK);
         self.actual = Actual::Preparing {
             until,
@@ -159,6 +162,7 @@ impl Service {
             return;
         }
         self.refusals = self.refusals.saturating_add(1);
+        self.number_is_free = true;
         let backoff = &self.policy.backoff;
         let wait = restart::wait(
             backoff,

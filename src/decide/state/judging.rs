@@ -10,6 +10,8 @@ use super::{Actual, Condemned, Permit, Service, Turn, millis};
 
 /// Evidence is taken for this long at most.
 const EVIDENCE_MAX: Duration = Duration::from_millis(300);
+/// The reason of a service whose last round was answered.
+pub(super) const ANSWERING: &str = "answering";
 
 impl Service {
     pub(super) fn probed(&mut self, check: Check, round: &Round, step: &mut Turn<'_>) {
@@ -44,6 +46,7 @@ impl Service {
         match check {
             Check::Liveness => {
                 self.note_class(before, class, &why, round, step);
+                self.tell_trouble(class, &why, &round.answer);
                 self.open_gate(check, class, &round.answer, step);
                 self.judge(class, round, step);
             }
@@ -81,23 +84,83 @@ impl Service {
         match class {
             Class::Alive if starting => {}
             Class::Alive => {
-                if matches!(before, Some(Class::Degraded)) {
-                    self.reason = "answering again".into();
-                }
                 let facts = vec![("latency_ms", millis(round.latency))];
                 self.record(Kind::Verdict, "answering again".into(), facts, step.out);
             }
             Class::Dead if starting => {}
-            Class::Degraded | Class::Dead | Class::NoVerdict | Class::Void => {
-                // "Still starting up" is no news that could stand for why this life began.
-                let is_news = !matches!(round.answer, Answer::Degraded { starting: true, .. });
-                if class == Class::Degraded && is_news {
-                    self.reason = format!("answers with an error: {why}");
-                }
+            Class::Degraded | Class::Dead => {
                 let sentence = format!("{}: {why}", class.name());
                 self.record(Kind::Verdict, sentence, sight_facts(round), step.out);
             }
+            Class::NoVerdict | Class::Void => {
+                // Nothing is concluded from it: whoever asks why nothing is killed finds it.
+                let sentence = format!("not judged ({}): {why}", class.name());
+                self.record(Kind::Spared, sentence, sight_facts(round), step.out);
+            }
         }
+    }
+
+    /// The reason is true at every moment: a trouble stands there for as long as it lasts, and what it displaced comes
+    /// back after it.
+    fn tell_trouble(&mut self, class: Class, why: &str, answer: &Answer) {
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        let starting = up.startup_until.is_some();
+        let is_usual_at_start = match class {
+            Class::Alive => return self.end_trouble(),
+            Class::Dead => true,
+            Class::Degraded => matches!(answer, Answer::Degraded { starting: true, .. }),
+            Class::NoVerdict | Class::Void => false,
+        };
+        if starting && is_usual_at_start {
+            return;
+        }
+        let trouble = match class {
+            _ if !self.proven && !starting => self.never_answered(why),
+            Class::Alive | Class::Degraded => format!("answers with an error: {why}"),
+            Class::Dead => format!("no answer: {why}"),
+            Class::NoVerdict | Class::Void => format!("not judged: {why}"),
+        };
+        self.displace_reason(trouble);
+    }
+
+    pub(super) fn displace_reason(&mut self, trouble: String) {
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        let displaced = core::mem::replace(&mut self.reason, trouble);
+        up.displaced.get_or_insert(displaced);
+    }
+
+    fn end_trouble(&mut self) {
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        let Some(displaced) = up.displaced.take() else {
+            return;
+        };
+        self.reason = if displaced.starts_with(ANSWERING) {
+            format!("{ANSWERING} again")
+        } else if displaced.is_empty() && up.startup_until.is_none() {
+            ANSWERING.into()
+        } else {
+            displaced
+        };
+    }
+
+    /// Why a service stays unproven.
+    pub(super) fn never_answered(&self, why: &str) -> String {
+        let last = if why.is_empty() {
+            String::new()
+        } else {
+            format!("; last: {why}")
+        };
+        format!(
+            "its probe has never been answered ({}): is the probe right? Nothing is killed until it is answered \
+             once{last}",
+            self.identity.question
+        )
     }
 
     fn judge(&mut self, class: Class, round: &Round, step: &mut Turn<'_>) {

@@ -59,6 +59,8 @@ pub struct Service {
     hurried: bool,
     actual: Actual,
     life: Life,
+    /// The last start was refused: its number goes to the next.
+    number_is_free: bool,
     since: Moment,
     restarts: u32,
     reason: String,
@@ -163,6 +165,7 @@ impl Service {
             hurried: false,
             actual: Actual::Unborn,
             life: Life(0),
+            number_is_free: false,
             since: Moment::START,
             restarts: 0,
             reason: String::new(),

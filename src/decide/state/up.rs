@@ -6,6 +6,7 @@ use super::super::cure;
 use super::super::event::{Answer, Check, Exit, Fact, Survivors, Told};
 use super::super::snapshot::Class;
 use super::asking::DEGRADED_TOLERANCE;
+use super::judging::ANSWERING;
 use super::{Actual, Ending, Service, Step, Turn, millis};
 
 /// Rounds of a readiness probe that has no watchdog beside it.
@@ -104,12 +105,13 @@ impl Service {
         up.startup_until = None;
         up.row.clear();
         let answered = up.liveness.last_ok_at.is_some();
-        self.reason = match (&self.policy.watchdog, self.proven, answered) {
-            (Some(_), false, _) => format!(
-                "its probe has never been answered ({}): is the probe right? Nothing is killed until it is \
-                 answered once",
-                self.identity.question
-            ),
+        let reason = match (&self.policy.watchdog, self.proven, answered) {
+            // What keeps it from being asked has been said, and is no mistake in the probe.
+            (Some(_), false, _) if up.liveness.class == Some(Class::NoVerdict) => {
+                let why = core::mem::take(&mut self.reason);
+                self.never_answered(&why)
+            }
+            (Some(_), false, _) => self.never_answered(""),
             (Some(_), true, false) => {
                 format!(
                     "not ready within {}; the watchdog judges from now on",
@@ -120,6 +122,11 @@ impl Service {
                 format!("not ready within {}", in_words(self.policy.startup))
             }
         };
+        if self.policy.watchdog.is_some() && !self.proven {
+            self.displace_reason(reason);
+        } else {
+            self.reason = reason;
+        }
         self.since = step.now;
         self.record(Kind::Verdict, self.reason.clone(), Vec::new(), step.out);
     }
@@ -139,7 +146,7 @@ impl Service {
         let took = step.now.since(up.spawned_at);
         self.since = step.now;
         if (has_news || was_overdue) && !up.inherited {
-            self.reason = "answering".into();
+            self.reason = self.ready_in_words().into();
         }
         let sentence = format!("ready after {}", in_words(took));
         self.record(
@@ -148,6 +155,16 @@ impl Service {
             vec![("startup_ms", millis(took))],
             step.out,
         );
+    }
+
+    /// What readiness rests on.
+    fn ready_in_words(&self) -> &'static str {
+        match self.gate() {
+            Gate::Probe(_) => ANSWERING,
+            Gate::Notified | Gate::Exec if self.answers() => ANSWERING,
+            Gate::Notified => "ready by its own word (READY=1)",
+            Gate::Exec => "running; no probe asks whether it answers",
+        }
     }
 
     fn tell_long_degradation(&mut self, step: &mut Turn<'_>) {
