@@ -10,6 +10,7 @@ pub use work::helper_main;
 
 use super::child::{Environment, Nursery, Running, Surroundings};
 use super::launch::Launch;
+use crate::config::Need;
 use crate::sys::reaper::Status;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -46,6 +47,8 @@ pub enum Ask {
         /// Which process.
         pid: i32,
     },
+    /// Whether something that a service needs is there.
+    Need(Need),
     /// One variable of a process's environment.
     Environment {
         /// Which process.
@@ -77,7 +80,7 @@ pub enum Reply {
     Sqlite(SqliteReply),
     /// To [`Ask::Resolve`].
     Addresses(Vec<SocketAddr>),
-    /// To [`Ask::CommandLine`] and [`Ask::Environment`]; none: there is no such thing.
+    /// To [`Ask::CommandLine`] and [`Ask::Environment`]; none: there is no such thing. To [`Ask::Need`]; none: it is there.
     Text(Option<String>),
     /// It could not be done.
     Failed(String),
@@ -101,6 +104,8 @@ pub enum SqliteReply {
     Alive(FileId),
     /// It answered with an error.
     Degraded(String),
+    /// It is no database that could answer: another file, an encrypted database, a slip in the path.
+    Foreign(String),
     /// There is nothing to answer.
     Dead(String),
     /// It was not asked, or could not be.

@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod helper;
 pub mod launch;
 mod life;
+pub mod needs;
 pub mod notify_socket;
 pub mod output;
 pub mod performer;

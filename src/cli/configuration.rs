@@ -4,6 +4,7 @@ use super::args::{Common, RenderTarget, ServiceOptions};
 use super::exit::{Exit, Failure, Outcome};
 use super::instance::{config_file, here, variable};
 use super::screen::{Screen, tell};
+use crate::act::needs;
 use crate::config::{self, CommandLine, Config, Finding, Level, Loaded, Place};
 use crate::install::{RenderInputs, Scope, render_launchd, render_systemd};
 use crate::sys;
@@ -60,11 +61,12 @@ pub(super) fn wrong(findings: &[Finding]) -> Failure {
     Failure::new(Exit::Config, lines.join("\n"))
 }
 
-/// `stayd config check`
+/// `stayd config check`: the configuration, and whether there is what it counts on. What is missing is a warning: it
+/// may come before the service does, and the others run without it.
 pub(super) fn check(screen: Screen, common: &Common) -> Outcome {
     let file = config_file(common)?;
     let (exit, findings) = match config::load(&file, &variable) {
-        Ok(loaded) => (Exit::Done, loaded.warnings),
+        Ok(loaded) => (Exit::Done, remarks(loaded)?),
         Err(findings) => (Exit::Config, findings),
     };
     if common.json {
@@ -77,9 +79,34 @@ pub(super) fn check(screen: Screen, common: &Common) -> Outcome {
         screen.line(&format!("{level}: {finding}"))?;
     }
     if exit == Exit::Done {
-        screen.line(&format!("{}: configuration OK", file.display()))?;
+        let but = match findings.len() {
+            0 => String::new(),
+            1 => ", with 1 warning".to_owned(),
+            count => format!(", with {count} warnings"),
+        };
+        screen.line(&format!("{}: configuration OK{but}", file.display()))?;
     }
     Ok(exit)
+}
+
+/// The warnings, and what is missing; in the order of the file.
+fn remarks(loaded: Loaded) -> Result<Vec<Finding>, Failure> {
+    let missing = missing(&loaded)?;
+    let mut findings = loaded.warnings;
+    findings.extend(missing);
+    findings.sort_by(|one, other| one.place.cmp(&other.place));
+    Ok(findings)
+}
+
+/// What the configuration counts on and is not there.
+pub(super) fn missing(loaded: &Loaded) -> Result<Vec<Finding>, Failure> {
+    let program = sys::identity::own_program()
+        .map_err(|error| Failure::system("find its own program", &error))?;
+    let (places, needs): (Vec<_>, Vec<_>) = loaded.needs.iter().cloned().unzip();
+    let missing = super::block_on(async { Ok(needs::missing(program, &needs).await) })?;
+    let finding =
+        |(nth, sentence): (usize, String)| Some(Finding::warning(places.get(nth)?, sentence));
+    Ok(missing.into_iter().filter_map(finding).collect())
 }
 
 const fn level(level: Level) -> &'static str {
@@ -115,7 +142,9 @@ pub(super) fn render(
     user: bool,
     label: Option<&str>,
 ) -> Outcome {
-    let Loaded { config, warnings } = from_file(common)?;
+    let Loaded {
+        config, warnings, ..
+    } = from_file(common)?;
     for warning in warnings {
         tell(&format!("stayd: {warning}"));
     }

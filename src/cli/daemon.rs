@@ -1,7 +1,7 @@
 //! The daemon: from a configuration to its loop, and the demo, which is one more daemon.
 
 use super::args::{Common, LogFormat, ServiceOptions};
-use super::configuration::{from_command, from_file};
+use super::configuration::{from_command, from_file, missing};
 use super::exit::{Exit, Failure, Outcome};
 use super::instance::{Folders, folders};
 use super::screen::{Screen, tell};
@@ -44,9 +44,15 @@ pub(super) fn run(
     let loaded = if service.command.is_empty() {
         wait_for_config(common, circumstances.supervisor())?
     } else {
-        Some(from_command(service)?)
+        Some(startable(
+            from_command(service)?,
+            circumstances.supervisor(),
+        )?)
     };
-    let Some(Loaded { config, warnings }) = loaded else {
+    let Some(Loaded {
+        config, warnings, ..
+    }) = loaded
+    else {
         return Ok(Exit::Done);
     };
     for warning in &warnings {
@@ -64,6 +70,18 @@ pub(super) fn run(
             status(screen, &Client::new(socket), &look).await
         }),
         outcome => outcome,
+    }
+}
+
+/// A command that cannot be started is told at once to whoever typed it; an OS supervisor would only try again, and there
+/// the service is `blocked` and tried again by ourselves.
+fn startable(loaded: Loaded, supervisor: Supervisor) -> Result<Loaded, Failure> {
+    if supervisor.starts_again() {
+        return Ok(loaded);
+    }
+    match missing(&loaded)?.into_iter().next() {
+        Some(finding) => Err(Failure::new(Exit::Config, finding.message)),
+        None => Ok(loaded),
     }
 }
 

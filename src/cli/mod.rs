@@ -168,7 +168,7 @@ fn ask(common: &Common, verb: impl AsyncFnOnce(&Client) -> Outcome) -> Outcome {
 }
 
 /// Runs a verb that waits for answers, on this thread.
-fn block_on(work: impl Future<Output = Outcome>) -> Outcome {
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

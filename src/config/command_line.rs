@@ -3,6 +3,7 @@
 use super::across;
 use super::finding::{Finding, Place};
 use super::keys::{self, Key};
+use super::need;
 use super::section::{Findings, Section};
 use super::service::Builder;
 use super::value::{self, Value};
@@ -74,13 +75,17 @@ impl Config {
             services: vec![service],
             control_group: None,
         });
+        let sections = [section];
         if let Some(config) = &config {
-            across::warn(config, &[section], &mut findings);
+            across::warn(config, &sections, &mut findings);
         }
         let warnings = findings.into_result()?;
-        config
-            .map(|config| Loaded { config, warnings })
-            .ok_or_else(Vec::new)
+        let config = config.ok_or_else(Vec::new)?;
+        Ok(Loaded {
+            needs: need::all(&config, &sections, env),
+            config,
+            warnings,
+        })
     }
 }
 

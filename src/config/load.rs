@@ -4,6 +4,7 @@ use super::across;
 use super::file::{self, Trust};
 use super::finding::{Finding, Place};
 use super::glob;
+use super::need::{self, Need};
 use super::section::{Findings, Reader, Section, Tables};
 use super::service::Builder;
 use super::source::Source;
@@ -33,11 +34,14 @@ pub(super) fn load_as(
     euid: u32,
 ) -> Result<Loaded, Vec<Finding>> {
     let mut findings = Findings::default();
-    let config = read(path, env, euid, &mut findings);
+    let read = read(path, env, euid, &mut findings);
     let warnings = findings.into_result()?;
-    config
-        .map(|config| Loaded { config, warnings })
-        .ok_or_else(Vec::new)
+    let (config, needs) = read.ok_or_else(Vec::new)?;
+    Ok(Loaded {
+        config,
+        warnings,
+        needs,
+    })
 }
 
 fn read(
@@ -45,7 +49,7 @@ fn read(
     env: &dyn Fn(&str) -> Option<String>,
     euid: u32,
     findings: &mut Findings,
-) -> Option<Config> {
+) -> Option<(Config, Vec<(Place, Need)>)> {
     let trust = Trust::of(euid);
     let path = absolute(path, findings)?;
     let folder = path.parent().unwrap_or(&path).to_owned();
@@ -87,7 +91,8 @@ fn read(
         );
     }
     across::warn(&config, &services, findings);
-    Some(config)
+    let needs = need::all(&config, &services, env);
+    Some((config, needs))
 }
 
 fn absolute(path: &Path, findings: &mut Findings) -> Option<PathBuf> {

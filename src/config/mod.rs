@@ -11,6 +11,7 @@ mod finding;
 mod glob;
 mod keys;
 mod load;
+mod need;
 pub mod places;
 mod probe_url;
 pub mod reference;
@@ -30,6 +31,7 @@ pub use command_line::{CommandLine, probe_from_command_line};
 pub use env_file::{parse_env_file, read_env_file};
 pub use finding::{Finding, Level, Place};
 pub use load::{default_name, load, peek_name};
+pub use need::Need;
 pub use schema::schema;
 pub use service::EVIDENCE_LIMIT;
 pub use words::{SplitError, is_name, name_from, split_words};
@@ -347,6 +349,8 @@ pub struct Loaded {
     pub config: Config,
     /// Nothing that stops it; each is worth a line in the log.
     pub warnings: Vec<Finding>,
+    /// What it counts on outside of itself, each with the place that says so. Not looked at: a file system may hang.
+    pub needs: Vec<(Place, Need)>,
 }
 
 /// What the system said, without the number that Rust adds.

@@ -71,7 +71,72 @@ fn a_probe_is_0_1_or_4() {
     let answer: Value = serde_json::from_str(&out).expect("JSON alone on stdout");
     assert_eq!(answer["class"], "dead");
     assert_eq!(run(&["probe", "exec:sh -c 'exit 4'"]).0, 4);
+    assert_eq!(run(&["probe", "exec:/nonexistent"]).0, 4);
     assert_eq!(run(&["probe", "gopher://127.0.0.1"]).0, 2);
+}
+
+#[test]
+fn a_probe_that_nobody_can_answer_is_4_and_says_why() {
+    let (status, out, _) = run(&["probe", "notify"]);
+    assert_eq!(status, 4, "{out}");
+    assert!(out.contains("only the service itself"), "{out}");
+    let (status, out, _) = run(&["probe", "sqlite:/etc/passwd"]);
+    assert_eq!(status, 4, "{out}");
+    assert!(out.contains("not a SQLite database"), "{out}");
+}
+
+#[test]
+fn what_a_configuration_counts_on_and_is_not_there_is_told_with_its_place() {
+    let folder = TempDir::new();
+    let file = folder.path().join("x.toml");
+    fs::write(folder.path().join("plain"), "no program").expect("written");
+    let probe = "watchdog = { probe = 'exec:./plain' }\n";
+    let text = format!(
+        "[service.a]\ncommand = ['/nonexistent']\ncwd = 'nowhere'\nenv_file = '.env'\n{probe}\
+         [service.b]\ncommand = ['no-such-program-anywhere']\n{probe}\
+         [service.c]\ncommand = ['./made-by-before']\nbefore = ['sh', '-c', 'make']\n{probe}"
+    );
+    fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let (status, out, err) = run(&["config", "check", "-c", file]);
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+    for (place, part) in [
+        ("2:1", "cannot run `/nonexistent`: it does not exist"),
+        ("3:1", "nowhere: it does not exist; create it"),
+        ("4:1", ".env: cannot read the env_file: no such file"),
+        ("7:1", "`no-such-program-anywhere`: it is not in PATH"),
+        ("8:14", "plain is not executable; chmod +x it"),
+    ] {
+        let told = out
+            .lines()
+            .any(|line| line.contains(&format!("{file}:{place}: ")) && line.contains(part));
+        assert!(told, "{place} {part} in\n{out}");
+    }
+    assert!(!out.contains("made-by-before"), "{out}");
+    assert!(out.ends_with("warnings\n"), "{out}");
+}
+
+#[test]
+fn a_command_that_cannot_be_started_is_78_in_one_line() {
+    let folder = TempDir::new();
+    let state = folder.path().join("state");
+    let state = state.to_str().expect("UTF-8");
+    for (words, cause) in [
+        (
+            &["--", "/nonexistent"][..],
+            "`/nonexistent`: it does not exist",
+        ),
+        (&["--", "/etc/passwd"], "/etc/passwd is not executable"),
+        (
+            &["--cwd", "/nowhere", "--", "sleep", "9"],
+            "/nowhere: it does not exist",
+        ),
+    ] {
+        let all = [&["--foreground", "--state-dir", state], words].concat();
+        let (status, out, err) = run(&all);
+        assert_eq!((status, out.as_str()), (78, ""), "{err}");
+        assert!(err.contains(cause) && err.lines().count() == 1, "{err}");
+    }
 }
 
 #[test]

@@ -134,6 +134,8 @@ fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
             assert_degraded(&one.ask(LONG).await, &["damaged"]);
             std::fs::write(&path, b"hello").expect("written");
             assert_degraded(&one.ask(LONG).await, &["not a SQLite database"]);
+            let never_was_one = prober(&nursery, &question(&path, false)).ask(LONG).await;
+            assert_no_verdict(&never_was_one, &["not a SQLite database"]);
             std::fs::write(&path, b"").expect("emptied");
             assert_degraded(&one.ask(LONG).await, &["empty"]);
         });

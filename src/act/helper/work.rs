@@ -1,6 +1,7 @@
 //! The other end: what a helper process does.
 
 use super::{Answered, Ask, LINE_BYTES_MAX, Question, Reply};
+use crate::act::needs;
 use crate::act::probe::ask_sqlite_file;
 use crate::sys::process;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -77,6 +78,7 @@ fn answer(ask: Ask) -> Reply {
         Ask::CommandLine { pid } => {
             process::command_line(pid).map_or_else(failed, |text| Reply::Text(Some(text)))
         }
+        Ask::Need(need) => Reply::Text(needs::look(&need)),
         Ask::Environment { pid, name } => {
             process::environment_value(pid, &name).map_or_else(failed, Reply::Text)
         }

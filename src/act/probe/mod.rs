@@ -145,6 +145,10 @@ pub async fn ask_once(
     program: PathBuf,
     surroundings: Surroundings,
 ) -> (Answer, Duration) {
+    if probe.target == Target::Notify {
+        let why = "only the service itself can say WATCHDOG=1, to the stayd that started it; `stayd status` shows what it said";
+        return (no_verdict(why), Duration::ZERO);
+    }
     let nursery = Nursery::new();
     let mut prober = Prober::new(
         probe,

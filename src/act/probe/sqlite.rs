@@ -50,6 +50,9 @@ impl Sqlite {
                 ))
             }
             SqliteReply::Degraded(said) => degraded(said),
+            // What never was a database here is a slip in the path and proves nothing; what was one has been overwritten.
+            SqliteReply::Foreign(said) if self.first_file.is_some() => degraded(said),
+            SqliteReply::Foreign(why) => no_verdict(why),
             SqliteReply::Dead(how) => dead(how),
             SqliteReply::NoVerdict(why) => no_verdict(why),
         }

@@ -65,7 +65,7 @@ fn look(path: &Path) -> Result<FileId, SqliteReply> {
         )));
     }
     if !header.starts_with(MAGIC) || header.len() < HEADER_BYTES {
-        return Err(SqliteReply::Degraded(format!(
+        return Err(SqliteReply::Foreign(format!(
             "{} is not a SQLite database, or an encrypted one",
             path.display()
         )));
