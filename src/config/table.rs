@@ -116,7 +116,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.watchdog.mode", Kind::Choice(&["kill", "shadow"]), Is("kill"),
         "`shadow` records what it would have done and kills nothing."),
     Key::new("service.*.watchdog.evidence", Kind::Words, Unset,
-        "A command that runs before the kill, 5 seconds at most, and whose output is kept."),
+        "A command that runs before the kill, 5 seconds at most; it keeps what it finds itself, for its output goes nowhere."),
 
     Key::new("service.*.ready", Kind::Table, Unset,
         "Readiness, where it is not the watchdog's probe; it never kills."),

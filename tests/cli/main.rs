@@ -2,6 +2,7 @@
 //! and the demo.
 
 mod demo;
+mod documents;
 mod manual;
 mod printing;
 mod stage;

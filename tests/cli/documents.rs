@@ -1,0 +1,180 @@
+//! What documents show must be what the program takes and says: samples, commands, words, JSON.
+
+use crate::stage::{Daemon, stayd, told};
+use crate::wait::TempDir;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+/// README and everything below docs: (path, text).
+fn documents() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join("README.md"), root().join("docs")];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a folder");
+            open.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            let text = fs::read_to_string(&path).expect("readable");
+            found.push((path.display().to_string(), text));
+        }
+    }
+    assert!(found.len() > 20, "only {} documents", found.len());
+    found
+}
+
+fn document(path: &str) -> String {
+    fs::read_to_string(root().join(path)).expect("readable")
+}
+
+/// The fenced blocks of a document: (language, text).
+fn fenced(text: &str) -> Vec<(&str, &str)> {
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.split_once('\n')).collect()
+}
+
+#[test]
+fn every_sample_configuration_passes_its_check() {
+    let folder = TempDir::new();
+    let file = folder.join("stayd.toml");
+    let mut checked = 0;
+    for (path, text) in documents() {
+        for (_, sample) in fenced(&text).iter().filter(|(kind, _)| *kind == "toml") {
+            fs::write(&file, sample).expect("written");
+            let mut check = stayd(&["config", "check", "-c"]);
+            check.arg(&file).env("DB_PASSWORD", "geheim");
+            let (status, out, err) = told(check.output().expect("stayd starts"));
+            assert_eq!((status, err.as_str()), (0, ""), "{path}:\n{sample}\n{out}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 8, "only {checked} samples were found");
+}
+
+/// A shell's redirections and pipes are not for us.
+fn words_for_us(line: &str) -> Vec<String> {
+    let line = line.split(" >").next().unwrap_or(line);
+    let line = line.split(" | ").next().unwrap_or(line);
+    stayd::config::split_words(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+#[test]
+fn every_command_line_that_is_shown_is_one_that_the_program_takes() {
+    let mut checked = 0;
+    for (path, text) in documents() {
+        for (_, block) in fenced(&text) {
+            let block = block.replace("\\\n", " ");
+            for line in block.lines().filter(|line| line.starts_with("stayd ")) {
+                // The synopsis is no command line.
+                if line.contains('[') || line.contains('<') || line.contains(" VERB") {
+                    continue;
+                }
+                let taken = stayd::cli::args::parse(words_for_us(line));
+                assert!(taken.is_ok(), "{path}: {line}\n{}", taken.unwrap_err());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 40, "only {checked} command lines were found");
+}
+
+/// The words that a function gives for the variants of an enum: `Self::Dead => "dead"`.
+fn words_of(file: &str, function: &str) -> Vec<String> {
+    let source = document(file);
+    let (_, body) = source.split_once(function).expect("the function");
+    let body = body.split("\n    }\n").next().unwrap_or(body);
+    let words = body.split("=> \"").skip(1);
+    let words: Vec<_> = words.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!words.is_empty(), "{file}: {function}");
+    words.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_word_of_the_json_stands_in_its_reference() {
+    let page = document("docs/reference/json.md");
+    for (file, function) in [
+        ("src/decide/action.rs", "fn name(self)"),
+        ("src/decide/snapshot.rs", "impl Phase"),
+        ("src/decide/snapshot.rs", "impl Class"),
+        ("src/act/supervisor.rs", "fn name(self)"),
+        ("src/api/desk.rs", "fn word(self)"),
+    ] {
+        for word in words_of(file, function) {
+            assert!(page.contains(&format!("`{word}`")), "{file}: `{word}`");
+        }
+    }
+}
+
+/// `services[].probes[].class` and its like; what is within `facts` differs from decision to decision.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let path = format!("{path}.{key}");
+                if key != "facts" && key != "last_exit" {
+                    keys(value, &path, found);
+                }
+                found.insert(path);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| keys(value, path, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn keys_of(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    keys(&value, "", &mut found);
+    found
+}
+
+#[test]
+fn the_json_samples_have_the_fields_of_real_answers() {
+    let page = document("docs/reference/json.md");
+    let samples: Vec<_> = fenced(&page)
+        .into_iter()
+        .filter(|(kind, _)| *kind == "json")
+        .map(|(_, sample)| keys_of(sample))
+        .collect();
+    let daemon = Daemon::start_with(
+        "[service.web]\ncommand = [\"sleep\", \"1000\"]\n[service.web.watchdog]\nprobe = \"exec:true\"\ninterval = \"100ms\"\n",
+    );
+    let answers = [
+        daemon.ask(&["status", "--json"]),
+        daemon.ask(&["events", "--json"]),
+        daemon.ask(&["probe", "exec:true", "--json"]),
+    ];
+    let real: Vec<_> = answers.iter().map(|(_, out, _)| keys_of(out)).collect();
+    assert_eq!(samples, real);
+}
+
+/// Every variable that is looked at or given, and every file of the state folder.
+#[test]
+fn the_reference_names_what_a_service_finds() {
+    let page = document("docs/reference/environment.md");
+    let life = [document("src/act/life.rs"), document("src/act/prepare.rs")].concat();
+    let given = life
+        .split("insert(\n")
+        .flat_map(|part| part.split("insert("));
+    for name in given.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()) {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+    let daemon = Daemon::start(&["sleep", "1000"]);
+    let files = document("docs/reference/files.md");
+    for entry in fs::read_dir(daemon.state()).expect("the state folder") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_str().expect("UTF-8");
+        let stem = name.strip_suffix("-wal").unwrap_or(name);
+        let stem = Path::new(stem.strip_suffix("-shm").unwrap_or(stem));
+        assert!(
+            files.contains(&format!("STATE/{}", stem.display())),
+            "{name}"
+        );
+    }
+}
