@@ -182,7 +182,7 @@ fn name(argument: &Arg) -> String {
         .get_value_names()
         .filter(|_| argument.get_action().takes_values())
         .and_then(|names| names.first())
-        .map(|name| name.to_string());
+        .map(ToString::to_string);
     let short = argument.get_short().map(|short| format!("-{short}"));
     let long = argument.get_long().map(|long| format!("--{long}"));
     let flags: Vec<_> = short.into_iter().chain(long).collect();

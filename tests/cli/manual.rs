@@ -12,14 +12,15 @@ fn same_as_file(path: &str, actual: &str) {
     if std::env::var_os(UPDATE).is_some() {
         return fs::write(path, actual).expect("written");
     }
-    let cure = format!(
-        "{} is stale; run {UPDATE}=1 cargo test --test cli manual",
+    let stands = fs::read_to_string(&path).unwrap_or_default();
+    let stale = stands
+        .lines()
+        .zip(actual.lines())
+        .find(|(old, new)| old != new);
+    assert!(
+        stands == actual,
+        "{} is stale, from {stale:?} on; run {UPDATE}=1 cargo test --test cli manual",
         path.display()
-    );
-    assert_eq!(
-        fs::read_to_string(&path).unwrap_or_default(),
-        actual,
-        "{cure}"
     );
 }
 
