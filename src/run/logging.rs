@@ -30,6 +30,9 @@ pub fn start(format: Format, verbosity: i8, colour: bool) {
     };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
+        // A line that stderr refuses would be complained of on stderr with eprintln!, whose panic ends us: a reader
+        // that has gone (`| head`, a restarted journald) must not.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(colour);
     // A second logger in the same process (tests) is refused; the first goes on.

@@ -34,6 +34,22 @@ fn item_92_closed_streams_end_nothing() {
 }
 
 #[test]
+fn item_92_a_reader_of_its_messages_that_has_gone_ends_nothing() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut daemon = Stayd::start_with(SLEEPER, |command| {
+        command.stdout(writer.try_clone().expect("a descriptor"));
+        command.stderr(writer);
+    });
+    let main = pid(&daemon.wait_state("s", "running"));
+    drop(reader);
+    kill(Pid::from_raw(main), Signal::SIGKILL).expect("a signal");
+    daemon.wait_service("s", "its next life", |service| {
+        service["life"] == 2 && service["state"] == "running"
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+#[test]
 fn item_92_a_hangup_does_not_end_a_supervised_stayd() {
     let daemon = Stayd::start_with(SLEEPER, |command| {
         let mut wrapped = Command::new("sh");

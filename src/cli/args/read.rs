@@ -48,11 +48,10 @@ where
     let arguments = Arguments::from_arg_matches(&matches)?;
     check(&arguments).map_err(|message| command.error(ErrorKind::ArgumentConflict, message))?;
     if arguments.is_empty() {
-        let help = command.render_help();
-        return Err(clap::Error::raw(
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
-            help,
-        ));
+        let nothing = self::command().arg_required_else_help(true);
+        return nothing
+            .try_get_matches_from(["stayd"])
+            .map_or_else(Err, |_| Ok(arguments));
     }
     Ok(arguments)
 }
@@ -162,6 +161,8 @@ mod tests {
         let (status, help) = read("").expect_err("nothing");
         assert_eq!(status, 2);
         assert!(help.contains("Usage: stayd --foreground"), "{help}");
+        assert!(!help.contains("error"), "help is no error: {help}");
+        assert_eq!(read("-v").expect_err("nothing").0, 2);
     }
 
     #[test]
