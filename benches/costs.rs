@@ -4,17 +4,30 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+#[path = "../tests/support/mod.rs"]
+#[allow(
+    unused_imports,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests' own, and a benchmark needs a part of them"
+)]
+mod support;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::postgres::Postgres;
 
 /// Kills of one kind; their median counts.
 const KILLS: usize = 200;
 /// How long an idle or probing stayd is watched.
 const WATCHED: Duration = Duration::from_secs(10);
+/// After this a started stayd has done what it does once.
+const SETTLED: Duration = Duration::from_secs(5);
 /// What takes a moment, on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -23,10 +36,17 @@ fn main() {
     if !std::env::args().any(|word| word == "--bench") {
         return;
     }
+    settle_the_program();
     respawn();
     memory_and_probes();
     idle();
     growth();
+}
+
+/// A program just built is in memory only, and the kernel counts the pages of such a file as dirty: write it out.
+fn settle_the_program() {
+    let program = fs::File::open(env!("CARGO_BIN_EXE_stayd")).expect("the program");
+    program.sync_all().expect("a disk");
 }
 
 /// From SIGKILL of the service to the exec of the next life, against a bare loop of kill, reap, fork and exec.
@@ -37,7 +57,7 @@ fn respawn() {
     let program = stamper(dir.path(), &stamps);
     let bare = bare_loop(&program, &stamps);
     let config = format!(
-        "[service.s]\ncommand = [\"{}\"]\nbackoff = {{ min = \"0ms\" }}\ngive_up = {{ exits = 100000, within = \"1s\" }}\n\
+        "[service.s]\ncommand = [\"{}\"]\nbackoff = {{ min = \"0ms\" }}\ngive_up = {{ exits = 1000, within = \"1s\" }}\n\
          log = {{ to = \"file\" }}\n",
         program.display()
     );
@@ -82,11 +102,10 @@ fn bare_loop(program: &Path, stamps: &Path) -> Vec<Duration> {
         .expect("the stamper");
     let mut times = Vec::new();
     for _ in 0..KILLS {
-        let before = pids(stamps);
         wait_for("the bare stamp", || {
             (last_pid(stamps) == child.id()).then_some(())
         });
-        let _ = before;
+        let before = stamped_bytes(stamps);
         let started = Instant::now();
         kill(child.id());
         child.wait().expect("reaped");
@@ -94,7 +113,7 @@ fn bare_loop(program: &Path, stamps: &Path) -> Vec<Duration> {
             .stdin(Stdio::null())
             .spawn()
             .expect("the stamper");
-        wait_busily(|| last_pid(stamps) == child.id());
+        wait_busily(|| stamped_bytes(stamps) > before);
         times.push(started.elapsed());
     }
     kill(child.id());
@@ -103,15 +122,15 @@ fn bare_loop(program: &Path, stamps: &Path) -> Vec<Duration> {
 }
 
 fn kill_and_time(stamps: &Path, pid: u32) -> Duration {
-    let before = pids(stamps);
+    let before = stamped_bytes(stamps);
     let started = Instant::now();
     kill(pid);
-    wait_busily(|| pids(stamps) > before);
+    wait_busily(|| stamped_bytes(stamps) > before);
     started.elapsed()
 }
 
-fn pids(stamps: &Path) -> usize {
-    fs::metadata(stamps).map_or(0, |meta| usize::try_from(meta.len()).unwrap_or(0))
+fn stamped_bytes(stamps: &Path) -> u64 {
+    fs::metadata(stamps).map_or(0, |meta| meta.len())
 }
 
 fn last_pid(stamps: &Path) -> u32 {
@@ -122,28 +141,35 @@ fn last_pid(stamps: &Path) -> u32 {
         .unwrap_or(0)
 }
 
-/// One service under one HTTP probe: memory, and what a probe costs.
+/// One service under one probe: memory, and what a probe costs on a new connection and on a kept one.
 fn memory_and_probes() {
-    let server = Answering::start();
+    let web = Answering::start();
+    let url = format!("http://127.0.0.1:{}/", web.port);
+    probe("HTTP, a new connection each time", &url, 4);
+    let postgres = Postgres::start();
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port());
+    probe("PostgreSQL, a kept connection", &url, 2);
+}
+
+fn probe(what: &str, url: &str, switches_max: u32) {
     let dir = tempfile::tempdir().expect("a folder");
     let interval = Duration::from_millis(100);
     let config = format!(
         "[service.s]\ncommand = [\"sleep\", \"1000000\"]\nport_owner = \"any\"\n[service.s.watchdog]\nprobe = \
-         \"http://127.0.0.1:{}/\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\n",
-        server.port
+         \"{url}\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\n",
     );
     let stayd = Stayd::start(dir.path(), &config);
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(SETTLED);
     let (before, cpu_before) = (stayd.switches(), stayd.cpu());
     std::thread::sleep(WATCHED);
     let rounds = WATCHED.as_secs_f64() / interval.as_secs_f64();
     println!(
-        "HTTP probe: {:.1} context switches (at most 4), {:.0} µs CPU a probe",
-        f64::from(stayd.switches() - before) / rounds,
+        "{what}: {:.1} context switches a probe (at most {switches_max}), {:.0} µs CPU",
+        f64::from(stayd.switches().since(&before)) / rounds,
         (stayd.cpu() - cpu_before).as_secs_f64() * 1e6 / rounds
     );
     println!(
-        "one service, one probe: private dirty {} KiB (at most 1536), PSS {} KiB (at most 5120), {} threads",
+        "  one service, one probe: private dirty {} KiB (at most 1536), PSS {} KiB (at most 5120), {} threads",
         stayd.memory("Private_Dirty"),
         stayd.memory("Pss"),
         stayd.threads()
@@ -157,12 +183,12 @@ fn idle() {
         dir.path(),
         "[service.s]\ncommand = [\"sleep\", \"1000000\"]\n",
     );
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(SETTLED);
     let before = stayd.switches();
     std::thread::sleep(WATCHED);
     println!(
         "idle without a probe: {} wake-ups in {} s (must be 0)",
-        stayd.switches() - before,
+        stayd.switches().since(&before),
         WATCHED.as_secs()
     );
 }
@@ -182,7 +208,7 @@ fn growth() {
             })
             .collect();
         let stayd = Stayd::start(dir.path(), &config);
-        std::thread::sleep(Duration::from_secs(5));
+        std::thread::sleep(SETTLED);
         let (before, cpu_before) = (stayd.switches(), stayd.cpu());
         std::thread::sleep(WATCHED);
         let seconds = WATCHED.as_secs_f64();
@@ -190,7 +216,7 @@ fn growth() {
             "{count:>3} services, a probe a second each: private dirty {} KiB, PSS {} KiB, {:.1} switches/s, {:.2} ms CPU/s",
             stayd.memory("Private_Dirty"),
             stayd.memory("Pss"),
-            f64::from(stayd.switches() - before) / seconds,
+            f64::from(stayd.switches().since(&before)) / seconds,
             (stayd.cpu() - cpu_before).as_secs_f64() * 1e3 / seconds
         );
     }
@@ -215,29 +241,28 @@ impl Stayd {
             .stderr(log)
             .spawn()
             .expect("stayd");
-        wait_for("the control socket", || {
-            state.join("control.sock").exists().then_some(())
+        let stayd = Self(child);
+        wait_for("the control socket and a first child", || {
+            if !is_alive(stayd.0.id()) {
+                panic!(
+                    "{}",
+                    fs::read_to_string(dir.join("log")).unwrap_or_default()
+                );
+            }
+            let stands = state.join("control.sock").exists() && !children(stayd.0.id()).is_empty();
+            stands.then_some(())
         });
-        wait_for("a first child", || {
-            (!children(child.id()).is_empty()).then_some(())
-        });
-        Self(child)
+        stayd
     }
 
-    /// Voluntary and involuntary switches of all threads.
-    fn switches(&self) -> u32 {
-        tasks(self.0.id())
-            .iter()
-            .map(|task| {
-                let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-                let count = status
-                    .lines()
-                    .filter(|line| line.starts_with("voluntary_ctxt_switches"));
-                count
-                    .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u32>().ok())
-                    .sum::<u32>()
-            })
-            .sum()
+    /// Times that a thread went to sleep: what a wake-up costs; being preempted is the machine's doing.
+    fn switches(&self) -> Switches {
+        let tasks = tasks(self.0.id()).into_iter();
+        Switches(
+            tasks
+                .map(|task| (task.clone(), switches_of(&task)))
+                .collect(),
+        )
     }
 
     /// CPU time of all threads, from the scheduler, in nanoseconds.
@@ -271,6 +296,28 @@ impl Drop for Stayd {
     }
 }
 
+/// Each thread's count.
+struct Switches(BTreeMap<PathBuf, u32>);
+
+impl Switches {
+    /// A thread that has ended since then was woken for it.
+    fn since(&self, before: &Self) -> u32 {
+        let ended = before.0.keys().filter(|task| !self.0.contains_key(*task));
+        let slept = |(task, count): (&PathBuf, &u32)| count - before.0.get(task).unwrap_or(&0);
+        self.0.iter().map(slept).sum::<u32>() + u32::try_from(ended.count()).expect("few threads")
+    }
+}
+
+fn switches_of(task: &Path) -> u32 {
+    let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+    let count = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
+}
+
 /// An HTTP server on a thread of the benchmark's own.
 struct Answering {
     port: u16,
@@ -281,17 +328,18 @@ impl Answering {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = socket.local_addr().expect("an address").port();
         std::thread::spawn(move || {
-            for mut stream in socket.incoming().flatten() {
-                answer(&mut stream);
-            }
+            socket
+                .incoming()
+                .flatten()
+                .for_each(|stream| answer(&stream))
         });
         Self { port }
     }
 }
 
-fn answer(stream: &mut TcpStream) {
-    let mut request = [0; 1024];
-    let _ = stream.read(&mut request);
+/// Answers one request, which is small enough to come in one piece. Whoever asked may have gone.
+fn answer(mut stream: &TcpStream) {
+    let _ = stream.read(&mut [0; 1024]);
     let _ =
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
 }
@@ -309,6 +357,11 @@ fn children(pid: u32) -> String {
         .into_iter()
         .filter_map(|task| fs::read_to_string(task.join("children")).ok());
     lists.collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    stayd::sys::process::stat(pid.cast_signed())
+        .is_ok_and(|stat| stat.state != stayd::sys::process::State::Zombie)
 }
 
 fn kill(pid: u32) {

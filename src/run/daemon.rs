@@ -1,6 +1,7 @@
 //! The running loop.
 
 use super::Ending;
+use super::alarm::Alarm;
 use super::clock::Clock;
 use super::desk::{self, Identity};
 use super::signals::{Arrived, Signals};
@@ -87,10 +88,10 @@ impl Daemon {
         self.configure();
         let ping_every = self.parts.upward.ping_every();
         let mut next_ping = Moment::START;
+        let alarm = Alarm::new();
         while !self.finished {
             let due = self.machine.borrow().deadline();
             let now = self.parts.clock.origin().now();
-            let tick_in = (due != Moment::NEVER).then(|| due.since(now));
             tokio::select! {
                 biased;
                 arrived = self.parts.signals.arrived() => match arrived {
@@ -103,7 +104,7 @@ impl Daemon {
                 Some(reaped) = self.parts.ended.recv() => self.parts.performer.reaped([reaped]),
                 Some(event) = self.parts.facts.recv() => self.step(event),
                 Some(petition) = self.petitions.recv() => self.on_petition(petition),
-                () = wait(tick_in) => self.on_time(due),
+                () = alarm.wait(due, now) => self.on_time(due),
                 () = tokio::time::sleep(next_ping.since(now)), if ping_every.is_some() => {
                     // Sent from the loop itself: a loop that hangs is silent, and the supervisor ends it.
                     super::heard(self.parts.upward.watchdog());
@@ -262,14 +263,6 @@ impl Daemon {
             return;
         }
         self.status = status;
-    }
-}
-
-/// Waits for this long; for ever when there is nothing to wait for.
-async fn wait(span: Option<Duration>) {
-    match span {
-        Some(span) => tokio::time::sleep(span).await,
-        None => std::future::pending().await,
     }
 }
 

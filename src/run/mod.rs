@@ -3,6 +3,7 @@
 //! Facts arrive as signals, as ended processes, as reports of what was ordered, as wishes from the control socket, and
 //! as time. Each is one step of the machine; its orders are performed and their outcomes come back as facts.
 
+mod alarm;
 mod clock;
 mod daemon;
 mod desk;

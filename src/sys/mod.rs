@@ -3,6 +3,7 @@
 //! One face, two folders behind it: `linux` and `macos` offer the same functions. What one of them cannot
 //! know is an `Option` or an `Unsupported` error, never a guess. Linux needs 5.9 (close_range(2), pidfds).
 
+pub mod alarm;
 pub mod cgroup;
 pub mod clock;
 pub mod datagram;

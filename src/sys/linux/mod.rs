@@ -1,5 +1,6 @@
 //! Linux 5.9 and newer, behind the faces in `sys`.
 
+pub(super) mod alarm;
 mod birth;
 mod cgroup;
 mod clone;

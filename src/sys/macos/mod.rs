@@ -4,6 +4,7 @@
 //! subreaper, so orphans land with launchd and are found by looking at all processes; no pidfd, so a birth is read
 //! again just before a signal; and a child that fails between fork and exec can be reported by the reaper, in flight.
 
+pub(super) mod alarm;
 pub(super) mod diag;
 mod host;
 pub(super) mod inspect;

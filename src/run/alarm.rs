@@ -1,0 +1,47 @@
+//! The loop's own alarm: one wake-up when something is due.
+
+use crate::decide::clock::Moment;
+use crate::sys;
+use std::cell::Cell;
+
+/// Rings when the machine has something due.
+pub(super) struct Alarm {
+    /// None where the system has no such descriptor; then the runtime's timers have to do.
+    bell: Option<sys::alarm::Alarm>,
+    set_to: Cell<Moment>,
+}
+
+impl Alarm {
+    /// Unset. Call it inside the runtime.
+    pub(super) fn new() -> Self {
+        Self {
+            bell: sys::alarm::Alarm::new().ok(),
+            set_to: Cell::new(Moment::NEVER),
+        }
+    }
+
+    /// Returns at `due`, not before; never if that is [`Moment::NEVER`].
+    pub(super) async fn wait(&self, due: Moment, now: Moment) {
+        if due == Moment::NEVER {
+            return std::future::pending().await;
+        }
+        if due <= now {
+            return;
+        }
+        match &self.bell {
+            Some(bell) if self.set(bell, due, now) && bell.rung().await.is_ok() => {
+                self.set_to.set(Moment::NEVER);
+            }
+            _ => tokio::time::sleep(due.since(now)).await,
+        }
+    }
+
+    /// True when it will ring at `due`. Setting costs a system call: most steps leave the next deadline as it was.
+    fn set(&self, bell: &sys::alarm::Alarm, due: Moment, now: Moment) -> bool {
+        if self.set_to.get() != due {
+            let set = bell.set(due.since(now)).is_ok();
+            self.set_to.set(if set { due } else { Moment::NEVER });
+        }
+        self.set_to.get() == due
+    }
+}
