@@ -172,7 +172,7 @@ fn probe(what: &str, url: &str, switches_max: u32) {
         "  one service, one probe: private dirty {} KiB (at most 1536), PSS {} KiB (at most 5120), {} threads",
         stayd.memory("Private_Dirty"),
         stayd.memory("Pss"),
-        stayd.threads()
+        tasks(stayd.0.id()).len()
     );
 }
 
@@ -283,10 +283,6 @@ impl Stayd {
         line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
             .unwrap_or(0)
     }
-
-    fn threads(&self) -> usize {
-        tasks(self.0.id()).len()
-    }
 }
 
 impl Drop for Stayd {
@@ -328,10 +324,9 @@ impl Answering {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = socket.local_addr().expect("an address").port();
         std::thread::spawn(move || {
-            socket
-                .incoming()
-                .flatten()
-                .for_each(|stream| answer(&stream))
+            for stream in socket.incoming().flatten() {
+                answer(&stream);
+            }
         });
         Self { port }
     }
