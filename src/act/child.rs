@@ -1,7 +1,9 @@
 //! The nursery: starts children off the loop and tells each one's waiter how it ended.
 
-use super::launch::{self, Launch};
+use super::launch::{self, Launch, Mark};
 pub use super::launch::{Environment, Surroundings, clean_environment, forget_our_user};
+use super::tree::Tree;
+use super::undertaker::{self, Undertaker};
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use crate::sys::process::{Handle, Process};
@@ -11,10 +13,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Threads that start children, those stuck in a dead file system included.
 const SPAWNERS_MAX: usize = 32;
@@ -24,7 +27,6 @@ const SPAWNER_STACK_BYTES: usize = 256 * 1024;
 const EARLY_EXITS_MAX: usize = 1024;
 /// Reaped at once by [`Nursery::attend`].
 const REAP_MAX: usize = 64;
-const SIGKILL: i32 = libc::SIGKILL;
 
 /// A child that runs its program.
 #[derive(Debug)]
@@ -38,11 +40,14 @@ pub struct Running {
 }
 
 /// Starts children and routes their exits; clones share everything. Belongs to one thread.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Nursery(Rc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    undertaker: Undertaker,
+    /// What the undertaker has reaped, where no loop empties the queue.
+    ended: RefCell<Option<mpsc::Receiver<Reaped>>>,
     /// A thread that waits for work; kept, because making one costs more than the spawn.
     idle: RefCell<Option<Spawner>>,
     /// Each spawner thread holds a share: one more than there are threads.
@@ -54,11 +59,40 @@ struct Inner {
     early: RefCell<HashMap<i32, Status>>,
 }
 
+impl Default for Nursery {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Nursery {
-    /// An empty nursery.
+    /// An empty nursery in a program without a loop; see [`Nursery::attend`].
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let (undertaker, ended, _) = undertaker::open();
+        let nursery = Self::with(undertaker);
+        nursery.0.ended.replace(Some(ended));
+        nursery
+    }
+
+    /// An empty nursery; what is started in it is ended by `undertaker`.
+    #[must_use]
+    pub fn with(undertaker: Undertaker) -> Self {
+        Self(Rc::new(Inner {
+            undertaker,
+            ended: RefCell::default(),
+            idle: RefCell::default(),
+            census: Arc::default(),
+            under_way: Cell::default(),
+            waiting: RefCell::default(),
+            early: RefCell::default(),
+        }))
+    }
+
+    /// Ends what was started here.
+    #[must_use]
+    pub fn undertaker(&self) -> &Undertaker {
+        &self.0.undertaker
     }
 
     /// Starts a program and returns when it runs.
@@ -117,7 +151,7 @@ impl Nursery {
     }
 
     async fn reap_for_ever(&self) {
-        let Ok(mut signals) = child_signals() else {
+        let (Ok(mut signals), Some(mut ended)) = (child_signals(), self.0.ended.take()) else {
             return std::future::pending().await;
         };
         let mut bytes = [0; REAP_MAX];
@@ -125,8 +159,13 @@ impl Nursery {
             for reaped in reaper::drain(REAP_MAX) {
                 self.reaped(reaped);
             }
-            if signals.read(&mut bytes).await.is_err() {
-                return std::future::pending().await;
+            tokio::select! {
+                Some(reaped) = ended.recv() => {
+                    self.reaped(reaped);
+                }
+                read = signals.read(&mut bytes) => if read.is_err() {
+                    return std::future::pending().await;
+                }
             }
         }
     }
@@ -142,7 +181,7 @@ impl Nursery {
                 "cannot start {name}: {SPAWNERS_MAX} other starts hang in the system"
             )));
         }
-        Spawner::new(Arc::clone(&self.0.census)).map_err(|error| {
+        Spawner::new(Arc::clone(&self.0.census), self.0.undertaker.clone()).map_err(|error| {
             launch::passing(format!(
                 "cannot start {name}: cannot make a thread: {error}"
             ))
@@ -193,7 +232,7 @@ impl Drop for UnderWay {
 
 /// A thread that starts children, because vfork holds its caller until exec has read the program.
 #[derive(Debug)]
-struct Spawner(mpsc::SyncSender<Errand>);
+struct Spawner(blocking::SyncSender<Errand>);
 
 struct Errand {
     launch: Launch,
@@ -201,8 +240,8 @@ struct Errand {
 }
 
 impl Spawner {
-    fn new(census: Arc<()>) -> io::Result<Self> {
-        let (errands, inbox) = mpsc::sync_channel::<Errand>(1);
+    fn new(census: Arc<()>, undertaker: Undertaker) -> io::Result<Self> {
+        let (errands, inbox) = blocking::sync_channel::<Errand>(1);
         std::thread::Builder::new()
             .name("spawn".into())
             .stack_size(SPAWNER_STACK_BYTES)
@@ -210,7 +249,7 @@ impl Spawner {
                 let _counted = census;
                 for Errand { launch, answer } in inbox {
                     // Nobody waits any more: dropping the answer kills what was born.
-                    let _ = answer.send(give_birth(launch));
+                    let _ = answer.send(give_birth(launch, &undertaker));
                 }
             })?;
         Ok(Self(errands))
@@ -226,10 +265,11 @@ impl Spawner {
     }
 }
 
-fn give_birth(launch: Launch) -> Result<Newborn, SpawnFailure> {
+fn give_birth(launch: Launch, undertaker: &Undertaker) -> Result<Newborn, SpawnFailure> {
     let name = launch.argv.first().cloned().unwrap_or_default();
     let cwd = launch.surroundings.cwd.clone();
     let user = launch.surroundings.user.clone();
+    let mark = launch.mark.clone();
     match spawn::spawn(launch.plan()?) {
         Ok(Child {
             process,
@@ -237,6 +277,8 @@ fn give_birth(launch: Launch) -> Result<Newborn, SpawnFailure> {
             flight,
         }) => Ok(Newborn {
             handle: Arc::new(Handle { process, fd: pidfd }),
+            mark,
+            undertaker: undertaker.clone(),
             taken: false,
             _flight: flight,
         }),
@@ -247,6 +289,8 @@ fn give_birth(launch: Launch) -> Result<Newborn, SpawnFailure> {
 /// A child that nobody has taken yet; killed if nobody does.
 struct Newborn {
     handle: Arc<Handle>,
+    mark: Option<Mark>,
+    undertaker: Undertaker,
     taken: bool,
     /// Until this ends the reaper keeps the child's exit for us.
     _flight: Flight,
@@ -262,8 +306,10 @@ impl Newborn {
 impl Drop for Newborn {
     fn drop(&mut self) {
         if !self.taken {
-            // It may have ended by itself.
-            let _ = self.handle.signal(SIGKILL);
+            // And what it has started by now.
+            let mut tree = Tree::of_child(self.handle.process);
+            tree.marked(self.mark.take());
+            let _ = self.undertaker.begin(tree);
         }
     }
 }

@@ -313,6 +313,7 @@ impl Helper {
             },
             fds: vec![(0, theirs.into()), (2, stderr)],
             cgroup: None,
+            mark: None,
         };
         let running = self
             .nursery

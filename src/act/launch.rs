@@ -78,6 +78,17 @@ pub struct Launch {
     pub fds: Vec<(RawFd, OwnedFd)>,
     /// An open cgroup directory to be born in (Linux).
     pub cgroup: Option<OwnedFd>,
+    /// What all that it starts can be known by.
+    pub mark: Option<Mark>,
+}
+
+/// A variable in a child's environment by which its whole tree can be proven ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The variable.
+    pub name: &'static str,
+    /// 128 random bits in hexadecimal.
+    pub token: String,
 }
 
 impl Launch {
@@ -94,6 +105,9 @@ impl Launch {
             ));
         };
         let mut env = self.surroundings.env;
+        if let Some(mark) = self.mark {
+            env.insert(mark.name.into(), mark.token.into());
+        }
         let program = candidates(
             OsStr::new(name),
             env.get(OsStr::new("PATH")),
@@ -194,6 +208,11 @@ pub(super) fn explain(
         (stage, _) => stage.purpose().into(),
     };
     let errno = Errno::from_raw(error.errno);
+    if (error.stage, errno) == (Stage::Exec, Errno::EINTR) {
+        return passing(format!(
+            "cannot start {argv0}: it was killed before its program ran; trying again"
+        ));
+    }
     let hint = match (error.stage, errno) {
         (Stage::Exec, Errno::ENOENT) if argv0.contains('/') && cwd.join(argv0).exists() => {
             "; the file is there, so its interpreter (the first line, or the loader) is not"
@@ -214,14 +233,13 @@ pub(super) fn explain(
 
 /// Whether trying again cannot help.
 fn is_lasting(errno: Errno) -> bool {
-    const PASSING: [Errno; 8] = [
+    const PASSING: [Errno; 7] = [
         Errno::EAGAIN,
         Errno::ENOMEM,
         Errno::EMFILE,
         Errno::ENFILE,
         Errno::ETXTBSY,
         Errno::EIO,
-        Errno::EINTR,
         Errno::EBUSY,
     ];
     !PASSING.contains(&errno)
@@ -244,7 +262,8 @@ pub(super) const fn passing(message: String) -> SpawnFailure {
 #[cfg(test)]
 mod tests {
     use super::{
-        Environment, Launch, Surroundings, candidates, clean_environment, forget_our_user,
+        Environment, Launch, SpawnError, Stage, Surroundings, candidates, clean_environment,
+        explain, forget_our_user,
     };
     use std::ffi::{OsStr, OsString};
     use std::path::{Path, PathBuf};
@@ -283,6 +302,20 @@ mod tests {
     }
 
     #[test]
+    fn who_was_killed_before_exec_is_not_said_to_have_a_wrong_program() {
+        let error = SpawnError {
+            stage: Stage::Exec,
+            errno: libc::EINTR,
+        };
+        let failure = explain(error, "check", Path::new("/"), None);
+        assert!(!failure.lasting, "{failure:?}");
+        assert!(
+            failure.message.contains("killed before its program ran"),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
     fn a_program_is_searched_in_the_childs_path() {
         let cwd = Path::new("/srv");
         let path = OsString::from("/opt/bin:bin");
@@ -311,6 +344,7 @@ mod tests {
             },
             fds: Vec::new(),
             cgroup: None,
+            mark: None,
         };
         let plan = launch(&["true"], None).plan().expect("a plan");
         let numbers: Vec<_> = plan.fds.iter().map(|(number, _)| *number).collect();

@@ -5,7 +5,7 @@ use super::launch::Launch;
 use super::output::LifeOutput;
 use super::performer::Shared;
 use super::prepare::{self, EXEC_DEADLINE, passing};
-use super::tree::{KillOutcome, Member, Tree};
+use super::tree::{Member, Tree};
 use super::ward::{Living, Ward};
 use crate::config::{Signal, Target};
 use crate::decide::event::{Event, Exit, Fact, Life, Proc, SpawnFailure, Survivors};
@@ -15,14 +15,9 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
-/// A tree that SIGKILL has not ended by then has a name: unkillable.
-const KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// Between two tries to write a claim that the disk refused.
 const CLAIM_RETRY: Duration = Duration::from_secs(5);
-/// Stack of the thread that kills: it walks and signals.
-const KILLER_STACK_BYTES: usize = 256 * 1024;
 /// The claim fd's number in a child without sockets.
 const CLAIM_FD: RawFd = 3;
 /// Follows a stop signal, so that a stopped process can take it.
@@ -143,6 +138,7 @@ fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, Spawn
         surroundings: prepare::surroundings(shared, ward, Some(own))?,
         fds,
         cgroup: living.birthplace.take(),
+        mark: None,
     })
 }
 
@@ -231,7 +227,7 @@ pub(super) async fn kill_tree(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
     let Some(tree) = living.tree.borrow().clone() else {
         return;
     };
-    let fact = match kill_off(&shared, tree).await {
+    let fact = match shared.nursery.undertaker().end(tree).await {
         Some(outcome) if outcome.left == 0 => {
             wait_for_main(&living).await;
             Fact::Emptied(life)
@@ -248,30 +244,6 @@ pub(super) async fn kill_tree(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
         },
     };
     shared.tell(ward.id, fact).await;
-}
-
-/// SIGKILLs a tree on a thread of its own; none when there was no thread to be had.
-pub(super) async fn kill_off(shared: &Shared, tree: Tree) -> Option<KillOutcome> {
-    let (answer, outcome) = oneshot::channel();
-    let inbox = shared.reaped.clone();
-    let killer = std::thread::Builder::new()
-        .name("kill".into())
-        .stack_size(KILLER_STACK_BYTES);
-    let started = killer.spawn(move || {
-        let outcome = tree.kill(KILL_DEADLINE, &|reaped| {
-            // The loop empties this queue; when it has ended, nobody wants to know.
-            let _ = inbox.blocking_send(reaped);
-        });
-        // The same holds for the outcome.
-        let _ = answer.send(outcome);
-    });
-    match started {
-        Ok(_) => outcome.await.ok(),
-        Err(error) => {
-            tracing::error!("cannot make a thread to kill with: {error}; trying again");
-            None
-        }
-    }
 }
 
 /// The exit of the main process is told before the end of its tree.
@@ -375,6 +347,7 @@ pub(super) fn retire(shared: &Rc<Shared>, ward: &Ward, life: Life) {
     let Some(living) = ward.take(life) else {
         return;
     };
+    living.over.notify_waiters();
     if let Some(hearing) = living.hearing.take() {
         hearing.abort();
     }

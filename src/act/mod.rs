@@ -20,5 +20,6 @@ pub mod supervisor;
 mod testimony;
 mod told;
 pub mod tree;
+pub mod undertaker;
 pub mod upward;
 mod ward;

@@ -31,8 +31,6 @@ pub struct Shared {
     pub cgroups: RefCell<Option<Cgroups>>,
     /// Facts go here; the loop empties it.
     pub inbox: mpsc::Sender<Event>,
-    /// Ended processes that a kill reaped go here; the loop empties it.
-    pub reaped: mpsc::Sender<Reaped>,
     /// This boot, and the pid namespace.
     pub boot: (String, u64),
     /// stayd's own program, for helpers.

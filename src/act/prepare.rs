@@ -13,7 +13,7 @@ use crate::config;
 use crate::decide::event::{Fact, Life, SpawnFailure};
 use crate::sys::process::State;
 use crate::sys::reaper::Status;
-use crate::sys::{identity, process, socket};
+use crate::sys::{process, socket};
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
@@ -262,6 +262,7 @@ async fn run_before(
             surroundings: surroundings(shared, ward, None)?,
             fds: vec![(1, dup(&output.stdout)?), (2, dup(&output.stderr)?)],
             cgroup: None,
+            mark: None,
         }
     };
     let running = shared.nursery.start(launch, EXEC_DEADLINE).await?;
@@ -269,8 +270,8 @@ async fn run_before(
     let status = tokio::select! {
         status = exit => status.ok(),
         () = living.cancelled.notified() => {
-            let uid = process::uid(process.pid).unwrap_or_else(|_| identity::euid());
-            super::life::kill_off(shared, Tree::new(process, uid)).await;
+            let tree = Tree::of_child(process);
+            shared.nursery.undertaker().end(tree).await;
             return Err(SpawnFailure::cancelled().into());
         }
     };

@@ -64,16 +64,28 @@ async fn ask(
         tokio::select! {
             biased;
             answer = &mut asking => answer,
+            () = living.over.notified() => return over(),
             () = tokio::time::sleep(timeout / 2) => {
                 if baseline_is_stale(living, (shared.now)(), timeout) {
                     living.baseline.set(measure(shared, ward, living));
                 }
-                asking.await
+                tokio::select! {
+                    biased;
+                    answer = &mut asking => answer,
+                    () = living.over.notified() => return over(),
+                }
             }
         }
     };
     living.prober(check).replace(Asked::Ready(prober));
     answer
+}
+
+/// The life has ended before the answer: the question is given up, and its processes with it.
+fn over() -> Answer {
+    Answer::NoVerdict {
+        why: "cannot ask any more: the life is over".into(),
+    }
 }
 
 /// The check's prober, made at its first round; none while a round has it.

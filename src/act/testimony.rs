@@ -6,7 +6,6 @@ use super::performer::Shared;
 use super::prepare::{self, EXEC_DEADLINE};
 use super::tree::Tree;
 use super::ward::{Living, Ward};
-use crate::sys::{identity, process};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -76,6 +75,7 @@ async fn run_command(shared: &Rc<Shared>, ward: &Rc<Ward>, argv: &[String]) {
         surroundings,
         fds: Vec::new(),
         cgroup: None,
+        mark: None,
     };
     let running = match shared.nursery.start(launch, EXEC_DEADLINE).await {
         Ok(running) => running,
@@ -96,7 +96,7 @@ async fn run_command(shared: &Rc<Shared>, ward: &Rc<Ward>, argv: &[String]) {
             service = ward.config.name,
             "the evidence command took too long; it is killed"
         );
-        let uid = process::uid(running.process.pid).unwrap_or_else(|_| identity::euid());
-        super::life::kill_off(shared, Tree::new(running.process, uid)).await;
+        let tree = Tree::of_child(running.process);
+        shared.nursery.undertaker().end(tree).await;
     }
 }

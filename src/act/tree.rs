@@ -9,9 +9,10 @@ mod walk;
 
 pub use kill::KillOutcome;
 
+use super::launch::Mark;
 use crate::decide::ownership::Proof;
 use crate::sys::process::{self, Process, Stat, State};
-use crate::sys::{socket, spawn};
+use crate::sys::{identity, reaper, socket, spawn};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use walk::Eyes;
 
 /// So many members outside the session are remembered; the rest is found again by other proofs, or not.
 pub const MEMBERS_MAX: usize = 256;
+
+/// The variable that carries a life's token.
+pub const LIFE_TOKEN: &str = "STAYD_TOKEN";
 
 /// One life's processes, as far as this stayd knows the life.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub struct Tree {
     pub born: u64,
     /// The life's token, 128 bits in hexadecimal, as in STAYD_TOKEN.
     pub token: String,
+    /// The variable that carries the token.
+    pub token_name: &'static str,
     /// Device and inode of the claim file that the child was given open.
     pub claim_file: Option<(u64, u64)>,
     /// The life's cgroup directory, where it has one of its own.
@@ -87,6 +93,7 @@ impl Tree {
             session: main.pid,
             born: main.birth,
             token: String::new(),
+            token_name: LIFE_TOKEN,
             claim_file: None,
             cgroup: None,
             uid,
@@ -94,6 +101,39 @@ impl Tree {
             group_only: false,
             sole_child_at: sole_child_at(main),
         }
+    }
+
+    /// The tree of a child of ours that runs its program, as whoever it runs.
+    #[must_use]
+    pub fn of_child(main: Process) -> Self {
+        let uid = process::uid(main.pid).unwrap_or_else(|_| identity::euid());
+        Self::new(main, uid)
+    }
+
+    /// Gives it the mark that its processes carry.
+    pub fn marked(&mut self, mark: Option<Mark>) {
+        if let Some(Mark { name, token }) = mark {
+            self.token_name = name;
+            self.token = token;
+        }
+    }
+
+    /// Whether nothing of it can be left: nobody who landed with us is as young as it is. Looks at nothing that could
+    /// hang. False says nothing: somebody else's orphan may be that young.
+    #[must_use]
+    pub fn is_surely_gone(&self) -> bool {
+        let is_none_of_it = |pid| {
+            spawn::is_ours(pid)
+                || process::stat(pid).is_ok_and(|stat| {
+                    stat.process.birth < self.born
+                        || stat.state == State::Zombie
+                        || stat.before_exec
+                })
+        };
+        let children = process::own_children().unwrap_or_default();
+        reaper::adopts_orphans()
+            && !self.members().iter().any(Member::is_alive)
+            && children.into_iter().all(is_none_of_it)
     }
 
     /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.

@@ -43,6 +43,8 @@ pub(super) struct Living {
     /// A wish came between: the preparation ends.
     pub(super) cancelled: Notify,
     pub(super) cancel_asked: Cell<bool>,
+    /// The life is retired: whoever still asks it gives up.
+    pub(super) over: Notify,
     /// Where the service talks to us, if that is offered.
     pub(super) notify_path: RefCell<Option<PathBuf>>,
     pub(super) hearing: RefCell<Option<AbortHandle>>,
@@ -133,6 +135,7 @@ impl Living {
             main_gone: watch::Sender::new(false),
             cancelled: Notify::new(),
             cancel_asked: Cell::new(false),
+            over: Notify::new(),
             notify_path: RefCell::new(None),
             hearing: RefCell::new(None),
             claim_file: Cell::new(None),

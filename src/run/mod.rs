@@ -12,8 +12,13 @@ pub mod logging;
 mod setup;
 mod signals;
 
+use crate::act::undertaker;
 use crate::config::Config;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Checks that are under way when everything is stopped are ended within this time.
+const WAKE_MAX: Duration = Duration::from_secs(2);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -63,8 +68,14 @@ pub fn run(config: Config, options: &Options) -> Ending {
             return Ending::Refused;
         }
     };
+    let (undertaker, ended, wake) = undertaker::open();
     let local = tokio::task::LocalSet::new();
-    let ending = local.block_on(&runtime, setup::run(config, options));
+    let ending = local.block_on(&runtime, setup::run(config, options, (undertaker, ended)));
+    // Whatever was under way is given up, and what it had started is ended.
+    drop(local);
+    if !wake.wait(WAKE_MAX) {
+        tracing::warn!("what was started last has not ended yet; it is left behind");
+    }
     // A thread that hangs in the system must not keep us: the next stayd adopts.
     runtime.shutdown_background();
     ending

@@ -13,9 +13,11 @@ use crate::act::performer::{Performer, Shared};
 use crate::act::state_dir::{StateDir, StateDirError};
 use crate::act::store::Store;
 use crate::act::supervisor::{Circumstances, Supervisor};
+use crate::act::undertaker::Undertaker;
 use crate::act::upward::Upward;
 use crate::config::Config;
-use crate::sys::{identity, lock, reaper};
+use crate::sys::reaper::{self, Reaped};
+use crate::sys::{identity, lock};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
@@ -25,8 +27,6 @@ use tokio::sync::mpsc;
 
 /// Facts that may wait for the loop.
 const INBOX_MAX: usize = 1024;
-/// Ended processes that may wait for the loop.
-const REAPED_MAX: usize = 1024;
 /// Between two tries for a lock or a state folder that refuses.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -38,6 +38,9 @@ struct Outside {
     upward: Upward,
 }
 
+/// Who ends what was started, and the queue of what that has reaped.
+pub(super) type Dead = (Undertaker, mpsc::Receiver<Reaped>);
+
 /// Why there is no running yet.
 struct Refusal {
     ending: Ending,
@@ -45,7 +48,7 @@ struct Refusal {
 }
 
 /// Sets everything up, and runs.
-pub(super) async fn run(config: Config, options: &Options) -> Ending {
+pub(super) async fn run(config: Config, options: &Options, dead: Dead) -> Ending {
     let signals = match Signals::install() {
         Ok(signals) => signals,
         Err(error) => {
@@ -66,7 +69,7 @@ pub(super) async fn run(config: Config, options: &Options) -> Ending {
         signals,
         upward,
     };
-    match assemble(config, options, outside, state, lock).await {
+    match assemble(config, options, outside, dead, state, lock).await {
         Ok(mut daemon) => daemon.live().await,
         Err(refusal) => {
             tracing::error!("{}", refusal.sentence);
@@ -147,6 +150,7 @@ async fn assemble(
     config: Config,
     options: &Options,
     outside: Outside,
+    (undertaker, ended): Dead,
     state: StateDir,
     lock: File,
 ) -> Result<Daemon, Refusal> {
@@ -166,17 +170,15 @@ async fn assemble(
     let origin = clock.origin();
     let (store, past) = Store::open(&state, &boot_id);
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
-    let (reaped, ended) = mpsc::channel(REAPED_MAX);
     let unit_delegates = outside.circumstances.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
     let shared = Shared {
-        nursery: Nursery::new(),
+        nursery: Nursery::with(undertaker),
         output: RefCell::new(output(&state, &outside)),
         store: store.clone(),
         claims: RefCell::new(Claims::new(&state)),
         cgroups: RefCell::new(cgroups),
         inbox,
-        reaped,
         boot: (boot_id, identity::pid_namespace()),
         program,
         environment: clean_environment(std::env::vars_os()),

@@ -2,7 +2,7 @@
 
 use super::faults::{clinic, pid};
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::{free_port, http_get, wait_until};
+use super::support::{Lab, free_port, http_get, wait_until};
 use std::fs;
 
 /// A python service that tells NOTIFY_SOCKET what `script` says; `tell` sends, `wait_file` waits for a file in the folder.
@@ -86,6 +86,36 @@ fn item_28_a_check_that_hangs_and_forks_is_one_at_a_time_and_condemns() {
             .iter()
             .any(|&check| is_alive(check) || session_lives(check))
     });
+}
+
+#[test]
+fn item_28_an_ordered_end_leaves_nothing_of_the_checks_under_way() {
+    let lab = Lab::new();
+    let wild = [
+        "setsid children 2 sleep",
+        "double-fork close-fds sleep",
+        "double-fork restless",
+    ]
+    .map(|words| format!("{} {words} & ", lab.victim.display()));
+    let check = format!(
+        "sh -c '{} echo x >> DIR/asked; wait; sleep 76540'",
+        wild.concat()
+    );
+    let table = |name: usize| {
+        format!(
+            "[service.s{name}]\ncommand = [\"sleep\", \"1000000\"]\nstop = {{ grace = \"200ms\" }}\n[service.s{name}.watchdog]\nprobe = {}\ninterval = \"600s\"\ntimeout = \"600s\"\n",
+            serde_json::to_string(&format!("exec:{check}")).expect("JSON is TOML here")
+        )
+    };
+    let mut daemon = Stayd::start(&(0..6).map(table).collect::<String>());
+    let asked = daemon.dir().join("asked");
+    wait_until("all are asked", SOON, || {
+        fs::read_to_string(&asked).is_ok_and(|said| said.lines().count() == 6)
+    });
+    wait_until("their processes run", SOON, || lab.alive().len() >= 6 * 3);
+    assert_eq!(daemon.stop().code(), Some(0), "{}", daemon.said());
+    // Restless ones land with us when their subreaper has gone: what is alive now stays alive.
+    assert_eq!(lab.alive(), Vec::<i32>::new(), "{}", daemon.said());
 }
 
 /// Whether anything of this session runs.

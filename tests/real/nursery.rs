@@ -15,6 +15,7 @@ fn launch(nursery: &Nursery, argv: &[&str]) -> Launch {
         surroundings: context(nursery).surroundings,
         fds: Vec::new(),
         cgroup: None,
+        mark: None,
     }
 }
 

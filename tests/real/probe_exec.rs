@@ -3,7 +3,7 @@
 use crate::support::ask::{
     LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_nursery,
 };
-use crate::support::{TempDir, alone, wait_until};
+use crate::support::{Lab, TempDir, alone, wait_until};
 use stayd::act::child::Nursery;
 use stayd::act::probe::Prober;
 use stayd::config::Target;
@@ -70,6 +70,46 @@ fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
                     started.iter().all(|pid| process::stat(*pid).is_err())
                 });
             }
+        });
+    });
+}
+
+/// What can be of a tree: living parents, orphans in sessions of their own, descriptors closed, and never the same pid.
+const WILD: [&str; 4] = [
+    "children 3 sleep",
+    "setsid children 2 sleep",
+    "double-fork close-fds children 2 sleep",
+    "double-fork restless",
+];
+
+#[test]
+fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole() {
+    alone(|| {
+        let lab = Lab::new();
+        let wild = WILD.map(|words| format!("{} {words} &", lab.victim.display()));
+        let script = format!("{} wait; sleep 1000", wild.join(" "));
+        with_nursery(async |nursery| {
+            let mut probers: Vec<Prober> = (0..8).map(|_| command(&nursery, &script)).collect();
+            for _ in 0..2 {
+                let mut rounds = tokio::task::JoinSet::new();
+                let local = tokio::task::LocalSet::new();
+                for mut prober in std::mem::take(&mut probers) {
+                    rounds.spawn_local_on(
+                        async move {
+                            let answer = prober.ask(SHORT * 3).await;
+                            (prober, answer)
+                        },
+                        &local,
+                    );
+                }
+                local.await;
+                while let Some(round) = rounds.join_next().await {
+                    let (prober, answer) = round.expect("no panic");
+                    assert_dead(&answer, &["did not end"]);
+                    probers.push(prober);
+                }
+            }
+            wait_until("all of them are ended", LONG, || lab.alive().is_empty());
         });
     });
 }

@@ -1,29 +1,31 @@
 //! `exec:`: a command of its own, without a shell: 0 alive; 4, 126, 127 no verdict; anything else dead.
 
 use super::{Answer, Ask, dead, in_words, no_verdict, quote};
-use crate::act::child::{Nursery, Running, Surroundings};
-use crate::act::launch::Launch;
-use crate::sys::process::{self, Handle, Process, State};
+use crate::act::child::{Nursery, Surroundings};
+use crate::act::claim::Token;
+use crate::act::launch::{Launch, Mark};
+use crate::act::tree::Tree;
+use crate::act::undertaker::{Burial, Undertaker};
 use crate::sys::reaper::Status;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 /// The end of the output is kept for its last line.
 const TAIL_BYTES_MAX: usize = 4096;
 /// Read from the pipe after the command has ended, at most.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// So many descriptors of an orphan are looked through for the pipe.
-const FILES_MAX: usize = 256;
 /// How long the end of a killed command may take before the round goes on without it.
 const BURIAL_WITHIN: Duration = Duration::from_secs(1);
-/// Between two looks at what is left of it.
-const BURIAL_PAUSE: Duration = Duration::from_millis(2);
+/// Between two looks at who has left the tree, while the command runs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The variable that carries a round's mark: whatever the command starts is known by it.
+const MARK_NAME: &str = "STAYD_PROBE_TOKEN";
 const SIGKILL: i32 = libc::SIGKILL;
 
 /// Exit statuses that say that the question could not be asked.
@@ -40,7 +42,7 @@ pub(super) struct Exec {
     nursery: Nursery,
     surroundings: Surroundings,
     /// The last command, where it has not ended although it was killed.
-    unburied: Option<Command>,
+    unburied: Option<Burial>,
 }
 
 impl Exec {
@@ -64,7 +66,7 @@ impl Exec {
         command: &mut Option<Command>,
     ) -> Result<(), String> {
         if let Some(last) = &mut self.unburied {
-            while !last.bury(limit).await {}
+            last.done().await;
             self.unburied = None;
         }
         command.insert(self.start(limit).await?).run().await;
@@ -78,26 +80,36 @@ impl Exec {
             .try_clone()
             .map_err(|error| format!("cannot duplicate a pipe: {error}"))?;
         let output = OwnedFd::from(output);
-        let pipe_name =
-            kernel_name(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
+        let pipe_file =
+            file_of(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
+        let token = Token::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
+        let mark = Some(Mark {
+            name: MARK_NAME,
+            token: token.as_str().to_owned(),
+        });
         let launch = Launch {
             argv: self.argv.clone(),
             surroundings: self.surroundings.clone(),
             fds: vec![(1, theirs.into()), (2, errors.into())],
             cgroup: None,
+            mark: mark.clone(),
         };
         let running = self
             .nursery
             .start(launch, deadline)
             .await
             .map_err(|failure| failure.message)?;
+        let mut tree = Tree::of_child(running.process);
+        tree.claim_file = Some(pipe_file);
+        tree.marked(mark);
         Ok(Command {
-            running,
+            exit: running.exit,
             status: None,
+            tree: Some(tree),
+            undertaker: self.nursery.undertaker().clone(),
             output,
-            pipe_name,
             tail: Vec::new(),
         })
     }
@@ -107,7 +119,7 @@ impl Ask for Exec {
     async fn ask(&mut self, limit: Duration) -> Answer {
         let mut command = None;
         let round = timeout(limit, self.round(limit, &mut command)).await;
-        let Some(mut command) = command else {
+        let Some(command) = command else {
             let limit = in_words(limit);
             return no_verdict(match round {
                 Ok(Err(why)) => why,
@@ -118,8 +130,10 @@ impl Ask for Exec {
             });
         };
         let answer = command.judge(round.is_ok(), limit);
-        if !command.bury(BURIAL_WITHIN).await {
-            self.unburied = Some(command);
+        if let Some(mut burial) = command.bury()
+            && timeout(BURIAL_WITHIN, burial.done()).await.is_err()
+        {
+            self.unburied = Some(burial);
         }
         answer
     }
@@ -128,12 +142,13 @@ impl Ask for Exec {
 /// A command under way; dropping it kills it and what it started.
 #[derive(Debug)]
 struct Command {
-    running: Running,
+    exit: oneshot::Receiver<Status>,
     /// How it ended; it is reaped then.
     status: Option<Status>,
+    /// It and what it has started; taken by whoever ends that.
+    tree: Option<Tree>,
+    undertaker: Undertaker,
     output: pipe::Receiver,
-    /// What the kernel calls its output: whoever holds that comes from it.
-    pipe_name: String,
     tail: Vec<u8>,
 }
 
@@ -144,11 +159,16 @@ impl Command {
         while self.status.is_none() {
             tokio::select! {
                 biased;
-                status = &mut self.running.exit => {
+                status = &mut self.exit => {
                     self.status = Some(status.unwrap_or(Status::Signal(SIGKILL)));
                 }
                 ready = self.output.readable(), if open => {
                     open = ready.is_ok() && self.take_output();
+                }
+                () = sleep(LOOK_EVERY) => {
+                    if let Some(tree) = &mut self.tree {
+                        tree.remember();
+                    }
                 }
             }
         }
@@ -190,84 +210,27 @@ impl Command {
         }
     }
 
-    /// Kills it and all it started, until nothing is left; false when something is left after `within`.
-    async fn bury(&mut self, within: Duration) -> bool {
-        timeout(within, async {
-            loop {
-                let left = self.kill();
-                if self.status.is_none() {
-                    let exit = timeout(BURIAL_PAUSE, &mut self.running.exit).await;
-                    self.status = exit
-                        .ok()
-                        .map(|status| status.unwrap_or(Status::Signal(SIGKILL)));
-                } else if left == 0 {
-                    return;
-                } else {
-                    sleep(BURIAL_PAUSE).await;
-                }
-            }
-        })
-        .await
-        .is_ok()
-    }
-
-    /// Sends SIGKILL to all that can be found of it; how many there were.
-    fn kill(&self) -> usize {
-        let members = self.members();
-        for member in &members {
-            // A member that cannot be opened has ended meanwhile.
-            let _ = Handle::open(*member).and_then(|handle| handle.signal(SIGKILL));
-        }
-        members.len()
-    }
-
-    /// The living processes of this command: by parentage, and among those that landed with us by session or by the pipe
-    /// they write to.
-    fn members(&self) -> BTreeSet<Process> {
-        let command = self.running.process.pid;
-        let mut roots = Vec::new();
-        if self.status.is_none() {
-            roots.push(command);
-        }
-        roots.extend(
-            process::own_children()
-                .unwrap_or_default()
-                .into_iter()
-                .filter(|pid| {
-                    process::stat(*pid).is_ok_and(|stat| stat.sid == command)
-                        || self.is_held_by(*pid)
-                }),
-        );
-        let mut found = BTreeSet::new();
-        while let Some(pid) = roots.pop() {
-            if let Ok(stat) = process::stat(pid)
-                && stat.state != State::Zombie
-                && found.insert(stat.process)
-            {
-                roots.extend(process::children(pid).unwrap_or_default());
-            }
-        }
-        found
-    }
-}
-
-impl Command {
-    fn is_held_by(&self, pid: i32) -> bool {
-        let files = process::open_files(pid, FILES_MAX).unwrap_or_default();
-        files.iter().any(|file| file.target == self.pipe_name)
+    /// Has all ended that it has started; none when nothing is left.
+    fn bury(mut self) -> Option<Burial> {
+        let tree = self.tree.take()?;
+        let is_over = self.status.is_some() && tree.is_surely_gone();
+        (!is_over).then(|| Burial::of(tree, self.undertaker.clone()))
     }
 }
 
 impl Drop for Command {
     fn drop(&mut self) {
-        self.kill();
+        if let Some(tree) = self.tree.take() {
+            // Nobody waits for it but the end of stayd.
+            let _ = self.undertaker.begin(tree);
+        }
     }
 }
 
-/// The target of a descriptor's link in /proc (proc(5)).
-fn kernel_name(pipe: &OwnedFd) -> io::Result<String> {
+/// Device and inode: whoever holds that pipe comes from the command.
+fn file_of(pipe: &OwnedFd) -> io::Result<(u64, u64)> {
     let status = File::from(pipe.as_fd().try_clone_to_owned()?).metadata()?;
-    Ok(format!("pipe:[{}]", status.ino()))
+    Ok((status.dev(), status.ino()))
 }
 
 fn judge(status: Status, quotation: &str) -> Answer {

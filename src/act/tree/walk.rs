@@ -11,8 +11,6 @@ use std::path::Path;
 
 /// A look ends after so many processes; a kill takes more looks.
 const WALK_MAX: usize = 32_768;
-/// The variable that carries the token.
-const TOKEN_NAME: &str = "STAYD_TOKEN";
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,11 +121,14 @@ impl Walk<'_> {
         if let Some(proof) = prove(&self.claim, &seen) {
             return Some(proof);
         }
+        if stat.process.birth < self.tree.born {
+            return None; // nothing that it holds or carries could prove anything
+        }
         if let Some((dev, ino)) = self.tree.claim_file {
             seen.holds_claim = process::holds_file(lead.pid, dev, ino).unwrap_or(false);
         }
         if !seen.holds_claim && self.eyes == Eyes::Thorough && !self.tree.token.is_empty() {
-            let token = process::environment_value(lead.pid, TOKEN_NAME);
+            let token = process::environment_value(lead.pid, self.tree.token_name);
             seen.uid = process::uid(lead.pid).ok()?;
             seen.carries_token = token.is_ok_and(|token| token.as_ref() == Some(&self.tree.token));
         }
