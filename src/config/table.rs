@@ -128,7 +128,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.log.to", Kind::Choice(&["auto", "file", "inherit", "both"]), Is("auto"),
         "Into files below the state folder, to where stayd writes itself, or both; `auto` is both in a terminal or container, inherit where journald reads, else file."),
     Key::new("service.*.log.max_size", Kind::Size(SMALLEST_LOG_BYTES), Is("10MiB"),
-        "A file is rotated at this size."),
+        "A file is rotated at the last newline before this size, and never grows past it."),
     Key::new("service.*.log.keep", Kind::Count(0, 1000), Is("5"),
         "This many old files are kept."),
 

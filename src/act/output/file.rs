@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// What is written to now.
 pub(super) const CURRENT: &str = "current.log";
-/// How far past its size a file may grow while rotation waits for a newline.
-const OVERRUN_BYTES_MAX: u64 = 1024 * 1024;
+/// The end of a file in which rotation only waits for a newline: a quarter of it, and no more than this.
+const RESERVE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The path of the `age`-th file: 0 is the current one.
 pub(super) fn path_of(dir: &Path, age: u32) -> PathBuf {
@@ -35,7 +35,7 @@ pub(super) struct Place<'a> {
     pub(super) offset: u64,
     /// At most this many bytes, then ask again.
     pub(super) room: u64,
-    /// The file is full: only the rest of a line, please.
+    /// The file is nearly full: only the rest of a line, please.
     pub(super) to_newline: bool,
 }
 
@@ -49,7 +49,7 @@ impl LogFile {
         }
     }
 
-    /// The place for the next bytes. Rotates a full file that ends with a whole line, and builds folder and
+    /// The place for the next bytes. Rotates a nearly full file that ends with a whole line, and builds folder and
     /// file anew when somebody has deleted them. The offset is what fstat(2) says, so whatever a killed
     /// predecessor has moved is neither moved again nor written over.
     pub(super) fn place(&mut self) -> io::Result<Place<'_>> {
@@ -58,11 +58,11 @@ impl LogFile {
             self.rotate()?;
             offset = self.open_current()?;
         }
-        let full = offset >= self.max_size_bytes;
+        let full = offset >= self.reserve_begins();
         let limit = if full {
-            self.size_limit()
-        } else {
             self.max_size_bytes
+        } else {
+            self.reserve_begins()
         };
         let file = self.current.as_ref().ok_or(io::ErrorKind::NotFound)?;
         Ok(Place {
@@ -75,7 +75,13 @@ impl LogFile {
 
     /// Appends a line of our own, on a line of its own; all of it or nothing.
     pub(super) fn append_line(&mut self, line: &str) -> io::Result<()> {
-        let end = self.open_current()?;
+        let mut end = self.open_current()?;
+        let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
+        // The line, and a newline before and after it.
+        if end > 0 && end.saturating_add(bytes).saturating_add(2) > self.max_size_bytes {
+            self.rotate()?;
+            end = self.open_current()?;
+        }
         let newline = if end == 0 || self.ends_with_newline(end)? {
             ""
         } else {
@@ -112,13 +118,14 @@ impl LogFile {
     }
 
     fn is_to_be_rotated(&self, size: u64) -> io::Result<bool> {
-        Ok(size >= self.max_size_bytes
-            && (size >= self.size_limit() || self.ends_with_newline(size)?))
+        Ok(size >= self.reserve_begins()
+            && (size >= self.max_size_bytes || self.ends_with_newline(size)?))
     }
 
-    fn size_limit(&self) -> u64 {
-        let overrun = self.max_size_bytes.min(OVERRUN_BYTES_MAX);
-        self.max_size_bytes.saturating_add(overrun)
+    /// From this size on the file is rotated at the next newline; no file ever grows past its whole size.
+    fn reserve_begins(&self) -> u64 {
+        let reserve = (self.max_size_bytes / 4).min(RESERVE_BYTES_MAX);
+        self.max_size_bytes - reserve
     }
 
     fn ends_with_newline(&self, size: u64) -> io::Result<bool> {
@@ -178,8 +185,39 @@ mod tests {
         for _ in 0..9 {
             put(&mut log, "x");
         }
-        assert_eq!(read(dir.path(), 1), "x".repeat(8));
+        assert_eq!(read(dir.path(), 1), "x".repeat(4));
         assert_eq!(read(dir.path(), 0), "x");
+    }
+
+    #[test]
+    fn no_file_is_larger_than_was_said() {
+        const MAX: u64 = 4096;
+        let dir = tempfile::tempdir().expect("folder");
+        let mut log = LogFile::new(dir.path().to_owned(), MAX, 50);
+        for count in 0..2000_usize {
+            // What the pump does: no more than there is room for, and in a full file only to the newline.
+            let line = format!("{}\n", "x".repeat(count % 97));
+            let mut rest = line.as_bytes();
+            while !rest.is_empty() {
+                let place = log.place().expect("place");
+                let room = usize::try_from(place.room).expect("room").min(rest.len());
+                let written = place.file.write_all_at(&rest[..room], place.offset);
+                written.expect("write");
+                rest = &rest[room..];
+            }
+            if count % 100 == 0 {
+                log.append_line("stayd: a line of its own").expect("append");
+            }
+        }
+        let files = fs::read_dir(dir.path()).expect("folder").flatten();
+        let sizes: Vec<u64> = files
+            .map(|file| file.metadata().expect("size").len())
+            .collect();
+        assert!(sizes.len() > 20, "{sizes:?}");
+        assert!(sizes.iter().all(|size| *size <= MAX), "{sizes:?}");
+        for age in 1..20 {
+            assert!(read(dir.path(), age).ends_with('\n'), "whole lines");
+        }
     }
 
     #[test]
