@@ -20,6 +20,7 @@ mod words;
 use crate::act::helper;
 use crate::api::client::Client;
 use crate::api::wire::HoldRequest;
+use crate::run::logging;
 use args::{Arguments, Common, ConfigVerb, Verb, Wish};
 use exit::{Exit, Failure, Outcome};
 use screen::{Screen, tell};
@@ -36,7 +37,9 @@ pub fn main() -> ExitCode {
     if arguments.verb == Some(Verb::Helper) {
         return helper::helper_main();
     }
-    match perform(arguments) {
+    let outcome = perform(arguments);
+    logging::flush();
+    match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.message.is_empty() {

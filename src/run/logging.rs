@@ -1,5 +1,6 @@
 //! What stayd itself says: one line each on stderr, in the form its reader wants.
 
+use super::voice;
 use std::fmt;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -19,8 +20,14 @@ pub enum Format {
     Journal,
 }
 
+/// Waits a moment for the last lines to be taken; to be called before the process ends.
+pub fn flush() {
+    voice::flush();
+}
+
 /// Installs the logger, once; later calls change nothing.
 pub fn start(format: Format, verbosity: i8, colour: bool) {
+    voice::start();
     let level = match verbosity {
         ..=-2 => LevelFilter::ERROR,
         -1 => LevelFilter::WARN,
@@ -33,7 +40,7 @@ pub fn start(format: Format, verbosity: i8, colour: bool) {
         // A line that stderr refuses would be complained of on stderr with eprintln!, whose panic ends us: a reader
         // that has gone (`| head`, a restarted journald) must not.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr)
+        .with_writer(voice::writer)
         .with_ansi(colour);
     // A second logger in the same process (tests) is refused; the first goes on.
     let _ = match format {

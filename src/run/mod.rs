@@ -11,6 +11,7 @@ mod journal;
 pub mod logging;
 mod setup;
 mod signals;
+mod voice;
 
 use crate::act::undertaker;
 use crate::config::Config;
@@ -98,6 +99,7 @@ fn last_words() {
         tracing::error!(
             "bug in stayd, ending at once; the services go on and the next stayd takes over: {panic}"
         );
+        logging::flush();
         std::process::abort();
     }));
 }

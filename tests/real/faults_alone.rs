@@ -50,6 +50,21 @@ fn item_92_a_reader_of_its_messages_that_has_gone_ends_nothing() {
 }
 
 #[test]
+fn item_92_a_reader_of_its_messages_that_sleeps_holds_nothing_up() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let flapping = "[service.s]\ncommand = [\"false\"]\nbackoff = { min = \"0s\", max = \"1ms\" }\ngive_up = { exits = 1000, within = \"1ms\" }\n";
+    let mut daemon = Stayd::start_with(flapping, |command| {
+        command.stderr(writer);
+    });
+    // Far more messages than a pipe holds, and nobody reads one of them.
+    daemon.wait_service("s", "its five hundredth life", |service| {
+        service["life"].as_u64().is_some_and(|life| life > 500)
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+    drop(reader);
+}
+
+#[test]
 fn item_92_a_hangup_does_not_end_a_supervised_stayd() {
     let daemon = Stayd::start_with(SLEEPER, |command| {
         let mut wrapped = Command::new("sh");
