@@ -8,6 +8,8 @@ class Stayd < Formula
 
   def install
     system "cargo", "install", *std_cargo_args
+    man1.install "docs/man/stayd.1"
+    man5.install "docs/man/stayd.toml.5"
   end
 
   def caveats
