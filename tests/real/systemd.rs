@@ -223,8 +223,7 @@ fn item_38_under_a_delegating_unit_no_descendant_evades_the_kill() {
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let find = |what: &str| {
         let found = unit.systemd.exec(&["pgrep", "-f", what]);
-        let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
-        found
+        String::from_utf8_lossy(&found.stdout).trim().to_owned()
     };
     let (first, evader) = (find("^python3 .*service.py"), find("^sleep 424242"));
     let groups = [&first, &evader, &unit.main_pid()].map(|pid| unit.cgroup_of(pid));

@@ -5,23 +5,47 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command as Grammar, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 
-/// Verbs of later versions: known, so that they are not taken for slips of the hand.
-const LATER: [&str; 15] = [
-    "replay",
-    "apply",
-    "destroy",
-    "reconcile",
-    "explain",
-    "runtime",
-    "upgrade",
-    "init",
-    "install",
-    "uninstall",
-    "verify",
-    "doctor",
-    "run",
-    "completions",
-    "man",
+/// Verbs of later versions, known so that they are not taken for slips of the hand, and what to do until then.
+const LATER: [(&str, &str); 15] = [
+    (
+        "replay",
+        "`stayd why SERVICE` shows the facts of each decision",
+    ),
+    (
+        "apply",
+        "write the service into stayd.toml and restart stayd",
+    ),
+    (
+        "destroy",
+        "`stayd stop SERVICE`, and remove it from stayd.toml",
+    ),
+    ("reconcile", "`stayd stop` those that are to go"),
+    ("explain", "`stayd status` names who holds a service's port"),
+    ("runtime", "name the program in `command`"),
+    ("upgrade", "replace the program, then restart stayd"),
+    (
+        "init",
+        "stayd.toml(5) has a sample; `stayd config check` tells what is wrong with yours",
+    ),
+    (
+        "install",
+        "`stayd render systemd` or `stayd render launchd` prints what to install",
+    ),
+    (
+        "uninstall",
+        "remove the unit or the plist that you installed",
+    ),
+    (
+        "verify",
+        "`systemd-analyze verify` or `plutil -lint` checks the file",
+    ),
+    (
+        "doctor",
+        "`stayd config check` and `stayd status` tell most of it",
+    ),
+    ("run", "use a timer of the system"),
+    ("completions", "`stayd --help` lists the verbs"),
+    ("man", "the pages are in docs/man"),
 ];
 
 /// Reads the command line; `words` begins with the program's own name.
@@ -38,11 +62,9 @@ where
         Ok(matches) => matches,
         Err(error) => return Err(no_such_verb(&mut command, &words, &error).unwrap_or(error)),
     };
-    if let Some(verb) = matches
-        .subcommand_name()
-        .filter(|verb| LATER.contains(verb))
-    {
-        let message = format!("`stayd {verb}` is not in this version");
+    let wanted = matches.subcommand_name();
+    if let Some((verb, cure)) = LATER.iter().find(|(verb, _)| wanted == Some(verb)) {
+        let message = format!("`stayd {verb}` is not in this version; {cure}");
         return Err(command.error(ErrorKind::InvalidSubcommand, message));
     }
     let arguments = Arguments::from_arg_matches(&matches)?;
@@ -63,14 +85,16 @@ pub fn command() -> Grammar {
         .num_args(0..)
         .trailing_var_arg(true)
         .allow_hyphen_values(true);
-    LATER.iter().fold(Arguments::command(), |command, verb| {
-        command.subcommand(
-            Grammar::new(verb)
-                .hide(true)
-                .disable_help_flag(true)
-                .arg(rest.clone()),
-        )
-    })
+    LATER
+        .iter()
+        .fold(Arguments::command(), |command, (verb, _)| {
+            command.subcommand(
+                Grammar::new(verb)
+                    .hide(true)
+                    .disable_help_flag(true)
+                    .arg(rest.clone()),
+            )
+        })
 }
 
 /// A first word that is no verb: clap alone would call it an unexpected argument.
@@ -192,7 +216,7 @@ mod tests {
         ] {
             let (status, text) = read(line).expect_err(line);
             assert_eq!(status, 2, "{line}");
-            assert!(text.contains("is not in this version"), "{text}");
+            assert!(text.contains("is not in this version; "), "{text}");
         }
         let (status, text) = read("statsu").expect_err("slip");
         assert_eq!(status, 2);

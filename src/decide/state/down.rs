@@ -157,7 +157,7 @@ impl Service {
     /// No process came of it: stopped if that is wished by now, else blocked, and quietly tried again.
     fn refused(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
         if self.leaving || !self.wanted_up {
-            self.reason = "stopped by a wish".into();
+            self.reason = "stopped on request".into();
             self.become_down(Down::Stopped, step.now);
             return;
         }
@@ -188,7 +188,7 @@ impl Service {
         self.last_exit = Some((exit, step.now));
         let restarting = end.by_wish && self.wanted_up;
         if self.leaving || !self.wanted_up {
-            self.reason = "stopped by a wish".into();
+            self.reason = "stopped on request".into();
             self.record(Kind::Stopped, "stopped".into(), Vec::new(), step.out);
             self.become_down(Down::Stopped, step.now);
         } else if restarting {

@@ -317,7 +317,7 @@ impl Service {
             reason,
         });
         if self.leaving || past.stopped {
-            self.reason = "stopped by a wish that holds until `start` or the next boot".into();
+            self.reason = "stopped on request until `start` or the next boot".into();
             self.become_down(Down::Stopped, step.now);
         } else if past.parked {
             let until = step.now.after(self.parked_retry());

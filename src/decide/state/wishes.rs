@@ -49,7 +49,7 @@ impl Service {
         self.wanted_up = false;
         match self.actual {
             Actual::Down(_) => {
-                self.reason = "stopped by a wish".into();
+                self.reason = "stopped on request".into();
                 self.become_down(Down::Stopped, step.now);
             }
             Actual::Preparing { .. } => self.cancel_preparation(step),
