@@ -59,6 +59,107 @@ fn every_link_leads_somewhere() {
     assert_clean(&dead);
 }
 
+/// (document, the number as it is told, source, the constant that it is)
+const NUMBERS: [(&str, &str, &str, &str); 13] = [
+    (
+        "reference/files.md",
+        "last 20,000 records",
+        "act/store/rows.rs",
+        "EVENTS_MAX: u64 = 20_000;",
+    ),
+    (
+        "reference/files.md",
+        "last 64 incidents",
+        "act/store/rows.rs",
+        "EVIDENCE_MAX: u32 = 64;",
+    ),
+    (
+        "how-to/why.md",
+        "last 64 incidents",
+        "act/store/rows.rs",
+        "EVIDENCE_MAX: u32 = 64;",
+    ),
+    (
+        "how-to/hold.md",
+        "30 days long at most",
+        "api/mod.rs",
+        "from_secs(30 * 24 * 3600)",
+    ),
+    (
+        "explanation/limits.md",
+        "1,024 wait",
+        "run/voice.rs",
+        "LINES_MAX: usize = 1024;",
+    ),
+    (
+        "explanation/limits.md",
+        "64 KiB at most",
+        "act/evidence.rs",
+        "TEXT_BYTES_MAX: usize = 64 * 1024;",
+    ),
+    (
+        "explanation/limits.md",
+        "every ten seconds",
+        "decide/state/ending.rs",
+        "AGAIN: Duration = Duration::from_secs(10);",
+    ),
+    (
+        "explanation/ownership.md",
+        "up to\n   256 of them",
+        "act/tree.rs",
+        "MEMBERS_MAX: usize = 256;",
+    ),
+    (
+        "explanation/verdict.md",
+        "more than 250 ms",
+        "decide/verdict.rs",
+        "LATENESS_MAX: Duration = Duration::from_millis(250);",
+    ),
+    (
+        "explanation/verdict.md",
+        "for five times `busy_grace`",
+        "decide/verdict.rs",
+        "OVERLOAD_CEILING: u32 = 5;",
+    ),
+    (
+        "explanation/verdict.md",
+        "after ten minutes",
+        "decide/state/asking.rs",
+        "TOLERANCE: Duration = Duration::from_secs(600);",
+    ),
+    (
+        "explanation/verdict.md",
+        "No kill for a minute",
+        "decide/fleet.rs",
+        "WINDOW: Duration = Duration::from_secs(60);",
+    ),
+    (
+        "explanation/verdict.md",
+        "300 ms at most",
+        "decide/state/judging.rs",
+        "EVIDENCE_MAX: Duration = Duration::from_millis(300);",
+    ),
+];
+
+#[test]
+fn numbers_that_documents_tell_are_those_of_the_code() {
+    let holds = |path: String, text: &str| {
+        fs::read_to_string(root().join(path))
+            .unwrap()
+            .contains(text)
+    };
+    let stale: Vec<String> = NUMBERS
+        .iter()
+        .filter(|(document, told, source, constant)| {
+            !holds(format!("docs/{document}"), told) || !holds(format!("src/{source}"), constant)
+        })
+        .map(|(document, told, source, constant)| {
+            format!("docs/{document} ({told}) or src/{source} ({constant}) has changed")
+        })
+        .collect();
+    assert_clean(&stale);
+}
+
 #[test]
 fn the_rules_see_an_unexplained_crate_and_a_dead_link() {
     let names = declared(
