@@ -37,6 +37,7 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
         Err(failure) => return shared.tell(ward.id, Fact::NotSpawned(life, failure)).await,
     };
     let main = running.process;
+    living.oom_kills.set(process::oom_kill_count());
     living.main.replace(Some(Arc::clone(&running.handle)));
     living.tree.replace(Some(tree_of(&ward, &living, main)));
     name_main(&shared, &ward, life, main);
@@ -117,7 +118,15 @@ fn survivors(ward: &Ward, living: &Living) -> Survivors {
         count: members.len(),
         heir: listening.or(oldest).map(seen),
         heir_listens: listening.is_some(),
+        oom_kills: oom_kills_since(living),
     }
+}
+
+fn oom_kills_since(living: &Living) -> u64 {
+    let (before, now) = (living.oom_kills.get(), process::oom_kill_count());
+    before
+        .zip(now)
+        .map_or(0, |(before, now)| now.saturating_sub(before))
 }
 
 fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, SpawnFailure> {

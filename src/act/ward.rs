@@ -43,6 +43,8 @@ pub(super) struct Living {
     /// A wish came between: the preparation ends.
     pub(super) cancelled: Notify,
     pub(super) cancel_asked: Cell<bool>,
+    /// What the kernel had killed for want of memory when the life began, where it tells.
+    pub(super) oom_kills: Cell<Option<u64>>,
     /// The life is retired: whoever still asks it gives up.
     pub(super) over: Notify,
     /// Where the service talks to us, if that is offered.
@@ -135,6 +137,7 @@ impl Living {
             main_gone: watch::Sender::new(false),
             cancelled: Notify::new(),
             cancel_asked: Cell::new(false),
+            oom_kills: Cell::new(None),
             over: Notify::new(),
             notify_path: RefCell::new(None),
             hearing: RefCell::new(None),

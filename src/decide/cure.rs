@@ -1,7 +1,7 @@
 //! Programs that leave the foreground, and the flag that keeps them there.
 
 use super::clock::Duration;
-use super::event::Proc;
+use super::event::{Exit, Proc};
 
 /// The flag that keeps `program` (a file name) in the foreground, for programs one is sure of.
 #[must_use]
@@ -45,5 +45,20 @@ pub fn daemonized(program: &str, uptime: Duration, heir: Proc, listens: bool) ->
          To keep it in the foreground: {cure}",
         uptime.as_secs_f64(),
         heir.pid
+    )
+}
+
+/// Added to the end of a life that looks like the kernel's doing: SIGKILL, not ours, and `oom_kills` processes killed for
+/// want of memory since the life began. Nothing where it does not look so.
+#[must_use]
+pub fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
+    const SIGKILL: i32 = 9;
+    if exit != Exit::Signal(SIGKILL) || oom_kills == 0 {
+        return String::new();
+    }
+    format!(
+        "; out of memory, it seems: the kernel's OOM killer has struck {oom_kills} {} since it began. Give it more \
+         memory, or let it use less",
+        if oom_kills == 1 { "time" } else { "times" }
     )
 }

@@ -38,7 +38,7 @@ pub enum Exit {
     Unknown,
 }
 
-/// What is left of a life's tree when its main process has gone.
+/// What is seen when a life's main process has gone: what is left of its tree, and what may have ended it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Survivors {
     /// Members still alive.
@@ -47,6 +47,8 @@ pub struct Survivors {
     pub heir: Option<Proc>,
     /// The heir listens on the service's port.
     pub heir_listens: bool,
+    /// Processes that the kernel has killed for want of memory since the life began, on the whole host.
+    pub oom_kills: u64,
 }
 
 /// Why no process could be started.

@@ -225,6 +225,12 @@ pub fn throttled_count(pid: i32) -> Option<u64> {
     imp::throttled_count(pid)
 }
 
+/// How many processes the kernel has killed for want of memory since boot, on the whole host (`oom_kill` of
+/// /proc/vmstat, Linux 4.13); only its growth means something. None where not told.
+pub fn oom_kill_count() -> Option<u64> {
+    imp::oom_kill_count()
+}
+
 /// CPU time of the whole host since boot, number of processors, runnable threads now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Host {

@@ -88,6 +88,54 @@ fn item_92_a_hangup_does_not_end_a_supervised_stayd() {
     assert_ne!(pid(&daemon.wait_state("s", "running")), main);
 }
 
+/// A terminal's window, and its inside; no other test's child inherits either.
+fn terminal() -> (nix::pty::PtyMaster, fs::File) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let window = nix::pty::posix_openpt(nix::fcntl::OFlag::from_bits_retain(flags));
+    let window = window.expect("a terminal");
+    nix::pty::grantpt(&window).expect("ours");
+    nix::pty::unlockpt(&window).expect("open");
+    let path = nix::pty::ptsname_r(&window).expect("its name");
+    let inside = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(path)
+        .expect("its inside");
+    (window, inside)
+}
+
+/// A terminal whose window is closed: stayd hears SIGHUP, and can neither write nor read there any more.
+#[test]
+fn item_92_a_terminal_that_closes_ends_everything_in_order() {
+    let (window, inside) = terminal();
+    let talker = "[service.t]\ncommand = [\"sh\", \"-c\", \"while :; do echo word; sleep 0.01; done\"]\nstop = { grace = \"300ms\" }\n";
+    let mut daemon = Stayd::start_with(&format!("{SLEEPER}{talker}"), move |command| {
+        let stream = || inside.try_clone().expect("a descriptor");
+        command.stdin(stream()).stdout(stream()).stderr(stream());
+        // SAFETY: both calls are async-signal-safe, and about the child itself.
+        #[expect(unsafe_code, reason = "the child takes the terminal before exec")]
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setsid()?;
+                if libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+    });
+    let mains = ["s", "t"].map(|name| pid(&daemon.wait_state(name, "running")));
+    let status = daemon.client(&["status", "--json"]);
+    assert!(status.out.contains("\"terminal\""), "{status:?}");
+    let mut shown = [0; 4096];
+    nix::unistd::read(&window, &mut shown).expect("it talks there");
+    drop(window);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(!mains.into_iter().any(is_alive), "nothing is left");
+}
+
 #[test]
 fn item_94_as_the_first_process_it_reaps_strangers_and_stops_in_order() {
     let orphans = "[service.o]\ncommand = [\"sh\", \"-c\", \"while :; do (sleep 0.05 &) ; sleep 0.02; done\"]\n";
@@ -135,7 +183,11 @@ fn item_95_rounds_and_respawns_leak_neither_descriptors_nor_threads() {
             "backoff = { min = \"10ms\" }",
             "backoff = { min = \"0s\" }\ngive_up = { exits = 1000, within = \"5m\" }",
         );
-    let daemon = Stayd::start(&config);
+    // Each round of this one leaves a line.
+    let counted = "[service.counted]\ncommand = [\"sleep\", \"1000000\"]\n[service.counted.watchdog]\nprobe = \"exec:sh -c 'echo x >> DIR/rounds'\"\ninterval = \"50ms\"\ntimeout = \"50ms\"\nfailures = 1000\n";
+    let daemon = Stayd::start(&format!("{config}{counted}"));
+    let rounds =
+        || fs::read_to_string(daemon.dir().join("rounds")).map_or(0, |said| said.lines().count());
     let count = |what: &str| {
         fs::read_dir(format!("/proc/{}/{what}", daemon.pid()))
             .expect("/proc")
@@ -158,10 +210,11 @@ fn item_95_rounds_and_respawns_leak_neither_descriptors_nor_threads() {
             figures = (count("fd"), count("task"));
         }
     }
-    let clock = Instant::now();
-    wait_until("two hundred rounds", SOON, || {
-        clock.elapsed() > Duration::from_secs(10)
+    let before = rounds();
+    wait_until("two hundred rounds more", SOON * 4, || {
+        rounds() >= before + 200
     });
+    assert_eq!(daemon.service("counted")["life"], 1);
     wait_until("as many descriptors and threads as before", SOON, || {
         // A round or a client under way has a few of its own.
         count("fd") <= figures.0 + 3 && count("task") <= figures.1 + 2
@@ -182,6 +235,11 @@ fn item_44_a_grandchild_that_holds_the_log_delays_nobody() {
     kill(Pid::from_raw(main), Signal::SIGKILL).expect("a signal");
     daemon.wait_service("s", "its next life", |service| {
         service["life"] == 2 && service["state"] == "running"
+    });
+    wait_until("the holder is named", SOON, || {
+        daemon.said().contains(&format!(
+            "pid {holder} outside life 1 still holds its output"
+        ))
     });
     let _ = kill(Pid::from_raw(holder), Signal::SIGKILL);
 }

@@ -16,6 +16,7 @@ mod evidence;
 mod exec;
 mod faults;
 mod faults_alone;
+mod faults_kills;
 mod faults_probes;
 mod incident;
 mod launchd;

@@ -1,7 +1,8 @@
 //! Who belongs to a life's tree, and its end.
 
 use crate::support::{
-    Cgroup, Lab, NOTHING_LEFT, SOON, alone, free_port, kill, wait_for, wait_for_exit, wait_until,
+    Cgroup, Lab, NOTHING_LEFT, SOON, alone, alone_in_a_namespace_of_processes, free_port, kill,
+    wait_for, wait_for_exit, wait_until,
 };
 use nix::sys::resource::{Resource, setrlimit};
 use stayd::decide::ownership::Proof;
@@ -84,12 +85,13 @@ fn item_39_a_fork_bomb_is_ended() {
     if !nix::unistd::geteuid().is_root() {
         return; // needs a user of its own to be bounded by a limit of its own
     }
-    alone(|| {
+    alone_in_a_namespace_of_processes(|| {
         const LIMIT: u64 = 300;
         let lab = Lab::new();
         setrlimit(Resource::RLIMIT_NPROC, LIMIT, LIMIT).expect("limit");
         schedule::put_this_thread_first().expect("root"); // or we would wait our turn behind the bomb
-        let uid = 1_000_000 + std::process::id();
+        let namespace = process_namespace();
+        let uid = 1_000_000 + u32::try_from(namespace % 1_000_000).expect("small");
         let (_child, tree) = lab.life("bomb", |plan| {
             plan.user = Some(User {
                 uid,
@@ -101,6 +103,13 @@ fn item_39_a_fork_bomb_is_ended() {
         assert_eq!(kill(&tree), NOTHING_LEFT);
         assert!(lab.alive().is_empty());
     });
+}
+
+/// Another number in each run that goes on at the same time.
+fn process_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let namespace = std::fs::metadata("/proc/self/ns/pid");
+    namespace.expect("a namespace").ino()
 }
 
 #[test]

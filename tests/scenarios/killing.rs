@@ -202,3 +202,26 @@ fn a_service_may_ask_for_its_own_end() {
         ["not killed: it asked for it (WATCHDOG=trigger), but is held (backup)"]
     );
 }
+
+/// One of four workers is stuck: every fourth question gets no answer, and no row comes of it.
+#[test]
+fn item_33_a_half_wedged_service_is_shown_and_never_killed_by_chance() {
+    let (mut stage, db) = Stage::with_one(policy());
+    let mut suspected = 0;
+    for round in 0..40 {
+        if round % 4 == 3 {
+            stage[db].falls_silent();
+        } else {
+            stage[db].answer = Answer::Alive;
+        }
+        stage.drive(SECOND * 4);
+        suspected += usize::from(stage.shown(db).phase == Phase::Suspect);
+        stage.drive(SECOND);
+    }
+    assert_eq!(stage.kills(db), []);
+    assert!(suspected >= 5, "shown as suspect {suspected} times");
+    assert!(
+        stage.said(db, Kind::Verdict).len() >= 10,
+        "each loss and each answer after it is in the journal"
+    );
+}

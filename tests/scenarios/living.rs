@@ -28,6 +28,7 @@ fn item_46_a_program_that_daemonizes_is_kept_and_named() {
         count: 1,
         heir: Some(HEIR),
         heir_listens: true,
+        ..Survivors::default()
     };
     stage[db].ends = Some((SECOND / 2, Exit::Code(0), survivors));
     stage.tell(db, Fact::Configured(Remembered::default()));
@@ -57,6 +58,7 @@ fn item_46_a_launcher_that_failed_has_no_heir() {
         count: 1,
         heir: Some(HEIR),
         heir_listens: true,
+        ..Survivors::default()
     };
     stage.tell(db, Fact::Configured(Remembered::default()));
     stage.drive(SECOND);
@@ -359,4 +361,22 @@ fn what_nothing_asks_is_not_said_to_answer() {
     let shown = stage.shown(db);
     assert_eq!(shown.phase, Phase::Running);
     assert!(shown.reason.contains("no probe"), "{}", shown.reason);
+}
+
+#[test]
+fn item_45_a_sigkill_of_the_oom_killer_is_named() {
+    for (exit, oom_kills, named) in [
+        (Exit::Signal(9), 1, true),
+        (Exit::Signal(9), 0, false),
+        (Exit::Signal(11), 1, false),
+    ] {
+        let (mut stage, db) = Stage::with_one(policy());
+        let survivors = Survivors {
+            oom_kills,
+            ..Survivors::default()
+        };
+        stage.tell(db, Fact::Exited(Life(1), exit, survivors));
+        let said = &stage.said(db, Kind::Exited)[0];
+        assert_eq!(said.contains("out of memory"), named, "{said}");
+    }
 }

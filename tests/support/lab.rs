@@ -30,11 +30,37 @@ pub(crate) fn alone_as_first_process<F: FnOnce()>(body: F) {
     run_in(command, body);
 }
 
+/// The same for root, with the machine's own users: however the test ends, nothing that it has started outlives it, for
+/// the namespace ends with its first process, and that with us.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn alone_in_a_namespace_of_processes<F: FnOnce()>(body: F) {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command.arg(env::current_exe().expect("the test program"));
+    run_in(command, body);
+}
+
+/// The program ends when the thread that started it does, which waits for it.
+#[cfg(target_os = "linux")]
+fn tie_to_us(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: prctl(2) is async-signal-safe, and about the child itself.
+    #[expect(unsafe_code, reason = "the child asks for it before exec")]
+    unsafe {
+        command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::SIGKILL)?));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tie_to_us(_: &mut Command) {}
+
 #[track_caller]
 fn run_in<F: FnOnce()>(mut command: Command, body: F) {
     if env::var_os(ALONE).is_some() {
         return body();
     }
+    tie_to_us(&mut command);
     let output = command
         .args([&test_name(&body), "--exact", "--nocapture"])
         .env(ALONE, "1")

@@ -16,6 +16,8 @@ mod web;
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use child::{SOON, output_of, plan, wait_for_exit};
+#[cfg(target_os = "linux")]
+pub(crate) use lab::alone_in_a_namespace_of_processes;
 pub(crate) use lab::{alone, alone_as_first_process, program, victim};
 pub(crate) use life::{Lab, NOTHING_LEFT, kill};
 #[cfg(target_os = "linux")]

@@ -71,6 +71,7 @@ impl World {
             count: 1,
             heir,
             heir_listens: true,
+            ..Survivors::default()
         };
         next.push(Next::Fact(Fact::Exited(
             life,

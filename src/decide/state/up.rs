@@ -263,7 +263,12 @@ impl Service {
             });
             return;
         }
-        self.reason = format!("{} after {:.1} s", exit.in_words(), uptime.as_secs_f64());
+        self.reason = format!(
+            "{} after {:.1} s{}",
+            exit.in_words(),
+            uptime.as_secs_f64(),
+            cure::out_of_memory(exit, survivors.oom_kills)
+        );
         let left = u64::try_from(survivors.count).unwrap_or(u64::MAX);
         let facts = vec![
             ("uptime_ms", millis(uptime)),

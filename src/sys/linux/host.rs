@@ -41,6 +41,14 @@ pub(in super::super) fn is_subreaper() -> bool {
     result == 0 && is != 0
 }
 
+pub(in super::super) fn oom_kill_count() -> Option<u64> {
+    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let count = counters
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
+    count.trim().parse().ok()
+}
+
 pub(in super::super) fn put_this_thread_first() -> io::Result<()> {
     let lowest = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;

@@ -14,8 +14,8 @@ pub(super) mod tables;
 
 pub(super) use cgroup::{is_delegated, is_frozen, own_cgroup, throttled_count};
 pub(super) use host::{
-    CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_subreaper, own_program,
-    pid_namespace, put_this_thread_first,
+    CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_subreaper, oom_kill_count,
+    own_program, pid_namespace, put_this_thread_first,
 };
 pub(super) use pidfd::{open_handle, signal};
 pub(super) use spawn::spawn;

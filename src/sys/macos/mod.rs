@@ -17,5 +17,5 @@ pub(super) use host::{
     CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_delegated, is_subreaper,
     own_cgroup, own_program, pid_namespace, put_this_thread_first,
 };
-pub(super) use process::{is_frozen, open_handle, signal, throttled_count};
+pub(super) use process::{is_frozen, oom_kill_count, open_handle, signal, throttled_count};
 pub(super) use spawn::spawn;

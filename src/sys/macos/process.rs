@@ -144,6 +144,10 @@ pub(in super::super) fn is_frozen(_pid: i32) -> io::Result<bool> {
     Ok(false)
 }
 
+pub(in super::super) fn oom_kill_count() -> Option<u64> {
+    None // jetsam does not count
+}
+
 pub(in super::super) fn throttled_count(_pid: i32) -> Option<u64> {
     None
 }
