@@ -14,6 +14,8 @@ use crate::sys::clock;
 use crate::sys::process::{self, Process, Stat, State};
 use std::time::Duration;
 
+pub use threads::whereabouts;
+
 /// Longest [`Evidence::text`].
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Lines of output that are shown, the last ones.

@@ -5,6 +5,7 @@ use super::alarm::Alarm;
 use super::clock::Clock;
 use super::desk::{self, Identity};
 use super::signals::{Arrived, Signals};
+use super::stall::StallWatch;
 use crate::act::performer::Performer;
 use crate::act::state_dir::StateDir;
 use crate::act::store::{Past, Store};
@@ -23,6 +24,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A loop that comes this late to its own deadline has nothing to say about what was in flight.
@@ -40,6 +42,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) signals: Signals,
     pub(super) upward: Upward,
+    pub(super) stall: Arc<StallWatch>,
     pub(super) clock: Clock,
     pub(super) performer: Performer,
     pub(super) store: Store,
@@ -90,6 +93,7 @@ impl Daemon {
         let mut next_ping = Moment::START;
         let alarm = Alarm::new();
         while !self.finished {
+            self.parts.stall.goes_on();
             let due = self.machine.borrow().deadline();
             let now = self.parts.clock.origin().now();
             tokio::select! {

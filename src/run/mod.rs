@@ -11,11 +11,14 @@ mod journal;
 pub mod logging;
 mod setup;
 mod signals;
+mod stall;
 mod voice;
 
 use crate::act::undertaker;
 use crate::config::Config;
+use stall::StallWatch;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Checks that are under way when everything is stopped are ended within this time.
@@ -58,12 +61,9 @@ pub enum Ending {
 #[must_use]
 pub fn run(config: Config, options: &Options) -> Ending {
     last_words();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
+    let started = StallWatch::start().and_then(|watch| Ok((runtime(&watch)?, watch)));
+    let (runtime, watch) = match started {
+        Ok(started) => started,
         Err(error) => {
             tracing::error!("cannot start the loop: {error}");
             return Ending::Refused;
@@ -71,7 +71,10 @@ pub fn run(config: Config, options: &Options) -> Ending {
     };
     let (undertaker, ended, wake) = undertaker::open();
     let local = tokio::task::LocalSet::new();
-    let ending = local.block_on(&runtime, setup::run(config, options, (undertaker, ended)));
+    let dead = (undertaker, ended);
+    let running = setup::run(config, options, dead, Arc::clone(&watch));
+    let ending = local.block_on(&runtime, running);
+    watch.rests();
     // Whatever was under way is given up, and what it had started is ended.
     drop(local);
     if !wake.wait(WAKE_MAX) {
@@ -80,6 +83,17 @@ pub fn run(config: Config, options: &Options) -> Ending {
     // A thread that hangs in the system must not keep us: the next stayd adopts.
     runtime.shutdown_background();
     ending
+}
+
+/// One thread, watched while it does something.
+fn runtime(watch: &Arc<StallWatch>) -> std::io::Result<tokio::runtime::Runtime> {
+    let (waking, resting) = (Arc::clone(watch), Arc::clone(watch));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .on_thread_unpark(move || waking.wakes())
+        .on_thread_park(move || resting.rests())
+        .build()
 }
 
 /// A supervisor that does not hear us is no reason to stop: the services matter more.

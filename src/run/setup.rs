@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::daemon::{Daemon, Parts};
 use super::desk::Identity;
 use super::signals::Signals;
+use super::stall::StallWatch;
 use super::{Ending, Options};
 use crate::act::cgroup::Cgroups;
 use crate::act::child::{Nursery, clean_environment};
@@ -36,6 +37,7 @@ struct Outside {
     supervisor: Supervisor,
     signals: Signals,
     upward: Upward,
+    stall: Arc<StallWatch>,
 }
 
 /// Who ends what was started, and the queue of what that has reaped.
@@ -48,7 +50,12 @@ struct Refusal {
 }
 
 /// Sets everything up, and runs.
-pub(super) async fn run(config: Config, options: &Options, dead: Dead) -> Ending {
+pub(super) async fn run(
+    config: Config,
+    options: &Options,
+    dead: Dead,
+    stall: Arc<StallWatch>,
+) -> Ending {
     let signals = match Signals::install() {
         Ok(signals) => signals,
         Err(error) => {
@@ -68,6 +75,7 @@ pub(super) async fn run(config: Config, options: &Options, dead: Dead) -> Ending
         supervisor,
         signals,
         upward,
+        stall,
     };
     match assemble(config, options, outside, dead, state, lock).await {
         Ok(mut daemon) => daemon.live().await,
@@ -191,6 +199,7 @@ async fn assemble(
         supervisor,
         signals,
         upward,
+        stall,
         ..
     } = outside;
     let identity = Identity::new(&config, supervisor, &state, &options.control_socket, origin);
@@ -199,6 +208,7 @@ async fn assemble(
         identity,
         signals,
         upward,
+        stall,
         clock,
         performer,
         store,

@@ -21,6 +21,7 @@ pub mod reaper;
 pub mod schedule;
 pub mod socket;
 pub mod spawn;
+pub mod timer;
 pub mod user;
 
 /// The result of a libc call that says -1 and sets errno.

@@ -199,6 +199,51 @@ fn item_75_a_stop_leaves_nothing() {
     assert!(!group.exists(), "{}", group.display());
 }
 
+/// A file system that takes nothing; it does again when this is dropped.
+struct Frozen<'a>(&'a SystemdBox, &'static str);
+
+impl<'a> Frozen<'a> {
+    fn freeze(systemd: &'a SystemdBox, folder: &'static str) -> Self {
+        systemd.done(&["fsfreeze", "--freeze", folder]);
+        Self(systemd, folder)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.exec(&["fsfreeze", "--unfreeze", self.1]);
+    }
+}
+
+#[test]
+fn a_loop_that_hangs_in_the_disk_says_where_and_pings_no_more() {
+    let Some(unit) = Installed::new("[Service]\nWatchdogSec=4s\n") else {
+        return;
+    };
+    let disk = "mkdir -p -m 700 /var/lib/stayd/boxed && truncate -s 32M /var/disk && mkfs.ext4 -q /var/disk && \
+                mount -o loop /var/disk /var/lib/stayd/boxed";
+    unit.systemd.done(&["sh", "-c", disk]);
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let first = unit.main_pid();
+    let service = unit.systemd.done(&["pgrep", "-f", "^python3 .*service.py"]);
+    let frozen = Frozen::freeze(&unit.systemd, "/var/lib/stayd/boxed");
+    // the next life wants a claim on the disk
+    unit.systemd.done(&["kill", "-KILL", &service]);
+    wait_until("it says where it stands", SOON, || {
+        unit.journal().lines().any(|line| {
+            line.contains("has stood still for 2 s, in percpu_rwsem_wait (stuck in the kernel")
+        })
+    });
+    wait_until("systemd misses its pings", SOON, || {
+        unit.journal().contains("Watchdog timeout")
+    });
+    drop(frozen);
+    wait_until("the next stayd has it answering", SOON, || {
+        !["0", &first].contains(&unit.main_pid().as_str()) && unit.answers()
+    });
+    unit.systemd.done(&["systemctl", "stop", "stayd.service"]);
+}
+
 /// A descendant that nothing but its cgroup ties to its service.
 const EVADER: &str = r#"
 import os

@@ -85,6 +85,19 @@ fn place(thread: &Thread) -> Place {
         .map_or(Place::Is(state_in_words(thread.state)), Place::In)
 }
 
+/// Where the main thread of `pid` is, as said after "it stands still, "; none when it cannot be seen.
+#[must_use]
+pub fn whereabouts(pid: i32) -> Option<String> {
+    let threads = process::threads(pid, THREADS_MAX).ok()?;
+    let main = threads.iter().find(|thread| thread.tid == pid)?;
+    let call = system_call(main).map_or_else(String::new, |call| format!(", system call {call}"));
+    let state = state_in_words(main.state);
+    Some(match place(main) {
+        Place::In(function) => format!("in {function} ({state}{call})"),
+        Place::Is(state) => format!("{state}{call}"),
+    })
+}
+
 fn system_call(thread: &Thread) -> Option<String> {
     let number = thread.syscall?;
     let name = process::system_call_name(number);

@@ -11,6 +11,7 @@ mod pidfd;
 pub(super) mod process;
 mod spawn;
 pub(super) mod tables;
+mod timer;
 
 pub(super) use cgroup::{is_delegated, is_frozen, own_cgroup, throttled_count};
 pub(super) use host::{
@@ -19,6 +20,7 @@ pub(super) use host::{
 };
 pub(super) use pidfd::{open_handle, signal};
 pub(super) use spawn::spawn;
+pub(super) use timer::Timer;
 
 /// Whether `pid` has the socket with this listener's inode open.
 pub(super) fn holds_listener(

@@ -11,6 +11,7 @@ pub(super) mod inspect;
 pub(super) mod process;
 mod spawn;
 pub(super) mod tables;
+mod timer;
 
 pub(super) use diag::holds_listener;
 pub(super) use host::{
@@ -19,3 +20,4 @@ pub(super) use host::{
 };
 pub(super) use process::{is_frozen, oom_kill_count, open_handle, signal, throttled_count};
 pub(super) use spawn::spawn;
+pub(super) use timer::Timer;
