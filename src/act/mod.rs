@@ -14,6 +14,7 @@ pub mod performer;
 mod prepare;
 pub mod probe;
 mod rounds;
+pub mod runtime_dir;
 pub mod state_dir;
 pub mod store;
 pub mod supervisor;

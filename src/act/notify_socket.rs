@@ -1,5 +1,6 @@
 //! The socket on which a service reports about itself (sd_notify(3)).
 
+use super::runtime_dir;
 use crate::decide::event::Told;
 use crate::sys::datagram;
 use std::fs::{self, Permissions};
@@ -7,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -19,10 +20,13 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 const STATUS_CHARS_MAX: usize = 200;
 /// Longest socket path, its NUL not counted (unix(7); 104 with it on macOS).
 const PATH_BYTES_MAX: usize = 103;
-/// The service may run as any user; whose word counts is decided by the sender's pid.
-const MODE: u32 = 0o666;
-/// Of a folder that has to be made: who runs as another user can reach the socket, and list nothing.
-const FOLDER_MODE: u32 = 0o711;
+/// A service may change its user by itself, so anybody may write; whose word counts is decided by the sender's pid.
+/// Where that is not told, only the service's user may write.
+const MODE: u32 = if datagram::KNOWS_SENDERS {
+    0o666
+} else {
+    0o600
+};
 
 /// What one message said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,15 +51,13 @@ pub struct NotifySocket {
 
 impl NotifySocket {
     /// Binds the socket of `service` in `directory`, under a shorter name or in the temporary directory where the path
-    /// would be too long. A missing directory is made; a file that was left there is replaced.
+    /// would be too long, and gives it to `owner` (uid, gid), the service's user where that is not ours. A missing
+    /// directory is made, and opened for that user; a file that was left there is replaced.
     ///
     /// # Errors
-    /// The system's refusal.
-    pub fn bind(directory: &Path, service: &str) -> io::Result<Self> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(directory)?;
+    /// The directory is not ours alone, or the system's refusal.
+    pub fn bind(directory: &Path, service: &str, owner: Option<(u32, u32)>) -> io::Result<Self> {
+        runtime_dir::open(directory, owner.map(|(uid, _)| uid))?;
         let path = place(directory, service)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -63,6 +65,9 @@ impl NotifySocket {
         }
         let socket = UnixDatagram::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(MODE))?;
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::lchown(&path, Some(uid), Some(gid))?;
+        }
         datagram::want_senders(socket.as_fd())?;
         Ok(Self {
             socket,
@@ -203,7 +208,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn messages_come_with_their_sender_and_bad_ones_are_counted() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut socket = NotifySocket::bind(folder.path(), "db").expect("a socket");
+        let mut socket = NotifySocket::bind(folder.path(), "db", None).expect("a socket");
         let client = UnixDatagram::unbound().expect("a client");
         for message in [
             &b"nonsense"[..],
@@ -232,7 +237,7 @@ mod tests {
         let deep = folder.path().join("d".repeat(120));
         std::fs::create_dir(&deep).expect("made");
         for (directory, service) in [(folder.path(), "s".repeat(120)), (&deep, "db".into())] {
-            let socket = NotifySocket::bind(directory, &service).expect("a socket");
+            let socket = NotifySocket::bind(directory, &service, None).expect("a socket");
             assert!(socket.path().as_os_str().as_bytes().len() <= PATH_BYTES_MAX);
         }
     }

@@ -97,7 +97,7 @@ async fn try_prepare(
         super::cgroup::give(shared, ward, &living).await;
     }
     if ward.config.offers_notify_socket() {
-        listen(shared, ward, &living)?;
+        listen(shared, ward, &living, owner)?;
     }
     if let Some(argv) = &ward.config.before {
         run_before(shared, ward, &living, argv).await?;
@@ -159,8 +159,14 @@ fn claim(
 }
 
 /// Offers the service a notify socket of its own.
-fn listen(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>) -> Result<(), SpawnFailure> {
-    let socket = NotifySocket::bind(&shared.runtime_dir, &ward.config.name).map_err(|error| {
+fn listen(
+    shared: &Rc<Shared>,
+    ward: &Rc<Ward>,
+    living: &Rc<Living>,
+    owner: Option<(u32, u32)>,
+) -> Result<(), SpawnFailure> {
+    let bound = NotifySocket::bind(&shared.runtime_dir, &ward.config.name, owner);
+    let socket = bound.map_err(|error| {
         passing(format!(
             "cannot offer it a notify socket: {error}; trying again"
         ))

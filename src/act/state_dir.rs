@@ -1,5 +1,6 @@
 //! Where an instance keeps what outlives it: the layout of STATE, and why a folder is refused.
 
+use super::runtime_dir;
 use crate::sys::identity;
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -34,6 +35,8 @@ pub enum StateDirError {
     },
     /// Others could plant claims or logs in it.
     OthersMayWrite(PathBuf),
+    /// Others could plant sockets in the runtime folder, in words.
+    Runtime(io::Error),
 }
 
 impl std::fmt::Display for StateDirError {
@@ -54,6 +57,7 @@ impl std::fmt::Display for StateDirError {
                 "cannot use {0}: other users can write it; run chmod 700 {0} when you know what is in it",
                 path.display()
             ),
+            Self::Runtime(error) => write!(out, "{error}"),
         }
     }
 }
@@ -66,7 +70,7 @@ impl StateDir {
     /// take (a FIFO on a disk that is full or knows none); it is used when it is there.
     ///
     /// # Errors
-    /// When it cannot be made, belongs to somebody else, or others can write it.
+    /// When it cannot be made, belongs to somebody else, or others can write it; the same of `runtime`, if it is there.
     pub fn open(root: &Path, runtime: Option<&Path>) -> Result<Self, StateDirError> {
         let state = Self {
             root: root.to_owned(),
@@ -75,6 +79,9 @@ impl StateDir {
         secure(root)?;
         for folder in [state.claims(), state.logs()] {
             secure(&folder)?;
+        }
+        if let Some(runtime) = runtime {
+            runtime_dir::check(runtime).map_err(StateDirError::Runtime)?;
         }
         Ok(state)
     }

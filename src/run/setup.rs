@@ -131,7 +131,8 @@ fn take_state(options: &Options) -> Result<(StateDir, File), Refusal> {
                 }
                 StateDirError::System(..)
                 | StateDirError::Foreign { .. }
-                | StateDirError::OthersMayWrite(_) => Ending::Forbidden,
+                | StateDirError::OthersMayWrite(_)
+                | StateDirError::Runtime(_) => Ending::Forbidden,
             };
             Refusal {
                 ending,

@@ -28,6 +28,9 @@ pub fn want_senders(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a datagram says who has sent it; where it does not, only who may write the socket can speak.
+pub const KNOWS_SENDERS: bool = cfg!(target_os = "linux");
+
 /// Takes the next datagram, never waits. Descriptors that come with it are closed: there is no room for them.
 ///
 /// # Errors

@@ -3,7 +3,10 @@
 use super::faults::{clinic, pid};
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::{Lab, free_port, http_get, wait_until};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 
 /// A python service that tells NOTIFY_SOCKET what `script` says; `tell` sends, `wait_file` waits for a file in the folder.
 fn teller(script: &str, more: &str) -> String {
@@ -32,6 +35,47 @@ fn item_16_readiness_waits_for_its_word_and_an_extension_holds_the_watchdog_off(
     fs::write(daemon.dir().join("ready"), "").expect("a file");
     let ready = daemon.wait_state("s", "running");
     assert_eq!(pid(&ready), pid(&before));
+}
+
+const PYTHON: &str = "/usr/bin/python3";
+
+#[test]
+fn a_service_of_another_user_is_heard_in_a_closed_folder_and_its_namesake_is_not() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let name = format!("nobodys-{}", std::process::id());
+    let folder = Path::new("/run/stayd").join(&name);
+    fs::create_dir_all(&folder).expect("a runtime folder");
+    fs::set_permissions(&folder, Permissions::from_mode(0o700))
+        .expect("closed, as systemd makes it");
+    let script = "tell('STATUS=waiting')\nwait_file('ready')\ntell('READY=1')\nwait_file('never')";
+    let config = teller(script, "user = \"nobody\"\nsd_notify = true");
+    // the system's own, which nobody may run too
+    let config = config.replacen("python3", PYTHON, 1);
+    let daemon = Stayd::start_with(&format!("name = \"{name}\"\n{config}"), |command| {
+        let dir = command.get_current_dir().expect("the test's folder");
+        fs::set_permissions(dir, Permissions::from_mode(0o755)).expect("open to nobody");
+    });
+    let before = daemon.wait_service("s", "waiting", |service| {
+        service["state"] == "starting" && service["pid"].is_number()
+    });
+    let socket = folder.join("s.notify");
+    let lie = "import socket,sys\nsocket.socket(socket.AF_UNIX,socket.SOCK_DGRAM).sendto(b'READY=1',sys.argv[1])";
+    let told = Command::new("setpriv")
+        .args(["--reuid=nobody", "--clear-groups", PYTHON, "-c", lie])
+        .arg(&socket)
+        .status();
+    assert!(told.expect("setpriv").success());
+    // the loop has heard the lie before it hears this question
+    for _ in 0..3 {
+        assert_eq!(daemon.service("s")["state"], "starting");
+    }
+    fs::write(daemon.dir().join("ready"), "").expect("a file");
+    assert_eq!(pid(&daemon.wait_state("s", "running")), pid(&before));
+    drop(daemon);
+    let _ = fs::remove_dir_all(folder);
 }
 
 #[test]
