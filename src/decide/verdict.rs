@@ -289,10 +289,15 @@ pub fn cpu_in_words(sight: &Sight) -> String {
         return "CPU use unknown".into();
     }
     let percent = sight.tree_cpu.as_nanos() * 100 / sight.watched.as_nanos();
-    if percent == 0 {
-        "using no CPU".into()
+    let throttled = if sight.throttled {
+        ", throttled by its own CPU quota"
     } else {
-        format!("using {percent} % of a core")
+        ""
+    };
+    if percent == 0 {
+        format!("using no CPU{throttled}")
+    } else {
+        format!("using {percent} % of a core{throttled}")
     }
 }
 

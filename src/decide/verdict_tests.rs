@@ -353,6 +353,14 @@ fn the_sight_in_words() {
     assert_eq!(cpu_in_words(&idle()), "using no CPU");
     assert_eq!(cpu_in_words(&busy()), "using 50 % of a core");
     assert_eq!(cpu_in_words(&Sight::default()), "CPU use unknown");
+    let throttled = Sight {
+        throttled: true,
+        ..idle()
+    };
+    assert_eq!(
+        cpu_in_words(&throttled),
+        "using no CPU, throttled by its own CPU quota"
+    );
 }
 
 #[test]

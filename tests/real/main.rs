@@ -18,6 +18,7 @@ mod faults;
 mod faults_alone;
 mod faults_kills;
 mod faults_probes;
+mod faults_spared;
 mod incident;
 mod launchd;
 mod launchd_rehearsal;
