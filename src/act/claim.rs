@@ -291,6 +291,14 @@ impl Claims {
             .map(|(service, _)| service.as_str())
     }
 
+    /// The folder was made anew: everything that is held is written again; true when nothing is left over.
+    pub fn rewrite(&mut self) -> bool {
+        for held in self.held.values_mut() {
+            held.saved = false;
+        }
+        self.retry()
+    }
+
     /// Writes again what the disk refused; true when nothing is left over.
     pub fn retry(&mut self) -> bool {
         for (service, held) in self.held.iter_mut().filter(|(_, held)| !held.saved) {

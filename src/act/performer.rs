@@ -65,6 +65,12 @@ impl Performer {
         }
     }
 
+    /// Opens a ward for one more service, behind the others.
+    pub fn add(&mut self, service: config::Service) {
+        let id = ServiceId(self.wards.len());
+        self.wards.push(Rc::new(Ward::new(id, service)));
+    }
+
     /// A service's configuration.
     #[must_use]
     pub fn service(&self, id: ServiceId) -> Option<&config::Service> {
@@ -166,7 +172,7 @@ fn say(service: &str, record: &crate::decide::action::Record) {
     use crate::decide::action::Kind;
     let sentence = &record.sentence;
     match record.kind {
-        Kind::Killed | Kind::GaveUp | Kind::Unkillable | Kind::CommonCause => {
+        Kind::Killed | Kind::GaveUp | Kind::Unkillable | Kind::CommonCause | Kind::StateLost => {
             tracing::error!(service, "{sentence}");
         }
         Kind::Blocked

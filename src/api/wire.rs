@@ -43,6 +43,8 @@ pub struct Daemon {
     pub state_dir: String,
     /// The control socket.
     pub socket: String,
+    /// What is wrong with stayd's own surroundings and what to do about it; empty when nothing is.
+    pub warnings: Vec<String>,
 }
 
 /// One service.

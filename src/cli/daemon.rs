@@ -32,13 +32,9 @@ pub(super) fn run(
     follow: bool,
 ) -> Outcome {
     let circumstances = Circumstances::gather(env::vars_os());
-    let (format, verbosity) = (
+    logging::start(
         log_format(common.log_format, &circumstances),
         verbosity(common),
-    );
-    logging::start(
-        format,
-        verbosity,
         io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none(),
     );
     let loaded = if service.command.is_empty() {
@@ -60,7 +56,7 @@ pub(super) fn run(
     }
     let folders = folders(common, &config.name, config.control_group.is_some())?;
     let socket = folders.socket.clone();
-    match live(config, &folders, format, verbosity) {
+    match live(config, &folders) {
         Ok(Exit::Held) if follow => super::block_on(async {
             let look = Look {
                 service: None,
@@ -85,13 +81,11 @@ fn startable(loaded: Loaded, supervisor: Supervisor) -> Result<Loaded, Failure> 
     }
 }
 
-fn live(config: Config, folders: &Folders, log_format: Format, verbosity: i8) -> Outcome {
+fn live(config: Config, folders: &Folders) -> Outcome {
     let options = Options {
         state_dir: folders.state.clone(),
         runtime_dir: folders.runtime.clone(),
         control_socket: folders.socket.clone(),
-        log_format,
-        verbosity,
     };
     // What was wrong has been said in the log.
     Ok(match crate::run::run(config, &options) {
@@ -199,7 +193,7 @@ pub(super) fn demo(screen: Screen) -> Outcome {
             runtime: state.to_owned(),
             state: state.to_owned(),
         };
-        let exit = live(config, &folders, Format::Text, 0)?;
+        let exit = live(config, &folders)?;
         if exit == Exit::Done {
             return Ok(exit);
         }

@@ -122,6 +122,15 @@ fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
         supervisor(&daemon.supervisor),
         ago(&daemon.started_at, now)
     );
+    let warnings = daemon.warnings.iter();
+    let warnings: String = warnings
+        .map(|warning| {
+            format!(
+                "{}\n",
+                screen.paint(Paint::Odd, &format!("warning: {warning}"))
+            )
+        })
+        .collect();
     let title = ["SERVICE", "STATE", "FOR", "PID", "LIFE", "PORT", "PROBE"].map(str::to_owned);
     let rows: Vec<_> = status
         .services
@@ -129,7 +138,7 @@ fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
         .map(|service| row(service, now))
         .collect();
     let all: Vec<_> = std::iter::once(title).chain(rows).collect();
-    let mut text = head;
+    let mut text = head + &warnings;
     for (index, mut cells) in columns(&all).into_iter().enumerate() {
         let service = index.checked_sub(1).map(|index| &status.services[index]);
         match service {

@@ -38,6 +38,8 @@ pub enum Kind {
     CommonCause,
     /// Stopped for good by a wish or its restart policy.
     Stopped,
+    /// stayd's own state folder was deleted or replaced.
+    StateLost,
 }
 
 impl Kind {
@@ -61,6 +63,7 @@ impl Kind {
             Self::Slept => "slept",
             Self::CommonCause => "common-cause",
             Self::Stopped => "stopped",
+            Self::StateLost => "state-lost",
         }
     }
 
@@ -79,7 +82,12 @@ impl Kind {
             | Self::Stopped
             | Self::Degraded
             | Self::Exited => true,
-            Self::Started | Self::Ready | Self::Verdict | Self::Wished | Self::Slept => false,
+            Self::Started
+            | Self::Ready
+            | Self::Verdict
+            | Self::Wished
+            | Self::Slept
+            | Self::StateLost => false,
         }
     }
 }

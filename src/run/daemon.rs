@@ -1,13 +1,14 @@
 //! The running loop.
 
-use super::Ending;
 use super::alarm::Alarm;
 use super::clock::Clock;
-use super::desk::{self, Identity};
+use super::desk::{self, Counter, Identity};
+use super::home::Home;
 use super::signals::{Arrived, Signals};
 use super::stall::StallWatch;
+use super::upkeep::{Reading, is_read};
+use super::{Ending, Options};
 use crate::act::performer::Performer;
-use crate::act::state_dir::StateDir;
 use crate::act::store::{Past, Store};
 use crate::act::supervisor::Supervisor;
 use crate::act::upward::Upward;
@@ -20,9 +21,7 @@ use crate::decide::fleet::Machine;
 use crate::decide::{snapshot::Phase, state};
 use crate::sys::reaper::{self, Reaped};
 use std::cell::RefCell;
-use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -47,19 +46,21 @@ pub(super) struct Parts {
     pub(super) performer: Performer,
     pub(super) store: Store,
     pub(super) past: Past,
-    pub(super) state: StateDir,
-    pub(super) control_socket: PathBuf,
-    /// Held for life: dropping it lets the next stayd in.
-    pub(super) _lock: File,
+    pub(super) home: Home,
+    pub(super) options: Options,
     pub(super) facts: mpsc::Receiver<Event>,
     pub(super) ended: mpsc::Receiver<Reaped>,
 }
 
 /// The loop and everything it owns.
 pub(super) struct Daemon {
-    machine: Rc<RefCell<Machine>>,
-    parts: Parts,
-    petitions: mpsc::Receiver<Petition>,
+    pub(super) machine: Rc<RefCell<Machine>>,
+    pub(super) parts: Parts,
+    pub(super) counter: Counter,
+    /// The configuration, while it is being read again.
+    pub(super) reading: Option<Reading>,
+    /// Told to end.
+    pub(super) leaving: bool,
     supervised: bool,
     ready: bool,
     status: String,
@@ -74,11 +75,13 @@ impl Daemon {
             machine.add(service.policy, identity_of(service));
         }
         let machine = Rc::new(RefCell::new(machine));
-        let petitions = desk::open(&parts, Rc::clone(&machine)).await?;
+        let counter = desk::open(&parts, Rc::clone(&machine)).await?;
         Ok(Self {
             machine,
             parts,
-            petitions,
+            counter,
+            reading: None,
+            leaving: false,
             supervised: supervisor.starts_again(),
             ready: false,
             status: String::new(),
@@ -88,7 +91,7 @@ impl Daemon {
 
     /// Runs until everything is stopped.
     pub(super) async fn live(&mut self) -> Ending {
-        self.configure();
+        self.configure_all();
         let ping_every = self.parts.upward.ping_every();
         let mut next_ping = Moment::START;
         let alarm = Alarm::new();
@@ -96,6 +99,7 @@ impl Daemon {
             self.parts.stall.goes_on();
             let due = self.machine.borrow().deadline();
             let now = self.parts.clock.origin().now();
+            self.look_after_home(now).await;
             tokio::select! {
                 biased;
                 arrived = self.parts.signals.arrived() => match arrived {
@@ -107,7 +111,8 @@ impl Daemon {
                 },
                 Some(reaped) = self.parts.ended.recv() => self.parts.performer.reaped([reaped]),
                 Some(event) = self.parts.facts.recv() => self.step(event),
-                Some(petition) = self.petitions.recv() => self.on_petition(petition),
+                Some(petition) = self.counter.petitions.recv() => self.on_petition(petition),
+                read = is_read(&mut self.reading) => self.on_read(read),
                 () = alarm.wait(due, now) => self.on_time(due),
                 () = tokio::time::sleep(next_ping.since(now)), if ping_every.is_some() => {
                     // Sent from the loop itself: a loop that hangs is silent, and the supervisor ends it.
@@ -126,21 +131,22 @@ impl Daemon {
         Ending::Done
     }
 
-    fn configure(&mut self) {
-        let services: Vec<(String, String)> = self
-            .parts
-            .config
-            .services
-            .iter()
-            .map(|service| (service.name.clone(), service.proof_key()))
-            .collect();
-        for (index, (name, proof_key)) in services.into_iter().enumerate() {
-            let past = self.parts.past.of(&name, &proof_key);
-            self.step(Event::Service(ServiceId(index), Fact::Configured(past)));
+    fn configure_all(&mut self) {
+        for index in 0..self.parts.config.services.len() {
+            self.configure(ServiceId(index));
         }
         if self.parts.config.services.is_empty() {
             tracing::warn!("the configuration has no service; nothing to do until it has one");
         }
+    }
+
+    /// Tells the machine that the service is there, and what is remembered of it.
+    pub(super) fn configure(&mut self, id: ServiceId) {
+        let Some(service) = self.parts.config.services.get(id.0) else {
+            return;
+        };
+        let past = self.parts.past.of(&service.name, &service.proof_key());
+        self.step(Event::Service(id, Fact::Configured(past)));
     }
 
     /// One step of the machine: the whole of what this daemon does.
@@ -193,9 +199,7 @@ impl Daemon {
             }
         }
         if arrived.hangup && self.supervised {
-            tracing::warn!(
-                "SIGHUP: this version does not re-read its configuration; restart stayd to change it"
-            );
+            self.read_again();
         }
         let ends = arrived.end + u32::from(arrived.hangup && !self.supervised);
         for _ in 0..ends {
@@ -204,6 +208,7 @@ impl Daemon {
     }
 
     fn shut_down(&mut self) {
+        self.leaving = true;
         let grace = self
             .parts
             .config
@@ -270,7 +275,8 @@ impl Daemon {
     }
 }
 
-fn identity_of(service: &config::Service) -> state::Identity {
+/// What the machine has to know of a service besides its policy.
+pub(super) fn identity_of(service: &config::Service) -> state::Identity {
     let program = service.command.first().map_or("", String::as_str);
     let program = program.rsplit('/').next().unwrap_or(program).to_owned();
     let question = service
@@ -281,15 +287,8 @@ fn identity_of(service: &config::Service) -> state::Identity {
     state::Identity {
         question,
         program,
-        salt: salt(&service.name),
+        salt: super::salt(&service.name),
     }
-}
-
-/// The same at every start, different for each name (FNV-1a).
-fn salt(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// One line for the supervisor: how many are up, and what is wrong with the rest.

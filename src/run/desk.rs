@@ -15,22 +15,34 @@ use crate::decide::event::ServiceId;
 use crate::decide::fleet::Machine;
 use crate::sys::{identity, process};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Wishes that may wait for the loop.
 const PETITIONS_MAX: usize = 64;
 /// Descriptors counted for `status`; more are shown as this many.
 const OPEN_FILES_MAX: usize = 100_000;
 
-/// What is the same for as long as this stayd lives.
+/// What `status` shows of this stayd besides its machine; clones share it.
 #[derive(Clone)]
 pub(super) struct Identity {
     daemon: wire::Daemon,
     origin: Origin,
-    services: Vec<ServiceInfo>,
+    services: Rc<RefCell<Vec<ServiceInfo>>>,
+    warnings: Rc<RefCell<BTreeMap<About, String>>>,
+}
+
+/// What a warning of ours is about; there is one of each at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// The configuration, read again.
+    Configuration,
+    /// The state folder.
+    State,
 }
 
 impl Identity {
@@ -51,36 +63,53 @@ impl Identity {
             config: config.file.as_ref().map(|file| file.display().to_string()),
             state_dir: state.root().display().to_string(),
             socket: socket.display().to_string(),
+            warnings: Vec::new(),
         };
         let services = config.services.iter().map(info).collect();
         Self {
             daemon,
             origin,
-            services,
+            services: Rc::new(RefCell::new(services)),
+            warnings: Rc::default(),
         }
+    }
+
+    /// One more service, behind the others.
+    pub(super) fn add(&self, service: &crate::config::Service) {
+        self.services.borrow_mut().push(info(service));
+    }
+
+    /// What `status` says about this from now on (none: nothing), and whether that is news.
+    pub(super) fn warn(&self, about: About, warning: Option<String>) -> bool {
+        let mut warnings = self.warnings.borrow_mut();
+        let before = match warning.clone() {
+            Some(warning) => warnings.insert(about, warning),
+            None => warnings.remove(&about),
+        };
+        before != warning
     }
 
     fn status(&self, machine: &Machine) -> wire::Status {
         let now = self.origin.now();
         let stamp = |moment| self.origin.stamp(moment);
-        let services = self
-            .services
-            .iter()
-            .enumerate()
-            .filter_map(|(index, known)| {
-                let snapshot = machine.snapshot(now, ServiceId(index))?;
-                let mut known = known.clone();
-                if let Some(main) = snapshot.main {
-                    known.open_files = process::open_files(main.pid, OPEN_FILES_MAX)
-                        .ok()
-                        .map(|files| files.len() as u64);
-                    known.memory_bytes = process::memory_bytes(main.pid);
-                }
-                Some(view::service(&known, &snapshot, &stamp))
-            });
+        let known = self.services.borrow();
+        let services = known.iter().enumerate().filter_map(|(index, known)| {
+            let snapshot = machine.snapshot(now, ServiceId(index))?;
+            let mut known = known.clone();
+            if let Some(main) = snapshot.main {
+                known.open_files = process::open_files(main.pid, OPEN_FILES_MAX)
+                    .ok()
+                    .map(|files| files.len() as u64);
+                known.memory_bytes = process::memory_bytes(main.pid);
+            }
+            Some(view::service(&known, &snapshot, &stamp))
+        });
         wire::Status {
             schema: wire::SCHEMA,
-            daemon: self.daemon.clone(),
+            daemon: wire::Daemon {
+                warnings: self.warnings.borrow().values().cloned().collect(),
+                ..self.daemon.clone()
+            },
             services: services.collect(),
             jobs: Vec::new(),
         }
@@ -100,28 +129,47 @@ fn info(service: &crate::config::Service) -> ServiceInfo {
     }
 }
 
+/// The open socket, and what is asked for over it.
+pub(super) struct Counter {
+    pub(super) petitions: mpsc::Receiver<Petition>,
+    server: JoinHandle<()>,
+}
+
+impl Counter {
+    /// Nobody serves it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.server.is_finished()
+    }
+
+    /// Closes the socket and removes its file.
+    pub(super) async fn close(&mut self) {
+        if !self.is_closed() {
+            self.server.abort();
+            // It ends by being aborted.
+            let _aborted = (&mut self.server).await;
+        }
+    }
+}
+
 /// Opens the socket and serves it on the loop's own thread.
-pub(super) async fn open(
-    parts: &Parts,
-    machine: Rc<RefCell<Machine>>,
-) -> io::Result<mpsc::Receiver<Petition>> {
+pub(super) async fn open(parts: &Parts, machine: Rc<RefCell<Machine>>) -> io::Result<Counter> {
     let (wishes, petitions) = mpsc::channel(PETITIONS_MAX);
     let identity = parts.identity.clone();
     let desk = Desk {
         status: Rc::new(move || identity.status(&machine.borrow())),
         wishes,
         journal: Rc::new(StoreJournal::new(parts.store.clone())),
-        logs: Rc::new(ServiceLogs(parts.state.logs())),
+        logs: Rc::new(ServiceLogs(parts.home.state().logs())),
     };
     let group = parts.config.control_group.as_deref();
     let gate = Gate::new(identity::euid(), group)?;
-    let (listener, socket) = listen::bind(&parts.control_socket, gate.group()).await?;
-    tokio::task::spawn_local(async move {
+    let (listener, socket) = listen::bind(&parts.options.control_socket, gate.group()).await?;
+    let server = tokio::task::spawn_local(async move {
         // Kept for as long as it is served: dropping it removes the file.
         let _socket = socket;
-        server::serve(listener, desk, gate).await
+        server::serve(listener, desk, gate).await;
     });
-    Ok(petitions)
+    Ok(Counter { petitions, server })
 }
 
 /// Reads the captured files.

@@ -7,11 +7,13 @@ mod alarm;
 mod clock;
 mod daemon;
 mod desk;
+mod home;
 mod journal;
 pub mod logging;
 mod setup;
 mod signals;
 mod stall;
+mod upkeep;
 mod voice;
 
 use crate::act::undertaker;
@@ -33,10 +35,6 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// In one of the two; where the path is too long for the first, in the second.
     pub control_socket: PathBuf,
-    /// How lines look on stderr.
-    pub log_format: logging::Format,
-    /// -q … -vv
-    pub verbosity: i8,
 }
 
 /// An ending that scripts may rely on.
@@ -116,4 +114,11 @@ fn last_words() {
         logging::flush();
         std::process::abort();
     }));
+}
+
+/// The same at every start, different for each name (FNV-1a).
+fn salt(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::daemon::{Daemon, Parts};
 use super::desk::Identity;
+use super::home::{Home, Refusal, system};
 use super::signals::Signals;
 use super::stall::StallWatch;
 use super::{Ending, Options};
@@ -11,17 +12,15 @@ use crate::act::child::{Nursery, clean_environment};
 use crate::act::claim::Claims;
 use crate::act::output::{Audience, News, Output};
 use crate::act::performer::{Performer, Shared};
-use crate::act::state_dir::{StateDir, StateDirError};
+use crate::act::state_dir::StateDir;
 use crate::act::store::Store;
 use crate::act::supervisor::{Circumstances, Supervisor};
 use crate::act::undertaker::Undertaker;
 use crate::act::upward::Upward;
 use crate::config::Config;
+use crate::sys::identity;
 use crate::sys::reaper::{self, Reaped};
-use crate::sys::{identity, lock};
 use std::cell::RefCell;
-use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -43,12 +42,6 @@ struct Outside {
 /// Who ends what was started, and the queue of what that has reaped.
 pub(super) type Dead = (Undertaker, mpsc::Receiver<Reaped>);
 
-/// Why there is no running yet.
-struct Refusal {
-    ending: Ending,
-    sentence: String,
-}
-
 /// Sets everything up, and runs.
 pub(super) async fn run(
     config: Config,
@@ -66,8 +59,8 @@ pub(super) async fn run(
     let circumstances = Circumstances::gather(std::env::vars_os());
     let supervisor = circumstances.supervisor();
     let mut upward = Upward::new(&circumstances);
-    let (state, lock) = match wait_for_state(options, supervisor, &signals, &mut upward).await {
-        Ok(held) => held,
+    let home = match wait_for_home(options, supervisor, &signals, &mut upward).await {
+        Ok(home) => home,
         Err(ending) => return ending,
     };
     let outside = Outside {
@@ -77,7 +70,7 @@ pub(super) async fn run(
         upward,
         stall,
     };
-    match assemble(config, options, outside, dead, state, lock).await {
+    match assemble(config, options, outside, dead, home).await {
         Ok(mut daemon) => daemon.live().await,
         Err(refusal) => {
             tracing::error!("{}", refusal.sentence);
@@ -87,16 +80,16 @@ pub(super) async fn run(
 }
 
 /// The state folder and its lock; under an OS supervisor for as long as it takes.
-async fn wait_for_state(
+async fn wait_for_home(
     options: &Options,
     supervisor: Supervisor,
     signals: &Signals,
     upward: &mut Upward,
-) -> Result<(StateDir, File), Ending> {
+) -> Result<Home, Ending> {
     let mut said = String::new();
     loop {
-        let refusal = match take_state(options) {
-            Ok(held) => return Ok(held),
+        let refusal = match Home::take(options) {
+            Ok(home) => return Ok(home),
             Err(refusal) => refusal,
         };
         if !supervisor.starts_again() {
@@ -120,48 +113,12 @@ async fn wait_for_state(
     }
 }
 
-fn take_state(options: &Options) -> Result<(StateDir, File), Refusal> {
-    let state =
-        StateDir::open(&options.state_dir, Some(&options.runtime_dir)).map_err(|error| {
-            let ending = match &error {
-                StateDirError::System(_, _, cause)
-                    if cause.kind() != io::ErrorKind::PermissionDenied =>
-                {
-                    Ending::Refused
-                }
-                StateDirError::System(..)
-                | StateDirError::Foreign { .. }
-                | StateDirError::OthersMayWrite(_)
-                | StateDirError::Runtime(_) => Ending::Forbidden,
-            };
-            Refusal {
-                ending,
-                sentence: error.to_string(),
-            }
-        })?;
-    match lock::take(&state.lock()) {
-        Ok(Ok(file)) => Ok((state, file)),
-        Ok(Err(holder)) => Err(Refusal {
-            ending: Ending::Held,
-            sentence: format!(
-                "another stayd (pid {holder}) holds this instance ({}); look at it with `stayd status`",
-                state.root().display()
-            ),
-        }),
-        Err(error) => Err(system(
-            &format!("take the lock {}", state.lock().display()),
-            &error,
-        )),
-    }
-}
-
 async fn assemble(
     config: Config,
     options: &Options,
     outside: Outside,
     (undertaker, ended): Dead,
-    state: StateDir,
-    lock: File,
+    home: Home,
 ) -> Result<Daemon, Refusal> {
     let boot_id = identity::boot_id().map_err(|error| system("read the boot id", &error))?;
     match reaper::become_subreaper() {
@@ -177,15 +134,15 @@ async fn assemble(
         identity::own_program().map_err(|error| system("find its own program", &error))?;
     let clock = Clock::start();
     let origin = clock.origin();
-    let (store, past) = Store::open(&state, &boot_id);
+    let (store, past) = Store::open(home.state(), &boot_id);
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
     let unit_delegates = outside.circumstances.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
     let shared = Shared {
         nursery: Nursery::with(undertaker),
-        output: RefCell::new(output(&state, &outside)),
+        output: RefCell::new(output(home.state(), &outside)),
         store: store.clone(),
-        claims: RefCell::new(Claims::new(&state)),
+        claims: RefCell::new(Claims::new(home.state())),
         cgroups: RefCell::new(cgroups),
         inbox,
         boot: (boot_id, identity::pid_namespace()),
@@ -203,7 +160,13 @@ async fn assemble(
         stall,
         ..
     } = outside;
-    let identity = Identity::new(&config, supervisor, &state, &options.control_socket, origin);
+    let identity = Identity::new(
+        &config,
+        supervisor,
+        home.state(),
+        &options.control_socket,
+        origin,
+    );
     let parts = Parts {
         config,
         identity,
@@ -214,9 +177,8 @@ async fn assemble(
         performer,
         store,
         past,
-        state,
-        control_socket: options.control_socket.clone(),
-        _lock: lock,
+        home,
+        options: options.clone(),
         facts,
         ended,
     };
@@ -267,17 +229,5 @@ fn say(news: News) {
                 life.0
             );
         }
-    }
-}
-
-fn system(step: &str, error: &io::Error) -> Refusal {
-    let ending = if error.kind() == io::ErrorKind::PermissionDenied {
-        Ending::Forbidden
-    } else {
-        Ending::Refused
-    };
-    Refusal {
-        ending,
-        sentence: format!("cannot {step}: {error}"),
     }
 }

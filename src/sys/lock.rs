@@ -51,8 +51,11 @@ fn holder(file: &mut File) -> i32 {
         .unwrap_or(0)
 }
 
-/// Somebody may have unlinked the file between our open and our lock: such a lock protects nothing.
-fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
+/// Whether `path` leads to this file. Somebody may unlink it at any time, and a lock that nobody finds protects nothing.
+///
+/// # Errors
+/// The system's refusal; a path that leads nowhere is `false`.
+pub fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::symlink_metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),

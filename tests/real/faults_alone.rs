@@ -66,20 +66,7 @@ fn item_92_a_reader_of_its_messages_that_sleeps_holds_nothing_up() {
 
 #[test]
 fn item_92_a_hangup_does_not_end_a_supervised_stayd() {
-    let daemon = Stayd::start_with(SLEEPER, |command| {
-        let mut wrapped = Command::new("sh");
-        wrapped
-            .args(["-c", "exec env SYSTEMD_EXEC_PID=$$ \"$@\"", "sh"])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .current_dir(command.get_current_dir().expect("its folder"));
-        let said = command.get_current_dir().expect("its folder").join("said");
-        let said = fs::File::create(said).expect("a file");
-        wrapped
-            .stdout(said.try_clone().expect("a file"))
-            .stderr(said);
-        *command = wrapped;
-    });
+    let daemon = Stayd::start_supervised(SLEEPER);
     let main = pid(&daemon.wait_state("s", "running"));
     daemon.signal(libc::SIGHUP);
     // A wish that is carried out after it: the hangup has been taken by then.

@@ -19,6 +19,7 @@ mod faults_alone;
 mod faults_kills;
 mod faults_probes;
 mod faults_spared;
+mod home;
 mod incident;
 mod launchd;
 mod launchd_rehearsal;

@@ -31,6 +31,25 @@ impl Stayd {
         Self::in_dir(dir, config, change).when_open()
     }
 
+    /// The same, taking itself for one that systemd has started.
+    pub(crate) fn start_supervised(config: &str) -> Self {
+        Self::start_with(config, |command| {
+            let folder = command.get_current_dir().expect("its folder").to_owned();
+            let said = fs::File::create(folder.join("said")).expect("a file");
+            let mut wrapped = Command::new("sh");
+            wrapped
+                .args(["-c", "exec env SYSTEMD_EXEC_PID=$$ \"$@\"", "sh"])
+                .arg(command.get_program())
+                .args(command.get_args())
+                .current_dir(folder)
+                .stdin(Stdio::null())
+                .stdout(said.try_clone().expect("a file"))
+                .stderr(said);
+            scrub(&mut wrapped);
+            *command = wrapped;
+        })
+    }
+
     fn when_open(mut self) -> Self {
         let socket = self.state_dir().join("control.sock");
         wait_until("the control socket is there", SOON, || {

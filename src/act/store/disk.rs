@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,23 +95,34 @@ impl From<io::Error> for Trouble {
 #[derive(Debug)]
 pub(super) struct Disk {
     connection: Connection,
+    /// Device and inode of the file that was opened.
+    file: (u64, u64),
 }
 
 impl Disk {
     /// Opens `path`, checks it and brings its schema up to date.
     pub(super) fn open(path: &Path) -> Result<Self, Trouble> {
-        OpenOptions::new()
+        let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(FILE_MODE)
-            .open(path)?;
+            .open(path)?
+            .metadata()?;
         fs::set_permissions(path, Permissions::from_mode(FILE_MODE))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         configure(&connection)?;
         check(&connection)?;
         migrate(&mut connection)?;
-        Ok(Self { connection })
+        Ok(Self {
+            connection,
+            file: (file.dev(), file.ino()),
+        })
+    }
+
+    /// Whether `path` still leads to this file: somebody may have deleted it, or put another in its place.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == self.file)
     }
 
     /// The highest id, and whether there is any record.

@@ -32,13 +32,14 @@ pub struct Entry {
 pub const LOST: &str = "lost";
 
 /// Kinds that are incidents.
-pub(super) const INCIDENTS: [Kind; 6] = [
+pub(super) const INCIDENTS: [Kind; 7] = [
     Kind::Killed,
     Kind::GaveUp,
     Kind::Blocked,
     Kind::Unkillable,
     Kind::Degraded,
     Kind::CommonCause,
+    Kind::StateLost,
 ];
 
 /// Which entries are wanted: the newest `limit` of those that match.

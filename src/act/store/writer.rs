@@ -138,6 +138,15 @@ impl Writer {
     }
 
     fn write(&mut self) -> Result<(), Trouble> {
+        // The old one is closed before another is opened: closing it unlinks the log beside its path.
+        let lost = self.disk.take_if(|disk| !disk.is_at(&self.path)).is_some();
+        if lost {
+            tracing::warn!(
+                "the journal {} was deleted or replaced; a new one is begun",
+                self.path.display()
+            );
+            self.shared.all_kept(&mut self.unwritten.kept);
+        }
         let mut disk = match self.disk.take() {
             Some(disk) => disk,
             None => self.open_late()?,

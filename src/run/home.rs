@@ -1,0 +1,147 @@
+//! The state folder and its lock: taken at the start, held for life, and looked after while somebody may delete them.
+
+use super::{Ending, Options, salt};
+use crate::act::runtime_dir;
+use crate::act::state_dir::{StateDir, StateDirError};
+use crate::decide::clock::{Duration, Moment};
+use crate::sys::lock;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+
+/// Between two looks at the lock. Only when something else has woken the loop: an idle stayd wakes for nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Why there is no running yet.
+pub(super) struct Refusal {
+    pub(super) ending: Ending,
+    pub(super) sentence: String,
+}
+
+/// Our state folder. Dropping it lets the next stayd in.
+pub(super) struct Home {
+    state: StateDir,
+    lock: File,
+    /// A second lock for the same folder, in the runtime folder: it keeps another stayd out when the state folder and
+    /// the lock in it were deleted. None where there is no runtime folder to be had.
+    _deputy: Option<File>,
+    next_look: Moment,
+}
+
+impl Home {
+    /// Makes the folder where it is missing, and takes it.
+    pub(super) fn take(options: &Options) -> Result<Self, Refusal> {
+        let state = open(options)?;
+        let lock = take_lock(&state)?;
+        let deputy = take_deputy(options, &state)?;
+        Ok(Self {
+            state,
+            lock,
+            _deputy: deputy,
+            next_look: Moment::START,
+        })
+    }
+
+    /// The folder.
+    pub(super) const fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// Whether it is time for another look.
+    pub(super) fn is_due(&mut self, now: Moment) -> bool {
+        let due = now >= self.next_look;
+        if due {
+            self.next_look = now.after(LOOK_EVERY);
+        }
+        due
+    }
+
+    /// Whether the folder is gone or another one: the lock's path no longer leads to our lock.
+    pub(super) fn is_lost(&self) -> bool {
+        // What cannot be looked at is not known to be lost.
+        lock::is_still_at(&self.lock, &self.state.lock()).is_ok_and(|there| !there)
+    }
+
+    /// Makes the folder anew and takes the lock in it.
+    pub(super) fn regain(&mut self, options: &Options) -> Result<(), Refusal> {
+        self.state = open(options)?;
+        self.lock = take_lock(&self.state)?;
+        Ok(())
+    }
+}
+
+fn open(options: &Options) -> Result<StateDir, Refusal> {
+    StateDir::open(&options.state_dir, Some(&options.runtime_dir)).map_err(|error| {
+        let ending = match &error {
+            StateDirError::System(_, _, cause)
+                if cause.kind() != io::ErrorKind::PermissionDenied =>
+            {
+                Ending::Refused
+            }
+            StateDirError::System(..)
+            | StateDirError::Foreign { .. }
+            | StateDirError::OthersMayWrite(_)
+            | StateDirError::Runtime(_) => Ending::Forbidden,
+        };
+        Refusal {
+            ending,
+            sentence: error.to_string(),
+        }
+    })
+}
+
+fn take_lock(state: &StateDir) -> Result<File, Refusal> {
+    match lock::take(&state.lock()) {
+        Ok(Ok(file)) => Ok(file),
+        Ok(Err(holder)) => Err(Refusal {
+            ending: Ending::Held,
+            sentence: format!(
+                "another stayd (pid {holder}) holds this instance ({}); look at it with `stayd status`",
+                state.root().display()
+            ),
+        }),
+        Err(error) => Err(system(
+            &format!("take the lock {}", state.lock().display()),
+            &error,
+        )),
+    }
+}
+
+fn take_deputy(options: &Options, state: &StateDir) -> Result<Option<File>, Refusal> {
+    let path = deputy_path(options, state);
+    match runtime_dir::open(&options.runtime_dir, None).and_then(|()| lock::take(&path)) {
+        Ok(Ok(file)) => Ok(Some(file)),
+        Ok(Err(holder)) => Err(Refusal {
+            ending: Ending::Held,
+            sentence: format!(
+                "another stayd (pid {holder}) holds this instance, but its state folder {} was deleted or replaced; its \
+                 services run on: end them with `kill {holder}` and start again",
+                state.root().display()
+            ),
+        }),
+        Err(error) => {
+            tracing::debug!("cannot take a second lock at {}: {error}", path.display());
+            Ok(None)
+        }
+    }
+}
+
+/// The same for everybody who means this folder, by whatever path.
+fn deputy_path(options: &Options, state: &StateDir) -> PathBuf {
+    let root = fs::canonicalize(state.root()).unwrap_or_else(|_| state.root().to_owned());
+    let name = format!("{:016x}.lock", salt(&root.to_string_lossy()));
+    options.runtime_dir.join(name)
+}
+
+/// A step that the system refused.
+pub(super) fn system(step: &str, error: &io::Error) -> Refusal {
+    let ending = if error.kind() == io::ErrorKind::PermissionDenied {
+        Ending::Forbidden
+    } else {
+        Ending::Refused
+    };
+    Refusal {
+        ending,
+        sentence: format!("cannot {step}: {error}"),
+    }
+}
