@@ -80,13 +80,13 @@ impl Identity {
     }
 
     /// What `status` says about this from now on (none: nothing), and whether that is news.
-    pub(super) fn warn(&self, about: About, warning: Option<String>) -> bool {
+    pub(super) fn warn(&self, about: About, warning: Option<&str>) -> bool {
         let mut warnings = self.warnings.borrow_mut();
-        let before = match warning.clone() {
-            Some(warning) => warnings.insert(about, warning),
+        let before = match warning {
+            Some(warning) => warnings.insert(about, warning.to_owned()),
             None => warnings.remove(&about),
         };
-        before != warning
+        before.as_deref() != warning
     }
 
     fn status(&self, machine: &Machine) -> wire::Status {

@@ -45,10 +45,7 @@ impl Daemon {
                 refusal.sentence
             ),
         };
-        let is_news = self
-            .parts
-            .identity
-            .warn(About::State, Some(sentence.clone()));
+        let is_news = self.parts.identity.warn(About::State, Some(&sentence));
         if is_news || regained.is_ok() {
             tracing::error!("{sentence}");
             let record = Record {
@@ -106,7 +103,9 @@ impl Daemon {
                 self.take_over(config)
             }
         };
-        self.parts.identity.warn(About::Configuration, warning);
+        self.parts
+            .identity
+            .warn(About::Configuration, warning.as_deref());
     }
 
     fn keep_old(&self, findings: &[Finding]) -> String {
