@@ -24,8 +24,25 @@ pub(super) struct Home {
     lock: File,
     /// A second lock for the same folder, in the runtime folder: it keeps another stayd out when the state folder and
     /// the lock in it were deleted. None where there is no runtime folder to be had.
-    _deputy: Option<File>,
+    _deputy: Option<Deputy>,
     next_look: Moment,
+}
+
+/// The second lock, and where its file is.
+struct Deputy {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for Deputy {
+    fn drop(&mut self) {
+        // Still locked: whoever opened it meanwhile finds that it is no longer there. A folder with more in it stays.
+        if fs::remove_file(&self.path).is_ok()
+            && let Some(folder) = self.path.parent()
+        {
+            let _in_use = fs::remove_dir(folder);
+        }
+    }
 }
 
 impl Home {
@@ -107,10 +124,10 @@ fn take_lock(state: &StateDir) -> Result<File, Refusal> {
     }
 }
 
-fn take_deputy(options: &Options, state: &StateDir) -> Result<Option<File>, Refusal> {
+fn take_deputy(options: &Options, state: &StateDir) -> Result<Option<Deputy>, Refusal> {
     let path = deputy_path(options, state);
     match runtime_dir::open(&options.runtime_dir, None).and_then(|()| lock::take(&path)) {
-        Ok(Ok(file)) => Ok(Some(file)),
+        Ok(Ok(lock)) => Ok(Some(Deputy { path, _lock: lock })),
         Ok(Err(holder)) => Err(Refusal {
             ending: Ending::Held,
             sentence: format!(
