@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 /// Ended processes that may wait for the loop.
 const REAPED_MAX: usize = 1024;
+/// What nobody waits for is struck at so often, each time for as long: nobody else would try again.
+const STRIKES_MAX: u32 = 12;
 /// Between two tries to make a thread.
 const RETRY: Duration = Duration::from_millis(100);
 /// Stack of the thread that kills: it walks and signals.
@@ -39,11 +41,15 @@ pub fn open() -> (Undertaker, mpsc::Receiver<Reaped>, Wake) {
 impl Undertaker {
     /// SIGKILLs the tree until nothing is left, or for five seconds; none when there was no thread to be had.
     pub async fn end(&self, tree: Tree) -> Option<KillOutcome> {
-        self.begin(tree)?.await.ok()
+        self.strike(tree, 1)?.await.ok()
     }
 
-    /// The same, whether or not anybody waits for the outcome.
+    /// The same for about a minute, whether or not anybody waits for the outcome.
     pub(super) fn begin(&self, tree: Tree) -> Option<oneshot::Receiver<KillOutcome>> {
+        self.strike(tree, STRIKES_MAX)
+    }
+
+    fn strike(&self, tree: Tree, strikes: u32) -> Option<oneshot::Receiver<KillOutcome>> {
         let (answer, outcome) = oneshot::channel();
         let Self { exits, at_work } = self.clone();
         let thread = std::thread::Builder::new()
@@ -51,10 +57,19 @@ impl Undertaker {
             .stack_size(STACK_BYTES);
         let started = thread.spawn(move || {
             let _at_work = at_work;
-            let outcome = tree.kill(KILL_DEADLINE, &|reaped| {
-                // The loop empties this queue; when it has ended, nobody wants to know.
-                let _ = exits.blocking_send(reaped);
-            });
+            let strike = || {
+                tree.clone().kill(KILL_DEADLINE, &|reaped| {
+                    // The loop empties this queue; when it has ended, nobody wants to know.
+                    let _ = exits.blocking_send(reaped);
+                })
+            };
+            let mut outcome = strike();
+            for _ in 1..strikes {
+                if outcome.left == 0 {
+                    break;
+                }
+                outcome = strike();
+            }
             // The same holds for the outcome.
             let _ = answer.send(outcome);
         });
