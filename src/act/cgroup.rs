@@ -62,11 +62,21 @@ impl Cgroups {
         }
     }
 
+    /// That of a life, if it is there.
+    #[must_use]
+    pub fn of(&self, service: &str, life: Life) -> Option<PathBuf> {
+        let path = self.path(service, life);
+        path.is_dir().then_some(path)
+    }
+
+    fn path(&self, service: &str, life: Life) -> PathBuf {
+        let name = format!("{}{service}-{}", self.prefix, life.0);
+        self.parent.join(name)
+    }
+
     /// Makes the one of a life. A name that is taken by living processes is an error, for they may be anybody's.
     fn make(&self, service: &str, life: Life) -> io::Result<Fresh> {
-        let path = self
-            .parent
-            .join(format!("{}{service}-{}", self.prefix, life.0));
+        let path = self.path(service, life);
         if path.exists() {
             remove(&path);
         }

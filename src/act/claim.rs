@@ -12,7 +12,7 @@ pub use file::Reading;
 
 use super::state_dir::StateDir;
 use crate::decide::event::Life;
-use crate::sys::process::Process;
+use crate::sys::process::{self, Process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -103,10 +103,19 @@ pub struct Claim {
     pub life: u32,
     /// What the life's claim fd is.
     pub claim_fd: ClaimFile,
+    /// The process that the life began with, whose number is its session's; the main process may be its heir.
+    #[serde(default)]
+    pub first: Option<Member>,
+    /// The user it ran as.
+    #[serde(default)]
+    pub uid: Option<u32>,
     /// Processes of the life seen outside its tree.
     pub members: Vec<Member>,
     /// The program file.
     pub program: PathBuf,
+    /// A hash of its whole command, which may hold secrets.
+    #[serde(default)]
+    pub command_key: Option<String>,
     /// Of its runtime, when it has one.
     pub fingerprint: Option<String>,
     /// Path of that runtime.
@@ -225,6 +234,8 @@ impl Claims {
         started_at: String,
     ) -> Result<(), ClaimError> {
         self.change(service, life, |claim| {
+            claim.first.get_or_insert(main.into());
+            claim.uid = claim.uid.or_else(|| process::uid(main.pid).ok());
             claim.pid = Some(main.pid);
             claim.birth = Some(main.birth);
             claim.started_at = Some(started_at);

@@ -1,6 +1,7 @@
 //! One life's process: its start, its end, its tree.
 
 use super::child::Environment;
+use super::heir::exit_of;
 use super::launch::Launch;
 use super::output::LifeOutput;
 use super::performer::Shared;
@@ -9,8 +10,7 @@ use super::tree::{Member, Tree};
 use super::ward::{Living, Ward};
 use crate::config::{Signal, Target};
 use crate::decide::event::{Event, Exit, Fact, Life, Proc, SpawnFailure, Survivors};
-use crate::sys::process::{self, Handle, Process};
-use crate::sys::reaper::{Reaped, Status};
+use crate::sys::process::{self, Process};
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,16 +42,12 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
     living.tree.replace(Some(tree_of(&ward, &living, main)));
     name_main(&shared, &ward, life, main);
     shared.tell(ward.id, Fact::Spawned(life, seen(main))).await;
-    let exit = match running.exit.await {
-        Ok(Status::Code(code)) => Exit::Code(code),
-        Ok(Status::Signal(number)) => Exit::Signal(number),
-        Err(_) => Exit::Unknown,
-    };
+    let exit = running.exit.await.map_or(Exit::Unknown, exit_of);
     main_ended(&shared, &ward, &living, exit).await;
 }
 
 /// Completes the claim. A disk that refuses does not stop the service: the claim is right in memory.
-fn name_main(shared: &Rc<Shared>, ward: &Ward, life: Life, main: Process) {
+pub(super) fn name_main(shared: &Rc<Shared>, ward: &Ward, life: Life, main: Process) {
     let at = humantime::format_rfc3339_millis((shared.stamp)((shared.now)())).to_string();
     if let Err(error) = shared
         .claims
@@ -88,7 +84,12 @@ pub(super) fn remember(shared: &Shared, ward: &Ward, living: &Living) {
 }
 
 /// The main process is reaped: what is left of its tree?
-async fn main_ended(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>, exit: Exit) {
+pub(super) async fn main_ended(
+    shared: &Rc<Shared>,
+    ward: &Rc<Ward>,
+    living: &Rc<Living>,
+    exit: Exit,
+) {
     living.main.replace(None);
     let survivors = survivors(ward, living);
     shared
@@ -260,57 +261,6 @@ async fn wait_for_main(living: &Living) {
     let mut gone = living.main_gone.subscribe();
     // An error means that the life is retired: then nobody waits for the order of its facts.
     let _ = gone.wait_for(|gone| *gone).await;
-}
-
-/// The launcher has left: from now on `heir` is the main process.
-pub(super) fn inherit(shared: &Rc<Shared>, ward: &Rc<Ward>, life: Life, heir: Proc) {
-    let Some(living) = ward.living(life) else {
-        return;
-    };
-    let heir = Process {
-        pid: heir.pid,
-        birth: heir.birth,
-    };
-    living.main_gone.send_replace(false);
-    living.heir.set(Some(heir));
-    if let Some(tree) = living.tree.borrow_mut().as_mut() {
-        tree.members.push(tree.main);
-        tree.main = heir;
-    }
-    name_main(shared, ward, life, heir);
-    match Handle::open(heir) {
-        Ok(handle) => {
-            living.main.replace(Some(Arc::new(handle)));
-        }
-        // It ended between the look and now; its exit is reaped or will be.
-        Err(_) => begin_heirs_end(shared, ward, &living, Exit::Unknown),
-    }
-}
-
-/// Whether `stranger` is the heir of this ward; then its end is the life's.
-pub(super) fn heir_ended(shared: &Rc<Shared>, ward: &Rc<Ward>, stranger: &Reaped) -> bool {
-    let Some(living) = ward.life.borrow().as_ref().map(Rc::clone) else {
-        return false;
-    };
-    if living
-        .heir
-        .get()
-        .is_none_or(|heir| heir.pid != stranger.pid)
-    {
-        return false;
-    }
-    let exit = match stranger.status {
-        Status::Code(code) => Exit::Code(code),
-        Status::Signal(number) => Exit::Signal(number),
-    };
-    begin_heirs_end(shared, ward, &living, exit);
-    true
-}
-
-fn begin_heirs_end(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>, exit: Exit) {
-    living.heir.set(None);
-    let (shared, ward, living) = (Rc::clone(shared), Rc::clone(ward), Rc::clone(living));
-    tokio::task::spawn_local(async move { main_ended(&shared, &ward, &living, exit).await });
 }
 
 /// After an orphan was reaped: has a tree that was told to end come to its end?

@@ -90,13 +90,14 @@ impl Performer {
         };
         let shared = Rc::clone(&self.shared);
         match order {
+            Order::Survey => begin(super::survey::survey(shared, ward)),
             Order::Prepare(life) => begin(super::prepare::prepare(shared, ward, life)),
             Order::CancelPreparation(life) => super::prepare::cancel(&ward, life),
             Order::Spawn(life) => begin(super::life::spawn(shared, ward, life)),
             Order::Terminate { life, tree } => super::life::terminate(&shared, &ward, life, tree),
             Order::SignalFirst(life) => super::life::signal_first(&ward, life),
             Order::KillTree(life) => begin(super::life::kill_tree(shared, ward, life)),
-            Order::Inherit { life, heir } => super::life::inherit(&shared, &ward, life, heir),
+            Order::Inherit { life, heir } => super::heir::inherit(&shared, &ward, life, heir),
             Order::Probe {
                 life,
                 check,
@@ -140,7 +141,7 @@ impl Performer {
     fn heir_ended(&self, stranger: &Reaped) -> bool {
         self.wards
             .iter()
-            .any(|ward| super::life::heir_ended(&self.shared, ward, stranger))
+            .any(|ward| super::heir::ended(&self.shared, ward, stranger))
     }
 
     /// Sends a service's reload signal to its main process.
@@ -184,6 +185,7 @@ fn say(service: &str, record: &crate::decide::action::Record) {
             tracing::warn!(service, "{sentence}");
         }
         Kind::Started
+        | Kind::Adopted
         | Kind::Ready
         | Kind::Wished
         | Kind::Backoff

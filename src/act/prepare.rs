@@ -1,7 +1,7 @@
 //! Before a life: is the port free, may it be claimed, does `before` succeed?
 
 use super::child::{Environment, Running, Surroundings};
-use super::claim::{Claim, Reading, Token};
+use super::claim::{Claim, Token};
 use super::helper::{Ask, Helper, Reply};
 use super::launch::Launch;
 use super::notify_socket::NotifySocket;
@@ -11,7 +11,6 @@ use super::tree::Tree;
 use super::ward::{Living, Ward};
 use crate::config;
 use crate::decide::event::{Fact, Life, SpawnFailure};
-use crate::sys::process::State;
 use crate::sys::reaper::Status;
 use crate::sys::{process, socket};
 use std::ffi::OsString;
@@ -76,9 +75,6 @@ async fn try_prepare(
     shared.store.life_began(&ward.config.name, life.0);
     let living = Rc::new(Living::new(life, token));
     ward.life.replace(Some(Rc::clone(&living)));
-    if let Some(leftover) = leftover(shared, ward) {
-        return Err(Refused::Port(leftover));
-    }
     if let Some(holder) = held_port(shared, ward).await {
         return Err(Refused::Port(holder));
     }
@@ -106,7 +102,7 @@ async fn try_prepare(
 }
 
 /// The service's user, who owns its FIFO; asked off the loop, because a directory service may hang.
-async fn output_owner(ward: &Ward) -> Result<Option<(u32, u32)>, SpawnFailure> {
+pub(super) async fn output_owner(ward: &Ward) -> Result<Option<(u32, u32)>, SpawnFailure> {
     let Some(name) = ward.config.user.clone() else {
         return Ok(None);
     };
@@ -143,7 +139,10 @@ fn claim(
         token: living.token.clone(),
         life: living.life.0,
         claim_fd: output.claim_file,
+        first: None,
+        uid: None,
         members: Vec::new(),
+        command_key: Some(config.command_key()),
         program: config.command.first().map(Into::into).unwrap_or_default(),
         fingerprint: None,
         runtime: None,
@@ -159,7 +158,7 @@ fn claim(
 }
 
 /// Offers the service a notify socket of its own.
-fn listen(
+pub(super) fn listen(
     shared: &Rc<Shared>,
     ward: &Rc<Ward>,
     living: &Rc<Living>,
@@ -182,30 +181,6 @@ fn listen(
         .hearing
         .replace(Some(tokio::task::spawn_local(hearing).abort_handle()));
     Ok(())
-}
-
-/// The main process that an earlier stayd left running, in words: never two copies, whoever started the first.
-fn leftover(shared: &Shared, ward: &Ward) -> Option<String> {
-    let claims = shared.claims.borrow();
-    let name = &ward.config.name;
-    if claims.get(name).is_some() {
-        return None;
-    }
-    let Reading::Valid(claim) = claims.read(name) else {
-        return None;
-    };
-    if (&claim.boot_id, claim.pid_ns) != (&shared.boot.0, shared.boot.1) {
-        return None;
-    }
-    let main = claim.main()?;
-    let stat = process::stat(main.pid).ok()?;
-    (stat.process == main && stat.state != State::Zombie).then(|| {
-        format!(
-            "an earlier stayd left its process running (pid {}, life {}); a second copy is not started: stop it with \
-             `kill {}`, and the next life begins by itself",
-            main.pid, claim.life, main.pid
-        )
-    })
 }
 
 /// Who listens on the service's port, in words, if somebody does.

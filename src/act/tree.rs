@@ -47,6 +47,8 @@ pub struct Tree {
     pub members: Vec<Process>,
     /// Only the process group of the spawned process is meant (`kill = "group"`).
     pub group_only: bool,
+    /// An earlier stayd spawned it: it is no child of ours, and its orphans land with somebody else.
+    pub adopted: bool,
     /// How many spawns of this stayd there were when the tree was made, if it was our only child then. While there
     /// are no more, every orphan that lands with us is this life's.
     sole_child_at: Option<u64>,
@@ -64,10 +66,10 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether it still runs. A main thread that has ended while others run shows as a zombie with threads.
+    /// Whether it still ran when it was looked at.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.stat.state != State::Zombie || self.stat.threads > 1
+        self.stat.is_alive()
     }
 }
 
@@ -99,7 +101,20 @@ impl Tree {
             uid,
             members: Vec::new(),
             group_only: false,
+            adopted: false,
             sole_child_at: sole_child_at(main),
+        }
+    }
+
+    /// The tree of a life that an earlier stayd began with the process `session`, born at `born`.
+    #[must_use]
+    pub fn of_an_earlier_stayd(main: Process, session: i32, born: u64) -> Self {
+        Self {
+            session,
+            born,
+            adopted: true,
+            sole_child_at: None,
+            ..Self::new(main, identity::euid())
         }
     }
 
@@ -141,6 +156,14 @@ impl Tree {
     pub fn members(&self) -> Vec<Member> {
         let mut members = Vec::new();
         self.walk(Eyes::Quick, &mut |member| members.push(member.clone()));
+        members
+    }
+
+    /// The same, environments included: that may wait for a sick process's memory, so on a thread that may be lost.
+    #[must_use]
+    pub fn members_by_every_proof(&self) -> Vec<Member> {
+        let mut members = Vec::new();
+        self.walk(Eyes::Thorough, &mut |member| members.push(member.clone()));
         members
     }
 

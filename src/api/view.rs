@@ -40,10 +40,10 @@ pub fn service(
         healthy: snapshot.healthy,
         pid: snapshot.main.map(|main| main.pid),
         life: snapshot.life.0,
-        ownership: if snapshot.main.is_some() {
-            "spawned"
-        } else {
-            "none"
+        ownership: match snapshot.main {
+            Some(_) if snapshot.adopted => "adopted",
+            Some(_) => "spawned",
+            None => "none",
         }
         .to_owned(),
         since: stamp(snapshot.since),
@@ -156,6 +156,7 @@ mod tests {
                 pid: 4720,
                 birth: 9,
             }),
+            adopted: false,
             life: Life(3),
             since: Moment::from_nanos(2_000_000_000),
             restarts: 2,

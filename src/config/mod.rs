@@ -58,15 +58,6 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(pub i32);
 
-/// What happens to our own healthy process from an earlier stayd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leftover {
-    /// It is supervised on.
-    Adopt,
-    /// It is stopped and started anew.
-    Replace,
-}
-
 /// What happens when somebody else's process holds our port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stranger {
@@ -99,8 +90,6 @@ pub struct Service {
     pub any_port_owner: bool,
     /// `kill = "group"`: only the process group.
     pub kill_group_only: bool,
-    /// Our own process from an earlier stayd.
-    pub leftover: Leftover,
     /// Somebody else's process on our port.
     pub stranger: Stranger,
     /// Sent first when stopping.
@@ -164,6 +153,16 @@ impl Service {
             hash = hash.with(&probe.shown).with(&probe.target.place());
             hash = hash.with(probe.query_shown.as_deref().unwrap_or_default());
         }
+        self.with_command(hash)
+    }
+
+    /// Changes when another program or other arguments are to run.
+    #[must_use]
+    pub fn command_key(&self) -> String {
+        self.with_command(Fnv::START)
+    }
+
+    fn with_command(&self, hash: Fnv) -> String {
         let hash = self.command.iter().fold(hash, |hash, word| hash.with(word));
         format!("{:016x}", hash.0)
     }

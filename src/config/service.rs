@@ -5,8 +5,10 @@ use super::probe_url::{self, Context, Parsed};
 use super::secret::{Secrets, has_reference};
 use super::section::{Findings, Section};
 use super::value::Wrong;
-use super::{Leftover, Log, LogTo, Probe, Service, Signal, Stranger, Target};
-use crate::decide::policy::{Backoff, GiveUp, Mode, Policy, Restart, StoppedIs, Watchdog};
+use super::{Log, LogTo, Probe, Service, Signal, Stranger, Target};
+use crate::decide::policy::{
+    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
+};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,11 +52,6 @@ impl Builder<'_> {
             port: port(section),
             any_port_owner: section.is("service.*.port_owner", "any"),
             kill_group_only: section.is("service.*.kill", "group"),
-            leftover: if section.is("service.*.leftover", "replace") {
-                Leftover::Replace
-            } else {
-                Leftover::Adopt
-            },
             stranger: if section.is("service.*.stranger", "attach") {
                 Stranger::Attach
             } else {
@@ -285,6 +282,11 @@ fn policy(section: &Section, probe: Option<&Probe>, ready_probe: bool) -> Policy
         },
         stop_grace: section.duration("service.*.stop.grace"),
         startup: section.duration("service.*.startup.within"),
+        leftover: if section.is("service.*.leftover", "replace") {
+            OnLeftover::Replace
+        } else {
+            OnLeftover::Adopt
+        },
         stopped_is: if section.is("service.*.stopped_is", "held") {
             StoppedIs::Held
         } else {

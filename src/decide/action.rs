@@ -8,6 +8,8 @@ use super::event::{Check, Life, ServiceId};
 pub enum Kind {
     /// A life began.
     Started,
+    /// An earlier stayd's life goes on under this one, or is ended by it.
+    Adopted,
     /// Ready.
     Ready,
     /// The main process ended.
@@ -48,6 +50,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Started => "started",
+            Self::Adopted => "adopted",
             Self::Ready => "ready",
             Self::Exited => "exited",
             Self::Killed => "killed",
@@ -71,7 +74,8 @@ impl Kind {
     #[must_use]
     pub const fn is_decision(self) -> bool {
         match self {
-            Self::Killed
+            Self::Adopted
+            | Self::Killed
             | Self::Spared
             | Self::GaveUp
             | Self::Blocked
@@ -134,6 +138,8 @@ pub enum Keep {
 /// Something to do for one service. Outcomes come back as facts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
+    /// Look for what an earlier stayd has left of the service, and take it in hand. Comes back as `Surveyed`.
+    Survey,
     /// Write the claim for this life, run `before`, look whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared` or `PortHeld`.
     Prepare(Life),

@@ -185,6 +185,28 @@ pub struct Remembered {
     pub parked: bool,
 }
 
+/// What an earlier stayd has left of a service: proven to be of that life, and in our hands again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leftover {
+    /// The life it is of.
+    pub life: Life,
+    /// Its main process; none when that has ended and others of the tree are left.
+    pub main: Option<Proc>,
+    /// It was started with the command that the configuration names now.
+    pub same_command: bool,
+}
+
+/// What was found of a service before its first life under this stayd.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Survey {
+    /// Nothing of it runs.
+    Nothing,
+    /// An earlier stayd's.
+    Ours(Leftover),
+    /// Something may run that cannot be proven ours: who, why, and what to do.
+    Unclear(String),
+}
+
 /// Something that became true.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fact {
@@ -192,6 +214,8 @@ pub enum Fact {
     Configured(Remembered),
     /// Somebody asked.
     Asked(Wish),
+    /// It was looked for what an earlier stayd has left.
+    Surveyed(Survey),
     /// The preparation of a life ended: claim written, `before` run, port free.
     Prepared(Life),
     /// The preparation failed; nothing runs.
@@ -245,7 +269,7 @@ impl Fact {
     #[must_use]
     pub const fn life(&self) -> Option<Life> {
         match self {
-            Self::Configured(_) | Self::Asked(_) | Self::Changed => None,
+            Self::Configured(_) | Self::Asked(_) | Self::Surveyed(_) | Self::Changed => None,
             Self::Prepared(life)
             | Self::NotPrepared(life, _)
             | Self::PortHeld(life, _)

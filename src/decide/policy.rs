@@ -82,6 +82,15 @@ impl Watchdog {
     }
 }
 
+/// What is done with a process of ours that an earlier stayd has left running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnLeftover {
+    /// It goes on.
+    Adopt,
+    /// It is ended in order, and a new life begins.
+    Replace,
+}
+
 /// One service's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -95,6 +104,8 @@ pub struct Policy {
     pub stop_grace: Duration,
     /// The budget until ready.
     pub startup: Duration,
+    /// What an earlier stayd has left.
+    pub leftover: OnLeftover,
     /// Meaning of SIGSTOP.
     pub stopped_is: StoppedIs,
     /// The liveness probe, if there is one.

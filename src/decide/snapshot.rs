@@ -117,6 +117,8 @@ pub struct Snapshot {
     pub healthy: bool,
     /// Its main process, when there is one.
     pub main: Option<Proc>,
+    /// That main process was spawned by an earlier stayd.
+    pub adopted: bool,
     /// The current or last life.
     pub life: Life,
     /// Since when it is in this state.

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod datagram;
 pub mod exchange;
+pub mod exit;
 mod flight;
 pub mod identity;
 mod image;

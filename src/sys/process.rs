@@ -56,6 +56,14 @@ pub struct Stat {
     pub comm: String,
 }
 
+impl Stat {
+    /// Whether it still runs. A main thread that has ended while others run shows as a zombie with threads.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.state != State::Zombie || self.threads > 1
+    }
+}
+
 /// An open file of another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFile {

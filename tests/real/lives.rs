@@ -111,27 +111,6 @@ fn item_54_a_stranger_on_the_port_is_named_and_left_alone() {
 }
 
 #[test]
-fn law_6_a_leftover_of_a_killed_stayd_gets_no_second_copy_and_is_left_alone() {
-    let mut first = Stayd::start(&service("sleep", ""));
-    let leftover = pid(&first.wait_state("s", "running"));
-    first.signal(libc::SIGKILL);
-    let _ = first.wait();
-    assert!(is_alive(leftover), "it survives the death of stayd");
-    let second = first.again();
-    let blocked = second.wait_state("s", "blocked");
-    let reason = blocked["reason"].as_str().expect("a reason");
-    assert!(reason.contains(&leftover.to_string()), "{reason}");
-    assert_eq!(second.count("started"), 1, "only the first life");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(leftover),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("kill");
-    let next = second.wait_state("s", "running");
-    assert_ne!(pid(&next), leftover);
-}
-
-#[test]
 fn item_47_a_crash_loop_backs_off_and_parks_with_its_reason() {
     let more = "give_up = { exits = 3, within = \"60s\" }";
     let daemon = Stayd::start(&service("exit 3", more));

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adoption;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod evidence;

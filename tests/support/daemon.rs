@@ -81,6 +81,19 @@ impl Stayd {
         Self { dir, child }
     }
 
+    /// Killed at once, as by a crash, and followed by another one on the same folder.
+    pub(crate) fn killed_and_again(mut self) -> Self {
+        self.signal(libc::SIGKILL);
+        self.wait();
+        self.again()
+    }
+
+    /// The next one on this folder reads `config` instead.
+    pub(crate) fn rewrite(&self, config: &str) {
+        let root = self.dir.path().display().to_string();
+        fs::write(self.dir.join("stayd.toml"), config.replace("DIR", &root)).expect("the file");
+    }
+
     /// Another stayd on the folder of this one, which has ended.
     pub(crate) fn again(mut self) -> Self {
         assert!(

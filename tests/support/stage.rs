@@ -7,10 +7,12 @@ use stayd::decide::action::{Action, Keep, Kind, Order};
 use stayd::decide::clock::{Duration, Moment};
 use stayd::decide::event::{
     Answer, Check, Event, Exit, Fact, Life, Proc, Remembered, Round, ServiceId, Sight,
-    SpawnFailure, Survivors, Wish,
+    SpawnFailure, Survey, Survivors, Wish,
 };
 use stayd::decide::fleet::Machine;
-use stayd::decide::policy::{Backoff, GiveUp, Mode, Policy, Restart, StoppedIs, Watchdog};
+use stayd::decide::policy::{
+    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
+};
 use stayd::decide::snapshot::{Phase, Snapshot};
 use stayd::decide::state::Identity;
 use std::collections::BTreeMap;
@@ -40,6 +42,7 @@ pub(crate) fn policy() -> Policy {
         },
         stop_grace: SECOND * 5,
         startup: MINUTE,
+        leftover: OnLeftover::Adopt,
         stopped_is: StoppedIs::Wedged,
         watchdog: Some(watchdog()),
         ready_probe: false,
@@ -92,6 +95,8 @@ pub(crate) struct Actor {
     pub(crate) mute: bool,
     /// Its main process lives.
     pub(crate) alive: Option<Life>,
+    /// What an earlier stayd has left of it.
+    pub(crate) left: Survey,
 }
 
 impl Actor {
@@ -109,6 +114,7 @@ impl Actor {
             send_late: Duration::ZERO,
             mute: false,
             alive: None,
+            left: Survey::Nothing,
         }
     }
 
@@ -316,6 +322,13 @@ impl Stage {
     )]
     fn perform(&mut self, id: ServiceId, order: Order) {
         match order {
+            Order::Survey => {
+                let left = self[id].left.clone();
+                if let Survey::Ours(leftover) = &left {
+                    self[id].alive = leftover.main.map(|_| leftover.life);
+                }
+                self.tell(id, Fact::Surveyed(left));
+            }
             Order::Prepare(life) => match self[id].preparation {
                 Preparation::Succeeds => self.later(id, Fact::Prepared(life)),
                 Preparation::PortHeld => {

@@ -8,7 +8,7 @@ mod possible;
 mod world;
 
 use stayd::decide::event::{Answer, Check, Fact, Life, Remembered, Round, Sight};
-use stayd::decide::policy::{Policy, Restart, Watchdog};
+use stayd::decide::policy::{OnLeftover, Policy, Restart, Watchdog};
 use stayd::decide::snapshot::Phase;
 use std::collections::HashSet;
 use std::hash::RandomState;
@@ -82,6 +82,33 @@ fn answer(world: &mut World, answer: &Answer, sight: Sight) {
         sight,
     };
     world.become_true(Fact::Probed(life, Check::Liveness, round));
+}
+
+#[test]
+fn every_state_from_what_an_earlier_stayd_has_left() {
+    let mut walk = Walk::new();
+    let replaces = Policy {
+        leftover: OnLeftover::Replace,
+        ..policy()
+    };
+    let proven = Remembered {
+        proven: true,
+        last_life: Life(7),
+        ..Remembered::default()
+    };
+    let stopped = Remembered {
+        stopped: true,
+        ..proven.clone()
+    };
+    for (policy, past) in [
+        (policy(), Remembered::default()),
+        (policy(), proven.clone()),
+        (policy(), stopped),
+        (replaces, proven),
+    ] {
+        walk.walk(&World::before_the_survey(policy, past), 5);
+    }
+    eprintln!("{} steps, {} states", walk.steps, walk.seen.len());
 }
 
 #[test]

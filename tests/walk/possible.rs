@@ -2,7 +2,8 @@
 
 use stayd::decide::clock::Moment;
 use stayd::decide::event::{
-    Answer, Check, Exit, Fact, Life, Proc, Round, Sight, SpawnFailure, Survivors, Told, Wish,
+    Answer, Check, Exit, Fact, Leftover, Life, Proc, Round, Sight, SpawnFailure, Survey, Survivors,
+    Told, Wish,
 };
 
 use super::world::{ID, Next, SECOND, World};
@@ -30,6 +31,9 @@ impl World {
             } else {
                 hold
             })));
+        }
+        if outside.surveying {
+            next.extend(surveys().map(|survey| Next::Fact(Fact::Surveyed(survey))));
         }
         if let Some(life) = outside.preparing {
             next.push(Next::Fact(Fact::Prepared(life)));
@@ -131,6 +135,25 @@ impl World {
         next.push(Next::StaleFact(Fact::EvidenceTaken(old)));
         next.push(Next::StaleFact(Fact::Told(old, Told::Trigger)));
     }
+}
+
+/// Everything that an earlier stayd can have left.
+fn surveys() -> [Survey; 5] {
+    let life = Life(7);
+    let ours = |main, same_command| {
+        Survey::Ours(Leftover {
+            life,
+            main,
+            same_command,
+        })
+    };
+    [
+        Survey::Nothing,
+        ours(Some(proc_of(life)), true),
+        ours(Some(proc_of(life)), false),
+        ours(None, true),
+        Survey::Unclear("pid 7 shows no mark".into()),
+    ]
 }
 
 pub(crate) fn answers() -> Vec<(Answer, Sight)> {

@@ -4,10 +4,12 @@ use super::possible::{failure, proc_of};
 use stayd::decide::action::{Action, Order};
 use stayd::decide::clock::{Duration, Moment};
 use stayd::decide::event::{
-    Answer, Event, Exit, Fact, Life, Remembered, ServiceId, Survivors, Told, Wish,
+    Answer, Event, Exit, Fact, Life, Remembered, ServiceId, Survey, Survivors, Told, Wish,
 };
 use stayd::decide::fleet::Machine;
-use stayd::decide::policy::{Backoff, GiveUp, Mode, Policy, Restart, StoppedIs, Watchdog};
+use stayd::decide::policy::{
+    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
+};
 use stayd::decide::snapshot::Phase;
 use stayd::decide::state::Identity;
 use std::hash::{BuildHasher, RandomState};
@@ -29,6 +31,7 @@ pub(crate) fn policy() -> Policy {
         },
         stop_grace: SECOND,
         startup: SECOND * 3,
+        leftover: OnLeftover::Adopt,
         stopped_is: StoppedIs::Wedged,
         watchdog: Some(Watchdog {
             interval: SECOND,
@@ -65,6 +68,9 @@ pub(crate) struct Outside {
     pub(crate) debugged: bool,
     pub(crate) ever_answered: bool,
     pub(crate) wanted_up: bool,
+    pub(crate) surveying: bool,
+    /// Something that may be a copy runs, and cannot be proven.
+    pub(crate) unclear: bool,
     pub(crate) preparing: Option<Life>,
     pub(crate) spawning: Option<Life>,
     pub(crate) taking_evidence: Option<Life>,
@@ -93,7 +99,14 @@ pub(crate) enum Next {
 }
 
 impl World {
+    /// Nothing was left by an earlier stayd.
     pub(crate) fn new(policy: Policy, past: Remembered) -> Self {
+        let mut world = Self::before_the_survey(policy, past);
+        world.become_true(Fact::Surveyed(Survey::Nothing));
+        world
+    }
+
+    pub(crate) fn before_the_survey(policy: Policy, past: Remembered) -> Self {
         let mut machine = Machine::default();
         let identity = Identity {
             question: "SELECT 1".into(),
@@ -151,7 +164,13 @@ impl World {
     pub(crate) fn check_and_do(&mut self, order: Order, is_dead_round: bool, event: &Event) {
         let outside = &mut self.outside;
         match order {
+            Order::Survey => {
+                assert!(!outside.surveying && outside.main.is_none() && !outside.others);
+                outside.surveying = true;
+                outside.unclear = false;
+            }
             Order::Prepare(life) => {
+                assert!(!outside.surveying && !outside.unclear, "never two copies");
                 assert!(!self.leaving, "the end wins over every pending start");
                 assert!(
                     outside.main.is_none() && !outside.others,
@@ -212,6 +231,7 @@ impl World {
                         || is_restart(event)
                         || tree
                         || spawned(event)
+                        || surveyed(event)
                 );
             }
             Order::Inherit { life, .. } => {
@@ -325,6 +345,14 @@ impl World {
             }
             Fact::EvidenceTaken(_) => outside.taking_evidence = None,
             Fact::NotEmptied { .. } => outside.others = outside.main.is_none(),
+            Fact::Surveyed(survey) => {
+                outside.surveying = false;
+                outside.unclear = matches!(survey, Survey::Unclear(_));
+                if let Survey::Ours(left) = survey {
+                    outside.main = left.main.map(|_| left.life);
+                    outside.others = left.main.is_none();
+                }
+            }
             Fact::Configured(_) | Fact::Told(..) | Fact::Changed => {}
         }
         self.deliver(Event::Service(ID, fact), dead);
@@ -344,7 +372,9 @@ impl World {
                 return;
             }
             let outside = self.outside.clone();
-            if let Some(life) = outside.preparing {
+            if outside.surveying {
+                self.become_true(Fact::Surveyed(Survey::Nothing));
+            } else if let Some(life) = outside.preparing {
                 self.become_true(Fact::NotPrepared(life, failure()));
             } else if let Some(life) = outside.spawning {
                 self.become_true(Fact::Spawned(life, proc_of(life)));
@@ -383,4 +413,8 @@ pub(crate) fn is_restart(event: &Event) -> bool {
 
 pub(crate) fn spawned(event: &Event) -> bool {
     matches!(event, Event::Service(_, Fact::Spawned(..)))
+}
+
+pub(crate) fn surveyed(event: &Event) -> bool {
+    matches!(event, Event::Service(_, Fact::Surveyed(_)))
 }

@@ -74,7 +74,7 @@ impl Tree {
                     before = None;
                     thread::sleep(LOOK_EVERY);
                 }
-                Some(none) if none.is_empty() && reaper::adopts_orphans() => {
+                Some(none) if none.is_empty() && reaper::adopts_orphans() && !self.adopted => {
                     return KillOutcome::default();
                 }
                 now if now == before && eyes == Eyes::Thorough => return KillOutcome::default(),

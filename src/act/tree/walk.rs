@@ -62,7 +62,7 @@ impl Tree {
 
     /// Where members can be: the tree itself, those known, the cgroup, and wherever orphans land.
     fn leads(&self, in_cgroup: &HashSet<i32>) -> VecDeque<Lead> {
-        let orphans = if reaper::adopts_orphans() {
+        let orphans = if reaper::adopts_orphans() && !self.adopted {
             process::own_children()
         } else {
             process::all()

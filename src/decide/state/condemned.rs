@@ -40,6 +40,7 @@ impl Service {
             Fact::EvidenceTaken(_)
             | Fact::Configured(_)
             | Fact::Asked(_)
+            | Fact::Surveyed(_)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)

@@ -12,10 +12,14 @@ const PREPARATION_SLACK: Duration = Duration::from_secs(10);
 
 impl Service {
     pub(super) fn begin_life(&mut self, step: &mut Turn<'_>) {
+        if !self.surveyed {
+            return self.survey(false, step);
+        }
         // A refused start has used no number up: lives are counted, not tries.
         if !core::mem::take(&mut self.number_is_free) {
             self.life = self.life.next();
         }
+        self.adopted = false;
         let until = step.now.after(self.policy.startup).after(PREPARATION_SLACK);
         self.actual = Actual::Preparing {
             until,
@@ -77,6 +81,7 @@ impl Service {
             }
             Fact::Configured(_)
             | Fact::Asked(_)
+            | Fact::Surveyed(_)
             | Fact::Spawned(..)
             | Fact::NotSpawned(..)
             | Fact::Exited(..)
@@ -141,6 +146,7 @@ impl Service {
             }
             Fact::Configured(_)
             | Fact::Asked(_)
+            | Fact::Surveyed(_)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)
@@ -155,7 +161,7 @@ impl Service {
     }
 
     /// No process came of it: stopped if that is wished by now, else blocked, and quietly tried again.
-    fn refused(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
+    pub(super) fn refused(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
         if self.leaving || !self.wanted_up {
             self.reason = "stopped on request".into();
             self.become_down(Down::Stopped, step.now);

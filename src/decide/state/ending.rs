@@ -18,6 +18,7 @@ impl Service {
                 step: Condemned::Evidence { .. } | Condemned::First { .. },
             } => (up, true),
             Actual::Unborn
+            | Actual::Surveying { .. }
             | Actual::Down(_)
             | Actual::Preparing { .. }
             | Actual::Spawning
@@ -102,6 +103,7 @@ impl Service {
             Fact::NotEmptied { left, stuck, .. } => self.not_emptied(left, stuck, step),
             Fact::Configured(_)
             | Fact::Asked(_)
+            | Fact::Surveyed(_)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)

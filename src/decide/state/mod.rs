@@ -4,6 +4,8 @@
 //! only facts change the second, and only the handlers of this room turn the difference into orders.
 //!
 //! ```text
+//!   Surveying: nothing of ours ──► Down or Preparing; ours ──► Up, or Ending
+//!
 //!             wish up / backoff over            claim, before, port          exec reported
 //!   Down ───────────────────────────► Preparing ───────────────► Spawning ───────────────► Up
 //!    ▲  stopped · backoff · parked · blocked │ failed, port held     │ failed               │
@@ -24,6 +26,7 @@ mod condemned;
 mod down;
 mod ending;
 mod judging;
+mod surveying;
 mod up;
 mod view;
 mod wishes;
@@ -35,6 +38,9 @@ use super::policy::Policy;
 use super::restart::History;
 
 use asking::Up;
+
+/// A wish that outlives stayd.
+const STOPPED: &str = "stopped on request until `start` or the next boot";
 
 /// What a service is, for sentences and for spreading waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +76,10 @@ pub struct Service {
     refusals: u32,
     hold: Option<Hold>,
     proven: bool,
+    /// What an earlier stayd has left is known, or was nothing.
+    surveyed: bool,
+    /// The present life was begun by an earlier stayd.
+    adopted: bool,
 }
 
 /// No kills until then.
@@ -84,6 +94,8 @@ struct Hold {
 enum Actual {
     /// Not configured yet; waits for [`Fact::Configured`].
     Unborn,
+    /// It is looked for what an earlier stayd has left.
+    Surveying { parked: bool },
     /// No process.
     Down(Down),
     /// Claim, `before` and port check are under way.
@@ -174,6 +186,8 @@ impl Service {
             refusals: 0,
             hold: None,
             proven: false,
+            surveyed: false,
+            adopted: false,
         }
     }
 
@@ -233,9 +247,10 @@ impl Service {
         };
         match &mut self.actual {
             Actual::Unborn => self.become_down(Down::Stopped, now),
+            // What is ours is ended as well, once it is known.
+            Actual::Surveying { .. } | Actual::Spawning => {}
             Actual::Down(down) => *down = Down::Stopped,
             Actual::Preparing { .. } => self.cancel_preparation(&mut step),
-            Actual::Spawning => {}
             Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(&mut step),
             Actual::Ending(ending) => {
                 if at_once && matches!(ending.step, Step::Grace { .. }) {
@@ -253,7 +268,10 @@ impl Service {
             return Moment::NEVER;
         }
         let own = match &self.actual {
-            Actual::Unborn | Actual::Spawning | Actual::Down(Down::Stopped) => Moment::NEVER,
+            Actual::Unborn
+            | Actual::Surveying { .. }
+            | Actual::Spawning
+            | Actual::Down(Down::Stopped) => Moment::NEVER,
             Actual::Down(
                 Down::Backoff { until } | Down::Parked { until } | Down::Blocked { until },
             )
@@ -280,7 +298,7 @@ impl Service {
 
     fn on_time(&mut self, step: &mut Turn<'_>) {
         match &self.actual {
-            Actual::Unborn | Actual::Spawning => {}
+            Actual::Unborn | Actual::Surveying { .. } | Actual::Spawning => {}
             Actual::Down(_) => self.time_in_down(step),
             Actual::Preparing { until, cancelled } => {
                 if !cancelled && step.now >= *until {
@@ -296,6 +314,7 @@ impl Service {
     fn on_fact(&mut self, fact: Fact, step: &mut Turn<'_>) {
         match self.actual {
             Actual::Unborn => {}
+            Actual::Surveying { parked } => self.fact_in_surveying(fact, parked, step),
             Actual::Down(_) => self.fact_in_down(&fact, step),
             Actual::Preparing { .. } => self.fact_in_preparing(fact, step),
             Actual::Spawning => self.fact_in_spawning(fact, step),
@@ -316,16 +335,11 @@ impl Service {
             until: step.now.after(span),
             reason,
         });
-        if self.leaving || past.stopped {
-            self.reason = "stopped on request until `start` or the next boot".into();
+        if self.leaving {
+            self.reason = STOPPED.into();
             self.become_down(Down::Stopped, step.now);
-        } else if past.parked {
-            let until = step.now.after(self.parked_retry());
-            self.history.set_parked();
-            self.reason = "gave up before; its program and configuration have not changed".into();
-            self.become_down(Down::Parked { until }, step.now);
         } else {
-            self.begin_life(step);
+            self.survey(past.parked, step);
         }
     }
 

@@ -217,6 +217,7 @@ impl Service {
             Fact::Told(_, told) => self.told(told, step),
             Fact::Configured(_)
             | Fact::Asked(_)
+            | Fact::Surveyed(_)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)

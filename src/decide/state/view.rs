@@ -15,6 +15,7 @@ impl Service {
             wanted_up: self.wanted_up,
             healthy: self.is_healthy(now),
             main: self.main(),
+            adopted: self.adopted,
             life: self.life,
             since: self.since,
             restarts: self.restarts,
@@ -32,7 +33,10 @@ impl Service {
     #[must_use]
     pub fn phase(&self) -> Phase {
         match &self.actual {
-            Actual::Unborn | Actual::Preparing { .. } | Actual::Spawning => Phase::Starting,
+            Actual::Unborn
+            | Actual::Surveying { .. }
+            | Actual::Preparing { .. }
+            | Actual::Spawning => Phase::Starting,
             Actual::Down(Down::Stopped) => Phase::Stopped,
             Actual::Down(Down::Backoff { .. }) => Phase::Backoff,
             Actual::Down(Down::Parked { .. }) => Phase::Parked,
@@ -54,9 +58,10 @@ impl Service {
     #[must_use]
     pub fn has_verdict(&self) -> bool {
         match &self.actual {
-            Actual::Unborn | Actual::Preparing { .. } | Actual::Spawning => {
-                self.last_exit.is_some()
-            }
+            Actual::Unborn
+            | Actual::Surveying { .. }
+            | Actual::Preparing { .. }
+            | Actual::Spawning => self.last_exit.is_some(),
             Actual::Up(up) => up.startup_until.is_none() || self.last_exit.is_some(),
             Actual::Down(_) | Actual::Condemned { .. } | Actual::Ending(_) => true,
         }
@@ -94,6 +99,7 @@ impl Service {
             Actual::Up(up) | Actual::Condemned { up, .. } => Some(up.main),
             Actual::Ending(ending) if ending.exit.is_none() => Some(ending.main),
             Actual::Unborn
+            | Actual::Surveying { .. }
             | Actual::Down(_)
             | Actual::Preparing { .. }
             | Actual::Spawning
@@ -111,6 +117,7 @@ impl Service {
             }
             Actual::Condemned { up, .. } => Some((up.spawned_at, up.row.began())),
             Actual::Unborn
+            | Actual::Surveying { .. }
             | Actual::Down(_)
             | Actual::Preparing { .. }
             | Actual::Spawning

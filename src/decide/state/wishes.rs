@@ -30,6 +30,7 @@ impl Service {
             Actual::Down(_) if !self.leaving => self.begin_life(step),
             Actual::Ending(_) => self.wish_in_ending(),
             Actual::Unborn
+            | Actual::Surveying { .. }
             | Actual::Down(_)
             | Actual::Preparing { .. }
             | Actual::Spawning
@@ -54,7 +55,7 @@ impl Service {
             }
             Actual::Preparing { .. } => self.cancel_preparation(step),
             Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
-            Actual::Unborn | Actual::Spawning | Actual::Ending(_) => {}
+            Actual::Unborn | Actual::Surveying { .. } | Actual::Spawning | Actual::Ending(_) => {}
         }
     }
 
@@ -72,7 +73,11 @@ impl Service {
             Actual::Down(_) if !self.leaving => self.begin_life(step),
             Actual::Ending(_) => self.wish_in_ending(),
             Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
-            Actual::Unborn | Actual::Down(_) | Actual::Preparing { .. } | Actual::Spawning => {}
+            Actual::Unborn
+            | Actual::Surveying { .. }
+            | Actual::Down(_)
+            | Actual::Preparing { .. }
+            | Actual::Spawning => {}
         }
     }
 

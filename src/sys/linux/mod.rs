@@ -5,6 +5,7 @@ mod birth;
 mod cgroup;
 mod clone;
 pub(super) mod diag;
+pub(super) mod exit;
 mod host;
 pub(super) mod inspect;
 mod pidfd;

@@ -36,7 +36,7 @@ pub(super) fn gone<T>(result: io::Result<T>) -> io::Result<T> {
 }
 
 /// The name may hold blanks and parentheses, so the numbers begin after the *last* parenthesis.
-fn parse_stat(line: &str) -> Option<Stat> {
+pub(super) fn parse_stat(line: &str) -> Option<Stat> {
     let (head, tail) = line.rsplit_once(')')?;
     let (pid, comm) = head.split_once('(')?;
     let fields: Vec<&str> = tail.split_ascii_whitespace().collect();

@@ -6,6 +6,7 @@
 
 pub(super) mod alarm;
 pub(super) mod diag;
+pub(super) mod exit;
 mod host;
 pub(super) mod inspect;
 pub(super) mod process;

@@ -1,0 +1,114 @@
+//! Before the first life: what has an earlier stayd left?
+//!
+//! What is ours goes on, or is ended; what may be ours and cannot be proven is never doubled and never touched.
+
+use super::super::action::{Kind, Order, Value};
+use super::super::event::{Exit, Fact, Leftover, Proc, SpawnFailure, Survey};
+use super::super::policy::OnLeftover;
+use super::{Actual, Down, Ending, STOPPED, Service, Step, Turn, Up};
+
+impl Service {
+    pub(super) fn survey(&mut self, parked: bool, step: &mut Turn<'_>) {
+        self.actual = Actual::Surveying { parked };
+        self.since = step.now;
+        step.out.push(Order::Survey);
+    }
+
+    pub(super) fn fact_in_surveying(&mut self, fact: Fact, parked: bool, step: &mut Turn<'_>) {
+        let Fact::Surveyed(survey) = fact else {
+            return;
+        };
+        match survey {
+            Survey::Nothing => self.nothing_left(parked, step),
+            Survey::Ours(leftover) => self.take_over(&leftover, step),
+            Survey::Unclear(message) => self.unclear(message, step),
+        }
+    }
+
+    fn nothing_left(&mut self, parked: bool, step: &mut Turn<'_>) {
+        self.surveyed = true;
+        if self.leaving || !self.wanted_up {
+            self.reason = STOPPED.into();
+            self.become_down(Down::Stopped, step.now);
+        } else if parked {
+            let until = step.now.after(self.parked_retry());
+            self.history.set_parked();
+            self.reason = "gave up before; its program and configuration have not changed".into();
+            self.become_down(Down::Parked { until }, step.now);
+        } else {
+            self.begin_life(step);
+        }
+    }
+
+    fn unclear(&mut self, message: String, step: &mut Turn<'_>) {
+        if self.leaving || !self.wanted_up {
+            self.reason = message;
+            self.become_down(Down::Stopped, step.now);
+            return;
+        }
+        let failure = SpawnFailure {
+            message,
+            lasting: true,
+        };
+        self.refused(failure, step);
+        self.number_is_free = false; // none was taken
+    }
+
+    fn take_over(&mut self, leftover: &Leftover, step: &mut Turn<'_>) {
+        self.surveyed = true;
+        self.number_is_free = false;
+        self.life = leftover.life;
+        self.adopted = true;
+        self.since = step.now;
+        match leftover.main {
+            Some(main) => self.take_over_main(main, leftover.same_command, step),
+            None => self.end_the_rest(step),
+        }
+    }
+
+    fn take_over_main(&mut self, main: Proc, same_command: bool, step: &mut Turn<'_>) {
+        let replaced_because = if self.leaving || !self.wanted_up {
+            Some("it was to be stopped")
+        } else if !same_command {
+            Some("its command is not the configuration's any more")
+        } else if self.policy.leftover == OnLeftover::Replace {
+            Some("leftover = \"replace\"")
+        } else {
+            None
+        };
+        self.reason = match replaced_because {
+            None => format!("adopted: pid {} of an earlier stayd goes on", main.pid),
+            Some(why) => format!(
+                "pid {} of an earlier stayd is ended in order: {why}",
+                main.pid
+            ),
+        };
+        let facts = vec![
+            ("pid", Value::Number(main.pid.unsigned_abs().into())),
+            ("kept", Value::Flag(replaced_because.is_none())),
+        ];
+        self.record(Kind::Adopted, self.reason.clone(), facts, step.out);
+        self.actual = Actual::Up(Up::new(main, step.now, &self.policy));
+        if replaced_because.is_some() {
+            self.begin_stop(step);
+        } else {
+            self.enter_up(step);
+        }
+    }
+
+    /// The main process ended while nobody looked: what is left of its tree ends before anything begins.
+    fn end_the_rest(&mut self, step: &mut Turn<'_>) {
+        self.reason =
+            "its main process ended while no stayd ran; what is left of it is ended".into();
+        self.record(Kind::Adopted, self.reason.clone(), Vec::new(), step.out);
+        self.actual = Actual::Ending(Ending {
+            main: Proc { pid: 0, birth: 0 },
+            ready_for: None,
+            exit: Some(Exit::Unknown),
+            by_watchdog: false,
+            by_wish: false,
+            step: Step::Kill,
+        });
+        step.out.push(Order::KillTree(self.life));
+    }
+}

@@ -1,0 +1,56 @@
+//! A kqueue is readable when a process that it watches has ended (kqueue(2)). Never run on a Mac yet.
+#![expect(unsafe_code, reason = "kqueue(2)")]
+
+use super::super::check;
+use super::super::process::{Handle, Process};
+use super::super::reaper::Status;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::{io, mem, ptr};
+
+pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
+    let pid = handle.process.pid;
+    // SAFETY: the descriptor is new and nobody else's; the change is read, and nothing is written.
+    unsafe {
+        let queue = OwnedFd::from_raw_fd(check(libc::kqueue())?);
+        let mut change: libc::kevent = mem::zeroed();
+        change.ident = usize::try_from(pid).map_err(io::Error::other)?;
+        change.filter = libc::EVFILT_PROC;
+        change.flags = libc::EV_ADD | libc::EV_ONESHOT;
+        change.fflags = libc::NOTE_EXIT | libc::NOTE_EXITSTATUS;
+        let nothing = ptr::null_mut();
+        check(libc::kevent(
+            queue.as_raw_fd(),
+            &raw const change,
+            1,
+            nothing,
+            0,
+            ptr::null(),
+        ))?;
+        // it may have ended and its number be another's since the handle was opened
+        handle.signal(0)?;
+        Ok(queue)
+    }
+}
+
+pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Option<Status> {
+    // SAFETY: one event of ours is written at most; no time is waited.
+    let (count, event) = unsafe {
+        let mut event: libc::kevent = mem::zeroed();
+        let at_once: libc::timespec = mem::zeroed();
+        let count = libc::kevent(
+            queue.as_raw_fd(),
+            ptr::null(),
+            0,
+            &raw mut event,
+            1,
+            &raw const at_once,
+        );
+        (count, event)
+    };
+    let waited = i32::try_from(event.data).ok().filter(|_| count == 1)?;
+    Some(if libc::WIFSIGNALED(waited) {
+        Status::Signal(libc::WTERMSIG(waited))
+    } else {
+        Status::Code(libc::WEXITSTATUS(waited))
+    })
+}
