@@ -11,6 +11,11 @@ use crate::sys::reaper::{Reaped, Status};
 use crate::sys::{exit, identity};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// An init may look after its orphans every few seconds only.
+const REAPING_DEADLINE: Duration = Duration::from_secs(5);
+const REAPING_PAUSE: Duration = Duration::from_millis(5);
 
 /// The launcher has left: from now on `heir` is the main process.
 pub(super) fn inherit(shared: &Rc<Shared>, ward: &Rc<Ward>, life: Life, heir: Proc) {
@@ -65,6 +70,17 @@ pub(super) const fn exit_of(status: Status) -> Exit {
     }
 }
 
+/// While its parent has not reaped it, its number is taken: a PostgreSQL that finds its predecessor's number in use
+/// does not start. A parent that never reaps is not waited for.
+async fn reaped_by_its_parent(ended: Process) {
+    let gone = async {
+        while process::stat(ended.pid).is_ok_and(|stat| stat.process == ended) {
+            tokio::time::sleep(REAPING_PAUSE).await;
+        }
+    };
+    let _ = tokio::time::timeout(REAPING_DEADLINE, gone).await;
+}
+
 /// Waits for the end of a main process that is not our child, or was not when it became the main process.
 pub(super) async fn watch(
     shared: Rc<Shared>,
@@ -83,6 +99,7 @@ pub(super) async fn watch(
             return;
         }
     };
+    reaped_by_its_parent(main.process).await;
     // it may have become our child meanwhile, and been reaped
     if living.heir.get() == Some(main.process) {
         begin_end(&shared, &ward, &living, exit);

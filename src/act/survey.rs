@@ -25,8 +25,9 @@ const NOBODY: Process = Process { pid: 0, birth: 0 };
 
 /// Looks, takes in hand what is proven, and says what was found.
 pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
-    let found = match claim_of_this_boot(&shared, &ward) {
-        None => Survey::Nothing,
+    let found = match claim_on_disk(&shared, &ward) {
+        None => Survey::Nothing(Life(0)),
+        Some(claim) if !is_present(&shared, &claim) => Survey::Nothing(Life(claim.life)),
         Some(claim) => match look(&shared, &ward, &claim).await {
             Ok(sighted) => judge(&shared, &ward, *claim, sighted).await,
             Err(message) => Survey::Unclear(message),
@@ -34,7 +35,7 @@ pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
     };
     let taken = match &found {
         Survey::Ours(leftover) => ward.living(leftover.life),
-        Survey::Nothing | Survey::Unclear(_) => None,
+        Survey::Nothing(_) | Survey::Unclear(_) => None,
     };
     shared.tell(ward.id, Fact::Surveyed(found)).await;
     // only now: the end of a life is no news before the life is
@@ -54,15 +55,11 @@ async fn attend(shared: Rc<Shared>, ward: Rc<Ward>, living: Rc<Living>) {
     }
 }
 
-/// Another boot's processes are gone, and another namespace's numbers mean nothing here.
-fn claim_of_this_boot(shared: &Shared, ward: &Ward) -> Option<Box<Claim>> {
+fn claim_on_disk(shared: &Shared, ward: &Ward) -> Option<Box<Claim>> {
     let name = &ward.config.name;
     match shared.claims.borrow().read(name) {
         Reading::Absent => None,
-        Reading::Valid(claim) => {
-            let is_present = (&claim.boot_id, claim.pid_ns) == (&shared.boot.0, shared.boot.1);
-            is_present.then_some(claim)
-        }
+        Reading::Valid(claim) => Some(claim),
         Reading::Unverifiable(why) => {
             tracing::warn!(
                 service = name,
@@ -71,6 +68,11 @@ fn claim_of_this_boot(shared: &Shared, ward: &Ward) -> Option<Box<Claim>> {
             None
         }
     }
+}
+
+/// Another boot's processes are gone, and another namespace's numbers mean nothing here.
+fn is_present(shared: &Shared, claim: &Claim) -> bool {
+    (&claim.boot_id, claim.pid_ns) == (&shared.boot.0, shared.boot.1)
 }
 
 /// What was seen of a claimed life.
@@ -158,7 +160,7 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
         return Survey::Unclear(unproven(&claim));
     }
     if members.is_empty() {
-        return Survey::Nothing;
+        return Survey::Nothing(Life(claim.life));
     }
     let left = Leftover {
         life: Life(claim.life),

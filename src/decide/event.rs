@@ -199,8 +199,8 @@ pub struct Leftover {
 /// What was found of a service before its first life under this stayd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Survey {
-    /// Nothing of it runs.
-    Nothing,
+    /// Nothing of it runs. The last life that was claimed, 0 for none: its number is used up, whatever else is remembered.
+    Nothing(Life),
     /// An earlier stayd's.
     Ours(Leftover),
     /// Something may run that cannot be proven ours: who, why, and what to do.

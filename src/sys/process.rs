@@ -114,6 +114,13 @@ pub fn own_children() -> io::Result<Vec<i32>> {
     imp::process::children(super::identity::pid())
 }
 
+/// The birth that a process would have which is born now; no later one has an earlier birth, as long as nobody sets the
+/// clock of a Mac back.
+#[must_use]
+pub fn birth_of_one_born_now() -> u64 {
+    imp::process::birth_of_one_born_now()
+}
+
 /// Every process there is.
 ///
 /// # Errors

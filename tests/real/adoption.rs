@@ -254,7 +254,8 @@ fn no_line_is_lost_over_the_death_of_stayd() {
 
 /// Whole lines of the service's log.
 fn lines(daemon: &Stayd) -> Vec<String> {
-    let text = fs::read_to_string(daemon.state_dir().join("logs/s/current.log")).unwrap_or_default();
+    let text =
+        fs::read_to_string(daemon.state_dir().join("logs/s/current.log")).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole.lines().map(str::to_owned).collect()
 }

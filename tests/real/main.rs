@@ -34,6 +34,7 @@ mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
 mod reaping;
+mod soak;
 mod spawn;
 mod store;
 mod strangers;
@@ -41,5 +42,7 @@ mod strangers;
 mod systemd;
 #[cfg(target_os = "linux")]
 mod systemd_box;
+#[cfg(target_os = "linux")]
+mod systemd_unit;
 #[cfg(target_os = "linux")]
 mod tree;

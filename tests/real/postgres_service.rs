@@ -82,6 +82,30 @@ fn a_frozen_postgres_is_killed_as_a_whole_tree_and_answers_again() {
     assert!(reason.ends_with("stopped by a signal"), "{reason}");
 }
 
+/// Its children have sessions of their own, and wrote over the environment that carried the token.
+#[test]
+fn item_52_an_adopted_postgresql_is_killed_as_a_whole_tree() {
+    let postgres = Postgres::prepared();
+    let first = Stayd::start(&config(&postgres, &[], ("postgres", "postgres"), ""));
+    let before = first.wait_service("db", "ready", |service| service["healthy"] == true);
+    let second = first.killed_and_again();
+    let adopted = second.wait_service("db", "ready again", |service| service["healthy"] == true);
+    assert_eq!(
+        (pid(&adopted), &adopted["ownership"]),
+        (pid(&before), &"adopted".into())
+    );
+    let tree = postgres.processes();
+    assert!(tree.len() > 3, "its children too: {tree:?}");
+    postgres.freeze();
+    wait_until("the whole frozen tree is gone", SOON, || {
+        tree.iter().all(|pid| !is_alive(*pid))
+    });
+    second.wait_service("db", "answering again", |service| {
+        service["healthy"] == true && service["life"] == 2
+    });
+    assert_eq!(postgres.sql("SELECT 1"), "1");
+}
+
 #[test]
 fn item_19_a_refused_login_and_a_missing_database_are_no_kill() {
     for (user, database) in [("nobody", "postgres"), ("postgres", "nowhere")] {

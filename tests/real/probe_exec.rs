@@ -95,7 +95,7 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
                 for mut prober in std::mem::take(&mut probers) {
                     rounds.spawn_local_on(
                         async move {
-                            let answer = prober.ask(SHORT * 3).await;
+                            let answer = prober.ask(LONG / 4).await; // they all start at once
                             (prober, answer)
                         },
                         &local,

@@ -12,6 +12,7 @@ use stayd::config::{Endpoint, Expect, Probe, Target};
 use stayd::decide::event::Answer;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::task::Poll;
@@ -188,7 +189,9 @@ async fn connecting_is_enough_for_tcp_and_unix() {
     assert_dead(&ask(&at()).await, &["does not exist"]);
     let listener = UnixListener::bind(&path).expect("a socket");
     assert_eq!(ask(&at()).await, Answer::Alive);
-    drop(listener);
+    // not just dropped: a child that another test is starting may hold a copy
+    let both = nix::sys::socket::Shutdown::Both;
+    nix::sys::socket::shutdown(listener.as_raw_fd(), both).expect("shut down");
     assert_dead(&ask(&at()).await, &["refuses the connection"]);
 }
 
@@ -198,7 +201,7 @@ async fn item_26_a_full_backlog_is_a_dead_round_and_no_more() {
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
     };
-    use std::os::fd::AsRawFd as _;
+
     let dir = TempDir::new();
     let path = dir.join("s");
     let listener = socket(

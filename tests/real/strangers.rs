@@ -114,6 +114,7 @@ fn a_child_before_exec_belongs_to_nobody_else() {
         assert_eq!(kill(&tree), NOTHING_LEFT);
         cgroup.set("cgroup.freeze", "0");
         let child = spawning.join().expect("no panic").expect("not killed");
+        lab.wait_for_alive(1); // exec is reported before it has a command line
         assert_eq!(lab.alive(), [child.process.pid]);
     });
 }
@@ -126,6 +127,7 @@ fn a_child_of_ours_belongs_to_no_other_life_whatever_it_holds() {
         let claim = File::open(lab.dir.join("claim-sleep")).expect("the claim");
         let (other, _) = lab.life("children 0 sleep", |plan| plan.fds[3].1 = claim.into());
         assert_eq!(kill(&tree), NOTHING_LEFT);
+        lab.wait_for_alive(1);
         assert_eq!(lab.alive(), [other.process.pid]);
     });
 }

@@ -1,5 +1,6 @@
 //! stayd as a unit of a real systemd.
 
+use super::systemd_unit::{Installed, SERVICE, SLOW_START, config, stayd};
 use crate::support::{SystemdBox, free_port, http_get, wait_for, wait_until};
 use std::fs;
 use std::path::PathBuf;
@@ -7,87 +8,6 @@ use std::time::{Duration, Instant};
 
 /// Generous: several boxes share a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-/// How long the service takes until it answers.
-const SLOW_START: Duration = Duration::from_secs(2);
-
-/// An HTTP server that needs its time, and has a descendant in a session of its own.
-const SERVICE: &str = r#"
-import http.server, subprocess, sys, time
-subprocess.Popen(["sleep", "100000"], start_new_session=True)
-time.sleep(float(sys.argv[2]))
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_): pass
-    def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(b"here\n")
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Quiet).serve_forever()
-"#;
-
-/// A box in which `stayd.service`, rendered by stayd itself, is written and not yet started.
-struct Installed {
-    systemd: SystemdBox,
-    port: u16,
-}
-
-impl Installed {
-    /// `extra` is a drop-in.
-    fn new(extra: &str) -> Option<Self> {
-        let systemd = SystemdBox::up()?;
-        let port = free_port();
-        let folder = systemd.path("/etc/stayd");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("service.py"), SERVICE).unwrap();
-        fs::write(folder.join("stayd.toml"), config(port)).unwrap();
-        let unit = systemd.done(&[stayd(), "render", "systemd", "-c", "/etc/stayd/stayd.toml"]);
-        let drop_in = systemd.path("/etc/systemd/system/stayd.service.d");
-        fs::create_dir_all(&drop_in).unwrap();
-        fs::write(drop_in.join("test.conf"), extra).unwrap();
-        systemd.add_unit("stayd.service", &(unit + "\n"));
-        Some(Self { systemd, port })
-    }
-
-    fn main_pid(&self) -> String {
-        self.systemd.property("stayd.service", "MainPID")
-    }
-
-    fn state(&self) -> String {
-        self.systemd.property("stayd.service", "ActiveState")
-    }
-
-    fn answers(&self) -> bool {
-        http_get(self.port, "/").is_ok_and(|answer| answer.contains("here"))
-    }
-
-    /// The version 2 cgroup of one of the box's processes.
-    fn cgroup_of(&self, pid: &str) -> String {
-        let groups = self.systemd.done(&["cat", &format!("/proc/{pid}/cgroup")]);
-        let group = groups.lines().find_map(|line| line.strip_prefix("0::"));
-        group.unwrap().to_owned()
-    }
-
-    /// What the journal has of the unit, for a failure's message.
-    fn journal(&self) -> String {
-        self.systemd.done(&[
-            "journalctl",
-            "-u",
-            "stayd.service",
-            "--no-pager",
-            "-o",
-            "cat",
-        ])
-    }
-}
-
-fn stayd() -> &'static str {
-    env!("CARGO_BIN_EXE_stayd")
-}
-
-fn config(port: u16) -> String {
-    format!(
-        "name = \"boxed\"\n[service.web]\ncommand = [\"python3\", \"/etc/stayd/service.py\", \"{port}\", \"{}\"]\n\
-         port = {port}\n[service.web.watchdog]\nprobe = \"http://127.0.0.1:{port}/\"\n",
-        SLOW_START.as_secs()
-    )
-}
 
 #[test]
 fn the_unit_is_active_only_when_the_service_answers() {
@@ -166,6 +86,37 @@ fn a_living_stayd_satisfies_the_watchdog() {
         "{}",
         unit.journal()
     );
+}
+
+#[test]
+fn item_75_the_service_outlives_a_kill_of_stayd_and_goes_on_under_the_next() {
+    let Some(unit) = Installed::new("") else {
+        return;
+    };
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let service = || {
+        let found = unit.systemd.exec(&["pgrep", "-f", "^python3 .*service.py"]);
+        String::from_utf8_lossy(&found.stdout).into_owned()
+    };
+    let (stayd, before) = (unit.main_pid(), service());
+    assert_eq!(before.lines().count(), 1);
+    unit.systemd.done(&["kill", "-KILL", &stayd]);
+    wait_until("another stayd has a verdict", SOON, || {
+        !["0", &stayd].contains(&unit.main_pid().as_str()) && unit.state() == "active"
+    });
+    assert!(unit.answers());
+    assert_eq!(service(), before, "{}", unit.journal());
+    assert!(
+        unit.journal().contains("adopted: pid"),
+        "{}",
+        unit.journal()
+    );
+    unit.systemd
+        .done(&["systemctl", "restart", "stayd.service"]);
+    assert!(unit.answers());
+    assert_ne!(service(), before, "a restart is a new life");
+    unit.systemd.done(&["systemctl", "stop", "stayd.service"]);
+    assert_eq!(service(), "");
 }
 
 #[test]

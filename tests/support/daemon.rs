@@ -88,6 +88,18 @@ impl Stayd {
         self.again()
     }
 
+    /// Not waiting until it is there.
+    pub(crate) fn start_at_once(config: &str) -> Self {
+        Self::in_dir(TempDir::new(), config, |_| {})
+    }
+
+    /// The same as `killed_and_again`, not waiting until it is there.
+    pub(crate) fn killed_and_again_at_once(mut self) -> Self {
+        self.signal(libc::SIGKILL);
+        self.wait();
+        self.next()
+    }
+
     /// The next one on this folder reads `config` instead.
     pub(crate) fn rewrite(&self, config: &str) {
         let root = self.dir.path().display().to_string();
@@ -95,7 +107,11 @@ impl Stayd {
     }
 
     /// Another stayd on the folder of this one, which has ended.
-    pub(crate) fn again(mut self) -> Self {
+    pub(crate) fn again(self) -> Self {
+        self.next().when_open()
+    }
+
+    fn next(mut self) -> Self {
         assert!(
             self.child.try_wait().expect("wait").is_some(),
             "one at a time"
@@ -103,7 +119,7 @@ impl Stayd {
         let dir = std::mem::replace(&mut self.dir, TempDir::new());
         let config = fs::read_to_string(dir.join("stayd.toml")).expect("the configuration");
         let _ = fs::remove_file(dir.join("state/control.sock"));
-        Self::in_dir(dir, &config, |_| {}).when_open()
+        Self::in_dir(dir, &config, |_| {})
     }
 
     /// Its pid.

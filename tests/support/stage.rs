@@ -18,6 +18,11 @@ use stayd::decide::state::Identity;
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
+#[path = "actor.rs"]
+mod actor;
+
+pub(crate) use actor::{Actor, Preparation, busy, idle, silence};
+
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// What the system takes for anything.
@@ -61,89 +66,6 @@ pub(crate) fn watchdog() -> Watchdog {
         mode: Mode::Kill,
         evidence_extra: Duration::ZERO,
         told_by_service: false,
-    }
-}
-
-/// How a preparation ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Preparation {
-    Succeeds,
-    PortHeld,
-    /// Only when it is cancelled.
-    Hangs,
-}
-
-/// One service's part in the play.
-#[derive(Clone, Debug)]
-pub(crate) struct Actor {
-    pub(crate) answer: Answer,
-    pub(crate) readiness: Answer,
-    /// What is seen of it while it does not answer.
-    pub(crate) sight: Sight,
-    pub(crate) preparation: Preparation,
-    /// exec is reported this long after the order.
-    pub(crate) spawn_takes: Duration,
-    /// It ends by itself this long after its start.
-    pub(crate) ends: Option<(Duration, Exit, Survivors)>,
-    pub(crate) obeys_term: bool,
-    /// SIGKILL does not end it.
-    pub(crate) stuck: bool,
-    pub(crate) evidence_takes: Duration,
-    /// Its probe is sent this long after the order.
-    pub(crate) send_late: Duration,
-    /// Its probe never reports.
-    pub(crate) mute: bool,
-    /// Its main process lives.
-    pub(crate) alive: Option<Life>,
-    /// What an earlier stayd has left of it.
-    pub(crate) left: Survey,
-}
-
-impl Actor {
-    fn new() -> Self {
-        Self {
-            answer: Answer::Alive,
-            readiness: Answer::Alive,
-            sight: idle(),
-            preparation: Preparation::Succeeds,
-            spawn_takes: SOON,
-            ends: None,
-            obeys_term: true,
-            stuck: false,
-            evidence_takes: SOON,
-            send_late: Duration::ZERO,
-            mute: false,
-            alive: None,
-            left: Survey::Nothing,
-        }
-    }
-
-    /// It still listens, and answers nothing.
-    pub(crate) fn falls_silent(&mut self) {
-        self.answer = silence();
-    }
-}
-
-pub(crate) fn silence() -> Answer {
-    Answer::Dead {
-        how: "no answer".into(),
-    }
-}
-
-/// Nobody does anything.
-pub(crate) fn idle() -> Sight {
-    Sight {
-        watched: SECOND * 5,
-        host_cpus: 2,
-        ..Sight::default()
-    }
-}
-
-/// The tree uses a whole core.
-pub(crate) fn busy() -> Sight {
-    Sight {
-        tree_cpu: SECOND * 5,
-        ..idle()
     }
 }
 

@@ -13,8 +13,8 @@ use stayd::decide::snapshot::Phase;
 use std::collections::HashSet;
 use std::hash::RandomState;
 
-use possible::proc_of;
-use world::{ID, Next, SECOND, World, policy};
+use possible::{policy, proc_of};
+use world::{ID, Next, SECOND, World};
 
 struct Walk {
     seen: HashSet<(u64, usize)>,

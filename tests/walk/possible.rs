@@ -1,9 +1,13 @@
 //! What may happen next in a world: every outcome of every order, now or after its life.
 
-use stayd::decide::clock::Moment;
+use stayd::decide::clock::{Duration, Moment};
 use stayd::decide::event::{
     Answer, Check, Exit, Fact, Leftover, Life, Proc, Round, Sight, SpawnFailure, Survey, Survivors,
     Told, Wish,
+};
+
+use stayd::decide::policy::{
+    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
 };
 
 use super::world::{ID, Next, SECOND, World};
@@ -138,7 +142,7 @@ impl World {
 }
 
 /// Everything that an earlier stayd can have left.
-fn surveys() -> [Survey; 5] {
+fn surveys() -> [Survey; 6] {
     let life = Life(7);
     let ours = |main, same_command| {
         Survey::Ours(Leftover {
@@ -148,7 +152,8 @@ fn surveys() -> [Survey; 5] {
         })
     };
     [
-        Survey::Nothing,
+        Survey::Nothing(Life(0)),
+        Survey::Nothing(life),
         ours(Some(proc_of(life)), true),
         ours(Some(proc_of(life)), false),
         ours(None, true),
@@ -201,5 +206,37 @@ pub(crate) fn proc_of(life: Life) -> Proc {
     Proc {
         pid: 100 + i32::try_from(life.0).expect("few lives"),
         birth: life.0.into(),
+    }
+}
+
+pub(crate) fn policy() -> Policy {
+    Policy {
+        restart: Restart::Always,
+        backoff: Backoff {
+            min: SECOND,
+            max: SECOND * 2,
+            stable_after: SECOND * 60,
+        },
+        give_up: GiveUp {
+            exits: 3,
+            within: SECOND * 60,
+        },
+        stop_grace: SECOND,
+        startup: SECOND * 3,
+        leftover: OnLeftover::Adopt,
+        stopped_is: StoppedIs::Wedged,
+        watchdog: Some(Watchdog {
+            interval: SECOND,
+            timeout: SECOND,
+            failures: 2,
+            busy_grace: SECOND * 3,
+            degraded_kills: false,
+            first_grace: None,
+            mode: Mode::Kill,
+            evidence_extra: Duration::ZERO,
+            told_by_service: false,
+        }),
+        ready_probe: false,
+        notifies_ready: false,
     }
 }

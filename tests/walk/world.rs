@@ -7,47 +7,13 @@ use stayd::decide::event::{
     Answer, Event, Exit, Fact, Life, Remembered, ServiceId, Survey, Survivors, Told, Wish,
 };
 use stayd::decide::fleet::Machine;
-use stayd::decide::policy::{
-    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
-};
+use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
 use stayd::decide::state::Identity;
 use std::hash::{BuildHasher, RandomState};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const ID: ServiceId = ServiceId(0);
-
-pub(crate) fn policy() -> Policy {
-    Policy {
-        restart: Restart::Always,
-        backoff: Backoff {
-            min: SECOND,
-            max: SECOND * 2,
-            stable_after: SECOND * 60,
-        },
-        give_up: GiveUp {
-            exits: 3,
-            within: SECOND * 60,
-        },
-        stop_grace: SECOND,
-        startup: SECOND * 3,
-        leftover: OnLeftover::Adopt,
-        stopped_is: StoppedIs::Wedged,
-        watchdog: Some(Watchdog {
-            interval: SECOND,
-            timeout: SECOND,
-            failures: 2,
-            busy_grace: SECOND * 3,
-            degraded_kills: false,
-            first_grace: None,
-            mode: Mode::Kill,
-            evidence_extra: Duration::ZERO,
-            told_by_service: false,
-        }),
-        ready_probe: false,
-        notifies_ready: false,
-    }
-}
 
 /// What is the case outside the machine, for one service.
 #[derive(Clone, Debug, Default, Hash, PartialEq, Eq)]
@@ -102,7 +68,7 @@ impl World {
     /// Nothing was left by an earlier stayd.
     pub(crate) fn new(policy: Policy, past: Remembered) -> Self {
         let mut world = Self::before_the_survey(policy, past);
-        world.become_true(Fact::Surveyed(Survey::Nothing));
+        world.become_true(Fact::Surveyed(Survey::Nothing(Life(0))));
         world
     }
 
@@ -373,7 +339,7 @@ impl World {
             }
             let outside = self.outside.clone();
             if outside.surveying {
-                self.become_true(Fact::Surveyed(Survey::Nothing));
+                self.become_true(Fact::Surveyed(Survey::Nothing(Life(0))));
             } else if let Some(life) = outside.preparing {
                 self.become_true(Fact::NotPrepared(life, failure()));
             } else if let Some(life) = outside.spawning {

@@ -21,10 +21,18 @@ pub(super) enum Eyes {
     Thorough,
 }
 
-/// A process to look at, and the member whose child it was a moment ago.
+/// A process to look at.
 struct Lead {
     pid: i32,
-    parent: Option<Process>,
+    listed: Option<Listed>,
+}
+
+/// It was among this member's children.
+#[derive(Clone, Copy)]
+struct Listed {
+    parent: Process,
+    /// When, as a birth.
+    at: u64,
 }
 
 struct Walk<'a> {
@@ -72,7 +80,7 @@ impl Tree {
             .chain(known)
             .chain(in_cgroup.iter().copied())
             .chain(orphans.unwrap_or_default())
-            .map(|pid| Lead { pid, parent: None })
+            .map(|pid| Lead { pid, listed: None })
             .collect()
     }
 }
@@ -93,11 +101,15 @@ impl Walk<'_> {
             };
             proven.insert(lead.pid);
             let children = process::children(lead.pid).unwrap_or_default();
+            let listed = Listed {
+                parent: member.process,
+                at: process::birth_of_one_born_now(),
+            };
             visit(&member);
             // before the other leads, so that parentage is found while the parent lives
             for pid in children {
-                let parent = Some(member.process);
-                leads.push_front(Lead { pid, parent });
+                let listed = Some(listed);
+                leads.push_front(Lead { pid, listed });
             }
         }
     }
@@ -143,7 +155,10 @@ impl Walk<'_> {
         let leader = is_sessions.then(|| process::stat(stat.sid).ok()).flatten();
         Sighting {
             proc: to_proc(stat.process),
-            below_member: lead.parent.is_some_and(|parent| is_child(stat, parent)),
+            below_member: lead
+                .listed
+                .as_ref()
+                .is_some_and(|listed| is_child(stat, listed)),
             session: stat.sid,
             session_leader: leader.map(|leader| to_proc(leader.process)),
             in_cgroup: self.in_cgroup.contains(&lead.pid),
@@ -157,10 +172,10 @@ impl Walk<'_> {
     }
 }
 
-/// It was on `parent`'s list a moment ago. It still is its child; or the parent has died meanwhile and it is ours now.
-fn is_child(stat: &Stat, parent: Process) -> bool {
-    let ours = stat.ppid == identity::pid();
-    stat.process.birth >= parent.birth && (stat.ppid == parent.pid || ours)
+/// Whether it is the very process that was on its parent's list: no later one has got its number since. Whose child it is
+/// now says less, for the parent may have died meanwhile, and anybody may have got its children.
+fn is_child(stat: &Stat, listed: &Listed) -> bool {
+    (listed.parent.birth..=listed.at).contains(&stat.process.birth)
 }
 
 fn still_is(process: Process) -> bool {

@@ -19,7 +19,10 @@ impl Service {
             return;
         };
         match survey {
-            Survey::Nothing => self.nothing_left(parked, step),
+            Survey::Nothing(claimed) => {
+                self.life = self.life.max(claimed);
+                self.nothing_left(parked, step);
+            }
             Survey::Ours(leftover) => self.take_over(&leftover, step),
             Survey::Unclear(message) => self.unclear(message, step),
         }

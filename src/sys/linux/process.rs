@@ -18,6 +18,13 @@ pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
     read_stat(&format!("/proc/{pid}/stat"))
 }
 
+/// proc(5), field 22: clock ticks since boot, on the clock that goes on in sleep.
+pub(in super::super) fn birth_of_one_born_now() -> u64 {
+    let tick = ticks(1).as_nanos().max(1);
+    let now = super::super::clock::sample().boot.as_nanos();
+    u64::try_from(now / tick).unwrap_or(u64::MAX)
+}
+
 pub(super) fn read_stat(path: &str) -> io::Result<Stat> {
     let mut bytes = [0; STAT_BYTES];
     let count = gone(File::open(path))?.read(&mut bytes);

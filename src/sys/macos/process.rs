@@ -53,6 +53,15 @@ fn task_info(pid: i32) -> io::Result<libc::proc_taskinfo> {
     unsafe { info(pid, libc::PROC_PIDTASKINFO, 0) }
 }
 
+/// pbi_start_tvsec and pbi_start_tvusec are of the wall clock.
+pub(in super::super) fn birth_of_one_born_now() -> u64 {
+    let now = super::super::clock::sample().wall;
+    let since = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 pub(in super::super) fn memory_bytes(pid: i32) -> Option<u64> {
     Some(task_info(pid).ok()?.pti_resident_size)
 }

@@ -1,0 +1,88 @@
+//! The parts that services have in a play.
+
+use super::{SECOND, SOON};
+use stayd::decide::clock::Duration;
+use stayd::decide::event::{Answer, Exit, Life, Sight, Survey, Survivors};
+
+/// How a preparation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preparation {
+    Succeeds,
+    PortHeld,
+    /// Only when it is cancelled.
+    Hangs,
+}
+
+/// One service's part in the play.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor {
+    pub(crate) answer: Answer,
+    pub(crate) readiness: Answer,
+    /// What is seen of it while it does not answer.
+    pub(crate) sight: Sight,
+    pub(crate) preparation: Preparation,
+    /// exec is reported this long after the order.
+    pub(crate) spawn_takes: Duration,
+    /// It ends by itself this long after its start.
+    pub(crate) ends: Option<(Duration, Exit, Survivors)>,
+    pub(crate) obeys_term: bool,
+    /// SIGKILL does not end it.
+    pub(crate) stuck: bool,
+    pub(crate) evidence_takes: Duration,
+    /// Its probe is sent this long after the order.
+    pub(crate) send_late: Duration,
+    /// Its probe never reports.
+    pub(crate) mute: bool,
+    /// Its main process lives.
+    pub(crate) alive: Option<Life>,
+    /// What an earlier stayd has left of it.
+    pub(crate) left: Survey,
+}
+
+impl Actor {
+    pub(super) fn new() -> Self {
+        Self {
+            answer: Answer::Alive,
+            readiness: Answer::Alive,
+            sight: idle(),
+            preparation: Preparation::Succeeds,
+            spawn_takes: SOON,
+            ends: None,
+            obeys_term: true,
+            stuck: false,
+            evidence_takes: SOON,
+            send_late: Duration::ZERO,
+            mute: false,
+            alive: None,
+            left: Survey::Nothing(Life(0)),
+        }
+    }
+
+    /// It still listens, and answers nothing.
+    pub(crate) fn falls_silent(&mut self) {
+        self.answer = silence();
+    }
+}
+
+pub(crate) fn silence() -> Answer {
+    Answer::Dead {
+        how: "no answer".into(),
+    }
+}
+
+/// Nobody does anything.
+pub(crate) fn idle() -> Sight {
+    Sight {
+        watched: SECOND * 5,
+        host_cpus: 2,
+        ..Sight::default()
+    }
+}
+
+/// The tree uses a whole core.
+pub(crate) fn busy() -> Sight {
+    Sight {
+        tree_cpu: SECOND * 5,
+        ..idle()
+    }
+}
