@@ -262,8 +262,8 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
             "outlasts what systemd",
         ),
         (
-            &format!("{service}leftover = 'replace'"),
-            "`leftover` changes nothing yet",
+            &format!("{service}stranger = 'attach'"),
+            "`stranger` changes nothing yet",
         ),
         (
             &format!("{service}[service.b]\ncommand = ['x']\nafter = ['a']"),

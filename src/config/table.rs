@@ -47,8 +47,7 @@ pub(super) const KEYS: &[Key] = &[
         "Somebody else's process on our port: name it, or watch it as if it were ours; it is never killed.")
         .noted("this version reports a stranger and attaches to none"),
     Key::new("service.*.leftover", Kind::Choice(&["adopt", "replace"]), Is("adopt"),
-        "Our own healthy process from an earlier stayd: go on with it, or start it anew.")
-        .noted("this version does not yet go on with a process of an earlier stayd"),
+        "Our own healthy process from an earlier stayd: go on with it, or end it in order and start anew."),
     Key::new("service.*.kill", Kind::Choice(&["tree", "group"]), Is("tree"),
         "What a kill reaches: every descendant, also those that left the session, or the process group alone."),
     Key::new("service.*.restart", Kind::Choice(&["always", "on-failure", "never"]), Is("always"),
