@@ -2,8 +2,10 @@
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, chown};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,15 +38,34 @@ impl Drop for ControlSocket {
 pub async fn bind(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, ControlSocket)> {
     let told = |error| explain(path, &error);
     check_directory(path).map_err(told)?;
-    clear_the_way(path).await.map_err(told)?;
-    let listener = bind_closed(path).map_err(told)?;
-    let socket = ControlSocket {
-        path: path.to_owned(),
-    };
+    refuse_a_living_one(path).await.map_err(told)?;
+    let fresh = fresh_name(path);
+    remove_if_there(&fresh).map_err(told)?;
+    let listener = bind_closed(&fresh).map_err(told)?;
+    let mut socket = ControlSocket { path: fresh };
     if let Some(gid) = group {
-        open_to_group(path, gid).map_err(told)?;
+        open_to_group(&socket.path, gid).map_err(told)?;
     }
+    // only now: whoever finds it in its place is heard, also where a dead one lay
+    fs::rename(&socket.path, path).map_err(told)?;
+    path.clone_into(&mut socket.path);
     Ok((listener, socket))
+}
+
+/// Exactly as long as its place, so that a path which is too long is refused and not just unreachable.
+fn fresh_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().as_bytes().to_vec();
+    if let Some(last) = name.last_mut() {
+        *last = b'~';
+    }
+    OsString::from_vec(name).into()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn explain(path: &Path, error: &io::Error) -> io::Error {
@@ -77,8 +98,8 @@ fn check_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a socket that nobody answers on. Dials first, so that a living one is never unlinked.
-async fn clear_the_way(path: &Path) -> io::Result<()> {
+/// A socket that nobody answers on may be replaced. Dials, so that a living one never is.
+async fn refuse_a_living_one(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -89,7 +110,7 @@ async fn clear_the_way(path: &Path) -> io::Result<()> {
         Ok(_socket) => {}
     }
     match timeout(DIAL_WITHIN, UnixStream::connect(path)).await {
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Ok(Err(error)) => Err(error),
         Ok(Ok(_)) | Err(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,

@@ -2,8 +2,10 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::postgres::{Postgres, database_user};
-use super::support::wait_until;
+use super::support::{alone, wait_until};
 use serde_json::Value;
+use stayd::sys::{process, reaper};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A supervised PostgreSQL; `probe` is the userinfo and database of the probe's URL.
@@ -85,6 +87,46 @@ fn a_frozen_postgres_is_killed_as_a_whole_tree_and_answers_again() {
 /// Its children have sessions of their own, and wrote over the environment that carried the token.
 #[test]
 fn item_52_an_adopted_postgresql_is_killed_as_a_whole_tree() {
+    alone(|| reaping_orphans("postgres", an_adopted_postgresql_is_killed_as_a_whole_tree));
+}
+
+/// As a prompt init does: a PostgreSQL that finds its predecessor's number in use, by a zombie too, does not start.
+fn reaping_orphans(name: &str, test: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    reaper::become_subreaper().expect("a subreaper");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                reap_zombies(name);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let finished = Finished(&done);
+        test();
+        drop(finished);
+    });
+}
+
+/// Set when the test ends, however it ends.
+struct Finished<'a>(&'a AtomicBool);
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn reap_zombies(name: &str) {
+    for pid in process::own_children().unwrap_or_default() {
+        let is_orphan = |stat: process::Stat| stat.comm == name && !stat.is_alive();
+        if process::stat(pid).is_ok_and(is_orphan) {
+            // Nobody else waits for it.
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+        }
+    }
+}
+
+fn an_adopted_postgresql_is_killed_as_a_whole_tree() {
     let postgres = Postgres::prepared();
     let first = Stayd::start(&config(&postgres, &[], ("postgres", "postgres"), ""));
     let before = first.wait_service("db", "ready", |service| service["healthy"] == true);
