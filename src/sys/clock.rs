@@ -35,6 +35,11 @@ fn read(clock: libc::clockid_t) -> Duration {
         + Duration::from_nanos(time.tv_nsec.cast_unsigned())
 }
 
+/// Sleeps, for a thread of its own that gives others a moment: less than anybody notices.
+pub fn pause(moment: Duration) {
+    std::thread::sleep(moment);
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

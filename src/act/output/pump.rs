@@ -1,8 +1,9 @@
 //! The one thread that moves all services' output. It sleeps in poll(2) until something comes, and then a
-//! few milliseconds more, so that it moves batches; an idle service wakes it for nothing.
+//! moment more, so that it moves batches; an idle service wakes it for nothing.
 
-use super::stream::{Stream, Turn};
+use super::stream::{Load, Stream, Turn};
 use super::{LifeKey, News, Tell, awake};
+use crate::sys::clock;
 use crate::sys::pipe::{self, Mover};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -14,8 +15,10 @@ use std::time::Duration;
 
 /// Orders waiting for the thread; more means that it is stuck in the disk.
 const ORDERS_MAX: usize = 1024;
-/// From the first byte to the batch.
-const BATCH_AFTER: Duration = Duration::from_millis(3);
+/// From the first byte to the batch, at most …
+const GATHER_MAX: Duration = Duration::from_millis(3);
+/// … and at least: less than a writer of pages at full speed takes to fill half a FIFO of 1 MiB.
+const GATHER_MIN: Duration = Duration::from_micros(50);
 /// Moving bytes needs little stack.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -46,6 +49,7 @@ impl Pump {
             tell,
             streams: Vec::new(),
             mover: Mover::default(),
+            gather: GATHER_MAX,
         };
         let thread = thread::Builder::new()
             .name("output".to_owned())
@@ -97,6 +101,8 @@ struct Worker {
     tell: Tell,
     streams: Vec<Stream>,
     mover: Mover,
+    /// How long the writers are left to fill their FIFOs before a batch is moved.
+    gather: Duration,
 }
 
 impl Worker {
@@ -115,20 +121,27 @@ impl Worker {
     /// Sleeps until there is something to do; true when it is an order.
     fn wait(&mut self, is_busy: bool) -> bool {
         // EINTR, ENOMEM at worst: no reason to spin.
-        let woken = self.poll(self.timeout(is_busy));
-        let (is_rung, woken) = woken.unwrap_or_else(|_| (self.let_gather(), Vec::new()));
-        let is_rung = is_rung || (!woken.is_empty() && !is_busy && self.let_gather());
+        let woken = self
+            .poll(self.timeout(is_busy))
+            .inspect_err(|_| clock::pause(GATHER_MAX));
+        let (is_rung, woken) = woken.unwrap_or_default();
+        if !woken.is_empty() && !is_busy {
+            clock::pause(self.gather);
+        }
         for at in woken {
             self.streams[at].wake();
         }
         is_rung
     }
 
-    /// Leaves the writers a moment to write more; true when an order ends it.
-    fn let_gather(&self) -> bool {
-        let mut fds = [PollFd::new(self.door.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(BATCH_AFTER).unwrap_or(PollTimeout::ZERO);
-        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+    /// A batch of a quarter of a FIFO, more or less, is what to wait for: splice(2) locks the writer out while it moves,
+    /// so that one byte costs as much as a hundred, and a full FIFO holds the writer up.
+    fn adapt(&mut self, load: Load) {
+        self.gather = match load {
+            Load::Light => (self.gather * 2).min(GATHER_MAX),
+            Load::Fair => self.gather,
+            Load::Heavy => (self.gather / 2).max(GATHER_MIN),
+        };
     }
 
     /// Whether an order came, and which streams have something.
@@ -187,12 +200,13 @@ impl Worker {
     fn move_due(&mut self) -> bool {
         let now = awake();
         let mut is_busy = false;
+        let mut load = Load::Light;
         for at in (0..self.streams.len()).rev() {
             if !self.streams[at].is_due(now) {
                 continue;
             }
             match self.streams[at].take_turn(&mut self.mover, &*self.tell) {
-                Turn::Calm => {}
+                Turn::Calm(its) => load = load.max(its),
                 Turn::Busy => is_busy = true,
                 Turn::Over(is_held) => {
                     let stream = self.streams.swap_remove(at);
@@ -200,6 +214,7 @@ impl Worker {
                 }
             }
         }
+        self.adapt(load);
         is_busy
     }
 

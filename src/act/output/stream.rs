@@ -58,11 +58,22 @@ pub(super) struct Stream {
     is_due: bool,
 }
 
+/// How full the FIFO was when its turn came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Load {
+    /// Less than an eighth: the batch was hardly worth its system calls.
+    Light,
+    /// What it should be.
+    Fair,
+    /// More than half: the writer comes near to being held up.
+    Heavy,
+}
+
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     /// The next turn comes when something does.
-    Calm,
+    Calm(Load),
     /// There was so much that it wants the next turn at once.
     Busy,
     /// The life's output is over, and drained; `true` when somebody still holds a write end.
@@ -150,8 +161,22 @@ impl Stream {
                 closing.quiet_at = now + QUIET;
             }
         }
-        self.is_due = matches!(state, Moved::Bytes(_)) || bytes > self.capacity / 2;
-        if self.is_due { Turn::Busy } else { Turn::Calm }
+        self.is_due = matches!(state, Moved::Bytes(_));
+        if self.is_due {
+            Turn::Busy
+        } else {
+            Turn::Calm(self.load(bytes))
+        }
+    }
+
+    fn load(&self, bytes: usize) -> Load {
+        if bytes < self.capacity / 8 {
+            Load::Light
+        } else if bytes > self.capacity / 2 {
+            Load::Heavy
+        } else {
+            Load::Fair
+        }
     }
 
     fn may_write(&self) -> bool {
@@ -160,12 +185,13 @@ impl Stream {
             .is_none_or(|loss| awake() >= loss.retry_at)
     }
 
-    /// Moves until the FIFO is empty or others have waited long enough. Returns how much, and what stopped it.
+    /// Moves what the FIFO held when its turn came, or as much as others can wait for. Returns how much, and what
+    /// stopped it. What comes meanwhile gathers for the next batch: to chase a writer is to move its single writes.
     fn move_batch(&mut self, mover: &mut Mover) -> io::Result<(usize, Moved)> {
         let mut total = 0;
         loop {
             let began = awake();
-            let moved = self.move_once(mover)?;
+            let (moved, is_all) = self.move_once(mover)?;
             let Moved::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
@@ -173,19 +199,25 @@ impl Stream {
             if awake().saturating_sub(began) >= SLOW_WRITE {
                 self.relieve()?;
             }
+            if is_all {
+                return Ok((total, Moved::Empty));
+            }
             if total >= BATCH_BYTES_MAX {
                 return Ok((total, moved));
             }
         }
     }
 
-    fn move_once(&mut self, mover: &mut Mover) -> io::Result<Moved> {
+    /// One transfer, and whether it left nothing behind but what has come since.
+    fn move_once(&mut self, mover: &mut Mover) -> io::Result<(Moved, bool)> {
         let place = self.log.place()?;
         let mut copy = Vec::new();
+        let max = usize::try_from(place.room)
+            .unwrap_or(usize::MAX)
+            .min(BATCH_BYTES_MAX);
+        let is_bounded = place.to_newline || self.lines.is_some();
         let want = Want {
-            max: usize::try_from(place.room)
-                .unwrap_or(usize::MAX)
-                .min(BATCH_BYTES_MAX),
+            max,
             to_newline: place.to_newline,
             copy: self.lines.is_some().then_some(&mut copy),
         };
@@ -193,10 +225,12 @@ impl Stream {
         if let Some(lines) = &mut self.lines {
             lines.show(&copy);
         }
-        moved.map_err(|refused| {
+        let moved = moved.map_err(|refused| {
             self.lose(refused.lost as u64, &refused.error.to_string());
             refused.error
-        })
+        })?;
+        let is_all = matches!(moved, Moved::Bytes(count) if count < max) && !is_bounded;
+        Ok((moved, is_all))
     }
 
     /// The disk took very long: a child whose pipe is nearly full must not wait for it.
