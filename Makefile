@@ -1,12 +1,13 @@
 # make run     builds stayd and shows what it is for, in this terminal
 # make check   everything that needs no service: format, lints, docs, the house rules, macOS where it can be checked
 # make test    every test; first fetches what they need, or names what will be skipped
+# make soak    stayd killed at 10,000 random moments and at every named step: an hour; STAYD_SOAK_SEED=n for others
 # make bench   costs: memory, wake-ups, time from kill to exec, captured output beside s6-log and svlogd
 
 CARGO ?= cargo
 DARWIN_CHECK ?= ../shared/tools/darwin-check
 
-.PHONY: run check format lint document house darwin test needs bench
+.PHONY: run check format lint document house darwin test soak needs bench
 
 run:
 	$(CARGO) run --release -- demo
@@ -32,6 +33,10 @@ darwin:
 
 test: needs
 	$(CARGO) test --locked --no-fail-fast
+
+# A build with debug assertions: only such a one knows the named steps (src/act/step.rs).
+soak:
+	STAYD_SOAK_ROUNDS=10000 $(CARGO) test --locked --test real soak -- --nocapture
 
 needs:
 	tests/support/setup.sh

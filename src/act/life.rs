@@ -6,7 +6,8 @@ use super::launch::Launch;
 use super::output::LifeOutput;
 use super::performer::Shared;
 use super::prepare::{self, EXEC_DEADLINE, passing};
-use super::tree::{Member, Tree};
+use super::step::{Step, reached};
+use super::tree::{LIFE_PID, Member, Tree};
 use super::ward::{Living, Ward};
 use crate::config::{Signal, Target};
 use crate::decide::event::{Event, Exit, Fact, Life, Proc, SpawnFailure, Survivors};
@@ -37,10 +38,12 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
         Err(failure) => return shared.tell(ward.id, Fact::NotSpawned(life, failure)).await,
     };
     let main = running.process;
+    reached(Step::Forked);
     living.oom_kills.set(process::oom_kill_count());
     living.main.replace(Some(Arc::clone(&running.handle)));
     living.tree.replace(Some(tree_of(&ward, &living, main)));
     name_main(&shared, &ward, life, main);
+    reached(Step::Named);
     shared.tell(ward.id, Fact::Spawned(life, seen(main))).await;
     let exit = running.exit.await.map_or(Exit::Unknown, exit_of);
     main_ended(&shared, &ward, &living, exit).await;
@@ -91,6 +94,7 @@ pub(super) async fn main_ended(
     exit: Exit,
 ) {
     living.main.replace(None);
+    reached(Step::Reaped);
     let survivors = survivors(ward, living);
     shared
         .tell(ward.id, Fact::Exited(living.life, exit, survivors))
@@ -157,6 +161,7 @@ fn own_environment(ward: &Ward, living: &Living) -> Environment {
     let mut own = Environment::new();
     own.insert("STAYD_LIFE".into(), living.life.0.to_string().into());
     own.insert("STAYD_TOKEN".into(), living.token.as_str().into());
+    own.insert(LIFE_PID.into(), "@PID".into());
     own.insert("STAYD_CLAIM_FD".into(), CLAIM_FD.to_string().into());
     if let Some(path) = &*living.notify_path.borrow() {
         own.insert("NOTIFY_SOCKET".into(), path.into());
@@ -194,6 +199,7 @@ pub(super) fn terminate(shared: &Rc<Shared>, ward: &Rc<Ward>, life: Life, tree: 
     if !tree {
         let _ = signal_main(&living, ward.config.stop_signal);
         let _ = signal_main(&living, SIGCONT);
+        reached(Step::Terminated);
         return;
     }
     living.ending_tree.set(true);
@@ -201,6 +207,7 @@ pub(super) fn terminate(shared: &Rc<Shared>, ward: &Rc<Ward>, life: Life, tree: 
         tree.terminate(ward.config.stop_signal.0);
         tree.terminate(SIGCONT.0);
     }
+    reached(Step::Terminated);
     look_for_the_end(shared, ward);
 }
 
@@ -240,6 +247,7 @@ pub(super) async fn kill_tree(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
     let fact = match shared.nursery.undertaker().end(tree).await {
         Some(outcome) if outcome.left == 0 => {
             wait_for_main(&living).await;
+            reached(Step::TreeEmpty);
             Fact::Emptied(life)
         }
         Some(outcome) => Fact::NotEmptied {
@@ -293,11 +301,13 @@ pub(super) async fn take_evidence(
     life: Life,
     within: Duration,
 ) {
+    reached(Step::BeforeEvidence);
     if let Some(living) = ward.living(life) {
         let work = super::testimony::testify(&shared, &ward, &living);
         // What is not there by then is not waited for: the kill comes first.
         let _ = tokio::time::timeout(within, work).await;
     }
+    reached(Step::AfterEvidence);
     shared.tell(ward.id, Fact::EvidenceTaken(life)).await;
 }
 
@@ -311,12 +321,14 @@ pub(super) fn retire(shared: &Rc<Shared>, ward: &Ward, life: Life) {
         hearing.abort();
     }
     super::cgroup::take_back(&living);
+    reached(Step::BeforeRelease);
     if let Err(error) = shared.claims.borrow_mut().release(&ward.config.name, life) {
         tracing::warn!(
             service = ward.config.name,
             "cannot remove its claim: {error}; the next life replaces it"
         );
     }
+    reached(Step::AfterRelease);
     // After the claim: a claim's file is not unlinked while its record exists.
     shared.output.borrow_mut().retire(&ward.config.name, life);
 }

@@ -17,6 +17,7 @@ pub mod probe;
 mod rounds;
 pub mod runtime_dir;
 pub mod state_dir;
+pub mod step;
 pub mod store;
 pub mod supervisor;
 mod survey;

@@ -7,6 +7,7 @@ use super::launch::Launch;
 use super::notify_socket::NotifySocket;
 use super::output::LifeOutput;
 use super::performer::Shared;
+use super::step::{Step, reached};
 use super::tree::Tree;
 use super::ward::{Living, Ward};
 use crate::config;
@@ -150,11 +151,10 @@ fn claim(
         port: config.port,
         started_at: None,
     };
-    shared
-        .claims
-        .borrow_mut()
-        .intend(&config.name, claim)
-        .map_err(|error| passing(error.to_string()))
+    reached(Step::BeforeIntent);
+    let intended = shared.claims.borrow_mut().intend(&config.name, claim);
+    reached(Step::AfterIntent);
+    intended.map_err(|error| passing(error.to_string()))
 }
 
 /// Offers the service a notify socket of its own.

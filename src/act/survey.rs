@@ -6,7 +6,8 @@
 
 use super::claim::{Claim, ClaimFile, Reading};
 use super::performer::Shared;
-use super::tree::{LIFE_TOKEN, Member, Tree};
+use super::step::{Step, reached};
+use super::tree::{LIFE_PID, LIFE_TOKEN, Member, Tree};
 use super::ward::{Living, Ward};
 use crate::decide::event::{Exit, Fact, Leftover, Life, Proc, Survey};
 use crate::sys::identity;
@@ -174,15 +175,20 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
             .is_none_or(|key| *key == ward.config.command_key()),
     };
     let tree = believed(ward, &claim, tree, main, &members);
+    reached(Step::Proven);
     take_in_hand(shared, ward, claim, tree, main).await;
+    reached(Step::TakenInHand);
     Survey::Ours(left)
 }
 
-/// It leads its session and carries the token; `before` and what that left do not.
+/// It carries the token, which `before` and what that left do not, and its own number, which nothing that it started does.
 fn is_first_of_a_life(member: &Member, token: &str) -> bool {
     let pid = member.process.pid;
-    let carried = || process::environment_value(pid, LIFE_TOKEN).ok().flatten();
-    member.stat.sid == pid && carried().is_some_and(|carried| carried == token)
+    let carries = |name, value: &str| {
+        let found = process::environment_value(pid, name).ok().flatten();
+        found.is_some_and(|found| found == value)
+    };
+    member.stat.sid == pid && carries(LIFE_TOKEN, token) && carries(LIFE_PID, &pid.to_string())
 }
 
 fn unproven(claim: &Claim) -> String {

@@ -23,6 +23,8 @@ pub const MEMBERS_MAX: usize = 256;
 
 /// The variable that carries a life's token.
 pub const LIFE_TOKEN: &str = "STAYD_TOKEN";
+/// The variable that carries the number of a life's first process: the token is inherited by all that it starts.
+pub const LIFE_PID: &str = "STAYD_PID";
 
 /// One life's processes, as far as this stayd knows the life.
 #[derive(Clone, Debug)]

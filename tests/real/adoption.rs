@@ -230,6 +230,28 @@ fn a_life_whose_claim_names_nobody_yet_is_found_by_its_token() {
     );
 }
 
+/// Its child leads a session too, and inherits all that marks the life but the number.
+#[test]
+fn a_child_is_not_taken_for_the_main_process_that_the_claim_does_not_name() {
+    let mut first = Stayd::start(&service("setsid sleep", ""));
+    let left = pid(&first.wait_state("s", "running"));
+    let child = wait_for_child(left);
+    first.signal(libc::SIGKILL);
+    first.wait();
+    forge(&first, |claim| {
+        for key in ["pid", "birth", "first", "uid", "started_at"] {
+            claim[key] = Value::Null;
+        }
+    });
+    kill(left);
+    wait_until("the main process has gone", SOON, || !is_alive(left));
+    let second = first.again();
+    second.wait_service("s", "its next life", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
+    assert!(!is_alive(child), "{}", second.said());
+}
+
 #[test]
 fn no_line_is_lost_over_the_death_of_stayd() {
     let script =

@@ -199,6 +199,7 @@ fn contract_6_a_child_sees_what_is_declared_and_nothing_of_ours() {
         "STAYD_SERVICE=s",
         "STAYD_LIFE=1",
         "STAYD_TOKEN=",
+        "STAYD_PID=",
         "STAYD_CLAIM_FD=3",
         "PATH=",
     ] {

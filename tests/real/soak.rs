@@ -1,96 +1,107 @@
-//! stayd dies at random moments, over and over, and so does its service.
+//! stayd dies: at random moments, over and over, and so does its service; and once at each named step.
 
-use super::support::TempDir;
-use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::wait_until;
-use std::collections::BTreeMap;
-use std::fs;
+use super::support::census::Census;
+use super::support::daemon::Stayd;
+use stayd::act::step::Step;
 use std::time::{Duration, Instant};
 
 /// `make soak` sets more.
 const ROUNDS: usize = 40;
 /// The rounds begin with the same seed each time, or with this.
 const SEED: &str = "STAYD_SOAK_SEED";
-
-/// Counts its own copies with a lock, and numbers its lines; its life is in each.
-const SERVICE: &str = "\
-import fcntl, os, sys, time
-lock = open('DIR/lock', 'w')
-try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except OSError:
-    open('DIR/second-copy', 'a').write('%d\\n' % os.getpid())
-life, n = os.environ['STAYD_LIFE'], 0
-open('DIR/pids', 'a').write('%d\\n' % os.getpid())
-while True:
-    n += 1
-    sys.stdout.write('%s %d\\n' % (life, n))
-    sys.stdout.flush()
-    time.sleep(0.003)
-";
+/// Of a log file: with the thousand that are kept it is enough for `make soak`.
+const LOG_SIZE: &str = "16KiB";
+/// Steps tried at the same time.
+const STEPS_AT_ONCE: usize = 7;
 
 #[test]
-fn item_90_deaths_at_random_leave_one_copy_and_every_line() {
-    let shared = TempDir::new();
-    let script = SERVICE.replace("DIR", &shared.path().display().to_string());
-    let argv = serde_json::to_string(&["python3", "-c", &script]).expect("JSON is TOML here");
-    let config = format!(
-        "[service.s]\ncommand = {argv}\nbackoff = {{ min = \"1ms\", max = \"5ms\" }}\ngive_up = {{ exits = 1000, within = \"1s\" }}\n\
-         [service.s.log]\nto = \"file\"\n"
-    );
+fn deaths_at_random_leave_one_copy_and_every_line() {
+    let census = Census::new();
     let rounds = std::env::var("STAYD_SOAK_ROUNDS").map_or(ROUNDS, |text| {
         text.parse().expect("STAYD_SOAK_ROUNDS is a number")
     });
     let mut dice = Dice::from_environment();
-    let mut daemon = Stayd::start_at_once(&config);
+    let mut daemon = Stayd::start_at_once(&census.config(LOG_SIZE));
     for _ in 0..rounds {
         pass(Duration::from_millis(dice.below(120)));
         if dice.below(3) == 0 {
-            kill_the_newest(&shared);
+            kill_the_newest(&census);
             pass(Duration::from_millis(dice.below(8)));
         }
         daemon = daemon.killed_and_again_at_once();
     }
-    let mut daemon = daemon.killed_and_again();
-    let last = daemon.wait_state("s", "running");
-    let living = i32::try_from(last["pid"].as_i64().expect("a pid")).expect("a pid");
-    wait_until("its own line about itself", SOON, || {
-        pids(&shared).contains(&living)
-    });
-    let alive: Vec<i32> = pids(&shared)
-        .into_iter()
-        .filter(|&pid| is_alive(pid))
-        .collect();
-    assert_eq!(alive, [living], "seed {}", dice.seed);
-    assert!(!shared.join("second-copy").exists(), "seed {}", dice.seed);
-    daemon.stop();
-    assert!(!is_alive(living));
-    assert_no_line_is_missing(&daemon, dice.seed);
+    let daemon = daemon.killed_and_again();
+    census.assert_whole(daemon, &format!("seed {}", dice.seed));
 }
 
-fn assert_no_line_is_missing(daemon: &Stayd, seed: u64) {
-    let mut next: BTreeMap<String, u64> = BTreeMap::new();
-    let logs = daemon.state_dir().join("logs/s");
-    let text = fs::read_to_string(logs.join("current.log")).expect("the log");
-    for line in text.lines() {
-        let (life, number) = line
-            .split_once(' ')
-            .unwrap_or_else(|| panic!("torn: {line:?}"));
-        let expected = next.entry(life.to_owned()).or_insert(1);
-        assert_eq!(number, expected.to_string(), "life {life}, seed {seed}");
-        *expected += 1;
+#[test]
+fn a_death_at_each_named_step_leaves_one_copy_and_every_line() {
+    for steps in Step::ALL.chunks(STEPS_AT_ONCE) {
+        std::thread::scope(|scope| {
+            for &step in steps {
+                scope.spawn(move || die_at(step));
+            }
+        });
     }
-    assert!(!next.is_empty());
 }
 
-fn pids(shared: &TempDir) -> Vec<i32> {
-    let text = fs::read_to_string(shared.join("pids")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+fn die_at(step: Step) {
+    let census = Census::new();
+    let dead = provoke(&census, step);
+    census.set_fit(true);
+    census.assert_whole(dead.again(), &step.name());
+}
+
+/// A stayd that has died at `step`.
+fn provoke(census: &Census, step: Step) -> Stayd {
+    let config = census.watched_config();
+    let start = || Stayd::start_to_die_at(&config, &step.name());
+    let mut daemon = match step {
+        Step::BeforeIntent
+        | Step::ClaimHalfWritten
+        | Step::AfterIntent
+        | Step::Forked
+        | Step::Named
+        | Step::BeforeRotation
+        | Step::HalfRotated
+        | Step::AfterRotation => start(),
+        Step::Proven | Step::TakenInHand => {
+            let first = Stayd::start(&config);
+            first.wait_state("s", "running");
+            first.killed_and_again_to_die_at(&step.name())
+        }
+        Step::Terminated => {
+            let daemon = running(start());
+            daemon.signal(libc::SIGTERM);
+            daemon
+        }
+        Step::Reaped
+        | Step::BeforeEvidence
+        | Step::AfterEvidence
+        | Step::FirstKilled
+        | Step::TreeEmpty
+        | Step::BeforeRelease
+        | Step::HalfReleased
+        | Step::AfterRelease => {
+            let daemon = running(start());
+            census.set_fit(false);
+            daemon
+        }
+    };
+    assert!(!daemon.wait().success(), "{step:?}: {}", daemon.said());
+    daemon
+}
+
+/// Its service has answered once, so that silence condemns it.
+fn running(daemon: Stayd) -> Stayd {
+    let daemon = daemon.when_open();
+    daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
+    daemon
 }
 
 /// The service dies, too: then stayd is killed between two lives.
-fn kill_the_newest(shared: &TempDir) {
-    let newest = pids(shared).last().copied();
+fn kill_the_newest(census: &Census) {
+    let newest = census.mains().last().copied();
     let living = newest.and_then(|pid| stayd::sys::process::stat(pid).ok());
     let handle = living.and_then(|stat| stayd::sys::process::Handle::open(stat.process).ok());
     if let Some(handle) = handle {

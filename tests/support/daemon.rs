@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// An ordered stop with its grace.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// Where a debug build is to die.
+const DIE_AT: &str = "STAYD_DIE_AT";
 
 /// A running stayd.
 #[derive(Debug)]
@@ -50,7 +52,8 @@ impl Stayd {
         })
     }
 
-    fn when_open(mut self) -> Self {
+    /// Waits until it can be asked.
+    pub(crate) fn when_open(mut self) -> Self {
         let socket = self.state_dir().join("control.sock");
         wait_until("the control socket is there", SOON, || {
             let ended = self.child.try_wait().expect("wait");
@@ -93,6 +96,22 @@ impl Stayd {
         Self::in_dir(TempDir::new(), config, |_| {})
     }
 
+    /// The same, with a stayd that dies at the named step (`stayd::act::step`).
+    pub(crate) fn start_to_die_at(config: &str, step: &str) -> Self {
+        Self::in_dir(TempDir::new(), config, |command| {
+            command.env(DIE_AT, step);
+        })
+    }
+
+    /// Killed at once, and followed by one that dies at the named step.
+    pub(crate) fn killed_and_again_to_die_at(mut self, step: &str) -> Self {
+        self.signal(libc::SIGKILL);
+        self.wait();
+        self.next_with(|command| {
+            command.env(DIE_AT, step);
+        })
+    }
+
     /// The same as `killed_and_again`, not waiting until it is there.
     pub(crate) fn killed_and_again_at_once(mut self) -> Self {
         self.signal(libc::SIGKILL);
@@ -111,7 +130,11 @@ impl Stayd {
         self.next().when_open()
     }
 
-    fn next(mut self) -> Self {
+    fn next(self) -> Self {
+        self.next_with(|_| {})
+    }
+
+    fn next_with(mut self, change: impl FnOnce(&mut Command)) -> Self {
         assert!(
             self.child.try_wait().expect("wait").is_some(),
             "one at a time"
@@ -119,7 +142,7 @@ impl Stayd {
         let dir = std::mem::replace(&mut self.dir, TempDir::new());
         let config = fs::read_to_string(dir.join("stayd.toml")).expect("the configuration");
         let _ = fs::remove_file(dir.join("state/control.sock"));
-        Self::in_dir(dir, &config, |_| {})
+        Self::in_dir(dir, &config, change)
     }
 
     /// Its pid.

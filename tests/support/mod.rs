@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod ask;
+pub(crate) mod census;
 mod cgroup;
 mod child;
 pub(crate) mod daemon;

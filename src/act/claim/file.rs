@@ -2,6 +2,7 @@
 
 use super::Claim;
 use crate::act::state_dir::FILE_MODE;
+use crate::act::step::{Step, reached};
 use crate::sys::exchange::exchange;
 use crate::sys::identity;
 use std::fs::{self, File, OpenOptions};
@@ -41,6 +42,7 @@ pub(super) fn write(dir: &Path, service: &str, claim: &Claim) -> io::Result<()> 
     let spare = spare_path(dir, service);
     let text = seal(&serde_json::to_string(claim).map_err(io::Error::other)?);
     let written = write_over(&spare, &text);
+    reached(Step::ClaimHalfWritten);
     // The first claim has nothing to change places with, and some file systems know no exchange.
     written
         .and_then(|()| exchange(&spare, &target).or_else(|_| fs::rename(&spare, &target)))
@@ -71,7 +73,7 @@ pub(super) fn remove(dir: &Path, service: &str) -> io::Result<()> {
     for path in [path(dir, service), spare_path(dir, service)] {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+            _ => reached(Step::HalfReleased),
         }
     }
     Ok(())

@@ -1,0 +1,91 @@
+//! Named steps at which a debug build can be told to die, as by SIGKILL: `STAYD_DIE_AT=before-intent`.
+//!
+//! Whatever stayd does in more than one step can be cut in two. A test goes through all steps; a release has none of it.
+
+/// A moment between two things that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The life has its FIFO, and the claim does not know it.
+    BeforeIntent,
+    /// The spare file holds the new claim, and has not changed places with the old one.
+    ClaimHalfWritten,
+    /// The claim names a life without a process.
+    AfterIntent,
+    /// The process runs, and the claim does not name it.
+    Forked,
+    /// The claim names the process, and nobody else has heard of it.
+    Named,
+    /// An earlier stayd's life is proven, and not in hand.
+    Proven,
+    /// It is in hand, and nobody has heard of it.
+    TakenInHand,
+    /// The stop signal is sent.
+    Terminated,
+    /// The main process is reaped, and nobody has heard of it.
+    Reaped,
+    /// Condemned, and not looked at.
+    BeforeEvidence,
+    /// Looked at, and alive.
+    AfterEvidence,
+    /// One member of the tree is killed.
+    FirstKilled,
+    /// The tree is gone, and its claim is not.
+    TreeEmpty,
+    /// The claim is about to go.
+    BeforeRelease,
+    /// The claim is gone, and its spare file is not.
+    HalfReleased,
+    /// The claim is gone, and the FIFO is not.
+    AfterRelease,
+    /// The log file is full.
+    BeforeRotation,
+    /// The elder log files have moved, and the current one has not.
+    HalfRotated,
+    /// There is no current log file.
+    AfterRotation,
+}
+
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 19] = [
+        Self::BeforeIntent,
+        Self::ClaimHalfWritten,
+        Self::AfterIntent,
+        Self::Forked,
+        Self::Named,
+        Self::Proven,
+        Self::TakenInHand,
+        Self::Terminated,
+        Self::Reaped,
+        Self::BeforeEvidence,
+        Self::AfterEvidence,
+        Self::FirstKilled,
+        Self::TreeEmpty,
+        Self::BeforeRelease,
+        Self::HalfReleased,
+        Self::AfterRelease,
+        Self::BeforeRotation,
+        Self::HalfRotated,
+        Self::AfterRotation,
+    ];
+
+    /// Its name in `STAYD_DIE_AT`: the variant's own.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+}
+
+/// `step` is reached: a debug build that was told to die here does, and returns in no other case.
+#[cfg(debug_assertions)]
+pub(super) fn reached(step: Step) {
+    static DIE_AT: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("STAYD_DIE_AT").ok());
+    if DIE_AT.as_ref().is_some_and(|name| *name == step.name()) {
+        let _does_not_return = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// A release goes on.
+#[cfg(not(debug_assertions))]
+pub(super) const fn reached(_: Step) {}
