@@ -12,7 +12,7 @@ use crate::api::client::Client;
 use crate::config::{Config, Loaded};
 use crate::run::logging::{self, Format};
 use crate::run::{Ending, Options};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::env;
 use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -57,15 +57,31 @@ pub(super) fn run(
     let folders = folders(common, &config.name, config.control_group.is_some())?;
     let socket = folders.socket.clone();
     match live(config, &folders) {
-        Ok(Exit::Held) if follow => super::block_on(async {
-            let look = Look {
-                service: None,
-                json: common.json,
-                watch: true,
-            };
-            status(screen, &Client::new(socket), &look).await
-        }),
+        Ok(Exit::Held) if follow => super::block_on(show_first(screen, common.json, &socket)),
         outcome => outcome,
+    }
+}
+
+/// The status of the stayd that runs already, again and again until we are told to end. The daemon that we were about to be
+/// has put its handlers in place of what ends a client, so the signals are heard here.
+async fn show_first(screen: Screen, json: bool, socket: &Path) -> Outcome {
+    let cannot = |error: io::Error| Failure::system("hear signals", &error);
+    let (mut term, mut int, mut hangup) = (
+        signal(SIGTERM).map_err(cannot)?,
+        signal(SIGINT).map_err(cannot)?,
+        signal(SIGHUP).map_err(cannot)?,
+    );
+    let look = Look {
+        service: None,
+        json,
+        watch: true,
+    };
+    let first = Client::new(socket);
+    tokio::select! {
+        _told = term.read_u8() => Ok(Exit::Done),
+        _told = int.read_u8() => Ok(Exit::Done),
+        _told = hangup.read_u8() => Ok(Exit::Done),
+        ended = status(screen, &first, &look) => ended,
     }
 }
 

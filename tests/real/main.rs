@@ -34,6 +34,7 @@ mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
 mod reaping;
+mod second;
 mod soak;
 mod spawn;
 mod store;
