@@ -131,11 +131,17 @@ impl StateDir {
     /// Where a life's FIFO may be, in the order to try.
     #[must_use]
     pub fn fifo_places(&self, service: &str, name: &str) -> Vec<PathBuf> {
-        let beside_the_logs = self.service_logs(service).join(name);
-        let elsewhere = self
-            .runtime
-            .as_ref()
-            .map(|dir| dir.join(format!("{service}.{name}")));
+        let folders = self.fifo_folders(service).into_iter();
+        folders
+            .map(|(folder, prefix)| folder.join(format!("{prefix}{name}")))
+            .collect()
+    }
+
+    /// The folders that FIFOs of a service may be in, and how their names begin there.
+    #[must_use]
+    pub fn fifo_folders(&self, service: &str) -> Vec<(PathBuf, String)> {
+        let beside_the_logs = (self.service_logs(service), String::new());
+        let elsewhere = self.runtime.clone().map(|dir| (dir, format!("{service}.")));
         [beside_the_logs].into_iter().chain(elsewhere).collect()
     }
 }

@@ -26,10 +26,12 @@ const NOBODY: Process = Process { pid: 0, birth: 0 };
 
 /// Looks, takes in hand what is proven, and says what was found.
 pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
-    let found = match claim_on_disk(&shared, &ward) {
-        None => Survey::Nothing(Life(0)),
-        Some(claim) if !is_present(&shared, &claim) => Survey::Nothing(Life(claim.life)),
-        Some(claim) => match look(&shared, &ward, &claim).await {
+    let reading = shared.claims.borrow().read(&ward.config.name);
+    let found = match reading {
+        Reading::Absent => Survey::Nothing(Life(0)),
+        Reading::Unverifiable(why) => unbelieved(&shared, &ward, &why).await,
+        Reading::Valid(claim) if !is_present(&shared, &claim) => Survey::Nothing(Life(claim.life)),
+        Reading::Valid(claim) => match look(&shared, &ward, &claim).await {
             Ok(sighted) => judge(&shared, &ward, *claim, sighted).await,
             Err(message) => Survey::Unclear(message),
         },
@@ -56,18 +58,58 @@ async fn attend(shared: Rc<Shared>, ward: Rc<Ward>, living: Rc<Living>) {
     }
 }
 
-fn claim_on_disk(shared: &Shared, ward: &Ward) -> Option<Box<Claim>> {
+/// Nothing that the claim names is touched. But who holds a FIFO of this service is a copy of it.
+async fn unbelieved(shared: &Shared, ward: &Ward, why: &str) -> Survey {
     let name = &ward.config.name;
-    match shared.claims.borrow().read(name) {
-        Reading::Absent => None,
-        Reading::Valid(claim) => Some(claim),
-        Reading::Unverifiable(why) => {
+    let fifos = shared.output.borrow().claim_files(name);
+    match off_the_loop(move || holder_of(&fifos)).await {
+        Ok(None) => {
             tracing::warn!(
                 service = name,
-                "an earlier stayd's claim is not believed: {why}; whatever it named is left alone"
+                "an earlier stayd's claim is not believed and is replaced: {why}; no process holds the service's output"
             );
-            None
+            Survey::Nothing(Life(0))
         }
+        Ok(Some(pid)) => Survey::Unclear(format!(
+            "an earlier stayd's claim is not believed: {why}; pid {pid} holds the output of an earlier life: it is left \
+             alone, and a second copy is not started; stop it with `kill {pid}`, and the next life begins by itself"
+        )),
+        Err(cause) => Survey::Unclear(format!(
+            "an earlier stayd's claim is not believed: {why}; cannot see whether its service still runs: {cause}; a \
+             second copy is not started, trying again"
+        )),
+    }
+}
+
+fn holder_of(files: &[ClaimFile]) -> Option<i32> {
+    let holds = |pid: i32, file: &ClaimFile| {
+        process::holds_file(pid, file.dev, file.inode).unwrap_or(false)
+    };
+    let others = process::all().unwrap_or_default().into_iter();
+    others
+        .filter(|&pid| pid != identity::pid())
+        .find(|&pid| files.iter().any(|file| holds(pid, file)))
+}
+
+/// What `look` sees, or why there is no answer in time.
+async fn off_the_loop<T: Send + 'static>(
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (answer, seen) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("survey".into())
+        .stack_size(LOOK_STACK_BYTES);
+    let looking = thread.spawn(move || {
+        // Nobody waits any more after the deadline.
+        let _ = answer.send(look());
+    });
+    looking.map_err(|error| format!("there is no thread to look with: {error}"))?;
+    match tokio::time::timeout(LOOK_DEADLINE, seen).await {
+        Ok(Ok(seen)) => Ok(seen),
+        Ok(Err(_)) | Err(_) => Err(format!(
+            "a process did not show itself within {} s",
+            LOOK_DEADLINE.as_secs()
+        )),
     }
 }
 
@@ -90,40 +132,31 @@ struct Sighted {
 async fn look(shared: &Shared, ward: &Ward, claim: &Claim) -> Result<Sighted, String> {
     let tree = suspected(shared, ward, claim);
     let main = claim.main();
-    let (answer, seen) = oneshot::channel();
-    let looking = std::thread::Builder::new()
-        .name("survey".into())
-        .stack_size(LOOK_STACK_BYTES)
-        .spawn(move || {
-            let mut members = tree.members_by_every_proof();
-            members.retain(Member::is_alive);
-            let is_first = |member: &&Member| is_first_of_a_life(member, &tree.token);
-            let first = members.iter().find(is_first).map(|member| member.process);
-            let sighted = Sighted {
-                members,
-                main_lives: main.is_some_and(lives),
-                first,
-                tree,
-            };
-            // Nobody waits any more after the deadline.
-            let _ = answer.send(sighted);
-        });
-    looking.map_err(|error| {
-        format!("cannot look for what an earlier stayd has left: {error}; trying again")
-    })?;
-    match tokio::time::timeout(LOOK_DEADLINE, seen).await {
-        Ok(Ok(sighted)) => Ok(sighted),
-        Ok(Err(_)) | Err(_) => Err(format!(
-            "cannot see whether life {} of an earlier stayd still runs: a process did not show its environment within \
-             {} s; a second copy is not started, trying again",
-            claim.life,
-            LOOK_DEADLINE.as_secs()
-        )),
-    }
+    let seen = off_the_loop(move || {
+        let mut members = tree.members_by_every_proof();
+        members.retain(Member::is_alive);
+        let is_first = |member: &&Member| is_first_of_a_life(member, &tree.token);
+        let first = members.iter().find(is_first).map(|member| member.process);
+        Sighted {
+            members,
+            main_lives: main.is_some_and(lives),
+            first,
+            tree,
+        }
+    });
+    seen.await.map_err(|cause| {
+        format!(
+            "cannot see whether life {} of an earlier stayd still runs: {cause}; a second copy is not started, trying \
+             again",
+            claim.life
+        )
+    })
 }
 
+/// Nobody but us has our number, whatever a claim says.
 fn lives(process: Process) -> bool {
-    process::stat(process.pid).is_ok_and(|stat| stat.process == process && stat.is_alive())
+    let is_it = |stat: process::Stat| stat.process == process && stat.is_alive();
+    process.pid != identity::pid() && process::stat(process.pid).is_ok_and(is_it)
 }
 
 /// The tree with nothing believed but marks: not the main process, and not its session's number.
@@ -132,11 +165,18 @@ fn suspected(shared: &Shared, ward: &Ward, claim: &Claim) -> Tree {
     let mut tree = Tree::of_an_earlier_stayd(NOBODY, 0, born);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
-    tree.claim_file = Some((claim.claim_fd.dev, claim.claim_fd.inode));
+    tree.claim_file = provable_file(shared, ward, claim);
     tree.cgroup = cgroup_of(shared, ward, Life(claim.life));
     tree.members = claim.members.iter().copied().map(Into::into).collect();
     tree.group_only = false;
     tree
+}
+
+/// Inodes are reused at once: only as long as the claim file is there, no other file has its number.
+fn provable_file(shared: &Shared, ward: &Ward, claim: &Claim) -> Option<(u64, u64)> {
+    let files = shared.output.borrow().claim_files(&ward.config.name);
+    let ClaimFile { dev, inode, .. } = claim.claim_fd;
+    files.contains(&claim.claim_fd).then_some((dev, inode))
 }
 
 fn cgroup_of(shared: &Shared, ward: &Ward, life: Life) -> Option<std::path::PathBuf> {
@@ -210,7 +250,10 @@ fn believed(
 ) -> Tree {
     let first = claim.first.map(Process::from).or(main);
     tree.main = main.or(claim.main()).unwrap_or(NOBODY);
-    tree.session = first.map_or(0, |first| first.pid);
+    let session = first.map_or(0, |first| first.pid);
+    // The number is given to no other session while a member lives; with nobody in it, it may be anybody's by now.
+    let is_ours = members.iter().any(|member| member.stat.sid == session);
+    tree.session = if is_ours { session } else { 0 };
     tree.born = first.map_or(0, |first| first.birth);
     let outside = members
         .iter()
@@ -230,8 +273,7 @@ async fn take_in_hand(
 ) {
     let life = Life(claim.life);
     let living = Rc::new(Living::new(life, claim.token.clone()));
-    let ClaimFile { dev, inode, .. } = claim.claim_fd;
-    living.claim_file.set(Some((dev, inode)));
+    living.claim_file.set(tree.claim_file);
     living.cgroup.replace(tree.cgroup.clone());
     living.tree.replace(Some(tree));
     ward.life.replace(Some(Rc::clone(&living)));

@@ -5,7 +5,7 @@ use super::support::{free_port, http_get, victim, wait_until};
 use serde_json::Value;
 use std::fs;
 
-fn service(words: &str, more: &str) -> String {
+pub(super) fn service(words: &str, more: &str) -> String {
     let mut argv = vec![victim().display().to_string()];
     argv.extend(words.split(' ').map(str::to_owned));
     let argv = serde_json::to_string(&argv).expect("JSON is TOML here");
@@ -20,11 +20,11 @@ fn watched(port: u16) -> String {
     )
 }
 
-fn pid(service: &Value) -> i32 {
+pub(super) fn pid(service: &Value) -> i32 {
     i32::try_from(service["pid"].as_i64().expect("a pid")).expect("a pid")
 }
 
-fn kill(pid: i32) {
+pub(super) fn kill(pid: i32) {
     let signal = nix::sys::signal::Signal::SIGKILL;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("kill");
 }
@@ -106,7 +106,7 @@ fn what_a_dead_main_process_left_is_ended_before_anything_begins() {
     );
 }
 
-fn wait_for_child(pid: i32) -> i32 {
+pub(super) fn wait_for_child(pid: i32) -> i32 {
     let mut child = None;
     wait_until("it has a child", SOON, || {
         child = descendants(pid).first().copied();
@@ -196,7 +196,7 @@ fn a_claim_that_names_a_stranger_with_the_right_birth_touches_nobody() {
 }
 
 /// Changes the claim, and seals it as stayd does.
-fn forge(daemon: &Stayd, change: impl FnOnce(&mut Value)) {
+pub(super) fn forge(daemon: &Stayd, change: impl FnOnce(&mut Value)) {
     let path = daemon.state_dir().join("claims/s.json");
     let text = fs::read_to_string(&path).expect("the claim");
     let mut claim: Value = serde_json::from_str(&text).expect("JSON");

@@ -13,6 +13,7 @@ mod support;
 mod adoption;
 #[cfg(target_os = "linux")]
 mod cgroup;
+mod claims;
 mod evidence;
 mod exec;
 mod faults;

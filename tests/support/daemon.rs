@@ -130,6 +130,29 @@ impl Stayd {
         self.next().when_open()
     }
 
+    /// The same; `change` has its way with the folder while the next one has a number already and has not begun.
+    pub(crate) fn again_after(self, change: impl FnOnce(&Self)) -> Self {
+        let next = self.next_with(|command| {
+            let mut held = Command::new("sh");
+            held.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"])
+                .arg(command.get_program())
+                .args(command.get_args())
+                .current_dir(command.get_current_dir().expect("its folder"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            scrub(&mut held);
+            *command = held;
+        });
+        wait_until("it is held", SOON, || {
+            stayd::sys::process::stat(next.pid())
+                .is_ok_and(|stat| stat.state == stayd::sys::process::State::Stopped)
+        });
+        change(&next);
+        next.signal(libc::SIGCONT);
+        next.when_open()
+    }
+
     fn next(self) -> Self {
         self.next_with(|_| {})
     }

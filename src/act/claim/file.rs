@@ -17,6 +17,8 @@ const SEAL_OPEN: &str = ",\"checksum\":\"";
 const SEAL_CLOSE: &str = "\"}\n";
 /// What a claim's file is called behind the service's name.
 const SUFFIX: &str = ".json";
+/// The last part of the name of a folder that was in a claim's place.
+const SET_ASIDE: &str = "set-aside";
 
 /// What the disk says about a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,15 +59,36 @@ fn spare_path(dir: &Path, service: &str) -> PathBuf {
 }
 
 fn write_over(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
+    let mut file = open_spare(path)?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)
+}
+
+/// What was found in the claim's place is the spare after one exchange, and the claim after another: anything that would
+/// not be believed as a claim makes room.
+fn open_spare(path: &Path) -> io::Result<File> {
+    let open = |anew: bool| {
+        OpenOptions::new()
+            .write(true)
+            .create_new(anew)
+            .mode(FILE_MODE)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)
+    };
+    match open(false) {
+        Ok(file) if check_file(&file).is_ok() => return Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(_) | Err(_) => make_room(path)?,
+    }
+    open(true)
+}
+
+/// A folder may hold what somebody wants to keep: it is set aside.
+fn make_room(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        return fs::rename(path, path.with_extension(SET_ASIDE));
+    }
+    fs::remove_file(path)
 }
 
 /// Removes the claim, and then its spare.
@@ -172,11 +195,8 @@ fn parse(json: &str) -> Result<Claim, String> {
     if !claim.token.is_well_formed() {
         return Err("its token is not 128 bits".to_owned());
     }
-    let mut pids = claim
-        .members
-        .iter()
-        .map(|member| member.pid)
-        .chain(claim.pid);
+    let named = claim.members.iter().chain(&claim.first);
+    let mut pids = named.map(|member| member.pid).chain(claim.pid);
     if pids.any(|pid| pid <= 1) {
         return Err("it names a process that nobody may signal".to_owned());
     }

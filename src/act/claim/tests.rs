@@ -162,11 +162,26 @@ fn item_58_a_claim_that_others_could_have_written_is_unverifiable() {
 fn item_60_a_claim_that_names_init_is_unverifiable() {
     let (_dir, state) = state();
     let mut claims = Claims::new(&state);
-    let mut forged = claim(1);
-    forged.pid = Some(1);
-    forged.birth = Some(0);
-    claims.intend("db", forged).expect("write");
-    assert!(reason(claims.read("db")).contains("nobody may signal"));
+    for pid in [1, 0, -1, i32::MIN] {
+        let named = Member { pid, birth: 0 };
+        let as_main = Claim {
+            pid: Some(pid),
+            birth: Some(0),
+            ..claim(1)
+        };
+        let as_first = Claim {
+            first: Some(named),
+            ..claim(1)
+        };
+        let as_member = Claim {
+            members: vec![named],
+            ..claim(1)
+        };
+        for forged in [as_main, as_first, as_member] {
+            claims.intend("db", forged).expect("write");
+            assert!(reason(claims.read("db")).contains("nobody may signal"));
+        }
+    }
 }
 
 #[test]

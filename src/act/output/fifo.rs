@@ -3,7 +3,7 @@
 use crate::act::claim::ClaimFile;
 use crate::decide::event::Life;
 use crate::sys::pipe;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -58,9 +58,26 @@ pub(super) fn open_ends(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((open()?.into(), open()?.into()))
 }
 
+/// All FIFOs in `folder` whose names begin with `prefix`, as claims say it; none where the folder cannot be read.
+pub(super) fn identities(folder: &Path, prefix: &str) -> Vec<ClaimFile> {
+    let is_ours = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix(prefix));
+        name.is_some_and(|name| life_of(name).is_some())
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let metas = entries
+        .filter(is_ours)
+        .filter_map(|entry| entry.metadata().ok());
+    metas.map(|meta| identity(&meta)).collect()
+}
+
 /// What a claim says of it.
 pub(super) fn identify(fifo: &File) -> io::Result<ClaimFile> {
-    let meta = fifo.metadata()?;
+    Ok(identity(&fifo.metadata()?))
+}
+
+fn identity(meta: &Metadata) -> ClaimFile {
     let made = meta
         .created()
         .ok()
@@ -68,9 +85,9 @@ pub(super) fn identify(fifo: &File) -> io::Result<ClaimFile> {
     let birth = made
         .and_then(|age| u64::try_from(age.as_nanos()).ok())
         .unwrap_or(0);
-    Ok(ClaimFile {
+    ClaimFile {
         dev: meta.dev(),
         inode: meta.ino(),
         birth,
-    })
+    }
 }

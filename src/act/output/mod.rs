@@ -231,6 +231,15 @@ impl Output {
         }
     }
 
+    /// The claim files of a service that still have their names, whichever life they are of.
+    #[must_use]
+    pub fn claim_files(&self, service: &str) -> Vec<ClaimFile> {
+        let folders = self.state.fifo_folders(service).into_iter();
+        folders
+            .flat_map(|(folder, prefix)| fifo::identities(&folder, &prefix))
+            .collect()
+    }
+
     /// The last `count` lines of a service, oldest first, each cut to 1 KiB; for evidence. Empty when its
     /// output does not go to a file.
     ///
