@@ -29,6 +29,8 @@ mod lives;
 mod nursery;
 mod output;
 mod output_faults;
+#[cfg(target_os = "linux")]
+mod output_hangs;
 mod postgres_service;
 mod probe_exec;
 mod probe_net;

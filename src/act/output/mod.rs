@@ -10,6 +10,7 @@ mod fifo;
 mod file;
 mod journald;
 mod pump;
+mod relief;
 mod screen;
 mod sink;
 mod stream;

@@ -1,6 +1,7 @@
 //! The one thread that moves all services' output. It sleeps in poll(2) until something comes, and then a
 //! moment more, so that it moves batches; an idle service wakes it for nothing.
 
+use super::relief::Relief;
 use super::stream::{Load, Stream, Turn};
 use super::{LifeKey, News, Tell, awake};
 use crate::sys::clock;
@@ -9,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -50,6 +52,7 @@ impl Pump {
             streams: Vec::new(),
             mover: Mover::default(),
             gather: GATHER_MAX,
+            relief: Relief::start()?,
         };
         let thread = thread::Builder::new()
             .name("output".to_owned())
@@ -103,6 +106,7 @@ struct Worker {
     mover: Mover,
     /// How long the writers are left to fill their FIFOs before a batch is moved.
     gather: Duration,
+    relief: Arc<Relief>,
 }
 
 impl Worker {
@@ -150,7 +154,11 @@ impl Worker {
             .filter(|&at| self.streams[at].is_awaited())
             .collect();
         let mut fds: Vec<PollFd<'_>> = std::iter::once(self.door.as_fd())
-            .chain(awaited.iter().map(|&at| self.streams[at].fifo.as_fd()))
+            .chain(
+                awaited
+                    .iter()
+                    .map(|&at| self.streams[at].valve().fifo().as_fd()),
+            )
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         poll(&mut fds, timeout)?;
@@ -178,11 +186,16 @@ impl Worker {
     /// Does what was ordered; false when that is to stop.
     fn obey(&mut self) -> bool {
         let mut bytes = [0; 64];
-        // The bell has rung, so this returns at once.
-        let rings = self.door.read(&mut bytes).unwrap_or(0);
+        // The bell has rung, so this returns at once; with nothing when whoever rings it has gone.
+        let Ok(rings) = self.door.read(&mut bytes) else {
+            return true;
+        };
         for order in self.inbox.try_iter().take(rings) {
             match order {
-                Order::Watch(stream) => self.streams.push(*stream),
+                Order::Watch(stream) => {
+                    self.relief.watch(Arc::clone(stream.valve()));
+                    self.streams.push(*stream);
+                }
                 Order::Retire(key) => {
                     let retired = self.streams.iter_mut().filter(|stream| stream.key == key);
                     retired.for_each(|stream| stream.close_at(awake()));
@@ -193,7 +206,7 @@ impl Worker {
                 }
             }
         }
-        true
+        rings > 0
     }
 
     /// Gives a turn to every stream that is due; true when one wants the next at once.
@@ -205,7 +218,7 @@ impl Worker {
             if !self.streams[at].is_due(now) {
                 continue;
             }
-            match self.streams[at].take_turn(&mut self.mover, &*self.tell) {
+            match self.take_turn(at) {
                 Turn::Calm(its) => load = load.max(its),
                 Turn::Busy => is_busy = true,
                 Turn::Over(is_held) => {
@@ -218,13 +231,22 @@ impl Worker {
         is_busy
     }
 
+    fn take_turn(&mut self, at: usize) -> Turn {
+        let stream = &mut self.streams[at];
+        let valve = Arc::clone(stream.valve());
+        self.relief
+            .attend(&valve, || stream.take_turn(&mut self.mover, &*self.tell))
+    }
+
     fn finish(&self, mut stream: Stream, is_held: bool) {
-        stream.finish(&*self.tell);
+        let valve = Arc::clone(stream.valve());
+        self.relief.forget(&valve);
+        self.relief.attend(&valve, || stream.finish(&*self.tell));
         if !is_held {
             return;
         }
-        let holder = stream
-            .fifo
+        let holder = valve
+            .fifo()
             .metadata()
             .and_then(|meta| pipe::find_holder(meta.dev(), meta.ino()))
             .ok()
@@ -239,5 +261,6 @@ impl Worker {
         for stream in &mut self.streams {
             stream.finish(&*self.tell);
         }
+        self.relief.end();
     }
 }

@@ -1,19 +1,23 @@
 //! One life's output on its way from the FIFO into the file.
 
 use super::file::LogFile;
+use super::relief::Valve;
 use super::screen::Lines;
 use super::{LifeKey, News, awake};
 use crate::sys::pipe::{self, Moved, Mover, Want};
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Moved for one service before the next has its turn.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Thrown away at once.
 const DISCARD_BYTES: usize = 64 * 1024;
-/// A write that took so long means a slow disk: a pipe more than half full is emptied, not waited for.
-const SLOW_WRITE: Duration = Duration::from_secs(1);
+/// A write that takes so long means a slow disk: a pipe more than half full is emptied, not waited for.
+pub(super) const SLOW_WRITE: Duration = Duration::from_secs(1);
+/// Why bytes were lost then.
+const SLOW: &str = "the disk is slow";
 /// A disk that refused is tried again after this, twice as long each time …
 const RETRY_MIN: Duration = Duration::from_millis(250);
 /// … up to this.
@@ -46,8 +50,7 @@ struct Closing {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) key: LifeKey,
-    pub(super) fifo: File,
-    capacity: usize,
+    valve: Arc<Valve>,
     log: LogFile,
     lines: Option<Lines>,
     loss: Option<Loss>,
@@ -90,8 +93,7 @@ impl Stream {
     ) -> Self {
         Self {
             key,
-            fifo,
-            capacity,
+            valve: Arc::new(Valve::new(fifo, capacity)),
             log,
             lines,
             loss: None,
@@ -99,6 +101,11 @@ impl Stream {
             is_ended: false,
             is_due: true,
         }
+    }
+
+    /// Where its bytes come from.
+    pub(super) const fn valve(&self) -> &Arc<Valve> {
+        &self.valve
     }
 
     /// The life is over: drain until quiet, then close.
@@ -135,6 +142,7 @@ impl Stream {
 
     /// Moves what is there. Never waits for the child.
     pub(super) fn take_turn(&mut self, mover: &mut Mover, tell: &dyn Fn(News)) -> Turn {
+        self.own_up();
         let moved = if self.may_write() {
             self.mend(tell).and_then(|()| self.move_batch(mover))
         } else {
@@ -161,7 +169,7 @@ impl Stream {
                 closing.quiet_at = now + QUIET;
             }
         }
-        self.is_due = matches!(state, Moved::Bytes(_));
+        self.is_due = matches!(state, Moved::Bytes(_)) || self.valve.was_opened();
         if self.is_due {
             Turn::Busy
         } else {
@@ -170,9 +178,9 @@ impl Stream {
     }
 
     fn load(&self, bytes: usize) -> Load {
-        if bytes < self.capacity / 8 {
+        if bytes < self.valve.capacity() / 8 {
             Load::Light
-        } else if bytes > self.capacity / 2 {
+        } else if bytes > self.valve.capacity() / 2 {
             Load::Heavy
         } else {
             Load::Fair
@@ -221,7 +229,7 @@ impl Stream {
             to_newline: place.to_newline,
             copy: self.lines.is_some().then_some(&mut copy),
         };
-        let moved = mover.transfer(&self.fifo, place.file, place.offset, want);
+        let moved = mover.transfer(self.valve.fifo(), place.file, place.offset, want);
         if let Some(lines) = &mut self.lines {
             lines.show(&copy);
         }
@@ -235,10 +243,10 @@ impl Stream {
 
     /// The disk took very long: a child whose pipe is nearly full must not wait for it.
     fn relieve(&mut self) -> io::Result<()> {
-        if pipe::waiting(&self.fifo)? <= self.capacity / 2 {
+        if pipe::waiting(self.valve.fifo())? <= self.valve.capacity() / 2 {
             return Ok(());
         }
-        self.lose(0, "the disk is slow");
+        self.lose(0, SLOW);
         self.discard().map(drop)
     }
 
@@ -247,7 +255,7 @@ impl Stream {
         let mut buffer = vec![0; DISCARD_BYTES];
         let mut total = 0;
         while total < BATCH_BYTES_MAX {
-            let moved = pipe::take(&self.fifo, &mut buffer)?;
+            let moved = pipe::take(self.valve.fifo(), &mut buffer)?;
             let Moved::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
@@ -273,6 +281,14 @@ impl Stream {
         });
         loss.bytes += bytes;
         loss
+    }
+
+    /// Takes over what was thrown away while a turn hung.
+    fn own_up(&mut self) {
+        let bytes = self.valve.taken();
+        if bytes > 0 {
+            self.lose(bytes, SLOW);
+        }
     }
 
     fn refused(&mut self, error: &io::Error, tell: &dyn Fn(News)) {
@@ -311,6 +327,7 @@ impl Stream {
         if let Some(lines) = &mut self.lines {
             lines.finish();
         }
+        self.own_up();
         // A disk that still refuses was named when it began to.
         drop(self.mend(tell));
     }
