@@ -47,6 +47,11 @@ pub enum Ask {
         /// Which process.
         pid: i32,
     },
+    /// The name of a user.
+    UserName {
+        /// Which user.
+        uid: u32,
+    },
     /// Whether something that a service needs is there.
     Need(Need),
     /// One variable of a process's environment.
@@ -80,7 +85,8 @@ pub enum Reply {
     Sqlite(SqliteReply),
     /// To [`Ask::Resolve`].
     Addresses(Vec<SocketAddr>),
-    /// To [`Ask::CommandLine`] and [`Ask::Environment`]; none: there is no such thing. To [`Ask::Need`]; none: it is there.
+    /// To [`Ask::CommandLine`], [`Ask::UserName`] and [`Ask::Environment`]; none: there is no such thing. To
+    /// [`Ask::Need`]; none: it is there.
     Text(Option<String>),
     /// It could not be done.
     Failed(String),

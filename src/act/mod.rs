@@ -12,6 +12,7 @@ pub mod needs;
 pub mod notify_socket;
 pub mod output;
 pub mod performer;
+pub mod portrait;
 mod prepare;
 pub mod probe;
 mod rounds;

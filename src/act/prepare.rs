@@ -2,18 +2,18 @@
 
 use super::child::{Environment, Running, Surroundings};
 use super::claim::{Claim, Token};
-use super::helper::{Ask, Helper, Reply};
 use super::launch::Launch;
 use super::notify_socket::NotifySocket;
 use super::output::LifeOutput;
 use super::performer::Shared;
+use super::portrait::Portraitist;
 use super::step::{Step, reached};
 use super::tree::Tree;
 use super::ward::{Living, Ward};
 use crate::config;
 use crate::decide::event::{Fact, Life, SpawnFailure};
 use crate::sys::reaper::Status;
-use crate::sys::{process, socket};
+use crate::sys::socket;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,6 +22,8 @@ use std::time::Duration;
 pub(super) const EXEC_DEADLINE: Duration = Duration::from_secs(10);
 /// Naming the holder of a port may not take longer.
 const NAMING_DEADLINE: Duration = Duration::from_secs(1);
+/// One port may be open in every worker of a server: no more of them are counted.
+const HOLDERS_MAX: usize = 64;
 /// A directory service that has not named a user by then is not waited for.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// Where to look when `before` fails.
@@ -187,39 +189,34 @@ pub(super) fn listen(
 async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<String> {
     let port = ward.config.port?;
     let listener = socket::listeners(port).ok()?.into_iter().next()?;
-    let holder = socket::find_holder(&listener).ok().flatten();
-    let Some(pid) = holder else {
+    let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
+    let mut portraitist = Portraitist::new(
+        shared.nursery.clone(),
+        shared.program.clone(),
+        NAMING_DEADLINE,
+    );
+    let holder = match holders.first() {
+        Some(&pid) => portraitist.describe(pid).await,
+        None => None,
+    };
+    let Some(holder) = holder else {
         return Some(format!(
             "port {port} is held by a process of user {} that cannot be seen from here; it is left alone",
             listener.uid
         ));
     };
-    let what = match command_line(shared, pid).await {
-        Some(line) if !line.trim().is_empty() => line,
-        Some(_) | None => kernel_name(pid),
+    let others = match holders.len() - 1 {
+        0 => String::new(),
+        count => format!(" and {count} more that share it"),
     };
     Some(format!(
-        "port {port} is held by pid {pid} (user {}, {what}), which is not provably ours and is left alone; stop it, or \
-         choose another port",
-        process::uid(pid).unwrap_or(listener.uid)
+        "port {port} is held by pid {} ({}) of user {}, started {}{others}, not provably ours and left alone; stop it, \
+         or choose another port (`stayd explain :{port}` tells more)",
+        holder.stat.process.pid,
+        holder.command(),
+        holder.user(),
+        holder.started_at(),
     ))
-}
-
-/// The kernel's own short name of a process: it is there at once, whatever the process does.
-fn kernel_name(pid: i32) -> String {
-    match process::stat(pid) {
-        Ok(stat) => stat.comm,
-        Err(_) => "it has ended meanwhile".into(),
-    }
-}
-
-/// A command line, asked in a helper because it may wait for the process's memory.
-pub(super) async fn command_line(shared: &Shared, pid: i32) -> Option<String> {
-    let mut helper = Helper::new(shared.nursery.clone(), shared.program.clone());
-    match helper.ask(Ask::CommandLine { pid }, NAMING_DEADLINE).await {
-        Ok(Reply::Text(text)) => text,
-        Ok(_) | Err(_) => None,
-    }
 }
 
 async fn run_before(
@@ -306,17 +303,5 @@ pub(super) const fn passing(message: String) -> SpawnFailure {
     SpawnFailure {
         message,
         lasting: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::kernel_name;
-    use crate::sys::identity;
-
-    #[test]
-    fn the_holder_of_a_port_always_has_a_name() {
-        assert!(!kernel_name(identity::pid()).is_empty());
-        assert_eq!(kernel_name(i32::MAX), "it has ended meanwhile");
     }
 }

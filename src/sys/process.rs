@@ -4,7 +4,7 @@ use super::imp;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -191,6 +191,19 @@ pub fn kernel_stack(pid: i32, tid: i32, max: usize) -> Vec<String> {
 /// Pressure on the host by resource, in the kernel's own words (Linux /proc/pressure); empty where it is not told.
 pub fn pressure() -> Vec<(&'static str, String)> {
     imp::inspect::pressure()
+}
+
+/// When a process was born, by the wall clock as it is set now.
+#[must_use]
+pub fn born_at(process: Process) -> SystemTime {
+    imp::process::born_at(process.birth)
+}
+
+/// The cgroup of `pid`, as a path below where the hierarchy is mounted (cgroups(7): version 2, else systemd's own). None
+/// on macOS.
+#[must_use]
+pub fn cgroup(pid: i32) -> Option<String> {
+    imp::inspect::cgroup(pid)
 }
 
 /// Whether one of the fds of `pid` is the file `dev`:`ino` (the claim). Never stats through a foreign fd that may hang.

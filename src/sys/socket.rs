@@ -32,16 +32,30 @@ pub fn holds_listener(pid: i32, listener: &Listener) -> io::Result<bool> {
     imp::holds_listener(pid, listener)
 }
 
+/// Whether [`listeners`] lists everybody's sockets: Linux always, macOS for root alone.
+#[must_use]
+pub fn lists_everybodys() -> bool {
+    imp::lists_everybodys_listeners()
+}
+
 /// Any process that has the listener open: searches all processes, so only for telling a person. Those that hide
 /// their descriptors from us are passed over.
 ///
 /// # Errors
 /// The processes cannot be listed.
 pub fn find_holder(listener: &Listener) -> io::Result<Option<i32>> {
-    let all = super::process::all()?;
-    Ok(all
-        .into_iter()
-        .find(|&pid| holds_listener(pid, listener).unwrap_or(false)))
+    Ok(find_holders(listener, 1)?.pop())
+}
+
+/// The processes that have the listener open (one that forks workers shares it with them), `max` at most. As
+/// [`find_holder`].
+///
+/// # Errors
+/// The processes cannot be listed.
+pub fn find_holders(listener: &Listener, max: usize) -> io::Result<Vec<i32>> {
+    let all = super::process::all()?.into_iter();
+    let holders = all.filter(|&pid| holds_listener(pid, listener).unwrap_or(false));
+    Ok(holders.take(max).collect())
 }
 
 /// Credentials of a Unix socket's peer.

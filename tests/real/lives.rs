@@ -3,6 +3,7 @@
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::{free_port, http_get, victim, wait_until};
 use serde_json::Value;
+use stayd::sys::process;
 use std::net::TcpListener;
 
 fn service(words: &str, more: &str) -> String {
@@ -100,11 +101,18 @@ fn item_54_a_stranger_on_the_port_is_named_and_left_alone() {
     ));
     let blocked = daemon.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
-    let us = std::process::id().to_string();
-    assert!(
-        reason.contains(&format!("port {port}")) && reason.contains(&us),
-        "{reason}"
+    let us = process::stat(std::process::id().cast_signed()).expect("us");
+    let command = process::command_line(us.process.pid).expect("ours");
+    let holder = format!(
+        "port {port} is held by pid {} ({command}) of user ",
+        us.process.pid
     );
+    assert!(reason.starts_with(&holder), "{reason}");
+    let (_, started) = reason.split_once(", started ").expect("when it started");
+    let started = humantime::parse_rfc3339(&started[.."2026-01-01T00:00:00Z".len()]);
+    let born = process::born_at(us.process);
+    let apart = born.duration_since(started.expect("a time"));
+    assert!(apart.expect("rounded down").as_secs() < 2, "{reason}");
     assert_eq!(daemon.count("started"), 0);
     drop(stranger);
     daemon.wait_state("s", "running");
@@ -270,7 +278,7 @@ fn wait_tree(main: i32, count: usize) -> Vec<i32> {
         tree = vec![main];
         let mut at = 0;
         while at < tree.len() {
-            tree.extend(stayd::sys::process::children(tree[at]).unwrap_or_default());
+            tree.extend(process::children(tree[at]).unwrap_or_default());
             at += 1;
         }
         tree.len() == count

@@ -78,6 +78,10 @@ fn answer(ask: Ask) -> Reply {
         Ask::CommandLine { pid } => {
             process::command_line(pid).map_or_else(failed, |text| Reply::Text(Some(text)))
         }
+        Ask::UserName { uid } => nix::unistd::User::from_uid(uid.into()).map_or_else(
+            |errno| failed(errno.into()),
+            |user| Reply::Text(user.map(|user| user.name)),
+        ),
         Ask::Need(need) => Reply::Text(needs::look(&need)),
         Ask::Environment { pid, name } => {
             process::environment_value(pid, &name).map_or_else(failed, Reply::Text)

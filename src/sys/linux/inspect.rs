@@ -31,6 +31,20 @@ pub(in super::super) fn pressure() -> Vec<(&'static str, String)> {
     told.collect()
 }
 
+/// "0::/system.slice/db.service"; where systemd runs on version 1 the line is "1:name=systemd:/…".
+pub(in super::super) fn cgroup(pid: i32) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let of = |head: &str| {
+        groups
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find_map(|(_number, rest)| rest.strip_prefix(head))
+            .filter(|path| !path.is_empty())
+    };
+    let named = of("name=systemd:").filter(|path| *path != "/");
+    named.or_else(|| of(":")).map(str::to_owned)
+}
+
 pub(in super::super) fn system_call_name(number: i64) -> Option<&'static str> {
     NAMES
         .iter()

@@ -5,6 +5,7 @@ use super::host::ticks;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// Threads may end faster than their lists are read; after so many tries every process there is gets looked at.
 const READINGS_MAX: usize = 8;
@@ -23,6 +24,12 @@ pub(in super::super) fn birth_of_one_born_now() -> u64 {
     let tick = ticks(1).as_nanos().max(1);
     let now = super::super::clock::sample().boot.as_nanos();
     u64::try_from(now / tick).unwrap_or(u64::MAX)
+}
+
+pub(in super::super) fn born_at(birth: u64) -> SystemTime {
+    let now = super::super::clock::sample();
+    let age = now.boot.saturating_sub(ticks(birth));
+    now.wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 pub(super) fn read_stat(path: &str) -> io::Result<Stat> {

@@ -8,6 +8,10 @@ pub(in super::super) fn system_call_name(_number: i64) -> Option<&'static str> {
     None
 }
 
+pub(in super::super) fn cgroup(_pid: i32) -> Option<String> {
+    None
+}
+
 pub(in super::super) fn kernel_stack(_pid: i32, _tid: i32, _max: usize) -> Vec<String> {
     Vec::new()
 }

@@ -14,7 +14,7 @@ mod spawn;
 pub(super) mod tables;
 mod timer;
 
-pub(super) use diag::holds_listener;
+pub(super) use diag::{holds_listener, lists_everybodys_listeners};
 pub(super) use host::{
     CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_delegated, is_subreaper,
     own_cgroup, own_program, pid_namespace, put_this_thread_first,

@@ -9,6 +9,7 @@ use std::ffi::{CStr, OsString, c_int, c_void};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 use std::{io, mem, ptr};
 
 /// So that PROC_PIDTBSDINFO tells about zombies too.
@@ -60,6 +61,10 @@ pub(in super::super) fn birth_of_one_born_now() -> u64 {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+pub(in super::super) fn born_at(birth: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(birth)
 }
 
 pub(in super::super) fn memory_bytes(pid: i32) -> Option<u64> {
