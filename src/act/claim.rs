@@ -144,19 +144,13 @@ impl Claim {
 pub struct ClaimError {
     path: PathBuf,
     error: io::Error,
-    kept: bool,
 }
 
 impl std::fmt::Display for ClaimError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let next = if self.kept {
-            "kept in memory and tried again"
-        } else {
-            "nothing is started without one"
-        };
         write!(
             out,
-            "cannot write the claim {}: {}; {next}",
+            "cannot write the claim {}: {}; kept in memory and tried again",
             self.path.display(),
             self.error
         )
@@ -206,13 +200,13 @@ impl Claims {
     /// Writes the intent to start a life, before there is a process: `claim.pid` is none.
     ///
     /// # Errors
-    /// [`ClaimError`]; then the life must not be started.
+    /// [`ClaimError`] when the disk refuses; the claim is right in memory and [`Claims::retry`] writes it. Until then a
+    /// stayd that dies leaves nothing by which the next one could know this life.
     pub fn intend(&mut self, service: &str, claim: Claim) -> Result<(), ClaimError> {
-        file::write(&self.dir, service, &claim)
-            .map_err(|error| self.refused(service, error, false))?;
-        self.held
-            .insert(service.to_owned(), Held { claim, saved: true });
-        Ok(())
+        let written = file::write(&self.dir, service, &claim);
+        let saved = written.is_ok();
+        self.held.insert(service.to_owned(), Held { claim, saved });
+        written.map_err(|error| self.refused(service, error))
     }
 
     /// Takes over what was read from disk: its process is supervised again.
@@ -334,14 +328,13 @@ impl Claims {
         edit(&mut held.claim);
         let written = file::write(&self.dir, service, &held.claim);
         held.saved = written.is_ok();
-        written.map_err(|error| self.refused(service, error, true))
+        written.map_err(|error| self.refused(service, error))
     }
 
-    fn refused(&self, service: &str, error: io::Error, kept: bool) -> ClaimError {
+    fn refused(&self, service: &str, error: io::Error) -> ClaimError {
         ClaimError {
             path: file::path(&self.dir, service),
             error,
-            kept,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One life's process: its start, its end, its tree.
 
 use super::child::Environment;
+use super::claim::ClaimError;
 use super::heir::exit_of;
 use super::launch::Launch;
 use super::output::LifeOutput;
@@ -10,17 +11,22 @@ use super::step::{Step, reached};
 use super::tree::{LIFE_PID, Member, Tree};
 use super::ward::{Living, Ward};
 use crate::config::{Signal, Target};
-use crate::decide::event::{Event, Exit, Fact, Life, Proc, SpawnFailure, Survivors};
+use crate::decide::event::{Exit, Fact, Life, Proc, SpawnFailure, Survivors};
 use crate::sys::process::{self, Process};
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Between two tries to write a claim that the disk refused.
 const CLAIM_RETRY: Duration = Duration::from_secs(5);
 /// The claim fd's number in a child without sockets.
 const CLAIM_FD: RawFd = 3;
+/// Environments are read from the processes' own memory, which a sick one may keep for itself.
+const LOOK_DEADLINE: Duration = Duration::from_secs(1);
+/// Stack of the thread that looks.
+const LOOK_STACK_BYTES: usize = 256 * 1024;
 /// Follows a stop signal, so that a stopped process can take it.
 const SIGCONT: Signal = Signal(libc::SIGCONT);
 
@@ -52,11 +58,16 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
 /// Completes the claim. A disk that refuses does not stop the service: the claim is right in memory.
 pub(super) fn name_main(shared: &Rc<Shared>, ward: &Ward, life: Life, main: Process) {
     let at = humantime::format_rfc3339_millis((shared.stamp)((shared.now)())).to_string();
-    if let Err(error) = shared
+    let named = shared
         .claims
         .borrow_mut()
-        .name_main(&ward.config.name, life, main, at)
-    {
+        .name_main(&ward.config.name, life, main, at);
+    keep_trying(shared, ward, named);
+}
+
+/// Says that a claim is in memory only, and sees to it that it does not stay so.
+pub(super) fn keep_trying(shared: &Rc<Shared>, ward: &Ward, written: Result<(), ClaimError>) {
+    if let Err(error) = written {
         tracing::warn!(service = ward.config.name, "{error}");
         tokio::task::spawn_local(save_claims(Rc::clone(shared)));
     }
@@ -95,36 +106,59 @@ pub(super) async fn main_ended(
 ) {
     living.main.replace(None);
     reached(Step::Reaped);
-    let survivors = survivors(ward, living);
+    let survivors = survivors(ward, living).await;
     shared
         .tell(ward.id, Fact::Exited(living.life, exit, survivors))
         .await;
     living.main_gone.send_replace(true);
 }
 
-fn survivors(ward: &Ward, living: &Living) -> Survivors {
-    let mut tree = living.tree.borrow_mut();
-    let Some(tree) = tree.as_mut() else {
+async fn survivors(ward: &Ward, living: &Living) -> Survivors {
+    let tree = living.tree.borrow_mut().as_mut().map(|tree| {
+        tree.remember();
+        tree.clone()
+    });
+    let Some(tree) = tree else {
         return Survivors::default();
     };
-    tree.remember();
-    let members: Vec<Process> = tree
-        .members()
-        .iter()
-        .filter(|member| member.is_alive())
-        .map(|member| member.process)
-        .collect();
-    let oldest = members.iter().copied().min_by_key(|process| process.birth);
+    let mut left = tree.members();
+    left.retain(Member::is_alive);
+    if left.is_empty() && !tree.is_surely_gone() {
+        let Some(found) = left_by_every_proof(tree.clone()).await else {
+            // Nobody is named, and the kill that follows goes on looking.
+            return Survivors {
+                count: 1,
+                ..Survivors::default()
+            };
+        };
+        left = found;
+    }
+    let processes = left.iter().map(|member| member.process);
+    let oldest = processes.min_by_key(|process| process.birth);
     let listening = ward
         .config
         .port
         .and_then(|port| tree.holds_listener(port).ok().flatten());
     Survivors {
-        count: members.len(),
+        count: left.len(),
         heir: listening.or(oldest).map(seen),
         heir_listens: listening.is_some(),
         oom_kills: oom_kills_since(living),
     }
+}
+
+/// None when a process did not show its memory in time.
+async fn left_by_every_proof(tree: Tree) -> Option<Vec<Member>> {
+    let (answer, left) = oneshot::channel();
+    let looking = std::thread::Builder::new()
+        .name("look".into())
+        .stack_size(LOOK_STACK_BYTES)
+        .spawn(move || {
+            // Nobody waits any more after the deadline.
+            let _ = answer.send(tree.left_by_every_proof());
+        });
+    looking.ok()?;
+    tokio::time::timeout(LOOK_DEADLINE, left).await.ok()?.ok()
 }
 
 fn oom_kills_since(living: &Living) -> u64 {
@@ -279,18 +313,12 @@ pub(super) fn look_for_the_end(shared: &Rc<Shared>, ward: &Rc<Ward>) {
     if !living.ending_tree.get() || !*living.main_gone.borrow() {
         return;
     }
-    let left = living
-        .tree
-        .borrow()
-        .as_ref()
-        .is_some_and(|tree| tree.members().iter().any(Member::is_alive));
-    if !left {
+    let tree = living.tree.borrow().clone();
+    if tree.is_none_or(|tree| !tree.members().iter().any(Member::is_alive)) {
         living.ending_tree.set(false);
-        let event = Event::Service(ward.id, Fact::Emptied(living.life));
-        if shared.inbox.try_send(event).is_err() {
-            // A full inbox: the next reaped orphan, or the kill at the end of the grace, looks again.
-            living.ending_tree.set(true);
-        }
+        // Perhaps somebody is left who can be found in other ways; if so, all others have gone and it has had its time.
+        let (shared, ward) = (Rc::clone(shared), Rc::clone(ward));
+        tokio::task::spawn_local(kill_tree(shared, ward, living.life));
     }
 }
 

@@ -87,7 +87,7 @@ async fn try_prepare(
         .borrow_mut()
         .open(&ward.config.name, life, &ward.config.log, owner);
     let output = opened.map_err(|error| passing(format!("{error}; trying again")))?;
-    claim(shared, ward, &living, &output)?;
+    claim(shared, ward, &living, &output);
     living
         .claim_file
         .set(Some((output.claim_file.dev, output.claim_file.inode)));
@@ -126,13 +126,9 @@ pub(super) async fn output_owner(ward: &Ward) -> Result<Option<(u32, u32)>, Spaw
     }
 }
 
-/// Writes the intent: whatever happens from here on, the next stayd knows what to look for.
-fn claim(
-    shared: &Shared,
-    ward: &Ward,
-    living: &Living,
-    output: &LifeOutput,
-) -> Result<(), SpawnFailure> {
+/// Writes the intent: whatever happens from here on, the next stayd knows what to look for. A disk that refuses does not
+/// stop supervision.
+fn claim(shared: &Rc<Shared>, ward: &Ward, living: &Living, output: &LifeOutput) {
     let config = &ward.config;
     let claim = Claim {
         pid: None,
@@ -156,7 +152,7 @@ fn claim(
     reached(Step::BeforeIntent);
     let intended = shared.claims.borrow_mut().intend(&config.name, claim);
     reached(Step::AfterIntent);
-    intended.map_err(|error| passing(error.to_string()))
+    super::life::keep_trying(shared, ward, intended);
 }
 
 /// Offers the service a notify socket of its own.

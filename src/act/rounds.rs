@@ -10,6 +10,8 @@ use crate::sys::process::{self, State};
 use crate::sys::socket;
 use std::rc::Rc;
 
+/// Between two looks for members that have left the tree; they come with a round, not on their own.
+const LEAVERS_EVERY: Duration = Duration::from_secs(2);
 /// A baseline older than this many timeouts tells nothing about now.
 const BASELINE_TIMEOUTS_MAX: u32 = 10;
 
@@ -31,6 +33,7 @@ pub(super) async fn round(
         None => ask(&shared, &ward, &living, check, timeout).await,
     };
     let latency = (shared.now)().since(asked_at);
+    look_for_leavers(&shared, &ward, &living);
     let sight = look(&shared, &ward, &living, &answer, timeout);
     if check == Check::Liveness {
         ward.note_answer(transcript_line(&shared, asked_at, latency, &answer));
@@ -43,6 +46,16 @@ pub(super) async fn round(
         sight,
     };
     shared.tell(ward.id, Fact::Probed(life, check, round)).await;
+}
+
+/// Who leaves the tree is remembered while the proof is to be had, which may be gone later.
+fn look_for_leavers(shared: &Shared, ward: &Ward, living: &Living) {
+    let now = (shared.now)();
+    let last = living.looked_for_leavers_at.get();
+    if last.is_none_or(|last| now.since(last) >= LEAVERS_EVERY) {
+        living.looked_for_leavers_at.set(Some(now));
+        super::life::remember(shared, ward, living);
+    }
 }
 
 /// Asks, and half-way through an unanswered question takes the figures that the end is compared with.

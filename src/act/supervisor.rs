@@ -52,8 +52,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether an exit would be answered with another start, so that stayd parks instead of leaving, and SIGHUP means
-    /// "read the configuration again".
+    /// Whether an exit would be answered with another start, so that stayd parks instead of leaving.
     #[must_use]
     pub const fn starts_again(self) -> bool {
         matches!(self, Self::Systemd | Self::Launchd | Self::Container)

@@ -64,6 +64,8 @@ pub(super) struct Living {
     liveness: RefCell<Asked>,
     readiness: RefCell<Asked>,
     pub(super) baseline: Cell<Option<Baseline>>,
+    /// When it was last looked for members that have left the tree.
+    pub(super) looked_for_leavers_at: Cell<Option<Moment>>,
     /// The listener that was last found in, or outside of, the tree.
     pub(super) listener: RefCell<Option<(u64, Option<String>)>>,
     /// The stop signal went to the whole tree; its end is looked for after each reaped orphan.
@@ -150,6 +152,7 @@ impl Living {
             liveness: RefCell::new(Asked::Never),
             readiness: RefCell::new(Asked::Never),
             baseline: Cell::new(None),
+            looked_for_leavers_at: Cell::new(None),
             listener: RefCell::new(None),
             ending_tree: Cell::new(false),
         }

@@ -55,10 +55,16 @@ fn words(command: Vec<OsString>) -> Result<Vec<String>, Failure> {
     command.into_iter().map(text).collect()
 }
 
-/// All findings, one a line; the first stands behind the program's name like any other error.
+/// All findings, one a line; what was typed wrong is wrong usage. The first stands behind the program's name like any other error.
 pub(super) fn wrong(findings: &[Finding]) -> Failure {
     let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    Failure::new(Exit::Config, lines.join("\n"))
+    let typed = |finding: &Finding| matches!(finding.place, Place::Option(_));
+    let exit = if findings.iter().all(typed) {
+        Exit::Usage
+    } else {
+        Exit::Config
+    };
+    Failure::new(exit, lines.join("\n"))
 }
 
 /// `stayd config check`: the configuration, and whether there is what it counts on. What is missing is a warning: it

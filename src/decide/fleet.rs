@@ -282,7 +282,7 @@ impl Machine {
                     last_kill: condemned.then_some(now),
                 });
                 let sentence = format!(
-                    "all services are silent at once: the host is suspected; no kill for {} s, then one each {} s",
+                    "all services that are watched are silent at once: the host is suspected; no kill for {} s, then one each {} s",
                     COMMON_CAUSE_WINDOW.as_secs(),
                     COMMON_CAUSE_WINDOW.as_secs()
                 );
@@ -321,7 +321,7 @@ impl Machine {
     }
 
     fn common_cause_record(&self, id: ServiceId, sentence: String) -> Action {
-        let count = u64::try_from(self.services.len()).unwrap_or(u64::MAX);
+        let count = u64::try_from(self.tally.watched).unwrap_or(u64::MAX);
         let facts = vec![("services", Value::Number(count))];
         Action::Service(
             id,

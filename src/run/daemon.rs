@@ -61,7 +61,7 @@ pub(super) struct Daemon {
     pub(super) reading: Option<Reading>,
     /// Told to end.
     pub(super) leaving: bool,
-    supervised: bool,
+    at_a_terminal: bool,
     ready: bool,
     status: String,
     finished: bool,
@@ -82,7 +82,7 @@ impl Daemon {
             counter,
             reading: None,
             leaving: false,
-            supervised: supervisor.starts_again(),
+            at_a_terminal: supervisor == Supervisor::Terminal,
             ready: false,
             status: String::new(),
             finished: false,
@@ -198,10 +198,10 @@ impl Daemon {
                 }
             }
         }
-        if arrived.hangup && self.supervised {
+        if arrived.hangup && !self.at_a_terminal {
             self.read_again();
         }
-        let ends = arrived.end + u32::from(arrived.hangup && !self.supervised);
+        let ends = arrived.end + u32::from(arrived.hangup && self.at_a_terminal);
         for _ in 0..ends {
             self.shut_down();
         }

@@ -1,5 +1,6 @@
 //! Signals become bytes in a socket, and bytes become facts. The one owner of signal handlers.
 
+use crate::sys::signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
@@ -22,7 +23,8 @@ pub(super) struct Signals {
     child: UnixStream,
     term: UnixStream,
     int: UnixStream,
-    hangup: UnixStream,
+    /// None where whoever started us had it ignored.
+    hangup: Option<UnixStream>,
 }
 
 impl Signals {
@@ -35,7 +37,11 @@ impl Signals {
             child: watch(SIGCHLD)?,
             term: watch(SIGTERM)?,
             int: watch(SIGINT)?,
-            hangup: watch(SIGHUP)?,
+            hangup: if signal::is_ignored(SIGHUP) {
+                None
+            } else {
+                Some(watch(SIGHUP)?)
+            },
         })
     }
 
@@ -45,13 +51,20 @@ impl Signals {
             ready = self.child.readable() => ready?,
             ready = self.term.readable() => ready?,
             ready = self.int.readable() => ready?,
-            ready = self.hangup.readable() => ready?,
+            ready = readable(self.hangup.as_ref()) => ready?,
         }
         Ok(Arrived {
             child: drain(&self.child)? > 0,
             end: u32::from(drain(&self.term)? > 0) + u32::from(drain(&self.int)? > 0),
-            hangup: drain(&self.hangup)? > 0,
+            hangup: self.hangup.as_ref().map_or(Ok(0), drain)? > 0,
         })
+    }
+}
+
+async fn readable(stream: Option<&UnixStream>) -> io::Result<()> {
+    match stream {
+        Some(stream) => stream.readable().await,
+        None => std::future::pending().await,
     }
 }
 

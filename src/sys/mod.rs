@@ -20,6 +20,7 @@ pub mod pipe;
 pub mod process;
 pub mod reaper;
 pub mod schedule;
+pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod timer;

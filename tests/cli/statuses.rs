@@ -29,6 +29,11 @@ fn a_command_line_that_means_nothing_is_2() {
         &["hold", "db"],
         &["--foreground", "status"],
         &[],
+        &["--foreground", "--port", "0", "--", "true"],
+        &["--foreground", "--env", "FOO", "--", "true"],
+        &["--foreground", "--name", "../x", "--", "true"],
+        &["--foreground", "--", ""],
+        &["exec", "--port", "22x", "--", "true"],
     ] {
         let (status, out, err) = run(words);
         assert_eq!((status, out.as_str()), (2, ""), "{words:?}");

@@ -81,14 +81,41 @@ fn item_93_a_second_interrupt_forces_the_end() {
 }
 
 #[test]
-fn item_92_a_closed_terminal_is_an_ordered_end_and_a_dead_reader_is_not() {
-    let mut daemon = Stayd::start(&service("sleep", ""));
+fn item_92_neither_a_dead_reader_nor_a_hangup_without_a_terminal_is_an_end() {
+    let daemon = Stayd::start(&service("sleep", ""));
     let main = pid(&daemon.wait_state("s", "running"));
     daemon.signal(libc::SIGPIPE);
     assert_eq!(pid(&daemon.wait_state("s", "running")), main);
     daemon.signal(libc::SIGHUP);
-    assert_eq!(daemon.wait().code(), Some(0));
-    assert!(!is_alive(main));
+    // Carried out after it: the hangup has been taken by then.
+    assert_eq!(daemon.client(&["restart", "s"]).code, Some(0));
+    assert_ne!(pid(&daemon.wait_state("s", "running")), main);
+}
+
+/// A disk that takes nothing: a file where the claims belong refuses root as well.
+#[test]
+fn item_82_a_state_folder_that_refuses_claims_keeps_nobody_from_coming_back() {
+    let daemon = Stayd::start(&service("sleep", ""));
+    let first = pid(&daemon.wait_state("s", "running"));
+    let claims = daemon.state_dir().join("claims");
+    std::fs::remove_dir_all(&claims).expect("taken away");
+    std::fs::write(&claims, "").expect("a file");
+    let signal = nix::sys::signal::Signal::SIGKILL;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), signal).expect("kill");
+    let next = daemon.wait_service("s", "its next life", |service| {
+        service["life"] == 2 && service["state"] == "running"
+    });
+    assert!(
+        daemon.said().contains("cannot write the claim"),
+        "{}",
+        daemon.said()
+    );
+    std::fs::remove_file(&claims).expect("taken away");
+    std::fs::create_dir(&claims).expect("a folder again");
+    wait_until("the claim is written", SOON, || {
+        let text = std::fs::read_to_string(claims.join("s.json")).unwrap_or_default();
+        text.contains(&format!("\"pid\":{},", pid(&next)))
+    });
 }
 
 #[test]

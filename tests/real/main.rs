@@ -42,6 +42,7 @@ mod soak;
 mod spawn;
 mod store;
 mod strangers;
+mod strays;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]

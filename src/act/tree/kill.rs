@@ -6,7 +6,7 @@
 //! count, or none at all. Nothing is forked here, and nothing is stopped first: that was neither needed nor enough.
 
 use super::walk::Eyes;
-use super::{Member, Tree};
+use super::{LAST_LOOKS, LAST_LOOKS_EVERY, Member, Tree};
 use crate::act::step::{Step, reached};
 use crate::sys::cgroup::is_empty;
 use crate::sys::process::{self, Handle, State};
@@ -65,6 +65,7 @@ impl Tree {
     fn kill_by_looking(&self, end: Instant, reaped: &dyn Fn(Reaped)) -> KillOutcome {
         let mut eyes = Eyes::Quick;
         let mut before = None;
+        let mut last_looks = 0;
         loop {
             reap_all(end, reaped);
             let alive = self.strike(eyes);
@@ -73,12 +74,19 @@ impl Tree {
                 None => {
                     eyes = Eyes::Quick;
                     before = None;
+                    last_looks = 0;
                     thread::sleep(LOOK_EVERY);
                 }
                 Some(none) if none.is_empty() && reaper::adopts_orphans() && !self.adopted => {
                     return KillOutcome::default();
                 }
-                now if now == before && eyes == Eyes::Thorough => return KillOutcome::default(),
+                now if now == before && eyes == Eyes::Thorough => {
+                    last_looks += 1;
+                    if last_looks == LAST_LOOKS || self.is_surely_gone() {
+                        return KillOutcome::default();
+                    }
+                    thread::sleep(LAST_LOOKS_EVERY);
+                }
                 now if now == before => eyes = Eyes::Thorough,
                 now => before = now,
             }

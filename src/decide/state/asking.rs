@@ -30,6 +30,8 @@ pub(super) struct Up {
     pub(super) degraded_told: bool,
     /// The launcher has forked away; the reason says so until something new happens.
     pub(super) inherited: bool,
+    /// Why a row of dead rounds is no kill yet.
+    pub(super) spared: Option<&'static str>,
     /// The reason that a trouble of the moment has taken the place of.
     pub(super) displaced: Option<String>,
 }
@@ -63,6 +65,7 @@ impl Up {
             degraded_since: None,
             degraded_told: false,
             inherited: false,
+            spared: None,
             displaced: None,
         }
     }

@@ -108,7 +108,10 @@ impl Service {
         };
         let starting = up.startup_until.is_some();
         let is_usual_at_start = match class {
-            Class::Alive => return self.end_trouble(),
+            Class::Alive => {
+                up.spared = None;
+                return self.end_trouble();
+            }
             Class::Dead => true,
             Class::Degraded => matches!(answer, Answer::Degraded { starting: true, .. }),
             Class::NoVerdict | Class::Void => false,
@@ -119,7 +122,10 @@ impl Service {
         let trouble = match class {
             _ if !self.proven && !starting => self.never_answered(why),
             Class::Alive | Class::Degraded => format!("answers with an error: {why}"),
-            Class::Dead => format!("no answer: {why}"),
+            Class::Dead => match up.spared {
+                Some(spared) => format!("no answer: {why}; not killed yet: {spared}"),
+                None => format!("no answer: {why}"),
+            },
             Class::NoVerdict | Class::Void => format!("not judged: {why}"),
         };
         self.displace_reason(trouble);
@@ -206,11 +212,22 @@ impl Service {
                 round.sight.host_runnable, round.sight.host_cpus
             ),
             Spare::HostSuspected => format!(
-                "not killed: no answer to {question}, but all services are silent: the host is suspected"
+                "not killed: no answer to {question}, but all services that are watched are silent: the host is suspected"
             ),
             Spare::Shadow => format!("would have killed (shadow mode): no answer to {question}"),
         };
         self.record(Kind::Spared, sentence, sight_facts(round), step.out);
+        let Actual::Up(up) = &mut self.actual else {
+            return;
+        };
+        up.spared = match spare {
+            Spare::Held => Some("it is held"),
+            Spare::Busy => Some("it is busy"),
+            Spare::Overloaded => Some("others overload the host (5 times `busy_grace` at most)"),
+            Spare::HostSuspected => Some("all services are silent, the host is suspected"),
+            Spare::Shadow => Some("shadow mode"),
+            Spare::Unproven => None, // said in its own words
+        };
     }
 
     /// The verdict is spoken.

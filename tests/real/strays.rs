@@ -1,0 +1,83 @@
+//! Orphans that have nothing but their environment to prove whose they are, beside those of another service.
+
+use super::support::daemon::{SOON, Stayd};
+use super::support::wait_until;
+use std::path::Path;
+use std::process::Command;
+
+/// Leaves an orphan that has left the session and holds no descriptor of the life.
+fn config(dir: &Path) -> String {
+    let service = |name: &str| {
+        let orphan = dir.join(name).display().to_string();
+        format!(
+            "[service.{name}]\ncommand = [\"sh\", \"-c\", \"(setsid {orphan} 100000 >/dev/null 2>&1 3>&- &); exec sleep 100000\"]\n\
+             backoff = {{ min = \"10ms\" }}\nstop = {{ grace = \"300ms\" }}\n"
+        )
+    };
+    service("one") + &service("two")
+}
+
+/// A place for programs whose names tell whose they are.
+fn programs() -> super::support::TempDir {
+    let dir = super::support::TempDir::new();
+    for name in ["one", "two"] {
+        std::fs::copy("/bin/sleep", dir.join(name)).expect("a copy");
+    }
+    dir
+}
+
+fn alive(program: &Path) -> usize {
+    let path = program.display().to_string();
+    let found = Command::new("pgrep")
+        .args(["-fc", &format!("^{path} ")])
+        .output();
+    let count = String::from_utf8_lossy(&found.expect("pgrep").stdout)
+        .trim()
+        .to_owned();
+    count.parse().expect("a number")
+}
+
+#[test]
+fn item_38_no_orphan_of_a_service_outlives_its_life_whoever_elses_there_are() {
+    let dir = programs();
+    let mut daemon = Stayd::start(&config(dir.path()));
+    let (one, two) = (dir.join("one"), dir.join("two"));
+    wait_until("both have left an orphan", SOON, || {
+        alive(&one) == 1 && alive(&two) == 1
+    });
+    for life in 2..6_u64 {
+        assert_eq!(daemon.client(&["restart", "one"]).code, Some(0));
+        daemon.wait_service("one", "its next life", |service| {
+            service["life"] == life && service["state"] == "running"
+        });
+        wait_until("its new orphan", SOON, || alive(&one) > 0);
+        assert_eq!(
+            (alive(&one), alive(&two)),
+            (1, 1),
+            "life {life}\n{}",
+            daemon.said()
+        );
+    }
+    assert_eq!(daemon.client(&["stop", "one"]).code, Some(0));
+    assert_eq!((alive(&one), alive(&two)), (0, 1));
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert_eq!(alive(&two), 0);
+}
+
+#[test]
+fn item_38_an_orphan_of_a_life_that_was_killed_from_outside_is_ended_before_the_next() {
+    let dir = programs();
+    let daemon = Stayd::start(&config(dir.path()));
+    let one = dir.join("one");
+    wait_until("it has left an orphan", SOON, || alive(&one) == 1);
+    for life in 2..8_u64 {
+        let pid = daemon.service("one")["pid"].as_i64().expect("a pid");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill");
+        daemon.wait_service("one", "its next life", |service| {
+            service["life"] == life && service["state"] == "running"
+        });
+        wait_until("its new orphan", SOON, || alive(&one) > 0);
+        assert_eq!(alive(&one), 1, "life {life}\n{}", daemon.said());
+    }
+}
