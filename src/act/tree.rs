@@ -15,7 +15,6 @@ use crate::sys::process::{self, Process, Stat, State};
 use crate::sys::{identity, reaper, socket, spawn};
 use std::io;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 use walk::Eyes;
 
@@ -26,10 +25,6 @@ pub const MEMBERS_MAX: usize = 256;
 pub const LIFE_TOKEN: &str = "STAYD_TOKEN";
 /// The variable that carries the number of a life's first process: the token is inherited by all that it starts.
 pub const LIFE_PID: &str = "STAYD_PID";
-
-/// An execve(2) is between two programs for microseconds, on a busy machine for some milliseconds.
-const LAST_LOOKS: u32 = 5;
-const LAST_LOOKS_EVERY: Duration = Duration::from_millis(2);
 
 /// One life's processes, as far as this stayd knows the life.
 #[derive(Clone, Debug)]
@@ -156,22 +151,6 @@ impl Tree {
             && reaper::adopts_orphans()
             && !self.members().iter().any(Member::is_alive)
             && process::own_children().is_ok_and(|ours| ours.into_iter().all(is_none_of_it))
-    }
-
-    /// Who of it lives, by every proof. Looks several times while somebody is there who may be of it, because a process
-    /// that is just changing its program shows no environment. May wait for a sick process's memory, so on a thread
-    /// that may be lost.
-    #[must_use]
-    pub fn left_by_every_proof(&self) -> Vec<Member> {
-        for _ in 0..LAST_LOOKS {
-            let mut left = self.members_by_every_proof();
-            left.retain(Member::is_alive);
-            if !left.is_empty() || self.is_surely_gone() {
-                return left;
-            }
-            thread::sleep(LAST_LOOKS_EVERY);
-        }
-        Vec::new()
     }
 
     /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.

@@ -48,6 +48,7 @@ impl Stayd {
                 .stdout(said.try_clone().expect("a file"))
                 .stderr(said);
             scrub(&mut wrapped);
+            hear_hangups(&mut wrapped);
             *command = wrapped;
         })
     }
@@ -79,6 +80,7 @@ impl Stayd {
             .stdout(said.try_clone().expect("a file"))
             .stderr(said);
         scrub(&mut command);
+        hear_hangups(&mut command);
         change(&mut command);
         let child = command.spawn().expect("stayd");
         Self { dir, child }
@@ -323,6 +325,20 @@ fn scrub(command: &mut Command) {
         "INVOCATION_ID",
     ] {
         command.env_remove(name);
+    }
+}
+
+/// Whoever runs the tests behind nohup has SIGHUP ignored, and so would stayd.
+fn hear_hangups(command: &mut Command) {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: sigaction(2) is async-signal-safe, and nothing of ours is left behind as a handler.
+    #[expect(unsafe_code, reason = "the child's own disposition, before exec")]
+    unsafe {
+        command.pre_exec(|| {
+            signal(Signal::SIGHUP, SigHandler::SigDfl)?;
+            Ok(())
+        });
     }
 }
 

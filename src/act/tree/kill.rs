@@ -6,7 +6,7 @@
 //! count, or none at all. Nothing is forked here, and nothing is stopped first: that was neither needed nor enough.
 
 use super::walk::Eyes;
-use super::{LAST_LOOKS, LAST_LOOKS_EVERY, Member, Tree};
+use super::{Member, Tree};
 use crate::act::step::{Step, reached};
 use crate::sys::cgroup::is_empty;
 use crate::sys::process::{self, Handle, State};
@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// Between two looks: long enough for a killed process to die, short enough that a bomb does not recover.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
+/// An execve(2) is between two programs for microseconds, on a busy machine for some milliseconds.
+const LAST_LOOKS: u32 = 5;
+const LAST_LOOKS_EVERY: Duration = Duration::from_millis(2);
 /// Exits taken from the kernel in one go.
 const REAP_BATCH: usize = 256;
 
@@ -59,6 +62,22 @@ impl Tree {
             return KillOutcome::default();
         }
         self.kill_by_looking(end, reaped)
+    }
+
+    /// Who of it lives, by every proof. Looks several times while somebody is there who may be of it, because a process
+    /// that is just changing its program shows no environment. May wait for a sick process's memory, so on a thread
+    /// that may be lost.
+    #[must_use]
+    pub fn left_by_every_proof(&self) -> Vec<Member> {
+        for _ in 0..LAST_LOOKS {
+            let mut left = self.members_by_every_proof();
+            left.retain(Member::is_alive);
+            if !left.is_empty() || self.is_surely_gone() {
+                return left;
+            }
+            thread::sleep(LAST_LOOKS_EVERY);
+        }
+        Vec::new()
     }
 
     /// Looks quickly until that finds nobody, and only then into environments, which can take their time.
