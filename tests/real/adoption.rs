@@ -210,29 +210,6 @@ pub(super) fn forge(daemon: &Stayd, change: impl FnOnce(&mut Value)) {
     fs::write(&path, format!("{body},\"checksum\":\"{seal:016x}\"}}\n")).expect("forged");
 }
 
-#[test]
-fn item_58_a_torn_claim_starts_no_second_copy() {
-    let mut first = Stayd::start(&service("sleep", ""));
-    let left = pid(&first.wait_state("s", "running"));
-    first.signal(libc::SIGKILL);
-    first.wait();
-    let path = first.state_dir().join("claims/s.json");
-    let claim = fs::read(&path).expect("the claim");
-    fs::write(&path, &claim[..100]).expect("torn");
-    let second = first.again();
-    let blocked = second.wait_state("s", "blocked");
-    let reason = blocked["reason"].as_str().expect("a reason");
-    assert!(
-        reason.contains("torn") && reason.contains(&format!("pid {left}")),
-        "{reason}"
-    );
-    assert!(is_alive(left));
-    kill(left);
-    second.wait_service("s", "its next life", |service| {
-        service["state"] == "running" && service["pid"] != left
-    });
-}
-
 /// stayd dies between the fork and the claim's completion: the claim names nobody.
 #[test]
 fn a_life_whose_claim_names_nobody_yet_is_found_by_its_token() {
