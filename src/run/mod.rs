@@ -26,6 +26,9 @@ use std::time::Duration;
 /// Checks that are under way when everything is stopped are ended within this time.
 const WAKE_MAX: Duration = Duration::from_secs(2);
 
+/// A thread that has looked at something slow is not kept for the next time: it would wake an idle stayd to end.
+const IDLE_THREAD_MAX: Duration = Duration::from_secs(1);
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
