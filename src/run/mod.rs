@@ -92,6 +92,7 @@ fn runtime(watch: &Arc<StallWatch>) -> std::io::Result<tokio::runtime::Runtime> 
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .thread_keep_alive(IDLE_THREAD_MAX)
         .on_thread_unpark(move || waking.wakes())
         .on_thread_park(move || resting.rests())
         .build()
