@@ -172,8 +172,12 @@ impl Tree {
     /// Adds the members that have left the session, while their proof is to be had, and forgets the dead.
     /// True when that changed anything: the claim on disk wants to be written again.
     pub fn remember(&mut self) -> bool {
-        let mut left: Vec<Process> = self
-            .members()
+        let members = self.members();
+        if self.adopted && members.iter().all(|member| member.stat.sid != self.session) {
+            // with nobody in it, its number may be anybody's; here all processes are looked at
+            self.session = 0;
+        }
+        let mut left: Vec<Process> = members
             .into_iter()
             .filter(|member| member.stat.sid != self.session && member.process != self.main)
             .map(|member| member.process)

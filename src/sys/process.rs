@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 pub struct Process {
     /// The number; always > 1 for anything that may be signalled.
     pub pid: i32,
-    /// Kernel start time: Linux ticks since boot (proc(5), stat field 22), macOS microseconds since 1970.
+    /// Kernel start time: Linux ticks since boot (proc(5), stat field 22), macOS microseconds since 1970. Within one
+    /// tick (10 ms) a number is not given twice: all others come first.
     pub birth: u64,
 }
 

@@ -37,6 +37,8 @@ mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
 mod reaping;
+#[cfg(target_os = "linux")]
+mod reuse;
 mod second;
 mod soak;
 mod spawn;
