@@ -148,6 +148,8 @@ fn what_was_to_be_stopped_is_stopped_by_the_next_stayd() {
     std::thread::scope(|scope| {
         scope.spawn(|| first.client(&["stop", "s"])); // returns when stayd has gone
         first.wait_state("s", "stopping");
+        // asking it makes the journal's thread write what it has
+        assert_eq!(first.count("wished"), 1);
         first.signal(libc::SIGKILL);
     });
     let second = first.killed_and_again();
