@@ -3,6 +3,7 @@
 #[path = "../support/stage.rs"]
 mod stage;
 
+mod adopting;
 mod common_cause;
 mod ending;
 mod holding;

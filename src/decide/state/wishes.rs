@@ -50,7 +50,12 @@ impl Service {
         self.wanted_up = false;
         match self.actual {
             Actual::Down(_) => {
-                self.reason = "stopped on request".into();
+                self.reason = if self.surveyed {
+                    "stopped on request".into()
+                } else {
+                    // what may still run is not stopped by a word
+                    format!("stopped on request, but: {}", self.reason)
+                };
                 self.become_down(Down::Stopped, step.now);
             }
             Actual::Preparing { .. } => self.cancel_preparation(step),

@@ -1,0 +1,135 @@
+//! What an earlier stayd has left: kept, ended, or neither doubled nor touched.
+
+use crate::stage::{MINUTE, SECOND, Stage, policy};
+use stayd::decide::action::{Kind, Order};
+use stayd::decide::event::{
+    Exit, Fact, Leftover, Life, Proc, Remembered, ServiceId, Survey, Survivors, Wish,
+};
+use stayd::decide::policy::{OnLeftover, Policy};
+use stayd::decide::snapshot::Phase;
+
+const LEFT: Life = Life(7);
+const MAIN: Proc = Proc {
+    pid: 4711,
+    birth: 9,
+};
+
+fn proven() -> Remembered {
+    Remembered {
+        proven: true,
+        last_life: LEFT,
+        ..Remembered::default()
+    }
+}
+
+fn ours(main: Option<Proc>, same_command: bool) -> Survey {
+    Survey::Ours(Leftover {
+        life: LEFT,
+        main,
+        same_command,
+    })
+}
+
+fn found(policy: Policy, left: Survey, past: Remembered) -> (Stage, ServiceId) {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy);
+    stage[db].left = left;
+    stage.tell(db, Fact::Configured(past));
+    (stage, db)
+}
+
+#[test]
+fn item_52_what_is_ours_goes_on_and_is_judged_like_any_other() {
+    let (mut stage, db) = found(policy(), ours(Some(MAIN), true), proven());
+    stage.drive(MINUTE);
+    let shown = stage.shown(db);
+    assert_eq!(
+        (shown.phase, shown.life, shown.adopted),
+        (Phase::Running, LEFT, true)
+    );
+    assert_eq!((shown.main, stage.spawns(db).len()), (Some(MAIN), 0));
+    stage[db].falls_silent();
+    stage.drive(SECOND * 30);
+    assert_eq!((stage.kills(db).len(), stage.spawns(db).len()), (1, 1));
+    assert_eq!(
+        (stage.shown(db).life, stage.shown(db).adopted),
+        (LEFT.next(), false)
+    );
+}
+
+#[test]
+fn item_57_another_command_is_ended_in_order_before_the_next_life() {
+    let replaces = Policy {
+        leftover: OnLeftover::Replace,
+        ..policy()
+    };
+    for (policy, same_command) in [(policy(), false), (replaces, true)] {
+        let (mut stage, db) = found(policy, ours(Some(MAIN), same_command), proven());
+        stage.drive(SECOND);
+        let terminated = stage.when(db, |order| matches!(order, Order::Terminate { .. }));
+        assert_eq!((terminated.len(), stage.kills(db).len()), (1, 0));
+        assert_eq!(
+            (stage.spawns(db).len(), stage.shown(db).life),
+            (1, LEFT.next())
+        );
+    }
+}
+
+#[test]
+fn what_was_to_be_stopped_is_stopped() {
+    let past = Remembered {
+        stopped: true,
+        ..proven()
+    };
+    let (mut stage, db) = found(policy(), ours(Some(MAIN), true), past);
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.spawns(db).len()),
+        (Phase::Stopped, 0)
+    );
+    assert_eq!(stage.said(db, Kind::Adopted).len(), 1);
+}
+
+#[test]
+fn the_rest_of_a_tree_ends_before_anything_begins() {
+    let (mut stage, db) = found(policy(), ours(None, true), proven());
+    let killed = stage.when(db, |order| *order == Order::KillTree(LEFT));
+    assert_eq!((killed.len(), stage.spawns(db).len()), (1, 0));
+    stage.drive(MINUTE);
+    assert_eq!(stage.spawns(db).len(), 1);
+}
+
+#[test]
+fn item_58_what_may_be_a_copy_is_neither_doubled_nor_touched_nor_called_stopped() {
+    const WHY: &str = "pid 4711 shows no mark";
+    let (mut stage, db) = found(policy(), Survey::Unclear(WHY.into()), proven());
+    stage.drive(MINUTE * 10);
+    assert_eq!(
+        (stage.phase(db), stage.shown(db).reason.as_str()),
+        (Phase::Blocked, WHY)
+    );
+    assert_eq!((stage.spawns(db).len(), stage.kills(db).len()), (0, 0));
+    stage.ask(db, Wish::Stop);
+    assert!(
+        stage.shown(db).reason.ends_with(WHY),
+        "{}",
+        stage.shown(db).reason
+    );
+    stage[db].left = Survey::Nothing(LEFT);
+    stage.ask(db, Wish::Start);
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.shown(db).life),
+        (Phase::Running, LEFT.next())
+    );
+}
+
+#[test]
+fn item_49_an_end_that_nobody_told_is_never_clean() {
+    let (mut stage, db) = found(policy(), ours(Some(MAIN), true), proven());
+    stage.drive(MINUTE);
+    stage.ends(db, LEFT, Exit::Unknown, Survivors::default());
+    stage.drive(SECOND * 10);
+    assert_eq!(stage.spawns(db).len(), 1);
+    assert!(stage.said(db, Kind::Exited)[0].contains("unknown"));
+}
