@@ -21,6 +21,10 @@ use tokio::sync::oneshot;
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// Stack of the thread that looks.
 const LOOK_STACK_BYTES: usize = 256 * 1024;
+/// Why a life may run that no claim leads to: a disk that refuses claims keeps no service down.
+const NO_CLAIM: &str = "no claim names a life";
+/// The same, where the disk has a claim from before.
+const ENDED: &str = "the life that was claimed last has ended";
 /// No process: nobody's number, nobody's birth.
 const NOBODY: Process = Process { pid: 0, birth: 0 };
 
@@ -28,8 +32,15 @@ const NOBODY: Process = Process { pid: 0, birth: 0 };
 pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
     let reading = shared.claims.borrow().read(&ward.config.name);
     let found = match reading {
-        Reading::Absent => Survey::Nothing(Life(0)),
-        Reading::Unverifiable(why) => unbelieved(&shared, &ward, &why).await,
+        Reading::Absent => unclaimed(&shared, &ward, Life(0), NO_CLAIM).await,
+        Reading::Unverifiable(why) => {
+            let why = format!("an earlier stayd's claim is not believed: {why}");
+            tracing::warn!(
+                service = ward.config.name,
+                "{why}; what it names is left alone"
+            );
+            unclaimed(&shared, &ward, Life(0), &why).await
+        }
         Reading::Valid(claim) if !is_present(&shared, &claim) => Survey::Nothing(Life(claim.life)),
         Reading::Valid(claim) => match look(&shared, &ward, &claim).await {
             Ok(sighted) => judge(&shared, &ward, *claim, sighted).await,
@@ -58,25 +69,20 @@ async fn attend(shared: Rc<Shared>, ward: Rc<Ward>, living: Rc<Living>) {
     }
 }
 
-/// Nothing that the claim names is touched. But who holds a FIFO of this service is a copy of it.
-async fn unbelieved(shared: &Shared, ward: &Ward, why: &str) -> Survey {
-    let name = &ward.config.name;
-    let fifos = shared.output.borrow().claim_files(name);
+/// No claim leads to a process; `why` says so. But who holds a FIFO of this service is a copy of it.
+async fn unclaimed(shared: &Shared, ward: &Ward, claimed: Life, why: &str) -> Survey {
+    let fifos = shared.output.borrow().claim_files(&ward.config.name);
+    if fifos.is_empty() {
+        return Survey::Nothing(claimed);
+    }
     match off_the_loop(move || holder_of(&fifos)).await {
-        Ok(None) => {
-            tracing::warn!(
-                service = name,
-                "an earlier stayd's claim is not believed and is replaced: {why}; no process holds the service's output"
-            );
-            Survey::Nothing(Life(0))
-        }
+        Ok(None) => Survey::Nothing(claimed),
         Ok(Some(pid)) => Survey::Unclear(format!(
-            "an earlier stayd's claim is not believed: {why}; pid {pid} holds the output of an earlier life: it is left \
-             alone, and a second copy is not started; stop it with `kill {pid}`, and the next life begins by itself"
+            "{why}; pid {pid} holds the output of an earlier life: it is left alone, and a second copy is not started; \
+             stop it with `kill {pid}`, and the next life begins by itself"
         )),
         Err(cause) => Survey::Unclear(format!(
-            "an earlier stayd's claim is not believed: {why}; cannot see whether its service still runs: {cause}; a \
-             second copy is not started, trying again"
+            "{why}; cannot see whether an earlier life still runs: {cause}; a second copy is not started, trying again"
         )),
     }
 }
@@ -201,7 +207,7 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
         return Survey::Unclear(unproven(&claim));
     }
     if members.is_empty() {
-        return Survey::Nothing(Life(claim.life));
+        return unclaimed(shared, ward, Life(claim.life), ENDED).await;
     }
     let left = Leftover {
         life: Life(claim.life),

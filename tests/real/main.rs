@@ -36,6 +36,8 @@ mod probe_exec;
 mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
+#[cfg(target_os = "linux")]
+mod read_only;
 mod reaping;
 #[cfg(target_os = "linux")]
 mod reuse;

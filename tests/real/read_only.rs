@@ -1,0 +1,105 @@
+//! A state folder that cannot be written: from the start, or from some moment on. Only for root, who can mount one.
+
+use super::adoption::{kill, pid, service};
+use super::support::TempDir;
+use super::support::daemon::{Stayd, binary, is_alive};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file system of its own.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None where it cannot be had.
+    fn mounted_at(path: &Path) -> Option<Self> {
+        fs::create_dir_all(path).expect("a folder");
+        let data = Some("size=16m,mode=700");
+        if mount(
+            Some("stayd-test"),
+            path,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            data,
+        )
+        .is_err()
+        {
+            println!("skipped: no file system can be mounted here");
+            return None;
+        }
+        Some(Self(path.to_owned()))
+    }
+
+    /// From here on every path to it is read-only; a file that is open for writing would refuse a change of the mount.
+    fn cover(&self) {
+        let none: Option<&str> = None;
+        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(Some(&self.0), &self.0, none, MsFlags::MS_BIND, none).expect("mounted over");
+        mount(none, &self.0, none, again, none).expect("read-only");
+    }
+
+    fn uncover(&self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("covered before");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        while umount2(&self.0, MntFlags::MNT_DETACH).is_ok() {}
+    }
+}
+
+#[test]
+fn item_84_a_state_folder_that_is_read_only_at_the_start_is_said_with_its_cure() {
+    let dir = TempDir::new();
+    let state = dir.join("state");
+    let Some(disk) = Disk::mounted_at(&state) else {
+        return;
+    };
+    disk.cover();
+    fs::write(dir.join("stayd.toml"), service("sleep", "")).expect("the configuration");
+    let ended = Command::new(binary())
+        .args(["--foreground", "-c"])
+        .arg(dir.join("stayd.toml"))
+        .arg("--state-dir")
+        .arg(&state)
+        .output()
+        .expect("stayd");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(71), "{said}");
+    assert!(
+        said.contains("Read-only file system") && said.contains("--state-dir"),
+        "{said}"
+    );
+}
+
+/// A life begins while no claim can be written, and stayd dies; then the folder can be written again.
+#[test]
+fn item_84_a_life_that_no_claim_names_is_not_doubled() {
+    let mut disk = None;
+    let mut first = Stayd::start_with(&service("sleep", ""), |command| {
+        let folder = command.get_current_dir().expect("its folder").to_owned();
+        disk = Disk::mounted_at(&folder.join("state"));
+    });
+    let Some(disk) = disk else { return };
+    let before = pid(&first.wait_state("s", "running"));
+    disk.cover();
+    kill(before);
+    let unnamed = first.wait_service("s", "its next life", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
+    let unnamed = pid(&unnamed);
+    first.signal(libc::SIGKILL);
+    first.wait();
+    disk.uncover();
+    let second = first.again();
+    let blocked = second.wait_state("s", "blocked");
+    let reason = blocked["reason"].as_str().expect("a reason");
+    assert!(reason.contains(&format!("`kill {unnamed}`")), "{reason}");
+    assert!(is_alive(unnamed));
+    kill(unnamed);
+    second.wait_state("s", "running");
+    drop(second);
+    drop(disk);
+}
