@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Between two looks at files that have not grown; plain files tell nobody that they have.
-const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 /// A line longer than this is shown in pieces.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 

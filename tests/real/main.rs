@@ -31,6 +31,8 @@ mod output;
 mod output_faults;
 #[cfg(target_os = "linux")]
 mod output_hangs;
+#[cfg(target_os = "linux")]
+mod output_service;
 mod postgres_service;
 mod probe_exec;
 mod probe_net;

@@ -15,6 +15,10 @@ const TAIL_BYTES_MAX: u64 = 1024 * 1024;
 const BLOCK_BYTES: u64 = 64 * 1024;
 /// How many rotated files are looked at.
 const AGES_MAX: u32 = 1000;
+/// Ages without a file before there are no elder ones: a rotation under way leaves one hole, which wanders down.
+const HOLES_MAX: usize = 3;
+/// Looks in vain for a file that has a name somewhere: rotations may outrun a look, or somebody has moved it away.
+const SEARCHES_MAX: u32 = 10;
 /// Between two looks at a file that has not grown.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Said when files went away before they were read.
@@ -38,19 +42,19 @@ pub fn tail(dir: &Path, count: usize) -> io::Result<Vec<String>> {
 /// # Errors
 /// As [`tail`].
 pub fn tail_and_follow(dir: &Path, count: usize) -> io::Result<(Vec<u8>, Follow)> {
-    let current = open(dir, 0)?;
+    let mut files = ages(dir, File::open);
+    let youngest = files.next().transpose()?.map(|(_, file)| file);
     let mut end = 0;
     let mut text = Vec::new();
-    if let Some(file) = &current {
+    if let Some(file) = &youngest {
         end = file.metadata()?.len();
         read_back(file, end, count, &mut text)?;
     }
-    let mut last_seen = current.as_ref().map(identity).transpose()?;
-    for age in 1..AGES_MAX {
-        if count_lines(&text) >= count || text.len() as u64 >= TAIL_BYTES_MAX {
+    let mut last_seen = youngest.as_ref().map(identity).transpose()?;
+    while count_lines(&text) < count && (text.len() as u64) < TAIL_BYTES_MAX {
+        let Some((_, file)) = files.next().transpose()? else {
             break;
-        }
-        let Some(file) = open(dir, age)? else { break };
+        };
         let seen = Some(identity(&file)?);
         // Rotated while we looked: this is the file that we had already.
         if seen != last_seen {
@@ -65,8 +69,9 @@ pub fn tail_and_follow(dir: &Path, count: usize) -> io::Result<(Vec<u8>, Follow)
         text,
         Follow {
             dir: dir.to_owned(),
-            file: current,
+            file: youngest,
             offset: end,
+            searches: 0,
         },
     ))
 }
@@ -111,6 +116,8 @@ pub struct Follow {
     dir: PathBuf,
     file: Option<File>,
     offset: u64,
+    /// How often it was not found in a row.
+    searches: u32,
 }
 
 impl Follow {
@@ -134,19 +141,30 @@ impl Follow {
 
     fn read_now(&mut self) -> io::Result<Vec<u8>> {
         let Some(file) = &self.file else {
-            self.file = open(&self.dir, 0)?;
-            self.offset = 0;
+            let youngest = open(&self.dir, 0)?;
+            self.enter(youngest);
             return self.read_block();
         };
         // First whose turn it is, then what is there: nothing is written to a file once it is rotated.
         let age = age_of(&self.dir, identity(file)?)?;
+        if age.is_some() {
+            self.searches = 0;
+        }
         let text = self.read_block()?;
         match age {
             _ if !text.is_empty() => Ok(text),
             Some(0) => Ok(text),
             Some(age) => self.enter_younger(age),
+            None if self.is_worth_a_search()? => Ok(text),
             None => self.enter_oldest(),
         }
+    }
+
+    /// A file that still has a name was overlooked, unless that goes on.
+    fn is_worth_a_search(&mut self) -> io::Result<bool> {
+        let links = self.file.as_ref().map(File::metadata).transpose()?;
+        self.searches += 1;
+        Ok(self.searches < SEARCHES_MAX && links.is_some_and(|meta| meta.nlink() > 0))
     }
 
     fn read_block(&mut self) -> io::Result<Vec<u8>> {
@@ -171,23 +189,21 @@ impl Follow {
         if younger.is_none() || !is_still {
             return Ok(Vec::new());
         }
-        self.file = younger;
-        self.offset = 0;
+        self.enter(younger);
         self.read_block()
+    }
+
+    fn enter(&mut self, file: Option<File>) {
+        self.file = file;
+        self.offset = 0;
+        self.searches = 0;
     }
 
     /// Our file is gone: goes on with the eldest there is, and says so.
     fn enter_oldest(&mut self) -> io::Result<Vec<u8>> {
-        let mut eldest = open(&self.dir, 0)?;
-        for age in 1..AGES_MAX {
-            match open(&self.dir, age)? {
-                Some(file) => eldest = Some(file),
-                None => break,
-            }
-        }
+        let eldest = ages(&self.dir, File::open).last().transpose()?;
         let is_missed = eldest.is_some();
-        self.file = eldest;
-        self.offset = 0;
+        self.enter(eldest.map(|(_, file)| file));
         let mut text = if is_missed {
             MISSED.to_vec()
         } else {
@@ -222,19 +238,37 @@ fn id(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// How many rotations lie between the file and the current one; none when it has no name any more.
+/// How many rotations lie between the file and the current one; none when it was not found.
 fn age_of(dir: &Path, file: (u64, u64)) -> io::Result<Option<u32>> {
-    for age in 0..AGES_MAX {
-        match std::fs::metadata(path_of(dir, age)) {
-            Ok(meta) if id(&meta) == file => return Ok(Some(age)),
-            Ok(_) => {}
-            // Between the two renames of a rotation there is no current file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && age == 0 => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+    for found in ages(dir, std::fs::metadata) {
+        let (age, meta) = found?;
+        if id(&meta) == file {
+            return Ok(Some(age));
         }
     }
     Ok(None)
+}
+
+/// What `look` finds at each age, the current file first. A file that ages meanwhile is met again, never missed, but
+/// where rotations come faster than looks.
+fn ages<T>(
+    dir: &Path,
+    look: impl Fn(PathBuf) -> io::Result<T>,
+) -> impl Iterator<Item = io::Result<(u32, T)>> {
+    let mut holes = 0;
+    (0..AGES_MAX)
+        .map(move |age| look(path_of(dir, age)).map(|found| (age, found)))
+        .take_while(move |found| {
+            holes += usize::from(is_hole(found));
+            holes < HOLES_MAX
+        })
+        .filter(|found| !is_hole(found))
+}
+
+fn is_hole<T>(found: &io::Result<T>) -> bool {
+    found
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -301,5 +335,33 @@ mod tests {
         assert_eq!(text(&mut follow), "");
         fs::write(path_of(dir.path(), 0), "five\n").expect("write");
         assert!(text(&mut follow).ends_with("five\n"));
+    }
+
+    #[test]
+    fn a_rotation_under_way_loses_nobody() {
+        let dir = tempfile::tempdir().expect("folder");
+        fs::write(path_of(dir.path(), 1), "one\n").expect("write");
+        let (seen, mut follow) = tail_and_follow(dir.path(), 5).expect("no current file");
+        assert_eq!(seen, b"one\n");
+        fs::rename(path_of(dir.path(), 1), path_of(dir.path(), 2)).expect("age");
+        fs::write(path_of(dir.path(), 0), "two\n").expect("write");
+        let (seen, _) = tail_and_follow(dir.path(), 5).expect("a hole");
+        assert_eq!(seen, b"one\ntwo\n");
+        assert_eq!(
+            text(&mut follow),
+            "",
+            "whose turn it is shows when the hole is closed"
+        );
+        fs::rename(path_of(dir.path(), 0), path_of(dir.path(), 1)).expect("age");
+        fs::write(path_of(dir.path(), 0), "three\n").expect("write");
+        assert_eq!(text(&mut follow), "two\n");
+        assert_eq!(text(&mut follow), "three\n");
+
+        // Under a name that is none of ours it is looked for, but not for ever.
+        fs::rename(path_of(dir.path(), 0), dir.path().join("taken")).expect("move");
+        fs::write(path_of(dir.path(), 1), "four\n").expect("write");
+        let searched = (1..SEARCHES_MAX).all(|_| text(&mut follow).is_empty());
+        assert!(searched);
+        assert!(text(&mut follow).ends_with("one\n"), "the eldest there is");
     }
 }
