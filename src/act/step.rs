@@ -1,4 +1,5 @@
-//! Named steps at which a debug build can be told to die, as by SIGKILL: `STAYD_DIE_AT=before-intent`.
+//! Named steps at which a debug build can be told to die, as by SIGKILL: `STAYD_DIE_AT=BeforeIntent`; or, as by a bug of
+//! ours, to panic: `STAYD_DIE_AT=panic:BeforeIntent`.
 //!
 //! Whatever stayd does in more than one step can be cut in two. A test goes through all steps; a release has none of it.
 
@@ -77,13 +78,20 @@ impl Step {
 }
 
 /// `step` is reached: a debug build that was told to die here does, and returns in no other case.
+///
+/// # Panics
+/// When it was told to.
 #[cfg(debug_assertions)]
 pub(super) fn reached(step: Step) {
     static DIE_AT: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("STAYD_DIE_AT").ok());
-    if DIE_AT.as_ref().is_some_and(|name| *name == step.name()) {
-        let _does_not_return = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    let Some(named) = &*DIE_AT else { return };
+    let bug = named.strip_prefix("panic:");
+    if bug.unwrap_or(named) != step.name() {
+        return;
     }
+    assert!(bug.is_none(), "told to panic at {step:?}");
+    let _does_not_return = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
 }
 
 /// A release goes on.

@@ -23,6 +23,7 @@ mod faults_probes;
 mod faults_spared;
 mod home;
 mod incident;
+mod instances;
 mod launchd;
 mod launchd_rehearsal;
 mod lives;
