@@ -108,6 +108,44 @@ fn item_97_a_line_of_two_hundred_mebibytes_and_binary_output_are_survived() {
     );
 }
 
+#[test]
+fn a_stayd_that_is_stopped_for_a_while_loses_no_line() {
+    const LINES: usize = 2_000_000;
+    /// Longer than a turn may take before the disk is taken to hang.
+    const STOPPED: Duration = Duration::from_millis(1300);
+    let flood = format!("{} flood {LINES}; exec sleep 1000", victim().display());
+    let daemon = Stayd::start(&service(&flood, "1MiB", 100));
+    daemon.wait_state("s", "running");
+    let logs = daemon.state_dir().join("logs/s");
+    go(&daemon);
+    for _ in 0..3 {
+        let before = logged(&logs).len();
+        wait_until("it moves", SOON, || logged(&logs).len() > before);
+        daemon.signal(libc::SIGSTOP);
+        let since = Instant::now();
+        wait_until("a while", SOON, || since.elapsed() > STOPPED);
+        daemon.signal(libc::SIGCONT);
+    }
+    let last = format!("line {}\n", LINES - 1);
+    wait_until("the last line", SOON * 2, || logged(&logs).ends_with(&last));
+    for (number, line) in logged(&logs).lines().skip(1).enumerate() {
+        assert_eq!(line, format!("line {number}"));
+    }
+}
+
+/// All files of a log, the eldest first.
+fn logged(logs: &Path) -> String {
+    let path = |age: usize| match age {
+        0 => logs.join("current.log"),
+        age => logs.join(format!("current.log.{age}")),
+    };
+    let eldest = (1..).find(|&age| !path(age).exists()).expect("an end");
+    let parts = (0..eldest)
+        .rev()
+        .map(|age| fs::read_to_string(path(age)).unwrap_or_default());
+    parts.collect()
+}
+
 fn peak_memory_kib(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

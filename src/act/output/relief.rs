@@ -4,7 +4,6 @@
 //! nothing but a turn that takes too long. A disk that hangs within splice(2) itself locks the FIFO that is being moved;
 //! then that one's writer waits too, and all others are relieved before it.
 
-use super::stream::SLOW_WRITE;
 use crate::sys::clock;
 use crate::sys::pipe::{self, Moved};
 use crate::sys::timer::Timer;
@@ -15,6 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+/// A turn that takes so long hangs in the disk: a FIFO more than half full is emptied, not waited for.
+const HANGS_AFTER: Duration = Duration::from_secs(1);
+/// But stayd itself may have been stopped, or starved; then its pump goes on within this time.
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(100);
 /// Between two looks while the pump hangs.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Until a thread that is to end is woken.
@@ -120,7 +123,7 @@ impl Relief {
         valve.is_moving.store(true, Ordering::SeqCst);
         self.turns.fetch_add(1, Ordering::SeqCst);
         // Were it refused, a service would wait for a disk that hangs.
-        let _ = self.timer.set(SLOW_WRITE);
+        let _ = self.timer.set(HANGS_AFTER);
         let result = turn();
         self.turns.fetch_add(1, Ordering::SeqCst);
         // A timer that goes off nonetheless finds no turn under way.
@@ -140,8 +143,9 @@ impl Relief {
         while self.timer.wait().is_ok() && !self.is_over.load(Ordering::SeqCst) {
             let turn = self.turns.load(Ordering::SeqCst);
             let hangs = || turn % 2 == 1 && self.turns.load(Ordering::SeqCst) == turn;
+            clock::pause(SECOND_LOOK_AFTER);
             while hangs() {
-                for valve in self.valves() {
+                for valve in self.valves().iter().take_while(|_| hangs()) {
                     // A FIFO that cannot be read is the pump's to tell.
                     let _ = valve.relieve(&mut buffer);
                 }

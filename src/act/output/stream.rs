@@ -14,9 +14,7 @@ use std::time::Duration;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Thrown away at once.
 const DISCARD_BYTES: usize = 64 * 1024;
-/// A write that takes so long means a slow disk: a pipe more than half full is emptied, not waited for.
-pub(super) const SLOW_WRITE: Duration = Duration::from_secs(1);
-/// Why bytes were lost then.
+/// Why bytes are lost while a turn hangs.
 const SLOW: &str = "the disk is slow";
 /// A disk that refused is tried again after this, twice as long each time …
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -198,15 +196,11 @@ impl Stream {
     fn move_batch(&mut self, mover: &mut Mover) -> io::Result<(usize, Moved)> {
         let mut total = 0;
         loop {
-            let began = awake();
             let (moved, is_all) = self.move_once(mover)?;
             let Moved::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
             total += count;
-            if awake().saturating_sub(began) >= SLOW_WRITE {
-                self.relieve()?;
-            }
             if is_all {
                 return Ok((total, Moved::Empty));
             }
@@ -239,15 +233,6 @@ impl Stream {
         })?;
         let is_all = matches!(moved, Moved::Bytes(count) if count < max) && !is_bounded;
         Ok((moved, is_all))
-    }
-
-    /// The disk took very long: a child whose pipe is nearly full must not wait for it.
-    fn relieve(&mut self) -> io::Result<()> {
-        if pipe::waiting(self.valve.fifo())? <= self.valve.capacity() / 2 {
-            return Ok(());
-        }
-        self.lose(0, SLOW);
-        self.discard().map(drop)
     }
 
     /// Reads and throws away what is there, counting; the screen still gets it.
