@@ -111,6 +111,10 @@ fn item_76_what_ends_the_group_of_a_dead_stayd_does_not_reach_its_services() {
 
 /// In the loop, in the thread that kills, and in the one that writes the logs.
 #[test]
+#[cfg_attr(
+    not(debug_assertions),
+    ignore = "only a debug build knows the named steps"
+)]
 fn item_86_a_bug_of_ours_ends_stayd_at_once_and_the_next_one_takes_over() {
     for step in [Step::Named, Step::FirstKilled, Step::BeforeRotation] {
         let census = Census::new();

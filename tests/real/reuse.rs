@@ -49,6 +49,15 @@ fn stranger_as(number: i32, change: impl Fn(&mut Command)) -> Child {
     panic!("{number} is taken");
 }
 
+/// The child of `setsid WORDS`, once it has done that.
+fn child_in_a_session_of_its_own(parent: i32) -> i32 {
+    let child = wait_for_child(parent);
+    wait_until("it leads a session", SOON, || {
+        process::stat(child).is_ok_and(|stat| stat.sid == child)
+    });
+    child
+}
+
 /// A process in a session of this number, whose leader has ended, as a program does that goes into the background.
 fn strangers_session(number: i32) -> i32 {
     let mut leader = stranger_as(number, |command| {
@@ -121,7 +130,7 @@ fn item_51_the_number_of_a_claimed_member_is_a_strangers_by_now() {
     where_numbers_are_ours(|| {
         let first = Stayd::start(&service("setsid sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
-        let child = wait_for_child(left);
+        let child = child_in_a_session_of_its_own(left);
         let birth = process::stat(child).expect("it lives").process.birth;
         let first = dead(first);
         forge(&first, |claim| {
@@ -142,7 +151,7 @@ fn item_51_the_number_of_a_lifes_session_is_a_strangers_by_now() {
     where_numbers_are_ours(|| {
         let first = Stayd::start(&service("setsid sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
-        let child = wait_for_child(left);
+        let child = child_in_a_session_of_its_own(left);
         let first = dead(first);
         end_orphan(left);
         let follower = strangers_session(left);
@@ -161,7 +170,7 @@ fn item_51_a_session_that_has_ended_is_the_lifes_no_more() {
         let lab = Lab::new();
         let (first, _) = lab.life("setsid sleep", |_| {});
         let Process { pid: number, birth } = first.process;
-        let child = wait_for_child(number);
+        let child = child_in_a_session_of_its_own(number);
         let heir = process::stat(child).expect("it lives").process;
         let mut tree = Tree::of_an_earlier_stayd(heir, number, birth);
         kill(number);

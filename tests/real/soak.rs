@@ -35,6 +35,10 @@ fn deaths_at_random_leave_one_copy_and_every_line() {
 }
 
 #[test]
+#[cfg_attr(
+    not(debug_assertions),
+    ignore = "only a debug build knows the named steps"
+)]
 fn a_death_at_each_named_step_leaves_one_copy_and_every_line() {
     for steps in Step::ALL.chunks(STEPS_AT_ONCE) {
         std::thread::scope(|scope| {
