@@ -23,8 +23,17 @@ const MAKE_DEADLINE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     parent: PathBuf,
-    /// How the names of ours begin.
-    prefix: String,
+    instance: String,
+}
+
+/// What the cgroup of a life is called.
+pub(super) fn name(instance: &str, service: &str, life: Life) -> String {
+    format!("{}{service}-{}", prefix(instance), life.0)
+}
+
+/// How the names of an instance's cgroups begin.
+fn prefix(instance: &str) -> String {
+    format!("stayd-{instance}-")
 }
 
 /// A life's own cgroup, nobody in it yet.
@@ -37,10 +46,10 @@ impl Cgroups {
     /// Those of the instance `name`, if our own cgroup is delegated to us: it is marked so, or `unit_says_so`. Empty ones
     /// that earlier lives have left are removed. None as well where the kernel does not answer within a second.
     pub async fn find(name: &str, unit_says_so: bool) -> Option<Self> {
-        let prefix = format!("stayd-{name}-");
+        let instance = name.to_owned();
         let found = tokio::task::spawn_blocking(move || {
             let parent = cgroup::own()?;
-            let cgroups = Self { parent, prefix };
+            let cgroups = Self { parent, instance };
             (unit_says_so || cgroup::is_delegated(&cgroups.parent)).then(|| {
                 cgroups.sweep();
                 cgroups
@@ -51,11 +60,12 @@ impl Cgroups {
     }
 
     fn sweep(&self) {
+        let prefix = prefix(&self.instance);
         for entry in fs::read_dir(&self.parent).into_iter().flatten().flatten() {
             let is_ours = entry
                 .file_name()
                 .to_str()
-                .is_some_and(|name| name.starts_with(&self.prefix));
+                .is_some_and(|name| name.starts_with(&prefix));
             if is_ours && is_empty(&entry.path()) {
                 remove(&entry.path());
             }
@@ -70,8 +80,7 @@ impl Cgroups {
     }
 
     fn path(&self, service: &str, life: Life) -> PathBuf {
-        let name = format!("{}{service}-{}", self.prefix, life.0);
-        self.parent.join(name)
+        self.parent.join(name(&self.instance, service, life))
     }
 
     /// Makes the one of a life. A name that is taken by living processes is an error, for they may be anybody's.

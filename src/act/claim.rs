@@ -16,7 +16,7 @@ use crate::sys::process::{self, Process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Members kept in a claim; the oldest are dropped first, the main process never.
 pub const MEMBERS_MAX: usize = 256;
@@ -137,6 +137,24 @@ impl Claim {
             birth: self.birth?,
         })
     }
+}
+
+/// What the disk says about each service that has a claim below `state`, an instance's folder that may be anybody's:
+/// nothing is made there or changed.
+///
+/// # Errors
+/// When the folder cannot be read; one that is not there has no claims.
+pub fn read_all(state: &Path) -> io::Result<Vec<(String, Reading)>> {
+    let dir = StateDir::claims_below(state);
+    let services = match file::services(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        services => services?,
+    };
+    let read = |service: String| {
+        let reading = file::read(&dir, &service);
+        (service, reading)
+    };
+    Ok(services.into_iter().map(read).collect())
 }
 
 /// A claim could not be written.

@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod child;
 pub mod claim;
 pub mod evidence;
+pub mod explain;
 mod heir;
 pub mod helper;
 pub mod launch;

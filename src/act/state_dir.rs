@@ -107,7 +107,13 @@ impl StateDir {
     /// The folder of the claims.
     #[must_use]
     pub fn claims(&self) -> PathBuf {
-        self.root.join("claims")
+        Self::claims_below(&self.root)
+    }
+
+    /// The folder of the claims of an instance that keeps its state in `root`.
+    #[must_use]
+    pub fn claims_below(root: &Path) -> PathBuf {
+        root.join("claims")
     }
 
     /// The folder of all captured output.

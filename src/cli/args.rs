@@ -253,6 +253,13 @@ pub enum Verb {
         #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
         lines: usize,
     },
+    /// Who holds a port, or who a process is: what is proven about it, and what stayd would and would not do with it.
+    #[command(after_help = "Examples:\n  stayd explain :8080\n  stayd explain 4711 --json")]
+    Explain {
+        /// `:8080` for who listens on a TCP port, `4711` for a process.
+        #[arg(value_name = ":PORT|PID")]
+        what: String,
+    },
     /// Ask once, timed: 0 alive or degraded, 1 dead, 4 no verdict.
     #[command(
         after_help = "Examples:\n  stayd probe 'postgres://app:${DB_PASSWORD}@127.0.0.1:5432/shop'\n  stayd probe http://127.0.0.1:8080/orders --timeout 1s"

@@ -15,7 +15,7 @@ pub(super) enum Exit {
     Usage,
     /// No stayd is running here.
     NotRunning,
-    /// A probe could not ask.
+    /// A probe could not ask, a holder could not be seen.
     NoVerdict,
     /// Our bug.
     Bug,
@@ -48,12 +48,14 @@ impl Exit {
     pub(super) const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "Done; or everything that is wanted up is healthy.",
-            Self::No => "The answer is no: unhealthy, a wish that did not come true, a dead probe.",
+            Self::No => {
+                "The answer is no: unhealthy, a wish that did not come true, a dead probe, a conflict."
+            }
             Self::Usage => {
                 "The command line means nothing here: wrong usage, a service that does not exist."
             }
             Self::NotRunning => "No stayd is running here.",
-            Self::NoVerdict => "A probe could not ask.",
+            Self::NoVerdict => "A probe could not ask; who holds a port cannot be seen.",
             Self::Bug => "A bug of stayd; it has named its place.",
             Self::System => "The system refused, or the daemon did not answer in time.",
             Self::Held => "Another stayd holds this instance; it is named.",

@@ -14,6 +14,8 @@ pub(super) struct Candidate {
     pub(super) name: String,
     /// Where its control socket may be, in the order to try.
     pub(super) sockets: Vec<PathBuf>,
+    /// Where its state folder may be, in the same order.
+    pub(super) states: Vec<PathBuf>,
 }
 
 /// What is said when nobody is there.
@@ -99,6 +101,7 @@ mod tests {
         let candidate = Candidate {
             name: "x".into(),
             sockets: vec!["/nonexistent/control.sock".into()],
+            states: Vec::new(),
         };
         let failure = runtime.block_on(find(&[candidate])).expect_err("nobody");
         assert_eq!(failure.exit, Exit::NotRunning);

@@ -74,6 +74,7 @@ pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
         });
         Candidate {
             sockets: sockets.collect(),
+            states: states.clone(),
             name,
         }
     };

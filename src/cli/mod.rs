@@ -6,6 +6,7 @@ mod daemon;
 mod demo;
 mod exec;
 mod exit;
+mod explain;
 mod find;
 mod instance;
 mod journal;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     let arguments = match args::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
-        Err(error) => return explain(&error),
+        Err(error) => return help_or_usage(&error),
     };
     if arguments.verb == Some(Verb::Helper) {
         return helper::helper_main();
@@ -51,7 +52,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Prints help or a usage error, as clap words it.
-fn explain(error: &clap::Error) -> ExitCode {
+fn help_or_usage(error: &clap::Error) -> ExitCode {
     // Whoever reads our output may have gone.
     let _nobody_reads = error.print();
     let exit = if error.exit_code() == 0 {
@@ -134,6 +135,7 @@ fn perform(arguments: Arguments) -> Outcome {
                 logs::logs(screen, client, &look).await
             })
         }
+        Verb::Explain { what } => explain::explain(screen, &common, &what),
         Verb::Probe {
             url,
             query,

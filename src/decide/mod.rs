@@ -12,6 +12,7 @@ pub mod action;
 pub mod clock;
 pub mod cure;
 pub mod event;
+pub mod explain;
 pub mod fleet;
 pub mod ownership;
 pub mod policy;

@@ -3,6 +3,7 @@
 
 mod demo;
 mod documents;
+mod explain;
 mod manual;
 mod printing;
 mod stage;

@@ -6,7 +6,7 @@ use clap::{Command as Grammar, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 
 /// Verbs of later versions, known so that they are not taken for slips of the hand, and what to do until then.
-const LATER: [(&str, &str); 15] = [
+const LATER: [(&str, &str); 14] = [
     (
         "replay",
         "`stayd why SERVICE` shows the facts of each decision",
@@ -20,7 +20,6 @@ const LATER: [(&str, &str); 15] = [
         "`stayd stop SERVICE`, and remove it from stayd.toml",
     ),
     ("reconcile", "`stayd stop` those that are to go"),
-    ("explain", "`stayd status` names who holds a service's port"),
     ("runtime", "name the program in `command`"),
     ("upgrade", "replace the program, then restart stayd"),
     (

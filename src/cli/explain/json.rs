@@ -1,0 +1,138 @@
+//! An explanation for programs.
+
+use super::words::{remarks, sentences, why};
+use super::{Case, Target};
+use crate::act::explain::{Explained, Finding, Ledger};
+use crate::api::wire::SCHEMA;
+use crate::decide::explain::{Fate, Keeper, Sight, Standing};
+use crate::decide::ownership::Proof;
+use crate::sys::socket;
+use serde_json::{Value, json};
+
+/// Everything that is known.
+pub(super) fn answer(case: &Case) -> Value {
+    let (port, pid) = match case.target {
+        Target::Port(port) => (Some(port), None),
+        Target::Process(pid) => (None, Some(pid)),
+    };
+    let picture = &case.picture;
+    let processes = picture.holders.iter();
+    let processes: Vec<_> = processes
+        .map(|explained| process(explained, &case.ledgers))
+        .collect();
+    let unseen = picture.unseen.iter();
+    let unseen: Vec<_> = unseen
+        .map(|listener| json!({ "address": listener.addr.to_string(), "uid": listener.uid }))
+        .collect();
+    json!({
+        "schema": SCHEMA,
+        "port": port,
+        "pid": pid,
+        "processes": processes,
+        "more": picture.more,
+        "unseen": unseen,
+        "all_listed": socket::lists_everybodys(),
+        "remarks": remarks(case),
+    })
+}
+
+fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
+    let portrait = &explained.portrait;
+    let addresses = explained.addresses.iter().map(ToString::to_string);
+    let parents = explained.parents.iter();
+    let parents: Vec<_> = parents
+        .map(|(pid, name)| json!({ "pid": pid, "name": name }))
+        .collect();
+    let findings: Vec<_> = explained.findings.iter().map(finding).collect();
+    let (keeper, kept_as) = keeper(&explained.keeper);
+    json!({
+        "pid": portrait.stat.process.pid,
+        "name": portrait.stat.comm,
+        "command": portrait.command,
+        "uid": portrait.uid,
+        "user": portrait.user,
+        "started_at": portrait.started_at(),
+        "addresses": addresses.collect::<Vec<_>>(),
+        "parents": parents,
+        "session": { "id": portrait.stat.sid, "leader": explained.session_leader },
+        "cgroup": explained.cgroup,
+        "kept_by": keeper,
+        "kept_as": kept_as,
+        "stayd_of": explained.is_stayd_of,
+        "claims": findings,
+        "sentences": sentences(explained, ledgers),
+    })
+}
+
+const fn keeper(keeper: &Keeper) -> (&'static str, Option<&String>) {
+    match keeper {
+        Keeper::Stayd(instance) => ("stayd", Some(instance)),
+        Keeper::Unit(unit) => ("systemd", Some(unit)),
+        Keeper::Container(name) => ("container", Some(name)),
+        Keeper::Login(scope) => ("login", Some(scope)),
+        Keeper::Launchd => ("launchd", None),
+        Keeper::First(_) => ("first-process", None),
+        Keeper::Nobody => ("nobody", None),
+    }
+}
+
+fn finding(finding: &Finding) -> Value {
+    let marks = finding.weighed.marks.iter();
+    let marks: serde_json::Map<_, _> = marks
+        .map(|(proof, sight)| (mark(*proof).to_owned(), shown(*sight)))
+        .collect();
+    json!({
+        "instance": finding.instance,
+        "service": finding.service,
+        "life": finding.life.0,
+        "ours": matches!(finding.weighed.standing, Standing::Ours(_)),
+        "standing": standing(finding.weighed.standing),
+        "why": why(finding.weighed.standing),
+        "marks": marks,
+        "outcome": outcome(finding.fate),
+    })
+}
+
+const fn shown(sight: Sight) -> Value {
+    match sight {
+        Sight::Shown => Value::Bool(true),
+        Sight::Missing => Value::Bool(false),
+        Sight::Hidden => Value::Null,
+    }
+}
+
+const fn mark(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Child => "main",
+        Proof::Parentage => "parentage",
+        Proof::Member => "member",
+        Proof::Cgroup => "cgroup",
+        Proof::Session => "session",
+        Proof::ClaimFd => "claim-fd",
+        Proof::Token => "token",
+        Proof::OrphanOfSoleLife => "orphan",
+    }
+}
+
+const fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Ours(_) => "ours",
+        Standing::Unproven => "unproven",
+        Standing::NumberReused => "number-reused",
+        Standing::OfElsewhere => "of-elsewhere",
+        Standing::NotIts => "not-its",
+    }
+}
+
+const fn outcome(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Kept => "kept",
+        Fate::Adopt => "adopt",
+        Fate::Replace => "replace",
+        Fate::End => "end",
+        Fate::Block => "block",
+        Fate::Conflict => "conflict",
+        Fate::Outsider => "outsider",
+        Fate::Nothing => "nothing",
+    }
+}

@@ -1,0 +1,337 @@
+//! `stayd explain`: who it is, what is proven about it, and what becomes of it.
+
+use crate::stage::{Daemon, LONG, run, stayd, told};
+use crate::wait::{TempDir, free_port, wait_for, wait_until};
+use serde_json::{Value, json};
+use stayd::act::claim::{Claim, ClaimFile, Claims, Token};
+use stayd::act::state_dir::StateDir;
+use stayd::sys::process::{self, Handle, Process};
+use stayd::sys::{identity, socket};
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nobody, or at least nobody who runs tests.
+const ANOTHER_UID: u32 = 65534;
+
+/// A process of the test's own, ended when dropped.
+struct Stranger(Child);
+
+impl Stranger {
+    /// One that sleeps, with `stdin`.
+    fn with(stdin: Stdio) -> Self {
+        let mut command = Command::new("sleep");
+        Self(command.arg("1000").stdin(stdin).spawn().expect("sleep"))
+    }
+
+    fn process(&self) -> Process {
+        let pid = self.0.id().cast_signed();
+        process::stat(pid).expect("it sleeps").process
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().expect("SIGKILL");
+        self.0.wait().expect("reaped");
+    }
+}
+
+/// What is said about `what`, as JSON, with its status.
+fn explained(state: &str, what: &str) -> (i32, Value) {
+    let (status, out, err) = run(&["explain", what, "--json", "--state-dir", state]);
+    (
+        status,
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}")),
+    )
+}
+
+/// A claim of life 1 of `db` that names `main`.
+fn claim_that_names(main: Process) -> Claim {
+    Claim {
+        pid: Some(main.pid),
+        birth: Some(main.birth),
+        boot_id: identity::boot_id().expect("a boot"),
+        pid_ns: identity::pid_namespace(),
+        token: Token::fresh().expect("random"),
+        life: 1,
+        claim_fd: ClaimFile {
+            dev: 1,
+            inode: 1,
+            birth: 0,
+        },
+        first: None,
+        uid: Some(identity::euid()),
+        members: Vec::new(),
+        program: "sleep".into(),
+        command_key: None,
+        fingerprint: None,
+        runtime: None,
+        workspace: "/".into(),
+        port: None,
+        started_at: None,
+    }
+}
+
+/// A state folder with this claim of `db` and no stayd.
+fn left_with(claim: Claim) -> (TempDir, String) {
+    let folder = TempDir::new();
+    let root = folder.join("state");
+    let state = StateDir::open(&root, None).expect("a state folder");
+    Claims::new(&state).intend("db", claim).expect("written");
+    (folder, root.to_str().expect("UTF-8").to_owned())
+}
+
+#[test]
+fn item_52_what_a_killed_stayd_left_is_adopted_and_explain_says_so_before() {
+    let folder = TempDir::new();
+    let state = folder.join("state");
+    let state = state.to_str().expect("UTF-8");
+    let words = ["--foreground", "--state-dir", state, "--name", "test"];
+    let mut daemon = stayd(&words);
+    let silent = || Stdio::null();
+    daemon.args(["--", "sleep", "1000"]);
+    let mut daemon = daemon
+        .stdout(silent())
+        .stderr(silent())
+        .spawn()
+        .expect("stayd starts");
+    let service = wait_for("the service", LONG, || {
+        let (_, out, _) = run(&["status", "--json", "--state-dir", state]);
+        let status: Value = serde_json::from_str(&out).ok()?;
+        status["services"][0]["pid"].as_i64()
+    });
+    let pid = service.to_string();
+    let (status, kept) = explained(state, &pid);
+    let claim = &kept["processes"][0]["claims"][0];
+    assert_eq!((status, claim["outcome"].as_str()), (0, Some("kept")));
+    assert_eq!(kept["processes"][0]["kept_by"], "stayd");
+    let (_, itself) = explained(state, &daemon.id().to_string());
+    assert_eq!(itself["processes"][0]["stayd_of"], "test");
+
+    daemon.kill().expect("SIGKILL");
+    daemon.wait().expect("reaped");
+    let (status, left) = explained(state, &pid);
+    let claim = &left["processes"][0]["claims"][0];
+    assert_eq!((status, claim["outcome"].as_str()), (0, Some("adopt")));
+    assert_eq!(claim["service"], "sleep");
+    let marks = json!({
+        "main": true, "parentage": false, "member": false, "cgroup": false, "session": true,
+        "claim-fd": true, "token": true,
+    });
+    assert_eq!(claim["marks"], marks);
+    let main = process::stat(pid.parse().expect("a pid")).expect("it lives");
+    let ended = Handle::open(main.process).and_then(|handle| handle.signal(9));
+    ended.expect("SIGKILL");
+}
+
+#[test]
+fn item_54_a_stranger_on_the_port_is_a_conflict_with_and_without_a_stayd() {
+    let stranger = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = stranger.local_addr().expect("bound").port();
+    let config =
+        format!("name = \"test\"\n[service.web]\ncommand = [\"sleep\", \"1000\"]\nport = {port}\n");
+    let folder = TempDir::new();
+    let file = folder.join("test.toml");
+    fs::write(&file, &config).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let state = folder.join("state");
+    let state = state.to_str().expect("UTF-8");
+    let what = format!(":{port}");
+    let words = ["explain", &what, "-c", file, "--state-dir", state];
+    let (status, out, err) = run(&words);
+    assert_eq!((status, err.as_str()), (1, ""), "{out}");
+    assert!(
+        out.starts_with(&format!("pid {}  ", std::process::id())),
+        "{out}"
+    );
+    for part in [
+        "  user ",
+        "  started ",
+        "  parents ",
+        "  session ",
+        "  kept by ",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(out.contains("It is not provably of web"), "{out}");
+    assert!(out.contains("web would be blocked until"), "{out}");
+
+    let mut daemon = stayd(&["--foreground", "-c", file, "--state-dir", state])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("stayd starts");
+    let stays = || run(&words).1.contains("web stays blocked until");
+    wait_until("the running stayd's word", LONG, stays);
+    let us = std::process::id().to_string();
+    let (status, picture) = explained(state, &us);
+    let claim = &picture["processes"][0]["claims"][0];
+    assert_eq!((status, claim["outcome"].as_str()), (1, Some("conflict")));
+    let pid = daemon.id().cast_signed();
+    let process = process::stat(pid).expect("it runs").process;
+    let ordered = Handle::open(process).and_then(|handle| handle.signal(15));
+    ordered.expect("SIGTERM");
+    daemon.wait().expect("reaped");
+    drop(stranger);
+    let (status, out, _) = run(&words);
+    assert_eq!(status, 0);
+    assert!(
+        out.ends_with("It is free for test/web, which wants it.\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn several_holders_of_a_port_are_all_named() {
+    let both = TcpListener::bind("[::]:0").expect("a port");
+    let port = both.local_addr().expect("bound").port();
+    let also = TcpListener::bind(("127.0.0.2", port));
+    let shared = both.try_clone().expect("a second descriptor");
+    let worker = Stranger::with(OwnedFd::from(shared).into());
+    let folder = TempDir::new();
+    let (status, picture) = explained(folder.path().to_str().expect("UTF-8"), &format!(":{port}"));
+    assert_eq!(status, 0);
+    let holders = picture["processes"].as_array().expect("a list");
+    let of = |pid: i64| {
+        let mut holders = holders.iter();
+        holders.find(|holder| holder["pid"] == pid).expect("named")["addresses"].clone()
+    };
+    assert_eq!(
+        of(worker.process().pid.into()),
+        json!([format!("[::]:{port}")])
+    );
+    let ours = of(i64::from(std::process::id()));
+    let count = 1 + usize::from(also.is_ok());
+    assert_eq!(ours.as_array().map(Vec::len), Some(count), "{ours}");
+}
+
+#[test]
+fn item_60_a_claim_forged_with_the_right_birth_proves_nothing() {
+    let innocent = Stranger::with(Stdio::null());
+    let (_folder, state) = left_with(claim_that_names(innocent.process()));
+    let pid = innocent.process().pid.to_string();
+    let (status, out, _) = run(&["explain", &pid, "--state-dir", &state]);
+    assert_eq!(status, 1, "{out}");
+    assert!(
+        out.contains("names this very process, but it shows no mark of that life")
+            && out.contains("stayd never signals it"),
+        "{out}"
+    );
+}
+
+#[test]
+fn item_51_a_claim_whose_number_was_given_anew_is_told_from_it() {
+    let innocent = Stranger::with(Stdio::null());
+    let Process { pid, birth } = innocent.process();
+    let earlier = Process {
+        pid,
+        birth: birth - 1,
+    };
+    let (_folder, state) = left_with(claim_that_names(earlier));
+    let (status, picture) = explained(&state, &pid.to_string());
+    let claim = &picture["processes"][0]["claims"][0];
+    let told = (claim["standing"].as_str(), claim["outcome"].as_str());
+    assert_eq!(
+        (status, told),
+        (0, (Some("number-reused"), Some("nothing")))
+    );
+}
+
+#[test]
+fn item_59_a_claim_of_another_pid_namespace_names_nobody() {
+    let innocent = Stranger::with(Stdio::null());
+    let mut claim = claim_that_names(innocent.process());
+    claim.pid_ns += 1;
+    let (_folder, state) = left_with(claim);
+    let (status, picture) = explained(&state, &innocent.process().pid.to_string());
+    let claim = &picture["processes"][0]["claims"][0];
+    let told = (claim["standing"].as_str(), claim["outcome"].as_str());
+    assert_eq!((status, told), (0, (Some("of-elsewhere"), Some("nothing"))));
+}
+
+#[test]
+fn item_58_a_torn_claim_is_named_and_not_believed() {
+    let innocent = Stranger::with(Stdio::null());
+    let (_folder, state) = left_with(claim_that_names(innocent.process()));
+    let file = format!("{state}/claims/db.json");
+    let text = fs::read_to_string(&file).expect("a claim");
+    fs::write(&file, &text[..text.len() / 2]).expect("torn");
+    let pid = innocent.process().pid.to_string();
+    let (status, out, _) = run(&["explain", &pid, "--state-dir", &state]);
+    assert_eq!(status, 0, "{out}");
+    let remark = "The claim of state/db is not believed (it is torn: its end is missing)";
+    assert!(out.contains(remark), "{out}");
+}
+
+#[test]
+fn nobody_is_0_for_a_port_and_1_for_a_process_and_nonsense_is_2() {
+    let folder = TempDir::new();
+    let state = folder.path().to_str().expect("UTF-8");
+    let free = format!(":{}", free_port());
+    let (status, picture) = explained(state, &free);
+    assert_eq!((status, &picture["processes"]), (0, &json!([])));
+    let (status, out, _) = run(&["explain", "2147483647", "--state-dir", state]);
+    assert_eq!(status, 1);
+    assert!(out.starts_with("There is no process 2147483647"), "{out}");
+    for nonsense in ["db", ":0", "0"] {
+        let (status, out, err) = run(&["explain", nonsense, "--state-dir", state]);
+        assert_eq!((status, out.as_str()), (2, ""), "{nonsense}");
+        assert!(err.starts_with("stayd: cannot explain "), "{err}");
+    }
+}
+
+#[test]
+fn a_holder_that_cannot_be_seen_is_4_and_says_who_may_look() {
+    if identity::euid() != 0 {
+        return; // only root can become somebody else
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    assert!(socket::lists_everybodys());
+    let folder = TempDir::new();
+    // Where the program is, others may not go.
+    let program = folder.join("stayd");
+    fs::copy(env!("CARGO_BIN_EXE_stayd"), &program).expect("copied");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened");
+    let mut command = Command::new(program);
+    command
+        .args([
+            "explain",
+            &format!(":{port}"),
+            "--state-dir",
+            "/nonexistent",
+        ])
+        .stdin(Stdio::null())
+        .current_dir("/");
+    let asked = command.uid(ANOTHER_UID).gid(ANOTHER_UID).output();
+    let (status, out, err) = told(asked.expect("stayd starts"));
+    assert_eq!((status, err.as_str()), (4, ""), "{out}");
+    let sentence = format!("127.0.0.1:{port} is held by a process of uid 0 that cannot be seen");
+    assert!(out.starts_with(&sentence), "{out}");
+}
+
+#[test]
+fn a_stayd_that_does_not_answer_is_explained_without() {
+    let daemon = Daemon::start(&["sleep", "1000"]);
+    let pid = daemon.service()["pid"].to_string();
+    let process = process::stat(daemon.child.id().cast_signed()).expect("it runs");
+    let handle = Handle::open(process.process).expect("a handle");
+    handle.signal(libc::SIGSTOP).expect("stopped");
+    let asked_at = Instant::now();
+    let (status, out, err) = daemon.ask(&["explain", &pid]);
+    let took = asked_at.elapsed();
+    handle.signal(libc::SIGCONT).expect("goes on");
+    assert_eq!(status, 0, "{out}{err}");
+    assert!(
+        err.contains("no answer within 5 s; going by its claims"),
+        "{err}"
+    );
+    let looks_after = format!("which stayd (pid {}) looks after", daemon.child.id());
+    assert!(out.contains(&looks_after), "{out}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
