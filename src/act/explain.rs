@@ -2,17 +2,21 @@
 //!
 //! Only looks: nothing is signalled, written or connected to.
 
+mod ledger;
+
+pub use ledger::{Ledger, Watched};
+
 use super::child::Nursery;
-use super::claim::{Claim, Reading};
 use super::portrait::{Portrait, Portraitist, Shown};
 use crate::decide::event::{Life, Proc};
 use crate::decide::explain::{
-    Fate, Keeper, Record, Sight, Standing, Surroundings, Visible, Weighed, fate, keeper, weigh,
+    Fate, Keeper, Record, Standing, Surroundings, Visible, Weighed, fate, keeper, weigh,
 };
-use crate::decide::ownership::{Proof, Sighting};
+use crate::decide::ownership::Sighting;
 use crate::sys::identity;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::socket::{self, Listener};
+use ledger::{Claimed, by_word, claims_of, holds, in_the_way, stayd_above};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -27,34 +31,6 @@ const LISTENERS_MAX: usize = 64;
 const HOLDERS_MAX: usize = 16;
 /// So many parents are followed.
 const PARENTS_MAX: usize = 32;
-
-/// An instance, as far as it is known.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Its name.
-    pub instance: String,
-    /// The stayd that runs it.
-    pub stayd: Option<i32>,
-    /// Its services, by that stayd's word or by the configuration.
-    pub services: Vec<Watched>,
-    /// Its claims, by service.
-    pub claims: Vec<(String, Reading)>,
-}
-
-/// A service of an instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watched {
-    /// Its name.
-    pub name: String,
-    /// The main process that a running stayd knows.
-    pub pid: Option<i32>,
-    /// Its current or last life.
-    pub life: u32,
-    /// The port it wants.
-    pub port: Option<u16>,
-    /// `leftover = "replace"`.
-    pub replaces: bool,
-}
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -314,109 +290,6 @@ impl Look {
         self.tokens.insert(process, token.clone());
         token
     }
-}
-
-/// The stayd that the process descends from.
-fn stayd_above(ledgers: &[Ledger], line: &[Stat]) -> Option<Keeper> {
-    let pids = line.iter().skip(1).map(|stat| Some(stat.process.pid));
-    let above = |pid| ledgers.iter().find(|ledger| ledger.stayd == pid);
-    let mut known = pids.filter_map(above);
-    known
-        .next()
-        .map(|ledger| Keeper::Stayd(ledger.instance.clone()))
-}
-
-/// A claim that can be held against a process.
-struct Claimed {
-    service: String,
-    claim: Claim,
-    /// A running stayd says that this life runs.
-    runs: bool,
-}
-
-/// The claims of an instance that are to be believed.
-fn claims_of(ledger: &Ledger) -> Vec<Claimed> {
-    let read = ledger.claims.iter().filter_map(|(service, reading)| {
-        let Reading::Valid(claim) = reading else {
-            return None;
-        };
-        let runs = |watched: &Watched| {
-            watched.name == *service && watched.pid.is_some() && watched.life == claim.life
-        };
-        Some(Claimed {
-            runs: ledger.services.iter().any(runs),
-            service: service.clone(),
-            claim: (**claim).clone(),
-        })
-    });
-    read.collect()
-}
-
-/// What a running stayd says of its main processes, where its claims are not shown to us.
-fn by_word(ledger: &Ledger, line: &[Stat]) -> Vec<Finding> {
-    let is_read = |watched: &Watched| {
-        let valid = |(name, reading): &(String, Reading)| {
-            *name == watched.name && matches!(reading, Reading::Valid(_))
-        };
-        ledger.claims.iter().any(valid)
-    };
-    let told = ledger.services.iter().filter(|watched| !is_read(watched));
-    let found = told.filter_map(|watched| {
-        let place = line
-            .iter()
-            .position(|stat| Some(stat.process.pid) == watched.pid)?;
-        let proof = if place == 0 {
-            Proof::Child
-        } else {
-            Proof::Parentage
-        };
-        Some(Finding {
-            instance: ledger.instance.clone(),
-            service: watched.name.clone(),
-            life: Life(watched.life),
-            weighed: Weighed {
-                marks: vec![(proof, Sight::Shown)],
-                standing: Standing::Ours(proof),
-            },
-            fate: Fate::Kept,
-        })
-    });
-    found.collect()
-}
-
-/// The services that want a port which this process holds, and of which nothing else is known.
-fn in_the_way(ledger: &Ledger, addresses: &[SocketAddr], known: &[Finding]) -> Vec<Finding> {
-    let is_known = |watched: &&Watched| {
-        let mut findings = known.iter();
-        findings.any(|each| each.instance == ledger.instance && each.service == watched.name)
-    };
-    let blocked = ledger.services.iter().filter(|watched| !is_known(watched));
-    let blocked = blocked.filter(|watched| holds(addresses, watched.port));
-    let found = blocked.map(|watched| Finding {
-        instance: ledger.instance.clone(),
-        service: watched.name.clone(),
-        life: Life(watched.life),
-        weighed: Weighed {
-            marks: Vec::new(),
-            standing: Standing::NotIts,
-        },
-        fate: fate(
-            Standing::NotIts,
-            &Surroundings {
-                stayd_runs: ledger.stayd.is_some(),
-                is_main: false,
-                main_lives: watched.pid.is_some(),
-                replaces: watched.replaces,
-                holds_its_port: true,
-                service_runs: watched.pid.is_some(),
-            },
-        ),
-    });
-    found.collect()
-}
-
-fn holds(addresses: &[SocketAddr], port: Option<u16>) -> bool {
-    port.is_some_and(|port| addresses.iter().any(|address| address.port() == port))
 }
 
 /// The life's own cgroup is called after it, wherever its stayd was put.

@@ -1,3 +1,5 @@
+//! A process against a claim: what proves it, what does not, and what becomes of it.
+
 use super::{Fate, Keeper, Record, Sight, Standing, Surroundings, Visible, fate, keeper, weigh};
 use crate::decide::event::{Life, Proc};
 use crate::decide::ownership::{Proof, Sighting};
