@@ -12,6 +12,8 @@ use std::rc::Rc;
 
 /// Between two looks for members that have left the tree; they come with a round, not on their own.
 const LEAVERS_EVERY: Duration = Duration::from_secs(2);
+/// The same where a look goes through all processes that there are.
+const LEAVERS_EVERY_WHERE_ORPHANS_LAND_ELSEWHERE: Duration = Duration::from_secs(30);
 /// A baseline older than this many timeouts tells nothing about now.
 const BASELINE_TIMEOUTS_MAX: u32 = 10;
 
@@ -52,7 +54,17 @@ pub(super) async fn round(
 fn look_for_leavers(shared: &Shared, ward: &Ward, living: &Living) {
     let now = (shared.now)();
     let last = living.looked_for_leavers_at.get();
-    if last.is_none_or(|last| now.since(last) >= LEAVERS_EVERY) {
+    let adopted = living
+        .tree
+        .borrow()
+        .as_ref()
+        .is_some_and(|tree| tree.adopted);
+    let every = if adopted {
+        LEAVERS_EVERY_WHERE_ORPHANS_LAND_ELSEWHERE
+    } else {
+        LEAVERS_EVERY
+    };
+    if last.is_none_or(|last| now.since(last) >= every) {
         living.looked_for_leavers_at.set(Some(now));
         super::life::remember(shared, ward, living);
     }

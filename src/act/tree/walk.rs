@@ -70,16 +70,19 @@ impl Tree {
 
     /// Where members can be: the tree itself, those known, the cgroup, and wherever orphans land.
     fn leads(&self, in_cgroup: &HashSet<i32>) -> VecDeque<Lead> {
-        let orphans = if reaper::adopts_orphans() && !self.adopted {
+        let landed = if reaper::adopts_orphans() && !self.adopted {
             process::own_children()
         } else {
             process::all()
         };
+        // Those that we have spawned are somebody's main process, and are not looked at for each of the others.
+        let orphans = landed.unwrap_or_default().into_iter();
+        let orphans = orphans.filter(|pid| !spawn::is_ours(*pid));
         let known = self.members.iter().map(|member| member.pid);
         std::iter::once(self.main.pid)
             .chain(known)
             .chain(in_cgroup.iter().copied())
-            .chain(orphans.unwrap_or_default())
+            .chain(orphans)
             .map(|pid| Lead { pid, listed: None })
             .collect()
     }
