@@ -76,6 +76,7 @@ fn item_92_a_hangup_does_not_end_a_supervised_stayd() {
 }
 
 /// A terminal's window, and its inside; no other test's child inherits either.
+#[cfg(target_os = "linux")]
 fn terminal() -> (nix::pty::PtyMaster, fs::File) {
     use std::os::unix::fs::OpenOptionsExt as _;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
@@ -95,6 +96,7 @@ fn terminal() -> (nix::pty::PtyMaster, fs::File) {
 
 /// A terminal whose window is closed: stayd hears SIGHUP, and can neither write nor read there any more.
 #[test]
+#[cfg(target_os = "linux")]
 fn item_92_a_terminal_that_closes_ends_everything_in_order() {
     let (window, inside) = terminal();
     let talker = "[service.t]\ncommand = [\"sh\", \"-c\", \"while :; do echo word; sleep 0.01; done\"]\nstop = { grace = \"300ms\" }\n";

@@ -18,6 +18,7 @@ mod evidence;
 mod exec;
 mod faults;
 mod faults_alone;
+#[cfg(target_os = "linux")]
 mod faults_kills;
 mod faults_probes;
 mod faults_spared;

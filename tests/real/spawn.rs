@@ -221,8 +221,10 @@ fn a_handle_is_refused_for_a_number_with_another_birth() {
 }
 
 /// Each is a chance for a list of children to be read while it changes.
+#[cfg(target_os = "linux")]
 const THREADS_ENDED: usize = 500;
 /// Each thread ends a little later than the one before, so that some end at the worst moment.
+#[cfg(target_os = "linux")]
 const SPINS: usize = 100;
 
 /// A frozen cgroup holds the child between clone and exec for as long as we like.
@@ -258,6 +260,7 @@ fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit()
 }
 /// The kernel hands a thread's children on when it ends: from a list that is yet to be read to one that was read.
 #[test]
+#[cfg(target_os = "linux")]
 fn item_51_no_child_is_missed_while_the_threads_that_made_them_end() {
     alone(|| {
         let dir = TempDir::new();
