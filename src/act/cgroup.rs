@@ -6,7 +6,7 @@
 //!
 //! Creation and removal take locks of the whole machine's: they run beside the loop.
 
-use super::performer::Shared;
+use super::shared::Shared;
 use super::ward::{Living, Ward};
 use crate::decide::event::Life;
 use crate::sys::cgroup::{self, is_empty, remove};

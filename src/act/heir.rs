@@ -3,7 +3,7 @@
 //! Its parent may be anybody. If we are it, the reaper tells of its end; else its pidfd does.
 
 use super::life::{main_ended, name_main};
-use super::performer::Shared;
+use super::shared::Shared;
 use super::ward::{Living, Ward};
 use crate::decide::event::{Exit, Life, Proc};
 use crate::sys::process::{self, Handle, Process};

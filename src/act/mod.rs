@@ -18,6 +18,7 @@ mod prepare;
 pub mod probe;
 mod rounds;
 pub mod runtime_dir;
+pub mod shared;
 pub mod state_dir;
 pub mod step;
 pub mod store;

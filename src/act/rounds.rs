@@ -1,7 +1,7 @@
 //! One round of a probe: who listens, what came, and what was seen meanwhile.
 
-use super::performer::Shared;
 use super::probe::{Context, Prober};
+use super::shared::Shared;
 use super::ward::{Asked, Baseline, Living, Ward};
 use crate::config::{Endpoint, Target};
 use crate::decide::clock::{Duration, Moment};

@@ -5,7 +5,7 @@
 //! because their marks are often gone.
 
 use super::claim::{Claim, ClaimFile, Reading};
-use super::performer::Shared;
+use super::shared::Shared;
 use super::step::{Step, reached};
 use super::tree::{LIFE_PID, LIFE_TOKEN, Member, Tree};
 use super::ward::{Living, Ward};

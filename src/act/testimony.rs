@@ -2,8 +2,8 @@
 
 use super::evidence::{self, Subject};
 use super::launch::Launch;
-use super::performer::Shared;
 use super::prepare::{self, EXEC_DEADLINE};
+use super::shared::Shared;
 use super::tree::Tree;
 use super::ward::{Living, Ward};
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! What a service says about itself over its notify socket: believed only from its own tree.
 
 use super::notify_socket::NotifySocket;
-use super::performer::Shared;
+use super::shared::Shared;
 use super::ward::{Living, Ward};
 use crate::decide::event::{Fact, Told};
 use std::rc::Rc;

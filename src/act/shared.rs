@@ -1,0 +1,49 @@
+//! What all deeds share: the nursery, the output, the journal, the claims, and the way back to the loop.
+
+use super::cgroup::Cgroups;
+use super::child::{Environment, Nursery};
+use super::claim::Claims;
+use super::output::Output;
+use super::store::Store;
+use crate::decide::clock::Moment;
+use crate::decide::event::{Event, Fact, ServiceId};
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::time::SystemTime;
+use tokio::sync::mpsc;
+
+/// What all services share.
+pub struct Shared {
+    /// Starts children, hears of their ends.
+    pub nursery: Nursery,
+    /// Captures output.
+    pub output: RefCell<Output>,
+    /// The journal.
+    pub store: Store,
+    /// Claims on disk.
+    pub claims: RefCell<Claims>,
+    /// Cgroups for the lives, while they are to be had.
+    pub cgroups: RefCell<Option<Cgroups>>,
+    /// Facts go here; the loop empties it.
+    pub inbox: mpsc::Sender<Event>,
+    /// This boot, and the pid namespace.
+    pub boot: (String, u64),
+    /// stayd's own program, for helpers.
+    pub program: PathBuf,
+    /// What a child inherits of our environment.
+    pub environment: Environment,
+    /// Where notify sockets live.
+    pub runtime_dir: PathBuf,
+    /// Reads the loop's clock.
+    pub now: Box<dyn Fn() -> Moment>,
+    /// Stamps for people.
+    pub stamp: Box<dyn Fn(Moment) -> SystemTime>,
+}
+
+impl Shared {
+    /// Brings a fact to the loop.
+    pub(super) async fn tell(&self, id: ServiceId, fact: Fact) {
+        // The loop ends before its tasks do; then nobody wants to know.
+        let _ = self.inbox.send(Event::Service(id, fact)).await;
+    }
+}
