@@ -106,6 +106,9 @@ pub struct Claim {
     /// The process that the life began with, whose number is its session's; the main process may be its heir.
     #[serde(default)]
     pub first: Option<Member>,
+    /// It was told to end.
+    #[serde(default)]
+    pub ending: bool,
     /// The user it ran as.
     #[serde(default)]
     pub uid: Option<u32>,
@@ -252,6 +255,14 @@ impl Claims {
             claim.birth = Some(main.birth);
             claim.started_at = Some(started_at);
         })
+    }
+
+    /// The life is told to end: whoever finds it later goes on with that.
+    ///
+    /// # Errors
+    /// As [`Claims::name_main`].
+    pub fn end(&mut self, service: &str, life: Life) -> Result<(), ClaimError> {
+        self.change(service, life, |claim| claim.ending = true)
     }
 
     /// Adds processes of the life that were seen outside its tree. Writes only when one is new.

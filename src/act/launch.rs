@@ -1,5 +1,6 @@
 //! From what a person wrote to what the kernel needs: program, environment, user, descriptors.
 
+use super::claim::Token;
 use crate::decide::event::SpawnFailure;
 use crate::sys::spawn::{Plan, SpawnError, Stage, User};
 use crate::sys::user::groups;
@@ -89,6 +90,22 @@ pub struct Mark {
     pub name: &'static str,
     /// 128 random bits in hexadecimal.
     pub token: String,
+}
+
+/// Carried by what is ended with its round: exec probes, `before`, evidence commands.
+const ROUND_TOKEN: &str = "STAYD_PROBE_TOKEN";
+
+impl Mark {
+    /// One for a command that leaves nothing behind when it is over.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn fresh() -> io::Result<Self> {
+        Ok(Self {
+            name: ROUND_TOKEN,
+            token: Token::fresh()?.as_str().to_owned(),
+        })
+    }
 }
 
 impl Launch {

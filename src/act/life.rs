@@ -231,6 +231,8 @@ pub(super) fn terminate(shared: &Rc<Shared>, ward: &Rc<Ward>, life: Life, tree: 
         return;
     };
     if !tree {
+        let ending = shared.claims.borrow_mut().end(&ward.config.name, life);
+        keep_trying(shared, ward, ending);
         let _ = signal_main(&living, ward.config.stop_signal);
         let _ = signal_main(&living, SIGCONT);
         reached(Step::Terminated);

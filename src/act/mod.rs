@@ -23,7 +23,7 @@ pub mod state_dir;
 pub mod step;
 pub mod store;
 pub mod supervisor;
-mod survey;
+pub mod survey;
 mod testimony;
 mod told;
 pub mod tree;

@@ -2,7 +2,7 @@
 
 use super::child::{Environment, Running, Surroundings};
 use super::claim::{Claim, Token};
-use super::launch::Launch;
+use super::launch::{Launch, Mark};
 use super::notify_socket::NotifySocket;
 use super::output::LifeOutput;
 use super::portrait::Portraitist;
@@ -139,6 +139,7 @@ fn claim(shared: &Rc<Shared>, ward: &Ward, living: &Living, output: &LifeOutput)
         life: living.life.0,
         claim_fd: output.claim_file,
         first: None,
+        ending: false,
         uid: None,
         members: Vec::new(),
         command_key: Some(config.command_key()),
@@ -162,7 +163,8 @@ pub(super) fn listen(
     living: &Rc<Living>,
     owner: Option<(u32, u32)>,
 ) -> Result<(), SpawnFailure> {
-    let bound = NotifySocket::bind(&shared.runtime_dir, &ward.config.name, owner);
+    let name = format!("{}.{}", ward.config.name, shared.state_key);
+    let bound = NotifySocket::bind(&shared.runtime_dir, &name, owner);
     let socket = bound.map_err(|error| {
         passing(format!(
             "cannot offer it a notify socket: {error}; trying again"
@@ -222,6 +224,9 @@ async fn run_before(
     argv: &[String],
 ) -> Result<(), Refused> {
     let name = argv.first().cloned().unwrap_or_default();
+    let mark = Mark::fresh()
+        .map_err(|error| passing(format!("cannot run `before`: {error}; trying again")))?;
+    let mark = Some(mark);
     let launch = {
         let output = living.output.borrow();
         let output = output
@@ -236,18 +241,23 @@ async fn run_before(
             surroundings: surroundings(shared, ward, None)?,
             fds: vec![(1, dup(&output.stdout)?), (2, dup(&output.stderr)?)],
             cgroup: None,
-            mark: None,
+            mark: mark.clone(),
         }
     };
     let running = shared.nursery.start(launch, EXEC_DEADLINE).await?;
     let Running { process, exit, .. } = running;
+    let mut tree = Tree::of_child(process);
+    tree.marked(mark);
     let status = tokio::select! {
-        status = exit => status.ok(),
-        () = living.cancelled.notified() => {
-            let tree = Tree::of_child(process);
-            shared.nursery.undertaker().end(tree).await;
-            return Err(SpawnFailure::cancelled().into());
-        }
+        status = exit => Some(status.ok()),
+        () = living.cancelled.notified() => None,
+    };
+    // What it leaves behind would be nobody's: it ends with it.
+    if status.is_none() || !tree.is_surely_gone() {
+        shared.nursery.undertaker().end(tree).await;
+    }
+    let Some(status) = status else {
+        return Err(SpawnFailure::cancelled().into());
     };
     match status {
         Some(Status::Code(0)) => Ok(()),

@@ -34,6 +34,8 @@ pub struct Shared {
     pub environment: Environment,
     /// Where notify sockets live.
     pub runtime_dir: PathBuf,
+    /// Tells our state folder from others': instances of the same name share the folder of the sockets.
+    pub state_key: String,
     /// Reads the loop's clock.
     pub now: Box<dyn Fn() -> Moment>,
     /// Stamps for people.

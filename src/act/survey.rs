@@ -58,6 +58,28 @@ pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
     }
 }
 
+/// What earlier stayds have left of services that are not configured any more, in sentences: nobody else names them.
+#[must_use]
+pub fn forgotten(shared: &Shared, configured: &[&str]) -> Vec<String> {
+    let claims = shared.claims.borrow();
+    let mut claimed = claims.services().unwrap_or_default();
+    claimed.retain(|name| !configured.contains(&name.as_str()));
+    let sentence = |name: &String| {
+        let Reading::Valid(claim) = claims.read(name) else {
+            return None;
+        };
+        let main = claim.main().filter(|_| is_present(shared, &claim))?;
+        lives(main).then(|| {
+            format!(
+                "pid {} was started as life {} of {name}, which is not in the configuration any more; it is left alone and \
+                 nobody watches it: stop it with `kill {}`, or put [service.{name}] back",
+                main.pid, claim.life, main.pid
+            )
+        })
+    };
+    claimed.iter().filter_map(sentence).collect()
+}
+
 /// Waits for the end of the main process, which is not our child.
 async fn attend(shared: Rc<Shared>, ward: Rc<Ward>, living: Rc<Living>) {
     let main = living.main.borrow().as_ref().map(Arc::clone);
@@ -209,6 +231,9 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
     if members.is_empty() {
         return unclaimed(shared, ward, Life(claim.life), ENDED).await;
     }
+    if tree.claim_file.is_none() {
+        return Survey::Unclear(elsewhere(&claim, &members));
+    }
     let left = Leftover {
         life: Life(claim.life),
         main: main.map(|main| Proc {
@@ -219,6 +244,8 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
             .command_key
             .as_ref()
             .is_none_or(|key| *key == ward.config.command_key()),
+        ending: claim.ending,
+        age: main.map_or(Duration::ZERO, process::age),
     };
     let tree = believed(ward, &claim, tree, main, &members);
     reached(Step::Proven);
@@ -242,6 +269,17 @@ fn unproven(claim: &Claim) -> String {
     format!(
         "pid {pid} was started as life {} by an earlier stayd and shows no mark of that any more; it is left alone, and a \
          second copy is not started: stop it with `kill {pid}`, and the next life begins by itself",
+        claim.life
+    )
+}
+
+/// A state folder that was copied has another instance's claims, whose tokens are right.
+fn elsewhere(claim: &Claim, members: &[Member]) -> String {
+    let pid = members.first().map_or(0, |member| member.process.pid);
+    format!(
+        "pid {pid} carries the marks of life {}, but the claim file of that life is not in this state folder: it may be \
+         another stayd's; it is left alone, and a second copy is not started: stop it with `kill {pid}` if it is not, and \
+         the next life begins by itself",
         claim.life
     )
 }

@@ -1,7 +1,7 @@
 //! Evidence for one kill: collected off the loop, kept in the journal, said in a line.
 
 use super::evidence::{self, Subject};
-use super::launch::Launch;
+use super::launch::{Launch, Mark};
 use super::prepare::{self, EXEC_DEADLINE};
 use super::shared::Shared;
 use super::tree::Tree;
@@ -70,12 +70,15 @@ async fn run_command(shared: &Rc<Shared>, ward: &Rc<Ward>, argv: &[String]) {
     let Ok(surroundings) = prepare::surroundings(shared, ward, None) else {
         return;
     };
+    let Ok(mark) = Mark::fresh().map(Some) else {
+        return;
+    };
     let launch = Launch {
         argv: argv.to_vec(),
         surroundings,
         fds: Vec::new(),
         cgroup: None,
-        mark: None,
+        mark: mark.clone(),
     };
     let running = match shared.nursery.start(launch, EXEC_DEADLINE).await {
         Ok(running) => running,
@@ -88,15 +91,18 @@ async fn run_command(shared: &Rc<Shared>, ward: &Rc<Ward>, argv: &[String]) {
             return;
         }
     };
-    if tokio::time::timeout(COMMAND_MAX, running.exit)
+    let mut tree = Tree::of_child(running.process);
+    tree.marked(mark);
+    let ended = tokio::time::timeout(COMMAND_MAX, running.exit)
         .await
-        .is_err()
-    {
+        .is_ok();
+    if !ended {
         tracing::warn!(
             service = ward.config.name,
             "the evidence command took too long; it is killed"
         );
-        let tree = Tree::of_child(running.process);
+    }
+    if !ended || !tree.is_surely_gone() {
         shared.nursery.undertaker().end(tree).await;
     }
 }

@@ -194,6 +194,10 @@ pub struct Leftover {
     pub main: Option<Proc>,
     /// It was started with the command that the configuration names now.
     pub same_command: bool,
+    /// It was told to end, by a stop or a restart that did not come to its end.
+    pub ending: bool,
+    /// How old the main process is.
+    pub age: Duration,
 }
 
 /// What was found of a service before its first life under this stayd.

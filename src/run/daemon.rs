@@ -11,6 +11,7 @@ use super::{Ending, Options};
 use crate::act::performer::Performer;
 use crate::act::store::{Past, Store};
 use crate::act::supervisor::Supervisor;
+use crate::act::survey;
 use crate::act::upward::Upward;
 use crate::api::desk::{Ask, Petition, Refusal};
 use crate::config::{self, Config};
@@ -134,6 +135,11 @@ impl Daemon {
     fn configure_all(&mut self) {
         for index in 0..self.parts.config.services.len() {
             self.configure(ServiceId(index));
+        }
+        let configured = self.parts.config.services.iter();
+        let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
+        for sentence in survey::forgotten(self.parts.performer.shared(), &configured) {
+            tracing::warn!("{sentence}");
         }
         if self.parts.config.services.is_empty() {
             tracing::warn!("the configuration has no service; nothing to do until it has one");

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::sys::identity;
 use crate::sys::reaper::{self, Reaped};
 use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -150,6 +151,7 @@ async fn assemble(
         program,
         environment: clean_environment(std::env::vars_os()),
         runtime_dir: options.runtime_dir.clone(),
+        state_key: state_key(home.state()),
         now: Box::new(move || origin.now()),
         stamp: Box::new(move |moment| origin.stamp(moment)),
     };
@@ -186,6 +188,13 @@ async fn assemble(
     Daemon::new(parts, supervisor)
         .await
         .map_err(|error| system("open the control socket", &error))
+}
+
+/// The same for as long as the folder is there.
+fn state_key(state: &StateDir) -> String {
+    std::fs::metadata(state.root())
+        .map(|meta| format!("{:x}-{:x}", meta.dev(), meta.ino()))
+        .unwrap_or_default()
 }
 
 /// Where the services' output goes, and how the pump is heard.

@@ -122,6 +122,12 @@ pub fn birth_of_one_born_now() -> u64 {
     imp::process::birth_of_one_born_now()
 }
 
+/// How long `process` has run; sleep of the machine counts.
+#[must_use]
+pub fn age(process: Process) -> Duration {
+    imp::process::age(process)
+}
+
 /// Every process there is.
 ///
 /// # Errors

@@ -65,6 +65,7 @@ fn claim_that_names(main: Process) -> Claim {
             birth: 0,
         },
         first: None,
+        ending: false,
         uid: Some(identity::euid()),
         members: Vec::new(),
         program: "sleep".into(),

@@ -212,6 +212,59 @@ pub(super) fn forge(daemon: &Stayd, change: impl FnOnce(&mut Value)) {
     fs::write(&path, format!("{body},\"checksum\":\"{seal:016x}\"}}\n")).expect("forged");
 }
 
+#[test]
+fn a_restart_that_was_cut_short_is_carried_on() {
+    let first = Stayd::start(&service("ignore-term sleep", "").replace("300ms", "60s"));
+    let left = pid(&first.wait_state("s", "running"));
+    first.rewrite(&service("ignore-term sleep", ""));
+    std::thread::scope(|scope| {
+        scope.spawn(|| first.client(&["restart", "s"])); // returns when stayd has gone
+        first.wait_state("s", "stopping");
+        first.signal(libc::SIGKILL);
+    });
+    let second = first.killed_and_again();
+    second.wait_service("s", "its next life", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
+    assert!(!is_alive(left));
+}
+
+#[test]
+fn what_is_left_of_a_service_that_is_not_configured_any_more_is_named() {
+    let first = Stayd::start(&service("sleep", ""));
+    let left = pid(&first.wait_state("s", "running"));
+    first.rewrite("[service.other]\ncommand = [\"sleep\", \"1000\"]\n");
+    let second = first.killed_and_again();
+    second.wait_state("other", "running");
+    wait_until("it is named", SOON, || {
+        second
+            .said()
+            .contains(&format!("pid {left} was started as life 1 of s"))
+    });
+    kill(left);
+}
+
+/// A copy of the state folder has the claims of another instance, whose tokens are right.
+#[test]
+fn item_60_a_copied_claim_moves_nobody() {
+    let owner = Stayd::start(&service("sleep", ""));
+    let theirs = pid(&owner.wait_state("s", "running"));
+    let mut copier = Stayd::start(&service("sleep", ""));
+    let own = pid(&copier.wait_state("s", "running"));
+    copier.signal(libc::SIGKILL);
+    copier.wait();
+    kill(own);
+    wait_until("its own life has gone", SOON, || !is_alive(own));
+    let claim = |daemon: &Stayd| daemon.state_dir().join("claims/s.json");
+    fs::copy(claim(&owner), claim(&copier)).expect("copied");
+    let mut next = copier.again();
+    let blocked = next.wait_state("s", "blocked");
+    let reason = blocked["reason"].as_str().expect("a reason");
+    assert!(reason.contains(&format!("pid {theirs}")), "{reason}");
+    next.stop();
+    assert_eq!(pid(&owner.wait_state("s", "running")), theirs);
+}
+
 /// stayd dies between the fork and the claim's completion: the claim names nobody.
 #[test]
 fn a_life_whose_claim_names_nobody_yet_is_found_by_its_token() {

@@ -135,3 +135,39 @@ fn item_86_a_bug_of_ours_ends_stayd_at_once_and_the_next_one_takes_over() {
         census.assert_whole(daemon.again(), &bug);
     }
 }
+
+/// Two instances of one name, with state folders of their own, share the folder of their services' sockets.
+#[test]
+fn instances_of_one_name_do_not_take_each_others_notify_sockets() {
+    let script = "import os,socket,time\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\nwhile True:\n  s.sendto(b'READY=1\\nWATCHDOG=1',os.environ['NOTIFY_SOCKET'])\n  time.sleep(0.1)";
+    let argv = serde_json::to_string(&["python3", "-c", script]).expect("JSON is TOML here");
+    let config = format!(
+        "name = \"twin-{}\"\n[service.s]\ncommand = {argv}\nsd_notify = true\n[service.s.watchdog]\nprobe = \"notify\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\nbusy_grace = \"0s\"\n",
+        std::process::id()
+    );
+    let twins = [Stayd::start(&config), Stayd::start(&config)];
+    let healthy = |twin: &Stayd| twin.wait_service("s", "healthy", |s| s["healthy"] == true);
+    let before = twins
+        .each_ref()
+        .map(healthy)
+        .map(|service| service["pid"].clone());
+    let began = std::time::Instant::now();
+    wait_until("many times what would condemn", SOON, || {
+        began.elapsed() > std::time::Duration::from_secs(4)
+    });
+    let after = twins
+        .each_ref()
+        .map(healthy)
+        .map(|service| service["pid"].clone());
+    assert_eq!(after, before);
+    let [first, second] = twins;
+    // What the first one's notify socket said before does not make the next one wait for READY=1 again.
+    let third = first.killed_and_again();
+    let adopted = healthy(&third);
+    assert_eq!(
+        (&adopted["pid"], &adopted["ownership"]),
+        (&before[0], &"adopted".into())
+    );
+    drop(third);
+    assert_eq!(healthy(&second)["pid"], before[1]);
+}

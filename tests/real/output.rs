@@ -262,6 +262,7 @@ fn intent(claim_fd: ClaimFile) -> Claim {
         life: FIRST.0,
         claim_fd,
         first: None,
+        ending: false,
         uid: None,
         members: Vec::new(),
         program: PathBuf::new(),

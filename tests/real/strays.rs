@@ -81,3 +81,20 @@ fn item_38_an_orphan_of_a_life_that_was_killed_from_outside_is_ended_before_the_
         assert_eq!(alive(&one), 1, "life {life}\n{}", daemon.said());
     }
 }
+
+#[test]
+fn what_before_leaves_behind_ends_with_it() {
+    let dir = programs();
+    let (one, two) = (dir.join("one"), dir.join("two"));
+    let before = format!(
+        "{} 100000 & (setsid {} 100000 >/dev/null 2>&1 &) ; exit 0",
+        one.display(),
+        two.display()
+    );
+    let argv = serde_json::to_string(&["sh", "-c", &before]).expect("JSON is TOML here");
+    let daemon = Stayd::start(&format!(
+        "[service.s]\ncommand = [\"sleep\", \"100000\"]\nbefore = {argv}\n"
+    ));
+    daemon.wait_state("s", "running");
+    assert_eq!((alive(&one), alive(&two)), (0, 0), "{}", daemon.said());
+}

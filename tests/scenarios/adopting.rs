@@ -27,6 +27,8 @@ fn ours(main: Option<Proc>, same_command: bool) -> Survey {
         life: LEFT,
         main,
         same_command,
+        ending: false,
+        age: SECOND,
     })
 }
 

@@ -149,6 +149,8 @@ fn surveys() -> [Survey; 6] {
             life,
             main,
             same_command,
+            ending: false,
+            age: SECOND,
         })
     };
     [

@@ -24,6 +24,7 @@ fn claim(life: u32) -> Claim {
             birth: 3,
         },
         first: None,
+        ending: false,
         uid: None,
         members: Vec::new(),
         program: "/bin/true".into(),

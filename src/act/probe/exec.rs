@@ -2,7 +2,6 @@
 
 use super::{Answer, Ask, dead, in_words, no_verdict, quote};
 use crate::act::child::{Nursery, Surroundings};
-use crate::act::claim::Token;
 use crate::act::launch::{Launch, Mark};
 use crate::act::tree::Tree;
 use crate::act::undertaker::{Burial, Undertaker};
@@ -24,8 +23,6 @@ const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 const BURIAL_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks at who has left the tree, while the command runs.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The variable that carries a round's mark: whatever the command starts is known by it.
-const MARK_NAME: &str = "STAYD_PROBE_TOKEN";
 const SIGKILL: i32 = libc::SIGKILL;
 
 /// Exit statuses that say that the question could not be asked.
@@ -84,11 +81,8 @@ impl Exec {
             file_of(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
-        let token = Token::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
-        let mark = Some(Mark {
-            name: MARK_NAME,
-            token: token.as_str().to_owned(),
-        });
+        let mark = Mark::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
+        let mark = Some(mark);
         let launch = Launch {
             argv: self.argv.clone(),
             surroundings: self.surroundings.clone(),

@@ -70,6 +70,16 @@ impl Up {
         }
     }
 
+    /// It has used up as much of its budget as it is old; one that is older has been ready, or never will be.
+    pub(super) fn has_run_for(&mut self, age: Duration, now: Moment, policy: &Policy) {
+        if age < policy.startup {
+            self.startup_until = Some(now.after(policy.startup - age));
+        } else {
+            self.startup_until = None;
+            self.ready_at = Some(now);
+        }
+    }
+
     pub(super) fn deadline(&self, policy: &Policy) -> Moment {
         let mut due = self.startup_until.unwrap_or(Moment::NEVER);
         if policy.watchdog.is_some() {

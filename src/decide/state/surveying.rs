@@ -64,15 +64,17 @@ impl Service {
         self.adopted = true;
         self.since = step.now;
         match leftover.main {
-            Some(main) => self.take_over_main(main, leftover.same_command, step),
+            Some(main) => self.take_over_main(main, leftover, step),
             None => self.end_the_rest(step),
         }
     }
 
-    fn take_over_main(&mut self, main: Proc, same_command: bool, step: &mut Turn<'_>) {
+    fn take_over_main(&mut self, main: Proc, leftover: &Leftover, step: &mut Turn<'_>) {
         let replaced_because = if self.leaving || !self.wanted_up {
             Some("it was to be stopped")
-        } else if !same_command {
+        } else if leftover.ending {
+            Some("it was being ended")
+        } else if !leftover.same_command {
             Some("its command is not the configuration's any more")
         } else if self.policy.leftover == OnLeftover::Replace {
             Some("leftover = \"replace\"")
@@ -91,7 +93,9 @@ impl Service {
             ("kept", Value::Flag(replaced_because.is_none())),
         ];
         self.record(Kind::Adopted, self.reason.clone(), facts, step.out);
-        self.actual = Actual::Up(Up::new(main, step.now, &self.policy));
+        let mut up = Up::new(main, step.now, &self.policy);
+        up.has_run_for(leftover.age, step.now, &self.policy);
+        self.actual = Actual::Up(up);
         if replaced_because.is_some() {
             self.begin_stop(step);
         } else {

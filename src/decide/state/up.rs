@@ -24,7 +24,8 @@ impl Service {
     fn gate(&self) -> Gate {
         if self.policy.ready_probe {
             Gate::Probe(Check::Readiness)
-        } else if self.policy.notifies_ready {
+        } else if self.policy.notifies_ready && !self.adopted {
+            // an adopted process may have said so to an earlier stayd, and says it once
             Gate::Notified
         } else if self.policy.watchdog.is_some() {
             Gate::Probe(Check::Liveness)

@@ -32,6 +32,10 @@ pub(in super::super) fn born_at(birth: u64) -> SystemTime {
     now.wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+pub(in super::super) fn age(process: Process) -> std::time::Duration {
+    ticks(birth_of_one_born_now().saturating_sub(process.birth))
+}
+
 pub(super) fn read_stat(path: &str) -> io::Result<Stat> {
     let mut bytes = [0; STAT_BYTES];
     let count = gone(File::open(path))?.read(&mut bytes);
