@@ -67,8 +67,8 @@ pub(in super::super) fn born_at(birth: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_micros(birth)
 }
 
-pub(in super::super) fn age(process: Process) -> std::time::Duration {
-    std::time::Duration::from_micros(birth_of_one_born_now().saturating_sub(process.birth))
+pub(in super::super) fn age(process: Process) -> Duration {
+    Duration::from_micros(birth_of_one_born_now().saturating_sub(process.birth))
 }
 
 pub(in super::super) fn memory_bytes(pid: i32) -> Option<u64> {
