@@ -58,6 +58,8 @@ pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
     let caller = Caller::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let names = match (&given, config_file(common)) {
+        // the file that was named, as the daemon was told it; one that just lies about may be another's
+        (Some(_), Ok(file)) if common.config.is_some() => vec![config::peek_name(&file)],
         (Some(state), _) => vec![last_part(state)],
         (None, Ok(file)) => vec![config::peek_name(&file)],
         (None, Err(_)) => instances(caller),

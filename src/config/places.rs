@@ -219,10 +219,10 @@ impl<'a> Caller<'a> {
         state: &Path,
         group: bool,
     ) -> Result<PathBuf, Finding> {
-        let longest = self.system.longest_socket_path();
-        let candidates = self.control_sockets(name, state);
-        let usable = |path: &PathBuf| path.as_os_str().len() <= longest;
-        candidates.into_iter().skip(usize::from(group)).find(usable).ok_or_else(|| {
+        let candidates = self.socket_places(name, state).into_iter();
+        let usable = |path: &PathBuf| self.is_socket_path(path);
+        candidates.skip(usize::from(group)).find(usable).ok_or_else(|| {
+            let longest = self.system.longest_socket_path();
             let message = format!(
                 "cannot place the control socket: its path below {} is longer than {longest} bytes; \
                  shorten `name`, or name a shorter folder with --state-dir DIR",
@@ -232,13 +232,23 @@ impl<'a> Caller<'a> {
         })
     }
 
-    /// Where a client tries the control socket, the likelier first.
+    /// Where a client tries the control socket, the likelier first; none where no socket can be.
     #[must_use]
     pub fn control_sockets(&self, name: &str, state: &Path) -> Vec<PathBuf> {
-        vec![
+        let mut places = self.socket_places(name, state).to_vec();
+        places.retain(|path| self.is_socket_path(path));
+        places
+    }
+
+    fn socket_places(&self, name: &str, state: &Path) -> [PathBuf; 2] {
+        [
             state.join(SOCKET_NAME),
             self.runtime_dir(name).join(SOCKET_NAME),
         ]
+    }
+
+    fn is_socket_path(&self, path: &Path) -> bool {
+        path.as_os_str().len() <= self.system.longest_socket_path()
     }
 }
 
@@ -337,6 +347,11 @@ mod tests {
         };
         assert_eq!(place(short, false), short.join("control.sock"));
         assert_eq!(place(&long, false), runtime);
+        assert_eq!(
+            caller.control_sockets("db", &long),
+            [runtime],
+            "clients follow"
+        );
         assert_eq!(place(short, true), runtime);
         let wrong = caller
             .control_socket(&"n".repeat(90), &long, false)
