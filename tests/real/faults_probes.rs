@@ -61,7 +61,11 @@ fn a_service_of_another_user_is_heard_in_a_closed_folder_and_its_namesake_is_not
     let before = daemon.wait_service("s", "waiting", |service| {
         service["state"] == "starting" && service["pid"].is_number()
     });
-    let socket = folder.join("s.notify");
+    let socket = fs::read_dir(&folder)
+        .expect("the runtime folder")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|end| end == "notify"))
+        .expect("the service's socket");
     let lie = "import socket,sys\nsocket.socket(socket.AF_UNIX,socket.SOCK_DGRAM).sendto(b'READY=1',sys.argv[1])";
     let told = Command::new("setpriv")
         .args(["--reuid=nobody", "--clear-groups", PYTHON, "-c", lie])
