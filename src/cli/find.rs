@@ -23,8 +23,22 @@ const START_IT: &str =
     "start it with `stayd --foreground -c FILE`, or `stayd --foreground -- COMMAND`";
 
 /// The client of the stayd that the command line means.
+///
+/// # Errors
+/// As [`find`]; 78 when nobody answers and the configuration that was named is not there: its name is most likely wrong.
 pub(super) async fn client(common: &Common) -> Result<Client, Failure> {
-    find(&instance::candidates(common)?).await
+    let found = find(&instance::candidates(common)?).await;
+    found.map_err(|failure| match instance::absent_config(common) {
+        Some(file) if failure.exit == Exit::NotRunning => Failure::new(
+            Exit::Config,
+            format!(
+                "cannot read the configuration {}: there is no such file, and no stayd runs that was started with it; \
+                 correct the name",
+                file.display()
+            ),
+        ),
+        _ => failure,
+    })
 }
 
 /// The client of the one instance among `candidates` that answers.

@@ -7,6 +7,7 @@ use crate::config::places::Caller;
 use crate::config::{self, Finding};
 use std::env;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// More instances than these below one folder are not looked at.
@@ -51,6 +52,17 @@ pub(super) fn config_file(common: &Common) -> Result<PathBuf, Failure> {
     let found =
         Caller::here(&variable).find_config(common.config.as_deref(), &|file| file.exists());
     absolute(&found.map_err(|finding| Failure::new(Exit::Config, finding.message))?)
+}
+
+/// The configuration that was named, with `-c` or by $STAYD_CONFIG, when there is no such file. A stayd that was started
+/// with it may run nonetheless.
+pub(super) fn absent_config(common: &Common) -> Option<PathBuf> {
+    let places = Caller::here(&variable).configs(common.config.as_deref());
+    let [named] = places.as_slice() else {
+        return None; // none was named
+    };
+    let absent = fs::metadata(named).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    absent.then(|| named.clone())
 }
 
 /// The instances that a client may mean: the one of a folder, the one of a configuration, else all that are there.

@@ -1,6 +1,6 @@
 //! Each exit status, and what is said with it.
 
-use crate::stage::{Daemon, run, told};
+use crate::stage::{Daemon, run, stayd, told};
 use crate::wait::{TempDir, free_port};
 use serde_json::Value;
 use std::fs;
@@ -61,6 +61,34 @@ fn nobody_there_is_3_and_says_how_to_start() {
         );
         assert!(err.contains("; start it with `stayd --foreground"), "{err}");
     }
+}
+
+#[test]
+fn a_misspelt_configuration_is_78_for_clients_too_and_is_named() {
+    let folder = TempDir::new();
+    let misspelt = folder.join("misspelt.toml");
+    let file = misspelt.to_str().expect("UTF-8");
+    let (status, out, err) = run(&["status", "-c", file]);
+    assert_eq!((status, out.as_str()), (78, ""), "{err}");
+    assert!(
+        err.starts_with(&format!(
+            "stayd: cannot read the configuration {file}: there is no such file"
+        )),
+        "{err}"
+    );
+    let by_variable = stayd(&["events"]).env("STAYD_CONFIG", file).output();
+    let (status, _, err) = told(by_variable.expect("stayd starts"));
+    assert_eq!(status, 78, "{err}");
+    assert!(err.contains(file), "{err}");
+}
+
+#[test]
+fn a_configuration_that_was_deleted_keeps_nobody_from_its_stayd() {
+    let daemon = Daemon::start_with("[service.s]\ncommand = ['sleep', '1000']\n");
+    let file = daemon.folder.join("test.toml");
+    fs::remove_file(&file).expect("deleted");
+    let (status, _, err) = daemon.ask(&["status", "-c", file.to_str().expect("UTF-8")]);
+    assert_eq!(status, 0, "{err}");
 }
 
 #[test]
