@@ -4,11 +4,13 @@ use super::super::process::{Process, Stat, State};
 use super::host::ticks;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Threads may end faster than their lists are read; after so many tries every process there is gets looked at.
 const READINGS_MAX: usize = 8;
+/// include/linux/sched.h
+const PF_EXITING: u64 = 0x4;
 /// /proc/PID/stat has 52 numbers and a name of at most 64 bytes.
 const STAT_BYTES: usize = 2048;
 const COMMAND_LINE_BYTES: u64 = 4096;
@@ -88,15 +90,15 @@ fn state(letter: &str) -> State {
 }
 
 /// Every thread has children of its own, and a thread that ends hands them on to another of its process: perhaps from
-/// a list that is yet to be read to one that was read already. Then all are read again.
+/// a list that is yet to be read to one that was read already. Then all are read again. That a thread is still there
+/// afterwards is not enough: it hands them on a while before it goes (`exit_notify` in kernel/exit.c).
 pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
     for _ in 0..READINGS_MAX {
         let threads = threads(pid)?;
         let Some(children) = children_of(&threads)? else {
             return children_by_search(pid);
         };
-        let later = self::threads(pid)?;
-        if threads.iter().all(|thread| later.contains(thread)) {
+        if !threads.iter().any(|thread| is_ending(thread)) {
             return Ok(children);
         }
     }
@@ -126,6 +128,17 @@ fn children_of(threads: &[PathBuf]) -> io::Result<Option<Vec<i32>>> {
         }
     }
     Ok(Some(children))
+}
+
+/// Whether the thread has begun to end, or has gone. The kernel sets the flag before it looks for who gets the children.
+fn is_ending(thread: &Path) -> bool {
+    let stat = std::fs::read(thread.join("stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    // proc(5), field 9, behind the name
+    let flags = stat
+        .rsplit_once(')')
+        .and_then(|(_, tail)| tail.split_ascii_whitespace().nth(9 - 3)?.parse().ok());
+    flags.is_none_or(|flags: u64| flags & PF_EXITING != 0)
 }
 
 /// By each process's own word; a kernel without CONFIG_PROC_CHILDREN has no other way.
