@@ -24,8 +24,10 @@ use tokio::sync::oneshot;
 
 /// The hidden verb that makes this program a helper.
 pub const VERB: &str = "__helper";
-/// Longest question and longest answer, in bytes.
-pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Longest question, in bytes.
+pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
+/// Longest answer, in bytes: an env_file of 1 MiB in which every other byte is escaped.
+const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A helper that does not even start within this time is given up.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = libc::SIGKILL;
@@ -54,6 +56,8 @@ pub enum Ask {
     },
     /// Whether something that a service needs is there.
     Need(Need),
+    /// The variables in an env_file.
+    EnvFile(PathBuf),
     /// One variable of a process's environment.
     Environment {
         /// Which process.
@@ -88,6 +92,8 @@ pub enum Reply {
     /// To [`Ask::CommandLine`], [`Ask::UserName`] and [`Ask::Environment`]; none: there is no such thing. To
     /// [`Ask::Need`]; none: it is there.
     Text(Option<String>),
+    /// To [`Ask::EnvFile`].
+    Variables(Vec<(String, String)>),
     /// It could not be done.
     Failed(String),
 }
@@ -220,7 +226,7 @@ impl Helper {
         match self.ask(ask, Duration::MAX).await {
             Ok(Reply::Addresses(addresses)) => Ok(addresses),
             Ok(Reply::Failed(cause)) | Err(Trouble::Unasked(cause)) => Err(cause),
-            Ok(Reply::Sqlite(_) | Reply::Text(_)) => {
+            Ok(Reply::Sqlite(_) | Reply::Text(_) | Reply::Variables(_)) => {
                 Err("the helper answered something else".into())
             }
             Err(Trouble::Silent) => Err("no answer".into()),
@@ -341,9 +347,9 @@ fn socket_pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
 
 async fn send(stream: &mut UnixStream, question: &Question) -> Result<(), String> {
     let mut line = serde_json::to_vec(question).map_err(|error| error.to_string())?;
-    if line.len() >= LINE_BYTES_MAX {
+    if line.len() >= QUESTION_BYTES_MAX {
         return Err(format!(
-            "the question is longer than {LINE_BYTES_MAX} bytes"
+            "the question is longer than {QUESTION_BYTES_MAX} bytes"
         ));
     }
     line.push(b'\n');
@@ -356,9 +362,9 @@ async fn send(stream: &mut UnixStream, question: &Question) -> Result<(), String
 async fn receive(stream: &mut UnixStream) -> Result<Answered, String> {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
-        if line.len() > LINE_BYTES_MAX {
+        if line.len() > ANSWER_BYTES_MAX {
             return Err(format!(
-                "the helper's answer is longer than {LINE_BYTES_MAX} bytes"
+                "the helper's answer is longer than {ANSWER_BYTES_MAX} bytes"
             ));
         }
         let count = stream

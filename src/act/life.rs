@@ -2,10 +2,11 @@
 
 use super::child::Environment;
 use super::claim::ClaimError;
+use super::environment;
 use super::heir::exit_of;
 use super::launch::Launch;
 use super::output::LifeOutput;
-use super::prepare::{self, EXEC_DEADLINE, passing};
+use super::prepare::{EXEC_DEADLINE, passing};
 use super::shared::Shared;
 use super::step::{Step, reached};
 use super::tree::{LIFE_PID, Member, Tree};
@@ -35,7 +36,7 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
     let Some(living) = ward.living(life) else {
         return;
     };
-    let started = match launch(&shared, &ward, &living) {
+    let started = match launch(&shared, &ward, &living).await {
         Ok(launch) => shared.nursery.start(launch, EXEC_DEADLINE).await,
         Err(failure) => Err(failure),
     };
@@ -168,7 +169,7 @@ fn oom_kills_since(living: &Living) -> u64 {
         .map_or(0, |(before, now)| now.saturating_sub(before))
 }
 
-fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, SpawnFailure> {
+async fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, SpawnFailure> {
     let output =
         living.output.borrow_mut().take().ok_or_else(|| {
             passing("cannot start it: its output is not open; trying again".into())
@@ -180,10 +181,11 @@ fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, Spawn
         ..
     } = output;
     let own = own_environment(ward, living);
+    let surroundings = environment::surroundings(shared, ward, living, own).await?;
     let fds: Vec<(RawFd, OwnedFd)> = vec![(1, stdout), (2, stderr), (CLAIM_FD, claim)];
     Ok(Launch {
         argv: ward.config.command.clone(),
-        surroundings: prepare::surroundings(shared, ward, Some(own))?,
+        surroundings,
         fds,
         cgroup: living.birthplace.take(),
         mark: None,

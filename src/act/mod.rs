@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod child;
 pub mod claim;
+mod environment;
 pub mod evidence;
 pub mod explain;
 mod heir;

@@ -1,7 +1,8 @@
 //! Before a life: is the port free, may it be claimed, does `before` succeed?
 
-use super::child::{Environment, Running, Surroundings};
+use super::child::{Environment, Running};
 use super::claim::{Claim, Token};
+use super::environment::{self, READ_WITHIN};
 use super::launch::{Launch, Mark};
 use super::notify_socket::NotifySocket;
 use super::output::LifeOutput;
@@ -10,11 +11,9 @@ use super::shared::Shared;
 use super::step::{Step, reached};
 use super::tree::Tree;
 use super::ward::{Living, Ward};
-use crate::config;
 use crate::decide::event::{Fact, Life, SpawnFailure};
 use crate::sys::reaper::Status;
 use crate::sys::socket;
-use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -82,6 +81,8 @@ async fn try_prepare(
         return Err(Refused::Port(holder));
     }
     let owner = output_owner(ward).await?;
+    // Before anything is claimed: what hangs here has begun nothing.
+    environment::variables(shared, ward, &living, READ_WITHIN).await?;
     let opened = shared
         .output
         .borrow_mut()
@@ -227,6 +228,7 @@ async fn run_before(
     let mark = Mark::fresh()
         .map_err(|error| passing(format!("cannot run `before`: {error}; trying again")))?;
     let mark = Some(mark);
+    let surroundings = environment::surroundings(shared, ward, living, Environment::new()).await?;
     let launch = {
         let output = living.output.borrow();
         let output = output
@@ -238,7 +240,7 @@ async fn run_before(
         };
         Launch {
             argv: argv.to_vec(),
-            surroundings: surroundings(shared, ward, None)?,
+            surroundings,
             fds: vec![(1, dup(&output.stdout)?), (2, dup(&output.stderr)?)],
             cgroup: None,
             mark: mark.clone(),
@@ -270,39 +272,6 @@ async fn run_before(
         }
         None => Err(passing(format!("`before` ({name}) was lost")).into()),
     }
-}
-
-/// What the service's program, its `before`, its exec probes and its evidence command see. `claim` adds what proves the
-/// life: only the service itself gets that.
-pub(super) fn surroundings(
-    shared: &Shared,
-    ward: &Ward,
-    own: Option<Environment>,
-) -> Result<Surroundings, SpawnFailure> {
-    let mut env = shared.environment.clone();
-    if ward.config.user.is_some() {
-        super::child::forget_our_user(&mut env);
-    }
-    if let Some(file) = &ward.config.env_file {
-        let pairs = config::read_env_file(file).map_err(|finding| SpawnFailure {
-            message: finding.to_string(),
-            lasting: true,
-        })?;
-        env.extend(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (OsString::from(name), OsString::from(value))),
-        );
-    }
-    let declared = ward.config.env.iter();
-    env.extend(declared.map(|(name, value)| (OsString::from(name), OsString::from(value))));
-    env.insert("STAYD_SERVICE".into(), ward.config.name.clone().into());
-    env.extend(own.unwrap_or_default());
-    Ok(Surroundings {
-        env,
-        cwd: ward.config.cwd.clone(),
-        user: ward.config.user.clone(),
-    })
 }
 
 pub(super) const fn passing(message: String) -> SpawnFailure {

@@ -1,5 +1,6 @@
 //! One round of a probe: who listens, what came, and what was seen meanwhile.
 
+use super::environment;
 use super::probe::{Context, Prober};
 use super::shared::Shared;
 use super::ward::{Asked, Baseline, Living, Ward};
@@ -78,11 +79,12 @@ async fn ask(
     check: Check,
     timeout: Duration,
 ) -> Answer {
-    let Some(mut prober) = take_prober(shared, ward, living, check) else {
-        return Answer::NoVerdict {
-            why: "cannot ask: the round before has not returned".into(),
-        };
+    let began = (shared.now)();
+    let mut prober = match take_prober(shared, ward, living, check, timeout).await {
+        Ok(prober) => prober,
+        Err(why) => return Answer::NoVerdict { why },
     };
+    let timeout = timeout.saturating_sub((shared.now)().since(began));
     let answer = {
         let asking = std::pin::pin!(prober.ask(timeout));
         let mut asking = asking;
@@ -113,30 +115,50 @@ fn over() -> Answer {
     }
 }
 
-/// The check's prober, made at its first round; none while a round has it.
-fn take_prober(
+/// The check's prober, made at its first round; or why there is none for this round.
+async fn take_prober(
     shared: &Rc<Shared>,
     ward: &Ward,
     living: &Living,
     check: Check,
-) -> Option<Box<Prober>> {
-    match living.prober(check).replace(Asked::UnderWay) {
-        Asked::Ready(prober) => Some(prober),
-        Asked::UnderWay => None,
-        Asked::Never => make_prober(shared, ward, living, check).map(Box::new),
+    timeout: Duration,
+) -> Result<Box<Prober>, String> {
+    let asked = living.prober(check);
+    match asked.replace(Asked::UnderWay) {
+        Asked::Ready(prober) => Ok(prober),
+        Asked::UnderWay => Err("cannot ask: the round before has not returned".into()),
+        Asked::Never => match make_prober(shared, ward, living, check, timeout).await {
+            Ok(prober) => Ok(Box::new(prober)),
+            Err(why) => {
+                asked.replace(Asked::Never); // the next round tries again
+                Err(why)
+            }
+        },
     }
 }
 
-fn make_prober(shared: &Rc<Shared>, ward: &Ward, living: &Living, check: Check) -> Option<Prober> {
-    let probe = ward.probe(check)?;
-    let surroundings = super::prepare::surroundings(shared, ward, None).ok()?;
+async fn make_prober(
+    shared: &Rc<Shared>,
+    ward: &Ward,
+    living: &Living,
+    check: Check,
+    timeout: Duration,
+) -> Result<Prober, String> {
+    let probe = ward.probe(check).ok_or("cannot ask: there is no probe")?;
+    let surroundings = match &probe.target {
+        Target::Exec(_) => {
+            let read = environment::of_a_probe(shared, ward, living, timeout).await;
+            read.map_err(|failure| format!("cannot ask: {}", failure.message))?
+        }
+        _ => environment::without_env_file(shared, ward),
+    };
     let context = Context {
         nursery: shared.nursery.clone(),
         program: shared.program.clone(),
         surroundings,
         heartbeat: living.heartbeat.clone(),
     };
-    Some(Prober::new(probe, context))
+    Ok(Prober::new(probe, context))
 }
 
 /// Why the listener on the probe's port is not to be believed: it is not of the tree.

@@ -1,8 +1,10 @@
 //! Evidence for one kill: collected off the loop, kept in the journal, said in a line.
 
+use super::child::Environment;
+use super::environment;
 use super::evidence::{self, Subject};
 use super::launch::{Launch, Mark};
-use super::prepare::{self, EXEC_DEADLINE};
+use super::prepare::EXEC_DEADLINE;
 use super::shared::Shared;
 use super::tree::Tree;
 use super::ward::{Living, Ward};
@@ -44,7 +46,7 @@ pub(super) async fn testify(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Li
         );
     }
     if let Some(argv) = &ward.config.evidence {
-        run_command(shared, ward, argv).await;
+        run_command(shared, ward, living, argv).await;
     }
 }
 
@@ -66,8 +68,9 @@ fn subject(shared: &Shared, ward: &Ward, living: &Living) -> Option<Subject> {
 }
 
 /// The person's own collector: bounded, and nothing of it is left when it is over.
-async fn run_command(shared: &Rc<Shared>, ward: &Rc<Ward>, argv: &[String]) {
-    let Ok(surroundings) = prepare::surroundings(shared, ward, None) else {
+async fn run_command(shared: &Shared, ward: &Ward, living: &Living, argv: &[String]) {
+    let surroundings = environment::surroundings(shared, ward, living, Environment::new()).await;
+    let Ok(surroundings) = surroundings else {
         return;
     };
     let Ok(mark) = Mark::fresh().map(Some) else {

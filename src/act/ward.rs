@@ -1,6 +1,8 @@
 //! What is at hand for one service: its present life, its prober, what was last seen of its tree.
 
 use super::claim::Token;
+use super::environment::Variables;
+use super::helper::Helper;
 use super::output::LifeOutput;
 use super::probe::{Heartbeat, Prober};
 use super::tree::{Tree, Usage};
@@ -28,6 +30,8 @@ pub(super) struct Ward {
     pub(super) life: RefCell<Option<Rc<Living>>>,
     /// What the probe answered, newest last.
     pub(super) transcript: RefCell<VecDeque<String>>,
+    /// Reads the env_file; here only while its last question hangs.
+    pub(super) reader: RefCell<Option<Helper>>,
 }
 
 /// One life, from its preparation until it is retired.
@@ -70,6 +74,8 @@ pub(super) struct Living {
     pub(super) listener: RefCell<Option<(u64, Option<String>)>>,
     /// The stop signal went to the whole tree; its end is looked for after each reaped orphan.
     pub(super) ending_tree: Cell<bool>,
+    /// The env_file, once it was read for this life.
+    pub(super) variables: RefCell<Option<Rc<Variables>>>,
 }
 
 /// A check's prober; a round takes it out, so that there is never a second one under way.
@@ -94,6 +100,7 @@ impl Ward {
             config,
             life: RefCell::new(None),
             transcript: RefCell::new(VecDeque::new()),
+            reader: RefCell::new(None),
         }
     }
 
@@ -155,6 +162,7 @@ impl Living {
             looked_for_leavers_at: Cell::new(None),
             listener: RefCell::new(None),
             ending_tree: Cell::new(false),
+            variables: RefCell::new(None),
         }
     }
 

@@ -14,6 +14,8 @@ mod adoption;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod claims;
+#[cfg(target_os = "linux")]
+mod dead_mount;
 mod evidence;
 mod exec;
 mod faults;

@@ -1,8 +1,9 @@
 //! The other end: what a helper process does.
 
-use super::{Answered, Ask, LINE_BYTES_MAX, Question, Reply};
+use super::{Answered, Ask, QUESTION_BYTES_MAX, Question, Reply};
 use crate::act::needs;
 use crate::act::probe::ask_sqlite_file;
+use crate::config;
 use crate::sys::process;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::ToSocketAddrs;
@@ -47,7 +48,7 @@ fn serve() -> io::Result<()> {
 fn next_question(reader: &mut impl BufRead) -> io::Result<Option<Question>> {
     let mut line = Vec::new();
     reader
-        .take(LINE_BYTES_MAX as u64)
+        .take(QUESTION_BYTES_MAX as u64)
         .read_until(b'\n', &mut line)?;
     if line.is_empty() {
         return Ok(None);
@@ -83,6 +84,10 @@ fn answer(ask: Ask) -> Reply {
             |user| Reply::Text(user.map(|user| user.name)),
         ),
         Ask::Need(need) => Reply::Text(needs::look(&need)),
+        Ask::EnvFile(path) => match config::read_env_file(&path) {
+            Ok(variables) => Reply::Variables(variables),
+            Err(finding) => Reply::Failed(finding.to_string()),
+        },
         Ask::Environment { pid, name } => {
             process::environment_value(pid, &name).map_or_else(failed, Reply::Text)
         }

@@ -67,7 +67,7 @@ impl Ask for Sqlite {
         let ask = helper::Ask::Sqlite(self.question.clone());
         match self.helper.ask(ask, timeout).await {
             Ok(Reply::Sqlite(reply)) => self.judge(reply),
-            Ok(Reply::Failed(_) | Reply::Addresses(_) | Reply::Text(_)) => {
+            Ok(Reply::Failed(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Variables(_)) => {
                 no_verdict("the helper answered something else")
             }
             Err(Trouble::Silent) => silence(timeout, "answer from the SQLite file"),
