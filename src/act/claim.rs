@@ -119,6 +119,12 @@ pub struct Claim {
     /// A hash of its whole command, which may hold secrets.
     #[serde(default)]
     pub command_key: Option<String>,
+    /// The user it was to run as, by the name in the configuration.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// A hash of the variables it was given, which may hold secrets. None: from a stayd that wrote neither this nor `user`.
+    #[serde(default)]
+    pub env_key: Option<String>,
     /// Of its runtime, when it has one.
     pub fingerprint: Option<String>,
     /// Path of that runtime.

@@ -145,6 +145,8 @@ fn claim(shared: &Rc<Shared>, ward: &Ward, living: &Living, output: &LifeOutput)
         members: Vec::new(),
         command_key: Some(config.command_key()),
         program: config.command.first().map(Into::into).unwrap_or_default(),
+        user: config.user.clone(),
+        env_key: Some(config.env_key()),
         fingerprint: None,
         runtime: None,
         workspace: config.cwd.clone(),

@@ -9,7 +9,8 @@ use super::shared::Shared;
 use super::step::{Step, reached};
 use super::tree::{LIFE_PID, LIFE_TOKEN, Member, Tree};
 use super::ward::{Living, Ward};
-use crate::decide::event::{Exit, Fact, Leftover, Life, Proc, Survey};
+use crate::config;
+use crate::decide::event::{Exit, Fact, Former, Leftover, Life, Proc, Survey};
 use crate::sys::identity;
 use crate::sys::process::{self, Handle, Process};
 use std::rc::Rc;
@@ -246,12 +247,30 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
             .is_none_or(|key| *key == ward.config.command_key()),
         ending: claim.ending,
         age: main.map_or(Duration::ZERO, process::age),
+        former: former(&ward.config, &claim),
     };
     let tree = believed(ward, &claim, tree, main, &members);
     reached(Step::Proven);
     take_in_hand(shared, ward, claim, tree, main).await;
     reached(Step::TakenInHand);
     Survey::Ours(left)
+}
+
+/// What it was started with and would not be started with now.
+fn former(config: &config::Service, claim: &Claim) -> Vec<Former> {
+    let knows = claim.env_key.is_some();
+    let changed = [
+        (knows && claim.user != config.user, Former::User),
+        (
+            knows && claim.env_key != Some(config.env_key()),
+            Former::Environment,
+        ),
+        (claim.workspace != config.cwd, Former::Folder),
+    ];
+    let changed = changed.into_iter();
+    changed
+        .filter_map(|(is_so, former)| is_so.then_some(former))
+        .collect()
 }
 
 /// It carries the token, which `before` and what that left do not, and its own number, which nothing that it started does.

@@ -38,7 +38,7 @@ pub use words::{SplitError, is_name, name_from, split_words};
 
 use crate::decide::policy::Policy;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A whole instance.
@@ -160,6 +160,16 @@ impl Service {
     #[must_use]
     pub fn command_key(&self) -> String {
         self.with_command(Fnv::START)
+    }
+
+    /// Changes when a variable of `env` or the path of the env_file does. What is in that file does not count.
+    #[must_use]
+    pub fn env_key(&self) -> String {
+        let hash = self.env.iter().fold(Fnv::START, |hash, (name, value)| {
+            hash.with(name).with(value)
+        });
+        let file = self.env_file.as_deref().unwrap_or(Path::new(""));
+        format!("{:016x}", hash.with(&file.to_string_lossy()).0)
     }
 
     fn with_command(&self, hash: Fnv) -> String {

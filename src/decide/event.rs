@@ -198,6 +198,19 @@ pub struct Leftover {
     pub ending: bool,
     /// How old the main process is.
     pub age: Duration,
+    /// What of its surroundings the configuration has changed since.
+    pub former: Vec<Former>,
+}
+
+/// Something that a process was given at its start and keeps until its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Former {
+    /// The user it runs as.
+    User,
+    /// The variables of its environment.
+    Environment,
+    /// Its working folder.
+    Folder,
 }
 
 /// What was found of a service before its first life under this stayd.
@@ -300,6 +313,18 @@ impl Exit {
                 None => format!("was ended by signal {number}"),
             },
             Self::Unknown => "ended, its exit status is unknown".into(),
+        }
+    }
+}
+
+impl Former {
+    /// For a sentence: "the former …".
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Environment => "environment",
+            Self::Folder => "working folder",
         }
     }
 }

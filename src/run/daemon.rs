@@ -291,6 +291,7 @@ pub(super) fn identity_of(service: &config::Service) -> state::Identity {
         .map(config::Probe::question)
         .unwrap_or_default();
     state::Identity {
+        name: service.name.clone(),
         question,
         program,
         salt: super::salt(&service.name),

@@ -70,6 +70,8 @@ fn claim_that_names(main: Process) -> Claim {
         members: Vec::new(),
         program: "sleep".into(),
         command_key: None,
+        user: None,
+        env_key: None,
         fingerprint: None,
         runtime: None,
         workspace: "/".into(),

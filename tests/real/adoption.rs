@@ -130,6 +130,42 @@ fn item_57_another_command_replaces_what_is_left_in_order() {
 }
 
 #[test]
+fn item_57_another_environment_is_adopted_and_named_and_a_restart_applies_it() {
+    const SECRET: &str = "hunter2-of-the-first";
+    let first = Stayd::start(&service(
+        "sleep",
+        &format!("env = {{ PASSWORD = '{SECRET}' }}"),
+    ));
+    let left = pid(&first.wait_state("s", "running"));
+    first.rewrite(&service(
+        "sleep",
+        "env = { PASSWORD = 'another' }\ncwd = '/'",
+    ));
+    let claim = first.state_dir().join("claims/s.json");
+    let second = first.killed_and_again();
+    let found = second.wait_state("s", "running");
+    assert_eq!(
+        (pid(&found), &found["ownership"]),
+        (left, &"adopted".into())
+    );
+    let said = "it still runs with the former environment and working folder: `stayd restart s`";
+    let reason = found["reason"].as_str().expect("text");
+    assert!(reason.contains(said), "{reason}");
+    let events = second.events();
+    let told = events
+        .iter()
+        .any(|event| event["kind"] == "adopted" && event["message"].to_string().contains(said));
+    assert!(told, "{events:?}");
+    let claim = fs::read_to_string(claim).expect("a claim");
+    assert!(!claim.contains(SECRET), "a hash, never the value");
+
+    assert_eq!(second.client(&["restart", "s"]).code, Some(0));
+    let next = second.service("s");
+    assert_ne!(pid(&next), left);
+    assert!(!next["reason"].to_string().contains("former"), "{next}");
+}
+
+#[test]
 fn leftover_replace_ends_what_is_left_and_begins_anew() {
     let first = Stayd::start(&service("sleep", "leftover = \"replace\""));
     let left = pid(&first.wait_state("s", "running"));

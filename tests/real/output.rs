@@ -267,6 +267,8 @@ fn intent(claim_fd: ClaimFile) -> Claim {
         members: Vec::new(),
         program: PathBuf::new(),
         command_key: None,
+        user: None,
+        env_key: None,
         fingerprint: None,
         runtime: None,
         workspace: PathBuf::new(),

@@ -3,7 +3,7 @@
 use crate::stage::{MINUTE, SECOND, Stage, policy};
 use stayd::decide::action::{Kind, Order};
 use stayd::decide::event::{
-    Exit, Fact, Leftover, Life, Proc, Remembered, ServiceId, Survey, Survivors, Wish,
+    Exit, Fact, Former, Leftover, Life, Proc, Remembered, ServiceId, Survey, Survivors, Wish,
 };
 use stayd::decide::policy::{OnLeftover, Policy};
 use stayd::decide::snapshot::Phase;
@@ -29,6 +29,7 @@ fn ours(main: Option<Proc>, same_command: bool) -> Survey {
         same_command,
         ending: false,
         age: SECOND,
+        former: Vec::new(),
     })
 }
 
@@ -75,6 +76,31 @@ fn item_57_another_command_is_ended_in_order_before_the_next_life() {
             (1, LEFT.next())
         );
     }
+}
+
+#[test]
+fn what_goes_on_with_a_former_user_or_environment_says_so_until_its_end() {
+    const SAID: &str =
+        "it still runs with the former user and environment: `stayd restart db` applies the new";
+    let left = Leftover {
+        life: LEFT,
+        main: Some(MAIN),
+        same_command: true,
+        ending: false,
+        age: SECOND,
+        former: vec![Former::User, Former::Environment],
+    };
+    let (mut stage, db) = found(policy(), Survey::Ours(left), proven());
+    assert!(stage.said(db, Kind::Adopted)[0].ends_with(SAID));
+    stage.drive(MINUTE);
+    let shown = stage.shown(db);
+    assert_eq!((shown.phase, shown.main), (Phase::Running, Some(MAIN)));
+    assert!(shown.reason.ends_with(SAID), "{}", shown.reason);
+    stage.ask(db, Wish::Restart);
+    stage.drive(MINUTE);
+    let shown = stage.shown(db);
+    assert_eq!((shown.phase, shown.life), (Phase::Running, LEFT.next()));
+    assert!(!shown.reason.contains("former"), "{}", shown.reason);
 }
 
 #[test]

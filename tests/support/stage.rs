@@ -423,6 +423,7 @@ impl IndexMut<ServiceId> for Stage {
 
 fn add_to(machine: &mut Machine, policy: Policy) -> ServiceId {
     let identity = Identity {
+        name: "db".into(),
         question: "SELECT 1".into(),
         program: "victim".into(),
         salt: 1,

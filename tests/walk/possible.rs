@@ -151,6 +151,7 @@ fn surveys() -> [Survey; 6] {
             same_command,
             ending: false,
             age: SECOND,
+            former: Vec::new(),
         })
     };
     [

@@ -75,6 +75,7 @@ impl World {
     pub(crate) fn before_the_survey(policy: Policy, past: Remembered) -> Self {
         let mut machine = Machine::default();
         let identity = Identity {
+            name: "db".into(),
             question: "SELECT 1".into(),
             program: "victim".into(),
             salt: 1,

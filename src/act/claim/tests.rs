@@ -29,6 +29,8 @@ fn claim(life: u32) -> Claim {
         members: Vec::new(),
         program: "/bin/true".into(),
         command_key: None,
+        user: None,
+        env_key: None,
         fingerprint: None,
         runtime: None,
         workspace: "/".into(),

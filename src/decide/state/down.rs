@@ -20,6 +20,7 @@ impl Service {
             self.life = self.life.next();
         }
         self.adopted = false;
+        self.former.clear();
         let until = step.now.after(self.policy.startup).after(PREPARATION_SLACK);
         self.actual = Actual::Preparing {
             until,

@@ -33,7 +33,7 @@ mod wishes;
 
 use super::action::{Kind, Order, Record, Value};
 use super::clock::{Duration, Moment};
-use super::event::{Exit, Fact, Life, Remembered};
+use super::event::{Exit, Fact, Former, Life, Remembered};
 use super::policy::Policy;
 use super::restart::History;
 
@@ -45,6 +45,8 @@ const STOPPED: &str = "stopped on request until `start` or the next boot";
 /// What a service is, for sentences and for spreading waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
+    /// Its name.
+    pub name: String,
     /// What the watchdog asks: `SELECT 1`, `GET /health`.
     pub question: String,
     /// The program's file name, for naming the flag that keeps it in the foreground.
@@ -80,6 +82,8 @@ pub struct Service {
     surveyed: bool,
     /// The present life was begun by an earlier stayd.
     adopted: bool,
+    /// What of that life's surroundings the configuration has changed since.
+    former: Vec<Former>,
 }
 
 /// No kills until then.
@@ -188,6 +192,7 @@ impl Service {
             proven: false,
             surveyed: false,
             adopted: false,
+            former: Vec::new(),
         }
     }
 

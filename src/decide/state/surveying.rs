@@ -88,14 +88,17 @@ impl Service {
                 main.pid
             ),
         };
+        if replaced_because.is_none() {
+            self.former.clone_from(&leftover.former);
+        }
+        let mut up = Up::new(main, step.now, &self.policy);
+        up.has_run_for(leftover.age, step.now, &self.policy);
+        self.actual = Actual::Up(up);
         let facts = vec![
             ("pid", Value::Number(main.pid.unsigned_abs().into())),
             ("kept", Value::Flag(replaced_because.is_none())),
         ];
-        self.record(Kind::Adopted, self.reason.clone(), facts, step.out);
-        let mut up = Up::new(main, step.now, &self.policy);
-        up.has_run_for(leftover.age, step.now, &self.policy);
-        self.actual = Actual::Up(up);
+        self.record(Kind::Adopted, self.shown_reason(), facts, step.out);
         if replaced_because.is_some() {
             self.begin_stop(step);
         } else {

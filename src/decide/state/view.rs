@@ -19,7 +19,7 @@ impl Service {
             life: self.life,
             since: self.since,
             restarts: self.restarts,
-            reason: self.reason.clone(),
+            reason: self.shown_reason(),
             last_exit: self.last_exit,
             probes: self.probe_views(),
             hold: self
@@ -27,6 +27,20 @@ impl Service {
                 .as_ref()
                 .map(|hold| (hold.until, hold.reason.clone())),
         }
+    }
+
+    /// The reason; and for as long as the process runs on with what the configuration has changed, that.
+    pub(super) fn shown_reason(&self) -> String {
+        if self.former.is_empty() || !matches!(self.actual, Actual::Up(_)) {
+            return self.reason.clone();
+        }
+        let words: Vec<_> = self.former.iter().map(|former| former.word()).collect();
+        format!(
+            "{}; it still runs with the former {}: `stayd restart {}` applies the new",
+            self.reason,
+            words.join(" and "),
+            self.identity.name
+        )
     }
 
     /// The contract's state.
