@@ -8,13 +8,15 @@ use super::launch::Launch;
 use super::output::LifeOutput;
 use super::prepare::{EXEC_DEADLINE, passing};
 use super::shared::Shared;
+use super::sockets;
 use super::step::{Step, reached};
 use super::tree::{LIFE_PID, Member, Tree};
 use super::ward::{Living, Ward};
 use crate::config::{Signal, Target};
 use crate::decide::event::{Exit, Fact, Life, Proc, SpawnFailure, Survivors};
+use crate::sys::listen;
 use crate::sys::process::{self, Process};
-use std::os::fd::{OwnedFd, RawFd};
+use crate::sys::socket;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +24,6 @@ use tokio::sync::oneshot;
 
 /// Between two tries to write a claim that the disk refused.
 const CLAIM_RETRY: Duration = Duration::from_secs(5);
-/// The claim fd's number in a child without sockets.
-const CLAIM_FD: RawFd = 3;
 /// Environments are read from the processes' own memory, which a sick one may keep for itself.
 const LOOK_DEADLINE: Duration = Duration::from_secs(1);
 /// Stack of the thread that looks.
@@ -136,16 +136,23 @@ async fn survivors(ward: &Ward, living: &Living) -> Survivors {
     }
     let processes = left.iter().map(|member| member.process);
     let oldest = processes.min_by_key(|process| process.birth);
-    let listening = ward
-        .config
-        .port
-        .and_then(|port| tree.holds_listener(port).ok().flatten());
+    let listening = listening(ward, &tree);
     Survivors {
         count: left.len(),
         heir: listening.or(oldest).map(seen),
         heir_listens: listening.is_some(),
         oom_kills: oom_kills_since(living),
     }
+}
+
+/// The survivor that listens on the port. A socket that we hold tells nothing: all that it has started have it open.
+fn listening(ward: &Ward, tree: &Tree) -> Option<Process> {
+    let port = ward.config.port?;
+    let listeners = socket::listeners(port).ok()?;
+    if listeners.iter().any(|each| sockets::holds(ward, each)) {
+        return None;
+    }
+    tree.holds_listener(port).ok().flatten()
 }
 
 /// None when a process did not show its memory in time.
@@ -180,9 +187,12 @@ async fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch,
         claim,
         ..
     } = output;
+    let held = sockets::for_a_life(ward)
+        .map_err(|error| passing(format!("cannot give it its sockets: {error}; trying again")))?;
     let own = own_environment(ward, living);
     let surroundings = environment::surroundings(shared, ward, living, own).await?;
-    let fds: Vec<(RawFd, OwnedFd)> = vec![(1, stdout), (2, stderr), (CLAIM_FD, claim)];
+    let mut fds = vec![(1, stdout), (2, stderr), (sockets::claim_fd(ward), claim)];
+    fds.extend((listen::FIRST..).zip(held));
     Ok(Launch {
         argv: ward.config.command.clone(),
         surroundings,
@@ -194,11 +204,14 @@ async fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch,
 
 /// What proves this life to be ours, and how it may talk to us.
 fn own_environment(ward: &Ward, living: &Living) -> Environment {
-    let mut own = Environment::new();
+    let mut own = sockets::environment(ward);
     own.insert("STAYD_LIFE".into(), living.life.0.to_string().into());
     own.insert("STAYD_TOKEN".into(), living.token.as_str().into());
     own.insert(LIFE_PID.into(), "@PID".into());
-    own.insert("STAYD_CLAIM_FD".into(), CLAIM_FD.to_string().into());
+    own.insert(
+        "STAYD_CLAIM_FD".into(),
+        sockets::claim_fd(ward).to_string().into(),
+    );
     if let Some(path) = &*living.notify_path.borrow() {
         own.insert("NOTIFY_SOCKET".into(), path.into());
     }

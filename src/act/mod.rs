@@ -20,6 +20,7 @@ pub mod probe;
 mod rounds;
 pub mod runtime_dir;
 pub mod shared;
+pub mod sockets;
 pub mod state_dir;
 pub mod step;
 pub mod store;

@@ -71,6 +71,7 @@ impl Performer {
             Order::TakeEvidence { life, within } => {
                 begin(super::life::take_evidence(shared, ward, life, within));
             }
+            Order::CloseSockets => super::sockets::close(&shared, &ward),
             Order::Retire(life) => super::life::retire(&shared, &ward, life),
             Order::Record(record) => {
                 say(&ward.config.name, &record);
@@ -81,6 +82,28 @@ impl Performer {
                     .store
                     .keep(&ward.config.name, &ward.config.proof_key(), &keep);
             }
+        }
+    }
+
+    /// Each socket that is held for a service, as `each` sees it; for whoever hands them on to the next program in this
+    /// process, which takes them in by [`Reception::put`](super::sockets::Reception::put).
+    pub fn sockets<T>(&self, each: impl Fn(&super::sockets::Held) -> T) -> Vec<T> {
+        let wards = self.wards.iter();
+        wards
+            .flat_map(|ward| super::sockets::list(ward, &each))
+            .collect()
+    }
+
+    /// At the end of stayd: closes what no OS supervisor keeps for the next one, and waits until its files are removed.
+    pub async fn close_sockets(&self) {
+        if self.shared.reception.outlives_us() {
+            return;
+        }
+        for ward in &self.wards {
+            super::sockets::close(&self.shared, ward);
+        }
+        for ward in &self.wards {
+            ward.sockets.closed().await;
         }
     }
 

@@ -83,6 +83,7 @@ async fn try_prepare(
     let owner = output_owner(ward).await?;
     // Before anything is claimed: what hangs here has begun nothing.
     environment::variables(shared, ward, &living, READ_WITHIN).await?;
+    super::sockets::open(shared, ward, owner).await?;
     let opened = shared
         .output
         .borrow_mut()
@@ -189,7 +190,8 @@ pub(super) fn listen(
 /// Who listens on the service's port, in words, if somebody does.
 async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<String> {
     let port = ward.config.port?;
-    let listener = socket::listeners(port).ok()?.into_iter().next()?;
+    let mut listeners = socket::listeners(port).ok()?.into_iter();
+    let listener = listeners.find(|listener| !super::sockets::holds(ward, listener))?;
     let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
     let mut portraitist = Portraitist::new(
         shared.nursery.clone(),

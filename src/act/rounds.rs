@@ -174,6 +174,9 @@ fn outsider(shared: &Shared, ward: &Ward, living: &Living, check: Check) -> Opti
     {
         return verdict.clone();
     }
+    if super::sockets::holds(ward, &listener) {
+        return None;
+    }
     let owner = living
         .tree
         .borrow()

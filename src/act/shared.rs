@@ -4,6 +4,7 @@ use super::cgroup::Cgroups;
 use super::child::{Environment, Nursery};
 use super::claim::Claims;
 use super::output::Output;
+use super::sockets::Reception;
 use super::store::Store;
 use crate::decide::clock::Moment;
 use crate::decide::event::{Event, Fact, ServiceId};
@@ -24,6 +25,8 @@ pub struct Shared {
     pub claims: RefCell<Claims>,
     /// Cgroups for the lives, while they are to be had.
     pub cgroups: RefCell<Option<Cgroups>>,
+    /// Sockets that were handed to us.
+    pub reception: Reception,
     /// Facts go here; the loop empties it.
     pub inbox: mpsc::Sender<Event>,
     /// This boot, and the pid namespace.

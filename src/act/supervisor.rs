@@ -13,8 +13,11 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The environment variables that are looked at; all others stay unread.
-const LOOKED_AT: [&str; 8] = [
+const LOOKED_AT: [&str; 11] = [
     "JOURNAL_STREAM",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
     "NOTIFY_SOCKET",
     "STAYD_STOP_BUDGET",
     "STAYD_SUPERVISOR",
@@ -128,6 +131,16 @@ impl Circumstances {
     pub fn unit_delegates(&self) -> bool {
         self.supervisor() == Supervisor::Systemd
             && self.variable("STAYD_SUPERVISOR") == Some("systemd:delegated")
+    }
+
+    /// How many descriptors systemd has handed to us, from 3 on, and their names (sd_listen_fds(3)).
+    pub(super) fn listen_fds(&self) -> (i32, Vec<String>) {
+        let count = self
+            .variable("LISTEN_FDS")
+            .filter(|_| self.names_our_pid("LISTEN_PID"));
+        let names = self.variable("LISTEN_FDNAMES").unwrap_or_default();
+        let count = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+        (count, names.split(':').map(str::to_owned).collect())
     }
 
     fn is_marked_by_our_plist(&self) -> bool {

@@ -121,7 +121,7 @@ fn holder_of(files: &[ClaimFile]) -> Option<i32> {
 }
 
 /// What `look` sees, or why there is no answer in time.
-async fn off_the_loop<T: Send + 'static>(
+pub(super) async fn off_the_loop<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let (answer, seen) = oneshot::channel();
@@ -345,6 +345,7 @@ async fn take_in_hand(
     if ward.config.offers_notify_socket() {
         listen_again(shared, ward, &living).await;
     }
+    super::sockets::regain(shared, ward, &living).await;
     living.main_gone.send_replace(main.is_none());
     living.heir.set(main);
     let handle = main.and_then(|main| Handle::open(main).ok());

@@ -110,7 +110,8 @@ impl Upward {
     }
 }
 
-fn connected(path: &Path) -> io::Result<UnixDatagram> {
+/// A socket that never waits.
+pub(super) fn connected(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     socket.connect(path)?;

@@ -5,6 +5,7 @@ use super::environment::Variables;
 use super::helper::Helper;
 use super::output::LifeOutput;
 use super::probe::{Heartbeat, Prober};
+use super::sockets::Sockets;
 use super::tree::{Tree, Usage};
 use crate::config;
 use crate::decide::clock::Moment;
@@ -28,6 +29,8 @@ pub(super) struct Ward {
     pub(super) config: config::Service,
     /// The life that is being prepared, runs, or is being ended.
     pub(super) life: RefCell<Option<Rc<Living>>>,
+    /// Held for its lives.
+    pub(super) sockets: Sockets,
     /// What the probe answered, newest last.
     pub(super) transcript: RefCell<VecDeque<String>>,
     /// Reads the env_file; here only while its last question hangs.
@@ -99,6 +102,7 @@ impl Ward {
             id,
             config,
             life: RefCell::new(None),
+            sockets: Sockets::default(),
             transcript: RefCell::new(VecDeque::new()),
             reader: RefCell::new(None),
         }

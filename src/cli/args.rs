@@ -114,9 +114,9 @@ pub struct ServiceOptions {
     /// The TCP port the service must own.
     #[arg(long, value_name = "N")]
     pub port: Option<String>,
-    /// A socket that stayd binds and keeps; not in this version.
-    #[arg(long, value_name = "ADDR", hide = true)]
-    pub socket: Option<String>,
+    /// An address that stayd binds and keeps, passed on as LISTEN_FDS; may be repeated.
+    #[arg(long, value_name = "ADDR")]
+    pub socket: Vec<String>,
     /// How long it may take to end before it is killed [default: 5s].
     #[arg(long, value_name = "TIME")]
     pub stop_grace: Option<String>,

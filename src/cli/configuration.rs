@@ -35,7 +35,7 @@ fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
         timeout: options.timeout,
         failures: options.failures,
         port: options.port,
-        socket: options.socket,
+        sockets: options.socket,
         stop_grace: options.stop_grace,
         env: options.env,
         cwd: options.cwd,

@@ -1,5 +1,6 @@
 //! What can only be seen with all services side by side, and what is allowed but worth a word.
 
+use super::listen;
 use super::section::{Findings, Section};
 use super::service::port;
 use super::{Config, Endpoint, Place, Probe, Service, Target};
@@ -166,10 +167,18 @@ fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
             ),
         ),
         Some(probe) => {
-            if let Some(message) = about_probe(service, probe) {
+            let held = listen::about_probe(service, probe);
+            if let Some(message) = held.or_else(|| about_probe(service, probe)) {
                 warn("service.*.watchdog.probe", message);
             }
         }
+    }
+    if let Some(message) = service
+        .ready
+        .as_ref()
+        .and_then(|ready| listen::about_probe(service, ready))
+    {
+        warn("service.*.ready.probe", message);
     }
     if let Some(watchdog) = service
         .policy

@@ -3,6 +3,7 @@
 use super::across;
 use super::finding::{Finding, Place};
 use super::keys::{self, Key};
+use super::listen;
 use super::need;
 use super::section::{Findings, Section};
 use super::service::Builder;
@@ -32,8 +33,8 @@ pub struct CommandLine {
     pub failures: Option<String>,
     /// `--port`
     pub port: Option<String>,
-    /// `--socket`; refused in this version.
-    pub socket: Option<String>,
+    /// `--socket`, each an address.
+    pub sockets: Vec<String>,
     /// `--stop-grace`
     pub stop_grace: Option<String>,
     /// `--env`, each as `K=V`.
@@ -77,6 +78,7 @@ impl Config {
         });
         let sections = [section];
         if let Some(config) = &config {
+            listen::check(config, &sections, &mut findings);
             across::warn(config, &sections, &mut findings);
         }
         let warnings = findings.into_result()?;
@@ -163,6 +165,7 @@ fn section(options: &CommandLine, findings: &mut Findings) -> Section {
     }
     set_command(options, &mut section, findings);
     set_env(options, &mut section, findings);
+    set_sockets(options, &mut section);
     refuse_later(options, findings);
     section
 }
@@ -204,14 +207,17 @@ fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings
     }
 }
 
+fn set_sockets(options: &CommandLine, section: &mut Section) {
+    if let Some(key) = keys::find(listen::KEY).filter(|_| !options.sockets.is_empty()) {
+        let texts = Value::Texts(options.sockets.clone());
+        section.set(key, texts, Place::Option("--socket"));
+    }
+}
+
 fn refuse_later(options: &CommandLine, findings: &mut Findings) {
-    let given = [
-        ("--socket", options.socket.is_some()),
-        ("--runtime", options.runtime.is_some()),
-    ];
-    for (option, _) in given.into_iter().filter(|(_, given)| *given) {
+    if options.runtime.is_some() {
         let message = "cannot use it: this version does not do that yet; remove it";
-        findings.error(&Place::Option(option), message);
+        findings.error(&Place::Option("--runtime"), message);
     }
 }
 
@@ -322,7 +328,7 @@ mod tests {
     fn errors_name_the_option() {
         let wrong = load(&CommandLine {
             interval: Some("5".into()),
-            socket: Some("x".into()),
+            sockets: vec!["x".into()],
             env: vec!["A".into()],
             port: Some("0".into()),
             name: Some("a b".into()),
@@ -333,7 +339,7 @@ mod tests {
         for part in [
             "--interval: cannot use it without a probe; add --probe URL",
             "--interval: cannot read it: 5 has no unit; write `5s` or `5ms`",
-            "--socket: cannot use it: this version",
+            "--socket: cannot use `sockets`: `x` is no address to listen on",
             "--env: cannot read it: it has no `=`",
             "--port: cannot read it: 0 is out of range",
             "--name: cannot read it: `a b` is no name",

@@ -1,50 +1,179 @@
-//! Addresses that stayd binds for a service.
+//! `sockets`: addresses that stayd binds for a service.
 
+use super::section::{Findings, Section};
 use super::value::Wrong;
-use std::fmt;
+use super::{Config, Endpoint, Probe, Service, Target};
+use crate::sys::listen::Address;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
-/// Where a socket listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// An address and its port.
-    Tcp(SocketAddr),
-    /// A path.
-    Unix(PathBuf),
+/// The key.
+pub(super) const KEY: &str = "service.*.sockets";
+/// As many as systemd keeps for a unit as it is rendered.
+const SOCKETS_MAX: usize = 64;
+
+/// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (never resolved) or a path; a relative one is below `folder`.
+fn parse(text: &str, folder: &Path) -> Result<Address, Wrong> {
+    if text.starts_with(['/', '.']) {
+        let path: PathBuf = folder.join(text).components().collect();
+        return match net::SocketAddr::from_pathname(&path) {
+            Ok(_) => Ok(Address::Unix(path)),
+            Err(_) => Err(Wrong::new(
+                format!("{} is too long for a socket", path.display()),
+                "choose one of 100 bytes or less",
+            )),
+        };
+    }
+    let local = |port: &str| {
+        let port = port.parse().ok()?;
+        Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    };
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => local(port),
+        None => text.parse().ok(),
+    };
+    address
+        .filter(|address| address.port() != 0)
+        .map(Address::Tcp)
+        .ok_or_else(|| {
+            Wrong::new(
+                format!("`{text}` is no address to listen on"),
+                "write it as \"127.0.0.1:8080\", \"[::1]:8080\" or \"/run/app.sock\"",
+            )
+        })
 }
 
-impl fmt::Display for Listen {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(out, "{address}"),
-            Self::Unix(path) => write!(out, "{}", path.display()),
+/// The service's sockets in their order; what is wrong with them goes to the findings.
+pub(super) fn all(section: &Section, folder: &Path, findings: &mut Findings) -> Vec<Address> {
+    let texts = section.texts(KEY).unwrap_or_default();
+    let mut wrong = |wrong: &Wrong| {
+        findings.error(section.place(KEY), format!("cannot use `sockets`: {wrong}"));
+    };
+    if texts.len() > SOCKETS_MAX {
+        let cause = format!("more than {SOCKETS_MAX} sockets");
+        wrong(&Wrong::new(cause, "let the service bind the rest itself"));
+        return Vec::new();
+    }
+    let parsed = texts.iter().map(|text| parse(text, folder));
+    parsed
+        .filter_map(|parsed| parsed.map_err(|error| wrong(&error)).ok())
+        .collect()
+}
+
+/// One address cannot be bound twice.
+pub(super) fn check(config: &Config, sections: &[Section], findings: &mut Findings) {
+    let mut seen: Vec<(&Address, &Section)> = Vec::new();
+    let services = || config.services.iter().zip(sections);
+    for (service, section) in services() {
+        for address in &service.sockets {
+            let taken = seen.iter().find(|(other, _)| overlap(other, address));
+            if let Some((other, first)) = taken {
+                findings.error(
+                    section.place(KEY),
+                    twice(address, &section.name, other, first),
+                );
+            }
+            seen.push((address, section));
+        }
+    }
+    for (service, section) in services() {
+        let Some(number) = service.port else {
+            continue;
+        };
+        let taken = seen
+            .iter()
+            .find(|(address, owner)| port(address) == Some(number) && owner.name != section.name);
+        if let Some((address, owner)) = taken {
+            let message = format!(
+                "cannot use port {number} for `{}`: `{}` has the socket {address}, at {}; give one of them another",
+                section.name,
+                owner.name,
+                owner.place(KEY),
+            );
+            findings.error(section.place("service.*.port"), message);
         }
     }
 }
 
-impl Listen {
-    /// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (never resolved) or a path; a relative one is below `folder`.
-    pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, Wrong> {
-        if text.starts_with(['/', '.']) {
-            return Ok(Self::Unix(folder.join(text).components().collect()));
+fn twice(address: &Address, name: &str, other: &Address, first: &Section) -> String {
+    if address == other {
+        format!(
+            "cannot bind {address} for `{name}`: `{}` has it, at {}; give one of them another",
+            first.name,
+            first.place(KEY),
+        )
+    } else {
+        format!(
+            "cannot bind {address} for `{name}` beside {other} of `{}`, at {}: one of them takes all addresses of that port; \
+             give one of them another",
+            first.name,
+            first.place(KEY),
+        )
+    }
+}
+
+fn overlap(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => {
+            let all = |address: &SocketAddr| address.ip().is_unspecified();
+            one.port() == other.port() && (one.ip() == other.ip() || all(one) || all(other))
         }
-        let local = |port: &str| {
-            let port = port.parse().ok()?;
-            Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
-        };
-        let address = match text.strip_prefix("localhost:") {
-            Some(port) => local(port),
-            None => text.parse().ok(),
-        };
-        address
-            .filter(|address| address.port() != 0)
-            .map(Self::Tcp)
-            .ok_or_else(|| {
-                Wrong::new(
-                    format!("`{text}` is no address to listen on"),
-                    "write it as \"127.0.0.1:8080\", \"[::1]:8080\" or \"/run/app.sock\"",
-                )
-            })
+        (one, other) => one == other,
+    }
+}
+
+const fn port(address: &Address) -> Option<u16> {
+    match address {
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    }
+}
+
+/// A connection that says nothing: the backlog takes it whoever is alive.
+pub(super) fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
+    let Target::Connect(at) = &probe.target else {
+        return None;
+    };
+    let is_asked = |address: &&Address| match (address, at) {
+        (Address::Tcp(address), Endpoint::Tcp(_, port)) => address.port() == *port,
+        (Address::Unix(path), Endpoint::Unix(asked)) => path == asked,
+        (Address::Tcp(_) | Address::Unix(_), _) => false,
+    };
+    let address = service.sockets.iter().find(is_asked)?;
+    Some(format!(
+        "stayd holds {address} itself, so a connection succeeds whether or not the service answers; ask a question \
+         (http:, postgres:, exec:) or use `notify`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_port_here_or_a_path_below_the_folder() {
+        let parsed = |text: &str| parse(text, Path::new("/srv/app")).map(|found| found.to_string());
+        assert_eq!(parsed("localhost:80").as_deref(), Ok("127.0.0.1:80"));
+        assert_eq!(parsed("[::1]:80").as_deref(), Ok("[::1]:80"));
+        assert_eq!(parsed("./s.sock").as_deref(), Ok("/srv/app/s.sock"));
+        assert_eq!(parsed("/run/s.sock").as_deref(), Ok("/run/s.sock"));
+        for wrong in ["80", "example.org:80", "127.0.0.1:0", ":80", "s.sock"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+        let long = parsed(&format!("/run/{}", "x".repeat(110))).expect_err("too long");
+        assert!(long.to_string().contains("too long"), "{long}");
+    }
+
+    #[test]
+    fn addresses_overlap_where_one_takes_all_of_a_port() {
+        let address = |text| parse(text, Path::new("/")).expect("an address");
+        let overlap = |one, other| overlap(&address(one), &address(other));
+        assert!(overlap("127.0.0.1:80", "0.0.0.0:80"));
+        assert!(overlap("[::]:80", "127.0.0.1:80"));
+        assert!(overlap("/run/s", "/run/./s"));
+        assert!(!overlap("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!overlap("127.0.0.1:80", "0.0.0.0:81"));
+        assert!(!overlap("/run/s", "0.0.0.0:80"));
     }
 }

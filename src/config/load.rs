@@ -4,6 +4,7 @@ use super::across;
 use super::file::{self, Trust};
 use super::finding::{Finding, Place};
 use super::glob;
+use super::listen;
 use super::need::{self, Need};
 use super::section::{Findings, Reader, Section, Tables};
 use super::service::Builder;
@@ -90,6 +91,7 @@ fn read(
             "there is no service; add [service.NAME] with a `command`",
         );
     }
+    listen::check(&config, &services, findings);
     across::warn(&config, &services, findings);
     let needs = need::all(&config, &services, env);
     Some((config, needs))

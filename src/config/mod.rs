@@ -10,6 +10,7 @@ mod file;
 mod finding;
 mod glob;
 mod keys;
+mod listen;
 mod load;
 mod need;
 pub mod places;
@@ -35,6 +36,9 @@ pub use need::Need;
 pub use schema::schema;
 pub use service::EVIDENCE_LIMIT;
 pub use words::{SplitError, is_name, name_from, split_words};
+
+/// Where stayd listens for a service.
+pub use crate::sys::listen::Address as Listen;
 
 use crate::decide::policy::Policy;
 use std::collections::BTreeMap;
@@ -98,6 +102,8 @@ pub struct Service {
     pub reload_signal: Signal,
     /// Offer NOTIFY_SOCKET.
     pub sd_notify: bool,
+    /// Bound and held by stayd, passed on as LISTEN_FDS in this order.
+    pub sockets: Vec<Listen>,
     /// Names that must be ready first.
     pub after: Vec<String>,
     /// Numbers and choices that decisions depend on.

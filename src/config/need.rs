@@ -1,7 +1,7 @@
 //! What a configuration counts on outside of itself: named here, looked at elsewhere, because a file system may hang.
 
 use super::section::Section;
-use super::{Config, Place, Probe, Service, Target};
+use super::{Config, Listen, Place, Probe, Service, Target, listen};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -44,6 +44,13 @@ fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Place, N
     add("service.*.cwd", Need::Folder(service.cwd.clone()));
     if let Some(file) = &service.env_file {
         add("service.*.env_file", Need::EnvFile(file.clone()));
+    }
+    for socket in &service.sockets {
+        if let Listen::Unix(path) = socket
+            && let Some(folder) = path.parent()
+        {
+            add(listen::KEY, Need::Folder(folder.to_owned()));
+        }
     }
     if let Some(user) = &service.user {
         add("service.*.user", Need::User(user.clone()));

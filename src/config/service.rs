@@ -1,6 +1,7 @@
 //! One service's table, put together into what it means.
 
 use super::finding::Place;
+use super::listen;
 use super::probe_url::{self, Context, Parsed};
 use super::secret::{Secrets, has_reference};
 use super::section::{Findings, Section};
@@ -60,6 +61,7 @@ impl Builder<'_> {
             stop_signal: section.signal("service.*.stop.signal")?,
             reload_signal: section.signal("service.*.reload.signal")?,
             sd_notify: section.flag("service.*.sd_notify"),
+            sockets: listen::all(section, self.folder, self.findings),
             after: section.texts("service.*.after").unwrap_or_default(),
             policy,
             probe,

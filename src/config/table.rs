@@ -82,6 +82,8 @@ pub(super) const KEYS: &[Key] = &[
         "No dead round counts before this time is over or the service is ready."),
     Key::new("service.*.sd_notify", Kind::Flag, Is("false"),
         "Offer NOTIFY_SOCKET: READY=1, WATCHDOG=1, STATUS=, EXTEND_TIMEOUT_USEC=, STOPPING=1; readiness then waits for READY=1."),
+    Key::new("service.*.sockets", Kind::Texts, Is(""),
+        "Addresses (`127.0.0.1:8080`, `/run/app.sock`) that stayd binds and keeps, passed on as LISTEN_FDS: clients wait through a respawn."),
     Key::new("service.*.stopped_is", Kind::Choice(&["wedged", "held"]), Is("wedged"),
         "What a main process stopped by SIGSTOP is: each round is dead, or each round is void."),
     Key::new("service.*.after", Kind::Texts, Is(""),
@@ -131,8 +133,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.log.keep", Kind::Count(0, 1000), Is("5"),
         "This many old files are kept."),
 
-    Key::later("service.*.sockets", "Sockets that stayd binds and keeps.",
-        "remove `sockets` and let the service bind them itself"),
     Key::later("service.*.limits", "Open files and memory.",
         "remove the table"),
     Key::later("service.*.sqlite", "Care for a SQLite file's WAL.",

@@ -181,8 +181,10 @@ pub enum Order {
         /// Its bound.
         within: Duration,
     },
-    /// The life is over: close probes, sockets, output; release the claim.
+    /// The life is over: close probes and output; release the claim.
     Retire(Life),
+    /// No life is on its way: close the sockets that are held for the next one.
+    CloseSockets,
     /// Append to the journal and tell the log.
     Record(Record),
     /// Remember over our own death.

@@ -122,6 +122,7 @@ impl Daemon {
                 }
             }
         }
+        self.parts.performer.close_sockets().await;
         let shared = self.parts.performer.shared();
         if !shared.output.borrow_mut().close(OUTPUT_CLOSE_MAX) {
             tracing::warn!(

@@ -13,6 +13,7 @@ use crate::act::claim::Claims;
 use crate::act::output::{Audience, News, Output};
 use crate::act::performer::Performer;
 use crate::act::shared::Shared;
+use crate::act::sockets::Reception;
 use crate::act::state_dir::StateDir;
 use crate::act::store::Store;
 use crate::act::supervisor::{Circumstances, Supervisor};
@@ -146,6 +147,7 @@ async fn assemble(
         store: store.clone(),
         claims: RefCell::new(Claims::new(home.state())),
         cgroups: RefCell::new(cgroups),
+        reception: Reception::open(&outside.circumstances, &config.services),
         inbox,
         boot: (boot_id, identity::pid_namespace()),
         program,

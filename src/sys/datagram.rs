@@ -1,8 +1,8 @@
 //! Datagrams with the kernel's word on who sent them.
 
 use nix::cmsg_space;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use std::io::{self, IoSliceMut};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// One datagram.
@@ -58,6 +58,23 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram
         truncated,
         sender,
     })
+}
+
+/// Sends one over a connected socket, with a descriptor if there is one (SCM_RIGHTS).
+///
+/// # Errors
+/// The system's refusal; `WouldBlock` when nobody reads and the socket does not wait.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let numbers: Vec<_> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let control = if numbers.is_empty() { &[][..] } else { &rights };
+    let bytes = [IoSlice::new(message)];
+    sendmsg::<()>(socket.as_raw_fd(), &bytes, control, MsgFlags::empty(), None)?;
+    Ok(())
 }
 
 #[cfg(target_os = "linux")]

@@ -10,11 +10,13 @@ pub mod datagram;
 pub mod exchange;
 pub mod exit;
 mod flight;
+mod handed;
 pub mod identity;
 mod image;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
 mod imp;
+pub mod listen;
 pub mod lock;
 pub mod pipe;
 pub mod process;

@@ -49,6 +49,8 @@ mod reaping;
 mod reuse;
 mod second;
 mod soak;
+mod sockets;
+mod sockets_load;
 mod spawn;
 mod store;
 mod strangers;

@@ -5,6 +5,7 @@ pub(crate) mod ask;
 pub(crate) mod census;
 mod cgroup;
 mod child;
+pub(crate) mod crowd;
 pub(crate) mod daemon;
 mod lab;
 pub(crate) mod launchd_rehearsal;

@@ -295,6 +295,7 @@ impl Stage {
             | Order::SignalFirst(_)
             | Order::Inherit { .. }
             | Order::Retire(_)
+            | Order::CloseSockets
             | Order::Record(_)
             | Order::Keep(_) => {}
         }

@@ -14,6 +14,7 @@
 //! | `close-fds` | closes every descriptor |
 //! | `serve PORT` | answers HTTP on 127.0.0.1:PORT; `GET /wedge` makes it silent for ever, its port open |
 //! | `clinic PORT` | `GET /health` is always 200; `GET /query` answers until `GET /wedge`, then never again |
+//! | `serve-held` | answers HTTP with its pid on each socket of LISTEN_FDS; `GET /wedge` is never answered, after `GET /shutdown` the socket is shut down |
 //! | `spin` | burns CPU |
 //! | `sleep` | sleeps for ever |
 //! | `exit CODE` | ends |
@@ -28,6 +29,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{ForkResult, fork, pause, setsid};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// What forks without end ends by itself after this, should its test be ended before it could kill it.
@@ -55,6 +57,7 @@ fn obey(words: &[String]) {
             "close-fds" => close_descriptors(),
             "serve" => serve(u16::try_from(number(argument())).expect("a port")),
             "clinic" => clinic(u16::try_from(number(argument())).expect("a port")),
+            "serve-held" => serve_held(),
             "spin" => loop {
                 std::hint::spin_loop();
             },
@@ -181,6 +184,44 @@ fn clinic(port: u16) {
             let _ = stream
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
         });
+    }
+}
+
+/// What systemd's sd_listen_fds(3) does, without unsetting anything.
+fn serve_held() {
+    let variable = |name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    assert_eq!(variable("LISTEN_PID"), std::process::id().to_string());
+    let count: i32 = variable("LISTEN_FDS").parse().expect("a number");
+    let names = variable("LISTEN_FDNAMES");
+    println!("{count} sockets: {names}");
+    assert_eq!(names.split(':').count(), number(&count.to_string()));
+    for fd in 3..3 + count {
+        std::thread::spawn(move || answer_held(fd));
+    }
+    sleep();
+}
+
+fn answer_held(listener: i32) {
+    use nix::sys::socket::{Shutdown, accept, shutdown};
+    // One that was shut down accepts nothing any more.
+    while let Ok(connection) = accept(listener) {
+        // SAFETY: accept(2) has just made it, and nobody else owns it.
+        let mut connection = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(connection) });
+        let mut request = [0; 1024];
+        let count = connection.read(&mut request).unwrap_or(0);
+        if request[..count].starts_with(b"GET /wedge") {
+            std::mem::forget(connection);
+            continue;
+        }
+        if request[..count].starts_with(b"GET /shutdown") {
+            shutdown(listener, Shutdown::Both).expect("shutdown");
+        }
+        let pid = std::process::id().to_string();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            pid.len()
+        );
+        let _ = connection.write_all((head + &pid).as_bytes());
     }
 }
 

@@ -224,7 +224,7 @@ impl World {
                     outside.dead_row = 0;
                 }
             }
-            Order::Keep(_) => {}
+            Order::Keep(_) | Order::CloseSockets => {}
         }
     }
 

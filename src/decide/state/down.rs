@@ -165,7 +165,7 @@ impl Service {
     pub(super) fn refused(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
         if self.leaving || !self.wanted_up {
             self.reason = "stopped on request".into();
-            self.become_down(Down::Stopped, step.now);
+            self.become_down(Down::Stopped, step);
             return;
         }
         self.refusals = self.refusals.saturating_add(1);
@@ -185,7 +185,7 @@ impl Service {
             self.record(Kind::Blocked, sentence, facts, step.out);
             self.reason = failure.message;
         }
-        self.become_down(Down::Blocked { until }, step.now);
+        self.become_down(Down::Blocked { until }, step);
     }
 
     /// A life is over and its tree empty: what comes next?
@@ -197,7 +197,7 @@ impl Service {
         if self.leaving || !self.wanted_up {
             self.reason = "stopped on request".into();
             self.record(Kind::Stopped, "stopped".into(), Vec::new(), step.out);
-            self.become_down(Down::Stopped, step.now);
+            self.become_down(Down::Stopped, step);
         } else if restarting {
             self.begin_life(step);
         } else if restart::wanted_again(self.policy.restart, exit, end.by_watchdog) {
@@ -214,7 +214,7 @@ impl Service {
             );
             self.record(Kind::Stopped, sentence.clone(), Vec::new(), step.out);
             self.reason = sentence;
-            self.become_down(Down::Stopped, step.now);
+            self.become_down(Down::Stopped, step);
         }
     }
 
@@ -229,7 +229,7 @@ impl Service {
             Next::Now => self.begin_life(step),
             Next::After(wait) => {
                 let until = step.now.after(wait);
-                self.become_down(Down::Backoff { until }, step.now);
+                self.become_down(Down::Backoff { until }, step);
                 let sentence = format!("starts again in {}: {}", in_words(wait), self.reason);
                 self.record(
                     Kind::Backoff,
@@ -269,7 +269,7 @@ impl Service {
         step.out.push(Order::Keep(Keep::Parked(true)));
         self.reason = sentence;
         let until: Moment = step.now.after(wait);
-        self.become_down(Down::Parked { until }, step.now);
+        self.become_down(Down::Parked { until }, step);
     }
 
     pub(super) fn parked_retry(&self) -> Duration {

@@ -251,7 +251,7 @@ impl Service {
             out,
         };
         match &mut self.actual {
-            Actual::Unborn => self.become_down(Down::Stopped, now),
+            Actual::Unborn => self.become_down(Down::Stopped, &mut step),
             // What is ours is ended as well, once it is known.
             Actual::Surveying { .. } | Actual::Spawning => {}
             Actual::Down(down) => *down = Down::Stopped,
@@ -342,15 +342,20 @@ impl Service {
         });
         if self.leaving {
             self.reason = STOPPED.into();
-            self.become_down(Down::Stopped, step.now);
+            self.become_down(Down::Stopped, step);
         } else {
             self.survey(past.parked, step);
         }
     }
 
-    fn become_down(&mut self, down: Down, now: Moment) {
+    /// Whoever connects waits as long as the next life is on its way. When stayd leaves, the OS supervisor may keep the
+    /// sockets for the next one.
+    fn become_down(&mut self, down: Down, step: &mut Turn<'_>) {
+        if matches!(down, Down::Stopped | Down::Parked { .. }) && !self.leaving {
+            step.out.push(Order::CloseSockets);
+        }
         self.actual = Actual::Down(down);
-        self.since = now;
+        self.since = step.now;
     }
 
     fn record(

@@ -32,12 +32,12 @@ impl Service {
         self.surveyed = true;
         if self.leaving || !self.wanted_up {
             self.reason = STOPPED.into();
-            self.become_down(Down::Stopped, step.now);
+            self.become_down(Down::Stopped, step);
         } else if parked {
             let until = step.now.after(self.parked_retry());
             self.history.set_parked();
             self.reason = "gave up before; its program and configuration have not changed".into();
-            self.become_down(Down::Parked { until }, step.now);
+            self.become_down(Down::Parked { until }, step);
         } else {
             self.begin_life(step);
         }
@@ -46,7 +46,7 @@ impl Service {
     fn unclear(&mut self, message: String, step: &mut Turn<'_>) {
         if self.leaving || !self.wanted_up {
             self.reason = message;
-            self.become_down(Down::Stopped, step.now);
+            self.become_down(Down::Stopped, step);
             return;
         }
         let failure = SpawnFailure {

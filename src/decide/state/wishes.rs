@@ -56,7 +56,7 @@ impl Service {
                     // what may still run is not stopped by a word
                     format!("stopped on request, but: {}", self.reason)
                 };
-                self.become_down(Down::Stopped, step.now);
+                self.become_down(Down::Stopped, step);
             }
             Actual::Preparing { .. } => self.cancel_preparation(step),
             Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),

@@ -8,6 +8,7 @@ pub(super) mod diag;
 pub(super) mod exit;
 mod host;
 pub(super) mod inspect;
+pub(super) mod listen;
 mod pidfd;
 pub(super) mod process;
 mod spawn;

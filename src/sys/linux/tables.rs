@@ -29,6 +29,12 @@ pub(in super::super) fn holds_socket(pid: i32, inode: u64) -> io::Result<bool> {
     Ok(descriptors(pid)?.any(|file| file.target == target))
 }
 
+/// The numbers of the descriptors that are sockets.
+pub(super) fn socket_numbers(pid: i32) -> io::Result<Vec<i32>> {
+    let sockets = descriptors(pid)?.filter(|file| file.target.starts_with("socket:["));
+    Ok(sockets.map(|file| file.fd).collect())
+}
+
 /// What readlink says comes from the kernel's name cache, and so does the inode in fdinfo: neither asks a file system.
 /// Only a file whose inode fits is asked for its device, and that from what is cached (AT_STATX_DONT_SYNC).
 pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {

@@ -9,6 +9,7 @@ pub(super) mod diag;
 pub(super) mod exit;
 mod host;
 pub(super) mod inspect;
+pub(super) mod listen;
 pub(super) mod process;
 mod spawn;
 pub(super) mod tables;

@@ -1,0 +1,247 @@
+//! Sockets that are held for a service: bound before its first life, given to each, kept while none runs.
+//!
+//! Whoever connects meanwhile waits in the backlog. Nothing is accepted here, so nothing is lost here.
+
+mod conflict;
+mod fd_store;
+mod reception;
+mod regain;
+
+pub use reception::Reception;
+pub(super) use regain::regain;
+
+use super::child::Environment;
+use super::prepare::passing;
+use super::shared::Shared;
+use super::ward::Ward;
+use crate::config::Listen;
+use crate::decide::event::SpawnFailure;
+use crate::sys::socket::{self, Listener};
+use crate::sys::{identity, listen};
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Binding touches a file system where the address is a path: one that has not answered by then may be gone.
+const BIND_DEADLINE: Duration = Duration::from_secs(5);
+/// The same for removing the file.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Where a socket comes from, and so whether it can be had again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Bound by us, or by an earlier stayd: closed when no life is on its way.
+    Bound,
+    /// Held by the OS supervisor, which refuses us its address: never given up.
+    Given,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Held {
+    address: Listen,
+    socket: OwnedFd,
+    origin: Origin,
+}
+
+impl Held {
+    /// None for what does not listen over TCP or at a path.
+    #[must_use]
+    pub fn new(socket: OwnedFd, origin: Origin) -> Option<Self> {
+        let address = listen::address_of(socket.as_fd())?;
+        Some(Self {
+            address,
+            socket,
+            origin,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> &Listen {
+        &self.address
+    }
+
+    /// The socket itself.
+    #[must_use]
+    pub const fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Listens again, if a child has shut it down; false when that cannot be undone, so that it has to be bound anew.
+    fn is_cured(&self) -> bool {
+        let again = listen::listen_again(self.socket.as_fd());
+        self.origin == Origin::Given || (again.is_ok() && !listen::is_deaf(self.socket.as_fd()))
+    }
+}
+
+/// One service's sockets.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    held: RefCell<Vec<Held>>,
+    /// Files of closed sockets are being removed.
+    closing: RefCell<Option<JoinHandle<()>>>,
+}
+
+impl Sockets {
+    fn hold(&self, shared: &Shared, held: Held) {
+        if held.origin == Origin::Bound {
+            shared.reception.store().keep(&held);
+        }
+        self.held.borrow_mut().push(held);
+    }
+
+    fn has(&self, address: &Listen) -> bool {
+        self.held
+            .borrow()
+            .iter()
+            .any(|held| held.address == *address)
+    }
+
+    /// Whether it is held and listens; one that cannot be made to is let go.
+    fn listens(&self, shared: &Shared, address: &Listen) -> bool {
+        let mut helds = self.held.borrow_mut();
+        let Some(place) = helds.iter().position(|held| held.address == *address) else {
+            return false;
+        };
+        let cured = helds[place].is_cured();
+        if !cured {
+            shared.reception.store().forget(address);
+            helds.remove(place);
+        }
+        cured
+    }
+
+    /// Waits until the files of what was closed are removed, or for two seconds.
+    pub(super) async fn closed(&self) {
+        let closing = self.closing.take();
+        if let Some(closing) = closing {
+            let _ = tokio::time::timeout(REMOVE_DEADLINE, closing).await;
+        }
+    }
+}
+
+/// Sees to it that each of the service's sockets listens: those it has, those that were handed to us, those it can bind.
+/// `owner` (uid, gid) gets the files, where that is not us.
+pub(super) async fn open(
+    shared: &Shared,
+    ward: &Ward,
+    owner: Option<(u32, u32)>,
+) -> Result<(), SpawnFailure> {
+    ward.sockets.closed().await;
+    for address in &ward.config.sockets {
+        take_received(shared, ward, address);
+        if !ward.sockets.listens(shared, address) {
+            let held = bind(shared, address, owner).await?;
+            ward.sockets.hold(shared, held);
+        }
+    }
+    Ok(())
+}
+
+fn take_received(shared: &Shared, ward: &Ward, address: &Listen) {
+    if !ward.sockets.has(address)
+        && let Some(held) = shared.reception.take(address)
+    {
+        ward.sockets.hold(shared, held);
+    }
+}
+
+/// On a thread of its own, because a path may lead to a disk that hangs.
+async fn bind(
+    shared: &Shared,
+    address: &Listen,
+    owner: Option<(u32, u32)>,
+) -> Result<Held, SpawnFailure> {
+    let wanted = address.clone();
+    let binding = tokio::task::spawn_blocking(move || listen::bind(&wanted, owner));
+    match tokio::time::timeout(BIND_DEADLINE, binding).await {
+        Ok(Ok(Ok(socket))) => Ok(Held {
+            address: address.clone(),
+            socket,
+            origin: Origin::Bound,
+        }),
+        Ok(Ok(Err(error))) => Err(conflict::explain(shared, address, &error).await),
+        Ok(Err(_)) | Err(_) => Err(passing(format!(
+            "cannot listen on {address}: no answer within {} s, its disk may be gone; trying again",
+            BIND_DEADLINE.as_secs()
+        ))),
+    }
+}
+
+/// Copies for one life, in the order of the configuration.
+pub(super) fn for_a_life(ward: &Ward) -> io::Result<Vec<OwnedFd>> {
+    let held = ward.sockets.held.borrow();
+    let copy = |address: &Listen| {
+        let held = held.iter().find(|held| held.address == *address);
+        held.ok_or(io::ErrorKind::NotFound)?.socket.try_clone()
+    };
+    ward.config.sockets.iter().map(copy).collect()
+}
+
+/// The claim's number in a child: the sockets come first, sd_listen_fds(3) fixes their numbers.
+pub(super) fn claim_fd(ward: &Ward) -> RawFd {
+    let count = RawFd::try_from(ward.config.sockets.len()).unwrap_or(RawFd::MAX);
+    listen::FIRST.saturating_add(count)
+}
+
+/// What tells a life of its sockets (sd_listen_fds(3)); all have the service's name, as systemd's have the unit's.
+pub(super) fn environment(ward: &Ward) -> Environment {
+    let count = ward.config.sockets.len();
+    if count == 0 {
+        return Environment::new();
+    }
+    let names = vec![ward.config.name.as_str(); count].join(":");
+    Environment::from([
+        ("LISTEN_FDS".into(), count.to_string().into()),
+        ("LISTEN_FDNAMES".into(), names.into()),
+        ("LISTEN_PID".into(), "@PID".into()),
+    ])
+}
+
+/// Whether this is a socket that we hold for the service: then it is the service's own, whoever else has it open.
+pub(super) fn holds(ward: &Ward, listener: &Listener) -> bool {
+    !ward.config.sockets.is_empty()
+        && socket::holds_listener(identity::pid(), listener).unwrap_or(false)
+}
+
+/// Nobody is on the way who could answer: connections are refused from now on, and files are removed. What the OS
+/// supervisor has given is not ours to close.
+pub(super) fn close(shared: &Shared, ward: &Ward) {
+    let mut files = Vec::new();
+    for held in ward.sockets.held.take() {
+        if held.origin == Origin::Given {
+            shared.reception.put(held);
+            continue;
+        }
+        shared.reception.store().forget(&held.address);
+        // One that a child has shut down refuses already.
+        let _ = listen::refuse(held.socket.as_fd());
+        if let Listen::Unix(path) = held.address {
+            files.push(path);
+        }
+    }
+    shared.reception.drop_bound(&ward.config.sockets);
+    if !files.is_empty() {
+        let removing = tokio::task::spawn_blocking(move || {
+            for path in files {
+                // One that stays is replaced at the next start.
+                let _ = listen::remove_stale(&path);
+            }
+        });
+        ward.sockets.closing.replace(Some(removing));
+    }
+}
+
+/// What is held for the service, for whoever hands it over to the next program in this process.
+pub(super) fn list<T>(ward: &Ward, each: impl Fn(&Held) -> T) -> Vec<T> {
+    ward.sockets.held.borrow().iter().map(each).collect()
+}

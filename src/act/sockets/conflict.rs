@@ -1,0 +1,86 @@
+//! Why an address cannot be bound, and who has it.
+
+use crate::act::portrait::Portraitist;
+use crate::act::shared::Shared;
+use crate::config::Listen;
+use crate::decide::event::SpawnFailure;
+use crate::sys::listen;
+use crate::sys::socket;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Naming the holder may not take longer.
+const NAMING_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The refusal in a sentence, with the holder where there is one.
+pub(super) async fn explain(shared: &Shared, address: &Listen, error: &io::Error) -> SpawnFailure {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return SpawnFailure {
+            message: taken(shared, address).await,
+            lasting: true,
+        };
+    }
+    let (cure, lasting) = match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => (
+            "; the folder must be writable for stayd, and ports below 1024 are root's or CAP_NET_BIND_SERVICE's",
+            true,
+        ),
+        Some(libc::ENOENT) => ("; make its folder", true),
+        Some(libc::EADDRNOTAVAIL) => ("; no interface of this machine has that address", true),
+        _ => ("; trying again", false),
+    };
+    SpawnFailure {
+        message: format!("cannot listen on {address}: {error}{cure}"),
+        lasting,
+    }
+}
+
+async fn taken(shared: &Shared, address: &Listen) -> String {
+    let holder = match address {
+        Listen::Tcp(wanted) => holder_of_port(*wanted),
+        Listen::Unix(path) => holder_of_path(path.clone()).await,
+    };
+    let mut portraitist = Portraitist::new(
+        shared.nursery.clone(),
+        shared.program.clone(),
+        NAMING_DEADLINE,
+    );
+    let portrait = match holder {
+        Some(pid) => portraitist.describe(pid).await,
+        None => None,
+    };
+    let Some(holder) = portrait else {
+        return format!(
+            "the socket {address} is held by a process that cannot be seen from here; it is left alone"
+        );
+    };
+    format!(
+        "the socket {address} is held by pid {} ({}) of user {}, started {}, not provably ours and left alone; stop it, \
+         or choose another address",
+        holder.stat.process.pid,
+        holder.command(),
+        holder.user(),
+        holder.started_at(),
+    )
+}
+
+/// Of the listeners on the port the one that is in the way.
+fn holder_of_port(wanted: SocketAddr) -> Option<i32> {
+    let listeners = socket::listeners(wanted.port()).ok()?;
+    let in_the_way = listeners.iter().find(|each| {
+        let all = wanted.ip().is_unspecified() || each.addr.ip().is_unspecified();
+        all || each.addr.ip() == wanted.ip()
+    })?;
+    socket::find_holder(in_the_way).ok().flatten()
+}
+
+/// The path's disk may hang.
+async fn holder_of_path(path: PathBuf) -> Option<i32> {
+    let look = tokio::task::spawn_blocking(move || listen::holder_of(&path));
+    tokio::time::timeout(NAMING_DEADLINE, look)
+        .await
+        .ok()?
+        .ok()?
+}

@@ -1,0 +1,97 @@
+//! systemd's store of descriptors: what is in it comes back with the next start of this unit (sd_notify(3), FDSTORE=1).
+
+use super::Held;
+use crate::act::supervisor::{Circumstances, Supervisor};
+use crate::act::upward;
+use crate::config::Listen;
+use crate::sys::datagram;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+/// Tells what we have stored from the names of .socket units.
+const PREFIX: &str = "stayd-held-";
+
+/// The store of our unit; there is none without systemd.
+#[derive(Debug)]
+pub(in super::super) struct FdStore {
+    to: Option<PathBuf>,
+}
+
+impl FdStore {
+    /// The store of the unit that `circumstances` tell of.
+    pub(super) fn of(circumstances: &Circumstances) -> Self {
+        let systemd = circumstances.supervisor() == Supervisor::Systemd;
+        let to = circumstances.notify_path().filter(|_| systemd);
+        Self {
+            to: to.map(Path::to_owned),
+        }
+    }
+
+    /// Whether somebody keeps what we hold when we are gone.
+    pub(super) const fn is_there(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// Puts a socket there; one that is in it already is not put there twice. FDPOLL=0: a child's shutdown(2) would
+    /// throw it out otherwise.
+    pub(super) fn keep(&self, held: &Held) {
+        let message = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={}", name(&held.address));
+        if let Err(error) = self.send(&message, Some(held.socket.as_fd())) {
+            tracing::warn!(
+                "systemd does not keep the socket {}: {error}; a crash of stayd closes it unless its service lives on",
+                held.address
+            );
+        }
+    }
+
+    /// Takes it out again.
+    pub(super) fn forget(&self, address: &Listen) {
+        let message = format!("FDSTOREREMOVE=1\nFDNAME={}", name(address));
+        if let Err(error) = self.send(&message, None) {
+            tracing::warn!(
+                "systemd still keeps the socket {address}, so connections to it wait: {error}"
+            );
+        }
+    }
+
+    fn send(&self, message: &str, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let Some(path) = &self.to else {
+            return Ok(());
+        };
+        let connection = upward::connected(path)?;
+        datagram::send(connection.as_fd(), message.as_bytes(), socket)
+    }
+}
+
+/// Whether a socket of this name comes from the store.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+/// FDNAME takes ASCII without colons and control characters. Only what it begins with is ever read.
+fn name(address: &Listen) -> String {
+    let fits = |c: char| {
+        if c.is_ascii_graphic() && c != ':' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let address = address.to_string();
+    format!("{PREFIX}{}", address.chars().map(fits).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_systemd_takes_them() {
+        let tcp = Listen::Tcp("[::1]:80".parse().expect("an address"));
+        assert_eq!(name(&tcp), "stayd-held-[__1]_80");
+        let path = Listen::Unix("/run/my app/ü".into());
+        assert_eq!(name(&path), "stayd-held-/run/my_app/_");
+        assert!(is_ours(&name(&path)) && !is_ours("stayd.socket"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Sockets that were handed to us: by systemd (a .socket unit, the descriptor store), by launchd, by the program that
+//! was in this process before.
+
+use super::fd_store::{self, FdStore};
+use super::{Held, Origin};
+use crate::act::supervisor::Circumstances;
+use crate::config::{Listen, Service};
+use crate::sys::listen;
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+
+/// What was handed over and no service has taken yet, and where what we hold outlives us.
+#[derive(Debug)]
+pub struct Reception {
+    waiting: RefCell<Vec<Held>>,
+    store: FdStore,
+}
+
+impl Reception {
+    /// Takes in what came with our start for one of these services, matched by address. What none of them declares is
+    /// named and closed: a connection to it would wait for nobody.
+    #[must_use]
+    pub fn open(circumstances: &Circumstances, services: &[Service]) -> Self {
+        let reception = Self {
+            waiting: RefCell::default(),
+            store: FdStore::of(circumstances),
+        };
+        let (count, names) = circumstances.listen_fds();
+        for (nth, address, socket) in listen::inherited(count) {
+            let name = names.get(nth).map_or("", String::as_str);
+            reception.receive(name, address, socket, services);
+        }
+        for service in services
+            .iter()
+            .filter(|service| !service.sockets.is_empty())
+        {
+            for socket in listen::activated(&service.name) {
+                reception.add_given(&service.name, socket, services);
+            }
+        }
+        reception
+    }
+
+    fn receive(&self, name: &str, address: Listen, socket: OwnedFd, services: &[Service]) {
+        let stored = fd_store::is_ours(name);
+        if !is_declared(&address, services) {
+            if stored {
+                self.store.forget(&address);
+            }
+            return tracing::warn!(
+                "the socket {address} ({name}) was handed to stayd and no service has it in `sockets`; it is closed"
+            );
+        }
+        let origin = if stored { Origin::Bound } else { Origin::Given };
+        self.put(Held {
+            address,
+            socket,
+            origin,
+        });
+    }
+
+    fn add_given(&self, name: &str, socket: OwnedFd, services: &[Service]) {
+        match Held::new(socket, Origin::Given) {
+            Some(held) => self.receive(name, held.address, held.socket, services),
+            None => tracing::warn!(
+                "launchd's socket {name} is closed: it does not listen for streams over TCP or at a path"
+            ),
+        }
+    }
+
+    /// One more; for what is handed on in this process, too.
+    pub fn put(&self, held: Held) {
+        self.waiting.borrow_mut().push(held);
+    }
+
+    /// The one at this address.
+    pub(super) fn take(&self, address: &Listen) -> Option<Held> {
+        let mut waiting = self.waiting.borrow_mut();
+        let place = waiting.iter().position(|held| held.address == *address)?;
+        Some(waiting.remove(place))
+    }
+
+    /// No life is on its way that would take them.
+    pub(super) fn drop_bound(&self, addresses: &[Listen]) {
+        self.waiting.borrow_mut().retain(|held| {
+            let over = held.origin == Origin::Bound && addresses.contains(&held.address);
+            if over {
+                self.store.forget(&held.address);
+            }
+            !over
+        });
+    }
+
+    /// Whether somebody keeps what we hold for the next stayd.
+    pub(in super::super) const fn outlives_us(&self) -> bool {
+        self.store.is_there()
+    }
+
+    /// Where what we hold outlives us.
+    pub(super) const fn store(&self) -> &FdStore {
+        &self.store
+    }
+}
+
+fn is_declared(address: &Listen, services: &[Service]) -> bool {
+    services
+        .iter()
+        .any(|service| service.sockets.contains(address))
+}
