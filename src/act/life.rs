@@ -356,28 +356,6 @@ pub(super) async fn take_evidence(
     shared.tell(ward.id, Fact::EvidenceTaken(life)).await;
 }
 
-/// The life is over: whatever it had is closed.
-pub(super) fn retire(shared: &Rc<Shared>, ward: &Ward, life: Life) {
-    let Some(living) = ward.take(life) else {
-        return;
-    };
-    living.over.notify_waiters();
-    if let Some(hearing) = living.hearing.take() {
-        hearing.abort();
-    }
-    super::cgroup::take_back(&living);
-    reached(Step::BeforeRelease);
-    if let Err(error) = shared.claims.borrow_mut().release(&ward.config.name, life) {
-        tracing::warn!(
-            service = ward.config.name,
-            "cannot remove its claim: {error}; the next life replaces it"
-        );
-    }
-    reached(Step::AfterRelease);
-    // After the claim: a claim's file is not unlinked while its record exists.
-    shared.output.borrow_mut().retire(&ward.config.name, life);
-}
-
 fn seen(process: Process) -> Proc {
     Proc {
         pid: process.pid,

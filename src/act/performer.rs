@@ -72,7 +72,8 @@ impl Performer {
                 begin(super::life::take_evidence(shared, ward, life, within));
             }
             Order::CloseSockets => super::sockets::close(&shared, &ward),
-            Order::Retire(life) => super::life::retire(&shared, &ward, life),
+            Order::Retire(life) => super::retire::retire(&shared, &ward, life),
+            Order::Conclude(life, exit) => super::retire::conclude(&shared, &ward, life, exit),
             Order::Record(record) => {
                 say(&ward.config.name, &record);
                 shared.store.record(Some(&ward.config.name), &record);

@@ -39,7 +39,7 @@ pub(super) async fn prepare(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
         Err(Refused::Other(failure)) => Fact::NotPrepared(life, failure),
     };
     if matches!(fact, Fact::NotPrepared(..) | Fact::PortHeld(..)) {
-        super::life::retire(&shared, &ward, life);
+        super::retire::retire(&shared, &ward, life);
     }
     shared.tell(ward.id, fact).await;
 }
@@ -142,6 +142,7 @@ fn claim(shared: &Rc<Shared>, ward: &Ward, living: &Living, output: &LifeOutput)
         claim_fd: output.claim_file,
         first: None,
         ending: false,
+        ended: None,
         uid: None,
         members: Vec::new(),
         command_key: Some(config.command_key()),

@@ -43,6 +43,7 @@ pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
             unclaimed(&shared, &ward, Life(0), &why).await
         }
         Reading::Valid(claim) if !is_present(&shared, &claim) => Survey::Nothing(Life(claim.life)),
+        Reading::Valid(claim) if claim.ended.is_some() => concluded(&shared, &ward, *claim),
         Reading::Valid(claim) => match look(&shared, &ward, &claim).await {
             Ok(sighted) => judge(&shared, &ward, *claim, sighted).await,
             Err(message) => Survey::Unclear(message),
@@ -50,35 +51,13 @@ pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
     };
     let taken = match &found {
         Survey::Ours(leftover) => ward.living(leftover.life),
-        Survey::Nothing(_) | Survey::Unclear(_) => None,
+        Survey::Nothing(_) | Survey::Ended { .. } | Survey::Unclear(_) => None,
     };
     shared.tell(ward.id, Fact::Surveyed(found)).await;
     // only now: the end of a life is no news before the life is
     if let Some(living) = taken {
         attend(shared, ward, living).await;
     }
-}
-
-/// What earlier stayds have left of services that are not configured any more, in sentences: nobody else names them.
-#[must_use]
-pub fn forgotten(shared: &Shared, configured: &[&str]) -> Vec<String> {
-    let claims = shared.claims.borrow();
-    let mut claimed = claims.services().unwrap_or_default();
-    claimed.retain(|name| !configured.contains(&name.as_str()));
-    let sentence = |name: &String| {
-        let Reading::Valid(claim) = claims.read(name) else {
-            return None;
-        };
-        let main = claim.main().filter(|_| is_present(shared, &claim))?;
-        lives(main).then(|| {
-            format!(
-                "pid {} was started as life {} of {name}, which is not in the configuration any more; it is left alone and \
-                 nobody watches it: stop it with `kill {}`, or put [service.{name}] back",
-                main.pid, claim.life, main.pid
-            )
-        })
-    };
-    claimed.iter().filter_map(sentence).collect()
 }
 
 /// Waits for the end of the main process, which is not our child.
@@ -142,9 +121,14 @@ pub(super) async fn off_the_loop<T: Send + 'static>(
     }
 }
 
-/// Another boot's processes are gone, and another namespace's numbers mean nothing here.
-fn is_present(shared: &Shared, claim: &Claim) -> bool {
-    (&claim.boot_id, claim.pid_ns) == (&shared.boot.0, shared.boot.1)
+/// Another boot's processes are gone, and another namespace's numbers mean nothing here. A namespace's number is given
+/// anew, so its first process knows that what was born before itself was in another.
+pub(super) fn is_present(shared: &Shared, claim: &Claim) -> bool {
+    let of_this_boot = (&claim.boot_id, claim.pid_ns) == (&shared.boot.0, shared.boot.1);
+    let is_older = |first: Process| claim.main().is_some_and(|main| main.birth < first.birth);
+    let first = Some(identity::pid()).filter(|&pid| pid == 1);
+    let first = first.and_then(|pid| process::stat(pid).ok());
+    of_this_boot && !first.is_some_and(|first| is_older(first.process))
 }
 
 /// What was seen of a claimed life.
@@ -183,7 +167,7 @@ async fn look(shared: &Shared, ward: &Ward, claim: &Claim) -> Result<Sighted, St
 }
 
 /// Nobody but us has our number, whatever a claim says.
-fn lives(process: Process) -> bool {
+pub(super) fn lives(process: Process) -> bool {
     let is_it = |stat: process::Stat| stat.process == process && stat.is_alive();
     process.pid != identity::pid() && process::stat(process.pid).is_ok_and(is_it)
 }
@@ -230,7 +214,12 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
         return Survey::Unclear(unproven(&claim));
     }
     if members.is_empty() {
-        return unclaimed(shared, ward, Life(claim.life), ENDED).await;
+        let found = unclaimed(shared, ward, Life(claim.life), ENDED).await;
+        let has_run = claim.main().is_some() && !claim.ending;
+        return match found {
+            Survey::Nothing(_) if has_run => ended_unseen(shared, ward, claim),
+            found => found,
+        };
     }
     if tree.claim_file.is_none() {
         return Survey::Unclear(elsewhere(&claim, &members));
@@ -254,6 +243,23 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
     take_in_hand(shared, ward, claim, tree, main).await;
     reached(Step::TakenInHand);
     Survey::Ours(left)
+}
+
+/// An earlier stayd has seen its end, and begun nothing after it.
+fn concluded(shared: &Shared, ward: &Ward, claim: Claim) -> Survey {
+    let (life, exit) = (Life(claim.life), claim.ended.map(Exit::from));
+    shared.claims.borrow_mut().adopt(&ward.config.name, claim);
+    Survey::Ended { life, exit }
+}
+
+/// Nothing of it is left but its claim, which goes the way of every life's.
+fn ended_unseen(shared: &Shared, ward: &Ward, claim: Claim) -> Survey {
+    let life = Life(claim.life);
+    let living = Living::new(life, claim.token.clone());
+    living.cgroup.replace(cgroup_of(shared, ward, life));
+    ward.life.replace(Some(Rc::new(living)));
+    shared.claims.borrow_mut().adopt(&ward.config.name, claim);
+    Survey::Ended { life, exit: None }
 }
 
 /// What it was started with and would not be started with now.

@@ -1,7 +1,7 @@
 //! Orders: everything that can be done, in the imperative.
 
 use super::clock::{Duration, Moment};
-use super::event::{Check, Life, ServiceId};
+use super::event::{Check, Exit, Life, ServiceId};
 
 /// What a record is about; the journal's `kind` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,6 +185,9 @@ pub enum Order {
     Retire(Life),
     /// No life is on its way: close the sockets that are held for the next one.
     CloseSockets,
+    /// The same, but none follows by itself: the claim stays and says how it ended, so that a stayd which comes after a
+    /// crash of this one begins none either. It goes with the next life, or when stayd ends in order.
+    Conclude(Life, Exit),
     /// Append to the journal and tell the log.
     Record(Record),
     /// Remember over our own death.

@@ -218,6 +218,13 @@ pub enum Former {
 pub enum Survey {
     /// Nothing of it runs. The last life that was claimed, 0 for none: its number is used up, whatever else is remembered.
     Nothing(Life),
+    /// The last life that was claimed, in this boot, ended without a stayd that would have gone on from there.
+    Ended {
+        /// Which life.
+        life: Life,
+        /// How, where an earlier stayd saw it and left it at that; none: it ended while no stayd ran.
+        exit: Option<Exit>,
+    },
     /// An earlier stayd's.
     Ours(Leftover),
     /// Something may run that cannot be proven ours: who, why, and what to do.

@@ -8,10 +8,10 @@ use super::signals::{Arrived, Signals};
 use super::stall::StallWatch;
 use super::upkeep::{Reading, is_read};
 use super::{Ending, Options};
+use crate::act::forgotten::forgotten;
 use crate::act::performer::Performer;
 use crate::act::store::{Past, Store};
 use crate::act::supervisor::Supervisor;
-use crate::act::survey;
 use crate::act::upward::Upward;
 use crate::api::desk::{Ask, Petition, Refusal};
 use crate::config::{self, Config};
@@ -139,7 +139,7 @@ impl Daemon {
         }
         let configured = self.parts.config.services.iter();
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
-        for sentence in survey::forgotten(self.parts.performer.shared(), &configured) {
+        for sentence in forgotten(self.parts.performer.shared(), &configured) {
             tracing::warn!("{sentence}");
         }
         if self.parts.config.services.is_empty() {
@@ -177,9 +177,15 @@ impl Daemon {
             match action {
                 Action::Service(id, order) => self.parts.performer.perform(id, order),
                 Action::AnnounceReady => self.ready = true,
-                Action::Finish => self.finished = true,
+                Action::Finish => self.finish(),
             }
         }
+    }
+
+    fn finish(&mut self) {
+        let shared = self.parts.performer.shared();
+        shared.claims.borrow_mut().release_ended();
+        self.finished = true;
     }
 
     fn on_time(&mut self, due: Moment) {

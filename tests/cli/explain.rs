@@ -66,6 +66,7 @@ fn claim_that_names(main: Process) -> Claim {
         },
         first: None,
         ending: false,
+        ended: None,
         uid: Some(identity::euid()),
         members: Vec::new(),
         program: "sleep".into(),

@@ -63,3 +63,4 @@ mod systemd_box;
 mod systemd_unit;
 #[cfg(target_os = "linux")]
 mod tree;
+mod unseen;

@@ -263,6 +263,7 @@ fn intent(claim_fd: ClaimFile) -> Claim {
         claim_fd,
         first: None,
         ending: false,
+        ended: None,
         uid: None,
         members: Vec::new(),
         program: PathBuf::new(),

@@ -5,7 +5,7 @@ use stayd::decide::action::{Kind, Order};
 use stayd::decide::event::{
     Exit, Fact, Former, Leftover, Life, Proc, Remembered, ServiceId, Survey, Survivors, Wish,
 };
-use stayd::decide::policy::{OnLeftover, Policy};
+use stayd::decide::policy::{GiveUp, OnLeftover, Policy, Restart};
 use stayd::decide::snapshot::Phase;
 
 const LEFT: Life = Life(7);
@@ -149,6 +149,94 @@ fn item_58_what_may_be_a_copy_is_neither_doubled_nor_touched_nor_called_stopped(
     assert_eq!(
         (stage.phase(db), stage.shown(db).life),
         (Phase::Running, LEFT.next())
+    );
+}
+
+fn ended(exit: Option<Exit>) -> Survey {
+    Survey::Ended { life: LEFT, exit }
+}
+
+#[test]
+fn item_49_a_life_that_ended_while_nobody_ran_is_an_end_like_any_other() {
+    for (restart, spawns, phase) in [
+        (Restart::Always, 1, Phase::Running),
+        (Restart::OnFailure, 1, Phase::Running),
+        (Restart::Never, 0, Phase::Stopped),
+    ] {
+        let policy = Policy {
+            restart,
+            ..policy()
+        };
+        let (mut stage, db) = found(policy, ended(None), proven());
+        let told = stage.said(db, Kind::Exited);
+        assert!(told[0].contains("while no stayd ran"), "{told:?}");
+        stage.drive(SECOND * 10);
+        assert_eq!((stage.phase(db), stage.spawns(db).len()), (phase, spawns));
+        let (exit, _) = stage.shown(db).last_exit.expect("an end");
+        assert_eq!(exit, Exit::Unknown, "never taken for clean");
+    }
+}
+
+#[test]
+fn an_unseen_end_counts_towards_giving_up() {
+    let policy = Policy {
+        give_up: GiveUp {
+            exits: 1,
+            ..policy().give_up
+        },
+        ..policy()
+    };
+    let (mut stage, db) = found(policy, ended(None), proven());
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.spawns(db).len()),
+        (Phase::Parked, 0)
+    );
+}
+
+#[test]
+fn an_end_that_was_told_already_is_not_told_again_and_nothing_follows_it() {
+    let policy = Policy {
+        restart: Restart::Never,
+        ..policy()
+    };
+    let (mut stage, db) = found(policy, ended(Some(Exit::Code(0))), proven());
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.spawns(db).len()),
+        (Phase::Stopped, 0)
+    );
+    assert_eq!(stage.said(db, Kind::Exited).len(), 0);
+    assert!(stage.shown(db).reason.contains("exited with status 0"));
+    stage.ask(db, Wish::Start);
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.shown(db).life),
+        (Phase::Running, LEFT.next())
+    );
+}
+
+#[test]
+fn a_policy_that_has_changed_meanwhile_is_the_one_that_counts() {
+    let (mut stage, db) = found(policy(), ended(Some(Exit::Code(0))), proven());
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.spawns(db).len()),
+        (Phase::Running, 1)
+    );
+}
+
+#[test]
+fn what_ended_unseen_and_was_to_be_stopped_stays_stopped() {
+    let past = Remembered {
+        stopped: true,
+        ..proven()
+    };
+    let (mut stage, db) = found(policy(), ended(None), past);
+    stage.drive(MINUTE);
+    assert_eq!(
+        (stage.phase(db), stage.spawns(db).len()),
+        (Phase::Stopped, 0)
     );
 }
 

@@ -296,6 +296,7 @@ impl Stage {
             | Order::Inherit { .. }
             | Order::Retire(_)
             | Order::CloseSockets
+            | Order::Conclude(..)
             | Order::Record(_)
             | Order::Keep(_) => {}
         }

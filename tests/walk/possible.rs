@@ -142,7 +142,7 @@ impl World {
 }
 
 /// Everything that an earlier stayd can have left.
-fn surveys() -> [Survey; 6] {
+fn surveys() -> [Survey; 8] {
     let life = Life(7);
     let ours = |main, same_command| {
         Survey::Ours(Leftover {
@@ -157,6 +157,11 @@ fn surveys() -> [Survey; 6] {
     [
         Survey::Nothing(Life(0)),
         Survey::Nothing(life),
+        Survey::Ended { life, exit: None },
+        Survey::Ended {
+            life,
+            exit: Some(Exit::Code(0)),
+        },
         ours(Some(proc_of(life)), true),
         ours(Some(proc_of(life)), false),
         ours(None, true),

@@ -210,7 +210,7 @@ impl World {
                 assert!(deadline > self.now);
                 outside.asked = Some((life, self.now, deadline));
             }
-            Order::Retire(_) => {
+            Order::Retire(_) | Order::Conclude(..) => {
                 assert!(outside.main.is_none() && !outside.others);
                 outside.asked = None;
                 outside.killed = None;

@@ -25,6 +25,7 @@ fn claim(life: u32) -> Claim {
         },
         first: None,
         ending: false,
+        ended: None,
         uid: None,
         members: Vec::new(),
         program: "/bin/true".into(),

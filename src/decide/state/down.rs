@@ -190,32 +190,42 @@ impl Service {
 
     /// A life is over and its tree empty: what comes next?
     pub(super) fn life_over(&mut self, end: &super::Ending, step: &mut Turn<'_>) {
-        step.out.push(Order::Retire(self.life));
         let exit = end.exit.unwrap_or(Exit::Unknown);
         self.last_exit = Some((exit, step.now));
         let restarting = end.by_wish && self.wanted_up;
+        let again = restart::wanted_again(self.policy.restart, exit, end.by_watchdog);
+        let is_wanted = self.wanted_up && !self.leaving;
+        step.out.push(if is_wanted && !restarting && !again {
+            Order::Conclude(self.life, exit)
+        } else {
+            Order::Retire(self.life)
+        });
         if self.leaving || !self.wanted_up {
             self.reason = "stopped on request".into();
             self.record(Kind::Stopped, "stopped".into(), Vec::new(), step.out);
             self.become_down(Down::Stopped, step);
         } else if restarting {
             self.begin_life(step);
-        } else if restart::wanted_again(self.policy.restart, exit, end.by_watchdog) {
+        } else if again {
             self.start_again(end.ready_for, step);
         } else {
-            let policy = match self.policy.restart {
-                Restart::Never => "never",
-                Restart::OnFailure => "on-failure",
-                Restart::Always => "always",
-            };
-            let sentence = format!(
-                "stays stopped: {}, and restart = \"{policy}\"",
-                exit.in_words()
-            );
+            let sentence = self.stays_stopped(exit);
             self.record(Kind::Stopped, sentence.clone(), Vec::new(), step.out);
             self.reason = sentence;
             self.become_down(Down::Stopped, step);
         }
+    }
+
+    pub(super) fn stays_stopped(&self, exit: Exit) -> String {
+        let policy = match self.policy.restart {
+            Restart::Never => "never",
+            Restart::OnFailure => "on-failure",
+            Restart::Always => "always",
+        };
+        format!(
+            "stays stopped: {}, and restart = \"{policy}\"",
+            exit.in_words()
+        )
     }
 
     fn start_again(&mut self, ready_for: Option<Duration>, step: &mut Turn<'_>) {

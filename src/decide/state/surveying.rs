@@ -5,6 +5,7 @@
 use super::super::action::{Kind, Order, Value};
 use super::super::event::{Exit, Fact, Leftover, Proc, SpawnFailure, Survey};
 use super::super::policy::OnLeftover;
+use super::super::restart;
 use super::{Actual, Down, Ending, STOPPED, Service, Step, Turn, Up};
 
 impl Service {
@@ -23,6 +24,11 @@ impl Service {
                 self.life = self.life.max(claimed);
                 self.nothing_left(parked, step);
             }
+            Survey::Ended { life, .. } if life < self.life => self.nothing_left(parked, step),
+            Survey::Ended { life, exit } => {
+                self.life = life;
+                self.ended_unseen(exit, parked, step);
+            }
             Survey::Ours(leftover) => self.take_over(&leftover, step),
             Survey::Unclear(message) => self.unclear(message, step),
         }
@@ -40,6 +46,27 @@ impl Service {
             self.become_down(Down::Parked { until }, step);
         } else {
             self.begin_life(step);
+        }
+    }
+
+    /// Its end is an end like any other, once: told to the journal, and what follows is the restart policy's.
+    fn ended_unseen(&mut self, told: Option<Exit>, parked: bool, step: &mut Turn<'_>) {
+        self.surveyed = true;
+        self.number_is_free = false;
+        let Some(exit) = told else {
+            if parked {
+                self.history.set_parked();
+            }
+            self.reason = "ended while no stayd ran, its exit status is unknown".into();
+            self.record(Kind::Exited, self.reason.clone(), Vec::new(), step.out);
+            return self.life_over(&unseen_end(), step);
+        };
+        let is_wanted = self.wanted_up && !self.leaving;
+        if is_wanted && !restart::wanted_again(self.policy.restart, exit, false) {
+            self.reason = self.stays_stopped(exit);
+            self.become_down(Down::Stopped, step);
+        } else {
+            self.nothing_left(parked, step); // another policy by now, or a wish
         }
     }
 
@@ -65,7 +92,7 @@ impl Service {
         self.since = step.now;
         match leftover.main {
             Some(main) => self.take_over_main(main, leftover, step),
-            None => self.end_the_rest(step),
+            None => self.end_the_rest(leftover.ending, step),
         }
     }
 
@@ -107,18 +134,26 @@ impl Service {
     }
 
     /// The main process ended while nobody looked: what is left of its tree ends before anything begins.
-    fn end_the_rest(&mut self, step: &mut Turn<'_>) {
+    fn end_the_rest(&mut self, by_wish: bool, step: &mut Turn<'_>) {
         self.reason =
             "its main process ended while no stayd ran; what is left of it is ended".into();
         self.record(Kind::Adopted, self.reason.clone(), Vec::new(), step.out);
         self.actual = Actual::Ending(Ending {
-            main: Proc { pid: 0, birth: 0 },
-            ready_for: None,
-            exit: Some(Exit::Unknown),
-            by_watchdog: false,
-            by_wish: false,
-            step: Step::Kill,
+            by_wish,
+            ..unseen_end()
         });
         step.out.push(Order::KillTree(self.life));
+    }
+}
+
+/// The end of a main process that nobody has seen.
+const fn unseen_end() -> Ending {
+    Ending {
+        main: Proc { pid: 0, birth: 0 },
+        ready_for: None,
+        exit: Some(Exit::Unknown),
+        by_watchdog: false,
+        by_wish: false,
+        step: Step::Kill,
     }
 }
