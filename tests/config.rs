@@ -262,10 +262,6 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
             "outlasts what systemd",
         ),
         (
-            &format!("{service}stranger = 'attach'"),
-            "`stranger` changes nothing yet",
-        ),
-        (
             &format!("{service}[service.b]\ncommand = ['x']\nafter = ['a']"),
             "starts all services at once",
         ),

@@ -241,6 +241,8 @@ impl Look {
                 watched.map_or(claim.port, |watched| watched.port),
             ),
             service_runs: claimed.runs,
+            attached: watched.is_some_and(|watched| watched.attached),
+            attaches: watched.is_some_and(|watched| watched.attaches),
         };
         Finding {
             instance: ledger.instance.clone(),

@@ -72,7 +72,7 @@ pub(super) const fn exit_of(status: Status) -> Exit {
 
 /// While its parent has not reaped it, its number is taken: a PostgreSQL that finds its predecessor's number in use
 /// does not start. A parent that never reaps is not waited for.
-async fn reaped_by_its_parent(ended: Process) {
+pub(super) async fn reaped_by_its_parent(ended: Process) {
     let gone = async {
         while process::stat(ended.pid).is_ok_and(|stat| stat.process == ended) {
             tokio::time::sleep(REAPING_PAUSE).await;

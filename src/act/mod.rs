@@ -26,6 +26,7 @@ pub mod sockets;
 pub mod state_dir;
 pub mod step;
 pub mod store;
+mod stranger;
 pub mod supervisor;
 pub mod survey;
 mod testimony;

@@ -55,6 +55,9 @@ impl Performer {
         match order {
             Order::Survey => begin(super::survey::survey(shared, ward)),
             Order::Prepare(life) => begin(super::prepare::prepare(shared, ward, life)),
+            Order::Attach { life, stranger } => {
+                begin(super::stranger::attach(shared, ward, life, stranger));
+            }
             Order::CancelPreparation(life) => super::prepare::cancel(&ward, life),
             Order::Spawn(life) => begin(super::life::spawn(shared, ward, life)),
             Order::Terminate { life, tree } => super::life::terminate(&shared, &ward, life, tree),
@@ -152,7 +155,12 @@ fn say(service: &str, record: &crate::decide::action::Record) {
     use crate::decide::action::Kind;
     let sentence = &record.sentence;
     match record.kind {
-        Kind::Killed | Kind::GaveUp | Kind::Unkillable | Kind::CommonCause | Kind::StateLost => {
+        Kind::Killed
+        | Kind::Wedged
+        | Kind::GaveUp
+        | Kind::Unkillable
+        | Kind::CommonCause
+        | Kind::StateLost => {
             tracing::error!(service, "{sentence}");
         }
         Kind::Blocked
@@ -165,6 +173,8 @@ fn say(service: &str, record: &crate::decide::action::Record) {
         }
         Kind::Started
         | Kind::Adopted
+        | Kind::Attached
+        | Kind::Detached
         | Kind::Ready
         | Kind::Wished
         | Kind::Backoff

@@ -11,7 +11,8 @@ use super::shared::Shared;
 use super::step::{Step, reached};
 use super::tree::Tree;
 use super::ward::{Living, Ward};
-use crate::decide::event::{Fact, Life, SpawnFailure};
+use crate::decide::event::{Fact, Holder, Life, Proc, SpawnFailure};
+use crate::sys::process::{self, Process};
 use crate::sys::reaper::Status;
 use crate::sys::socket;
 use std::rc::Rc;
@@ -38,7 +39,7 @@ pub(super) async fn prepare(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
         Err(Refused::Port(holder)) => Fact::PortHeld(life, holder),
         Err(Refused::Other(failure)) => Fact::NotPrepared(life, failure),
     };
-    if matches!(fact, Fact::NotPrepared(..) | Fact::PortHeld(..)) {
+    if matches!(fact, Fact::NotPrepared(..)) {
         super::retire::retire(&shared, &ward, life);
     }
     shared.tell(ward.id, fact).await;
@@ -53,7 +54,7 @@ pub(super) fn cancel(ward: &Ward, life: Life) {
 }
 
 enum Refused {
-    Port(String),
+    Port(Holder),
     Other(SpawnFailure),
 }
 
@@ -188,39 +189,49 @@ pub(super) fn listen(
     Ok(())
 }
 
-/// Who listens on the service's port, in words, if somebody does.
-async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<String> {
+/// Who listens on the service's port, if somebody does: of several that share it, the oldest.
+async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<Holder> {
     let port = ward.config.port?;
     let mut listeners = socket::listeners(port).ok()?.into_iter();
     let listener = listeners.find(|listener| !super::sockets::holds(ward, listener))?;
     let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
+    let stats = holders.iter().filter_map(|&pid| process::stat(pid).ok());
+    let oldest = stats
+        .map(|stat| stat.process)
+        .min_by_key(|process| (process.birth, process.pid));
     let mut portraitist = Portraitist::new(
         shared.nursery.clone(),
         shared.program.clone(),
         NAMING_DEADLINE,
     );
-    let holder = match holders.first() {
-        Some(&pid) => portraitist.describe(pid).await,
+    let portrait = match oldest {
+        Some(process) => portraitist.describe(process.pid).await,
         None => None,
     };
-    let Some(holder) = holder else {
-        return Some(format!(
-            "port {port} is held by a process of user {} that cannot be seen from here; it is left alone",
+    let Some(portrait) = portrait else {
+        let words = format!(
+            "port {port} is held by a process of user {} that cannot be seen from here",
             listener.uid
-        ));
+        );
+        return Some(Holder {
+            port,
+            main: None,
+            words,
+        });
     };
     let others = match holders.len() - 1 {
         0 => String::new(),
         count => format!(" and {count} more that share it"),
     };
-    Some(format!(
-        "port {port} is held by pid {} ({}) of user {}, started {}{others}, not provably ours and left alone; stop it, \
-         or choose another port (`stayd explain :{port}` tells more)",
-        holder.stat.process.pid,
-        holder.command(),
-        holder.user(),
-        holder.started_at(),
-    ))
+    let Process { pid, birth } = portrait.stat.process;
+    let words = format!(
+        "port {port} is held by pid {pid} ({}) of user {}, started {}{others}",
+        portrait.command(),
+        portrait.user(),
+        portrait.started_at(),
+    );
+    let main = Some(Proc { pid, birth });
+    Some(Holder { port, main, words })
 }
 
 async fn run_before(

@@ -3,11 +3,12 @@
 use super::environment;
 use super::probe::{Context, Prober};
 use super::shared::Shared;
+use super::tree::Tree;
 use super::ward::{Asked, Baseline, Living, Ward};
 use crate::config::{Endpoint, Target};
 use crate::decide::clock::{Duration, Moment};
 use crate::decide::event::{Answer, Check, Fact, Life, Round, Sight};
-use crate::sys::process::{self, State};
+use crate::sys::process::{self, Process, State};
 use crate::sys::socket;
 use std::rc::Rc;
 
@@ -210,11 +211,7 @@ fn name_outsider(port: u16, listener: &socket::Listener) -> Option<String> {
 
 /// The port a target listens on here, if it is one of ours to check.
 fn local_port(target: &Target) -> Option<u16> {
-    let at = match target {
-        Target::Postgres { at, .. } | Target::Http { at, .. } | Target::Connect(at) => at,
-        Target::Sqlite { .. } | Target::Exec(_) | Target::Notify => return None,
-    };
-    match at {
+    match target.endpoint()? {
         Endpoint::Tcp(host, port) if is_loopback(host) => Some(*port),
         Endpoint::Tcp(..) | Endpoint::Unix(_) => None,
     }
@@ -236,7 +233,8 @@ fn look(
     answer: &Answer,
     timeout: Duration,
 ) -> Sight {
-    let Some(pid) = living.main.borrow().as_ref().map(|main| main.process.pid) else {
+    let main = living.main.borrow().as_ref().map(|main| main.process);
+    let Some(Process { pid, .. }) = main.or(living.stranger.get()) else {
         return Sight::default();
     };
     let state = process::stat(pid).map(|stat| stat.state);
@@ -279,10 +277,10 @@ fn compare(sight: &mut Sight, before: &Baseline, after: &Baseline) {
 fn measure(shared: &Shared, ward: &Ward, living: &Living) -> Option<Baseline> {
     super::life::remember(shared, ward, living);
     let tree = living.tree.borrow();
-    let tree = tree.as_ref()?;
+    let stranger = || living.stranger.get().and_then(super::stranger::usage);
     Some(Baseline {
         at: (shared.now)(),
-        tree: tree.usage(),
+        tree: tree.as_ref().map(Tree::usage).or_else(stranger)?,
         host: process::host().ok()?,
     })
 }

@@ -66,6 +66,8 @@ pub(super) struct Living {
     pub(super) cgroup: RefCell<Option<PathBuf>>,
     /// The same, open; taken by the spawn.
     pub(super) birthplace: RefCell<Option<OwnedFd>>,
+    /// Somebody else's process, which is only looked at: there is no tree then, and no handle to signal by.
+    pub(super) stranger: Cell<Option<Process>>,
     /// The descendant that took its launcher's place.
     pub(super) heir: Cell<Option<Process>>,
     liveness: RefCell<Asked>,
@@ -159,6 +161,7 @@ impl Living {
             birthplace: RefCell::new(None),
             heartbeat: Heartbeat::default(),
             status: RefCell::new(None),
+            stranger: Cell::new(None),
             heir: Cell::new(None),
             liveness: RefCell::new(Asked::Never),
             readiness: RefCell::new(Asked::Never),

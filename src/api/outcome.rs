@@ -34,6 +34,7 @@ fn risen(before: &Service, now: &Service, counts: bool) -> Outcome {
     let new_life = now.life > before.life;
     match now.state.as_str() {
         "running" if counts => Outcome::Reached,
+        "attached" if counts && now.healthy => Outcome::Reached,
         "blocked" | "parked" | "unkillable" | "attached" | "destroyed" => Outcome::Missed,
         "unproven" if counts => Outcome::Missed,
         "backoff" if new_life || before.state != "backoff" => Outcome::Missed,
@@ -114,6 +115,23 @@ mod tests {
         assert_eq!(
             judge(Verb::Start, &at("backoff", 2), &at("backoff", 2)),
             Outcome::Pending
+        );
+    }
+
+    #[test]
+    fn a_start_is_reached_by_a_stranger_that_answers() {
+        let before = at("stopped", 1);
+        let attached = |healthy| Service {
+            healthy,
+            ..at("attached", 2)
+        };
+        assert_eq!(
+            judge(Verb::Start, &before, &attached(true)),
+            Outcome::Reached
+        );
+        assert_eq!(
+            judge(Verb::Start, &before, &attached(false)),
+            Outcome::Missed
         );
     }
 

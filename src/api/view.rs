@@ -41,6 +41,7 @@ pub fn service(
         pid: snapshot.main.map(|main| main.pid),
         life: snapshot.life.0,
         ownership: match snapshot.main {
+            _ if snapshot.attached => "attached",
             Some(_) if snapshot.adopted => "adopted",
             Some(_) => "spawned",
             None => "none",
@@ -157,6 +158,7 @@ mod tests {
                 birth: 9,
             }),
             adopted: false,
+            attached: false,
             life: Life(3),
             since: Moment::from_nanos(2_000_000_000),
             restarts: 2,

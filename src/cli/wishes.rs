@@ -85,8 +85,15 @@ fn as_text(service: &Service) -> String {
         name, state, life, ..
     } = service;
     match service.pid {
+        Some(pid) if state == "attached" => {
+            format!("{name}: attached to pid {pid}, which is not ours and is only watched")
+        }
         Some(pid) => format!("{name}: {state} as pid {pid}, life {life}"),
-        None => format!("{name}: {state}"),
+        // what a stop has left running is said
+        None => match service.reason.strip_prefix("stopped on request: ") {
+            Some(more) => format!("{name}: {state}: {more}"),
+            None => format!("{name}: {state}"),
+        },
     }
 }
 

@@ -62,15 +62,6 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(pub i32);
 
-/// What happens when somebody else's process holds our port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stranger {
-    /// It is named and left alone; the service is blocked.
-    Report,
-    /// It is watched as if it were ours, and never killed.
-    Attach,
-}
-
 /// One service.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Service {
@@ -94,8 +85,6 @@ pub struct Service {
     pub any_port_owner: bool,
     /// `kill = "group"`: only the process group.
     pub kill_group_only: bool,
-    /// Somebody else's process on our port.
-    pub stranger: Stranger,
     /// Sent first when stopping.
     pub stop_signal: Signal,
     /// Sent on reload.
@@ -297,6 +286,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// What it connects to; none for a file, a command and `notify`.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Postgres { at, .. } | Self::Http { at, .. } | Self::Connect(at) => Some(at),
+            Self::Sqlite { .. } | Self::Exec(_) | Self::Notify => None,
+        }
+    }
+
     /// Where it is asked, without user, password or query.
     #[must_use]
     pub fn place(&self) -> String {

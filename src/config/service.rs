@@ -6,9 +6,9 @@ use super::probe_url::{self, Context, Parsed};
 use super::secret::{Secrets, has_reference};
 use super::section::{Findings, Section};
 use super::value::Wrong;
-use super::{Log, LogTo, Probe, Service, Signal, Stranger, Target};
+use super::{Endpoint, Log, LogTo, Probe, Service, Signal, Target};
 use crate::decide::policy::{
-    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
+    Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +35,7 @@ impl Builder<'_> {
         let probe = self.probe(section, "service.*.watchdog.probe");
         let ready = self.probe(section, "service.*.ready.probe");
         self.check_probe_fits(section, probe.as_ref(), ready.as_ref());
+        self.check_stranger(section, probe.as_ref());
         self.check_commands(section);
         self.check_user(section);
         self.check_signals(section);
@@ -53,11 +54,6 @@ impl Builder<'_> {
             port: port(section),
             any_port_owner: section.is("service.*.port_owner", "any"),
             kill_group_only: section.is("service.*.kill", "group"),
-            stranger: if section.is("service.*.stranger", "attach") {
-                Stranger::Attach
-            } else {
-                Stranger::Report
-            },
             stop_signal: section.signal("service.*.stop.signal")?,
             reload_signal: section.signal("service.*.reload.signal")?,
             sd_notify: section.flag("service.*.sd_notify"),
@@ -152,6 +148,35 @@ impl Builder<'_> {
                 "write `sd_notify = true`: readiness then waits for READY=1",
             );
             self.wrong(section, "service.*.ready.probe", &wrong);
+        }
+    }
+
+    /// A stranger is found by the port, and says nothing to us of its own accord.
+    fn check_stranger(&mut self, section: &Section, probe: Option<&Probe>) {
+        const KEY: &str = "service.*.stranger";
+        if !section.is(KEY, "attach") {
+            return;
+        }
+        let target = probe.map(|probe| &probe.target);
+        if port(section).is_none() {
+            let asked = match target.and_then(Target::endpoint) {
+                Some(Endpoint::Tcp(_, port)) => port.to_string(),
+                Some(Endpoint::Unix(_)) | None => "NUMBER".into(),
+            };
+            let cure = format!("add `port = {asked}`");
+            self.wrong(
+                section,
+                KEY,
+                &Wrong::new("no `port` says where a stranger would be", cure),
+            );
+        }
+        if target == Some(&Target::Notify) {
+            let cause = "WATCHDOG=1 comes only from what stayd has started";
+            let wrong = Wrong::new(
+                cause,
+                "probe over the network, or write `stranger = \"report\"`",
+            );
+            self.wrong(section, KEY, &wrong);
         }
     }
 
@@ -288,6 +313,11 @@ fn policy(section: &Section, probe: Option<&Probe>, ready_probe: bool) -> Policy
             OnLeftover::Replace
         } else {
             OnLeftover::Adopt
+        },
+        stranger: if section.is("service.*.stranger", "attach") {
+            OnStranger::Attach
+        } else {
+            OnStranger::Report
         },
         stopped_is: if section.is("service.*.stopped_is", "held") {
             StoppedIs::Held

@@ -44,8 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.port_owner", Kind::Choice(&["tree", "any"]), Is("tree"),
         "`any` believes a listener outside the service's tree, such as docker-proxy."),
     Key::new("service.*.stranger", Kind::Choice(&["report", "attach"]), Is("report"),
-        "Somebody else's process on our port: name it, or watch it as if it were ours; it is never killed.")
-        .noted("this version reports a stranger and attaches to none"),
+        "Somebody else's process on our port: name it and wait, or watch it as if it were ours; it is never signalled. `attach` needs `port`."),
     Key::new("service.*.leftover", Kind::Choice(&["adopt", "replace"]), Is("adopt"),
         "Our own healthy process from an earlier stayd: go on with it, or end it in order and start anew."),
     Key::new("service.*.kill", Kind::Choice(&["tree", "group"]), Is("tree"),

@@ -10,6 +10,12 @@ pub enum Kind {
     Started,
     /// An earlier stayd's life goes on under this one, or is ended by it.
     Adopted,
+    /// Somebody else's process on the port is watched, and never signalled.
+    Attached,
+    /// It is watched no longer.
+    Detached,
+    /// A stranger that is watched answers no more: a life of ours would have been killed.
+    Wedged,
     /// Ready.
     Ready,
     /// The main process ended.
@@ -51,6 +57,9 @@ impl Kind {
         match self {
             Self::Started => "started",
             Self::Adopted => "adopted",
+            Self::Attached => "attached",
+            Self::Detached => "detached",
+            Self::Wedged => "wedged",
             Self::Ready => "ready",
             Self::Exited => "exited",
             Self::Killed => "killed",
@@ -75,6 +84,9 @@ impl Kind {
     pub const fn is_decision(self) -> bool {
         match self {
             Self::Adopted
+            | Self::Attached
+            | Self::Detached
+            | Self::Wedged
             | Self::Killed
             | Self::Spared
             | Self::GaveUp
@@ -143,6 +155,14 @@ pub enum Order {
     /// Write the claim for this life, run `before`, look whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared` or `PortHeld`.
     Prepare(Life),
+    /// The port of this life is somebody else's: look whether that stays so, and touch nobody. Comes back as
+    /// `StrangerLeft`.
+    Attach {
+        /// The number of the watch; no process of ours has it.
+        life: Life,
+        /// Whom; none when it is hidden from us.
+        stranger: Option<super::event::Proc>,
+    },
     /// Start the program. Comes back as `Spawned` or `NotSpawned`.
     Spawn(Life),
     /// Give up a preparation that is under way (a wish came between).

@@ -51,6 +51,26 @@ pub struct Survivors {
     pub oom_kills: u64,
 }
 
+/// Who holds the service's port and is not provably ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// The port.
+    pub port: u16,
+    /// Its process, the oldest of several; none when it is hidden from us.
+    pub main: Option<Proc>,
+    /// "port 8080 is held by pid 906 (…) of user app, started …".
+    pub words: String,
+}
+
+/// How a stranger has left the service's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Departure {
+    /// Its process ended.
+    Ended(Exit),
+    /// The port is free, or somebody else's by now.
+    LeftPort,
+}
+
 /// Why no process could be started.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SpawnFailure {
@@ -244,8 +264,10 @@ pub enum Fact {
     Prepared(Life),
     /// The preparation failed; nothing runs.
     NotPrepared(Life, SpawnFailure),
-    /// The port is held by a process that is not provably ours.
-    PortHeld(Life, String),
+    /// The port is held by a process that is not provably ours; the life waits to be attached to it, or retired.
+    PortHeld(Life, Holder),
+    /// The stranger that was attached to is gone, or its port is.
+    StrangerLeft(Life, Departure),
     /// exec(2) has succeeded: this is the main process.
     Spawned(Life, Proc),
     /// No process came of it.
@@ -297,6 +319,7 @@ impl Fact {
             Self::Prepared(life)
             | Self::NotPrepared(life, _)
             | Self::PortHeld(life, _)
+            | Self::StrangerLeft(life, _)
             | Self::Spawned(life, _)
             | Self::NotSpawned(life, _)
             | Self::Exited(life, _, _)

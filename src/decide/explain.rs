@@ -161,6 +161,10 @@ pub struct Surroundings {
     pub holds_its_port: bool,
     /// A life of the service runs now.
     pub service_runs: bool,
+    /// The service is attached to the holder of its port now.
+    pub attached: bool,
+    /// `stranger = "attach"`, as far as the configuration could be read.
+    pub attaches: bool,
 }
 
 /// What stayd does with a process, or would.
@@ -178,6 +182,10 @@ pub enum Fate {
     Block,
     /// It holds the port that the service wants: named, left alone, and the service waits for the port.
     Conflict,
+    /// It holds the port that the service wants, and is watched; never signalled.
+    Attached,
+    /// The same, by the next stayd or the next start.
+    Attach,
     /// It holds the port of a service that runs: nothing is concluded from its answers.
     Outsider,
     /// Nothing at all.
@@ -196,6 +204,8 @@ pub const fn fate(standing: Standing, around: &Surroundings) -> Fate {
         Standing::Unproven | Standing::NumberReused | Standing::OfElsewhere | Standing::NotIts => {
             match (around.holds_its_port, around.service_runs) {
                 (true, true) => Fate::Outsider,
+                (true, false) if around.attached => Fate::Attached,
+                (true, false) if around.attaches => Fate::Attach,
                 (true, false) => Fate::Conflict,
                 (false, _) => Fate::Nothing,
             }

@@ -49,6 +49,8 @@ const fn alone() -> Surroundings {
         replaces: false,
         holds_its_port: false,
         service_runs: false,
+        attached: false,
+        attaches: false,
     }
 }
 
@@ -150,6 +152,29 @@ fn item_54_a_stranger_on_the_port_is_a_conflict_and_beside_a_running_service_an_
         stayd_runs: true,
         service_runs: true,
         ..holder
+    };
+    assert_eq!(fate(Standing::NotIts, &beside), Fate::Outsider);
+}
+
+#[test]
+fn item_53_a_stranger_that_is_attached_to_or_would_be_is_no_conflict() {
+    let holder = Surroundings {
+        is_main: false,
+        holds_its_port: true,
+        attaches: true,
+        ..alone()
+    };
+    assert_eq!(fate(Standing::NotIts, &holder), Fate::Attach);
+    let watched = Surroundings {
+        stayd_runs: true,
+        attached: true,
+        ..holder
+    };
+    assert_eq!(fate(Standing::NotIts, &watched), Fate::Attached);
+    let beside = Surroundings {
+        attached: false,
+        service_runs: true,
+        ..watched
     };
     assert_eq!(fate(Standing::NotIts, &beside), Fate::Outsider);
 }

@@ -161,6 +161,12 @@ impl Machine {
         &self.services
     }
 
+    /// Why neither `restart` nor `reload` can be done to `id`, where its process is somebody else's.
+    #[must_use]
+    pub fn hands_off(&self, id: ServiceId) -> Option<String> {
+        self.services.get(id.0)?.hands_off()
+    }
+
     fn step_one(
         &mut self,
         now: Moment,

@@ -91,6 +91,15 @@ pub enum OnLeftover {
     Replace,
 }
 
+/// What is done with somebody else's process on the service's port. It is never signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OnStranger {
+    /// It is named; the service is blocked until the port is free.
+    Report,
+    /// It is watched as if it were ours.
+    Attach,
+}
+
 /// One service's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
@@ -106,6 +115,8 @@ pub struct Policy {
     pub startup: Duration,
     /// What an earlier stayd has left.
     pub leftover: OnLeftover,
+    /// Who else may hold its port.
+    pub stranger: OnStranger,
     /// Meaning of SIGSTOP.
     pub stopped_is: StoppedIs,
     /// The liveness probe, if there is one.

@@ -119,6 +119,8 @@ pub struct Snapshot {
     pub main: Option<Proc>,
     /// That main process was spawned by an earlier stayd.
     pub adopted: bool,
+    /// It is somebody else's process that is watched.
+    pub attached: bool,
     /// The current or last life.
     pub life: Life,
     /// Since when it is in this state.

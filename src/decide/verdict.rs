@@ -59,6 +59,8 @@ pub enum Spare {
     HostSuspected,
     /// Shadow mode: recorded, not done.
     Shadow,
+    /// It is somebody else's process: recorded, never done.
+    Stranger,
 }
 
 /// What a round leads to.
@@ -83,6 +85,8 @@ pub struct Standing {
     pub held: bool,
     /// All services are silent: the host is suspected first.
     pub host_suspected: bool,
+    /// It is somebody else's process.
+    pub stranger: bool,
 }
 
 /// Puts a round into its class, with the reason in words where it is not alive.
@@ -242,6 +246,8 @@ fn excuse(overdue: Duration, sight: &Sight, rules: &Watchdog, standing: Standing
         Some(Spare::Overloaded)
     } else if standing.host_suspected {
         Some(Spare::HostSuspected)
+    } else if standing.stranger {
+        Some(Spare::Stranger)
     } else if rules.mode == Mode::Shadow {
         Some(Spare::Shadow)
     } else {

@@ -17,6 +17,7 @@ const ARMED: Standing = Standing {
     proven: true,
     held: false,
     host_suspected: false,
+    stranger: false,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -320,6 +321,7 @@ fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
                 proven: false,
                 held: false,
                 host_suspected: false,
+                stranger: false,
             },
             RULES,
             Spare::Unproven,
@@ -329,6 +331,7 @@ fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
                 proven: true,
                 held: true,
                 host_suspected: false,
+                stranger: false,
             },
             RULES,
             Spare::Held,

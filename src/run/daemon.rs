@@ -17,7 +17,7 @@ use crate::api::desk::{Ask, Petition, Refusal};
 use crate::config::{self, Config};
 use crate::decide::action::Action;
 use crate::decide::clock::{Duration, Moment};
-use crate::decide::event::{Event, Fact, ServiceId};
+use crate::decide::event::{Event, Fact, ServiceId, Wish};
 use crate::decide::fleet::Machine;
 use crate::decide::{snapshot::Phase, state};
 use crate::sys::reaper::{self, Reaped};
@@ -255,17 +255,23 @@ impl Daemon {
             return;
         };
         let id = ServiceId(index);
+        let verb = petition.ask.verb();
+        let not_ours = self.machine.borrow().hands_off(id);
+        let not_ours = not_ours.map(|why| format!("cannot {verb} {}: {why}", petition.service));
         let answer = match petition.ask {
             Ask::Wish(wish) => {
+                let refused = not_ours.filter(|_| wish == Wish::Restart);
+                // A refusal is recorded as well.
                 self.step(Event::Service(id, Fact::Asked(wish)));
-                Ok(())
+                refused.map_or(Ok(()), Err)
             }
-            Ask::Reload => self
-                .parts
-                .performer
-                .reload(id)
-                .map_err(|message| Refusal::new(crate::api::desk::Kind::Conflict, message)),
+            Ask::Reload => match not_ours {
+                Some(refused) => Err(refused),
+                None => self.parts.performer.reload(id),
+            },
         };
+        let answer =
+            answer.map_err(|message| Refusal::new(crate::api::desk::Kind::Conflict, message));
         // The same here.
         let _ = petition.reply.send(answer);
     }
@@ -310,11 +316,12 @@ fn summary(machine: &Machine, config: &Config, now: Moment) -> String {
     let mut wrong = Vec::new();
     for (service, known) in machine.services().iter().zip(&config.services) {
         let phase = service.phase();
-        if phase != Phase::Running {
+        let is_fine =
+            phase == Phase::Running || phase == Phase::Attached && service.is_healthy(now);
+        if !is_fine {
             wrong.push(format!("{} {}", known.name, phase.name()));
         }
     }
-    let _ = now;
     let total = config.services.len();
     let running = total - wrong.len();
     if wrong.is_empty() {

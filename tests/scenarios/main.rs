@@ -4,6 +4,7 @@
 mod stage;
 
 mod adopting;
+mod attaching;
 mod common_cause;
 mod ending;
 mod holding;

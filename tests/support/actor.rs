@@ -2,7 +2,7 @@
 
 use super::{SECOND, SOON};
 use stayd::decide::clock::Duration;
-use stayd::decide::event::{Answer, Exit, Life, Sight, Survey, Survivors};
+use stayd::decide::event::{Answer, Exit, Holder, Life, Proc, Sight, Survey, Survivors};
 
 /// How a preparation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(crate) struct Actor {
     pub(crate) alive: Option<Life>,
     /// What an earlier stayd has left of it.
     pub(crate) left: Survey,
+    /// Somebody else's process holds its port, and is watched under this number.
+    pub(crate) attached: Option<Life>,
 }
 
 impl Actor {
@@ -55,12 +57,25 @@ impl Actor {
             mute: false,
             alive: None,
             left: Survey::Nothing(Life(0)),
+            attached: None,
         }
     }
 
     /// It still listens, and answers nothing.
     pub(crate) fn falls_silent(&mut self) {
         self.answer = silence();
+    }
+}
+
+/// Somebody else's process.
+pub(crate) const STRANGER: Proc = Proc { pid: 906, birth: 1 };
+
+/// It, on the port.
+pub(super) fn holder() -> Holder {
+    Holder {
+        port: 1,
+        main: Some(STRANGER),
+        words: "port 1 is held by pid 906 (nc) of user app".into(),
     }
 }
 

@@ -6,12 +6,12 @@
 use stayd::decide::action::{Action, Keep, Kind, Order};
 use stayd::decide::clock::{Duration, Moment};
 use stayd::decide::event::{
-    Answer, Check, Event, Exit, Fact, Life, Proc, Remembered, Round, ServiceId, Sight,
+    Answer, Check, Departure, Event, Exit, Fact, Life, Proc, Remembered, Round, ServiceId, Sight,
     SpawnFailure, Survey, Survivors, Wish,
 };
 use stayd::decide::fleet::Machine;
 use stayd::decide::policy::{
-    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
+    Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
 };
 use stayd::decide::snapshot::{Phase, Snapshot};
 use stayd::decide::state::Identity;
@@ -21,7 +21,7 @@ use std::ops::{Index, IndexMut};
 #[path = "actor.rs"]
 mod actor;
 
-pub(crate) use actor::{Actor, Preparation, busy, idle, silence};
+pub(crate) use actor::{Actor, Preparation, STRANGER, busy, idle, silence};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -48,6 +48,7 @@ pub(crate) fn policy() -> Policy {
         stop_grace: SECOND * 5,
         startup: MINUTE,
         leftover: OnLeftover::Adopt,
+        stranger: OnStranger::Report,
         stopped_is: StoppedIs::Wedged,
         watchdog: Some(watchdog()),
         ready_probe: false,
@@ -232,6 +233,13 @@ impl Stage {
         }
     }
 
+    /// The stranger goes, and its port is free.
+    pub(crate) fn stranger_leaves(&mut self, id: ServiceId, departure: Departure) {
+        self[id].preparation = Preparation::Succeeds;
+        let life = self[id].attached.expect("a stranger is watched");
+        self.tell(id, Fact::StrangerLeft(life, departure));
+    }
+
     fn schedule(&mut self, after: Duration, due: Due) {
         self.scheduled += 1;
         self.due
@@ -254,7 +262,7 @@ impl Stage {
             Order::Prepare(life) => match self[id].preparation {
                 Preparation::Succeeds => self.later(id, Fact::Prepared(life)),
                 Preparation::PortHeld => {
-                    self.later(id, Fact::PortHeld(life, "port 1 is held".into()));
+                    self.later(id, Fact::PortHeld(life, actor::holder()));
                 }
                 Preparation::Hangs => {}
             },
@@ -290,11 +298,12 @@ impl Stage {
                     Due::Fact(id, Fact::EvidenceTaken(life)),
                 );
             }
+            Order::Attach { life, .. } => self[id].attached = Some(life),
+            Order::Retire(_) => self[id].attached = None,
             Order::CancelPreparation(_)
             | Order::Terminate { .. }
             | Order::SignalFirst(_)
             | Order::Inherit { .. }
-            | Order::Retire(_)
             | Order::CloseSockets
             | Order::Conclude(..)
             | Order::Record(_)

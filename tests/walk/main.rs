@@ -4,16 +4,17 @@
 //! now or later, also after the life it is about has ended. Two services run side by side in one machine, so that a
 //! fact about one can be seen to leave the other alone. Depth is bounded; states already seen are not walked again.
 
+mod law;
 mod possible;
 mod world;
 
 use stayd::decide::event::{Answer, Check, Fact, Life, Remembered, Round, Sight};
-use stayd::decide::policy::{OnLeftover, Policy, Restart, Watchdog};
+use stayd::decide::policy::{OnLeftover, OnStranger, Policy, Restart, Watchdog};
 use stayd::decide::snapshot::Phase;
 use std::collections::HashSet;
 use std::hash::RandomState;
 
-use possible::{policy, proc_of};
+use possible::{STRANGER, holder, policy, proc_of};
 use world::{ID, Next, SECOND, World};
 
 struct Walk {
@@ -154,22 +155,45 @@ fn every_state_from_the_start() {
 }
 
 #[test]
+fn every_state_around_a_stranger() {
+    let attaches = Policy {
+        stranger: OnStranger::Attach,
+        ..with_first()
+    };
+    let mut walk = Walk::new();
+    for main in [Some(STRANGER), None] {
+        let mut world = World::new(attaches, Remembered::default());
+        world.become_true(Fact::PortHeld(Life(1), holder(main)));
+        walk.walk(&world, 6);
+        world.happen(Next::Deadline);
+        answer(&mut world, &Answer::Alive, Sight::default());
+        assert_eq!(
+            world.machine.snapshot(world.now, ID).expect("there").phase,
+            Phase::Attached
+        );
+        falls_silent(&mut world);
+        walk.walk(&world, 6);
+    }
+    eprintln!("{} steps, {} states", walk.steps, walk.seen.len());
+    for phase in [
+        Phase::Attached,
+        Phase::Starting,
+        Phase::Stopped,
+        Phase::Backoff,
+    ] {
+        assert!(
+            walk.phases.contains(&phase),
+            "{phase:?} was reached: the walk is not empty"
+        );
+    }
+}
+
+#[test]
 fn every_state_around_a_wedge() {
     let mut walk = Walk::new();
     for rules in [policy(), with_first(), on_failure()] {
         let mut world = running(rules);
-        world.happen(Next::Deadline);
-        let silence = Answer::Dead {
-            how: "no answer".into(),
-        };
-        answer(
-            &mut world,
-            &silence,
-            Sight {
-                watched: SECOND,
-                ..Sight::default()
-            },
-        );
+        falls_silent(&mut world);
         assert_eq!(
             world.machine.snapshot(world.now, ID).expect("there").phase,
             Phase::Suspect
@@ -201,8 +225,17 @@ fn a_seeded_walk_goes_deep() {
         .unwrap_or(1_u64);
     println!("WALK_SEED={seed}");
     let mut bits = seed;
-    for _ in 0..2_000 {
-        let mut world = World::new(policy(), Remembered::default());
+    for round in 0..2_000 {
+        let stranger = if round % 2 == 0 {
+            OnStranger::Report
+        } else {
+            OnStranger::Attach
+        };
+        let rules = Policy {
+            stranger,
+            ..policy()
+        };
+        let mut world = World::new(rules, Remembered::default());
         for _ in 0..60 {
             if world.finished {
                 break;
@@ -223,6 +256,19 @@ fn a_seeded_walk_goes_deep() {
             world.drains();
         }
     }
+}
+
+/// One round without an answer.
+fn falls_silent(world: &mut World) {
+    world.happen(Next::Deadline);
+    let silence = Answer::Dead {
+        how: "no answer".into(),
+    };
+    let idle = Sight {
+        watched: SECOND,
+        ..Sight::default()
+    };
+    answer(world, &silence, idle);
 }
 
 fn with_first() -> Policy {

@@ -2,12 +2,12 @@
 
 use stayd::decide::clock::{Duration, Moment};
 use stayd::decide::event::{
-    Answer, Check, Exit, Fact, Leftover, Life, Proc, Round, Sight, SpawnFailure, Survey, Survivors,
-    Told, Wish,
+    Answer, Check, Departure, Exit, Fact, Holder, Leftover, Life, Proc, Round, Sight, SpawnFailure,
+    Survey, Survivors, Told, Wish,
 };
 
 use stayd::decide::policy::{
-    Backoff, GiveUp, Mode, OnLeftover, Policy, Restart, StoppedIs, Watchdog,
+    Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
 };
 
 use super::world::{ID, Next, SECOND, World};
@@ -42,7 +42,9 @@ impl World {
         if let Some(life) = outside.preparing {
             next.push(Next::Fact(Fact::Prepared(life)));
             next.push(Next::Fact(Fact::NotPrepared(life, failure())));
-            next.push(Next::Fact(Fact::PortHeld(life, "port 1 is held".into())));
+            for main in [Some(STRANGER), None] {
+                next.push(Next::Fact(Fact::PortHeld(life, holder(main))));
+            }
         }
         if let Some(life) = outside.spawning {
             next.push(Next::Fact(Fact::Spawned(life, proc_of(life))));
@@ -50,6 +52,12 @@ impl World {
         }
         if let Some(life) = outside.main {
             self.about_the_living(life, &mut next);
+        }
+        if let Some(life) = outside.attached {
+            for left in [Departure::Ended(Exit::Unknown), Departure::LeftPort] {
+                next.push(Next::Fact(Fact::StrangerLeft(life, left)));
+            }
+            self.about_the_asked(life, &mut next);
         }
         if let Some(life) = outside.killed {
             next.push(Next::Fact(Fact::NotEmptied {
@@ -88,6 +96,10 @@ impl World {
         )));
         next.push(Next::Fact(Fact::Exited(life, Exit::Code(1), survivors)));
         next.push(Next::Fact(Fact::Told(life, Told::Trigger)));
+        self.about_the_asked(life, next);
+    }
+
+    fn about_the_asked(&self, life: Life, next: &mut Vec<Next>) {
         if let Some((asked_life, asked_at, deadline)) = self.outside.asked
             && asked_life == life
         {
@@ -135,6 +147,10 @@ impl World {
             Survivors::default(),
         )));
         next.push(Next::StaleFact(Fact::Emptied(old)));
+        next.push(Next::StaleFact(Fact::StrangerLeft(
+            old,
+            Departure::LeftPort,
+        )));
         next.push(Next::StaleFact(Fact::Spawned(old, proc_of(old))));
         next.push(Next::StaleFact(Fact::EvidenceTaken(old)));
         next.push(Next::StaleFact(Fact::Told(old, Told::Trigger)));
@@ -203,6 +219,17 @@ pub(crate) fn answers() -> Vec<(Answer, Sight)> {
     ]
 }
 
+/// Somebody else's process.
+pub(crate) const STRANGER: Proc = Proc { pid: 906, birth: 1 };
+
+pub(crate) fn holder(main: Option<Proc>) -> Holder {
+    Holder {
+        port: 1,
+        main,
+        words: "port 1 is held".into(),
+    }
+}
+
 pub(crate) fn failure() -> SpawnFailure {
     SpawnFailure {
         message: "cannot run it: no such file".into(),
@@ -232,6 +259,7 @@ pub(crate) fn policy() -> Policy {
         stop_grace: SECOND,
         startup: SECOND * 3,
         leftover: OnLeftover::Adopt,
+        stranger: OnStranger::Report,
         stopped_is: StoppedIs::Wedged,
         watchdog: Some(Watchdog {
             interval: SECOND,

@@ -1,5 +1,6 @@
 //! The world around the machine: plays the operating system, and holds every order against the laws.
 
+use super::law::{is_restart, spawned, surveyed, touches};
 use super::possible::{failure, proc_of};
 use stayd::decide::action::{Action, Order};
 use stayd::decide::clock::{Duration, Moment};
@@ -35,6 +36,10 @@ pub(crate) struct Outside {
     pub(crate) ever_answered: bool,
     pub(crate) wanted_up: bool,
     pub(crate) surveying: bool,
+    /// Somebody else's process holds the port, of which this life's preparation has told.
+    pub(crate) held: Option<Life>,
+    /// That process is watched, under the number of this life.
+    pub(crate) attached: Option<Life>,
     /// Something that may be a copy runs, and cannot be proven.
     pub(crate) unclear: bool,
     pub(crate) preparing: Option<Life>,
@@ -130,6 +135,10 @@ impl World {
 
     pub(crate) fn check_and_do(&mut self, order: Order, is_dead_round: bool, event: &Event) {
         let outside = &mut self.outside;
+        assert!(
+            outside.attached.is_none() || !touches(&order),
+            "nobody touches a stranger: {order:?}"
+        );
         match order {
             Order::Survey => {
                 assert!(!outside.surveying && outside.main.is_none() && !outside.others);
@@ -154,6 +163,14 @@ impl World {
                 );
                 assert!(outside.spawning.is_none());
                 outside.spawning = Some(life);
+            }
+            Order::Attach { life, .. } => {
+                assert_eq!(outside.held, Some(life), "somebody holds the port");
+                assert!(outside.wanted_up && !self.leaving);
+                assert!(outside.main.is_none() && !outside.others);
+                outside.held = None;
+                outside.attached = Some(life);
+                outside.dead_row = 0;
             }
             Order::CancelPreparation(life) => assert_eq!(outside.preparing, Some(life)),
             Order::TakeEvidence { life, .. } => {
@@ -206,12 +223,14 @@ impl World {
                 outside.others = false;
             }
             Order::Probe { life, deadline, .. } => {
-                assert_eq!(outside.main, Some(life));
+                assert_eq!(outside.main.or(outside.attached), Some(life));
                 assert!(deadline > self.now);
                 outside.asked = Some((life, self.now, deadline));
             }
             Order::Retire(_) | Order::Conclude(..) => {
                 assert!(outside.main.is_none() && !outside.others);
+                outside.held = None;
+                outside.attached = None;
                 outside.asked = None;
                 outside.killed = None;
                 outside.taking_evidence = None;
@@ -281,8 +300,10 @@ impl World {
             Fact::Asked(Wish::Start | Wish::Restart) => outside.wanted_up = true,
             Fact::Asked(Wish::Hold { .. }) => outside.hold = true,
             Fact::Asked(Wish::Release) => outside.hold = false,
-            Fact::Prepared(_) | Fact::NotPrepared(..) | Fact::PortHeld(..) => {
+            Fact::Prepared(_) | Fact::NotPrepared(..) => outside.preparing = None,
+            Fact::PortHeld(life, _) => {
                 outside.preparing = None;
+                outside.held = Some(*life);
             }
             Fact::Spawned(life, _) => {
                 outside.spawning = None;
@@ -301,7 +322,8 @@ impl World {
                 outside.asked = None;
                 let answered = matches!(round.answer, Answer::Alive | Answer::Degraded { .. });
                 outside.answered |= answered;
-                outside.ever_answered |= answered;
+                // what a stranger answers proves nothing about our own command
+                outside.ever_answered |= answered && outside.attached.is_none();
                 outside.debugged = round.sight.traced;
                 dead = matches!(round.answer, Answer::Dead { .. }) && !round.sight.traced;
                 outside.dead_row = match round.answer {
@@ -320,7 +342,7 @@ impl World {
                     outside.others = left.main.is_none();
                 }
             }
-            Fact::Configured(_) | Fact::Told(..) | Fact::Changed => {}
+            Fact::Configured(_) | Fact::StrangerLeft(..) | Fact::Told(..) | Fact::Changed => {}
         }
         self.deliver(Event::Service(ID, fact), dead);
     }
@@ -372,16 +394,4 @@ impl World {
     pub(crate) fn fingerprint(&self, hasher: &RandomState) -> u64 {
         hasher.hash_one((&self.machine, self.now, &self.outside, self.leaving))
     }
-}
-
-pub(crate) fn is_restart(event: &Event) -> bool {
-    matches!(event, Event::Service(_, Fact::Asked(Wish::Restart)))
-}
-
-pub(crate) fn spawned(event: &Event) -> bool {
-    matches!(event, Event::Service(_, Fact::Spawned(..)))
-}
-
-pub(crate) fn surveyed(event: &Event) -> bool {
-    matches!(event, Event::Service(_, Fact::Surveyed(_)))
 }

@@ -34,6 +34,10 @@ pub struct Watched {
     pub port: Option<u16>,
     /// `leftover = "replace"`.
     pub replaces: bool,
+    /// It has no process of its own, and watches somebody else's.
+    pub attached: bool,
+    /// `stranger = "attach"`.
+    pub attaches: bool,
 }
 
 /// The stayd that the process descends from.
@@ -135,6 +139,8 @@ pub(super) fn in_the_way(
                 replaces: watched.replaces,
                 holds_its_port: true,
                 service_runs: watched.pid.is_some(),
+                attached: watched.attached,
+                attaches: watched.attaches,
             },
         ),
     });

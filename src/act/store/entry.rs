@@ -32,8 +32,9 @@ pub struct Entry {
 pub const LOST: &str = "lost";
 
 /// Kinds that are incidents.
-pub(super) const INCIDENTS: [Kind; 7] = [
+pub(super) const INCIDENTS: [Kind; 8] = [
     Kind::Killed,
+    Kind::Wedged,
     Kind::GaveUp,
     Kind::Blocked,
     Kind::Unkillable,

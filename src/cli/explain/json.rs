@@ -132,6 +132,8 @@ const fn outcome(fate: Fate) -> &'static str {
         Fate::End => "end",
         Fate::Block => "block",
         Fate::Conflict => "conflict",
+        Fate::Attached => "attached",
+        Fate::Attach => "attach",
         Fate::Outsider => "outsider",
         Fate::Nothing => "nothing",
     }

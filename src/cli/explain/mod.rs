@@ -17,7 +17,7 @@ use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
 use crate::config::Config;
 use crate::decide::explain::Fate;
-use crate::decide::policy::OnLeftover;
+use crate::decide::policy::{OnLeftover, OnStranger};
 use crate::sys;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -191,6 +191,7 @@ fn configured(config: &Config) -> Vec<Watched> {
         name: service.name.clone(),
         port: service.port,
         replaces: service.policy.leftover == OnLeftover::Replace,
+        attaches: service.policy.stranger == OnStranger::Attach,
         ..Watched::default()
     });
     services.collect()
@@ -198,14 +199,19 @@ fn configured(config: &Config) -> Vec<Watched> {
 
 /// A running stayd knows its services better than a file that may have changed since, but for what it does not tell.
 fn told(status: &Status, configured: &[Watched]) -> Vec<Watched> {
-    let services = status.services.iter().map(|service| Watched {
-        name: service.name.clone(),
-        pid: service.pid,
-        life: service.life,
-        port: service.port,
-        replaces: configured
-            .iter()
-            .any(|each| each.name == service.name && each.replaces),
+    let services = status.services.iter().map(|service| {
+        let known = configured.iter().find(|each| each.name == service.name);
+        let attached = service.ownership == "attached";
+        Watched {
+            name: service.name.clone(),
+            // a stranger's number proves nothing
+            pid: service.pid.filter(|_| !attached),
+            life: service.life,
+            port: service.port,
+            replaces: known.is_some_and(|known| known.replaces),
+            attached,
+            attaches: known.is_some_and(|known| known.attaches),
+        }
     });
     services.collect()
 }

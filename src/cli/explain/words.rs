@@ -199,6 +199,15 @@ fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Opt
              {} blocked until the port is free, and then starts by itself. Stop it, or choose another port.",
             if stayd.is_some() { "stays" } else { "would be" }
         ),
+        Fate::Attached => format!(
+            "It is not provably of {service} ({why}), whose port it holds: stayd (pid {}) watches it as if it were \
+             (attached), and never signals it, at its own end neither. When it leaves, {service} starts by itself.",
+            stayd.unwrap_or_default()
+        ),
+        Fate::Attach => format!(
+            "It is not provably of {service} ({why}), whose port it holds: a start of {service} attaches to it, which \
+             is to watch it and never to signal it, and begins a life of its own when it leaves."
+        ),
         Fate::Outsider => format!(
             "It is not provably of {life} ({why}), which runs and wants this port: stayd concludes nothing from its \
              answers (port_owner = \"any\" believes them), and never signals it."

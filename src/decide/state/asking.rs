@@ -15,10 +15,11 @@ const PROBE_SLACK: Duration = Duration::from_secs(2);
 /// Degraded for this long makes a service unhealthy.
 pub(super) const DEGRADED_TOLERANCE: Duration = Duration::from_secs(600);
 
-/// A running life.
+/// A running life, or a stranger's process that is watched like one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Up {
-    pub(super) main: Proc,
+    /// Always there for a life of ours; a stranger may be hidden from us.
+    pub(super) main: Option<Proc>,
     pub(super) spawned_at: Moment,
     /// The startup budget; `None` once ready, or once it is over.
     pub(super) startup_until: Option<Moment>,
@@ -28,8 +29,8 @@ pub(super) struct Up {
     pub(super) readiness: Asking,
     pub(super) degraded_since: Option<Moment>,
     pub(super) degraded_told: bool,
-    /// The launcher has forked away; the reason says so until something new happens.
-    pub(super) inherited: bool,
+    /// The reason says how it came to be what it is (its launcher's heir, a stranger) until something new happens.
+    pub(super) keeps_reason: bool,
     /// Why a row of dead rounds is no kill yet.
     pub(super) spared: Option<&'static str>,
     /// The reason that a trouble of the moment has taken the place of.
@@ -49,7 +50,7 @@ pub(super) struct Asking {
 }
 
 impl Up {
-    pub(super) fn new(main: Proc, now: Moment, policy: &Policy) -> Self {
+    pub(super) fn new(main: Option<Proc>, now: Moment, policy: &Policy) -> Self {
         let first = Asking {
             next_at: now.after(STARTUP_PACE_MIN),
             ..Asking::default()
@@ -64,7 +65,7 @@ impl Up {
             readiness: first,
             degraded_since: None,
             degraded_told: false,
-            inherited: false,
+            keeps_reason: false,
             spared: None,
             displaced: None,
         }

@@ -44,6 +44,7 @@ impl Service {
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)
+            | Fact::StrangerLeft(..)
             | Fact::Spawned(..)
             | Fact::NotSpawned(..)
             | Fact::Emptied(_)

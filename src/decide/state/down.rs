@@ -73,16 +73,11 @@ impl Service {
                 step.out.push(Order::Spawn(life));
             }
             Fact::NotPrepared(_, failure) => self.not_prepared(failure, step),
-            Fact::PortHeld(_, holder) => {
-                let failure = SpawnFailure {
-                    message: holder,
-                    lasting: true,
-                };
-                self.not_prepared(failure, step);
-            }
+            Fact::PortHeld(_, holder) => self.port_held(&holder, cancelled, step),
             Fact::Configured(_)
             | Fact::Asked(_)
             | Fact::Surveyed(_)
+            | Fact::StrangerLeft(..)
             | Fact::Spawned(..)
             | Fact::NotSpawned(..)
             | Fact::Exited(..)
@@ -97,7 +92,7 @@ impl Service {
 
     /// A preparation that was cancelled ends for one of three reasons: a wish that still holds, a wish that was taken
     /// back meanwhile, or its time.
-    fn not_prepared(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
+    pub(super) fn not_prepared(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
         let Actual::Preparing { until, cancelled } = self.actual else {
             return;
         };
@@ -130,7 +125,7 @@ impl Service {
                     facts,
                     step.out,
                 );
-                self.actual = Actual::Up(Up::new(main, step.now, &self.policy));
+                self.actual = Actual::Up(Up::new(Some(main), step.now, &self.policy));
                 if self.leaving || !self.wanted_up {
                     self.begin_stop(step);
                 } else {
@@ -151,6 +146,7 @@ impl Service {
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)
+            | Fact::StrangerLeft(..)
             | Fact::Exited(..)
             | Fact::Emptied(_)
             | Fact::NotEmptied { .. }

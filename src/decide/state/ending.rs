@@ -22,6 +22,7 @@ impl Service {
             | Actual::Down(_)
             | Actual::Preparing { .. }
             | Actual::Spawning
+            | Actual::Attached(_)
             | Actual::Ending(_) => return,
         };
         let grace = if self.hurried {
@@ -107,6 +108,7 @@ impl Service {
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)
+            | Fact::StrangerLeft(..)
             | Fact::Spawned(..)
             | Fact::NotSpawned(..)
             | Fact::Probed(..)

@@ -5,7 +5,7 @@ use super::super::clock::{Duration, Moment, in_words};
 use super::super::event::{Answer, Check, Round};
 use super::super::policy::{Mode, Watchdog};
 use super::super::snapshot::Class;
-use super::super::verdict::{self, Judgement, Spare, Standing};
+use super::super::verdict::{self, Judgement, Row, Spare, Standing};
 use super::{Actual, Condemned, Permit, Service, Turn, millis};
 
 /// Evidence is taken for this long at most.
@@ -15,7 +15,7 @@ pub(super) const ANSWERING: &str = "answering";
 
 impl Service {
     pub(super) fn probed(&mut self, check: Check, round: &Round, step: &mut Turn<'_>) {
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         let Some(ordered_at) = up.asking(check).close(round) else {
@@ -63,11 +63,12 @@ impl Service {
         round: &Round,
         step: &mut Turn<'_>,
     ) {
-        let Actual::Up(up) = &mut self.actual else {
+        let attached = self.is_attached();
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         let answered = matches!(round.answer, Answer::Alive | Answer::Degraded { .. });
-        if answered && !self.proven {
+        if answered && !self.proven && !attached {
             self.proven = true;
             step.out.push(Order::Keep(Keep::Proven));
         }
@@ -103,7 +104,8 @@ impl Service {
     /// The reason is true at every moment: a trouble stands there for as long as it lasts, and what it displaced comes
     /// back after it.
     fn tell_trouble(&mut self, class: Class, why: &str, answer: &Answer) {
-        let Actual::Up(up) = &mut self.actual else {
+        let (proven, attached) = (self.is_proven(), self.is_attached());
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         let starting = up.startup_until.is_some();
@@ -120,8 +122,9 @@ impl Service {
             return;
         }
         let trouble = match class {
-            _ if !self.proven && !starting => self.never_answered(why),
+            _ if !proven && !starting => self.never_answered(why),
             Class::Alive | Class::Degraded => format!("answers with an error: {why}"),
+            Class::Dead if attached => format!("no answer: {why}; not ours, and never killed"),
             Class::Dead => match up.spared {
                 Some(spared) => format!("no answer: {why}; not killed yet: {spared}"),
                 None => format!("no answer: {why}"),
@@ -132,7 +135,7 @@ impl Service {
     }
 
     pub(super) fn displace_reason(&mut self, trouble: String) {
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         let displaced = core::mem::replace(&mut self.reason, trouble);
@@ -140,7 +143,7 @@ impl Service {
     }
 
     fn end_trouble(&mut self) {
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         let Some(displaced) = up.displaced.take() else {
@@ -174,11 +177,12 @@ impl Service {
             return;
         };
         let standing = Standing {
-            proven: self.proven,
+            proven: self.is_proven(),
             held: self.hold.is_some(),
             host_suspected: step.permit == Permit::HostSuspected,
+            stranger: self.is_attached(),
         };
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         if up.startup_until.is_some() {
@@ -186,10 +190,18 @@ impl Service {
         }
         match up.row.judge(step.now, class, round, &rules, standing) {
             Judgement::Fine | Judgement::Suspect => {}
+            Judgement::Spared(Spare::Stranger) => {
+                let sentence = format!(
+                    "wedged: {}; not killed: {} is not ours",
+                    self.silence_in_words(round, step.now),
+                    self.whom()
+                );
+                self.record(Kind::Wedged, sentence, sight_facts(round), step.out);
+            }
             Judgement::Spared(spare) => self.spare(spare, &rules, round, step),
             Judgement::Wedged => {
-                let row = (up.row.failures(), up.row.began());
-                self.condemn(row, &rules, round, step);
+                let sentence = format!("killed: {}", self.silence_in_words(round, step.now));
+                self.condemn_because(sentence, &rules, sight_facts(round), step);
             }
         }
     }
@@ -215,9 +227,10 @@ impl Service {
                 "not killed: no answer to {question}, but all services that are watched are silent: the host is suspected"
             ),
             Spare::Shadow => format!("would have killed (shadow mode): no answer to {question}"),
+            Spare::Stranger => return, // told as a wedge
         };
         self.record(Kind::Spared, sentence, sight_facts(round), step.out);
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         up.spared = match spare {
@@ -226,27 +239,22 @@ impl Service {
             Spare::Overloaded => Some("others overload the host (5 times `busy_grace` at most)"),
             Spare::HostSuspected => Some("all services are silent, the host is suspected"),
             Spare::Shadow => Some("shadow mode"),
-            Spare::Unproven => None, // said in its own words
+            Spare::Unproven | Spare::Stranger => None, // said in its own words
         };
     }
 
-    /// The verdict is spoken.
-    fn condemn(
-        &mut self,
-        row: (u32, Option<Moment>),
-        rules: &Watchdog,
-        round: &Round,
-        step: &mut Turn<'_>,
-    ) {
-        let took = row.1.map_or(Duration::ZERO, |began| step.now.since(began));
-        let sentence = format!(
-            "killed: no answer to {} in {} probes ({:.1} s), {}",
+    /// "no answer to SELECT 1 in 3 probes (3.4 s), using no CPU".
+    fn silence_in_words(&self, round: &Round, now: Moment) -> String {
+        let row = self.actual.watched().map(|up| &up.row);
+        let began = row.and_then(Row::began);
+        let took = began.map_or(Duration::ZERO, |began| now.since(began));
+        format!(
+            "no answer to {} in {} probes ({:.1} s), {}",
             self.identity.question,
-            row.0,
+            row.map_or(0, Row::failures),
             took.as_secs_f64(),
             verdict::cpu_in_words(&round.sight)
-        );
-        self.condemn_because(sentence, rules, sight_facts(round), step);
+        )
     }
 
     /// WATCHDOG=trigger: the service itself says that it is beyond help.

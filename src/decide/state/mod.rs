@@ -16,12 +16,15 @@
 //!                    │    ▲                                                       │
 //!                    ▼    └───────────────────────────────────────────────────────┘
 //!               unkillable (kill again, never spawn)
+//!
+//!   Preparing: the port is a stranger's ──► Attached ──► it leaves: Preparing; stop or the end of stayd: Down
 //! ```
 //!
 //! Rules that hold everywhere: a fact about another life changes nothing; nothing is killed before its exec was
 //! reported; nothing is spawned before the last life is emptied; the end of stayd wins over every pending start.
 
 mod asking;
+mod attached;
 mod condemned;
 mod down;
 mod ending;
@@ -108,10 +111,42 @@ enum Actual {
     Spawning,
     /// A main process runs.
     Up(Up),
+    /// Somebody else's process holds the port and is watched. No handler of this state signals anybody.
+    Attached(Up),
     /// The verdict is spoken: evidence, then perhaps `first`.
     Condemned { up: Up, step: Condemned },
     /// The tree is being ended.
     Ending(Ending),
+}
+
+impl Actual {
+    /// What is asked and judged: a life of ours, or a stranger.
+    const fn watched(&self) -> Option<&Up> {
+        match self {
+            Self::Up(up) | Self::Attached(up) => Some(up),
+            Self::Unborn
+            | Self::Surveying { .. }
+            | Self::Down(_)
+            | Self::Preparing { .. }
+            | Self::Spawning
+            | Self::Condemned { .. }
+            | Self::Ending(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    const fn watched_mut(&mut self) -> Option<&mut Up> {
+        match self {
+            Self::Up(up) | Self::Attached(up) => Some(up),
+            Self::Unborn
+            | Self::Surveying { .. }
+            | Self::Down(_)
+            | Self::Preparing { .. }
+            | Self::Spawning
+            | Self::Condemned { .. }
+            | Self::Ending(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -131,7 +166,7 @@ enum Condemned {
 /// A tree on its way out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Ending {
-    main: super::event::Proc,
+    main: Option<super::event::Proc>,
     /// How long it had been ready.
     ready_for: Option<Duration>,
     /// Known once the main process is reaped.
@@ -211,7 +246,7 @@ impl Service {
 
     /// The machine slept for `span`: silence from before says nothing.
     pub fn slept(&mut self, now: Moment, span: Duration, out: &mut Vec<Order>) {
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         let grace = self
@@ -236,7 +271,7 @@ impl Service {
 
     /// The loop was late: silence from rounds in flight says nothing.
     pub fn was_late(&mut self, now: Moment) {
-        if let Actual::Up(up) = &mut self.actual {
+        if let Some(up) = self.actual.watched_mut() {
             up.row.distrust_in_flight(now);
         }
     }
@@ -257,6 +292,7 @@ impl Service {
             Actual::Down(down) => *down = Down::Stopped,
             Actual::Preparing { .. } => self.cancel_preparation(&mut step),
             Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(&mut step),
+            Actual::Attached(_) => self.detach(&mut step),
             Actual::Ending(ending) => {
                 if at_once && matches!(ending.step, Step::Grace { .. }) {
                     ending.step = Step::Kill;
@@ -292,6 +328,7 @@ impl Service {
                 }
             }
             Actual::Up(up) => up.deadline(&self.policy).min(self.parking_ends()),
+            Actual::Attached(up) => up.deadline(&self.policy),
             Actual::Ending(ending) => match ending.step {
                 Step::Grace { kill_at } => kill_at,
                 Step::Kill => Moment::NEVER,
@@ -310,7 +347,7 @@ impl Service {
                     self.cancel_preparation(step);
                 }
             }
-            Actual::Up(_) => self.time_in_up(step),
+            Actual::Up(_) | Actual::Attached(_) => self.time_in_up(step),
             Actual::Condemned { .. } => self.time_in_condemned(step),
             Actual::Ending(_) => self.time_in_ending(step),
         }
@@ -324,6 +361,7 @@ impl Service {
             Actual::Preparing { .. } => self.fact_in_preparing(fact, step),
             Actual::Spawning => self.fact_in_spawning(fact, step),
             Actual::Up(_) => self.fact_in_up(fact, step),
+            Actual::Attached(_) => self.fact_in_attached(&fact, step),
             Actual::Condemned { .. } => self.fact_in_condemned(fact, step),
             Actual::Ending(_) => self.fact_in_ending(fact, step),
         }

@@ -118,7 +118,7 @@ impl Service {
         if replaced_because.is_none() {
             self.former.clone_from(&leftover.former);
         }
-        let mut up = Up::new(main, step.now, &self.policy);
+        let mut up = Up::new(Some(main), step.now, &self.policy);
         up.has_run_for(leftover.age, step.now, &self.policy);
         self.actual = Actual::Up(up);
         let facts = vec![
@@ -149,7 +149,7 @@ impl Service {
 /// The end of a main process that nobody has seen.
 const fn unseen_end() -> Ending {
     Ending {
-        main: Proc { pid: 0, birth: 0 },
+        main: None,
         ready_for: None,
         exit: Some(Exit::Unknown),
         by_watchdog: false,

@@ -24,8 +24,8 @@ impl Service {
     fn gate(&self) -> Gate {
         if self.policy.ready_probe {
             Gate::Probe(Check::Readiness)
-        } else if self.policy.notifies_ready && !self.adopted {
-            // an adopted process may have said so to an earlier stayd, and says it once
+        } else if self.policy.notifies_ready && !self.adopted && !self.is_attached() {
+            // an adopted process may have said so to an earlier stayd, and says it once; a stranger never says it to us
             Gate::Notified
         } else if self.policy.watchdog.is_some() {
             Gate::Probe(Check::Liveness)
@@ -49,7 +49,7 @@ impl Service {
 
     pub(super) fn time_in_up(&mut self, step: &mut Turn<'_>) {
         self.ask_what_is_due(step);
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         if up.startup_until.is_some_and(|until| step.now >= until) {
@@ -75,7 +75,7 @@ impl Service {
 
     fn ask_what_is_due(&mut self, step: &mut Turn<'_>) {
         let (life, readiness) = (self.life, self.readiness_timing());
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         if let Some(rules) = &self.policy.watchdog
@@ -100,13 +100,14 @@ impl Service {
 
     /// The budget is over without ready: from now on the watchdog judges, if the probe was ever answered.
     fn end_startup(&mut self, step: &mut Turn<'_>) {
-        let Actual::Up(up) = &mut self.actual else {
+        let proven = self.is_proven();
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         up.startup_until = None;
         up.row.clear();
         let answered = up.liveness.last_ok_at.is_some();
-        let reason = match (&self.policy.watchdog, self.proven, answered) {
+        let reason = match (&self.policy.watchdog, proven, answered) {
             // What keeps it from being asked has been said, and is no mistake in the probe.
             (Some(_), false, _) if up.liveness.class == Some(Class::NoVerdict) => {
                 let why = core::mem::take(&mut self.reason);
@@ -123,7 +124,7 @@ impl Service {
                 format!("not ready within {}", in_words(self.policy.startup))
             }
         };
-        if self.policy.watchdog.is_some() && !self.proven {
+        if self.is_attached() || self.policy.watchdog.is_some() && !self.proven {
             self.displace_reason(reason);
         } else {
             self.reason = reason;
@@ -133,7 +134,7 @@ impl Service {
     }
 
     fn become_ready(&mut self, step: &mut Turn<'_>) {
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         if up.ready_at.is_some() {
@@ -146,7 +147,7 @@ impl Service {
         up.row.clear();
         let took = step.now.since(up.spawned_at);
         self.since = step.now;
-        if (has_news || was_overdue) && !up.inherited {
+        if (has_news || was_overdue) && !up.keeps_reason {
             self.reason = self.ready_in_words().into();
         }
         let sentence = format!("ready after {}", in_words(took));
@@ -169,7 +170,7 @@ impl Service {
     }
 
     fn tell_long_degradation(&mut self, step: &mut Turn<'_>) {
-        let Actual::Up(up) = &mut self.actual else {
+        let Some(up) = self.actual.watched_mut() else {
             return;
         };
         let Some(since) = up.degraded_since else {
@@ -222,6 +223,7 @@ impl Service {
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)
+            | Fact::StrangerLeft(..)
             | Fact::Spawned(..)
             | Fact::NotSpawned(..)
             | Fact::Emptied(_)
@@ -254,8 +256,8 @@ impl Service {
         let uptime = step.now.since(up.spawned_at);
         let young = up.ready_at.is_none() || uptime < self.policy.startup;
         if let Some(heir) = survivors.heir.filter(|_| exit == Exit::Code(0) && young) {
-            up.main = heir;
-            up.inherited = true;
+            up.main = Some(heir);
+            up.keeps_reason = true;
             self.reason =
                 cure::daemonized(&self.identity.program, uptime, heir, survivors.heir_listens);
             self.record(Kind::Daemonized, self.reason.clone(), Vec::new(), step.out);

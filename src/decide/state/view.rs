@@ -16,6 +16,7 @@ impl Service {
             healthy: self.is_healthy(now),
             main: self.main(),
             adopted: self.adopted,
+            attached: self.is_attached(),
             life: self.life,
             since: self.since,
             restarts: self.restarts,
@@ -55,7 +56,8 @@ impl Service {
             Actual::Down(Down::Backoff { .. }) => Phase::Backoff,
             Actual::Down(Down::Parked { .. }) => Phase::Parked,
             Actual::Down(Down::Blocked { .. }) => Phase::Blocked,
-            Actual::Up(up) if up.startup_until.is_some() => Phase::Starting,
+            Actual::Up(up) | Actual::Attached(up) if up.startup_until.is_some() => Phase::Starting,
+            Actual::Attached(_) => Phase::Attached,
             Actual::Up(_) if self.policy.watchdog.is_some() && !self.proven => Phase::Unproven,
             Actual::Up(up) if up.row.failures() > 0 => Phase::Suspect,
             Actual::Up(_) => Phase::Running,
@@ -76,7 +78,9 @@ impl Service {
             | Actual::Surveying { .. }
             | Actual::Preparing { .. }
             | Actual::Spawning => self.last_exit.is_some(),
-            Actual::Up(up) => up.startup_until.is_none() || self.last_exit.is_some(),
+            Actual::Up(up) | Actual::Attached(up) => {
+                up.startup_until.is_none() || self.last_exit.is_some()
+            }
             Actual::Down(_) | Actual::Condemned { .. } | Actual::Ending(_) => true,
         }
     }
@@ -95,8 +99,8 @@ impl Service {
     #[must_use]
     pub const fn answers(&self) -> bool {
         matches!(
-            &self.actual,
-            Actual::Up(up) if matches!(up.liveness.class, Some(Class::Alive | Class::Degraded))
+            self.actual.watched(),
+            Some(up) if matches!(up.liveness.class, Some(Class::Alive | Class::Degraded))
         )
     }
 
@@ -106,12 +110,12 @@ impl Service {
         matches!(self.actual, Actual::Down(_))
     }
 
-    /// The main process, while there is one.
+    /// The main process, or the stranger that is watched, while there is one and it can be seen.
     #[must_use]
     pub const fn main(&self) -> Option<Proc> {
         match &self.actual {
-            Actual::Up(up) | Actual::Condemned { up, .. } => Some(up.main),
-            Actual::Ending(ending) if ending.exit.is_none() => Some(ending.main),
+            Actual::Up(up) | Actual::Attached(up) | Actual::Condemned { up, .. } => up.main,
+            Actual::Ending(ending) if ending.exit.is_none() => ending.main,
             Actual::Unborn
             | Actual::Surveying { .. }
             | Actual::Down(_)
@@ -121,12 +125,14 @@ impl Service {
         }
     }
 
-    /// A running life under an armed watchdog: when it began, and when its row of dead rounds began.
+    /// A running life, or a stranger, under an armed watchdog: when it began, and when its row of dead rounds began.
     #[must_use]
     pub fn under_watch(&self) -> Option<(Moment, Option<Moment>)> {
         self.policy.watchdog?;
         match &self.actual {
-            Actual::Up(up) if up.startup_until.is_none() && self.proven => {
+            Actual::Up(up) | Actual::Attached(up)
+                if up.startup_until.is_none() && self.is_proven() =>
+            {
                 Some((up.spawned_at, up.row.began()))
             }
             Actual::Condemned { up, .. } => Some((up.spawned_at, up.row.began())),
@@ -136,12 +142,15 @@ impl Service {
             | Actual::Preparing { .. }
             | Actual::Spawning
             | Actual::Up(_)
+            | Actual::Attached(_)
             | Actual::Ending(_) => None,
         }
     }
 
-    fn is_healthy(&self, now: Moment) -> bool {
-        let Actual::Up(up) = &self.actual else {
+    /// Ready, answering as far as is known, and not degraded for ten minutes.
+    #[must_use]
+    pub fn is_healthy(&self, now: Moment) -> bool {
+        let Some(up) = self.actual.watched() else {
             return false;
         };
         let long_degraded = up
@@ -150,14 +159,16 @@ impl Service {
         let answering = match self.policy.watchdog {
             None => true,
             Some(_) => {
-                self.proven && up.row.failures() == 0 && up.liveness.class != Some(Class::Dead)
+                let answering = up.row.failures() == 0 && up.liveness.class != Some(Class::Dead);
+                self.is_proven() && answering
             }
         };
         up.ready_at.is_some() && answering && !long_degraded
     }
 
     fn probe_views(&self) -> Vec<ProbeView> {
-        let (Actual::Up(up) | Actual::Condemned { up, .. }) = &self.actual else {
+        let (Actual::Up(up) | Actual::Attached(up) | Actual::Condemned { up, .. }) = &self.actual
+        else {
             return Vec::new();
         };
         let mut views = Vec::new();

@@ -35,6 +35,7 @@ impl Service {
             | Actual::Preparing { .. }
             | Actual::Spawning
             | Actual::Up(_)
+            | Actual::Attached(_)
             | Actual::Condemned { .. } => {}
         }
     }
@@ -60,11 +61,16 @@ impl Service {
             }
             Actual::Preparing { .. } => self.cancel_preparation(step),
             Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(step),
+            Actual::Attached(_) => self.detach(step),
             Actual::Unborn | Actual::Surveying { .. } | Actual::Spawning | Actual::Ending(_) => {}
         }
     }
 
     fn wish_restart(&mut self, step: &mut Turn<'_>) {
+        if let Some(why) = self.hands_off() {
+            let sentence = format!("restart was asked for, and is not done: {why}");
+            return self.record(Kind::Wished, sentence, Vec::new(), step.out);
+        }
         self.record(
             Kind::Wished,
             "restart was asked for".into(),
@@ -82,6 +88,7 @@ impl Service {
             | Actual::Surveying { .. }
             | Actual::Down(_)
             | Actual::Preparing { .. }
+            | Actual::Attached(_)
             | Actual::Spawning => {}
         }
     }

@@ -1,0 +1,99 @@
+//! Somebody else's process on a service's port: looked at until it leaves, and never signalled.
+//!
+//! Its pidfd tells its end. Whether it still has the port is asked of the kernel now and then: that is also how the end of
+//! one shows that is hidden from us.
+
+use super::heir::{exit_of, reaped_by_its_parent};
+use super::shared::Shared;
+use super::tree::Usage;
+use super::ward::Ward;
+use crate::decide::event::{Departure, Exit, Fact, Life, Proc};
+use crate::sys::exit;
+use crate::sys::process::{self, Handle, Process};
+use crate::sys::socket::{self, Listener};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Between two looks at the port.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Seen without its port so often in a row, it has left it: a server that binds anew is not raced.
+const LOOKS_WITHOUT_MAX: u32 = 2;
+
+/// Watches `stranger` for as long as `life` is the present one, and tells when it leaves.
+pub(super) async fn attach(shared: Rc<Shared>, ward: Rc<Ward>, life: Life, stranger: Option<Proc>) {
+    let (Some(living), Some(port)) = (ward.living(life), ward.config.port) else {
+        return;
+    };
+    let stranger = stranger.map(|Proc { pid, birth }| Process { pid, birth });
+    living.stranger.set(stranger);
+    let departure = tokio::select! {
+        exit = end_of(stranger) => Departure::Ended(exit),
+        () = leaves(&ward, port, stranger) => Departure::LeftPort,
+        () = living.over.notified() => return,
+    };
+    shared
+        .tell(ward.id, Fact::StrangerLeft(life, departure))
+        .await;
+}
+
+/// Returns when it has ended; never where that cannot be watched: then its port tells.
+async fn end_of(stranger: Option<Process>) -> Exit {
+    let Some(stranger) = stranger else {
+        return std::future::pending().await;
+    };
+    let ended = match Handle::open(stranger) {
+        Ok(handle) => exit::of(&handle).await,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let Ok(status) = ended else {
+        return std::future::pending().await;
+    };
+    reaped_by_its_parent(stranger).await;
+    status.map_or(Exit::Unknown, exit_of)
+}
+
+/// Returns when the port is nobody's, or somebody else's.
+async fn leaves(ward: &Ward, port: u16, stranger: Option<Process>) {
+    let mut known = others_listeners(ward, port).unwrap_or_default();
+    let mut without = 0;
+    while without < LOOKS_WITHOUT_MAX {
+        tokio::time::sleep(LOOK_EVERY).await;
+        // What cannot be seen has not left.
+        let Ok(listeners) = others_listeners(ward, port) else {
+            continue;
+        };
+        if are_its(&listeners, &known, stranger) {
+            known = listeners;
+            without = 0;
+        } else {
+            without += 1;
+        }
+    }
+}
+
+/// Who listens on the port, but for the sockets that are held for the service.
+fn others_listeners(ward: &Ward, port: u16) -> io::Result<Vec<Listener>> {
+    let mut listeners = socket::listeners(port)?;
+    listeners.retain(|listener| !super::sockets::holds(ward, listener));
+    Ok(listeners)
+}
+
+/// Its descriptors are searched only when all sockets are new.
+fn are_its(listeners: &[Listener], known: &[Listener], stranger: Option<Process>) -> bool {
+    let is_known = |listener: &Listener| known.iter().any(|one| one.inode == listener.inode);
+    let holds = |pid: i32, listener| socket::holds_listener(pid, listener).unwrap_or(false);
+    listeners.iter().any(is_known)
+        || stranger.is_some_and(|one| listeners.iter().any(|listener| holds(one.pid, listener)))
+}
+
+/// What the process has used so far, its children apart; none when it has gone.
+pub(super) fn usage(stranger: Process) -> Option<Usage> {
+    let stat = process::stat(stranger.pid).ok()?;
+    (stat.process == stranger).then(|| Usage {
+        cpu: stat.cpu,
+        io_bytes: process::io_bytes(stranger.pid).unwrap_or(0),
+        throttled: process::throttled_count(stranger.pid).unwrap_or(0),
+    })
+}
