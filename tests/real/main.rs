@@ -11,6 +11,7 @@
 mod support;
 
 mod adoption;
+mod attach;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod claims;

@@ -3,6 +3,7 @@
 //! | word | does |
 //! |---|---|
 //! | `ignore-term` | ignores SIGTERM |
+//! | `heed FILE` | writes the number of each signal that it gets into FILE, a line each, and does not end by it |
 //! | `gate` | waits until stdin is closed |
 //! | `say TEXT` | one line on stdout |
 //! | `flood LINES` | that many lines on stdout |
@@ -25,7 +26,7 @@
 #![allow(clippy::disallowed_methods, reason = "it does what a service must not")]
 #![allow(clippy::print_stdout, reason = "it talks on stdout")]
 
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{ForkResult, fork, pause, setsid};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -46,6 +47,7 @@ fn obey(words: &[String]) {
         let mut argument = || words.next().expect("an argument");
         match word {
             "ignore-term" => ignore_term(),
+            "heed" => heed(argument()),
             "gate" => drop(std::io::stdin().read_to_end(&mut Vec::new())),
             "say" => println!("{}", argument()),
             "flood" => flood(number(argument())),
@@ -75,6 +77,18 @@ fn number(word: &str) -> usize {
 fn ignore_term() {
     // SAFETY: installs no handler of ours.
     unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }.expect("sigaction");
+}
+
+/// SIGKILL and SIGSTOP ask nobody.
+fn heed(file: &str) {
+    let all = SigSet::all();
+    all.thread_block().expect("sigprocmask");
+    let mut heard = std::fs::File::create(file).expect("a file");
+    std::thread::spawn(move || {
+        while let Ok(signal) = all.wait() {
+            writeln!(heard, "{}", signal as i32).expect("written");
+        }
+    });
 }
 
 fn flood(lines: usize) {

@@ -5,6 +5,7 @@ use super::super::event::{Check, Proc, Round};
 use super::super::policy::Policy;
 use super::super::snapshot::Class;
 use super::super::verdict::Row;
+use super::Actual;
 
 /// The first question comes this long after exec; the wait then doubles up to the period.
 const STARTUP_PACE_MIN: Duration = Duration::from_millis(20);
@@ -47,6 +48,31 @@ pub(super) struct Asking {
     pub(super) class: Option<Class>,
     pub(super) latency: Option<Duration>,
     pub(super) last_ok_at: Option<Moment>,
+}
+
+impl Actual {
+    /// What is asked and judged: a life of ours, or a stranger.
+    pub(super) const fn watched(&self) -> Option<&Up> {
+        match self {
+            Self::Up(up) | Self::Attached(up) => Some(up),
+            Self::Unborn
+            | Self::Surveying { .. }
+            | Self::Down(_)
+            | Self::Preparing { .. }
+            | Self::Spawning
+            | Self::Condemned { .. }
+            | Self::Ending(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) const fn watched_mut(&mut self) -> Option<&mut Up> {
+        if let Self::Up(up) | Self::Attached(up) = self {
+            Some(up)
+        } else {
+            None
+        }
+    }
 }
 
 impl Up {

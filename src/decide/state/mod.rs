@@ -119,36 +119,6 @@ enum Actual {
     Ending(Ending),
 }
 
-impl Actual {
-    /// What is asked and judged: a life of ours, or a stranger.
-    const fn watched(&self) -> Option<&Up> {
-        match self {
-            Self::Up(up) | Self::Attached(up) => Some(up),
-            Self::Unborn
-            | Self::Surveying { .. }
-            | Self::Down(_)
-            | Self::Preparing { .. }
-            | Self::Spawning
-            | Self::Condemned { .. }
-            | Self::Ending(_) => None,
-        }
-    }
-
-    /// The same, to be changed.
-    const fn watched_mut(&mut self) -> Option<&mut Up> {
-        match self {
-            Self::Up(up) | Self::Attached(up) => Some(up),
-            Self::Unborn
-            | Self::Surveying { .. }
-            | Self::Down(_)
-            | Self::Preparing { .. }
-            | Self::Spawning
-            | Self::Condemned { .. }
-            | Self::Ending(_) => None,
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Down {
     Stopped,

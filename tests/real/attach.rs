@@ -1,0 +1,353 @@
+//! Somebody else's server on a service's port: watched, reported, and never signalled, however stayd ends.
+
+use super::support::daemon::{Answer, SOON, Stayd, binary, is_alive};
+use super::support::postgres::{Postgres, database_user};
+use super::support::{TempDir, free_port, http_get, victim, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use stayd::sys::process::{self, State};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+
+/// Nobody in particular.
+const ANOTHER_UID: u32 = 65_534;
+
+/// A server that was started by hand and writes down which signals it gets.
+struct ByHand {
+    child: Child,
+    port: u16,
+    dir: TempDir,
+}
+
+impl ByHand {
+    fn serve() -> Self {
+        let (dir, port) = (TempDir::new(), free_port());
+        let child = Command::new(victim())
+            .arg("heed")
+            .arg(dir.join("heard"))
+            .args(["serve", &port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a server");
+        wait_until("it answers", SOON, || http_get(port, "/").is_ok());
+        Self { child, port, dir }
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("our child");
+    }
+
+    fn is_stopped(&self) -> bool {
+        process::stat(self.pid()).is_ok_and(|stat| stat.state == State::Stopped)
+    }
+
+    /// The signals that it got, by their numbers.
+    fn heard(&self) -> Vec<i32> {
+        let heard = std::fs::read_to_string(self.dir.join("heard")).expect("its file");
+        heard
+            .lines()
+            .map(|line| line.parse().expect("a number"))
+            .collect()
+    }
+
+    #[track_caller]
+    fn assert_untouched(&mut self) {
+        assert!(self.child.try_wait().expect("wait").is_none(), "it ended");
+        assert!(self.heard().is_empty(), "{:?}", self.heard());
+        http_get(self.port, "/").expect("it answers");
+    }
+
+    fn end(&mut self) {
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A service that would serve on `port` itself.
+fn service(port: u16) -> String {
+    let argv = [
+        victim().display().to_string(),
+        "serve".into(),
+        port.to_string(),
+    ];
+    let argv = serde_json::to_string(&argv).expect("JSON is TOML here");
+    format!(
+        r#"
+[service.web]
+command = {argv}
+port = {port}
+stranger = "attach"
+stop = {{ grace = "300ms" }}
+[service.web.log]
+to = "file"
+[service.web.watchdog]
+probe = "http://127.0.0.1:{port}/"
+interval = "300ms"
+timeout = "300ms"
+failures = 2
+busy_grace = "0s"
+"#
+    )
+}
+
+/// Waits until it is attached to `pid`, whose answers are good.
+#[track_caller]
+fn attached(daemon: &Stayd, name: &str, pid: i32) -> Value {
+    let shown = daemon.wait_service(name, "attached", |service| {
+        service["state"] == "attached" && service["healthy"] == true
+    });
+    assert_eq!(shown["pid"], pid);
+    assert_eq!(shown["ownership"], "attached");
+    shown
+}
+
+#[track_caller]
+fn assert_refused(answer: &Answer, verb: &str, pid: i32) {
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    let what = format!("cannot {verb} web: pid {pid} holds its port, is not ours");
+    assert!(answer.err.contains(&what), "{answer:?}");
+    assert!(answer.err.contains(&format!("`kill {pid}`")), "{answer:?}");
+}
+
+#[test]
+fn item_53_a_server_started_by_hand_is_watched_and_outlives_every_end_of_stayd() {
+    let mut by_hand = ByHand::serve();
+    let pid = by_hand.pid();
+    let daemon = Stayd::start(&service(by_hand.port));
+    let shown = attached(&daemon, "web", pid);
+    let reason = shown["reason"].as_str().expect("a reason");
+    let named = format!("attached: port {} is held by pid {pid} (", by_hand.port);
+    assert!(reason.starts_with(&named), "{reason}");
+    assert_eq!(daemon.client(&["status"]).code, Some(0));
+    assert!(
+        !daemon.state_dir().join("claims/web.json").exists(),
+        "what is not ours is not claimed"
+    );
+    for verb in ["restart", "reload"] {
+        assert_refused(&daemon.client(&[verb, "web"]), verb, pid);
+    }
+
+    let what = format!(":{}", by_hand.port);
+    let explained = daemon.client(&["explain", &what]);
+    assert_eq!(explained.code, Some(0), "{explained:?}");
+    let sentence = "watches it as if it were (attached), and never signals it";
+    assert!(explained.out.contains(sentence), "{explained:?}");
+
+    daemon.signal(libc::SIGHUP);
+    wait_until("the configuration is read again", SOON, || {
+        daemon.said().contains("read again: nothing has changed")
+    });
+    attached(&daemon, "web", pid);
+
+    let daemon = daemon.killed_and_again();
+    attached(&daemon, "web", pid);
+    assert_eq!(daemon.count("attached"), 2, "once by each stayd");
+
+    let stopped = daemon.client(&["stop", "web"]);
+    let said = format!("web: stopped: pid {pid} is not ours, and runs on unwatched\n");
+    assert_eq!((stopped.code, &stopped.out), (Some(0), &said));
+    assert_eq!(daemon.client(&["start", "web"]).code, Some(0));
+    let mut daemon = daemon;
+    attached(&daemon, "web", pid);
+    assert_eq!(daemon.stop().code(), Some(0));
+    let explained = daemon.client(&["explain", &what, "--json", "-c", "stayd.toml"]);
+    let explained: Value = serde_json::from_str(&explained.out).expect("JSON");
+    let outcome = &explained["processes"][0]["claims"][0]["outcome"];
+    assert_eq!(outcome, "attach", "{explained:#}");
+    by_hand.assert_untouched();
+}
+
+#[test]
+fn item_53_a_wedged_stranger_is_reported_and_gets_no_signal() {
+    let mut by_hand = ByHand::serve();
+    let daemon = Stayd::start(&service(by_hand.port));
+    attached(&daemon, "web", by_hand.pid());
+    by_hand.signal(Signal::SIGSTOP);
+    wait_until("the wedge is an incident", SOON, || {
+        daemon.client(&["incidents"]).out.contains("wedged: ")
+    });
+    let shown = daemon.service("web");
+    assert_eq!(
+        (&shown["state"], &shown["healthy"]),
+        (&"attached".into(), &false.into())
+    );
+    let reason = shown["reason"].as_str().expect("a reason");
+    assert_eq!(
+        reason,
+        "no answer: its main process is stopped (SIGSTOP); not ours, and never killed"
+    );
+    assert_eq!(daemon.client(&["status"]).code, Some(1));
+    let why = daemon.client(&["why", "web"]).out;
+    let decided = format!("not killed: pid {} is not ours", by_hand.pid());
+    assert!(why.contains(&decided), "{why}");
+    assert_eq!(daemon.count("killed"), 0);
+    assert!(by_hand.is_stopped(), "nobody has woken it");
+    assert!(by_hand.heard().is_empty(), "{:?}", by_hand.heard());
+
+    by_hand.signal(Signal::SIGCONT);
+    attached(&daemon, "web", by_hand.pid());
+    wait_until("our own signal alone is heard", SOON, || {
+        by_hand.heard() == [Signal::SIGCONT as i32]
+    });
+    assert!(by_hand.child.try_wait().expect("wait").is_none());
+}
+
+#[test]
+fn item_53_when_the_stranger_ends_a_life_of_our_own_begins() {
+    let mut by_hand = ByHand::serve();
+    let daemon = Stayd::start(&service(by_hand.port));
+    attached(&daemon, "web", by_hand.pid());
+    by_hand.end();
+    let own = daemon.wait_service("web", "our own", |service| {
+        service["state"] == "running" && service["ownership"] == "spawned"
+    });
+    assert_eq!(
+        (&own["restarts"], &own["last_exit"]),
+        (&0.into(), &Value::Null)
+    );
+    assert_eq!(daemon.count("detached"), 1);
+    assert_eq!(daemon.count("exited"), 0, "it was no life of ours");
+    http_get(by_hand.port, "/").expect("our own answers");
+}
+
+#[test]
+fn a_stranger_that_gives_the_port_up_and_lives_on_makes_room_for_our_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let daemon = Stayd::start(&service(port));
+    let waiting = daemon.wait_service("web", "attached", |service| {
+        service["ownership"] == "attached"
+    });
+    assert_eq!(waiting["state"], "starting", "it has not answered yet");
+    assert_eq!(waiting["pid"], std::process::id());
+    drop(listener);
+    daemon.wait_service("web", "our own", |service| {
+        service["state"] == "running" && service["ownership"] == "spawned"
+    });
+}
+
+#[test]
+fn item_53_a_stranger_that_is_hidden_from_us_is_watched_by_its_port() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can be hidden from another user here");
+        return;
+    }
+    let mut by_hand = ByHand::serve();
+    let config = service(by_hand.port);
+    let from = config.find("command = ").expect("its command");
+    let until = config[from..].find('\n').expect("a line") + from;
+    let config = format!(
+        "{}command = [\"sleep\", \"1000\"]{}",
+        &config[..from],
+        &config[until..]
+    );
+    let daemon = Stayd::start_with(&config, run_as_another);
+    let shown = daemon.wait_service("web", "attached", |service| {
+        service["state"] == "attached" && service["healthy"] == true
+    });
+    assert_eq!(
+        (&shown["pid"], &shown["ownership"]),
+        (&Value::Null, &"attached".into())
+    );
+    let reason = shown["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("a process of user 0 that cannot be seen"),
+        "{reason}"
+    );
+    let refused = daemon.client(&["restart", "web"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("is hidden from stayd"), "{refused:?}");
+    by_hand.end();
+    daemon.wait_service("web", "our own", |service| {
+        service["ownership"] == "spawned"
+    });
+}
+
+/// Others may not go where the program is.
+fn run_as_another(command: &mut Command) {
+    let folder = command.get_current_dir().expect("its folder").to_owned();
+    let program = folder.join("stayd");
+    std::fs::copy(binary(), &program).expect("copied");
+    std::os::unix::fs::chown(&folder, Some(ANOTHER_UID), None).expect("chown");
+    let said = std::fs::File::create(folder.join("said")).expect("a file");
+    let mut other = Command::new(program);
+    other
+        .args(command.get_args())
+        .current_dir(&folder)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .stdout(said.try_clone().expect("a file"))
+        .stderr(said)
+        .uid(ANOTHER_UID)
+        .gid(ANOTHER_UID);
+    *command = other;
+}
+
+/// Its data folder is the service's, too: two at once would be a disaster.
+#[test]
+fn item_53_a_postgres_started_by_hand_is_watched_and_followed_by_our_own() {
+    let mut postgres = Postgres::start();
+    let server = postgres_main(&postgres);
+    let daemon = Stayd::start(&database(&postgres));
+    attached(&daemon, "db", server);
+    postgres.freeze();
+    daemon.wait_service("db", "silent", |service| {
+        service["state"] == "attached" && service["healthy"] == false
+    });
+    postgres.thaw();
+    attached(&daemon, "db", server);
+    assert_eq!(daemon.client(&["stop", "db"]).code, Some(0));
+    assert_eq!(postgres.sql("SELECT 1"), "1");
+    assert_eq!(daemon.client(&["start", "db"]).code, Some(0));
+    attached(&daemon, "db", server);
+    postgres.crash();
+    let own = daemon.wait_service("db", "our own", |service| {
+        service["state"] == "running" && service["ownership"] == "spawned"
+    });
+    assert_ne!(own["pid"], server);
+    assert!(!is_alive(server));
+    assert_eq!(daemon.count("started"), 1);
+}
+
+fn postgres_main(postgres: &Postgres) -> i32 {
+    let pid_file = std::fs::read_to_string(postgres.data().join("postmaster.pid"));
+    let pid_file = pid_file.expect("it runs");
+    let first = pid_file.lines().next().expect("its pid");
+    first.trim().parse().expect("a number")
+}
+
+fn database(postgres: &Postgres) -> String {
+    let argv = serde_json::to_string(&postgres.command(&[])).expect("JSON is TOML here");
+    let run_as =
+        database_user().map_or_else(String::new, |user| format!("user = \"{}\"", user.name));
+    let port = postgres.port();
+    format!(
+        r#"
+[service.db]
+command = {argv}
+cwd = "/"
+{run_as}
+port = {port}
+stranger = "attach"
+stop = {{ signal = "INT", grace = "10s" }}
+[service.db.watchdog]
+probe = "postgres://postgres@127.0.0.1:{port}/postgres"
+interval = "500ms"
+timeout = "500ms"
+"#
+    )
+}
