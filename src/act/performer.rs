@@ -89,13 +89,11 @@ impl Performer {
         }
     }
 
-    /// Each socket that is held for a service, as `each` sees it; for whoever hands them on to the next program in this
-    /// process, which takes them in by [`Reception::put`](super::sockets::Reception::put).
+    /// Each socket that is held, as `each` sees it. Whoever hands them on to the next program in this process gives them to
+    /// its [`Reception`](super::sockets::Reception::put), and takes LISTEN_FDS out of its environment: those numbers are
+    /// somebody else's by then.
     pub fn sockets<T>(&self, each: impl Fn(&super::sockets::Held) -> T) -> Vec<T> {
-        let wards = self.wards.iter();
-        wards
-            .flat_map(|ward| super::sockets::list(ward, &each))
-            .collect()
+        super::sockets::list(&self.shared, &self.wards, each)
     }
 
     /// At the end of stayd: closes what no OS supervisor keeps for the next one, and waits until its files are removed.

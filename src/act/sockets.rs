@@ -21,6 +21,7 @@ use crate::sys::{identity, listen};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -217,6 +218,9 @@ pub(super) fn holds(ward: &Ward, listener: &Listener) -> bool {
 /// supervisor has given is not ours to close.
 pub(super) fn close(shared: &Shared, ward: &Ward) {
     let mut files = Vec::new();
+    for address in &ward.config.sockets {
+        take_received(shared, ward, address);
+    }
     for held in ward.sockets.held.take() {
         if held.origin == Origin::Given {
             shared.reception.put(held);
@@ -229,7 +233,6 @@ pub(super) fn close(shared: &Shared, ward: &Ward) {
             files.push(path);
         }
     }
-    shared.reception.drop_bound(&ward.config.sockets);
     if !files.is_empty() {
         let removing = tokio::task::spawn_blocking(move || {
             for path in files {
@@ -241,7 +244,11 @@ pub(super) fn close(shared: &Shared, ward: &Ward) {
     }
 }
 
-/// What is held for the service, for whoever hands it over to the next program in this process.
-pub(super) fn list<T>(ward: &Ward, each: impl Fn(&Held) -> T) -> Vec<T> {
-    ward.sockets.held.borrow().iter().map(each).collect()
+/// All that is held, taken by a service or not, as `each` sees it.
+pub(super) fn list<T>(shared: &Shared, wards: &[Rc<Ward>], each: impl Fn(&Held) -> T) -> Vec<T> {
+    let mut all = shared.reception.list(&each);
+    for ward in wards {
+        all.extend(ward.sockets.held.borrow().iter().map(&each));
+    }
+    all
 }

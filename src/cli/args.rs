@@ -140,6 +140,9 @@ pub struct ExecOptions {
     /// The TCP port that must be free.
     #[arg(long, value_name = "N")]
     pub port: Option<String>,
+    /// An address to bind and pass on as LISTEN_FDS; may be repeated.
+    #[arg(long, value_name = "ADDR")]
+    pub socket: Vec<String>,
     /// Adds a variable to the command's environment; may be repeated.
     #[arg(long, value_name = "K=V")]
     pub env: Vec<String>,
@@ -155,12 +158,14 @@ impl From<ExecOptions> for ServiceOptions {
     fn from(options: ExecOptions) -> Self {
         let ExecOptions {
             port,
+            socket,
             env,
             cwd,
             command,
         } = options;
         Self {
             port,
+            socket,
             env,
             cwd,
             command,

@@ -192,6 +192,8 @@ pub(super) fn exec(options: &ServiceOptions) -> Outcome {
         cwd: service.cwd,
         env: service.env.into_iter().collect(),
         port: service.port,
+        sockets: service.sockets,
+        name: service.name,
     };
     Err(exec::exec(&order, env::vars_os()))
 }

@@ -3,8 +3,11 @@
 //! What execve(2) would say in one errno ("No such file or directory" for a missing interpreter) is said here in a
 //! sentence, before anything has happened.
 
+mod handed;
+
 use super::exit::{Exit, Failure};
 use crate::act::launch::{Environment, candidates};
+use crate::config::Listen;
 use crate::sys::{process, socket};
 use nix::unistd::{AccessFlags, access};
 use std::ffi::{OsStr, OsString};
@@ -30,6 +33,10 @@ pub(super) struct Order {
     pub(super) env: Vec<(String, String)>,
     /// The port it is going to listen on, if it has one.
     pub(super) port: Option<u16>,
+    /// Bound here and passed on, as LISTEN_FDS tells.
+    pub(super) sockets: Vec<Listen>,
+    /// What they are called there.
+    pub(super) name: String,
 }
 
 /// Becomes the command; comes back only when that cannot be.
@@ -40,11 +47,14 @@ pub(super) fn exec(
     order: &Order,
     given: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Failure {
-    let env = environment(order, given);
+    let mut env = environment(order, given);
     let program = match preflight(order, &env) {
         Ok(program) => program,
         Err(failure) => return failure,
     };
+    if let Err(failure) = handed::bind(order, &mut env) {
+        return failure;
+    }
     // exec() of the standard library also gives SIGPIPE and the signal mask back as a program expects them.
     let error = Command::new(&program)
         .arg0(&order.command[0])
@@ -259,6 +269,8 @@ mod tests {
             cwd: cwd.into(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
             port,
+            sockets: Vec::new(),
+            name: command.into(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `stayd exec`: the command itself, or a sentence and nothing started.
 
-use crate::support::TempDir;
+use super::sockets_load::wait_for_another;
+use crate::support::crowd::Place;
+use crate::support::{TempDir, free_port, victim};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
@@ -41,6 +43,39 @@ fn it_becomes_the_command_with_what_the_os_supervisor_gave() {
     let ignored = u64::from_str_radix(lines[1].rsplit('\t').next().unwrap(), 16).unwrap();
     let sigpipe = 1 << (libc::SIGPIPE - 1);
     assert_eq!(ignored & sigpipe, 0, "a program expects SIGPIPE to end it");
+}
+
+#[test]
+fn it_binds_sockets_for_the_command_behind_those_it_was_given() {
+    let (given, port) = (free_port(), free_port());
+    let socket = format!("127.0.0.1:{port}");
+    let victim = victim().display().to_string();
+    // What an OS supervisor does: the first one is there already, and the rest is said to this very process.
+    let inner = format!(
+        "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=given; exec {} exec --socket {socket} -- {victim} serve-held",
+        env!("CARGO_BIN_EXE_stayd"),
+    );
+    let outer = [
+        "--socket",
+        &format!("127.0.0.1:{given}"),
+        "--",
+        "sh",
+        "-c",
+        &inner,
+    ];
+    let mut child = exec(&outer);
+    let pid = i32::try_from(child.id()).unwrap();
+    for port in [given, port] {
+        assert_eq!(wait_for_another(&Place::Port(port), None), pid);
+    }
+    let (code, _, complaints) = outcome(exec(&["--socket", &socket, "--", "true"]));
+    assert_eq!(code, Some(1), "{complaints}");
+    assert!(
+        complaints.contains(&format!("{socket} is taken by victim (pid {pid})")),
+        "{complaints}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

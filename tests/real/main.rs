@@ -52,6 +52,8 @@ mod second;
 mod soak;
 mod sockets;
 mod sockets_load;
+#[cfg(target_os = "linux")]
+mod sockets_systemd;
 mod spawn;
 mod store;
 mod strangers;

@@ -80,15 +80,9 @@ impl Reception {
         Some(waiting.remove(place))
     }
 
-    /// No life is on its way that would take them.
-    pub(super) fn drop_bound(&self, addresses: &[Listen]) {
-        self.waiting.borrow_mut().retain(|held| {
-            let over = held.origin == Origin::Bound && addresses.contains(&held.address);
-            if over {
-                self.store.forget(&held.address);
-            }
-            !over
-        });
+    /// Those that no service has taken.
+    pub(super) fn list<T>(&self, each: impl Fn(&Held) -> T) -> Vec<T> {
+        self.waiting.borrow().iter().map(each).collect()
     }
 
     /// Whether somebody keeps what we hold for the next stayd.
