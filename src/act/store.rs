@@ -36,6 +36,8 @@ const STACK_BYTES: usize = 256 * 1024;
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long an answer is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a person who wishes something waits for the disk.
+const SAVE_WITHIN: Duration = Duration::from_secs(2);
 /// How long the end waits for the disk.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -110,6 +112,17 @@ impl Store {
         self.touch(service, |kept| kept.last_life = kept.last_life.max(life));
     }
 
+    /// Returns when everything that was told before is on disk, where it outlives a SIGKILL of this process.
+    ///
+    /// # Errors
+    /// Why it is not there yet: the disk refuses, or does not answer within two seconds. It is written when the disk
+    /// takes it.
+    pub async fn saved(&self) -> Result<(), String> {
+        let (reply, saved) = oneshot::channel();
+        self.shared().enqueue(Ask::Save(reply))?;
+        in_time(SAVE_WITHIN, saved).await?
+    }
+
     /// Attaches what was seen before the kill to the last kill of this life, whichever is told first. Never waits.
     pub fn evidence(&self, service: &str, life: u32, summary: String, text: String) {
         let evidence = Evidence::new(service, life, summary, text);
@@ -173,15 +186,9 @@ impl Store {
 
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, String> {
         let (reply, answer) = oneshot::channel();
-        self.shared().enqueue(ask(reply))?;
-        match timeout(ANSWER_WITHIN, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_closed)) => Err("cannot read the journal: stayd is ending".to_owned()),
-            Err(_late) => Err(format!(
-                "cannot read the journal: the disk did not answer within {} s",
-                ANSWER_WITHIN.as_secs()
-            )),
-        }
+        let unread = |why| format!("cannot read the journal: {why}");
+        self.shared().enqueue(ask(reply)).map_err(unread)?;
+        in_time(ANSWER_WITHIN, answer).await.map_err(unread)?
     }
 }
 
@@ -189,6 +196,18 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_one();
+    }
+}
+
+/// The thread's answer; or why there is none.
+async fn in_time<T>(within: Duration, answer: oneshot::Receiver<T>) -> Result<T, String> {
+    match timeout(within, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_closed)) => Err("stayd is ending".to_owned()),
+        Err(_late) => Err(format!(
+            "the disk did not answer within {} s",
+            within.as_secs()
+        )),
     }
 }
 

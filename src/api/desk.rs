@@ -56,8 +56,15 @@ pub struct Petition {
     pub service: String,
     /// What is asked for.
     pub ask: Ask,
-    /// Answered when the machine has taken it (not when it has come true).
-    pub reply: oneshot::Sender<Result<(), Refusal>>,
+    /// Answered when the machine has taken it and the disk has it (not when it has come true).
+    pub reply: oneshot::Sender<Result<Taken, Refusal>>,
+}
+
+/// A wish was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Why it does not outlive this stayd, and what follows from that; none: it does.
+    pub warning: Option<String>,
 }
 
 /// Which records are wanted.

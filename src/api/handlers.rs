@@ -1,6 +1,6 @@
 //! One function per route. Access has been decided in the table; none of them looks at the caller.
 
-use super::desk::{Ask, Desk, Kind, Petition, Query, Refusal, Since};
+use super::desk::{Ask, Desk, Kind, Petition, Query, Refusal, Since, Taken};
 use super::outcome::{Outcome, judge};
 use super::query::{Params, bad};
 use super::routes::{Handler, Verb};
@@ -228,17 +228,17 @@ async fn wish(desk: &Desk, call: &Call, verb: Verb) -> Answer {
     let before = service(desk, &call.segment)?;
     let ask = ask(verb, &call.body)?;
     if !call.params.flag("wait")? {
-        hand_over(desk, &before.name, ask).await?;
+        let Taken { warning } = hand_over(desk, &before.name, ask).await?;
         let service = service(desk, &before.name)?;
         let done = judge(verb, &before, &service) == Outcome::Reached;
-        return json(StatusCode::OK, &wire::Wished { done, service });
+        return wished(done, service, warning);
     }
     let _seat = call
         .patience
         .extend(limits::OUTCOME_WITHIN + limits::REQUEST_WITHIN)?;
     let news = desk.journal.subscribe();
     let word = ask.verb();
-    hand_over(desk, &before.name, ask).await?;
+    let Taken { warning } = hand_over(desk, &before.name, ask).await?;
     let waited = timeout(limits::OUTCOME_WITHIN, outcome(desk, verb, &before, news)).await;
     let (outcome, service) = match waited {
         Ok(told) => told?,
@@ -250,10 +250,18 @@ async fn wish(desk: &Desk, call: &Call, verb: Verb) -> Answer {
             Err(Refusal::new(Kind::NotReached, message))
         }
         Outcome::Pending | Outcome::Reached => {
-            let done = outcome == Outcome::Reached;
-            json(StatusCode::OK, &wire::Wished { done, service })
+            wished(outcome == Outcome::Reached, service, warning)
         }
     }
+}
+
+fn wished(done: bool, service: wire::Service, warning: Option<String>) -> Answer {
+    let wished = wire::Wished {
+        done,
+        service,
+        warning,
+    };
+    json(StatusCode::OK, &wished)
 }
 
 fn ask(verb: Verb, body: &[u8]) -> Result<Ask, Refusal> {
@@ -296,7 +304,7 @@ fn hold(body: &[u8]) -> Result<Wish, Refusal> {
 }
 
 /// Gives the wish to the loop and waits until the machine has taken it.
-async fn hand_over(desk: &Desk, name: &str, ask: Ask) -> Result<(), Refusal> {
+async fn hand_over(desk: &Desk, name: &str, ask: Ask) -> Result<Taken, Refusal> {
     let ending = |why| Refusal::new(Kind::Ending, format!("cannot {} {name}: {why}", ask.verb()));
     let (reply, taken) = oneshot::channel();
     let petition = Petition {

@@ -204,6 +204,9 @@ pub struct Wished {
     pub done: bool,
     /// The service now.
     pub service: Service,
+    /// It is carried out, but does not outlive this stayd, and why; none: it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// `/livez` and `/readyz`.

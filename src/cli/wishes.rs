@@ -25,7 +25,7 @@ pub(super) async fn wish_each(
         } else {
             wish(client, verb, name).await
         };
-        let told = wished.and_then(|(service, text)| tell_of(screen, &service, &text, json));
+        let told = wished.and_then(|(wished, text)| tell_of(screen, &wished, &text, json));
         if let Err(failure) = told {
             if failure.exit != Exit::No && failure.exit != Exit::Usage {
                 return Err(failure);
@@ -46,13 +46,14 @@ async fn wish(
     client: &Client,
     verb: &'static str,
     name: &str,
-) -> Result<(Service, String), Failure> {
+) -> Result<(Wished, String), Failure> {
     let target = service_path(&encode(name), &format!("{verb}?wait=1"));
     let wished: Wished = client.post(&target, &(), OUTCOME_WITHIN).await?;
     if wished.done {
         let text = as_text(&wished.service);
-        return Ok((wished.service, text));
+        return Ok((wished, text));
     }
+    warn(&wished);
     let Service { state, reason, .. } = wished.service;
     Err(Failure::new(
         Exit::No,
@@ -66,17 +67,37 @@ async fn ask_only(
     client: &Client,
     verb: &'static str,
     name: &str,
-) -> Result<(Service, String), Failure> {
+) -> Result<(Wished, String), Failure> {
     let wished = ask(client, name, verb, &()).await?;
-    Ok((wished.service, format!("{name}: {verb} asked for")))
+    Ok((wished, format!("{name}: {verb} asked for")))
+}
+
+/// What a wish writes as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    service: &'a Service,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
 }
 
 /// Says what became of a wish; as JSON, the service as it is now.
-fn tell_of(screen: Screen, service: &Service, text: &str, json: bool) -> Result<(), Failure> {
+fn tell_of(screen: Screen, wished: &Wished, text: &str, json: bool) -> Result<(), Failure> {
+    warn(wished);
+    let line = Line {
+        service: &wished.service,
+        warning: wished.warning.as_deref(),
+    };
     if json {
-        screen.json(service, true)
+        screen.json(&line, true)
     } else {
         screen.line(text)
+    }
+}
+
+fn warn(wished: &Wished) {
+    if let Some(warning) = &wished.warning {
+        tell(&format!("stayd: {warning}"));
     }
 }
 
@@ -101,7 +122,7 @@ fn as_text(service: &Service) -> String {
 pub(super) async fn reload(screen: Screen, client: &Client, name: &str, json: bool) -> Outcome {
     let wished = ask(client, name, "reload", &()).await?;
     let text = format!("{name}: reload signal sent");
-    tell_of(screen, &wished.service, &text, json)?;
+    tell_of(screen, &wished, &text, json)?;
     Ok(Exit::Done)
 }
 
@@ -113,11 +134,11 @@ pub(super) async fn hold(
     request: &HoldRequest,
     json: bool,
 ) -> Outcome {
-    let service = ask(client, name, "hold", request).await?.service;
-    let hold = service.hold.as_ref();
+    let wished = ask(client, name, "hold", request).await?;
+    let hold = wished.service.hold.as_ref();
     let until = hold.map_or(request.span.clone(), |hold| format!("until {}", hold.until));
     let text = format!("{name}: held {until}: no kills ({})", request.reason);
-    tell_of(screen, &service, &text, json)?;
+    tell_of(screen, &wished, &text, json)?;
     Ok(Exit::Done)
 }
 
@@ -125,7 +146,7 @@ pub(super) async fn hold(
 pub(super) async fn release(screen: Screen, client: &Client, name: &str, json: bool) -> Outcome {
     let wished = ask(client, name, "release", &()).await?;
     let text = format!("{name}: released; its watchdog may kill again");
-    tell_of(screen, &wished.service, &text, json)?;
+    tell_of(screen, &wished, &text, json)?;
     Ok(Exit::Done)
 }
 

@@ -13,7 +13,7 @@ use crate::act::performer::Performer;
 use crate::act::store::{Past, Store};
 use crate::act::supervisor::Supervisor;
 use crate::act::upward::Upward;
-use crate::api::desk::{Ask, Petition, Refusal};
+use crate::api::desk::{Ask, Kind, Petition, Refusal, Taken};
 use crate::config::{self, Config};
 use crate::decide::action::Action;
 use crate::decide::clock::{Duration, Moment};
@@ -25,7 +25,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// A loop that comes this late to its own deadline has nothing to say about what was in flight.
 const LATE_MIN: Duration = Duration::from_millis(500);
@@ -239,41 +239,39 @@ impl Daemon {
     }
 
     fn on_petition(&mut self, petition: Petition) {
-        let Some(index) = self
-            .parts
-            .config
-            .services
-            .iter()
-            .position(|service| service.name == petition.service)
-        else {
-            let message = format!("no service named {}", petition.service);
+        let Petition {
+            service,
+            ask,
+            reply,
+        } = petition;
+        let is_wish = matches!(ask, Ask::Wish(_));
+        match self.heed(&service, ask) {
+            Ok(()) if is_wish => {
+                tokio::task::spawn_local(confirm(self.parts.store.clone(), reply));
+            }
             // Whoever asked may have gone.
-            let _ = petition.reply.send(Err(Refusal::new(
-                crate::api::desk::Kind::NoService,
-                message,
-            )));
-            return;
-        };
-        let id = ServiceId(index);
-        let verb = petition.ask.verb();
+            answer => drop(reply.send(answer.map(|()| Taken::default()))),
+        }
+    }
+
+    fn heed(&mut self, service: &str, ask: Ask) -> Result<(), Refusal> {
+        let services = &self.parts.config.services;
+        let index = services.iter().position(|known| known.name == service);
+        let id = index
+            .map(ServiceId)
+            .ok_or_else(|| Refusal::new(Kind::NoService, format!("no service named {service}")))?;
         let not_ours = self.machine.borrow().hands_off(id);
-        let not_ours = not_ours.map(|why| format!("cannot {verb} {}: {why}", petition.service));
-        let answer = match petition.ask {
+        let not_ours = not_ours.map(|why| format!("cannot {} {service}: {why}", ask.verb()));
+        let refused = match ask {
             Ask::Wish(wish) => {
                 let refused = not_ours.filter(|_| wish == Wish::Restart);
                 // A refusal is recorded as well.
                 self.step(Event::Service(id, Fact::Asked(wish)));
-                refused.map_or(Ok(()), Err)
+                refused
             }
-            Ask::Reload => match not_ours {
-                Some(refused) => Err(refused),
-                None => self.parts.performer.reload(id),
-            },
+            Ask::Reload => not_ours.or_else(|| self.parts.performer.reload(id).err()),
         };
-        let answer =
-            answer.map_err(|message| Refusal::new(crate::api::desk::Kind::Conflict, message));
-        // The same here.
-        let _ = petition.reply.send(answer);
+        refused.map_or(Ok(()), |why| Err(Refusal::new(Kind::Conflict, why)))
     }
 
     /// READY once, and STATUS when it says something new.
@@ -292,6 +290,19 @@ impl Daemon {
         }
         self.status = status;
     }
+}
+
+/// Tells that a wish was taken, once it outlives this process; or that it does not.
+async fn confirm(store: Store, reply: oneshot::Sender<Result<Taken, Refusal>>) {
+    let unsaved = |why| {
+        format!(
+            "cannot store the wish: {why}; it is carried out, and stored when the disk takes it, but a stayd that ends before \
+             that leaves nothing of it to the next"
+        )
+    };
+    let warning = store.saved().await.err().map(unsaved);
+    // Whoever asked may have gone.
+    drop(reply.send(Ok(Taken { warning })));
 }
 
 /// What the machine has to know of a service besides its policy.

@@ -312,3 +312,17 @@ fn wait_tree(main: i32, count: usize) -> Vec<i32> {
     });
     tree
 }
+
+#[test]
+fn a_wish_outlives_a_kill_right_after_its_answer() {
+    let mut daemon = Stayd::start(&service("sleep", ""));
+    daemon.wait_state("s", "running");
+    for wish in ["stop", "start", "stop", "start", "stop"] {
+        let told = daemon.client(&[wish, "s", "--no-wait"]);
+        daemon.signal(libc::SIGKILL);
+        assert_eq!((told.code, told.err.as_str()), (Some(0), ""));
+        daemon = daemon.killed_and_again();
+        let wanted = if wish == "stop" { "down" } else { "up" };
+        assert_eq!(daemon.service("s")["wanted"], wanted, "{wish}");
+    }
+}

@@ -56,6 +56,7 @@ mod sockets_load;
 mod sockets_systemd;
 mod spawn;
 mod store;
+mod store_kills;
 mod strangers;
 mod strays;
 #[cfg(target_os = "linux")]

@@ -1,8 +1,8 @@
 //! A state folder that cannot be written: from the start, or from some moment on. Only for root, who can mount one.
 
 use super::adoption::{kill, pid, service};
-use super::support::TempDir;
-use super::support::daemon::{Stayd, binary, is_alive};
+use super::support::daemon::{SOON, Stayd, binary, is_alive};
+use super::support::{TempDir, wait_until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,4 +102,32 @@ fn item_84_a_life_that_no_claim_names_is_not_doubled() {
     second.wait_state("s", "running");
     drop(second);
     drop(disk);
+}
+
+/// Where the journal belongs there is a folder: that refuses root as well.
+#[test]
+fn item_82_a_wish_that_the_disk_does_not_take_is_carried_out_said_and_stored_later() {
+    let daemon = Stayd::start(&service("sleep", ""));
+    daemon.wait_state("s", "running");
+    let journal = daemon.state_dir().join("journal.db");
+    fs::rename(&journal, journal.with_extension("aside")).expect("put aside");
+    fs::create_dir(&journal).expect("a folder");
+    let told = daemon.client(&["stop", "s"]);
+    assert_eq!((told.code, told.out.as_str()), (Some(0), "s: stopped\n"));
+    assert!(
+        told.err.starts_with("stayd: cannot store the wish: ") && told.err.contains("directory"),
+        "{}",
+        told.err
+    );
+    let warning = || {
+        let told = daemon.client(&["release", "s", "--json"]).out;
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON alone");
+        told.get("warning").cloned()
+    };
+    assert!(warning().is_some_and(|warning| warning.is_string()));
+
+    fs::remove_dir(&journal).expect("room for the journal");
+    wait_until("the disk takes it", SOON, || warning().is_none());
+    let next = daemon.killed_and_again();
+    assert_eq!(next.wait_state("s", "stopped")["wanted"], "down");
 }

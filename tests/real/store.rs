@@ -1,26 +1,26 @@
 //! The journal on real disks: what outlives a close, a kill, a boot, a damaged file and a full disk.
 
-use crate::support::{TempDir, alone, wait_for, wait_until};
+use crate::support::{TempDir, alone, wait_until};
 use stayd::act::state_dir::StateDir;
 use stayd::act::store::{EVENTS_MAX, Entry, LOST, Past, Query, Store, WAITING_MAX};
 use stayd::decide::action::{Keep, Kind, Record, Value};
 use stayd::decide::event::Life;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const WITHIN: Duration = Duration::from_secs(20);
-const BOOT: &str = "this boot";
+pub(super) const WITHIN: Duration = Duration::from_secs(20);
+pub(super) const BOOT: &str = "this boot";
 
-fn open_in(dir: &Path, boot_id: &str) -> (Store, Past) {
+pub(super) fn open_in(dir: &Path, boot_id: &str) -> (Store, Past) {
     let state = StateDir::open(dir, None).expect("a state folder");
     Store::open(&state, boot_id)
 }
 
-fn record(kind: Kind, life: u32, sentence: &str) -> Record {
+pub(super) fn record(kind: Kind, life: u32, sentence: &str) -> Record {
     Record {
         kind,
         life: Some(Life(life)),
@@ -34,7 +34,7 @@ fn record(kind: Kind, life: u32, sentence: &str) -> Record {
     }
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -42,11 +42,11 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-fn query(store: &Store, query: Query) -> Vec<Entry> {
+pub(super) fn query(store: &Store, query: Query) -> Vec<Entry> {
     wait(store.events(query)).expect("the journal answers")
 }
 
-fn everything(store: &Store) -> Vec<Entry> {
+pub(super) fn everything(store: &Store) -> Vec<Entry> {
     let limit = usize::MAX;
     query(
         store,
@@ -278,71 +278,6 @@ fn the_oldest_records_go() {
     assert!((max..max + 1_000).contains(&found.len()), "{}", found.len());
     assert!(found.iter().all(|entry| entry.kind != LOST));
     assert_eq!(found.last().map(|entry| entry.id), Some(EVENTS_MAX + 2_000));
-}
-
-/// The folder in which the test's child writes until it is killed.
-const WRITE_IN: &str = "STAYD_TEST_WRITE_IN";
-
-#[test]
-fn a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst() {
-    if let Some(dir) = std::env::var_os(WRITE_IN) {
-        return write_until_killed(Path::new(&dir));
-    }
-    let dir = TempDir::new();
-    let mut child = Command::new(std::env::current_exe().expect("the test program"))
-        .args(["--exact", "--nocapture"])
-        .arg("store::a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst")
-        .env(WRITE_IN, dir.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the child");
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let written: u64 = wait_for("a few thousand records", WITHIN, || {
-        let line = lines.next()?.ok()?;
-        line.strip_prefix("on disk: ")?
-            .parse()
-            .ok()
-            .filter(|id| *id > 3_000)
-    });
-    child.kill().expect("SIGKILL");
-    child.wait().expect("reaped");
-
-    let (store, past) = open_in(dir.path(), BOOT);
-    let found = everything(&store);
-    assert!(
-        !dir.join("journal.db.corrupt-1").exists(),
-        "the file is sound"
-    );
-    assert!(
-        found.len() as u64 >= written,
-        "{} of {written}",
-        found.len()
-    );
-    assert!(
-        found
-            .iter()
-            .map(|entry| entry.id)
-            .eq(1..=found.len() as u64)
-    );
-    let last_life = past.of("db", "probe").last_life;
-    assert_eq!(u64::from(last_life.0), found.len() as u64);
-}
-
-/// Says after every hundredth record that it is on disk, as far as an answer of the journal means that.
-fn write_until_killed(dir: &Path) {
-    let (store, _past) = open_in(dir, BOOT);
-    let last = Query {
-        limit: 1,
-        ..Query::default()
-    };
-    for number in 1.. {
-        store.record(Some("db"), &record(Kind::Ready, number, "r"));
-        if number % 100 == 0 {
-            query(&store, last.clone());
-            println!("on disk: {number}");
-            std::io::stdout().flush().expect("the parent listens");
-        }
-    }
 }
 
 #[test]

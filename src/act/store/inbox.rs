@@ -136,10 +136,10 @@ impl Shared {
     pub(super) fn enqueue(&self, ask: Ask) -> Result<(), String> {
         let mut inbox = self.lock();
         if inbox.closing {
-            return Err("cannot read the journal: stayd is ending".to_owned());
+            return Err("stayd is ending".to_owned());
         }
         if inbox.asks.len() == ASKS_MAX {
-            return Err("cannot read the journal: too many questions wait; ask again".to_owned());
+            return Err("too many questions wait; ask again".to_owned());
         }
         inbox.asks.push(ask);
         drop(inbox);
@@ -172,6 +172,12 @@ impl Shared {
             asks: mem::take(&mut inbox.asks),
             closing: inbox.closing,
         }
+    }
+
+    /// Fills `batch` again; false when there is nothing to write.
+    pub(super) fn next_batch(&self, batch: &mut Batch) -> bool {
+        self.lock().fill(batch);
+        !batch.is_empty()
     }
 
     /// Records that no batch has taken yet, oldest first, with the gap before them.

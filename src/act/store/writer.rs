@@ -1,6 +1,7 @@
 //! The journal's thread: the only one that touches the disk, asleep as long as there is nothing to do.
 
 use super::Shared;
+use super::WAITING_MAX;
 use super::disk::{self, Batch, Disk, Trouble};
 use super::entry::{Entry, Incident, Query, to_millis};
 use super::past::Kept;
@@ -21,6 +22,8 @@ pub(super) const BATCH_MAX: usize = 256;
 /// A question to the thread, and where its answer goes.
 #[derive(Debug)]
 pub(super) enum Ask {
+    /// Write everything that was told before, also while the disk is given a pause.
+    Save(Reply<()>),
     Events(Query, Reply<Vec<Entry>>),
     Incidents(usize, Reply<Vec<Incident>>),
     Incident(u64, Reply<Option<Incident>>),
@@ -57,6 +60,8 @@ pub(super) struct Writer {
 
 /// The disk does not take anything.
 struct Refused {
+    /// What it said last.
+    why: String,
     pause: Duration,
     /// In awake time.
     again_at: Duration,
@@ -169,6 +174,20 @@ impl Writer {
         }
     }
 
+    /// Writes all that there is, however many batches that are.
+    fn save(&mut self) -> Result<(), String> {
+        for _ in 0..=WAITING_MAX / BATCH_MAX {
+            self.flush();
+            if let Some(refused) = &self.refused {
+                return Err(refused.why.clone());
+            }
+            if !self.shared.next_batch(&mut self.unwritten) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn written(&mut self) {
         self.unwritten = Batch::default();
         if self.refused.take().is_some() {
@@ -178,6 +197,8 @@ impl Writer {
 
     fn refuse(&mut self, trouble: &Trouble) {
         let pause = match &self.refused {
+            // Somebody asked for it between two attempts.
+            Some(refused) if !refused.left().is_zero() => refused.pause,
             Some(refused) => (refused.pause * 2).min(RETRY_MAX),
             None => {
                 tracing::warn!(
@@ -189,14 +210,16 @@ impl Writer {
             }
         };
         self.refused = Some(Refused {
+            why: trouble.to_string(),
             pause,
             again_at: clock::sample().awake + pause,
         });
     }
 
     /// Somebody who no longer waits for an answer is no trouble.
-    fn answer(&self, ask: Ask) {
+    fn answer(&mut self, ask: Ask) {
         match ask {
+            Ask::Save(reply) => drop(reply.send(self.save())),
             Ask::Events(query, reply) => drop(reply.send(self.events(&query))),
             Ask::Incidents(limit, reply) => drop(reply.send(self.incidents(limit))),
             Ask::Incident(id, reply) => drop(reply.send(self.incident(id))),

@@ -8,7 +8,7 @@ mod nonsense;
 mod reference;
 
 use super::client::Client;
-use super::desk::{Ask, Desk, Journal, Local, Logs, Petition, Query, Refusal, Since};
+use super::desk::{Ask, Desk, Journal, Local, Logs, Petition, Query, Refusal, Since, Taken};
 use super::listen::{ControlSocket, bind};
 use super::routes::Gate;
 use super::{server, wire};
@@ -178,7 +178,7 @@ impl House {
             while let Some(petition) = petitions.recv().await {
                 asked.borrow_mut().push(petition.ask.clone());
                 // Nobody may be listening any more.
-                let _gone = petition.reply.send(Ok(()));
+                let _gone = petition.reply.send(Ok(Taken::default()));
                 tokio::task::yield_now().await;
                 come_true(&petition.ask, &mut state.borrow_mut(), rises_to.get());
                 book.write("started", &petition.service);
