@@ -123,7 +123,7 @@ impl Store {
         in_time(SAVE_WITHIN, saved).await?
     }
 
-    /// Attaches what was seen before the kill to the last kill of this life, whichever is told first. Never waits.
+    /// Attaches what was seen to the last kill, or wedge, of this life, whichever is told first. Never waits.
     pub fn evidence(&self, service: &str, life: u32, summary: String, text: String) {
         let evidence = Evidence::new(service, life, summary, text);
         self.shared().lock().attach(evidence);

@@ -97,3 +97,34 @@ pub(super) fn usage(stranger: Process) -> Option<Usage> {
         throttled: process::throttled_count(stranger.pid).unwrap_or(0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Process, are_its, socket};
+    use crate::sys::{identity, process};
+    use std::net::TcpListener;
+
+    /// The process of this test is the stranger.
+    fn us() -> Option<Process> {
+        let stat = process::stat(identity::pid()).expect("we live");
+        Some(stat.process)
+    }
+
+    fn bound() -> (TcpListener, Vec<socket::Listener>) {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        let listeners = socket::listeners(port).expect("listed");
+        assert_eq!(listeners.len(), 1);
+        (socket, listeners)
+    }
+
+    #[test]
+    fn a_socket_is_its_by_being_known_or_by_being_open_in_it() {
+        let (_first, known) = bound();
+        let (_second, new) = bound();
+        assert!(are_its(&known, &known, None), "whoever it is");
+        assert!(are_its(&new, &known, us()), "it has bound anew");
+        assert!(!are_its(&new, &known, None), "the port changed hands");
+        assert!(!are_its(&[], &known, us()), "the port is free");
+    }
+}

@@ -45,12 +45,23 @@ pub(super) async fn testify(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Li
             evidence.text,
         );
     }
-    if let Some(argv) = &ward.config.evidence {
+    // A person's own collector may do anything to the process: not to a stranger's.
+    if let (Some(argv), None) = (&ward.config.evidence, living.stranger.get()) {
         run_command(shared, ward, living, argv).await;
     }
 }
 
 fn subject(shared: &Shared, ward: &Ward, living: &Living) -> Option<Subject> {
+    let transcript = ward.transcript.borrow().iter().cloned().collect();
+    if let Some(stranger) = living.stranger.get() {
+        return Some(Subject {
+            main: stranger,
+            members: Vec::new(),
+            port: ward.config.port,
+            transcript,
+            last_lines: Vec::new(),
+        });
+    }
     let tree = living.tree.borrow();
     let tree = tree.as_ref()?;
     let members = tree.members().into_iter().map(|member| member.process);
@@ -62,7 +73,7 @@ fn subject(shared: &Shared, ward: &Ward, living: &Living) -> Option<Subject> {
         main: tree.main,
         members: members.filter(|process| *process != tree.main).collect(),
         port: ward.config.port,
-        transcript: ward.transcript.borrow().iter().cloned().collect(),
+        transcript,
         last_lines: last_lines.unwrap_or_default(),
     })
 }

@@ -194,7 +194,7 @@ pub enum Order {
         /// When the answer must be there.
         deadline: Moment,
     },
-    /// Take evidence for at most this long. Comes back as `EvidenceTaken`.
+    /// Take evidence for at most this long; of a stranger, only by looking. Comes back as `EvidenceTaken`.
     TakeEvidence {
         /// Which life.
         life: Life,

@@ -99,6 +99,8 @@ interval = "300ms"
 timeout = "300ms"
 failures = 2
 busy_grace = "0s"
+first = {{ signal = "QUIT" }}
+evidence = ["touch", "collected"]
 "#
     )
 }
@@ -179,6 +181,16 @@ fn item_53_a_wedged_stranger_is_reported_and_gets_no_signal() {
     wait_until("the wedge is an incident", SOON, || {
         daemon.client(&["incidents"]).out.contains("wedged: ")
     });
+    let seen = format!(
+        "port {} held by pid {} (itself)",
+        by_hand.port,
+        by_hand.pid()
+    );
+    wait_until("the look at it is kept", SOON, || {
+        let incidents = daemon.client(&["incidents", "--json"]);
+        incidents.out.contains(&seen)
+    });
+    assert!(!daemon.dir().join("collected").exists());
     let shown = daemon.service("web");
     assert_eq!(
         (&shown["state"], &shown["healthy"]),

@@ -37,7 +37,6 @@ fn nobody_was_touched(stage: &Stage, db: ServiceId) {
             Order::KillTree(_)
                 | Order::Terminate { .. }
                 | Order::SignalFirst(_)
-                | Order::TakeEvidence { .. }
                 | Order::Inherit { .. }
                 | Order::Spawn(_)
         )
@@ -57,6 +56,8 @@ fn item_53_a_strangers_healthy_process_is_watched_and_a_verdict() {
     assert_eq!(stage.count(&Action::AnnounceReady), 1);
     let asked = stage.when(db, |order| matches!(order, Order::Probe { .. }));
     assert!(asked.len() > 10, "asked {} times", asked.len());
+    let closed = stage.when(db, |order| *order == Order::CloseSockets);
+    assert_eq!(closed.len(), 1, "nobody waits at a socket of ours");
     nobody_was_touched(&stage, db);
 }
 
@@ -71,6 +72,8 @@ fn item_53_a_stranger_that_answers_no_more_is_reported_and_never_killed() {
     assert_eq!(shown.reason, why);
     let wedged = stage.said(db, Kind::Wedged);
     assert_eq!(wedged.len(), 1, "{wedged:?}");
+    let looks = stage.when(db, |order| matches!(order, Order::TakeEvidence { .. }));
+    assert_eq!(looks.len(), 1, "looked at once");
     assert!(
         wedged[0].starts_with("wedged: no answer to SELECT 1 in 3 probes"),
         "{wedged:?}"

@@ -10,7 +10,6 @@ pub(crate) fn touches(order: &Order) -> bool {
         Order::Terminate { .. }
         | Order::SignalFirst(_)
         | Order::KillTree(_)
-        | Order::TakeEvidence { .. }
         | Order::Inherit { .. }
         | Order::Prepare(_)
         | Order::Spawn(_)
@@ -18,6 +17,7 @@ pub(crate) fn touches(order: &Order) -> bool {
         Order::Attach { .. }
         | Order::CancelPreparation(_)
         | Order::Probe { .. }
+        | Order::TakeEvidence { .. }
         | Order::Retire(_)
         | Order::Conclude(..)
         | Order::CloseSockets

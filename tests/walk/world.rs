@@ -170,18 +170,21 @@ impl World {
                 assert!(outside.main.is_none() && !outside.others);
                 outside.held = None;
                 outside.attached = Some(life);
+                outside.answered = false;
                 outside.dead_row = 0;
             }
             Order::CancelPreparation(life) => assert_eq!(outside.preparing, Some(life)),
             Order::TakeEvidence { life, .. } => {
-                assert_eq!(outside.main, Some(life));
+                assert_eq!(outside.main.or(outside.attached), Some(life));
                 let triggered = matches!(event, Event::Service(_, Fact::Told(_, Told::Trigger)));
                 assert!(
                     is_dead_round || triggered,
                     "only a dead round condemns, not {event:?}"
                 );
                 assert!(
-                    outside.ever_answered || triggered,
+                    outside.ever_answered
+                        || triggered
+                        || outside.attached.is_some() && outside.answered,
                     "none before the first answer"
                 );
                 assert!(!outside.hold, "a hold kills nobody");

@@ -43,6 +43,9 @@ pub(super) const INCIDENTS: [Kind; 8] = [
     Kind::StateLost,
 ];
 
+/// Kinds of which evidence is taken.
+pub(super) const WITH_EVIDENCE: [Kind; 2] = [Kind::Killed, Kind::Wedged];
+
 /// Which entries are wanted: the newest `limit` of those that match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -63,13 +66,13 @@ pub struct Query {
 pub struct Incident {
     /// The decision.
     pub entry: Entry,
-    /// What was seen before the kill, in a line.
+    /// What was seen before the kill, or of the wedge of a stranger, in a line.
     pub evidence_summary: Option<String>,
     /// All of it; only when one incident is asked for.
     pub evidence: Option<String>,
 }
 
-/// What was seen before the kill of a life.
+/// What was seen before the kill of a life, or of the wedge of a stranger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
     pub(super) service: String,
@@ -145,9 +148,9 @@ impl Evidence {
         }
     }
 
-    /// Whether it is about the life that `entry` speaks of the kill of.
+    /// Whether it is about the life that `entry` speaks of the kill or the wedge of.
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
-        entry.kind == Kind::Killed.name()
+        WITH_EVIDENCE.iter().any(|kind| kind.name() == entry.kind)
             && entry.service.as_ref() == Some(&self.service)
             && entry.life == Some(self.life)
     }

@@ -1,8 +1,9 @@
 //! The database's rows: how each is written, bounded and read.
 
 use super::disk::{Batch, KEPT_MAX, Trouble};
-use super::entry::{Entry, Evidence, INCIDENTS, Incident, from_millis, to_millis};
+use super::entry::{Entry, Evidence, INCIDENTS, Incident, WITH_EVIDENCE, from_millis, to_millis};
 use super::past::{Hold, Kept};
+use crate::decide::action::Kind;
 use rusqlite::{Row, Transaction, params};
 
 /// Most records; older ones go.
@@ -101,17 +102,23 @@ pub(super) fn prune(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::R
     Ok(())
 }
 
-/// The entries joined with what was seen before the kill: it belongs to the last kill of its life.
-pub(super) fn with_evidence() -> &'static str {
-    "FROM events e LEFT JOIN evidence v ON e.kind = 'killed' AND v.service = e.service AND v.life = e.life
-     AND e.id = (SELECT max(k.id) FROM events k
-                 WHERE k.service = e.service AND k.life = e.life AND k.kind = 'killed')"
+/// The entries joined with what was seen: it belongs to the last kill, or wedge, of its life.
+pub(super) fn with_evidence() -> String {
+    let kinds = listed(&WITH_EVIDENCE);
+    format!(
+        "FROM events e LEFT JOIN evidence v ON e.kind IN ({kinds}) AND v.service = e.service AND v.life = e.life
+         AND e.id = (SELECT max(k.id) FROM events k
+                     WHERE k.service = e.service AND k.life = e.life AND k.kind IN ({kinds}))"
+    )
 }
 
 pub(super) fn incident_kinds() -> String {
-    INCIDENTS
-        .map(|kind| format!("'{}'", kind.name()))
-        .join(", ")
+    listed(&INCIDENTS)
+}
+
+fn listed(kinds: &[Kind]) -> String {
+    let quoted = kinds.iter().map(|kind| format!("'{}'", kind.name()));
+    quoted.collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {

@@ -1,7 +1,8 @@
 //! Somebody else's process holds the port and is watched as if it were ours: asked, judged, reported.
 //!
-//! Nothing here orders a signal, a kill or evidence, and the orders that do are given for other states alone. What the
-//! stranger answers proves nothing about our own command, and its end is no failure of ours.
+//! Nothing here orders a signal or a kill, and the orders that do are given for other states alone; evidence of a wedge
+//! is what can be seen from outside. What the stranger answers proves nothing about our own command, and its end is no
+//! failure of ours.
 
 use super::super::action::{Kind, Order, Value};
 use super::super::clock::Duration;

@@ -197,6 +197,10 @@ impl Service {
                     self.whom()
                 );
                 self.record(Kind::Wedged, sentence, sight_facts(round), step.out);
+                step.out.push(Order::TakeEvidence {
+                    life: self.life,
+                    within: EVIDENCE_MAX,
+                });
             }
             Judgement::Spared(spare) => self.spare(spare, &rules, round, step),
             Judgement::Wedged => {
