@@ -230,6 +230,7 @@ impl Look {
             weighed = weigh(&record, &seen, visible);
         }
         let around = Surroundings {
+            forgotten: watched.is_none() && !ledger.services.is_empty(),
             stayd_runs: ledger.stayd.is_some(),
             is_main: claim
                 .main()

@@ -1,27 +1,42 @@
 //! What earlier stayds have left of services that are not configured any more: nobody else names them.
 
-use super::claim::Reading;
+use super::bystanders::Bystander;
+use super::claim::{Claim, Reading};
 use super::shared::Shared;
 use super::survey::{is_present, lives};
+use crate::decide::event::Life;
 
-/// Each that still runs, in a sentence.
+/// One process of each such service that still runs.
 #[must_use]
-pub fn forgotten(shared: &Shared, configured: &[&str]) -> Vec<String> {
+pub fn forgotten(shared: &Shared, configured: &[&str]) -> Vec<Bystander> {
     let claims = shared.claims.borrow();
     let mut claimed = claims.services().unwrap_or_default();
     claimed.retain(|name| !configured.contains(&name.as_str()));
-    let sentence = |name: &String| {
-        let Reading::Valid(claim) = claims.read(name) else {
-            return None;
-        };
-        let main = claim.main().filter(|_| is_present(shared, &claim))?;
-        lives(main).then(|| {
-            format!(
-                "pid {} was started as life {} of {name}, which is not in the configuration any more; it is left alone and \
-                 nobody watches it: stop it with `kill {}`, or put [service.{name}] back",
-                main.pid, claim.life, main.pid
-            )
-        })
-    };
-    claimed.iter().filter_map(sentence).collect()
+    let left = claimed
+        .into_iter()
+        .filter_map(|name| match claims.read(&name) {
+            Reading::Valid(claim) if is_present(shared, &claim) => left_of(name, &claim),
+            Reading::Valid(_) | Reading::Absent | Reading::Unverifiable(_) => None,
+        });
+    left.collect()
+}
+
+/// The main process; where that has ended, somebody else of its tree.
+fn left_of(name: String, claim: &Claim) -> Option<Bystander> {
+    let members = claim.members.iter().copied().map(Into::into);
+    let process = claim
+        .main()
+        .into_iter()
+        .chain(members)
+        .find(|&each| lives(each))?;
+    let (pid, life) = (process.pid, claim.life);
+    let message = format!(
+        "pid {pid} was started as life {life} of {name}, which is not in the configuration any more; it is left alone and \
+         nobody watches it: stop it with `kill {pid}`, or put [service.{name}] back"
+    );
+    Some(Bystander {
+        process,
+        of: Some((name, Life(life))),
+        message,
+    })
 }

@@ -1,5 +1,6 @@
 //! Effects: one file for each kind of doing. Each does what it is told and reports it as a fact; none decides.
 
+pub mod bystanders;
 pub mod cgroup;
 pub mod child;
 pub mod claim;

@@ -166,6 +166,8 @@ fn say(service: &str, record: &crate::decide::action::Record) {
         | Kind::Degraded
         | Kind::Spared
         | Kind::Verdict
+        | Kind::Forgotten
+        | Kind::Orphan
         | Kind::Exited => {
             tracing::warn!(service, "{sentence}");
         }

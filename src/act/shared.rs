@@ -1,11 +1,13 @@
 //! What all deeds share: the nursery, the output, the journal, the claims, and the way back to the loop.
 
+use super::bystanders::{Bystander, Bystanders};
 use super::cgroup::Cgroups;
 use super::child::{Environment, Nursery};
 use super::claim::Claims;
 use super::output::Output;
 use super::sockets::Reception;
 use super::store::Store;
+use crate::decide::action::{Kind, Record, Value};
 use crate::decide::clock::Moment;
 use crate::decide::event::{Event, Fact, ServiceId};
 use std::cell::RefCell;
@@ -23,6 +25,8 @@ pub struct Shared {
     pub store: Store,
     /// Claims on disk.
     pub claims: RefCell<Claims>,
+    /// Who is named, shown and left alone.
+    pub bystanders: Bystanders,
     /// Cgroups for the lives, while they are to be had.
     pub cgroups: RefCell<Option<Cgroups>>,
     /// Sockets that were handed to us.
@@ -46,6 +50,26 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Tells of a process that is left alone, in the log, in the journal, and in `status` until it ends.
+    pub fn name_bystander(&self, kind: Kind, bystander: Bystander) {
+        let (service, life) = bystander
+            .of
+            .as_ref()
+            .map_or((None, None), |(service, life)| {
+                (Some(service.as_str()), Some(*life))
+            });
+        tracing::warn!("{}", bystander.message);
+        let pid = bystander.process.pid.unsigned_abs();
+        let record = Record {
+            kind,
+            life,
+            sentence: bystander.message.clone(),
+            facts: vec![("pid", Value::Number(pid.into()))],
+        };
+        self.store.record(service, &record);
+        self.bystanders.add(bystander);
+    }
+
     /// Brings a fact to the loop.
     pub(super) async fn tell(&self, id: ServiceId, fact: Fact) {
         // The loop ends before its tasks do; then nobody wants to know.

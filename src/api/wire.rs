@@ -45,6 +45,28 @@ pub struct Daemon {
     pub socket: String,
     /// What is wrong with stayd's own surroundings and what to do about it; empty when nothing is.
     pub warnings: Vec<String>,
+    /// What earlier stayds have left running of services that are not configured any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<LeftAlone>,
+    /// Processes that landed with stayd when their parents ended, and of which nothing proves whose they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<LeftAlone>,
+}
+
+/// A process that is named, shown and left alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LeftAlone {
+    /// The service that it was started as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Its number.
+    pub pid: i32,
+    /// The life that it was started as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life: Option<u32>,
+    /// What it is and what to do.
+    pub message: String,
 }
 
 /// One service.

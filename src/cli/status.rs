@@ -153,6 +153,10 @@ fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
             text.push_str(&format!("    {line}\n"));
         }
     }
+    for left in daemon.forgotten.iter().chain(&daemon.orphans) {
+        let line = format!("left alone: {}", left.message);
+        text.push_str(&format!("{}\n", screen.paint(Paint::Odd, &line)));
+    }
     text
 }
 

@@ -46,6 +46,10 @@ pub enum Kind {
     CommonCause,
     /// Stopped for good by a wish or its restart policy.
     Stopped,
+    /// Left by an earlier stayd, of a service that is not configured any more.
+    Forgotten,
+    /// Landed with stayd when its parent ended; nothing proves whose it is.
+    Orphan,
     /// stayd's own state folder was deleted or replaced.
     StateLost,
 }
@@ -75,6 +79,8 @@ impl Kind {
             Self::Slept => "slept",
             Self::CommonCause => "common-cause",
             Self::Stopped => "stopped",
+            Self::Forgotten => "forgotten",
+            Self::Orphan => "orphan",
             Self::StateLost => "state-lost",
         }
     }
@@ -96,6 +102,8 @@ impl Kind {
             | Self::CommonCause
             | Self::Backoff
             | Self::Stopped
+            | Self::Forgotten
+            | Self::Orphan
             | Self::Degraded
             | Self::Exited => true,
             Self::Started

@@ -159,6 +159,8 @@ pub struct Surroundings {
     pub replaces: bool,
     /// The process listens on the port that the service wants.
     pub holds_its_port: bool,
+    /// The service is not configured any more: a running stayd, or the configuration, does not know it.
+    pub forgotten: bool,
     /// A life of the service runs now.
     pub service_runs: bool,
     /// The service is attached to the holder of its port now.
@@ -188,6 +190,8 @@ pub enum Fate {
     Attach,
     /// It holds the port of a service that runs: nothing is concluded from its answers.
     Outsider,
+    /// It is left of a service that is not configured any more: named, left alone, and watched by nobody.
+    Forgotten,
     /// Nothing at all.
     Nothing,
 }
@@ -196,6 +200,7 @@ pub enum Fate {
 #[must_use]
 pub const fn fate(standing: Standing, around: &Surroundings) -> Fate {
     match standing {
+        Standing::Ours(_) | Standing::Unproven if around.forgotten => Fate::Forgotten,
         Standing::Ours(_) if around.stayd_runs => Fate::Kept,
         Standing::Ours(_) if !around.is_main && !around.main_lives => Fate::End,
         Standing::Ours(_) if around.replaces => Fate::Replace,

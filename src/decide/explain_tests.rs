@@ -43,6 +43,7 @@ const fn unmarked(proc: Proc) -> Sighting {
 
 const fn alone() -> Surroundings {
     Surroundings {
+        forgotten: false,
         stayd_runs: false,
         is_main: true,
         main_lives: true,
@@ -217,4 +218,19 @@ fn the_keeper_is_the_innermost_that_is_known() {
         Keeper::First("tini".to_owned())
     );
     assert_eq!(keeper(Some("/"), &["bash", "tini"]), Keeper::Nobody);
+}
+
+#[test]
+fn what_is_of_a_service_that_nobody_configures_is_forgotten_whether_or_not_a_stayd_runs() {
+    for stayd_runs in [false, true] {
+        let around = Surroundings {
+            forgotten: true,
+            stayd_runs,
+            ..alone()
+        };
+        for standing in [Standing::Ours(Proof::Token), Standing::Unproven] {
+            assert_eq!(fate(standing, &around), Fate::Forgotten);
+        }
+        assert_eq!(fate(Standing::NotIts, &around), Fate::Nothing);
+    }
 }

@@ -15,7 +15,7 @@ use crate::act::supervisor::Supervisor;
 use crate::act::upward::Upward;
 use crate::api::desk::{Ask, Kind, Petition, Refusal, Taken};
 use crate::config::{self, Config};
-use crate::decide::action::Action;
+use crate::decide::action::{self, Action};
 use crate::decide::clock::{Duration, Moment};
 use crate::decide::event::{Event, Fact, ServiceId, Wish};
 use crate::decide::fleet::Machine;
@@ -139,8 +139,9 @@ impl Daemon {
         }
         let configured = self.parts.config.services.iter();
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
-        for sentence in forgotten(self.parts.performer.shared(), &configured) {
-            tracing::warn!("{sentence}");
+        let shared = self.parts.performer.shared();
+        for left in forgotten(shared, &configured) {
+            shared.name_bystander(action::Kind::Forgotten, left);
         }
         if self.parts.config.services.is_empty() {
             tracing::warn!("the configuration has no service; nothing to do until it has one");

@@ -3,6 +3,7 @@
 use super::clock::Origin;
 use super::daemon::Parts;
 use super::journal::StoreJournal;
+use crate::act::bystanders::{Bystander, Bystanders};
 use crate::act::output;
 use crate::act::state_dir::StateDir;
 use crate::act::supervisor::Supervisor;
@@ -34,6 +35,7 @@ pub(super) struct Identity {
     origin: Origin,
     services: Rc<RefCell<Vec<ServiceInfo>>>,
     warnings: Rc<RefCell<BTreeMap<About, String>>>,
+    bystanders: Bystanders,
 }
 
 /// What a warning of ours is about; there is one of each at most.
@@ -53,6 +55,7 @@ impl Identity {
         state: &StateDir,
         socket: &Path,
         origin: Origin,
+        bystanders: Bystanders,
     ) -> Self {
         let daemon = wire::Daemon {
             name: config.name.clone(),
@@ -63,7 +66,7 @@ impl Identity {
             config: config.file.as_ref().map(|file| file.display().to_string()),
             state_dir: state.root().display().to_string(),
             socket: socket.display().to_string(),
-            warnings: Vec::new(),
+            ..wire::Daemon::default()
         };
         let services = config.services.iter().map(info).collect();
         Self {
@@ -71,6 +74,7 @@ impl Identity {
             origin,
             services: Rc::new(RefCell::new(services)),
             warnings: Rc::default(),
+            bystanders,
         }
     }
 
@@ -87,6 +91,21 @@ impl Identity {
             None => warnings.remove(&about),
         };
         before.as_deref() != warning
+    }
+
+    fn daemon(&self, services: &[ServiceInfo]) -> wire::Daemon {
+        let names: Vec<&str> = services
+            .iter()
+            .map(|service| service.name.as_str())
+            .collect();
+        let bystanders = self.bystanders.living(&names).into_iter().map(left_alone);
+        let (forgotten, orphans) = bystanders.partition(|each| each.service.is_some());
+        wire::Daemon {
+            warnings: self.warnings.borrow().values().cloned().collect(),
+            forgotten,
+            orphans,
+            ..self.daemon.clone()
+        }
     }
 
     fn status(&self, machine: &Machine) -> wire::Status {
@@ -106,13 +125,25 @@ impl Identity {
         });
         wire::Status {
             schema: wire::SCHEMA,
-            daemon: wire::Daemon {
-                warnings: self.warnings.borrow().values().cloned().collect(),
-                ..self.daemon.clone()
-            },
+            daemon: self.daemon(&known),
             services: services.collect(),
             jobs: Vec::new(),
         }
+    }
+}
+
+fn left_alone(bystander: Bystander) -> wire::LeftAlone {
+    let Bystander {
+        process,
+        of,
+        message,
+    } = bystander;
+    let (service, life) = of.unzip();
+    wire::LeftAlone {
+        service,
+        pid: process.pid,
+        life: life.map(|life| life.0),
+        message,
     }
 }
 

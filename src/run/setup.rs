@@ -7,6 +7,7 @@ use super::home::{Home, Refusal, system};
 use super::signals::Signals;
 use super::stall::StallWatch;
 use super::{Ending, Options};
+use crate::act::bystanders::Bystanders;
 use crate::act::cgroup::Cgroups;
 use crate::act::child::{Nursery, clean_environment};
 use crate::act::claim::Claims;
@@ -146,6 +147,7 @@ async fn assemble(
         output: RefCell::new(output(home.state(), &outside)),
         store: store.clone(),
         claims: RefCell::new(Claims::new(home.state())),
+        bystanders: Bystanders::default(),
         cgroups: RefCell::new(cgroups),
         reception: Reception::open(&outside.circumstances, &config.services),
         inbox,
@@ -157,6 +159,7 @@ async fn assemble(
         now: Box::new(move || origin.now()),
         stamp: Box::new(move |moment| origin.stamp(moment)),
     };
+    let bystanders = shared.bystanders.clone();
     let performer = Performer::new(shared, config.services.clone());
     let Outside {
         supervisor,
@@ -171,6 +174,7 @@ async fn assemble(
         home.state(),
         &options.control_socket,
         origin,
+        bystanders,
     );
     let parts = Parts {
         config,

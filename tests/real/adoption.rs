@@ -265,21 +265,6 @@ fn a_restart_that_was_cut_short_is_carried_on() {
     assert!(!is_alive(left));
 }
 
-#[test]
-fn what_is_left_of_a_service_that_is_not_configured_any_more_is_named() {
-    let first = Stayd::start(&service("sleep", ""));
-    let left = pid(&first.wait_state("s", "running"));
-    first.rewrite("[service.other]\ncommand = [\"sleep\", \"1000\"]\n");
-    let second = first.killed_and_again();
-    second.wait_state("other", "running");
-    wait_until("it is named", SOON, || {
-        second
-            .said()
-            .contains(&format!("pid {left} was started as life 1 of s"))
-    });
-    kill(left);
-}
-
 /// A copy of the state folder has the claims of another instance, whose tokens are right.
 #[test]
 fn item_60_a_copied_claim_moves_nobody() {

@@ -25,6 +25,7 @@ mod faults_alone;
 mod faults_kills;
 mod faults_probes;
 mod faults_spared;
+mod forgotten;
 mod home;
 mod incident;
 mod instances;

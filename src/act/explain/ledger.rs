@@ -133,6 +133,7 @@ pub(super) fn in_the_way(
         fate: fate(
             Standing::NotIts,
             &Surroundings {
+                forgotten: false,
                 stayd_runs: ledger.stayd.is_some(),
                 is_main: false,
                 main_lives: watched.pid.is_some(),

@@ -135,6 +135,7 @@ const fn outcome(fate: Fate) -> &'static str {
         Fate::Attached => "attached",
         Fate::Attach => "attach",
         Fate::Outsider => "outsider",
+        Fate::Forgotten => "forgotten",
         Fate::Nothing => "nothing",
     }
 }

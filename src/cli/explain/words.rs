@@ -212,6 +212,10 @@ fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Opt
             "It is not provably of {life} ({why}), which runs and wants this port: stayd concludes nothing from its \
              answers (port_owner = \"any\" believes them), and never signals it."
         ),
+        Fate::Forgotten => format!(
+            "It is of {life} ({why}), and {service} is not in the configuration any more: nobody watches it, and stayd \
+             leaves it alone. End it with `kill {pid}`, or put [service.{service}] back: the next start goes on with it."
+        ),
         Fate::Nothing => match finding.weighed.standing {
             Standing::NotIts | Standing::Ours(_) => return None,
             Standing::Unproven | Standing::NumberReused | Standing::OfElsewhere => {
