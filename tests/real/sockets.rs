@@ -7,7 +7,7 @@ use super::support::{free_port, victim, wait_until};
 use stayd::sys::process;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
 fn listening(port: u16, more: &str) -> (Place, String) {
@@ -177,6 +177,49 @@ fn item_46_a_held_port_does_not_say_who_daemonized() {
     let heir = i32::try_from(found["pid"].as_i64().expect("a pid")).expect("a pid");
     assert!(is_alive(heir));
     assert_eq!(found["life"], 1, "no respawn storm");
+}
+
+#[test]
+fn what_the_next_stayd_cannot_take_over_is_said_and_bound_anew() {
+    let port = free_port();
+    let config = service(&format!("[\"127.0.0.1:{port}\"]"), "");
+    let first = Stayd::start(&config.replace("\"serve-held\"", "\"close-fds\", \"sleep\""));
+    let left = first.wait_state("s", "running");
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_ok(),
+        "stayd holds it"
+    );
+    let second = first.killed_and_again();
+    let adopted = second.wait_service("s", "adopted", |service| service["ownership"] == "adopted");
+    assert_eq!(adopted["pid"], left["pid"]);
+    let sentence = format!("cannot hold its socket 127.0.0.1:{port} over the end of this life");
+    wait_until("it is said", SOON, || second.said().contains(&sentence));
+    let why = second.client(&["why", "s"]);
+    assert!(why.out.contains(&sentence), "{why:?}");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+
+    kill(i32::try_from(adopted["pid"].as_i64().expect("a pid")).expect("a pid"));
+    wait_until("it is bound anew", SOON, || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+}
+
+#[test]
+fn a_path_belongs_to_the_services_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return println!("skipped: only root can start a service as another user");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open");
+    let path = folder.path().join("s.sock");
+    let config = service(&format!("[{path:?}]"), "user = \"nobody\"");
+    let _daemon = Stayd::start(&config.replace("\"serve-held\"", "\"sleep\""));
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("looked up")
+        .expect("a user");
+    wait_until("it is nobody's", SOON, || {
+        fs::metadata(&path).is_ok_and(|meta| meta.uid() == nobody.uid.as_raw())
+    });
 }
 
 #[test]

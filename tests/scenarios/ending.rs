@@ -110,6 +110,38 @@ fn a_stop_outlives_stayd_and_a_start_ends_it() {
 }
 
 #[test]
+fn sockets_are_closed_when_no_life_is_on_its_way_and_only_then() {
+    let closed = |stage: &Stage, db| stage.when(db, |order| *order == Order::CloseSockets).len();
+    let (mut stage, db) = Stage::with_one(policy());
+    stage.ask(db, Wish::Restart);
+    stage.drive(MINUTE);
+    stage.ends(db, Life(2), Exit::Code(1), Survivors::default());
+    stage.drive(MINUTE);
+    assert_eq!((stage.phase(db), closed(&stage, db)), (Phase::Running, 0));
+    stage.ask(db, Wish::Stop);
+    stage.drive(MINUTE);
+    assert_eq!((stage.phase(db), closed(&stage, db)), (Phase::Stopped, 1));
+    stage.ask(db, Wish::Start);
+    stage.drive(MINUTE);
+    stage.happen(Event::Shutdown);
+    stage.drive(MINUTE);
+    assert_eq!(
+        closed(&stage, db),
+        1,
+        "the OS supervisor may keep them for the next stayd"
+    );
+
+    let mut parked = Stage::new();
+    let past = Remembered {
+        parked: true,
+        ..Remembered::default()
+    };
+    let db = parked.add(policy(), past);
+    parked.drive(SECOND);
+    assert_eq!((parked.phase(db), closed(&parked, db)), (Phase::Parked, 1));
+}
+
+#[test]
 fn a_restart_is_a_new_life_without_waiting_and_without_doubling() {
     let (mut stage, db) = Stage::with_one(policy());
     stage[db].obeys_term = false;

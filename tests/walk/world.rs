@@ -246,7 +246,14 @@ impl World {
                     outside.dead_row = 0;
                 }
             }
-            Order::Keep(_) | Order::CloseSockets => {}
+            Order::CloseSockets => {
+                assert!(outside.main.is_none() && outside.preparing.is_none());
+                assert!(
+                    !self.leaving,
+                    "the OS supervisor may keep them for the next stayd"
+                );
+            }
+            Order::Keep(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Section, Subject, Time};
 use crate::decide::action::Value;
+use crate::sys::identity;
 use crate::sys::process;
 use crate::sys::socket::{self, Listener};
 
@@ -26,6 +27,8 @@ struct Holder {
 enum Kin {
     Main,
     Member,
+    /// stayd holds the socket for it.
+    Stayd,
     Stranger,
 }
 
@@ -50,6 +53,7 @@ fn holder(listener: &Listener, subject: &Subject, time: &Time) -> Option<Holder>
     let tree = std::iter::once((subject.main.pid, Kin::Main)).chain(members);
     let others = process::all().unwrap_or_default().into_iter();
     let (pid, kin) = tree
+        .chain(std::iter::once((identity::pid(), Kin::Stayd)))
         .chain(others.map(|pid| (pid, Kin::Stranger)))
         .take_while(|_| !time.is_over())
         .find(|(pid, _)| socket::holds_listener(*pid, listener).unwrap_or(false))?;
@@ -71,6 +75,7 @@ fn tell(port: u16, seen: &Seen) -> Section {
             let who = match kin {
                 Kin::Main => "itself".to_owned(),
                 Kin::Member => format!("{comm}, of its tree"),
+                Kin::Stayd => "stayd, for it: none of its processes has it open".to_owned(),
                 Kin::Stranger => format!("{comm}, not of its tree"),
             };
             (format!("port {port} held by pid {pid} ({who})"), Some(*pid))
@@ -115,6 +120,10 @@ mod tests {
         assert_eq!(
             brief(held(Kin::Stranger)),
             "port 8521 held by pid 4720 (redis, not of its tree)"
+        );
+        assert_eq!(
+            brief(held(Kin::Stayd)),
+            "port 8521 held by pid 4720 (stayd, for it: none of its processes has it open)"
         );
         assert_eq!(brief(Seen::Free), "nobody listens on port 8521");
         assert_eq!(

@@ -15,17 +15,17 @@ pub(in super::super) async fn regain(shared: &Shared, ward: &Ward, living: &Livi
     for address in &ward.config.sockets {
         take_received(shared, ward, address);
     }
-    let missing = missing(ward);
+    let wanted = missing(ward);
     let tree = living.tree.borrow().clone();
-    let Some(tree) = tree.filter(|_| !missing.is_empty()) else {
+    let Some(tree) = tree.filter(|_| !wanted.is_empty()) else {
         return;
     };
-    let fetched = off_the_loop(move || fetch(&tree, &missing)).await;
+    let fetched = off_the_loop(move || fetch(&tree, &wanted)).await;
     let (found, refusal) = fetched.unwrap_or_else(|cause| (Vec::new(), Some(cause)));
     for held in found {
         ward.sockets.hold(shared, held);
     }
-    for address in super::regain::missing(ward) {
+    for address in missing(ward) {
         say_missing(shared, ward, living, &address, refusal.as_deref());
     }
 }

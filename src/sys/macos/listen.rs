@@ -43,7 +43,11 @@ pub(in super::super) fn activated(name: &str) -> Vec<OwnedFd> {
     // SAFETY: launchd has put `count` new descriptors there that nobody else owns, in an array that is ours to free.
     unsafe {
         let numbers = std::slice::from_raw_parts(fds, count);
-        let sockets = numbers.iter().map(|&fd| OwnedFd::from_raw_fd(fd)).collect();
+        let own = |&fd: &c_int| {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+            OwnedFd::from_raw_fd(fd)
+        };
+        let sockets = numbers.iter().map(own).collect();
         libc::free(fds.cast());
         sockets
     }
