@@ -125,6 +125,7 @@ impl Sockets {
     pub(super) async fn closed(&self) {
         let closing = self.closing.take();
         if let Some(closing) = closing {
+            // A disk that hangs keeps its file, and the next bind says so.
             let _ = tokio::time::timeout(REMOVE_DEADLINE, closing).await;
         }
     }

@@ -1,6 +1,7 @@
 //! Sockets that wait for connections: bound, looked at, handed on. Nothing is ever accepted here.
 
 use super::{imp, process::Process};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, listen,
     shutdown, socket, sockopt,
@@ -94,7 +95,6 @@ pub fn holder_of(path: &Path) -> Option<i32> {
 
 /// Connects without waiting: a listener with a full backlog is `WouldBlock`.
 fn try_connect(path: &Path) -> io::Result<OwnedFd> {
-    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     let connection = socket(
         AddressFamily::Unix,
         SockType::Stream,
@@ -107,11 +107,13 @@ fn try_connect(path: &Path) -> io::Result<OwnedFd> {
     Ok(connection)
 }
 
-/// Listens once more: undoes what a child's shutdown(2) did to the socket that it shares with us.
+/// Listens once more, and blocks: undoes what a child's shutdown(2) or O_NONBLOCK did to the socket that it shares with us.
 ///
 /// # Errors
 /// The system's refusal; somebody may have taken the address meanwhile.
 pub fn listen_again(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    fcntl(socket, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
     Ok(listen(&socket, Backlog::MAXCONN)?)
 }
 
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_is_cured_by_listening_again_or_is_known() {
+    fn what_a_child_did_is_cured_by_listening_again_or_is_known() {
         let folder = tempfile::tempdir().expect("a folder");
         let tcp = somewhere();
         let socket = bind(&tcp, None).expect("bound");
@@ -237,6 +239,11 @@ mod tests {
         listen_again(socket.as_fd()).expect("listens");
         assert!(!is_deaf(socket.as_fd()));
         TcpStream::connect(place).expect("cured");
+        let flags = || fcntl(&socket, FcntlArg::F_GETFL).expect("flags");
+        let blocking = flags();
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set");
+        listen_again(socket.as_fd()).expect("listens");
+        assert_eq!(flags(), blocking, "as the next life expects it");
 
         let path = folder.path().join("s");
         let socket = bind(&Address::Unix(path.clone()), None).expect("bound");

@@ -246,13 +246,7 @@ impl World {
                     outside.dead_row = 0;
                 }
             }
-            Order::CloseSockets => {
-                assert!(outside.main.is_none() && outside.preparing.is_none());
-                assert!(
-                    !self.leaving,
-                    "the OS supervisor may keep them for the next stayd"
-                );
-            }
+            Order::CloseSockets => assert!(outside.main.is_none() && !self.leaving),
             Order::Keep(_) => {}
         }
     }
