@@ -37,7 +37,7 @@ test: needs
 # A build with debug assertions: only such a one knows the named steps (src/act/step.rs).
 soak:
 	STAYD_SOAK_ROUNDS=10000 STAYD_SOAK_SOCKET_KILLS=1000 STAYD_SOAK_SOCKET_CRASHES=100 \
-	$(CARGO) test --locked --test real -- --nocapture soak sockets_load
+	$(CARGO) test --locked --test real -- --nocapture soak sockets_load sockets_crash
 
 needs:
 	tests/support/setup.sh

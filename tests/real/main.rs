@@ -52,6 +52,8 @@ mod reuse;
 mod second;
 mod soak;
 mod sockets;
+#[cfg(target_os = "linux")]
+mod sockets_crash;
 mod sockets_load;
 #[cfg(target_os = "linux")]
 mod sockets_systemd;
