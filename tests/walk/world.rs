@@ -241,8 +241,7 @@ impl World {
             }
             Order::Record(record) => {
                 assert!(!record.sentence.is_empty());
-                let said_ready = record.sentence.starts_with("ready after");
-                if said_ready {
+                if record.sentence.starts_with("ready after") {
                     outside.dead_row = 0;
                 }
             }
