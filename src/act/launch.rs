@@ -2,6 +2,7 @@
 
 use super::claim::Token;
 use crate::decide::event::SpawnFailure;
+use crate::sys::process;
 use crate::sys::spawn::{Plan, SpawnError, Stage, User};
 use crate::sys::user::groups;
 use nix::errno::Errno;
@@ -105,6 +106,12 @@ impl Mark {
             name: ROUND_TOKEN,
             token: Token::fresh()?.as_str().to_owned(),
         })
+    }
+
+    /// Whether a process carries one, whichever. Reads its memory, and so may hang.
+    #[must_use]
+    pub fn is_shown_by(pid: i32) -> bool {
+        process::environment_value(pid, ROUND_TOKEN).is_ok_and(|value| value.is_some())
     }
 }
 

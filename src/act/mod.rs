@@ -28,6 +28,7 @@ pub mod state_dir;
 pub mod step;
 pub mod store;
 mod stranger;
+pub mod strays;
 pub mod supervisor;
 pub mod survey;
 mod testimony;

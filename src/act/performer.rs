@@ -69,6 +69,9 @@ impl Performer {
                 check,
                 deadline,
             } => {
+                if shared.strays.is_due((shared.now)()) {
+                    begin(super::strays::look(Rc::clone(&shared), self.wards.clone()));
+                }
                 begin(super::rounds::round(shared, ward, life, check, deadline));
             }
             Order::TakeEvidence { life, within } => {
@@ -111,8 +114,9 @@ impl Performer {
 
     /// Hears of ended processes; those nobody waits for may be members of a tree that is being ended.
     pub fn reaped(&self, reaped: impl IntoIterator<Item = Reaped>) {
-        let mut orphans = false;
+        let (mut orphans, mut any) = (false, false);
         for one in reaped {
+            any = true;
             orphans |= self
                 .shared
                 .nursery
@@ -123,6 +127,10 @@ impl Performer {
             for ward in &self.wards {
                 super::life::look_for_the_end(&self.shared, ward);
             }
+        }
+        if any && self.shared.strays.begins((self.shared.now)()) {
+            let (shared, wards) = (Rc::clone(&self.shared), self.wards.clone());
+            begin(super::strays::look_soon(shared, wards));
         }
     }
 

@@ -7,6 +7,7 @@ use super::claim::Claims;
 use super::output::Output;
 use super::sockets::Reception;
 use super::store::Store;
+use super::strays::Strays;
 use crate::decide::action::{Kind, Record, Value};
 use crate::decide::clock::Moment;
 use crate::decide::event::{Event, Fact, ServiceId};
@@ -27,6 +28,8 @@ pub struct Shared {
     pub claims: RefCell<Claims>,
     /// Who is named, shown and left alone.
     pub bystanders: Bystanders,
+    /// Which orphans have been looked at.
+    pub strays: Strays,
     /// Cgroups for the lives, while they are to be had.
     pub cgroups: RefCell<Option<Cgroups>>,
     /// Sockets that were handed to us.

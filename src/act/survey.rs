@@ -31,24 +31,7 @@ const NOBODY: Process = Process { pid: 0, birth: 0 };
 
 /// Looks, takes in hand what is proven, and says what was found.
 pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
-    let reading = shared.claims.borrow().read(&ward.config.name);
-    let found = match reading {
-        Reading::Absent => unclaimed(&shared, &ward, Life(0), NO_CLAIM).await,
-        Reading::Unverifiable(why) => {
-            let why = format!("an earlier stayd's claim is not believed: {why}");
-            tracing::warn!(
-                service = ward.config.name,
-                "{why}; what it names is left alone"
-            );
-            unclaimed(&shared, &ward, Life(0), &why).await
-        }
-        Reading::Valid(claim) if !is_present(&shared, &claim) => Survey::Nothing(Life(claim.life)),
-        Reading::Valid(claim) if claim.ended.is_some() => concluded(&shared, &ward, *claim),
-        Reading::Valid(claim) => match look(&shared, &ward, &claim).await {
-            Ok(sighted) => judge(&shared, &ward, *claim, sighted).await,
-            Err(message) => Survey::Unclear(message),
-        },
-    };
+    let found = shared.strays.hold_off(find(&shared, &ward)).await;
     let taken = match &found {
         Survey::Ours(leftover) => ward.living(leftover.life),
         Survey::Nothing(_) | Survey::Ended { .. } | Survey::Unclear(_) => None,
@@ -57,6 +40,27 @@ pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
     // only now: the end of a life is no news before the life is
     if let Some(living) = taken {
         attend(shared, ward, living).await;
+    }
+}
+
+async fn find(shared: &Rc<Shared>, ward: &Rc<Ward>) -> Survey {
+    let reading = shared.claims.borrow().read(&ward.config.name);
+    match reading {
+        Reading::Absent => unclaimed(shared, ward, Life(0), NO_CLAIM).await,
+        Reading::Unverifiable(why) => {
+            let why = format!("an earlier stayd's claim is not believed: {why}");
+            tracing::warn!(
+                service = ward.config.name,
+                "{why}; what it names is left alone"
+            );
+            unclaimed(shared, ward, Life(0), &why).await
+        }
+        Reading::Valid(claim) if !is_present(shared, &claim) => Survey::Nothing(Life(claim.life)),
+        Reading::Valid(claim) if claim.ended.is_some() => concluded(shared, ward, *claim),
+        Reading::Valid(claim) => match look(shared, ward, &claim).await {
+            Ok(sighted) => judge(shared, ward, *claim, sighted).await,
+            Err(message) => Survey::Unclear(message),
+        },
     }
 }
 

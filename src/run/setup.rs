@@ -17,6 +17,7 @@ use crate::act::shared::Shared;
 use crate::act::sockets::Reception;
 use crate::act::state_dir::StateDir;
 use crate::act::store::Store;
+use crate::act::strays::Strays;
 use crate::act::supervisor::{Circumstances, Supervisor};
 use crate::act::undertaker::Undertaker;
 use crate::act::upward::Upward;
@@ -148,6 +149,7 @@ async fn assemble(
         store: store.clone(),
         claims: RefCell::new(Claims::new(home.state())),
         bystanders: Bystanders::default(),
+        strays: Strays::default(),
         cgroups: RefCell::new(cgroups),
         reception: Reception::open(&outside.circumstances, &config.services),
         inbox,

@@ -2,7 +2,7 @@
 
 use super::support::daemon::{SOON, Stayd};
 use super::support::wait_until;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Leaves an orphan that has left the session and holds no descriptor of the life.
@@ -58,6 +58,7 @@ fn item_38_no_orphan_of_a_service_outlives_its_life_whoever_elses_there_are() {
             daemon.said()
         );
     }
+    assert_eq!(daemon.count("orphan"), 0, "their environment proves them");
     assert_eq!(daemon.client(&["stop", "one"]).code, Some(0));
     assert_eq!((alive(&one), alive(&two)), (0, 1));
     assert_eq!(daemon.stop().code(), Some(0));
@@ -97,4 +98,76 @@ fn what_before_leaves_behind_ends_with_it() {
     ));
     daemon.wait_state("s", "running");
     assert_eq!((alive(&one), alive(&two)), (0, 0), "{}", daemon.said());
+}
+
+/// Nobody else ends what has this program when the test is over.
+struct Ended(PathBuf);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let pattern = format!("^{} ", self.0.display());
+        drop(Command::new("pkill").args(["-9", "-f", &pattern]).status());
+    }
+}
+
+/// It has closed every descriptor and cleared its environment: either of the two may have left it.
+#[test]
+fn an_orphan_without_any_proof_is_named_once_shown_and_left_alone() {
+    let dir = programs();
+    let one = dir.join("one");
+    let _ended = Ended(one.clone());
+    let left = format!(
+        "(env -i setsid {} 100000 >/dev/null 2>&1 3>&- &); exec sleep 100000",
+        one.display()
+    );
+    let daemon = Stayd::start(&format!(
+        "[service.one]\ncommand = ['sh', '-c', '{left}']\nbackoff = {{ min = '10ms' }}\n\
+         [service.two]\ncommand = ['sleep', '100000']\nbackoff = {{ min = '10ms' }}\n"
+    ));
+    let running = daemon.wait_state("one", "running");
+    daemon.wait_state("two", "running");
+    wait_until("it has left an orphan", SOON, || alive(&one) == 1);
+    // any end of a child is a reason to look
+    assert_eq!(daemon.client(&["restart", "two"]).code, Some(0));
+    wait_until("it is named", SOON, || daemon.count("orphan") == 1);
+    let events = daemon.events();
+    let named = events
+        .iter()
+        .find(|event| event["kind"] == "orphan")
+        .expect("an event");
+    let pid = named["facts"]["pid"].as_i64().expect("a pid");
+    assert_ne!(running["pid"], pid);
+    let message = named["message"].as_str().expect("text");
+    for part in [
+        &format!("pid {pid} ({} 100000) of user ", one.display()),
+        ", started ",
+        "left alone",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let table = daemon.client(&["status"]).out;
+    assert!(
+        table.contains(&format!("left alone: pid {pid} ")),
+        "{table}"
+    );
+    let explained = daemon.client(&["explain", &pid.to_string()]);
+    assert!(
+        explained.out.contains("It landed with the stayd of "),
+        "{}",
+        explained.out
+    );
+    assert!(explained.out.contains("unproven"), "{}", explained.out);
+
+    assert_eq!(daemon.client(&["restart", "one", "two"]).code, Some(0));
+    wait_until("the next orphan is named", SOON, || {
+        daemon.count("orphan") == 2
+    });
+    assert!(alive(&one) == 2, "left alone");
+    super::adoption::kill(pid.try_into().expect("a pid"));
+    wait_until("it is shown no more", SOON, || {
+        !daemon
+            .client(&["status"])
+            .out
+            .contains(&format!("pid {pid} "))
+    });
 }

@@ -17,6 +17,8 @@ pub struct Ledger {
     pub stayd: Option<i32>,
     /// Its services, by that stayd's word or by the configuration.
     pub services: Vec<Watched>,
+    /// Orphans that landed with that stayd, by its word: nothing proves whose they are.
+    pub orphans: Vec<i32>,
     /// Its claims, by service.
     pub claims: Vec<(String, Reading)>,
 }

@@ -131,6 +131,8 @@ async fn ledger(candidate: &Candidate, config: Option<&Config>) -> Ledger {
             ledger.stayd = Some(status.daemon.pid);
             ledger.claims = claims(Path::new(&status.daemon.state_dir));
             ledger.services = told(&status, &ledger.services);
+            let orphans = status.daemon.orphans.iter();
+            ledger.orphans = orphans.map(|orphan| orphan.pid).collect();
         }
         Daemon::Silent => {
             ledger.stayd = candidate.states.iter().find_map(|state| locked_by(state));

@@ -152,6 +152,17 @@ pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String
     let told: Vec<_> = told
         .filter_map(|finding| sentence(explained, finding, ledgers))
         .collect();
+    let pid = explained.portrait.stat.process.pid;
+    let mut taken = ledgers
+        .iter()
+        .filter(|ledger| ledger.orphans.contains(&pid));
+    if let (true, Some(ledger)) = (told.is_empty(), taken.next()) {
+        return vec![format!(
+            "It landed with the stayd of {} when its parent ended, unproven: one of its services may have left it, and it \
+             shows no mark of any. stayd leaves it alone and never signals it. End it with `kill {pid}` if you know it.",
+            ledger.instance
+        )];
+    }
     if told.is_empty() {
         let nothing = if ledgers.is_empty() {
             "there is no instance of stayd here that could know it"
