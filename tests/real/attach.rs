@@ -235,6 +235,23 @@ fn item_53_when_the_stranger_ends_a_life_of_our_own_begins() {
     http_get(by_hand.port, "/").expect("our own answers");
 }
 
+/// What is ours is ours, also where a stranger would be watched.
+#[test]
+fn item_52_our_own_leftover_is_adopted_and_not_attached_to() {
+    let port = free_port();
+    let daemon = Stayd::start(&service(port));
+    let own = daemon.wait_state("web", "running");
+    let mut daemon = daemon.killed_and_again();
+    let adopted = daemon.wait_state("web", "running");
+    assert_eq!(
+        (&adopted["pid"], &adopted["ownership"]),
+        (&own["pid"], &"adopted".into())
+    );
+    assert_eq!(daemon.count("attached"), 0);
+    assert_eq!(daemon.stop().code(), Some(0));
+    http_get(port, "/").expect_err("it is ended, being ours");
+}
+
 #[test]
 fn a_stranger_that_gives_the_port_up_and_lives_on_makes_room_for_our_own() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -86,16 +86,11 @@ impl Service {
             return;
         };
         let attached_until = up.spawned_at.after(ATTACHED_MIN);
-        self.reason = match departure {
-            Departure::Ended(exit) => format!(
-                "{}, which was attached to, {}",
-                self.whom(),
-                exit.in_words()
-            ),
-            Departure::LeftPort => {
-                format!("{}, which was attached to, has left the port", self.whom())
-            }
+        let what = match departure {
+            Departure::Ended(exit) => exit.in_words(),
+            Departure::LeftPort => "has left the port".into(),
         };
+        self.reason = format!("no longer attached: {} {what}", self.whom());
         step.out.push(Order::Retire(self.life));
         self.record(Kind::Detached, self.reason.clone(), Vec::new(), step.out);
         if step.now >= attached_until {
