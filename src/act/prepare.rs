@@ -6,7 +6,7 @@ use super::environment::{self, READ_WITHIN};
 use super::launch::{Launch, Mark};
 use super::notify_socket::NotifySocket;
 use super::output::LifeOutput;
-use super::portrait::Portraitist;
+use super::portrait::{Portrait, Portraitist};
 use super::shared::Shared;
 use super::step::{Step, reached};
 use super::tree::Tree;
@@ -195,20 +195,7 @@ async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<Holder> {
     let mut listeners = socket::listeners(port).ok()?.into_iter();
     let listener = listeners.find(|listener| !super::sockets::holds(ward, listener))?;
     let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
-    let stats = holders.iter().filter_map(|&pid| process::stat(pid).ok());
-    let oldest = stats
-        .map(|stat| stat.process)
-        .min_by_key(|process| (process.birth, process.pid));
-    let mut portraitist = Portraitist::new(
-        shared.nursery.clone(),
-        shared.program.clone(),
-        NAMING_DEADLINE,
-    );
-    let portrait = match oldest {
-        Some(process) => portraitist.describe(process.pid).await,
-        None => None,
-    };
-    let Some(portrait) = portrait else {
+    let Some(portrait) = portrait_of_the_oldest(shared, &holders).await else {
         let words = format!(
             "port {port} is held by a process of user {} that cannot be seen from here",
             listener.uid
@@ -232,6 +219,19 @@ async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<Holder> {
     );
     let main = Some(Proc { pid, birth });
     Some(Holder { port, main, words })
+}
+
+/// None when all have gone by now, or there are none.
+async fn portrait_of_the_oldest(shared: &Rc<Shared>, holders: &[i32]) -> Option<Portrait> {
+    let stats = holders.iter().filter_map(|&pid| process::stat(pid).ok());
+    let processes = stats.map(|stat| stat.process);
+    let oldest = processes.min_by_key(|process| (process.birth, process.pid))?;
+    let mut portraitist = Portraitist::new(
+        shared.nursery.clone(),
+        shared.program.clone(),
+        NAMING_DEADLINE,
+    );
+    portraitist.describe(oldest.pid).await
 }
 
 async fn run_before(

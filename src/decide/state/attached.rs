@@ -6,8 +6,9 @@
 
 use super::super::action::{Kind, Order, Value};
 use super::super::clock::Duration;
-use super::super::event::{Departure, Fact, Holder, SpawnFailure};
+use super::super::event::{Departure, Fact, Holder, Round, SpawnFailure};
 use super::super::policy::OnStranger;
+use super::judging::{EVIDENCE_MAX, sight_facts};
 use super::{Actual, Down, Service, Turn, Up};
 
 /// Between two attachments lies at least this: a port that goes from hand to hand makes nobody spin.
@@ -78,6 +79,20 @@ impl Service {
             | Fact::Told(..)
             | Fact::Changed => {}
         }
+    }
+
+    /// What would be a kill, were it ours: it is told and looked at.
+    pub(super) fn tell_wedge(&mut self, round: &Round, step: &mut Turn<'_>) {
+        let sentence = format!(
+            "wedged: {}; not killed: {} is not ours",
+            self.silence_in_words(round, step.now),
+            self.whom()
+        );
+        self.record(Kind::Wedged, sentence, sight_facts(round), step.out);
+        step.out.push(Order::TakeEvidence {
+            life: self.life,
+            within: EVIDENCE_MAX,
+        });
     }
 
     /// A life of ours begins: whatever ended the stranger, it is no end of ours, and the restart policy is not asked.

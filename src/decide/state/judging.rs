@@ -9,7 +9,7 @@ use super::super::verdict::{self, Judgement, Row, Spare, Standing};
 use super::{Actual, Condemned, Permit, Service, Turn, millis};
 
 /// Evidence is taken for this long at most.
-const EVIDENCE_MAX: Duration = Duration::from_millis(300);
+pub(super) const EVIDENCE_MAX: Duration = Duration::from_millis(300);
 /// The reason of a service whose last round was answered.
 pub(super) const ANSWERING: &str = "answering";
 
@@ -190,18 +190,7 @@ impl Service {
         }
         match up.row.judge(step.now, class, round, &rules, standing) {
             Judgement::Fine | Judgement::Suspect => {}
-            Judgement::Spared(Spare::Stranger) => {
-                let sentence = format!(
-                    "wedged: {}; not killed: {} is not ours",
-                    self.silence_in_words(round, step.now),
-                    self.whom()
-                );
-                self.record(Kind::Wedged, sentence, sight_facts(round), step.out);
-                step.out.push(Order::TakeEvidence {
-                    life: self.life,
-                    within: EVIDENCE_MAX,
-                });
-            }
+            Judgement::Spared(Spare::Stranger) => self.tell_wedge(round, step),
             Judgement::Spared(spare) => self.spare(spare, &rules, round, step),
             Judgement::Wedged => {
                 let sentence = format!("killed: {}", self.silence_in_words(round, step.now));
@@ -248,7 +237,7 @@ impl Service {
     }
 
     /// "no answer to SELECT 1 in 3 probes (3.4 s), using no CPU".
-    fn silence_in_words(&self, round: &Round, now: Moment) -> String {
+    pub(super) fn silence_in_words(&self, round: &Round, now: Moment) -> String {
         let row = self.actual.watched().map(|up| &up.row);
         let began = row.and_then(Row::began);
         let took = began.map_or(Duration::ZERO, |began| now.since(began));
@@ -306,7 +295,7 @@ impl Service {
     }
 }
 
-fn sight_facts(round: &Round) -> Vec<(&'static str, Value)> {
+pub(super) fn sight_facts(round: &Round) -> Vec<(&'static str, Value)> {
     let sight = &round.sight;
     vec![
         ("latency_ms", millis(round.latency)),
