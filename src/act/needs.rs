@@ -53,7 +53,9 @@ pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
 
 fn silent(need: &Need) -> String {
     let what = match need {
-        Need::Folder(path) | Need::EnvFile(path) => path.display().to_string(),
+        Need::Folder(path) | Need::SocketFolder(path) | Need::EnvFile(path) => {
+            path.display().to_string()
+        }
         Need::User(name) => format!("the user {name}"),
         Need::Program { name, .. } => format!("`{name}`"),
     };
@@ -66,7 +68,8 @@ fn silent(need: &Need) -> String {
 /// What is wrong with `need`; none: nothing. Blocks for as long as its disk or directory service does.
 pub(super) fn look(need: &Need) -> Option<String> {
     match need {
-        Need::Folder(path) => folder(path),
+        Need::Folder(path) => folder(path, "run", "cwd"),
+        Need::SocketFolder(path) => folder(path, "bind a socket", "sockets"),
         Need::EnvFile(path) => config::read_env_file(path)
             .err()
             .map(|finding| finding.to_string()),
@@ -75,15 +78,16 @@ pub(super) fn look(need: &Need) -> Option<String> {
     }
 }
 
-fn folder(path: &Path) -> Option<String> {
+/// `key` says that something is to be done in the folder.
+fn folder(path: &Path, what: &str, key: &str) -> Option<String> {
     let shown = path.display();
     match fs::metadata(path) {
         Ok(seen) if seen.is_dir() => None,
         Ok(_) => Some(format!(
-            "cannot run in {shown}: it is no folder; correct `cwd`"
+            "cannot {what} in {shown}: it is no folder; correct `{key}`"
         )),
         Err(error) if is_absent(&error) => Some(format!(
-            "cannot run in {shown}: it does not exist; create it, or correct `cwd`"
+            "cannot {what} in {shown}: it does not exist; create it, or correct `{key}`"
         )),
         Err(error) => Some(format!("cannot look at {shown}: {error}")),
     }

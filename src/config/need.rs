@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub enum Need {
     /// A folder to run in.
     Folder(PathBuf),
+    /// A folder to bind a socket in.
+    SocketFolder(PathBuf),
     /// A file of variables.
     EnvFile(PathBuf),
     /// A user to run as.
@@ -49,7 +51,7 @@ fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Place, N
         if let Listen::Unix(path) = socket
             && let Some(folder) = path.parent()
         {
-            add(listen::KEY, Need::Folder(folder.to_owned()));
+            add(listen::KEY, Need::SocketFolder(folder.to_owned()));
         }
     }
     if let Some(user) = &service.user {

@@ -127,7 +127,7 @@ fn what_a_configuration_counts_on_and_is_not_there_is_told_with_its_place() {
     let text = format!(
         "[service.a]\ncommand = ['/nonexistent']\ncwd = 'nowhere'\nenv_file = '.env'\n{probe}\
          [service.b]\ncommand = ['no-such-program-anywhere']\n{probe}\
-         [service.c]\ncommand = ['./made-by-before']\nbefore = ['sh', '-c', 'make']\n{probe}"
+         [service.c]\ncommand = ['./made-by-before']\nbefore = ['sh', '-c', 'make']\n{probe}sockets = ['./none/s.sock']\n"
     );
     fs::write(&file, text).expect("written");
     let file = file.to_str().expect("UTF-8");
@@ -138,6 +138,10 @@ fn what_a_configuration_counts_on_and_is_not_there_is_told_with_its_place() {
         ("3:1", "nowhere: it does not exist; create it"),
         ("4:1", ".env: cannot read the env_file: no such file"),
         ("7:1", "`no-such-program-anywhere`: it is not in PATH"),
+        (
+            "13:1",
+            "none: it does not exist; create it, or correct `sockets`",
+        ),
         ("8:14", "plain is not executable; chmod +x it"),
     ] {
         let told = out
