@@ -7,6 +7,7 @@ use super::helper::{Ask, Helper, Reply, Trouble};
 use super::prepare::passing;
 use super::shared::Shared;
 use super::ward::{Living, Ward};
+use crate::config::runtime::in_place;
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use std::ffi::OsString;
@@ -66,12 +67,14 @@ fn assemble(
     }
     let read = variables.iter().map(|(name, value)| (name, value));
     let declared = read.chain(&ward.config.env);
-    env.extend(declared.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    let root = ward.runtimes.root();
+    let in_place = |text: &str| OsString::from(in_place(text, root.as_deref()));
+    env.extend(declared.map(|(name, value)| (OsString::from(name), in_place(value))));
     env.insert("STAYD_SERVICE".into(), ward.config.name.clone().into());
     env.extend(own);
     Surroundings {
         env,
-        cwd: ward.config.cwd.clone(),
+        cwd: ward.config.cwd_in(root.as_deref()),
         user: ward.config.user.clone(),
     }
 }
@@ -111,7 +114,7 @@ async fn read(
                 lasting: true,
             });
         }
-        Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_)) => {
+        Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Runtime(_)) => {
             "the helper answered something else".to_owned()
         }
         Err(Trouble::Unasked(cause)) => cause,

@@ -4,15 +4,16 @@
 //! a thread stuck in the kernel keeps even a killed process alive. So such questions go to a child, one JSON line each
 //! way over a socket pair. It is kept between questions, killed at a deadline, and started anew for the next question.
 
+mod wire;
 mod work;
 
+pub use wire::{Ask, Far, FileId, Reply, SqliteAsk, SqliteReply};
 pub use work::helper_main;
 
 use super::child::{Environment, Nursery, Running, Surroundings};
 use super::launch::Launch;
-use crate::config::Need;
 use crate::sys::reaper::Status;
-use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
+use wire::{Line, Question};
 
 /// The hidden verb that makes this program a helper.
 pub const VERB: &str = "__helper";
@@ -31,112 +33,7 @@ const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A helper that does not even start within this time is given up.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = libc::SIGKILL;
-
-/// What a helper can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
-    /// Open a SQLite file, ask it, close it.
-    Sqlite(SqliteAsk),
-    /// The addresses of a name.
-    Resolve {
-        /// The name.
-        host: String,
-        /// Put beside each address.
-        port: u16,
-    },
-    /// The command line of a process, its words joined with blanks.
-    CommandLine {
-        /// Which process.
-        pid: i32,
-    },
-    /// The name of a user.
-    UserName {
-        /// Which user.
-        uid: u32,
-    },
-    /// Whether something that a service needs is there.
-    Need(Need),
-    /// The variables in an env_file.
-    EnvFile(PathBuf),
-    /// One variable of a process's environment.
-    Environment {
-        /// Which process.
-        pid: i32,
-        /// Which variable.
-        name: String,
-    },
-}
-
-/// A question to a SQLite file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SqliteAsk {
-    /// Absolute.
-    pub path: PathBuf,
-    /// Take a write lock and drop it.
-    pub write: bool,
-    /// Asked after the schema was read.
-    pub query: Option<String>,
-    /// The query holds a secret: errors about it are not quoted.
-    pub secret: bool,
-    /// How long to wait for somebody else's lock, in milliseconds.
-    pub busy_ms: u64,
-}
-
-/// What a helper answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reply {
-    /// To [`Ask::Sqlite`].
-    Sqlite(SqliteReply),
-    /// To [`Ask::Resolve`].
-    Addresses(Vec<SocketAddr>),
-    /// To [`Ask::CommandLine`], [`Ask::UserName`] and [`Ask::Environment`]; none: there is no such thing. To
-    /// [`Ask::Need`]; none: it is there.
-    Text(Option<String>),
-    /// To [`Ask::EnvFile`].
-    Variables(Vec<(String, String)>),
-    /// It could not be done.
-    Failed(String),
-}
-
-/// Which file it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileId {
-    /// st_dev
-    pub device: u64,
-    /// st_ino; used again at once by some file systems, so not enough by itself.
-    pub inode: u64,
-    /// When it was made, in nanoseconds since 1970, where the file system tells.
-    pub born_nanos: Option<u64>,
-}
-
-/// What a SQLite file said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SqliteReply {
-    /// It answered everything.
-    Alive(FileId),
-    /// It answered with an error.
-    Degraded(String),
-    /// It is no database that could answer: another file, an encrypted database, a slip in the path.
-    Foreign(String),
-    /// There is nothing to answer.
-    Dead(String),
-    /// It was not asked, or could not be.
-    NoVerdict(String),
-}
-
-/// A question on its way.
-#[derive(Debug, Serialize, Deserialize)]
-struct Question {
-    id: u64,
-    ask: Ask,
-}
-
-/// An answer on its way.
-#[derive(Debug, Serialize, Deserialize)]
-struct Answered {
-    id: u64,
-    reply: Reply,
-}
+const STUCK: &str = "the last helper is killed and still hangs in the system";
 
 /// Why there is no reply.
 #[derive(Debug, PartialEq, Eq)]
@@ -162,6 +59,8 @@ pub struct Helper {
 #[derive(Debug)]
 struct Live {
     stream: UnixStream,
+    /// Not yet a whole line.
+    heard: Vec<u8>,
     running: Running,
 }
 
@@ -207,10 +106,39 @@ impl Helper {
             }
             Ok(Err(error)) => Err(Trouble::Unasked(error)),
             Err(_) if guard.asked => Err(Trouble::Silent),
-            Err(_) if guard.owner.stuck.is_some() => Err(Trouble::Unasked(
-                "the last helper is killed and still hangs in the system".into(),
-            )),
+            Err(_) if guard.owner.stuck.is_some() => Err(Trouble::Unasked(STUCK.into())),
             Err(_) => Err(Trouble::Unasked("the helper did not start in time".into())),
+        }
+    }
+
+    /// Asks what takes its time, and gives up when it does not go on for as long as `stall`. `far` says how far it is.
+    ///
+    /// # Errors
+    /// As [`Helper::ask`].
+    pub async fn ask_at_length(
+        &mut self,
+        ask: Ask,
+        stall: Duration,
+        far: &Cell<Far>,
+    ) -> Result<Reply, Trouble> {
+        let mut guard = OnLoan::of(self);
+        let asked = tokio::time::timeout(START_DEADLINE, guard.put(ask)).await;
+        let id = match asked {
+            Ok(Ok(id)) => id,
+            Ok(Err(error)) => return Err(Trouble::Unasked(error)),
+            Err(_) => return Err(Trouble::Unasked(STUCK.into())),
+        };
+        loop {
+            match tokio::time::timeout(stall, guard.hear()).await {
+                Ok(Ok(Line::Progress(now))) => far.set(now),
+                Ok(Ok(line)) => {
+                    let reply = line.reply_to(id).map_err(Trouble::Unasked)?;
+                    guard.give_back();
+                    return Ok(reply);
+                }
+                Ok(Err(error)) => return Err(Trouble::Unasked(error)),
+                Err(_) => return Err(Trouble::Silent),
+            }
         }
     }
 
@@ -226,7 +154,7 @@ impl Helper {
         match self.ask(ask, Duration::MAX).await {
             Ok(Reply::Addresses(addresses)) => Ok(addresses),
             Ok(Reply::Failed(cause)) | Err(Trouble::Unasked(cause)) => Err(cause),
-            Ok(Reply::Sqlite(_) | Reply::Text(_) | Reply::Variables(_)) => {
+            Ok(Reply::Sqlite(_) | Reply::Text(_) | Reply::Variables(_) | Reply::Runtime(_)) => {
                 Err("the helper answered something else".into())
             }
             Err(Trouble::Silent) => Err("no answer".into()),
@@ -257,6 +185,17 @@ impl<'a> OnLoan<'a> {
     }
 
     async fn exchange(&mut self, ask: Ask) -> Result<Reply, String> {
+        let id = self.put(ask).await?;
+        loop {
+            match self.hear().await? {
+                Line::Progress(_) => {}
+                line @ Line::Reply { .. } => return line.reply_to(id),
+            }
+        }
+    }
+
+    /// Sends the question to a helper that runs, and says its number.
+    async fn put(&mut self, ask: Ask) -> Result<u64, String> {
         if let Some(exit) = &mut self.owner.stuck {
             // Either way it has gone; how it ended does not matter.
             let _ = exit.await;
@@ -277,11 +216,12 @@ impl<'a> OnLoan<'a> {
         };
         send(&mut live.stream, &question).await?;
         self.asked = true;
-        let answered = receive(&mut live.stream).await?;
-        if answered.id != id {
-            return Err("the helper answered another question".into());
-        }
-        Ok(answered.reply)
+        Ok(id)
+    }
+
+    async fn hear(&mut self) -> Result<Line, String> {
+        let live = self.live.as_mut().ok_or("there is no helper")?;
+        live.hear().await
     }
 }
 
@@ -334,6 +274,7 @@ impl Helper {
             .map_err(|failure| failure.message)?;
         Ok(Live {
             stream: ours,
+            heard: Vec::new(),
             running,
         })
     }
@@ -359,22 +300,27 @@ async fn send(stream: &mut UnixStream, question: &Question) -> Result<(), String
         .map_err(|error| format!("the helper does not listen: {error}"))
 }
 
-async fn receive(stream: &mut UnixStream) -> Result<Answered, String> {
-    let mut line = Vec::new();
-    while line.last() != Some(&b'\n') {
-        if line.len() > ANSWER_BYTES_MAX {
-            return Err(format!(
-                "the helper's answer is longer than {ANSWER_BYTES_MAX} bytes"
-            ));
-        }
-        let count = stream
-            .read_buf(&mut line)
-            .await
-            .map_err(|error| format!("the helper broke off: {error}"))?;
-        if count == 0 {
-            return Err("the helper ended instead of answering".into());
+impl Live {
+    async fn hear(&mut self) -> Result<Line, String> {
+        loop {
+            if let Some(end) = self.heard.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.heard.drain(..=end).collect();
+                return serde_json::from_slice(&line)
+                    .map_err(|error| format!("the helper's answer is not understood: {error}"));
+            }
+            if self.heard.len() > ANSWER_BYTES_MAX {
+                return Err(format!(
+                    "the helper's answer is longer than {ANSWER_BYTES_MAX} bytes"
+                ));
+            }
+            let count = self
+                .stream
+                .read_buf(&mut self.heard)
+                .await
+                .map_err(|error| format!("the helper broke off: {error}"))?;
+            if count == 0 {
+                return Err("the helper ended instead of answering".into());
+            }
         }
     }
-    serde_json::from_slice(&line)
-        .map_err(|error| format!("the helper's answer is not understood: {error}"))
 }

@@ -194,7 +194,7 @@ async fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch,
     let mut fds = vec![(1, stdout), (2, stderr), (sockets::claim_fd(ward), claim)];
     fds.extend((listen::FIRST..).zip(held));
     Ok(Launch {
-        argv: ward.config.command.clone(),
+        argv: ward.config.command_in(ward.runtimes.root().as_deref()),
         surroundings,
         fds,
         cgroup: living.birthplace.take(),
@@ -205,6 +205,9 @@ async fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch,
 /// What proves this life to be ours, and how it may talk to us.
 fn own_environment(ward: &Ward, living: &Living) -> Environment {
     let mut own = sockets::environment(ward);
+    if let Some(root) = ward.runtimes.root() {
+        own.insert("STAYD_PACKAGE_ROOT".into(), root.into());
+    }
     own.insert("STAYD_LIFE".into(), living.life.0.to_string().into());
     own.insert("STAYD_TOKEN".into(), living.token.as_str().into());
     own.insert(LIFE_PID.into(), "@PID".into());

@@ -30,7 +30,12 @@ pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
                 Ok(Reply::Text(Some(sentence)) | Reply::Failed(sentence)) => {
                     missing.push((nth, sentence));
                 }
-                Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Variables(_)) => {
+                Ok(
+                    Reply::Sqlite(_)
+                    | Reply::Addresses(_)
+                    | Reply::Variables(_)
+                    | Reply::Runtime(_),
+                ) => {
                     missing.push((
                         nth,
                         "cannot look at it: the helper answered something else".into(),

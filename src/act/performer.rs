@@ -54,6 +54,12 @@ impl Performer {
         let shared = Rc::clone(&self.shared);
         match order {
             Order::Survey => begin(super::survey::survey(shared, ward)),
+            Order::Materialize(life) => begin(super::materialize::materialize(shared, ward, life)),
+            Order::UseRuntime(id) => super::materialize::use_now(&shared, &ward, id),
+            Order::PraiseRuntime(id) => begin(super::materialize::praise(shared, ward, id)),
+            Order::RefuseRuntime(id, why) => {
+                begin(super::materialize::refuse(shared, ward, id, why));
+            }
             Order::Prepare(life) => begin(super::prepare::prepare(shared, ward, life)),
             Order::Attach { life, stranger } => {
                 begin(super::stranger::attach(shared, ward, life, stranger));
@@ -166,6 +172,7 @@ fn say(service: &str, record: &crate::decide::action::Record) {
         | Kind::GaveUp
         | Kind::Unkillable
         | Kind::CommonCause
+        | Kind::RolledBack
         | Kind::StateLost => {
             tracing::error!(service, "{sentence}");
         }
@@ -173,6 +180,7 @@ fn say(service: &str, record: &crate::decide::action::Record) {
         | Kind::Daemonized
         | Kind::Degraded
         | Kind::Spared
+        | Kind::OldRuntime
         | Kind::Verdict
         | Kind::Forgotten
         | Kind::Orphan
@@ -186,6 +194,7 @@ fn say(service: &str, record: &crate::decide::action::Record) {
         | Kind::Ready
         | Kind::Wished
         | Kind::Backoff
+        | Kind::Runtime
         | Kind::Slept
         | Kind::Stopped => {
             tracing::info!(service, "{sentence}");

@@ -110,7 +110,13 @@ impl Portraitist {
         let left = self.until.saturating_duration_since(Instant::now());
         match self.helper.ask(ask, left.min(QUESTION_DEADLINE)).await {
             Ok(Reply::Text(text)) => Shown::This(text),
-            Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Variables(_) | Reply::Failed(_))
+            Ok(
+                Reply::Sqlite(_)
+                | Reply::Addresses(_)
+                | Reply::Variables(_)
+                | Reply::Runtime(_)
+                | Reply::Failed(_),
+            )
             | Err(_) => Shown::Hidden,
         }
     }

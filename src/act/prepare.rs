@@ -51,6 +51,7 @@ pub(super) fn cancel(ward: &Ward, life: Life) {
         living.cancel_asked.set(true);
         living.cancelled.notify_one();
     }
+    ward.runtimes.cancel();
 }
 
 enum Refused {
@@ -133,6 +134,8 @@ pub(super) async fn output_owner(ward: &Ward) -> Result<Option<(u32, u32)>, Spaw
 /// stop supervision.
 fn claim(shared: &Rc<Shared>, ward: &Ward, living: &Living, output: &LifeOutput) {
     let config = &ward.config;
+    let root = ward.runtimes.root();
+    let command = config.command_in(root.as_deref());
     let claim = Claim {
         pid: None,
         birth: None,
@@ -147,12 +150,12 @@ fn claim(shared: &Rc<Shared>, ward: &Ward, living: &Living, output: &LifeOutput)
         uid: None,
         members: Vec::new(),
         command_key: Some(config.command_key()),
-        program: config.command.first().map(Into::into).unwrap_or_default(),
+        program: command.first().map(Into::into).unwrap_or_default(),
         user: config.user.clone(),
         env_key: Some(config.env_key()),
-        fingerprint: None,
-        runtime: None,
-        workspace: config.cwd.clone(),
+        fingerprint: ward.runtimes.id().map(|id| id.0),
+        workspace: config.cwd_in(root.as_deref()),
+        runtime: root,
         port: config.port,
         started_at: None,
     };
@@ -255,7 +258,7 @@ async fn run_before(
                 .map_err(|error| passing(format!("cannot run `before`: {error}; trying again")))
         };
         Launch {
-            argv: argv.to_vec(),
+            argv: ward.in_place(argv),
             surroundings,
             fds: vec![(1, dup(&output.stdout)?), (2, dup(&output.stderr)?)],
             cgroup: None,

@@ -12,7 +12,9 @@ use crate::decide::action::{Kind, Record, Value};
 use crate::decide::clock::Moment;
 use crate::decide::event::{Event, Fact, ServiceId};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 
@@ -42,6 +44,10 @@ pub struct Shared {
     pub program: PathBuf,
     /// What a child inherits of our environment.
     pub environment: Environment,
+    /// Services that run from a runtime that is not what their source holds.
+    pub stale: Rc<RefCell<BTreeSet<String>>>,
+    /// The state folder.
+    pub state: PathBuf,
     /// Where notify sockets live.
     pub runtime_dir: PathBuf,
     /// Tells our state folder from others': instances of the same name share the folder of the sockets.
@@ -71,6 +77,16 @@ impl Shared {
         };
         self.store.record(service, &record);
         self.bystanders.add(bystander);
+    }
+
+    /// Whether what `service` runs from is what its source holds.
+    pub(super) fn note_stale(&self, service: &str, stale: bool) {
+        let mut all = self.stale.borrow_mut();
+        if stale {
+            all.insert(service.to_owned());
+        } else {
+            all.remove(service);
+        }
     }
 
     /// Brings a fact to the loop.

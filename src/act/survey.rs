@@ -11,6 +11,7 @@ use super::tree::{LIFE_PID, LIFE_TOKEN, Member, Tree};
 use super::ward::{Living, Ward};
 use crate::config;
 use crate::decide::event::{Exit, Fact, Former, Leftover, Life, Proc, Survey};
+use crate::decide::runtime::RuntimeId;
 use crate::sys::identity;
 use crate::sys::process::{self, Handle, Process};
 use std::rc::Rc;
@@ -241,6 +242,7 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
         ending: claim.ending,
         age: main.map_or(Duration::ZERO, process::age),
         former: former(&ward.config, &claim),
+        runtime: claim.fingerprint.clone().map(RuntimeId),
     };
     let tree = believed(ward, &claim, tree, main, &members);
     reached(Step::Proven);
@@ -275,7 +277,10 @@ fn former(config: &config::Service, claim: &Claim) -> Vec<Former> {
             knows && claim.env_key != Some(config.env_key()),
             Former::Environment,
         ),
-        (claim.workspace != config.cwd, Former::Folder),
+        (
+            claim.workspace != config.cwd_in(claim.runtime.as_deref()),
+            Former::Folder,
+        ),
     ];
     let changed = changed.into_iter();
     changed
@@ -350,6 +355,12 @@ async fn take_in_hand(
     living.cgroup.replace(tree.cgroup.clone());
     living.tree.replace(Some(tree));
     ward.life.replace(Some(Rc::clone(&living)));
+    super::materialize::adopt(
+        shared,
+        ward,
+        claim.fingerprint.as_deref(),
+        claim.runtime.as_deref(),
+    );
     go_on_with_output(shared, ward, &claim);
     shared.claims.borrow_mut().adopt(&ward.config.name, claim);
     if ward.config.offers_notify_socket() {

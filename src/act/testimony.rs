@@ -88,7 +88,7 @@ async fn run_command(shared: &Shared, ward: &Ward, living: &Living, argv: &[Stri
         return;
     };
     let launch = Launch {
-        argv: argv.to_vec(),
+        argv: ward.in_place(argv),
         surroundings,
         fds: Vec::new(),
         cgroup: None,

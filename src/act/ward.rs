@@ -3,11 +3,13 @@
 use super::claim::Token;
 use super::environment::Variables;
 use super::helper::Helper;
+use super::materialize::Runtimes;
 use super::output::LifeOutput;
 use super::probe::{Heartbeat, Prober};
 use super::sockets::Sockets;
 use super::tree::{Tree, Usage};
 use crate::config;
+use crate::config::runtime::in_place;
 use crate::decide::clock::Moment;
 use crate::decide::event::{Check, Life, ServiceId};
 use crate::sys::process::{Handle, Host, Process};
@@ -35,6 +37,8 @@ pub(super) struct Ward {
     pub(super) transcript: RefCell<VecDeque<String>>,
     /// Reads the env_file; here only while its last question hangs.
     pub(super) reader: RefCell<Option<Helper>>,
+    /// What its lives run from.
+    pub(super) runtimes: Runtimes,
 }
 
 /// One life, from its preparation until it is retired.
@@ -107,6 +111,7 @@ impl Ward {
             sockets: Sockets::default(),
             transcript: RefCell::new(VecDeque::new()),
             reader: RefCell::new(None),
+            runtimes: Runtimes::default(),
         }
     }
 
@@ -130,6 +135,13 @@ impl Ward {
             transcript.pop_front();
         }
         transcript.push_back(line);
+    }
+
+    /// argv with the present runtime's root in the place of its name.
+    pub(super) fn in_place(&self, argv: &[String]) -> Vec<String> {
+        let root = self.runtimes.root();
+        let word = |word: &String| in_place(word, root.as_deref());
+        argv.iter().map(word).collect()
     }
 
     /// How readiness or liveness is asked.

@@ -19,6 +19,8 @@ pub struct ServiceInfo {
     pub liveness_target: Option<String>,
     /// Readiness's own target, without secrets.
     pub readiness_target: Option<String>,
+    /// What it runs from.
+    pub runtime: Option<wire::Runtime>,
     /// Files its main process has open.
     pub open_files: Option<u64>,
     /// Resident memory of its main process.
@@ -61,7 +63,7 @@ pub fn service(
         port: info.port,
         open_files: info.open_files,
         memory_bytes: info.memory_bytes,
-        runtime: None,
+        runtime: info.runtime.clone(),
         hold: snapshot.hold.as_ref().map(|(until, reason)| wire::Hold {
             until: stamp(*until),
             reason: reason.clone(),
@@ -159,6 +161,7 @@ mod tests {
             }),
             adopted: false,
             attached: false,
+            runtime: None,
             life: Life(3),
             since: Moment::from_nanos(2_000_000_000),
             restarts: 2,

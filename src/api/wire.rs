@@ -104,9 +104,21 @@ pub struct Service {
     /// Resident memory of its main process, where known.
     pub memory_bytes: Option<u64>,
     /// Its materialized runtime.
-    pub runtime: Option<Value>,
+    pub runtime: Option<Runtime>,
     /// No kills until then.
     pub hold: Option<Hold>,
+}
+
+/// A copy that a service runs from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Runtime {
+    /// The hash of what is in it.
+    pub fingerprint: String,
+    /// Where it is.
+    pub path: String,
+    /// The source holds something else by now.
+    pub stale: bool,
 }
 
 /// How a life ended; neither code nor signal when the kernel did not tell.

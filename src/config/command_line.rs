@@ -41,7 +41,7 @@ pub struct CommandLine {
     pub env: Vec<String>,
     /// `--cwd`
     pub cwd: Option<PathBuf>,
-    /// `--runtime`; refused in this version.
+    /// `--runtime`: the folder that is copied and run from.
     pub runtime: Option<PathBuf>,
 }
 
@@ -132,6 +132,10 @@ fn section(options: &CommandLine, findings: &mut Findings) -> Section {
         .cwd
         .as_ref()
         .map(|path| path.to_string_lossy().into_owned());
+    let runtime = options
+        .runtime
+        .as_ref()
+        .map(|path| path.to_string_lossy().into_owned());
     for (option, path, text) in [
         ("--probe", "service.*.watchdog.probe", &options.probe),
         ("--ready", "service.*.ready.probe", &options.ready),
@@ -150,6 +154,7 @@ fn section(options: &CommandLine, findings: &mut Findings) -> Section {
         ("--port", "service.*.port", &options.port),
         ("--stop-grace", "service.*.stop.grace", &options.stop_grace),
         ("--cwd", "service.*.cwd", &cwd),
+        ("--runtime", "service.*.runtime.source", &runtime),
     ] {
         let (Some(text), Some(key)) = (text, keys::find(path)) else {
             continue;
@@ -166,7 +171,6 @@ fn section(options: &CommandLine, findings: &mut Findings) -> Section {
     set_command(options, &mut section, findings);
     set_env(options, &mut section, findings);
     set_sockets(options, &mut section);
-    refuse_later(options, findings);
     section
 }
 
@@ -211,13 +215,6 @@ fn set_sockets(options: &CommandLine, section: &mut Section) {
     if let Some(key) = keys::find(listen::KEY).filter(|_| !options.sockets.is_empty()) {
         let texts = Value::Texts(options.sockets.clone());
         section.set(key, texts, Place::Option("--socket"));
-    }
-}
-
-fn refuse_later(options: &CommandLine, findings: &mut Findings) {
-    if options.runtime.is_some() {
-        let message = "cannot use it: this version does not do that yet; remove it";
-        findings.error(&Place::Option("--runtime"), message);
     }
 }
 

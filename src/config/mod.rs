@@ -17,6 +17,7 @@ pub mod places;
 mod probe_url;
 pub mod reference;
 pub mod roff;
+pub mod runtime;
 mod schema;
 mod secret;
 mod section;
@@ -69,10 +70,12 @@ pub struct Service {
     pub name: String,
     /// argv, at least one word.
     pub command: Vec<String>,
-    /// Working directory, absolute.
+    /// Working directory, absolute, or from [`runtime::ROOT`].
     pub cwd: PathBuf,
     /// Run to its end before each start.
     pub before: Option<Vec<String>>,
+    /// What its files are copied from, before it is started from the copy.
+    pub runtime: Option<runtime::Runtime>,
     /// Added to the clean environment; may hold secrets, so never shown.
     pub env: BTreeMap<String, String>,
     /// Read at each start.

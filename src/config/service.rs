@@ -3,6 +3,7 @@
 use super::finding::Place;
 use super::listen;
 use super::probe_url::{self, Context, Parsed};
+use super::runtime;
 use super::secret::{Secrets, has_reference};
 use super::section::{Findings, Section};
 use super::value::Wrong;
@@ -43,10 +44,11 @@ impl Builder<'_> {
         self.check_policy(section, &policy);
         let env = self.environment(section);
         let path = |key| section.text(key).map(|text| plain(&self.folder.join(text)));
-        Some(Service {
+        let service = Service {
             name: section.name.clone(),
             command: section.texts("service.*.command")?,
-            cwd: path("service.*.cwd").unwrap_or_else(|| self.folder.to_owned()),
+            cwd: runtime::cwd(section, self.folder),
+            runtime: runtime::of(section, self.folder, self.findings),
             before: section.texts("service.*.before"),
             env,
             env_file: path("service.*.env_file"),
@@ -65,7 +67,9 @@ impl Builder<'_> {
             evidence: section.texts("service.*.watchdog.evidence"),
             ready,
             log: log(section),
-        })
+        };
+        runtime::check(section, &service, self.findings);
+        Some(service)
     }
 
     fn wrong(&mut self, section: &Section, key: &str, wrong: &Wrong) {
@@ -190,10 +194,7 @@ impl Builder<'_> {
             let Some(words) = section.texts(key) else {
                 continue;
             };
-            if words.iter().any(|word| word.contains("{runtime}")) {
-                let wrong = Wrong::new("`{runtime}` is not in this version", "write the path");
-                self.wrong(section, key, &wrong);
-            } else if words.iter().any(|word| has_reference(word)) && !is_shell(&words) {
+            if words.iter().any(|word| has_reference(word)) && !is_shell(&words) {
                 let wrong = Wrong::new(
                     "nothing is filled in there: every user can read a command line, and no shell does",
                     "put the value into `env` and let the program read it there",
@@ -309,6 +310,7 @@ fn policy(section: &Section, probe: Option<&Probe>, ready_probe: bool) -> Policy
         },
         stop_grace: section.duration("service.*.stop.grace"),
         startup: section.duration("service.*.startup.within"),
+        has_runtime: section.has(runtime::SOURCE),
         leftover: if section.is("service.*.leftover", "replace") {
             OnLeftover::Replace
         } else {

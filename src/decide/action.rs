@@ -2,6 +2,7 @@
 
 use super::clock::{Duration, Moment};
 use super::event::{Check, Exit, Life, ServiceId};
+use super::runtime::RuntimeId;
 
 /// What a record is about; the journal's `kind` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +51,12 @@ pub enum Kind {
     Forgotten,
     /// Landed with stayd when its parent ended; nothing proves whose it is.
     Orphan,
+    /// Another runtime than before.
+    Runtime,
+    /// An older runtime than the source's, because that is gone or refused.
+    OldRuntime,
+    /// A new runtime was given up for the last good one.
+    RolledBack,
     /// stayd's own state folder was deleted or replaced.
     StateLost,
 }
@@ -81,6 +88,9 @@ impl Kind {
             Self::Stopped => "stopped",
             Self::Forgotten => "forgotten",
             Self::Orphan => "orphan",
+            Self::Runtime => "runtime",
+            Self::OldRuntime => "old-runtime",
+            Self::RolledBack => "rolled-back",
             Self::StateLost => "state-lost",
         }
     }
@@ -105,8 +115,11 @@ impl Kind {
             | Self::Forgotten
             | Self::Orphan
             | Self::Degraded
+            | Self::OldRuntime
+            | Self::RolledBack
             | Self::Exited => true,
             Self::Started
+            | Self::Runtime
             | Self::Ready
             | Self::Verdict
             | Self::Wished
@@ -160,6 +173,15 @@ pub enum Keep {
 pub enum Order {
     /// Look for what an earlier stayd has left of the service, and take it in hand. Comes back as `Surveyed`.
     Survey,
+    /// Look at the service's runtimes, and copy what its source holds where that is new. Comes back as `Materialized`, or
+    /// as `NotPrepared` when it is cancelled.
+    Materialize(Life),
+    /// The next life runs from this one.
+    UseRuntime(RuntimeId),
+    /// Remember that the service became ready under this runtime.
+    PraiseRuntime(RuntimeId),
+    /// Remember that this runtime is not used again until the source holds another, and why.
+    RefuseRuntime(RuntimeId, String),
     /// Write the claim for this life, run `before`, look whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared` or `PortHeld`.
     Prepare(Life),

@@ -1,6 +1,7 @@
 //! Facts: everything that can be true, in the past tense.
 
 use super::clock::{Duration, Moment};
+use super::runtime::{Offer, RuntimeId};
 
 /// The number of a service's life: 1 for the first spawn, one more for each later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -208,6 +209,8 @@ pub struct Remembered {
 /// What an earlier stayd has left of a service: proven to be of that life, and in our hands again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leftover {
+    /// The runtime it runs from.
+    pub runtime: Option<RuntimeId>,
     /// The life it is of.
     pub life: Life,
     /// Its main process; none when that has ended and others of the tree are left.
@@ -260,6 +263,8 @@ pub enum Fact {
     Asked(Wish),
     /// It was looked for what an earlier stayd has left.
     Surveyed(Survey),
+    /// Its runtimes were looked at, and the source's copied where that was new.
+    Materialized(Life, Offer),
     /// The preparation of a life ended: claim written, `before` run, port free.
     Prepared(Life),
     /// The preparation failed; nothing runs.
@@ -316,7 +321,8 @@ impl Fact {
     pub const fn life(&self) -> Option<Life> {
         match self {
             Self::Configured(_) | Self::Asked(_) | Self::Surveyed(_) | Self::Changed => None,
-            Self::Prepared(life)
+            Self::Materialized(life, _)
+            | Self::Prepared(life)
             | Self::NotPrepared(life, _)
             | Self::PortHeld(life, _)
             | Self::StrangerLeft(life, _)

@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod ownership;
 pub mod policy;
 pub mod restart;
+pub mod runtime;
 pub mod snapshot;
 pub mod state;
 pub mod verdict;

@@ -117,6 +117,8 @@ pub struct Policy {
     pub leftover: OnLeftover,
     /// Who else may hold its port.
     pub stranger: OnStranger,
+    /// Each life begins from a materialized runtime.
+    pub has_runtime: bool,
     /// Meaning of SIGSTOP.
     pub stopped_is: StoppedIs,
     /// The liveness probe, if there is one.

@@ -2,6 +2,7 @@
 
 use super::clock::{Duration, Moment};
 use super::event::{Check, Exit, Life, Proc};
+use super::runtime::RuntimeId;
 
 /// A service's state, as the contract names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,6 +122,8 @@ pub struct Snapshot {
     pub adopted: bool,
     /// It is somebody else's process that is watched.
     pub attached: bool,
+    /// The runtime that the current or last life began with.
+    pub runtime: Option<RuntimeId>,
     /// The current or last life.
     pub life: Life,
     /// Since when it is in this state.

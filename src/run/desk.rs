@@ -16,7 +16,7 @@ use crate::decide::event::ServiceId;
 use crate::decide::fleet::Machine;
 use crate::sys::{identity, process};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -33,6 +33,7 @@ const OPEN_FILES_MAX: usize = 100_000;
 pub(super) struct Identity {
     daemon: wire::Daemon,
     origin: Origin,
+    stale: Rc<RefCell<BTreeSet<String>>>,
     services: Rc<RefCell<Vec<ServiceInfo>>>,
     warnings: Rc<RefCell<BTreeMap<About, String>>>,
     bystanders: Bystanders,
@@ -56,6 +57,7 @@ impl Identity {
         socket: &Path,
         origin: Origin,
         bystanders: Bystanders,
+        stale: Rc<RefCell<BTreeSet<String>>>,
     ) -> Self {
         let daemon = wire::Daemon {
             name: config.name.clone(),
@@ -72,6 +74,7 @@ impl Identity {
         Self {
             daemon,
             origin,
+            stale,
             services: Rc::new(RefCell::new(services)),
             warnings: Rc::default(),
             bystanders,
@@ -121,6 +124,11 @@ impl Identity {
                     .map(|files| files.len() as u64);
                 known.memory_bytes = process::memory_bytes(main.pid);
             }
+            known.runtime = snapshot.runtime.as_ref().map(|id| wire::Runtime {
+                fingerprint: id.0.clone(),
+                path: format!("{}/runtime/{}", self.daemon.state_dir, id.0),
+                stale: self.stale.borrow().contains(&known.name),
+            });
             Some(view::service(&known, &snapshot, &stamp))
         });
         wire::Status {
@@ -155,6 +163,7 @@ fn info(service: &crate::config::Service) -> ServiceInfo {
         port: service.port,
         liveness_target: shown(&service.probe),
         readiness_target: shown(&service.ready),
+        runtime: None,
         open_files: None,
         memory_bytes: None,
     }

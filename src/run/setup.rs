@@ -26,6 +26,7 @@ use crate::sys::identity;
 use crate::sys::reaper::{self, Reaped};
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -143,6 +144,7 @@ async fn assemble(
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
     let unit_delegates = outside.circumstances.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
+    let stale = Rc::default();
     let shared = Shared {
         nursery: Nursery::with(undertaker),
         output: RefCell::new(output(home.state(), &outside)),
@@ -156,6 +158,8 @@ async fn assemble(
         boot: (boot_id, identity::pid_namespace()),
         program,
         environment: clean_environment(std::env::vars_os()),
+        stale: Rc::clone(&stale),
+        state: home.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),
         state_key: state_key(home.state()),
         now: Box::new(move || origin.now()),
@@ -177,6 +181,7 @@ async fn assemble(
         &options.control_socket,
         origin,
         bystanders,
+        stale,
     );
     let parts = Parts {
         config,

@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod cgroup;
 pub mod clock;
+pub mod copying;
 pub mod datagram;
 pub mod exchange;
 pub mod exit;

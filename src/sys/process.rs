@@ -246,6 +246,15 @@ pub fn executable(pid: i32) -> io::Result<PathBuf> {
     imp::process::executable(pid)
 }
 
+/// The files that `pid` runs from, the folder that it stands in, and (Linux) what it has mapped. Reads the process's own
+/// memory map, which a sick one may keep for itself: not for the loop's thread.
+///
+/// # Errors
+/// `NotFound`, or `PermissionDenied` for another user's process.
+pub fn files_used(pid: i32) -> io::Result<Vec<PathBuf>> {
+    imp::process::files_used(pid)
+}
+
 /// Real user id of `pid`.
 ///
 /// # Errors

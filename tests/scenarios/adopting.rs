@@ -24,6 +24,7 @@ fn proven() -> Remembered {
 
 fn ours(main: Option<Proc>, same_command: bool) -> Survey {
     Survey::Ours(Leftover {
+        runtime: None,
         life: LEFT,
         main,
         same_command,
@@ -83,6 +84,7 @@ fn what_goes_on_with_a_former_user_or_environment_says_so_until_its_end() {
     const SAID: &str =
         "it still runs with the former user and environment: `stayd restart db` applies the new";
     let left = Leftover {
+        runtime: None,
         life: LEFT,
         main: Some(MAIN),
         same_command: true,

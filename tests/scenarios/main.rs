@@ -10,4 +10,5 @@ mod ending;
 mod holding;
 mod killing;
 mod living;
+mod runtimes;
 mod starting;

@@ -3,6 +3,7 @@
 use super::{SECOND, SOON};
 use stayd::decide::clock::Duration;
 use stayd::decide::event::{Answer, Exit, Holder, Life, Proc, Sight, Survey, Survivors};
+use stayd::decide::runtime::{Offer, RuntimeId};
 
 /// How a preparation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ pub(crate) struct Actor {
     pub(crate) left: Survey,
     /// Somebody else's process holds its port, and is watched under this number.
     pub(crate) attached: Option<Life>,
+    /// What its disk has for the next life.
+    pub(crate) offer: Offer,
+    /// What its lives were told to run from.
+    pub(crate) runs_from: Vec<RuntimeId>,
 }
 
 impl Actor {
@@ -58,6 +63,14 @@ impl Actor {
             alive: None,
             left: Survey::Nothing(Life(0)),
             attached: None,
+            offer: Offer {
+                source: Ok(runtime("new")),
+                fallback: Some(runtime("good")),
+                refused: None,
+                good: false,
+                warnings: Vec::new(),
+            },
+            runs_from: Vec::new(),
         }
     }
 
@@ -65,6 +78,10 @@ impl Actor {
     pub(crate) fn falls_silent(&mut self) {
         self.answer = silence();
     }
+}
+
+pub(crate) fn runtime(name: &str) -> RuntimeId {
+    RuntimeId(name.into())
 }
 
 /// Somebody else's process.

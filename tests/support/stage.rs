@@ -21,7 +21,7 @@ use std::ops::{Index, IndexMut};
 #[path = "actor.rs"]
 mod actor;
 
-pub(crate) use actor::{Actor, Preparation, STRANGER, busy, idle, silence};
+pub(crate) use actor::{Actor, Preparation, STRANGER, busy, idle, runtime, silence};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -49,6 +49,7 @@ pub(crate) fn policy() -> Policy {
         startup: MINUTE,
         leftover: OnLeftover::Adopt,
         stranger: OnStranger::Report,
+        has_runtime: false,
         stopped_is: StoppedIs::Wedged,
         watchdog: Some(watchdog()),
         ready_probe: false,
@@ -246,10 +247,6 @@ impl Stage {
             .insert((self.now.after(after), self.scheduled), due);
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "an order is handed over, as the loop does"
-    )]
     fn perform(&mut self, id: ServiceId, order: Order) {
         match order {
             Order::Survey => {
@@ -259,6 +256,12 @@ impl Stage {
                 }
                 self.tell(id, Fact::Surveyed(left));
             }
+            Order::Materialize(life) => {
+                let offer = self[id].offer.clone();
+                self.later(id, Fact::Materialized(life, offer));
+            }
+            Order::UseRuntime(runtime) => self[id].runs_from.push(runtime),
+            Order::RefuseRuntime(runtime, _) => self[id].offer.refused = Some(runtime),
             Order::Prepare(life) => match self[id].preparation {
                 Preparation::Succeeds => self.later(id, Fact::Prepared(life)),
                 Preparation::PortHeld => {
@@ -305,6 +308,7 @@ impl Stage {
             | Order::SignalFirst(_)
             | Order::Inherit { .. }
             | Order::CloseSockets
+            | Order::PraiseRuntime(_)
             | Order::Conclude(..)
             | Order::Record(_)
             | Order::Keep(_) => {}

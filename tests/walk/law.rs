@@ -22,6 +22,10 @@ pub(crate) fn touches(order: &Order) -> bool {
         | Order::Conclude(..)
         | Order::CloseSockets
         | Order::Record(_)
+        | Order::Materialize(_)
+        | Order::UseRuntime(_)
+        | Order::PraiseRuntime(_)
+        | Order::RefuseRuntime(..)
         | Order::Keep(_) => false,
     }
 }

@@ -4,6 +4,7 @@
 //! now or later, also after the life it is about has ended. Two services run side by side in one machine, so that a
 //! fact about one can be seen to leave the other alone. Depth is bounded; states already seen are not walked again.
 
+mod ending;
 mod law;
 mod possible;
 mod world;
@@ -146,6 +147,37 @@ fn every_state_from_the_start() {
         Phase::Starting,
         Phase::Running,
         Phase::Parked,
+    ] {
+        assert!(
+            walk.phases.contains(&phase),
+            "{phase:?} was reached: the walk is not empty"
+        );
+    }
+}
+
+#[test]
+fn every_state_around_a_runtime() {
+    let mut walk = Walk::new();
+    for past in [
+        Remembered::default(),
+        Remembered {
+            proven: true,
+            last_life: Life(7),
+            ..Remembered::default()
+        },
+    ] {
+        let copies = Policy {
+            has_runtime: true,
+            ..policy()
+        };
+        walk.walk(&World::new(copies, past), 7);
+    }
+    eprintln!("{} steps, {} states", walk.steps, walk.seen.len());
+    for phase in [
+        Phase::Materializing,
+        Phase::Blocked,
+        Phase::Starting,
+        Phase::Running,
     ] {
         assert!(
             walk.phases.contains(&phase),

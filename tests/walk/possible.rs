@@ -9,6 +9,7 @@ use stayd::decide::event::{
 use stayd::decide::policy::{
     Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
 };
+use stayd::decide::runtime::{Offer, RuntimeId};
 
 use super::world::{ID, Next, SECOND, World};
 
@@ -38,6 +39,10 @@ impl World {
         }
         if outside.surveying {
             next.extend(surveys().map(|survey| Next::Fact(Fact::Surveyed(survey))));
+        }
+        if let Some(life) = outside.copying {
+            next.extend(offers().map(|offer| Next::Fact(Fact::Materialized(life, offer))));
+            next.push(Next::Fact(Fact::NotPrepared(life, failure())));
         }
         if let Some(life) = outside.preparing {
             next.push(Next::Fact(Fact::Prepared(life)));
@@ -162,6 +167,7 @@ fn surveys() -> [Survey; 8] {
     let life = Life(7);
     let ours = |main, same_command| {
         Survey::Ours(Leftover {
+            runtime: None,
             life,
             main,
             same_command,
@@ -219,6 +225,23 @@ pub(crate) fn answers() -> Vec<(Answer, Sight)> {
     ]
 }
 
+/// What the disk may have: a new runtime beside a good one, nothing but the good one, nothing at all.
+fn offers() -> impl Iterator<Item = Offer> {
+    let id = |name: &str| RuntimeId(name.into());
+    let cases = [
+        (Ok(id("new")), Some(id("good"))),
+        (Err(failure()), Some(id("good"))),
+        (Err(failure()), None),
+    ];
+    cases.into_iter().map(|(source, fallback)| Offer {
+        source,
+        fallback,
+        refused: None,
+        good: false,
+        warnings: Vec::new(),
+    })
+}
+
 /// Somebody else's process.
 pub(crate) const STRANGER: Proc = Proc { pid: 906, birth: 1 };
 
@@ -260,6 +283,7 @@ pub(crate) fn policy() -> Policy {
         startup: SECOND * 3,
         leftover: OnLeftover::Adopt,
         stranger: OnStranger::Report,
+        has_runtime: false,
         stopped_is: StoppedIs::Wedged,
         watchdog: Some(Watchdog {
             interval: SECOND,

@@ -1,12 +1,9 @@
 //! The world around the machine: plays the operating system, and holds every order against the laws.
 
 use super::law::{is_restart, spawned, surveyed, touches};
-use super::possible::{failure, proc_of};
 use stayd::decide::action::{Action, Order};
 use stayd::decide::clock::{Duration, Moment};
-use stayd::decide::event::{
-    Answer, Event, Exit, Fact, Life, Remembered, ServiceId, Survey, Survivors, Told, Wish,
-};
+use stayd::decide::event::{Answer, Event, Fact, Life, Remembered, ServiceId, Survey, Told, Wish};
 use stayd::decide::fleet::Machine;
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
@@ -42,6 +39,8 @@ pub(crate) struct Outside {
     pub(crate) attached: Option<Life>,
     /// Something that may be a copy runs, and cannot be proven.
     pub(crate) unclear: bool,
+    /// The runtimes of this life are looked at.
+    pub(crate) copying: Option<Life>,
     pub(crate) preparing: Option<Life>,
     pub(crate) spawning: Option<Life>,
     pub(crate) taking_evidence: Option<Life>,
@@ -145,7 +144,14 @@ impl World {
                 outside.surveying = true;
                 outside.unclear = false;
             }
+            Order::Materialize(life) => {
+                assert!(!outside.surveying && !outside.unclear && !self.leaving);
+                assert!(outside.main.is_none() && !outside.others);
+                assert!(outside.copying.is_none() && outside.preparing.is_none());
+                outside.copying = Some(life);
+            }
             Order::Prepare(life) => {
+                assert!(outside.copying.is_none(), "runs from what is whole");
                 assert!(!outside.surveying && !outside.unclear, "never two copies");
                 assert!(!self.leaving, "the end wins over every pending start");
                 assert!(
@@ -173,7 +179,9 @@ impl World {
                 outside.answered = false;
                 outside.dead_row = 0;
             }
-            Order::CancelPreparation(life) => assert_eq!(outside.preparing, Some(life)),
+            Order::CancelPreparation(life) => {
+                assert_eq!(outside.preparing.or(outside.copying), Some(life));
+            }
             Order::TakeEvidence { life, .. } => {
                 assert_eq!(outside.main.or(outside.attached), Some(life));
                 let triggered = matches!(event, Event::Service(_, Fact::Told(_, Told::Trigger)));
@@ -246,7 +254,10 @@ impl World {
                 }
             }
             Order::CloseSockets => assert!(outside.main.is_none() && !self.leaving),
-            Order::Keep(_) => {}
+            Order::Keep(_)
+            | Order::UseRuntime(_)
+            | Order::PraiseRuntime(_)
+            | Order::RefuseRuntime(..) => {}
         }
     }
 
@@ -303,7 +314,11 @@ impl World {
             Fact::Asked(Wish::Start | Wish::Restart) => outside.wanted_up = true,
             Fact::Asked(Wish::Hold { .. }) => outside.hold = true,
             Fact::Asked(Wish::Release) => outside.hold = false,
-            Fact::Prepared(_) | Fact::NotPrepared(..) => outside.preparing = None,
+            Fact::Materialized(..) => outside.copying = None,
+            Fact::Prepared(_) | Fact::NotPrepared(..) => {
+                outside.preparing = None;
+                outside.copying = None;
+            }
             Fact::PortHeld(life, _) => {
                 outside.preparing = None;
                 outside.held = Some(*life);
@@ -348,50 +363,6 @@ impl World {
             Fact::Configured(_) | Fact::StrangerLeft(..) | Fact::Told(..) | Fact::Changed => {}
         }
         self.deliver(Event::Service(ID, fact), dead);
-    }
-
-    /// From here the world behaves: does everything end, and is no deadline left behind?
-    pub(crate) fn drains(mut self) {
-        self.leaving = true;
-        self.deliver(Event::Shutdown, false);
-        for _ in 0..50 {
-            if self.finished {
-                assert_eq!(
-                    self.machine.deadline(),
-                    Moment::NEVER,
-                    "no deadline is left"
-                );
-                return;
-            }
-            let outside = self.outside.clone();
-            if outside.surveying {
-                self.become_true(Fact::Surveyed(Survey::Nothing(Life(0))));
-            } else if let Some(life) = outside.preparing {
-                self.become_true(Fact::NotPrepared(life, failure()));
-            } else if let Some(life) = outside.spawning {
-                self.become_true(Fact::Spawned(life, proc_of(life)));
-            } else if let (Some(life), true) = (outside.main, outside.killed.is_some()) {
-                self.become_true(Fact::Exited(life, Exit::Signal(9), Survivors::default()));
-                if !self.finished {
-                    self.become_true(Fact::Emptied(life));
-                }
-            } else if let Some(life) = outside.killed {
-                self.become_true(Fact::Emptied(life));
-            } else {
-                assert_ne!(
-                    self.machine.deadline(),
-                    Moment::NEVER,
-                    "stuck: {:?}",
-                    self.outside
-                );
-                self.happen(Next::Deadline);
-            }
-        }
-        panic!(
-            "does not end: {:?} {:?}",
-            self.outside,
-            self.machine.snapshot(self.now, ID)
-        );
     }
 
     pub(crate) fn fingerprint(&self, hasher: &RandomState) -> u64 {

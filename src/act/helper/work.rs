@@ -1,8 +1,11 @@
 //! The other end: what a helper process does.
 
-use super::{Answered, Ask, QUESTION_BYTES_MAX, Question, Reply};
+use super::QUESTION_BYTES_MAX;
+use super::wire::{Ask, Far, Line, Question, Reply};
 use crate::act::needs;
 use crate::act::probe::ask_sqlite_file;
+use crate::act::runtime::copy::Progress;
+use crate::act::runtime::offer::RuntimeAsk;
 use crate::config;
 use crate::sys::process;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,7 +13,12 @@ use std::net::ToSocketAddrs;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::time::Duration;
+
+/// How often a long task says how far it is.
+const SAY_EVERY: Duration = Duration::from_millis(250);
 
 /// Answers the questions that come over descriptor 0, a socket, until it is closed.
 ///
@@ -33,7 +41,7 @@ fn serve() -> io::Result<()> {
     let (questions, inbox) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("helper".into())
-        .spawn(move || work(&inbox, answers))?;
+        .spawn(move || work(&inbox, &answers))?;
     let mut reader = BufReader::new(socket);
     while let Some(question) = next_question(&mut reader)? {
         if questions.try_send(question).is_err() {
@@ -56,20 +64,47 @@ fn next_question(reader: &mut impl BufRead) -> io::Result<Option<Question>> {
     Ok(Some(serde_json::from_slice(&line)?))
 }
 
-fn work(inbox: &mpsc::Receiver<Question>, mut answers: UnixStream) {
+fn work(inbox: &mpsc::Receiver<Question>, answers: &UnixStream) {
     while let Ok(Question { id, ask }) = inbox.recv() {
-        let reply = answer(ask);
-        let Ok(mut line) = serde_json::to_vec(&Answered { id, reply }) else {
-            return;
-        };
-        line.push(b'\n');
-        if answers.write_all(&line).is_err() {
+        let reply = answer(ask, answers);
+        if say(answers, &Line::Reply { id, reply }).is_err() {
             return;
         }
     }
 }
 
-fn answer(ask: Ask) -> Reply {
+fn say(mut answers: &UnixStream, line: &Line) -> io::Result<()> {
+    let mut line = serde_json::to_vec(line)?;
+    line.push(b'\n');
+    answers.write_all(&line)
+}
+
+/// Says again and again how far it is, as long as it goes on.
+fn at_length(ask: &RuntimeAsk, answers: &UnixStream) -> Reply {
+    let progress = Progress::default();
+    let (finish, finished) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let finished = finished;
+            let mut last = Far::default();
+            while finished.recv_timeout(SAY_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let far = Far {
+                    files: progress.files.load(Ordering::Relaxed),
+                    bytes: progress.bytes.load(Ordering::Relaxed),
+                };
+                if far != last && say(answers, &Line::Progress(far)).is_err() {
+                    return;
+                }
+                last = far;
+            }
+        });
+        let outcome = ask.answer(&progress);
+        drop(finish);
+        outcome.map_or_else(Reply::Failed, Reply::Runtime)
+    })
+}
+
+fn answer(ask: Ask, answers: &UnixStream) -> Reply {
     let failed = |error: io::Error| Reply::Failed(error.to_string());
     match ask {
         Ask::Sqlite(ask) => Reply::Sqlite(ask_sqlite_file(&ask)),
@@ -83,6 +118,7 @@ fn answer(ask: Ask) -> Reply {
             |errno| failed(errno.into()),
             |user| Reply::Text(user.map(|user| user.name)),
         ),
+        Ask::Runtime(ask) => at_length(&ask, answers),
         Ask::Need(need) => Reply::Text(needs::look(&need)),
         Ask::EnvFile(path) => match config::read_env_file(&path) {
             Ok(variables) => Reply::Variables(variables),

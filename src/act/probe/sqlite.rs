@@ -67,9 +67,13 @@ impl Ask for Sqlite {
         let ask = helper::Ask::Sqlite(self.question.clone());
         match self.helper.ask(ask, timeout).await {
             Ok(Reply::Sqlite(reply)) => self.judge(reply),
-            Ok(Reply::Failed(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Variables(_)) => {
-                no_verdict("the helper answered something else")
-            }
+            Ok(
+                Reply::Failed(_)
+                | Reply::Addresses(_)
+                | Reply::Text(_)
+                | Reply::Variables(_)
+                | Reply::Runtime(_),
+            ) => no_verdict("the helper answered something else"),
             Err(Trouble::Silent) => silence(timeout, "answer from the SQLite file"),
             Err(Trouble::Unasked(why)) => no_verdict(format!("cannot ask the SQLite file: {why}")),
         }

@@ -32,7 +32,7 @@ pub struct Entry {
 pub const LOST: &str = "lost";
 
 /// Kinds that are incidents.
-pub(super) const INCIDENTS: [Kind; 8] = [
+pub(super) const INCIDENTS: [Kind; 9] = [
     Kind::Killed,
     Kind::Wedged,
     Kind::GaveUp,
@@ -40,6 +40,7 @@ pub(super) const INCIDENTS: [Kind; 8] = [
     Kind::Unkillable,
     Kind::Degraded,
     Kind::CommonCause,
+    Kind::RolledBack,
     Kind::StateLost,
 ];
 

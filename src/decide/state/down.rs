@@ -21,12 +21,21 @@ impl Service {
         }
         self.adopted = false;
         self.former.clear();
+        self.since = step.now;
+        if self.policy.has_runtime {
+            self.materialize(step);
+        } else {
+            self.prepare(step);
+        }
+    }
+
+    pub(super) fn prepare(&mut self, step: &mut Turn<'_>) {
         let until = step.now.after(self.policy.startup).after(PREPARATION_SLACK);
         self.actual = Actual::Preparing {
             until,
             cancelled: false,
+            copying: false,
         };
-        self.since = step.now;
         step.out.push(Order::Prepare(self.life));
     }
 
@@ -72,6 +81,7 @@ impl Service {
                 self.actual = Actual::Spawning;
                 step.out.push(Order::Spawn(life));
             }
+            Fact::Materialized(_, offer) => self.materialized(&offer, step),
             Fact::NotPrepared(_, failure) => self.not_prepared(failure, step),
             Fact::PortHeld(_, holder) => self.port_held(&holder, cancelled, step),
             Fact::Configured(_)
@@ -93,7 +103,12 @@ impl Service {
     /// A preparation that was cancelled ends for one of three reasons: a wish that still holds, a wish that was taken
     /// back meanwhile, or its time.
     pub(super) fn not_prepared(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
-        let Actual::Preparing { until, cancelled } = self.actual else {
+        let Actual::Preparing {
+            until,
+            cancelled,
+            copying,
+        } = self.actual
+        else {
             return;
         };
         if !cancelled || self.leaving || !self.wanted_up {
@@ -101,9 +116,13 @@ impl Service {
         } else if step.now < until {
             self.begin_life(step);
         } else {
-            let within = in_words(self.policy.startup + PREPARATION_SLACK);
+            let (what, budget) = if copying {
+                ("copy its runtime", super::materializing::COPYING_MAX)
+            } else {
+                ("prepare it", self.policy.startup + PREPARATION_SLACK)
+            };
             let failure = SpawnFailure {
-                message: format!("cannot prepare it: not done within {within}"),
+                message: format!("cannot {what}: not done within {}", in_words(budget)),
                 lasting: false,
             };
             self.refused(failure, step);
@@ -143,6 +162,7 @@ impl Service {
             Fact::Configured(_)
             | Fact::Asked(_)
             | Fact::Surveyed(_)
+            | Fact::Materialized(..)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)
@@ -200,7 +220,7 @@ impl Service {
             self.reason = "stopped on request".into();
             self.record(Kind::Stopped, "stopped".into(), Vec::new(), step.out);
             self.become_down(Down::Stopped, step);
-        } else if restarting {
+        } else if restarting || self.rolls_back(end, step) {
             self.begin_life(step);
         } else if again {
             self.start_again(end.ready_for, step);

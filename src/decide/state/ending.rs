@@ -105,6 +105,7 @@ impl Service {
             Fact::Configured(_)
             | Fact::Asked(_)
             | Fact::Surveyed(_)
+            | Fact::Materialized(..)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)

@@ -29,6 +29,7 @@ mod condemned;
 mod down;
 mod ending;
 mod judging;
+mod materializing;
 mod surveying;
 mod up;
 mod view;
@@ -39,6 +40,7 @@ use super::clock::{Duration, Moment};
 use super::event::{Exit, Fact, Former, Life, Remembered};
 use super::policy::Policy;
 use super::restart::History;
+use super::runtime::Memory;
 
 use asking::Up;
 
@@ -85,6 +87,7 @@ pub struct Service {
     surveyed: bool,
     /// The present life was begun by an earlier stayd.
     adopted: bool,
+    runtimes: Memory,
     /// What of that life's surroundings the configuration has changed since.
     former: Vec<Former>,
 }
@@ -105,8 +108,12 @@ enum Actual {
     Surveying { parked: bool },
     /// No process.
     Down(Down),
-    /// Claim, `before` and port check are under way.
-    Preparing { until: Moment, cancelled: bool },
+    /// Its runtime is looked at and perhaps copied; then claim, `before` and port check are under way.
+    Preparing {
+        until: Moment,
+        cancelled: bool,
+        copying: bool,
+    },
     /// The fork is ordered; exec is not reported yet.
     Spawning,
     /// A main process runs.
@@ -197,6 +204,7 @@ impl Service {
             proven: false,
             surveyed: false,
             adopted: false,
+            runtimes: Memory::default(),
             former: Vec::new(),
         }
     }
@@ -290,7 +298,9 @@ impl Service {
                 step: Condemned::Evidence { until } | Condemned::First { until },
                 ..
             } => *until,
-            Actual::Preparing { until, cancelled } => {
+            Actual::Preparing {
+                until, cancelled, ..
+            } => {
                 if *cancelled {
                     Moment::NEVER
                 } else {
@@ -312,7 +322,9 @@ impl Service {
         match &self.actual {
             Actual::Unborn | Actual::Surveying { .. } | Actual::Spawning => {}
             Actual::Down(_) => self.time_in_down(step),
-            Actual::Preparing { until, cancelled } => {
+            Actual::Preparing {
+                until, cancelled, ..
+            } => {
                 if !cancelled && step.now >= *until {
                     self.cancel_preparation(step);
                 }

@@ -89,6 +89,7 @@ impl Service {
         self.number_is_free = false;
         self.life = leftover.life;
         self.adopted = true;
+        self.runtimes.current.clone_from(&leftover.runtime);
         self.since = step.now;
         match leftover.main {
             Some(main) => self.take_over_main(main, leftover, step),

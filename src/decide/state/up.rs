@@ -157,6 +157,7 @@ impl Service {
             vec![("startup_ms", millis(took))],
             step.out,
         );
+        self.praise_runtime(step);
     }
 
     /// What readiness rests on.
@@ -220,6 +221,7 @@ impl Service {
             Fact::Configured(_)
             | Fact::Asked(_)
             | Fact::Surveyed(_)
+            | Fact::Materialized(..)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
             | Fact::PortHeld(..)

@@ -17,6 +17,7 @@ impl Service {
             main: self.main(),
             adopted: self.adopted,
             attached: self.is_attached(),
+            runtime: self.runtimes.current.clone(),
             life: self.life,
             since: self.since,
             restarts: self.restarts,
@@ -48,6 +49,7 @@ impl Service {
     #[must_use]
     pub fn phase(&self) -> Phase {
         match &self.actual {
+            Actual::Preparing { copying: true, .. } => Phase::Materializing,
             Actual::Unborn
             | Actual::Surveying { .. }
             | Actual::Preparing { .. }

@@ -4,6 +4,7 @@ pub(super) mod alarm;
 mod birth;
 mod cgroup;
 mod clone;
+pub(super) mod copying;
 pub(super) mod diag;
 pub(super) mod exit;
 mod host;

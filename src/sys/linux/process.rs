@@ -2,8 +2,10 @@
 
 use super::super::process::{Process, Stat, State};
 use super::host::ticks;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -219,6 +221,21 @@ pub(in super::super) fn command_line(pid: i32) -> io::Result<String> {
 
 pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
     gone(std::fs::read_link(format!("/proc/{pid}/exe")))
+}
+
+/// proc(5), maps: the path is the sixth field and the rest of the line.
+pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<PathBuf>> {
+    let maps = gone(std::fs::read(format!("/proc/{pid}/maps")))?;
+    let mapped = maps.split(|&byte| byte == b'\n').filter_map(|line| {
+        let at = line.iter().position(|&byte| byte == b'/')?;
+        Some(PathBuf::from(OsStr::from_bytes(&line[at..])))
+    });
+    let links = ["exe", "cwd", "root"]
+        .into_iter()
+        .filter_map(|link| std::fs::read_link(format!("/proc/{pid}/{link}")).ok());
+    let mut used: Vec<PathBuf> = mapped.chain(links).collect();
+    used.dedup();
+    Ok(used)
 }
 
 #[cfg(test)]

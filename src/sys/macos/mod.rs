@@ -5,6 +5,7 @@
 //! again just before a signal; and a child that fails between fork and exec can be reported by the reaper, in flight.
 
 pub(super) mod alarm;
+pub(super) mod copying;
 pub(super) mod diag;
 pub(super) mod exit;
 mod host;

@@ -192,6 +192,30 @@ pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
     Ok(PathBuf::from(OsString::from_vec(path)))
 }
 
+/// Of what is mapped the program alone is told here, and the folder from the vnode's path (sys/proc_info.h).
+pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<PathBuf>> {
+    // SAFETY: all-zero is a valid proc_vnodepathinfo.
+    let mut info: libc::proc_vnodepathinfo = unsafe { mem::zeroed() };
+    let size = c_int::try_from(size_of_val(&info)).map_err(io::Error::other)?;
+    // SAFETY: writes at most `size` bytes into `info`.
+    let length = unsafe {
+        libc::proc_pidinfo(
+            pid,
+            libc::PROC_PIDVNODEPATHINFO,
+            0,
+            (&raw mut info).cast(),
+            size,
+        )
+    };
+    let mut used = vec![executable(pid)?];
+    if length == size {
+        let path = info.pvi_cdir.vip_path.as_flattened();
+        let bytes = path.iter().map(|&byte| byte.cast_unsigned());
+        used.push(OsString::from_vec(bytes.take_while(|&byte| byte != 0).collect()).into());
+    }
+    Ok(used)
+}
+
 /// KERN_PROCARGS2: the number of arguments, the program, padding, the arguments, the environment.
 fn process_arguments(pid: i32) -> io::Result<Vec<u8>> {
     let mut name = [libc::CTL_KERN, libc::KERN_PROCARGS2, pid];

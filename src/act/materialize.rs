@@ -1,0 +1,244 @@
+//! The runtimes of a service, seen from the loop: asked for in a helper, given to the next life, remembered.
+
+use super::helper::{Ask, Far, Helper, Reply, Trouble};
+use super::runtime::cache::Cache;
+use super::runtime::listing::Fingerprint;
+use super::runtime::offer::{Deed, Offered, RuntimeAsk, Said};
+use super::runtime::record::Refusal;
+use super::runtime::trouble;
+use super::shared::Shared;
+use super::ward::Ward;
+use crate::decide::event::{Fact, Life, SpawnFailure};
+use crate::decide::runtime::{Offer, RuntimeId};
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// A copy that does not go on for this long has lost its disk.
+const STALL: Duration = Duration::from_secs(60);
+/// Between two looks at whether the source still holds what runs.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Remembering waits for another copier at most.
+const NOTE_WITHIN: Duration = Duration::from_secs(60);
+
+/// A service's runtimes, while it is supervised.
+#[derive(Default)]
+pub(super) struct Runtimes {
+    /// What the present life, or the next one, runs from.
+    in_use: RefCell<Option<InUse>>,
+    /// Asks and copies; here only while its last question hangs.
+    helper: RefCell<Option<Helper>>,
+    /// What the source held when it was last looked at.
+    offered: RefCell<Option<RuntimeId>>,
+    cancelled: Notify,
+    /// How far a copy is that is under way.
+    pub(super) far: Cell<Far>,
+}
+
+#[derive(Clone, Debug)]
+struct InUse {
+    id: RuntimeId,
+    root: PathBuf,
+}
+
+impl Runtimes {
+    /// The root of the present life's runtime.
+    pub(super) fn root(&self) -> Option<PathBuf> {
+        self.in_use.borrow().as_ref().map(|one| one.root.clone())
+    }
+
+    /// Its fingerprint.
+    pub(super) fn id(&self) -> Option<RuntimeId> {
+        self.in_use.borrow().as_ref().map(|one| one.id.clone())
+    }
+
+    /// Ends a copy that is under way.
+    pub(super) fn cancel(&self) {
+        // Nobody waits where nothing is copied, and nothing is to be remembered then.
+        self.cancelled.notify_waiters();
+    }
+}
+
+/// Lets the next life run from `id`.
+pub(super) fn use_now(shared: &Rc<Shared>, ward: &Rc<Ward>, id: RuntimeId) {
+    let Some(fingerprint) = Fingerprint::parse(&id.0) else {
+        return;
+    };
+    let root = Cache::of(&shared.state).path(&fingerprint);
+    let is_stale = ward
+        .runtimes
+        .offered
+        .borrow()
+        .as_ref()
+        .is_some_and(|held| *held != id);
+    shared.note_stale(&ward.config.name, is_stale);
+    run_from(shared, ward, InUse { id, root });
+}
+
+/// An adopted life runs from there.
+pub(super) fn adopt(
+    shared: &Rc<Shared>,
+    ward: &Rc<Ward>,
+    fingerprint: Option<&str>,
+    root: Option<&Path>,
+) {
+    if let Some((id, root)) = fingerprint.zip(root) {
+        let id = RuntimeId(id.to_owned());
+        let root = root.to_owned();
+        run_from(shared, ward, InUse { id, root });
+    }
+}
+
+fn run_from(shared: &Rc<Shared>, ward: &Rc<Ward>, in_use: InUse) {
+    let before = ward.runtimes.in_use.replace(Some(in_use.clone()));
+    if before.is_none_or(|before| before.id != in_use.id) {
+        let looking = look_again_and_again(Rc::clone(shared), Rc::clone(ward), in_use.id);
+        tokio::task::spawn_local(looking);
+    }
+}
+
+/// As long as `id` is what runs: does the source hold it still?
+async fn look_again_and_again(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId) {
+    let Some((running, runtime)) = Fingerprint::parse(&id.0).zip(ward.config.runtime.as_ref())
+    else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if ward.runtimes.id().as_ref() != Some(&id) {
+            return;
+        }
+        if ward.life.borrow().is_none() {
+            continue;
+        }
+        let source = runtime.source.clone();
+        let running = running.clone();
+        // A source that is away holds nothing newer, as far as is known.
+        if let Ok(Said::Stale(stale)) =
+            ask(&shared, &ward, Deed::Compare { source, running }, STALL).await
+        {
+            shared.note_stale(&ward.config.name, stale);
+        }
+    }
+}
+
+/// Looks at the runtimes of the service, copies what its source holds where that is new, and tells what there is.
+pub(super) async fn materialize(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
+    ward.runtimes.far.set(Far::default());
+    let fact = tokio::select! {
+        offer = offer(&shared, &ward) => match offer {
+            Ok(offer) => Fact::Materialized(life, offer),
+            Err(failure) => Fact::NotPrepared(life, failure),
+        },
+        () = ward.runtimes.cancelled.notified() => Fact::NotPrepared(life, SpawnFailure::cancelled()),
+    };
+    shared.tell(ward.id, fact).await;
+}
+
+async fn offer(shared: &Shared, ward: &Ward) -> Result<Offer, SpawnFailure> {
+    let Some(runtime) = &ward.config.runtime else {
+        return Err(super::prepare::passing("it has no runtime".into()));
+    };
+    let deed = Deed::Offer {
+        source: runtime.source.clone(),
+        keep: runtime.keep,
+    };
+    match ask(shared, ward, deed, STALL).await {
+        Ok(Said::Offered(offered)) => {
+            let offer = as_offer(offered);
+            ward.runtimes.offered.replace(offer.source.clone().ok());
+            Ok(offer)
+        }
+        Ok(Said::Done | Said::Stale(_)) => Err(cannot_look("the helper answered something else")),
+        Err(cause) => Err(cannot_look(&cause)),
+    }
+}
+
+fn cannot_look(cause: &str) -> SpawnFailure {
+    super::prepare::passing(format!(
+        "cannot look at its runtimes: {cause}; trying again"
+    ))
+}
+
+fn as_offer(offered: Offered) -> Offer {
+    let id = |one: Fingerprint| RuntimeId(one.as_str().to_owned());
+    Offer {
+        source: offered.source.map(id).map_err(|trouble| failure(&trouble)),
+        fallback: offered.fallback.map(id),
+        refused: offered.refused.map(id),
+        good: offered.good,
+        warnings: offered.warnings,
+    }
+}
+
+fn failure(trouble: &trouble::Trouble) -> SpawnFailure {
+    use trouble::Trouble;
+    let (cure, lasting) = match trouble {
+        Trouble::Gone(_) => ("is its disk there? trying again", false),
+        Trouble::Denied(_) => (
+            "who may read it can copy it with `stayd runtime import SERVICE`",
+            true,
+        ),
+        Trouble::Refused(_) => ("nothing is copied", true),
+        Trouble::Unsteady(_) => ("trying again when it is quiet", false),
+        Trouble::Full(_) => (
+            "what was copied so far is removed; make room, trying again",
+            false,
+        ),
+        Trouble::System(_) => ("trying again", false),
+    };
+    SpawnFailure {
+        message: format!("{trouble}; {cure}"),
+        lasting,
+    }
+}
+
+/// Remembers that the service became ready under `id`.
+pub(super) async fn praise(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId) {
+    if let Some(fingerprint) = Fingerprint::parse(&id.0) {
+        note(&shared, &ward, Deed::Praise(fingerprint)).await;
+    }
+}
+
+/// Remembers that `id` is not used again until the source changes.
+pub(super) async fn refuse(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId, why: String) {
+    if let Some(fingerprint) = Fingerprint::parse(&id.0) {
+        note(&shared, &ward, Deed::Refuse(Refusal { fingerprint, why })).await;
+    }
+}
+
+async fn note(shared: &Shared, ward: &Ward, deed: Deed) {
+    if let Err(cause) = ask(shared, ward, deed, NOTE_WITHIN).await {
+        tracing::warn!(
+            service = ward.config.name,
+            "cannot remember what became of its runtime: {cause}; after a restart of stayd it is not known"
+        );
+    }
+}
+
+async fn ask(shared: &Shared, ward: &Ward, deed: Deed, stall: Duration) -> Result<Said, String> {
+    let begin = || Helper::new(shared.nursery.clone(), shared.program.clone());
+    let mut helper = ward.runtimes.helper.take().unwrap_or_else(begin);
+    let question = Ask::Runtime(RuntimeAsk {
+        state: shared.state.clone(),
+        service: ward.config.name.clone(),
+        deed,
+    });
+    let cause = match helper
+        .ask_at_length(question, stall, &ward.runtimes.far)
+        .await
+    {
+        Ok(Reply::Runtime(said)) => return Ok(said),
+        Ok(Reply::Failed(cause)) => return Err(cause),
+        Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Variables(_)) => {
+            "the helper answered something else".to_owned()
+        }
+        Err(Trouble::Unasked(cause)) => cause,
+        Err(Trouble::Silent) => format!("nothing has moved for {} s", stall.as_secs()),
+    };
+    // Kept: one that hangs even after its SIGKILL is not joined by another at each try.
+    ward.runtimes.helper.replace(Some(helper));
+    Err(cause)
+}

@@ -1,0 +1,67 @@
+//! What has become of a copy.
+
+use super::listing::{Entry, Kind, Listing};
+use std::path::PathBuf;
+
+/// What has become of a tree since it was listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Gone, or with other bytes, another mode or another kind.
+    pub altered: Vec<PathBuf>,
+    /// Not in the listing.
+    pub added: Vec<PathBuf>,
+}
+
+impl Difference {
+    /// How `now` differs from `then`. A file whose hash is missing on one side is judged by its stamp.
+    #[must_use]
+    pub fn between(then: &Listing, now: &Listing) -> Self {
+        let mut difference = Self::default();
+        for entry in &then.entries {
+            if !now
+                .get(&entry.path)
+                .is_some_and(|found| is_same(entry, found))
+            {
+                difference.altered.push(entry.path.clone());
+            }
+        }
+        let is_new = |entry: &&Entry| then.get(&entry.path).is_none();
+        let added = now.entries.iter().filter(is_new);
+        difference.added = added.map(|entry| entry.path.clone()).collect();
+        difference
+    }
+}
+
+fn is_same(then: &Entry, now: &Entry) -> bool {
+    match (&then.kind, &now.kind) {
+        (
+            Kind::File {
+                hash: Some(then_is),
+                ..
+            },
+            Kind::File {
+                hash: Some(now_is), ..
+            },
+        ) => then_is == now_is && then.mode == now.mode,
+        _ if then.is_file() => then.looks_like(now),
+        _ => then.may_equal(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::listing::tests::{entry, file};
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_difference_names_what_was_altered_and_what_was_added() {
+        let then = Listing::of(vec![entry("d", Kind::Folder), file("f", 1), file("g", 1)]);
+        let mut touched = file("f", 1);
+        touched.stamp.changed_nanos += 1;
+        let now = Listing::of(vec![entry("d", Kind::Folder), touched, file("h", 1)]);
+        let difference = Difference::between(&then, &now);
+        assert_eq!(difference.altered, [Path::new("g")]);
+        assert_eq!(difference.added, [Path::new("h")]);
+    }
+}

@@ -1,0 +1,359 @@
+//! What lies in a tree of files: names, modes, links, and a hash of every file's bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Permission bits that count. The others (setuid, setgid, sticky) would give a copy rights that its source's owner had
+/// no right to give.
+pub const MODE_KEPT: u32 = 0o777;
+/// More links on one way than this are a circle (path_resolution(7) says 40).
+const LINKS_MAX: u32 = 40;
+/// Hexadecimal digits of a fingerprint; 160 bits, and short enough for `#!` lines and socket paths.
+pub const FINGERPRINT_DIGITS: usize = 40;
+/// Begins what is hashed, so that another way of hashing gives other fingerprints.
+const DOMAIN: &[u8] = b"stayd runtime 1\0";
+
+/// A hash over names, modes, links and bytes: the same for equal trees, wherever they are.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// `text` as a fingerprint, if it is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_one = text.len() == FINGERPRINT_DIGITS && text.bytes().all(digit);
+        is_one.then(|| Self(text.to_owned()))
+    }
+
+    /// Its digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// By which a change of an inode shows without reading it. Nobody can set `changed_nanos` back (inode(7), ctime).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// st_ino
+    pub inode: u64,
+    /// Last change of the bytes, nanoseconds since 1970.
+    pub modified_nanos: i64,
+    /// Last change of the bytes or of what is known about them, nanoseconds since 1970.
+    pub changed_nanos: i64,
+}
+
+/// The BLAKE3 hash of a file's bytes.
+pub type Hash = [u8; 32];
+
+/// One thing in a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A folder.
+    Folder,
+    /// A file.
+    File {
+        /// Its length.
+        bytes: u64,
+        /// Of its bytes; none as long as nobody has read them.
+        hash: Option<Hash>,
+    },
+    /// A symbolic link and where it points.
+    Link(PathBuf),
+}
+
+/// One thing and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Below the root; never empty, never absolute, no `..` in it.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits, [`MODE_KEPT`] of them; 0o777 for a link.
+    pub mode: u32,
+    /// When it was seen.
+    pub stamp: Stamp,
+}
+
+/// A whole tree, sorted by path; the root itself is not in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// What is in it.
+    pub entries: Vec<Entry>,
+}
+
+impl Entry {
+    /// The same thing, as far as one can tell without reading it. A folder's stamp says only what came and went in it.
+    #[must_use]
+    pub fn looks_like(&self, other: &Self) -> bool {
+        let same_place = self.path == other.path && self.mode == other.mode;
+        same_place
+            && match (&self.kind, &other.kind) {
+                (Kind::Folder, Kind::Folder) => true,
+                (Kind::File { bytes, .. }, Kind::File { bytes: others, .. }) => {
+                    bytes == others && self.stamp == other.stamp
+                }
+                (Kind::Link(target), Kind::Link(others)) => target == others,
+                _ => false,
+            }
+    }
+
+    /// The same name, mode and length: perhaps the same bytes on another inode.
+    #[must_use]
+    pub fn may_equal(&self, other: &Self) -> bool {
+        let (mut one, mut two) = (self.clone(), other.clone());
+        for entry in [&mut one, &mut two] {
+            if let Kind::File { hash, .. } = &mut entry.kind {
+                *hash = None;
+            }
+        }
+        two.stamp = one.stamp;
+        one == two
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File { .. })
+    }
+}
+
+impl Listing {
+    /// Puts the entries into their order.
+    #[must_use]
+    pub fn of(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable_by(|one, two| by_bytes(&one.path).cmp(by_bytes(&two.path)));
+        Self { entries }
+    }
+
+    /// What is at `path`.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<&Entry> {
+        let place = |entry: &Entry| by_bytes(&entry.path).cmp(by_bytes(path));
+        let found = self.entries.binary_search_by(place).ok()?;
+        self.entries.get(found)
+    }
+
+    /// The files and their bytes.
+    #[must_use]
+    pub fn size(&self) -> (usize, u64) {
+        self.entries.iter().fold((0, 0), |(files, sum), entry| {
+            if let Kind::File { bytes, .. } = entry.kind {
+                (files + 1, sum + bytes)
+            } else {
+                (files, sum)
+            }
+        })
+    }
+
+    /// Whether nothing in it can be told from `other` without reading.
+    #[must_use]
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.entries.len() == other.entries.len()
+            && self.pairs(other).all(|(one, two)| one.looks_like(two))
+    }
+
+    /// Whether it may be the same tree on other inodes: worth reading before anything is copied.
+    #[must_use]
+    pub fn may_equal(&self, other: &Self) -> bool {
+        self.entries.len() == other.entries.len()
+            && self.pairs(other).all(|(one, two)| one.may_equal(two))
+    }
+
+    fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Entry, &'a Entry)> {
+        self.entries.iter().zip(&other.entries)
+    }
+
+    /// Takes over the hash of every file that looks as it does in `known`.
+    pub fn take_hashes_of(&mut self, known: &Self) {
+        for entry in &mut self.entries {
+            let same = known.get(&entry.path).filter(|one| one.looks_like(entry));
+            if let (Kind::File { hash, .. }, Some(Kind::File { hash: known, .. })) =
+                (&mut entry.kind, same.map(|one| &one.kind))
+            {
+                *hash = *known;
+            }
+        }
+    }
+
+    /// The fingerprint; none while a file has not been read.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(DOMAIN);
+        for entry in &self.entries {
+            feed(&mut hasher, &[], entry.path.as_os_str().as_bytes());
+            hasher.update(&entry.mode.to_le_bytes());
+            match &entry.kind {
+                Kind::Folder => feed(&mut hasher, b"d", &[]),
+                Kind::File { hash, .. } => feed(&mut hasher, b"f", hash.as_ref()?),
+                Kind::Link(target) => feed(&mut hasher, b"l", target.as_os_str().as_bytes()),
+            }
+        }
+        let digits = hasher.finalize().to_hex();
+        Fingerprint::parse(digits.get(..FINGERPRINT_DIGITS)?)
+    }
+
+    /// The first link that leads out of the tree, and where to. A copy of it would lead to the source's surroundings, or
+    /// to nothing.
+    #[must_use]
+    pub fn link_that_leaves(&self) -> Option<(&Path, &Path)> {
+        let links: BTreeMap<&Path, &Path> = self
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                Kind::Link(target) => Some((entry.path.as_path(), target.as_path())),
+                Kind::Folder | Kind::File { .. } => None,
+            })
+            .collect();
+        let leaves = |(link, target): &(&Path, &Path)| {
+            let folder = link.parent().unwrap_or(Path::new(""));
+            resolve(folder, target, &links, &mut 0).is_none()
+        };
+        let mut found = links.iter().map(|(&link, &target)| (link, target));
+        found.find(leaves)
+    }
+}
+
+/// Where `target` leads from the real folder `from`, as the kernel would walk it; none where that is outside, or a circle.
+fn resolve(
+    from: &Path,
+    target: &Path,
+    links: &BTreeMap<&Path, &Path>,
+    followed: &mut u32,
+) -> Option<PathBuf> {
+    let mut at = from.to_owned();
+    for part in target.components() {
+        match part {
+            Component::RootDir | Component::Prefix(_) => return None,
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !at.pop() {
+                    return None;
+                }
+            }
+            Component::Normal(name) => {
+                let next = at.join(name);
+                at = match links.get(next.as_path()) {
+                    None => next,
+                    Some(target) => {
+                        *followed += 1;
+                        if *followed > LINKS_MAX {
+                            return None;
+                        }
+                        resolve(&at, target, links, followed)?
+                    }
+                };
+            }
+        }
+    }
+    Some(at)
+}
+
+/// Lengths first, so that no two trees give the same bytes.
+fn feed(hasher: &mut blake3::Hasher, tag: &[u8], bytes: &[u8]) {
+    hasher.update(tag);
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+fn by_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp {
+        inode: 1,
+        modified_nanos: 2,
+        changed_nanos: 3,
+    };
+
+    pub(in super::super) fn entry(path: &str, kind: Kind) -> Entry {
+        Entry {
+            path: path.into(),
+            kind,
+            mode: 0o755,
+            stamp: STAMP,
+        }
+    }
+
+    pub(in super::super) fn file(path: &str, hash: u8) -> Entry {
+        let hash = Some([hash; 32]);
+        entry(path, Kind::File { bytes: 9, hash })
+    }
+
+    fn link(path: &str, target: &str) -> Entry {
+        entry(path, Kind::Link(target.into()))
+    }
+
+    fn leaves(entries: Vec<Entry>) -> Option<String> {
+        let listing = Listing::of(entries);
+        let (link, _) = listing.link_that_leaves()?;
+        Some(link.display().to_string())
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_names_modes_links_and_bytes_and_of_nothing_else() {
+        let tree = || vec![entry("d", Kind::Folder), file("d/f", 1), link("l", "d/f")];
+        let of = |entries| Listing::of(entries).fingerprint().expect("read");
+        let known = of(tree());
+        assert_eq!(known.as_str().len(), FINGERPRINT_DIGITS);
+        let mut other_inodes = tree();
+        other_inodes.reverse();
+        other_inodes.iter_mut().for_each(|one| one.stamp.inode += 1);
+        assert_eq!(of(other_inodes), known);
+        let changes: [fn(&mut Vec<Entry>); 5] = [
+            |tree| tree[1] = file("d/f", 2),
+            |tree| tree[1].path = "d/g".into(),
+            |tree| tree[1].mode = 0o644,
+            |tree| tree[2] = link("l", "d"),
+            |tree| tree.push(entry("e", Kind::Folder)),
+        ];
+        for change in changes {
+            let mut changed = tree();
+            change(&mut changed);
+            assert_ne!(of(changed.clone()), known, "{changed:?}");
+        }
+        let unread = entry(
+            "f",
+            Kind::File {
+                bytes: 1,
+                hash: None,
+            },
+        );
+        assert_eq!(Listing::of(vec![unread]).fingerprint(), None);
+    }
+
+    #[test]
+    fn links_are_followed_as_the_kernel_would() {
+        assert_eq!(
+            leaves(vec![link("a/l", "../b"), link("l", "./gone/x")]),
+            None
+        );
+        assert_eq!(
+            leaves(vec![link("l", "/usr/bin/python3")]),
+            Some("l".into())
+        );
+        assert_eq!(leaves(vec![link("a/l", "../../b")]), Some("a/l".into()));
+        // by its text alone it stays inside; the kernel goes through `d` to the top first
+        let through = vec![link("a/b/d", "../../x"), link("a/b/l", "d/../../etc")];
+        assert_eq!(leaves(through), Some("a/b/l".into()));
+        assert_eq!(
+            leaves(vec![link("l", "m"), link("m", "l")]),
+            Some("l".into())
+        );
+    }
+}

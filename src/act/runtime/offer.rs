@@ -1,0 +1,174 @@
+//! What a helper does for the loop: what has the disk for the next life, and what is to be remembered.
+
+use super::cache::{Cache, Held};
+use super::collect;
+use super::copy::Progress;
+use super::difference::Difference;
+use super::listing::Fingerprint;
+use super::record::Refusal;
+use super::trouble::Trouble;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Names shown of what was altered or added.
+const SHOWN_MAX: usize = 3;
+
+/// What can be asked about a service's runtimes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeAsk {
+    /// The instance's state folder.
+    pub state: PathBuf,
+    /// Whose.
+    pub service: String,
+    /// What.
+    pub deed: Deed,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deed {
+    /// Copy what the source holds if it is new, check it, and say what there is; then collect what nobody needs.
+    Offer {
+        /// The folder that is copied.
+        source: PathBuf,
+        /// Copies that are kept.
+        keep: u32,
+    },
+    /// Whether the source holds something else than what runs.
+    Compare {
+        /// The folder that is copied.
+        source: PathBuf,
+        /// What runs.
+        running: Fingerprint,
+    },
+    /// The service became ready under it.
+    Praise(Fingerprint),
+    /// It is not used again until the source holds something else.
+    Refuse(Refusal),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Said {
+    /// It is done.
+    Done,
+    /// To [`Deed::Offer`].
+    Offered(Offered),
+    /// To [`Deed::Compare`].
+    Stale(bool),
+}
+
+/// What there is for the next life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// What the source holds, copied and checked.
+    pub source: Result<Fingerprint, Trouble>,
+    /// It has been good before.
+    pub good: bool,
+    /// The last good one that is not refused, checked.
+    pub fallback: Option<Fingerprint>,
+    /// What is refused.
+    pub refused: Option<Fingerprint>,
+    /// For a person.
+    pub warnings: Vec<String>,
+}
+
+impl RuntimeAsk {
+    /// Does it. Blocks for as long as the source's disk and ours do.
+    ///
+    /// # Errors
+    /// In a sentence. Trouble with the source is an answer and no error.
+    pub fn answer(&self, progress: &Progress) -> Result<Said, String> {
+        let cache = Cache::of(&self.state);
+        let held = cache.hold().map_err(|trouble| trouble.to_string())?;
+        let service = &self.service;
+        let noted = match &self.deed {
+            Deed::Offer { source, keep } => {
+                let mut offered = offer(&held, service, source, progress);
+                let keep = usize::try_from(*keep).unwrap_or(1);
+                match collect::collect(&held, &self.state, &|_| keep) {
+                    Ok(freed) => offered.warnings.extend(freed.warnings()),
+                    Err(error) => offered.warnings.push(format!(
+                        "cannot collect runtimes that nobody needs: {error}"
+                    )),
+                }
+                return Ok(Said::Offered(offered));
+            }
+            Deed::Compare { source, running } => {
+                let holds = held.fingerprint_of(service, source, progress);
+                return holds
+                    .map(|holds| Said::Stale(holds != *running))
+                    .map_err(|trouble| trouble.to_string());
+            }
+            Deed::Praise(fingerprint) => held.change(service, |record| record.praise(fingerprint)),
+            Deed::Refuse(refusal) => {
+                held.change(service, |record| record.refused = Some(refusal.clone()))
+            }
+        };
+        noted
+            .map(|()| Said::Done)
+            .map_err(|trouble| trouble.to_string())
+    }
+}
+
+fn offer(held: &Held<'_>, service: &str, source: &Path, progress: &Progress) -> Offered {
+    let mut warnings = Vec::new();
+    let made = held
+        .materialize(service, source, false, progress)
+        .and_then(|made| {
+            let difference = held.check(&made.fingerprint)?;
+            if difference.altered.is_empty() {
+                warnings.extend(added(&made.fingerprint, &difference));
+                return Ok(made.fingerprint);
+            }
+            warnings.push(format!(
+                "the runtime {} was changed behind our back ({}) and is copied anew",
+                made.fingerprint,
+                names(&difference.altered)
+            ));
+            let anew = held.materialize(service, source, true, progress)?;
+            Ok(anew.fingerprint)
+        });
+    let record = held.cache.record(service);
+    let refused = record.refused.as_ref().map(|refusal| &refusal.fingerprint);
+    let is_whole = |one: &&Fingerprint| match held.check(one) {
+        Ok(difference) => difference.altered.is_empty(),
+        Err(_) => false,
+    };
+    let good = record.good.iter().filter(|one| Some(*one) != refused);
+    // A runtime that was never good is better than none, and no better than another that was never good.
+    let last_resort = record.used.iter().filter(|_| made.is_err());
+    let fallback = good.chain(last_resort).find(is_whole).cloned();
+    Offered {
+        good: made.as_ref().is_ok_and(|one| record.good.contains(one)),
+        source: made,
+        fallback,
+        refused: refused.cloned(),
+        warnings,
+    }
+}
+
+fn added(fingerprint: &Fingerprint, difference: &Difference) -> Option<String> {
+    // Bytecode that Python writes beside its source is its own affair.
+    let is_news = |path: &&PathBuf| !collect::is_bytecode(path);
+    let mut news: Vec<PathBuf> = difference.added.iter().filter(is_news).cloned().collect();
+    news.sort_unstable();
+    (!news.is_empty()).then(|| {
+        format!(
+            "there is more in the runtime {fingerprint} than was copied ({}): it stays, and will not be in the next \
+             runtime; let the service write elsewhere",
+            names(&news)
+        )
+    })
+}
+
+/// The first names, and how many more there are.
+#[must_use]
+pub fn names(paths: &[PathBuf]) -> String {
+    let shown = paths.iter().take(SHOWN_MAX);
+    let mut text: Vec<String> = shown.map(|path| path.display().to_string()).collect();
+    if paths.len() > SHOWN_MAX {
+        text.push(format!("and {} more", paths.len() - SHOWN_MAX));
+    }
+    text.join(", ")
+}

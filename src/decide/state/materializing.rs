@@ -1,0 +1,106 @@
+//! Before a life: which runtime does it begin with, and what becomes of one that is no good?
+
+use super::super::action::{Kind, Order, Value};
+use super::super::clock::Duration;
+use super::super::event::SpawnFailure;
+use super::super::runtime::{Choice, Offer, RuntimeId};
+use super::{Actual, Ending, Service, Turn};
+
+/// The longest that a copy may take, however slowly it goes on.
+pub(super) const COPYING_MAX: Duration = Duration::from_secs(3600);
+
+impl Service {
+    pub(super) fn materialize(&mut self, step: &mut Turn<'_>) {
+        self.actual = Actual::Preparing {
+            until: step.now.after(COPYING_MAX),
+            cancelled: false,
+            copying: true,
+        };
+        step.out.push(Order::Materialize(self.life));
+    }
+
+    pub(super) fn materialized(&mut self, offer: &Offer, step: &mut Turn<'_>) {
+        let Actual::Preparing {
+            cancelled,
+            copying: true,
+            ..
+        } = self.actual
+        else {
+            return;
+        };
+        if cancelled || !self.wanted_up || self.leaving {
+            return self.not_prepared(SpawnFailure::cancelled(), step);
+        }
+        let before = self.runtimes.current.clone();
+        match self.runtimes.choose(offer) {
+            Choice::Source(id) => self.run_from(id, before.as_ref(), offer, None, step),
+            Choice::Fallback(id, why) => {
+                self.run_from(id, before.as_ref(), offer, Some(&why), step);
+            }
+            Choice::Nothing(failure) => self.not_prepared(failure, step),
+        }
+    }
+
+    fn run_from(
+        &mut self,
+        id: RuntimeId,
+        before: Option<&RuntimeId>,
+        offer: &Offer,
+        fallback_because: Option<&str>,
+        step: &mut Turn<'_>,
+    ) {
+        let mut news: Vec<String> = offer.warnings.clone();
+        if before != Some(&id) {
+            news.insert(0, format!("runs from the runtime {}", id.0));
+        }
+        if let Some(why) = fallback_because {
+            news.insert(0, format!("an earlier runtime is used: {why}"));
+        }
+        if !news.is_empty() {
+            let facts = vec![
+                ("runtime", Value::Text(id.0.clone())),
+                ("fallback", Value::Flag(fallback_because.is_some())),
+            ];
+            let kind = match fallback_because {
+                Some(_) => Kind::OldRuntime,
+                None => Kind::Runtime,
+            };
+            self.record(kind, news.join("; "), facts, step.out);
+        }
+        step.out.push(Order::UseRuntime(id));
+        self.prepare(step);
+    }
+
+    pub(super) fn praise_runtime(&mut self, step: &mut Turn<'_>) {
+        if self.runtimes.became_ready()
+            && let Some(id) = self.runtimes.current.clone()
+        {
+            step.out.push(Order::PraiseRuntime(id));
+        }
+    }
+
+    /// A life ended that never became ready: was that one too many for a new runtime?
+    pub(super) fn rolls_back(&mut self, end: &Ending, step: &mut Turn<'_>) -> bool {
+        if end.ready_for.is_some() || end.by_wish {
+            return false;
+        }
+        let Some((bad, good)) = self.runtimes.ended_unready(self.policy.give_up.exits) else {
+            return false;
+        };
+        let sentence = format!(
+            "rolled back to the runtime {}: {} lives under {} ended and none became ready, the last one: {}; it is tried \
+             again when the source changes",
+            good.0, self.policy.give_up.exits, bad.0, self.reason
+        );
+        let facts = vec![
+            ("from", Value::Text(bad.0.clone())),
+            ("to", Value::Text(good.0)),
+        ];
+        self.record(Kind::RolledBack, sentence.clone(), facts, step.out);
+        step.out
+            .push(Order::RefuseRuntime(bad, self.reason.clone()));
+        self.reason = sentence;
+        self.forgive(step);
+        true
+    }
+}

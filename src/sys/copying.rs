@@ -1,0 +1,42 @@
+//! What a copy of a file needs from the system besides reading and writing.
+
+use super::imp;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Makes `target`, which must not exist, a clone of `source`: another inode that shares the bytes until one of the two is
+/// written (Linux: FICLONE, ioctl_ficlone(2); macOS: clonefile(2)). None where the two file systems cannot; then there is
+/// no `target`.
+///
+/// # Errors
+/// The system's refusal of anything else.
+pub fn clone_file(source: &File, target: &Path) -> io::Result<Option<File>> {
+    imp::copying::clone_file(source, target)
+}
+
+/// Gives `target` the attributes of `source` that belong to its content (macOS: extended attributes, a code signature
+/// among them, but not the quarantine's). Nothing on Linux, where they belong to the file system's own business.
+///
+/// # Errors
+/// The system's refusal.
+pub fn copy_attributes(source: &File, target: &File) -> io::Result<()> {
+    imp::copying::copy_attributes(source, target)
+}
+
+/// Hands the file's bytes to the disk, where [`settle`] alone would not do.
+///
+/// # Errors
+/// The disk's refusal.
+pub fn hand_over(file: &File) -> io::Result<()> {
+    imp::copying::hand_over(file)
+}
+
+/// Returns when everything that was written on the file system of `folder` is on its disk (Linux: syncfs(2); macOS:
+/// F_FULLFSYNC, fcntl(2)).
+///
+/// # Errors
+/// The disk's refusal, of writes before this call too.
+pub fn settle(folder: &File) -> io::Result<()> {
+    imp::copying::settle(folder)
+}
