@@ -246,7 +246,11 @@ async fn wish(desk: &Desk, call: &Call, verb: Verb) -> Answer {
     };
     match outcome {
         Outcome::Missed => {
-            let message = format!("cannot {word} {}: {}", service.name, service.reason);
+            let missed = format!("cannot {word} {}: {}", service.name, service.reason);
+            let message = match warning {
+                Some(warning) => format!("{missed}; {warning}"),
+                None => missed,
+            };
             Err(Refusal::new(Kind::NotReached, message))
         }
         Outcome::Pending | Outcome::Reached => {

@@ -26,7 +26,9 @@ fn item_16_readiness_waits_for_its_word_and_an_extension_holds_the_watchdog_off(
         script,
         "sd_notify = true\nstartup = { within = \"1s\" }",
     ));
-    let before = daemon.wait_state("s", "starting");
+    let before = daemon.wait_service("s", "its process", |service| {
+        service["state"] == "starting" && service["pid"].is_number()
+    });
     let clock = std::time::Instant::now();
     wait_until("the usual budget is over", SOON, || {
         clock.elapsed() > std::time::Duration::from_secs(2)
