@@ -124,6 +124,35 @@ impl Nursery {
         }
     }
 
+    /// Waits for the end of a child, not reaped yet, that the program started whose place this one has taken. To be
+    /// called before anything is reaped.
+    ///
+    /// # Errors
+    /// It is no such child.
+    pub fn inherit(&self, process: Process) -> io::Result<Running> {
+        let handle = Arc::new(Handle::open(process)?);
+        let (waiter, exit) = oneshot::channel();
+        self.0.waiting.borrow_mut().insert(process.pid, waiter);
+        Ok(Running {
+            process,
+            handle,
+            exit,
+        })
+    }
+
+    /// Children whose end somebody waits for, or has ceased to wait for.
+    #[must_use]
+    pub fn unreaped(&self) -> Vec<i32> {
+        self.0.waiting.borrow().keys().copied().collect()
+    }
+
+    /// Whether a start has not returned, be it given up.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        let idle = usize::from(self.0.idle.borrow().is_some());
+        self.0.under_way.get() > 0 || Arc::strong_count(&self.0.census) > 1 + idle
+    }
+
     /// Tells the waiter of a reaped process. Returns it when nobody waits for it: a stranger.
     pub fn reaped(&self, reaped: Reaped) -> Option<Reaped> {
         if let Some(waiter) = self.0.waiting.borrow_mut().remove(&reaped.pid) {

@@ -215,8 +215,8 @@ fn own_environment(ward: &Ward, living: &Living) -> Environment {
         "STAYD_CLAIM_FD".into(),
         sockets::claim_fd(ward).to_string().into(),
     );
-    if let Some(path) = &*living.notify_path.borrow() {
-        own.insert("NOTIFY_SOCKET".into(), path.into());
+    if let Some(socket) = &*living.notify.borrow() {
+        own.insert("NOTIFY_SOCKET".into(), socket.path().into());
     }
     let told = ward
         .config

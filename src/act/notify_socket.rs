@@ -3,10 +3,11 @@
 use super::runtime_dir;
 use crate::decide::event::Told;
 use crate::sys::datagram;
+use std::cell::Cell;
 use std::fs::{self, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -41,12 +42,13 @@ pub struct Message {
     pub main_pid: Option<i32>,
 }
 
-/// A service's NOTIFY_SOCKET; its file goes with it.
+/// A service's NOTIFY_SOCKET; its file goes with it, unless it is left to another.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: UnixDatagram,
     path: PathBuf,
-    malformed: u64,
+    malformed: Cell<u64>,
+    is_left: Cell<bool>,
 }
 
 impl NotifySocket {
@@ -72,8 +74,32 @@ impl NotifySocket {
         Ok(Self {
             socket,
             path,
-            malformed: 0,
+            malformed: Cell::new(0),
+            is_left: Cell::new(false),
         })
+    }
+
+    /// Goes on hearing at `path`, with everything that waits to be read.
+    ///
+    /// # Errors
+    /// It is no such socket.
+    pub fn resume(socket: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            socket: UnixDatagram::from_std(socket.into())?,
+            path,
+            malformed: Cell::new(0),
+            is_left: Cell::new(false),
+        })
+    }
+
+    /// For whoever goes on hearing: the socket, whose file stays.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn leave(&self) -> io::Result<OwnedFd> {
+        let socket = self.socket.as_fd().try_clone_to_owned()?;
+        self.is_left.set(true);
+        Ok(socket)
     }
 
     /// What the service gets as NOTIFY_SOCKET.
@@ -85,14 +111,14 @@ impl NotifySocket {
     /// Messages that were ignored: too long, or without a single field that can be read.
     #[must_use]
     pub const fn malformed(&self) -> u64 {
-        self.malformed
+        self.malformed.get()
     }
 
     /// The next message that says something. May be dropped and called again without losing one.
     ///
     /// # Errors
     /// The socket has broken; it has to be bound anew.
-    pub async fn next(&mut self) -> io::Result<Message> {
+    pub async fn next(&self) -> io::Result<Message> {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         loop {
             let got = self
@@ -108,7 +134,7 @@ impl NotifySocket {
                         ..message
                     });
                 }
-                Some(_) | None => self.malformed += 1,
+                Some(_) | None => self.malformed.set(self.malformed.get() + 1),
             }
         }
     }
@@ -116,6 +142,9 @@ impl NotifySocket {
 
 impl Drop for NotifySocket {
     fn drop(&mut self) {
+        if self.is_left.get() {
+            return;
+        }
         // Nothing depends on its going: the next bind replaces it.
         let _ = fs::remove_file(&self.path);
     }
@@ -208,7 +237,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn messages_come_with_their_sender_and_bad_ones_are_counted() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut socket = NotifySocket::bind(folder.path(), "db", None).expect("a socket");
+        let socket = NotifySocket::bind(folder.path(), "db", None).expect("a socket");
         let client = UnixDatagram::unbound().expect("a client");
         for message in [
             &b"nonsense"[..],

@@ -70,6 +70,8 @@ impl Performer {
             Order::SignalFirst(life) => super::life::signal_first(&ward, life),
             Order::KillTree(life) => begin(super::life::kill_tree(shared, ward, life)),
             Order::Inherit { life, heir } => super::heir::inherit(&shared, &ward, life, heir),
+            // Its time runs out without a verdict, if nobody takes our place before.
+            Order::Probe { .. } if shared.settling.get() => {}
             Order::Probe {
                 life,
                 check,
@@ -196,6 +198,7 @@ fn say(service: &str, record: &crate::decide::action::Record) {
         | Kind::Backoff
         | Kind::Runtime
         | Kind::Slept
+        | Kind::Upgraded
         | Kind::Stopped => {
             tracing::info!(service, "{sentence}");
         }

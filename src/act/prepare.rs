@@ -179,7 +179,19 @@ pub(super) fn listen(
             "cannot offer it a notify socket: {error}; trying again"
         ))
     })?;
-    living.notify_path.replace(Some(socket.path().to_owned()));
+    hear(shared, ward, living, socket);
+    Ok(())
+}
+
+/// Listens to what the life tells about itself.
+pub(super) fn hear(
+    shared: &Rc<Shared>,
+    ward: &Rc<Ward>,
+    living: &Rc<Living>,
+    socket: NotifySocket,
+) {
+    let socket = Rc::new(socket);
+    living.notify.replace(Some(Rc::clone(&socket)));
     let hearing = super::told::hear(
         Rc::clone(shared),
         Rc::clone(ward),
@@ -189,7 +201,6 @@ pub(super) fn listen(
     living
         .hearing
         .replace(Some(tokio::task::spawn_local(hearing).abort_handle()));
-    Ok(())
 }
 
 /// Who listens on the service's port, if somebody does: of several that share it, the oldest.

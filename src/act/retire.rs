@@ -45,6 +45,7 @@ fn close(ward: &Ward, life: Life) -> bool {
     if let Some(hearing) = living.hearing.take() {
         hearing.abort();
     }
+    living.notify.replace(None);
     super::cgroup::take_back(&living);
     true
 }

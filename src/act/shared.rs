@@ -4,6 +4,7 @@ use super::bystanders::{Bystander, Bystanders};
 use super::cgroup::Cgroups;
 use super::child::{Environment, Nursery};
 use super::claim::Claims;
+use super::inheritance::Inherited;
 use super::output::Output;
 use super::sockets::Reception;
 use super::store::Store;
@@ -11,8 +12,8 @@ use super::strays::Strays;
 use crate::decide::action::{Kind, Record, Value};
 use crate::decide::clock::Moment;
 use crate::decide::event::{Event, Fact, ServiceId};
-use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -52,6 +53,10 @@ pub struct Shared {
     pub runtime_dir: PathBuf,
     /// Tells our state folder from others': instances of the same name share the folder of the sockets.
     pub state_key: String,
+    /// What the version before has left of each service, until that is taken in hand.
+    pub inherited: RefCell<BTreeMap<String, Inherited>>,
+    /// A new version is about to take our place: nothing is asked that it could not wait for.
+    pub settling: Cell<bool>,
     /// Reads the loop's clock.
     pub now: Box<dyn Fn() -> Moment>,
     /// Stamps for people.

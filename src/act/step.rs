@@ -44,11 +44,19 @@ pub enum Step {
     HalfRotated,
     /// There is no current log file.
     AfterRotation,
+    /// Everything is at rest for a new version, and nothing is left to it.
+    AtRest,
+    /// Everything is left to the new version, which does not run.
+    BeforeExec,
+    /// The new version runs, and has not taken anything in hand.
+    Received,
+    /// The new version has its locks, its socket and its journal, and no service.
+    TakenOver,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::BeforeIntent,
         Self::ClaimHalfWritten,
         Self::AfterIntent,
@@ -68,6 +76,10 @@ impl Step {
         Self::BeforeRotation,
         Self::HalfRotated,
         Self::AfterRotation,
+        Self::AtRest,
+        Self::BeforeExec,
+        Self::Received,
+        Self::TakenOver,
     ];
 
     /// Its name in `STAYD_DIE_AT`: the variant's own.
@@ -82,7 +94,7 @@ impl Step {
 /// # Panics
 /// When it was told to.
 #[cfg(debug_assertions)]
-pub(super) fn reached(step: Step) {
+pub(crate) fn reached(step: Step) {
     static DIE_AT: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("STAYD_DIE_AT").ok());
     let Some(named) = &*DIE_AT else { return };
@@ -96,4 +108,4 @@ pub(super) fn reached(step: Step) {
 
 /// A release goes on.
 #[cfg(not(debug_assertions))]
-pub(super) const fn reached(_: Step) {}
+pub(crate) const fn reached(_: Step) {}

@@ -11,6 +11,7 @@ mod past;
 mod rows;
 mod writer;
 
+pub use disk::SCHEMA;
 pub use entry::{Entry, Incident, LOST, Query};
 pub use inbox::WAITING_MAX;
 pub use past::Past;

@@ -5,13 +5,12 @@
 //! because their marks are often gone.
 
 use super::claim::{Claim, ClaimFile, Reading};
+use super::leftover::leftover;
 use super::shared::Shared;
 use super::step::{Step, reached};
 use super::tree::{LIFE_PID, LIFE_TOKEN, Member, Tree};
 use super::ward::{Living, Ward};
-use crate::config;
-use crate::decide::event::{Exit, Fact, Former, Leftover, Life, Proc, Survey};
-use crate::decide::runtime::RuntimeId;
+use crate::decide::event::{Exit, Fact, Life, Survey};
 use crate::sys::identity;
 use crate::sys::process::{self, Handle, Process};
 use std::rc::Rc;
@@ -32,6 +31,9 @@ const NOBODY: Process = Process { pid: 0, birth: 0 };
 
 /// Looks, takes in hand what is proven, and says what was found.
 pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
+    if let Some(child) = super::inheritance::child(&shared, &ward) {
+        return super::inheritance::go_on(shared, ward, child).await;
+    }
     let found = shared.strays.hold_off(find(&shared, &ward)).await;
     let taken = match &found {
         Survey::Ours(leftover) => ward.living(leftover.life),
@@ -45,7 +47,11 @@ pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
 }
 
 async fn find(shared: &Rc<Shared>, ward: &Rc<Ward>) -> Survey {
-    let reading = shared.claims.borrow().read(&ward.config.name);
+    let name = &ward.config.name;
+    let reading = match super::inheritance::claim(shared, ward) {
+        Some(claim) => Reading::Valid(Box::new(claim)),
+        None => shared.claims.borrow().read(name),
+    };
     match reading {
         Reading::Absent => unclaimed(shared, ward, Life(0), NO_CLAIM).await,
         Reading::Unverifiable(why) => {
@@ -197,7 +203,7 @@ fn provable_file(shared: &Shared, ward: &Ward, claim: &Claim) -> Option<(u64, u6
     files.contains(&claim.claim_fd).then_some((dev, inode))
 }
 
-fn cgroup_of(shared: &Shared, ward: &Ward, life: Life) -> Option<std::path::PathBuf> {
+pub(super) fn cgroup_of(shared: &Shared, ward: &Ward, life: Life) -> Option<std::path::PathBuf> {
     let cgroups = shared.cgroups.borrow();
     cgroups.as_ref()?.of(&ward.config.name, life)
 }
@@ -229,21 +235,7 @@ async fn judge(shared: &Rc<Shared>, ward: &Rc<Ward>, claim: Claim, seen: Sighted
     if tree.claim_file.is_none() {
         return Survey::Unclear(elsewhere(&claim, &members));
     }
-    let left = Leftover {
-        life: Life(claim.life),
-        main: main.map(|main| Proc {
-            pid: main.pid,
-            birth: main.birth,
-        }),
-        same_command: claim
-            .command_key
-            .as_ref()
-            .is_none_or(|key| *key == ward.config.command_key()),
-        ending: claim.ending,
-        age: main.map_or(Duration::ZERO, process::age),
-        former: former(&ward.config, &claim),
-        runtime: claim.fingerprint.clone().map(RuntimeId),
-    };
+    let left = leftover(ward, &claim, main);
     let tree = believed(ward, &claim, tree, main, &members);
     reached(Step::Proven);
     take_in_hand(shared, ward, claim, tree, main).await;
@@ -266,26 +258,6 @@ fn ended_unseen(shared: &Shared, ward: &Ward, claim: Claim) -> Survey {
     ward.life.replace(Some(Rc::new(living)));
     shared.claims.borrow_mut().adopt(&ward.config.name, claim);
     Survey::Ended { life, exit: None }
-}
-
-/// What it was started with and would not be started with now.
-fn former(config: &config::Service, claim: &Claim) -> Vec<Former> {
-    let knows = claim.env_key.is_some();
-    let changed = [
-        (knows && claim.user != config.user, Former::User),
-        (
-            knows && claim.env_key != Some(config.env_key()),
-            Former::Environment,
-        ),
-        (
-            claim.workspace != config.cwd_in(claim.runtime.as_deref()),
-            Former::Folder,
-        ),
-    ];
-    let changed = changed.into_iter();
-    changed
-        .filter_map(|(is_so, former)| is_so.then_some(former))
-        .collect()
 }
 
 /// It carries the token, which `before` and what that left do not, and its own number, which nothing that it started does.
@@ -361,9 +333,14 @@ async fn take_in_hand(
         claim.fingerprint.as_deref(),
         claim.runtime.as_deref(),
     );
-    go_on_with_output(shared, ward, &claim);
+    let inherited = shared.inherited.borrow_mut().remove(&ward.config.name);
+    let handed_on = inherited.map(|mut inherited| inherited.hand_on(shared, ward, &living));
+    let (reads, hears) = handed_on.unwrap_or_default();
+    if !reads {
+        go_on_with_output(shared, ward, &claim);
+    }
     shared.claims.borrow_mut().adopt(&ward.config.name, claim);
-    if ward.config.offers_notify_socket() {
+    if ward.config.offers_notify_socket() && !hears {
         listen_again(shared, ward, &living).await;
     }
     super::sockets::regain(shared, ward, &living).await;
@@ -373,7 +350,7 @@ async fn take_in_hand(
     living.main.replace(handle.map(Arc::new));
 }
 
-fn go_on_with_output(shared: &Shared, ward: &Ward, claim: &Claim) {
+pub(super) fn go_on_with_output(shared: &Shared, ward: &Ward, claim: &Claim) {
     let config = &ward.config;
     let taken = shared.output.borrow_mut().adopt(
         &config.name,
@@ -390,7 +367,7 @@ fn go_on_with_output(shared: &Shared, ward: &Ward, claim: &Claim) {
 }
 
 /// Its socket is at the same place as before, if that can be made again.
-async fn listen_again(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>) {
+pub(super) async fn listen_again(shared: &Rc<Shared>, ward: &Rc<Ward>, living: &Rc<Living>) {
     let owner = super::prepare::output_owner(ward).await;
     let heard = owner.and_then(|owner| super::prepare::listen(shared, ward, living, owner));
     if let Err(failure) = heard {

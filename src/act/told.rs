@@ -11,7 +11,7 @@ pub(super) async fn hear(
     shared: Rc<Shared>,
     ward: Rc<Ward>,
     living: Rc<Living>,
-    mut socket: NotifySocket,
+    socket: Rc<NotifySocket>,
 ) {
     loop {
         let message = match socket.next().await {

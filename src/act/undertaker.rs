@@ -3,6 +3,8 @@
 use super::tree::{KillOutcome, Tree};
 use crate::sys::reaper::Reaped;
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +26,8 @@ pub struct Undertaker {
     exits: mpsc::Sender<Reaped>,
     /// Held by each thread that starts or ends children; the wake ends with the last one.
     at_work: blocking::Sender<Infallible>,
+    /// How many threads end children now.
+    striking: Arc<AtomicUsize>,
 }
 
 /// The end of all undertaking.
@@ -35,7 +39,12 @@ pub struct Wake(blocking::Receiver<Infallible>);
 pub fn open() -> (Undertaker, mpsc::Receiver<Reaped>, Wake) {
     let (exits, ended) = mpsc::channel(REAPED_MAX);
     let (at_work, wake) = blocking::channel();
-    (Undertaker { exits, at_work }, ended, Wake(wake))
+    let undertaker = Undertaker {
+        exits,
+        at_work,
+        striking: Arc::default(),
+    };
+    (undertaker, ended, Wake(wake))
 }
 
 impl Undertaker {
@@ -49,9 +58,20 @@ impl Undertaker {
         self.strike(tree, STRIKES_MAX)
     }
 
+    /// Whether a thread ends something; what it reaps on the way may not have been told yet.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        self.striking.load(Ordering::SeqCst) > 0
+    }
+
     fn strike(&self, tree: Tree, strikes: u32) -> Option<oneshot::Receiver<KillOutcome>> {
         let (answer, outcome) = oneshot::channel();
-        let Self { exits, at_work } = self.clone();
+        let Self {
+            exits,
+            at_work,
+            striking,
+        } = self.clone();
+        striking.fetch_add(1, Ordering::SeqCst);
         let thread = std::thread::Builder::new()
             .name("kill".into())
             .stack_size(STACK_BYTES);
@@ -72,10 +92,12 @@ impl Undertaker {
             }
             // The same holds for the outcome.
             let _ = answer.send(outcome);
+            striking.fetch_sub(1, Ordering::SeqCst);
         });
         match started {
             Ok(_) => Some(outcome),
             Err(error) => {
+                self.striking.fetch_sub(1, Ordering::SeqCst);
                 tracing::error!("cannot make a thread to kill with: {error}; trying again");
                 None
             }

@@ -4,6 +4,7 @@ use super::claim::Token;
 use super::environment::Variables;
 use super::helper::Helper;
 use super::materialize::Runtimes;
+use super::notify_socket::NotifySocket;
 use super::output::LifeOutput;
 use super::probe::{Heartbeat, Prober};
 use super::sockets::Sockets;
@@ -59,7 +60,7 @@ pub(super) struct Living {
     /// The life is retired: whoever still asks it gives up.
     pub(super) over: Notify,
     /// Where the service talks to us, if that is offered.
-    pub(super) notify_path: RefCell<Option<PathBuf>>,
+    pub(super) notify: RefCell<Option<Rc<NotifySocket>>>,
     pub(super) hearing: RefCell<Option<AbortHandle>>,
     pub(super) heartbeat: Heartbeat,
     /// What it last said as STATUS.
@@ -166,7 +167,7 @@ impl Living {
             cancel_asked: Cell::new(false),
             oom_kills: Cell::new(None),
             over: Notify::new(),
-            notify_path: RefCell::new(None),
+            notify: RefCell::new(None),
             hearing: RefCell::new(None),
             claim_file: Cell::new(None),
             cgroup: RefCell::new(None),

@@ -1,5 +1,6 @@
 //! Talks to a running stayd. Everything has a deadline, nothing is read without a bound.
 
+use super::desk::Kind;
 use super::{limits, wire};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -21,6 +22,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long the answer to a wish may take that is waited for.
 pub const OUTCOME_WITHIN: Duration = limits::OUTCOME_WITHIN.saturating_add(ANSWER_WITHIN);
+/// A new version has taken over in less than a second.
+const UPGRADING_PAUSE: Duration = Duration::from_millis(100);
 /// The longest event that a follower keeps while it is incomplete.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Silence on a stream, keepalives included, after which the other end is taken for gone.
@@ -133,7 +136,25 @@ impl Client {
         .await?)
     }
 
+    /// Asks again while a new version takes over.
     async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
+        loop {
+            let asked = self.exchange_once(method.clone(), target, body.clone());
+            match asked.await {
+                Err(ClientError::Refused(fault)) if fault.kind == Kind::Upgrading.word() => {
+                    tokio::time::sleep(UPGRADING_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn exchange_once<T: DeserializeOwned>(
         &self,
         method: Method,
         target: &str,

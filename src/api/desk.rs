@@ -19,6 +19,8 @@ pub struct Desk {
     pub status: Rc<dyn Fn() -> wire::Status>,
     /// What people ask for.
     pub wishes: mpsc::Sender<Petition>,
+    /// Who asks that the new version take over.
+    pub upgrades: mpsc::Sender<UpgradePetition>,
     /// What happened.
     pub journal: Rc<dyn Journal>,
     /// What the services printed.
@@ -66,6 +68,9 @@ pub struct Taken {
     /// Why it does not outlive this stayd, and what follows from that; none: it does.
     pub warning: Option<String>,
 }
+
+/// The wish that the new version of stayd take over. Answered when it has proven itself and is about to.
+pub type UpgradePetition = oneshot::Sender<Result<wire::Upgrade, Refusal>>;
 
 /// Which records are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -159,13 +164,15 @@ pub enum Kind {
     Conflict,
     /// stayd is ending.
     Ending,
+    /// A new version of stayd takes over; nothing was done, and it can be asked in a moment.
+    Upgrading,
     /// The journal or the log cannot be read.
     Unavailable,
 }
 
 impl Kind {
     /// Every kind, for the documentation's test.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::NoRoute,
@@ -179,6 +186,7 @@ impl Kind {
         Self::NotReached,
         Self::Conflict,
         Self::Ending,
+        Self::Upgrading,
         Self::Unavailable,
     ];
 
@@ -199,6 +207,7 @@ impl Kind {
             Self::NotReached => "not-reached",
             Self::Conflict => "conflict",
             Self::Ending => "ending",
+            Self::Upgrading => "upgrading",
             Self::Unavailable => "unavailable",
         }
     }
@@ -216,7 +225,7 @@ impl Kind {
             Self::TooLarge => 413,
             Self::Busy => 429,
             Self::HeadTooLarge => 431,
-            Self::Ending | Self::Unavailable => 503,
+            Self::Ending | Self::Upgrading | Self::Unavailable => 503,
         }
     }
 }

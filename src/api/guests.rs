@@ -64,6 +64,20 @@ impl Guests {
         }
     }
 
+    /// Comes when nobody is served any more.
+    pub(super) async fn have_left(&self) {
+        while !self.present.borrow().is_empty() {
+            self.somebody_left.notified().await;
+        }
+    }
+
+    /// Whoever is still here is sent away.
+    pub(super) fn send_all_away(&self) {
+        for guest in self.present.borrow().iter() {
+            guest.sent_away.notify_one();
+        }
+    }
+
     fn first_to_go(&self) -> Option<(Rc<Guest>, Duration)> {
         let present = self.present.borrow();
         let movable = present

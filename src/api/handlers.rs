@@ -45,6 +45,7 @@ pub(super) async fn answer(desk: &Desk, call: &Call) -> Answer {
         Handler::Why => why(desk, call).await,
         Handler::Logs => logs(desk, call).await,
         Handler::Wish(verb) => wish(desk, call, verb).await,
+        Handler::Upgrade => upgrade(desk, call).await,
         Handler::Livez => json(
             StatusCode::OK,
             &wire::Answering {
@@ -114,7 +115,12 @@ async fn events(desk: &Desk, call: &Call) -> Answer {
     };
     if call.wants_stream {
         let seat = call.patience.extend(limits::FOLLOW_WITHIN)?;
-        let body = follow(desk.journal.clone(), query, seat);
+        let body = follow(
+            desk.journal.clone(),
+            query,
+            seat,
+            call.patience.lobby.clone(),
+        );
         return Ok(response(StatusCode::OK, "text/event-stream", body));
     }
     json(
@@ -227,6 +233,10 @@ fn service(desk: &Desk, name: &str) -> Result<wire::Service, Refusal> {
 async fn wish(desk: &Desk, call: &Call, verb: Verb) -> Answer {
     let before = service(desk, &call.segment)?;
     let ask = ask(verb, &call.body)?;
+    if call.patience.lobby.is_closing() {
+        return Err(upgrading(ask.verb()));
+    }
+    let _waits = call.patience.lobby.wait();
     if !call.params.flag("wait")? {
         let Taken { warning } = hand_over(desk, &before.name, ask).await?;
         let service = service(desk, &before.name)?;
@@ -266,6 +276,34 @@ fn wished(done: bool, service: wire::Service, warning: Option<String>) -> Answer
         warning,
     };
     json(StatusCode::OK, &wished)
+}
+
+/// Nothing was done: whoever answers next can be asked for it.
+fn upgrading(verb: &str) -> Refusal {
+    let message =
+        format!("cannot {verb}: a new version of stayd takes over; ask again in a moment");
+    Refusal::new(Kind::Upgrading, message)
+}
+
+async fn upgrade(desk: &Desk, call: &Call) -> Answer {
+    let within = limits::UPGRADE_WITHIN;
+    let _seat = call.patience.extend(within + limits::REQUEST_WITHIN)?;
+    let (reply, answered) = oneshot::channel();
+    let asked = async {
+        desk.upgrades.send(reply).await.ok()?;
+        answered.await.ok()
+    };
+    match timeout(within, asked).await {
+        Ok(Some(answer)) => json(StatusCode::OK, &answer?),
+        Ok(None) => Err(Refusal::new(
+            Kind::Ending,
+            "cannot upgrade: stayd is ending",
+        )),
+        Err(_late) => Err(Refusal::new(
+            Kind::Ending,
+            "cannot upgrade: stayd is too busy to take it; try again",
+        )),
+    }
 }
 
 fn ask(verb: Verb, body: &[u8]) -> Result<Ask, Refusal> {

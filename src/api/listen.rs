@@ -17,14 +17,36 @@ const DIAL_WITHIN: Duration = Duration::from_secs(1);
 /// Bits with which others could replace what lies in a directory.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// A listening control socket; its file goes when this is dropped.
+/// A listening control socket; its file goes when this is dropped, unless it is left to another.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
+    is_left: bool,
+}
+
+impl ControlSocket {
+    /// The one at `path`, which somebody else has bound and left to us.
+    #[must_use]
+    pub const fn resume(path: PathBuf) -> Self {
+        Self {
+            path,
+            is_left: false,
+        }
+    }
+
+    /// Where it is; its file stays.
+    #[must_use]
+    pub fn leave(mut self) -> PathBuf {
+        self.is_left = true;
+        std::mem::take(&mut self.path)
+    }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         // A file that is left behind is replaced by the next stayd.
         let _left_behind = fs::remove_file(&self.path);
     }
@@ -42,7 +64,7 @@ pub async fn bind(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, 
     let fresh = fresh_name(path);
     remove_if_there(&fresh).map_err(told)?;
     let listener = bind_closed(&fresh).map_err(told)?;
-    let mut socket = ControlSocket { path: fresh };
+    let mut socket = ControlSocket::resume(fresh);
     if let Some(gid) = group {
         open_to_group(&socket.path, gid).map_err(told)?;
     }

@@ -9,6 +9,7 @@ pub mod desk;
 mod guests;
 mod handlers;
 pub mod listen;
+pub mod lobby;
 mod outcome;
 pub mod query;
 pub mod routes;
@@ -50,6 +51,8 @@ pub mod limits {
     pub const OUTCOME_WITHIN: Duration = Duration::from_secs(600);
     /// How long a follower is served before it has to connect again (from where it was: `Last-Event-ID`).
     pub const FOLLOW_WITHIN: Duration = Duration::from_secs(24 * 3600);
+    /// How long a new version may take to prove itself, and everything to come to rest for it.
+    pub const UPGRADE_WITHIN: Duration = Duration::from_secs(60);
     /// The longest wait for the loop to take a wish.
     pub const WISH_WITHIN: Duration = Duration::from_secs(5);
     /// Silence on an event stream after which a comment line shows that it lives.

@@ -31,6 +31,8 @@ pub enum Access {
     Look,
     /// The owner, root, the control group: changes what runs.
     Steer,
+    /// The owner, root: decides which programs run.
+    Own,
 }
 
 impl Access {
@@ -41,6 +43,7 @@ impl Access {
             Self::Anyone => "anyone",
             Self::Look => "look",
             Self::Steer => "steer",
+            Self::Own => "own",
         }
     }
 
@@ -49,7 +52,20 @@ impl Access {
     pub const fn is_open_to(self, who: Who) -> bool {
         match (self, who) {
             (Self::Anyone, _) | (Self::Look | Self::Steer, Who::Owner | Who::Group) => true,
-            (Self::Look | Self::Steer, Who::Stranger) => false,
+            (Self::Own, Who::Owner) => true,
+            (Self::Look | Self::Steer, Who::Stranger) | (Self::Own, Who::Group | Who::Stranger) => {
+                false
+            }
+        }
+    }
+
+    /// Who has it, for a sentence.
+    #[must_use]
+    pub const fn holders(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Look | Self::Steer => "only the owner, root and the control group",
+            Self::Own => "only the owner and root",
         }
     }
 }
@@ -133,6 +149,8 @@ pub enum Handler {
     Logs,
     /// A wish about a service.
     Wish(Verb),
+    /// A new version takes our place.
+    Upgrade,
     /// stayd answers.
     Livez,
     /// Every service is healthy.
@@ -195,6 +213,12 @@ pub const ROUTES: &[Route] = &[
     get("/v1/incidents/{id}", Access::Look, Handler::Incident),
     get("/v1/services/{name}/why", Access::Look, Handler::Why),
     get("/v1/services/{name}/logs", Access::Look, Handler::Logs),
+    Route {
+        method: Method::Post,
+        path: "/v1/upgrade",
+        access: Access::Own,
+        handler: Handler::Upgrade,
+    },
     post("/v1/services/{name}/start", Verb::Start),
     post("/v1/services/{name}/stop", Verb::Stop),
     post("/v1/services/{name}/restart", Verb::Restart),
@@ -296,8 +320,15 @@ mod tests {
                 route.path
             );
             assert_eq!(
-                route.access == Access::Steer,
+                matches!(route.access, Access::Steer | Access::Own),
                 route.method.name() == "POST",
+                "{}",
+                route.path
+            );
+            let for_the_group = route.path != "/v1/upgrade";
+            assert_eq!(
+                route.access.is_open_to(Who::Group),
+                for_the_group,
                 "{}",
                 route.path
             );

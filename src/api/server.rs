@@ -2,8 +2,9 @@
 
 use super::connection;
 use super::desk::{Desk, Kind, Refusal};
-use super::guests::{Guest, Guests, Place};
+use super::guests::{Guest, Place};
 use super::handlers::{Call, answer, failure};
+use super::lobby::Lobby;
 use super::query::Params;
 use super::routes::{self, Found, Gate, Who};
 use super::stream::Reply;
@@ -27,18 +28,22 @@ use tokio::time::{sleep, timeout};
 /// The pause after an accept(2) that failed (no descriptor left), so that it is not tried in a circle.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves `listener` for ever; to be spawned on the loop's local set and dropped with it.
-pub async fn serve(listener: UnixListener, desk: Desk, gate: Gate) -> Infallible {
-    let guests = Rc::new(Guests::default());
+/// Serves `listener` until `lobby` closes; to be spawned on the loop's local set and dropped with it.
+pub async fn serve(listener: &UnixListener, desk: Desk, gate: Gate, lobby: Lobby) {
     let seats = Arc::new(Semaphore::new(limits::LONG_REQUESTS_MAX));
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = lobby.closes() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _unnamed)) => {
-                let place = guests.place().await;
+                let place = lobby.guests.place().await;
                 let client = Client {
                     who: judge(&stream, gate),
                     desk: desk.clone(),
-                    patience: Patience::new(&seats, place.guest()),
+                    patience: Patience::new(&seats, place.guest(), lobby.clone()),
                 };
                 tokio::task::spawn_local(async move {
                     client.serve(stream, &place).await;
@@ -65,14 +70,16 @@ pub(super) struct Patience {
     allowed: Rc<Cell<Duration>>,
     seats: Arc<Semaphore>,
     guest: Rc<Guest>,
+    pub(super) lobby: Lobby,
 }
 
 impl Patience {
-    fn new(seats: &Arc<Semaphore>, guest: &Rc<Guest>) -> Self {
+    fn new(seats: &Arc<Semaphore>, guest: &Rc<Guest>, lobby: Lobby) -> Self {
         Self {
             allowed: Rc::new(Cell::new(limits::REQUEST_WITHIN)),
             seats: Arc::clone(seats),
             guest: Rc::clone(guest),
+            lobby,
         }
     }
 
@@ -139,8 +146,10 @@ impl Client {
             return Err(Refusal::new(
                 Kind::Forbidden,
                 format!(
-                    "cannot {} {}: only the owner, root and the control group may",
-                    head.method, route.path
+                    "cannot {} {}: {} may",
+                    head.method,
+                    route.path,
+                    route.access.holders()
                 ),
             ));
         }

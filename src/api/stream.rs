@@ -1,6 +1,7 @@
 //! Bodies: whole, or a stream of server-sent events that cannot hold anything up.
 
 use super::desk::{Journal, Query, Since};
+use super::lobby::Lobby;
 use super::{limits, wire};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::convert::Infallible;
@@ -52,7 +53,12 @@ impl Body for Reply {
 /// Starts a stream of the records that match `query`: those that are kept since then, and each new one.
 ///
 /// A follower that does not read is fed from the journal again when it does; `seat` is its place among the long requests.
-pub(super) fn follow(journal: Rc<dyn Journal>, query: Query, seat: OwnedSemaphorePermit) -> Reply {
+pub(super) fn follow(
+    journal: Rc<dyn Journal>,
+    query: Query,
+    seat: OwnedSemaphorePermit,
+    lobby: Lobby,
+) -> Reply {
     let (chunks, body) = mpsc::channel(limits::FOLLOWER_QUEUE_MAX);
     let news = journal.subscribe();
     let follower = Follower {
@@ -62,7 +68,11 @@ pub(super) fn follow(journal: Rc<dyn Journal>, query: Query, seat: OwnedSemaphor
         last_id: 0,
     };
     tokio::task::spawn_local(async move {
-        let _gone = follower.run(news).await;
+        tokio::select! {
+            _gone = follower.run(news) => {}
+            // The stream has an end, after which it can be asked for again.
+            () = lobby.closes() => {}
+        }
         drop(seat);
     });
     Reply::Chunks(body)

@@ -51,6 +51,8 @@ pub struct Daemon {
     /// Processes that landed with stayd when their parents ended, and of which nothing proves whose they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<LeftAlone>,
+    /// The last time that a new version was to take its place; none before the first.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// A process that is named, shown and left alone.
@@ -67,6 +69,25 @@ pub struct LeftAlone {
     pub life: Option<u32>,
     /// What it is and what to do.
     pub message: String,
+}
+
+/// A new version takes the place of the one that runs, in the same process: the answer to `POST /v1/upgrade`, and what
+/// became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upgrade {
+    /// Ascending from 1.
+    pub number: u32,
+    /// The version that ran.
+    pub from: String,
+    /// The version that was to take its place.
+    pub to: String,
+    /// The program file.
+    pub program: String,
+    /// RFC 3339.
+    pub at: String,
+    /// Why the old one went on; none when the new one runs, or is about to.
+    pub refused: Option<String>,
 }
 
 /// One service.

@@ -279,6 +279,11 @@ pub enum Verb {
         #[arg(long, value_name = "TIME", default_value = "3s")]
         timeout: String,
     },
+    /// Execute the new version of stayd in place of the one that runs: same process, same children, same sockets.
+    ///
+    /// The file that stayd was started from is tried first; one that is not fit leaves the old version running. For the
+    /// owner and root.
+    Upgrade,
     /// Print the plist or the unit that runs stayd with the configuration.
     #[command(
         after_help = "Examples:\n  stayd render systemd -c /etc/stayd/stayd.toml\n  stayd render launchd --user -c ~/stayd.toml"
@@ -307,6 +312,17 @@ pub enum Verb {
     /// Asks what may hang; started by stayd itself.
     #[command(name = "__helper", hide = true)]
     Helper,
+    /// Whether this version could take over; started by stayd itself.
+    #[command(name = "__upgrade-trial", hide = true)]
+    UpgradeTrial {
+        /// The form in which the other one leaves things.
+        format: u32,
+        /// The schema of its journal.
+        schema: u32,
+        /// How the other one was called.
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
     /// The service of `demo`; started by stayd itself.
     #[command(name = "__demo-service", hide = true)]
     DemoService {

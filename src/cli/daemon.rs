@@ -3,7 +3,7 @@
 use super::args::{Common, LogFormat, ServiceOptions};
 use super::configuration::{from_command, from_file, missing};
 use super::exit::{Exit, Failure, Outcome};
-use super::instance::{Folders, folders};
+use super::instance::{Folders, folders, here};
 use super::screen::{Screen, tell};
 use super::status::{Look, status};
 use super::{demo, exec};
@@ -11,9 +11,12 @@ use crate::act::supervisor::{Circumstances, Supervisor};
 use crate::api::client::Client;
 use crate::config::{Config, Loaded};
 use crate::run::logging::{self, Format};
-use crate::run::{Ending, Options};
+use crate::run::upgrade::Inheritance;
+use crate::run::{Ending, Invocation, Options};
+use crate::sys::program::installed_at;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
@@ -102,14 +105,33 @@ fn live(config: Config, folders: &Folders) -> Outcome {
         state_dir: folders.state.clone(),
         runtime_dir: folders.runtime.clone(),
         control_socket: folders.socket.clone(),
+        invocation: invocation()?,
     };
+    let inherited = Inheritance::find().map_err(|why| {
+        let message = format!("{why}; the services go on, and the next start adopts them");
+        Failure::new(Exit::Bug, message)
+    })?;
     // What was wrong has been said in the log.
-    Ok(match crate::run::run(config, &options) {
+    Ok(match crate::run::run(config, &options, inherited) {
         Ending::Done => Exit::Done,
         Ending::Bug => Exit::Bug,
         Ending::Refused => Exit::System,
         Ending::Held => Exit::Held,
         Ending::Forbidden => Exit::Permission,
+    })
+}
+
+/// How we were called, while that can still be told.
+fn invocation() -> Result<Invocation, Failure> {
+    let cwd = here()?;
+    let words: Vec<OsString> = env::args_os().collect();
+    let search = env::var_os("PATH");
+    let program = installed_at(words.first().cloned(), search.as_ref(), &cwd)
+        .map_err(|error| Failure::system("find our own program", &error))?;
+    Ok(Invocation {
+        program,
+        words,
+        cwd,
     })
 }
 
@@ -131,6 +153,8 @@ fn wait_for_config(common: &Common, supervisor: Supervisor) -> Result<Option<Loa
             signal(SIGTERM).map_err(cannot)?,
             signal(SIGINT).map_err(cannot)?,
         );
+        // The version before may have left them waiting.
+        crate::sys::signal::let_in_all();
         loop {
             tokio::select! {
                 _told = term.read_u8() => return Ok(Exit::Done),

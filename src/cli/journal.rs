@@ -3,7 +3,7 @@
 use super::exit::{Exit, Failure, Outcome};
 use super::screen::{Paint, Screen};
 use super::words::to_the_second;
-use crate::api::client::Client;
+use crate::api::client::{Client, ClientError};
 use crate::api::query::encode;
 use crate::api::routes::service_path;
 use crate::api::wire::{Event, Events, Incident, Incidents};
@@ -21,14 +21,33 @@ pub(super) async fn events(screen: Screen, client: &Client, follow: bool, json: 
     }
     if follow {
         let last_id = list.events.last().map_or(0, |event| event.id);
-        let mut stream = client
-            .follow(&format!("/v1/events?since={last_id}"))
-            .await?;
-        while let Some(event) = stream.next().await? {
-            show(screen, &event, json)?;
-        }
+        follow_from(screen, client, last_id, json).await?;
     }
     Ok(Exit::Done)
+}
+
+/// Until stayd ends. A new version that takes over ends the stream as well, and goes on with it.
+async fn follow_from(
+    screen: Screen,
+    client: &Client,
+    mut last_id: u64,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut stream = client
+        .follow(&format!("/v1/events?since={last_id}"))
+        .await?;
+    loop {
+        while let Some(event) = stream.next().await? {
+            last_id = event.id;
+            show(screen, &event, json)?;
+        }
+        let target = format!("/v1/events?since={last_id}");
+        stream = match client.follow(&target).await {
+            Ok(stream) => stream,
+            Err(ClientError::NotRunning(_) | ClientError::Broken(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+    }
 }
 
 /// Shows the last decisions about a service with the facts each was made from.

@@ -15,6 +15,7 @@ pub mod manual;
 mod probe;
 mod screen;
 mod status;
+mod upgrade;
 mod wishes;
 mod words;
 
@@ -152,6 +153,17 @@ fn perform(arguments: Arguments) -> Outcome {
         Verb::Config {
             verb: ConfigVerb::Schema,
         } => configuration::schema(screen),
+        Verb::Upgrade => ask(&common, async |client| {
+            upgrade::upgrade(screen, client, json).await
+        }),
+        Verb::UpgradeTrial {
+            format,
+            schema,
+            words,
+        } => {
+            upgrade::understands(format, schema)?;
+            upgrade::testify(screen, words)
+        }
         // Taken care of before anything else is done.
         Verb::Helper => Ok(Exit::Done),
         Verb::DemoService { rest } => demo::serve(rest),

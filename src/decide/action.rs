@@ -59,6 +59,8 @@ pub enum Kind {
     RolledBack,
     /// stayd's own state folder was deleted or replaced.
     StateLost,
+    /// A new version of stayd took the place of the one that ran, or could not.
+    Upgraded,
 }
 
 impl Kind {
@@ -92,6 +94,7 @@ impl Kind {
             Self::OldRuntime => "old-runtime",
             Self::RolledBack => "rolled-back",
             Self::StateLost => "state-lost",
+            Self::Upgraded => "upgraded",
         }
     }
 
@@ -124,7 +127,8 @@ impl Kind {
             | Self::Verdict
             | Self::Wished
             | Self::Slept
-            | Self::StateLost => false,
+            | Self::StateLost
+            | Self::Upgraded => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::clock::{Duration, Moment};
 use super::runtime::{Offer, RuntimeId};
+use super::state::Carried;
 
 /// The number of a service's life: 1 for the first spawn, one more for each later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,6 +205,8 @@ pub struct Remembered {
     pub last_life: Life,
     /// Parked, with the same program and config as now.
     pub parked: bool,
+    /// What the version knew whose place this one has taken in the same process; it wins over the rest.
+    pub carried: Option<Box<Carried>>,
 }
 
 /// What an earlier stayd has left of a service: proven to be of that life, and in our hands again.

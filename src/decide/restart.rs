@@ -38,6 +38,19 @@ impl History {
         self.parked = true;
     }
 
+    /// When lives ended, the oldest first.
+    #[must_use]
+    pub fn ends(&self) -> &[Moment] {
+        &self.ends
+    }
+
+    /// Goes on with what another has remembered.
+    pub fn resume(&mut self, mut ends: Vec<Moment>, parked: bool) {
+        ends.truncate(HISTORY_MAX);
+        self.ends = ends;
+        self.parked = parked;
+    }
+
     /// Whether it gave up and no stable life has come since.
     #[must_use]
     pub const fn is_parked(&self) -> bool {

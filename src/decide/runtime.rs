@@ -67,6 +67,17 @@ impl Memory {
         choice
     }
 
+    /// What another has remembered; what is refused is remembered on disk.
+    #[must_use]
+    pub fn of(current: Option<RuntimeId>, good: bool, unready: u32) -> Self {
+        Self {
+            current,
+            good,
+            unready,
+            ..Self::default()
+        }
+    }
+
     /// The service became ready; true when that is news about its runtime.
     pub fn became_ready(&mut self) -> bool {
         self.unready = 0;

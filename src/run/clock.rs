@@ -30,6 +30,20 @@ impl Clock {
         Self { start, last: start }
     }
 
+    /// Goes on with a clock that began at `awake` on the system's own, so that its moments are ours.
+    pub(super) fn resume(awake: Duration) -> Self {
+        let last = clock::sample();
+        Self {
+            start: Sample { awake, ..last },
+            last,
+        }
+    }
+
+    /// When it began, on the system's own clock.
+    pub(super) const fn began(&self) -> Duration {
+        self.start.awake
+    }
+
     /// Reads all clocks in one sample.
     pub(super) fn read(&mut self) -> Reading {
         let sample = clock::sample();

@@ -2,11 +2,12 @@
 
 use super::alarm::Alarm;
 use super::clock::Clock;
-use super::desk::{self, Counter, Identity};
+use super::desk::{self, Counter, Identity, LeftSocket};
 use super::home::Home;
 use super::signals::{Arrived, Signals};
 use super::stall::StallWatch;
-use super::upkeep::{Reading, is_read};
+use super::upgrade::{Course, progress};
+use super::upkeep::{Reading, is_read, summary};
 use super::{Ending, Options};
 use crate::act::forgotten::forgotten;
 use crate::act::performer::Performer;
@@ -19,9 +20,10 @@ use crate::decide::action::{self, Action};
 use crate::decide::clock::{Duration, Moment};
 use crate::decide::event::{Event, Fact, ServiceId, Wish};
 use crate::decide::fleet::Machine;
-use crate::decide::{snapshot::Phase, state};
+use crate::decide::{state, state::Carried};
 use crate::sys::reaper::{self, Reaped};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ const LATE_MIN: Duration = Duration::from_millis(500);
 /// Reaped at once, so that a storm of exits does not keep everything else waiting.
 const REAP_MAX: usize = 256;
 /// The last output is moved within this time, or left to the next stayd.
-const OUTPUT_CLOSE_MAX: Duration = Duration::from_secs(2);
+pub(super) const OUTPUT_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// More than the longest stop is asked of the supervisor, for what comes around it.
 const STOP_SLACK: Duration = Duration::from_secs(10);
 
@@ -66,17 +68,49 @@ pub(super) struct Daemon {
     ready: bool,
     status: String,
     finished: bool,
+    /// A new version is on its way.
+    pub(super) course: Option<Course>,
+    /// What the version before knew of each service, until that is configured.
+    carried: BTreeMap<String, Carried>,
+    /// Tells the control socket that everything is known again.
+    door: Option<oneshot::Sender<()>>,
+}
+
+/// What the version before has left to the loop.
+pub(super) struct Left {
+    pub(super) socket: LeftSocket,
+    pub(super) carried: BTreeMap<String, Carried>,
+}
+
+/// Why the loop has ended.
+pub(super) enum End {
+    Over(Ending),
+    /// A new version is to take over, and everything is at rest.
+    AtRest,
 }
 
 impl Daemon {
-    /// Opens the control socket and puts every service into the machine.
-    pub(super) async fn new(parts: Parts, supervisor: Supervisor) -> io::Result<Self> {
+    /// Opens the control socket, or goes on with the one that was left, and puts every service into the machine.
+    pub(super) async fn new(
+        parts: Parts,
+        supervisor: Supervisor,
+        left: Option<Left>,
+    ) -> io::Result<Self> {
         let mut machine = Machine::default();
         for service in &parts.config.services {
             machine.add(service.policy, identity_of(service));
         }
         let machine = Rc::new(RefCell::new(machine));
-        let counter = desk::open(&parts, Rc::clone(&machine)).await?;
+        let mut carried = BTreeMap::new();
+        let mut door = None;
+        let counter = match left {
+            None => desk::open(&parts, Rc::clone(&machine)).await?,
+            Some(left) => {
+                let (opens, opened) = oneshot::channel();
+                (door, carried) = (Some(opens), left.carried);
+                desk::resume(&parts, Rc::clone(&machine), left.socket, opened).await?
+            }
+        };
         Ok(Self {
             machine,
             parts,
@@ -87,12 +121,17 @@ impl Daemon {
             ready: false,
             status: String::new(),
             finished: false,
+            course: None,
+            carried,
+            door,
         })
     }
 
-    /// Runs until everything is stopped.
-    pub(super) async fn live(&mut self) -> Ending {
+    /// Runs until everything is stopped, or at rest for a new version.
+    pub(super) async fn live(&mut self) -> End {
         self.configure_all();
+        // What ended while one version took the other's place has sent its signal to the one before.
+        self.reap();
         let ping_every = self.parts.upward.ping_every();
         let mut next_ping = Moment::START;
         let alarm = Alarm::new();
@@ -101,18 +140,23 @@ impl Daemon {
             let due = self.machine.borrow().deadline();
             let now = self.parts.clock.origin().now();
             self.look_after_home(now).await;
+            if self.is_at_rest(now) {
+                return End::AtRest;
+            }
             tokio::select! {
                 biased;
                 arrived = self.parts.signals.arrived() => match arrived {
                     Ok(arrived) => self.on_signals(arrived),
                     Err(error) => {
                         tracing::error!("cannot hear signals: {error}; ending");
-                        return Ending::Bug;
+                        return End::Over(Ending::Bug);
                     }
                 },
                 Some(reaped) = self.parts.ended.recv() => self.parts.performer.reaped([reaped]),
                 Some(event) = self.parts.facts.recv() => self.step(event),
                 Some(petition) = self.counter.petitions.recv() => self.on_petition(petition),
+                Some(petition) = self.counter.upgrades.recv() => self.on_upgrade(petition),
+                progress = progress(&mut self.course) => self.on_progress(progress),
                 read = is_read(&mut self.reading) => self.on_read(read),
                 () = alarm.wait(due, now) => self.on_time(due),
                 () = tokio::time::sleep(next_ping.since(now)), if ping_every.is_some() => {
@@ -130,7 +174,7 @@ impl Daemon {
             );
         }
         self.parts.store.close();
-        Ending::Done
+        End::Over(Ending::Done)
     }
 
     fn configure_all(&mut self) {
@@ -153,7 +197,8 @@ impl Daemon {
         let Some(service) = self.parts.config.services.get(id.0) else {
             return;
         };
-        let past = self.parts.past.of(&service.name, &service.proof_key());
+        let mut past = self.parts.past.of(&service.name, &service.proof_key());
+        past.carried = self.carried.remove(&service.name).map(Box::new);
         self.step(Event::Service(id, Fact::Configured(past)));
     }
 
@@ -171,6 +216,15 @@ impl Daemon {
         let actions = self.machine.borrow_mut().step(reading.now, event);
         self.perform(actions);
         self.tell_status(reading.now);
+        self.open_the_door();
+    }
+
+    /// The control socket of the version before is served when everything is known again.
+    fn open_the_door(&mut self) {
+        let surveys = |service: &state::Service| !service.is_surveyed();
+        if self.door.is_some() && !self.machine.borrow().services().iter().any(surveys) {
+            self.door = None;
+        }
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
@@ -203,14 +257,7 @@ impl Daemon {
 
     fn on_signals(&mut self, arrived: Arrived) {
         if arrived.child {
-            loop {
-                let reaped = reaper::drain(REAP_MAX);
-                let all = reaped.len() < REAP_MAX;
-                self.parts.performer.reaped(reaped);
-                if all {
-                    break;
-                }
-            }
+            self.reap();
         }
         if arrived.hangup && !self.at_a_terminal {
             self.read_again();
@@ -218,6 +265,17 @@ impl Daemon {
         let ends = arrived.end + u32::from(arrived.hangup && self.at_a_terminal);
         for _ in 0..ends {
             self.shut_down();
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let reaped = reaper::drain(REAP_MAX);
+            let all = reaped.len() < REAP_MAX;
+            self.parts.performer.reaped(reaped);
+            if all {
+                break;
+            }
         }
     }
 
@@ -320,25 +378,5 @@ pub(super) fn identity_of(service: &config::Service) -> state::Identity {
         question,
         program,
         salt: super::salt(&service.name),
-    }
-}
-
-/// One line for the supervisor: how many are up, and what is wrong with the rest.
-fn summary(machine: &Machine, config: &Config, now: Moment) -> String {
-    let mut wrong = Vec::new();
-    for (service, known) in machine.services().iter().zip(&config.services) {
-        let phase = service.phase();
-        let is_fine =
-            phase == Phase::Running || phase == Phase::Attached && service.is_healthy(now);
-        if !is_fine {
-            wrong.push(format!("{} {}", known.name, phase.name()));
-        }
-    }
-    let total = config.services.len();
-    let running = total - wrong.len();
-    if wrong.is_empty() {
-        format!("{running} of {total} answering")
-    } else {
-        format!("{running} of {total} answering; {}", wrong.join(", "))
     }
 }

@@ -7,7 +7,9 @@ use crate::act::bystanders::{Bystander, Bystanders};
 use crate::act::output;
 use crate::act::state_dir::StateDir;
 use crate::act::supervisor::Supervisor;
-use crate::api::desk::{Desk, Kind, Local, Logs, Petition, Refusal};
+use crate::api::desk::{Desk, Kind, Local, Logs, Petition, Refusal, UpgradePetition};
+use crate::api::listen::ControlSocket;
+use crate::api::lobby::Lobby;
 use crate::api::routes::Gate;
 use crate::api::view::{self, ServiceInfo};
 use crate::api::{listen, server, wire};
@@ -18,13 +20,21 @@ use crate::sys::{identity, process};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Wishes that may wait for the loop.
 const PETITIONS_MAX: usize = 64;
+/// The same for new versions of stayd.
+const UPGRADES_MAX: usize = 4;
+/// A socket that was left is served after this time, whatever is not known again by then.
+const CLOSED_MAX: Duration = Duration::from_secs(2);
 /// Descriptors counted for `status`; more are shown as this many.
 const OPEN_FILES_MAX: usize = 100_000;
 
@@ -79,6 +89,18 @@ impl Identity {
             warnings: Rc::default(),
             bystanders,
         }
+    }
+
+    /// The same process under another version.
+    pub(super) fn has_been(&mut self, since: &str, upgrade: &wire::Upgrade) {
+        since.clone_into(&mut self.daemon.started_at);
+        self.daemon.upgrade = Some(upgrade.clone());
+    }
+
+    /// Since when this process is stayd, and how often it has become another version.
+    pub(super) fn career(&self) -> (&str, u32) {
+        let number = self.daemon.upgrade.as_ref().map_or(0, |last| last.number);
+        (&self.daemon.started_at, number)
     }
 
     /// One more service, behind the others.
@@ -172,7 +194,21 @@ fn info(service: &crate::config::Service) -> ServiceInfo {
 /// The open socket, and what is asked for over it.
 pub(super) struct Counter {
     pub(super) petitions: mpsc::Receiver<Petition>,
+    pub(super) upgrades: mpsc::Receiver<UpgradePetition>,
+    pub(super) lobby: Lobby,
+    listener: Rc<UnixListener>,
+    /// Its file goes with us.
+    socket: ControlSocket,
+    group: Option<u32>,
     server: JoinHandle<()>,
+}
+
+/// A socket that listens already: the version before has left it.
+#[derive(Debug)]
+pub(super) struct LeftSocket {
+    pub(super) listener: OwnedFd,
+    pub(super) path: PathBuf,
+    pub(super) group: Option<u32>,
 }
 
 impl Counter {
@@ -189,27 +225,82 @@ impl Counter {
             let _aborted = (&mut self.server).await;
         }
     }
+
+    /// Leaves the socket to whoever comes after us; nobody is served any more.
+    pub(super) fn leave(self) -> io::Result<LeftSocket> {
+        Ok(LeftSocket {
+            listener: self.listener.as_fd().try_clone_to_owned()?,
+            path: self.socket.leave(),
+            group: self.group,
+        })
+    }
 }
 
 /// Opens the socket and serves it on the loop's own thread.
 pub(super) async fn open(parts: &Parts, machine: Rc<RefCell<Machine>>) -> io::Result<Counter> {
+    let gate = gate(&parts.config)?;
+    let (listener, socket) = listen::bind(&parts.options.control_socket, gate.group()).await?;
+    Ok(serve(parts, machine, gate, listener, socket, None))
+}
+
+/// Goes on with a socket that was left, if it is where it belongs. `opened`: nobody is served before everything is
+/// known again, or for so long at most.
+pub(super) async fn resume(
+    parts: &Parts,
+    machine: Rc<RefCell<Machine>>,
+    left: LeftSocket,
+    opened: oneshot::Receiver<()>,
+) -> io::Result<Counter> {
+    let gate = gate(&parts.config)?;
+    let socket = ControlSocket::resume(left.path.clone());
+    if left.path != parts.options.control_socket || left.group != gate.group() {
+        drop((left, socket));
+        return open(parts, machine).await;
+    }
+    let listener = UnixListener::from_std(left.listener.into())?;
+    Ok(serve(parts, machine, gate, listener, socket, Some(opened)))
+}
+
+fn gate(config: &Config) -> io::Result<Gate> {
+    Gate::new(identity::euid(), config.control_group.as_deref())
+}
+
+fn serve(
+    parts: &Parts,
+    machine: Rc<RefCell<Machine>>,
+    gate: Gate,
+    listener: UnixListener,
+    socket: ControlSocket,
+    opened: Option<oneshot::Receiver<()>>,
+) -> Counter {
     let (wishes, petitions) = mpsc::channel(PETITIONS_MAX);
+    let (asked, upgrades) = mpsc::channel(UPGRADES_MAX);
     let identity = parts.identity.clone();
     let desk = Desk {
         status: Rc::new(move || identity.status(&machine.borrow())),
         wishes,
+        upgrades: asked,
         journal: Rc::new(StoreJournal::new(parts.store.clone())),
         logs: Rc::new(ServiceLogs(parts.home.state().logs())),
     };
-    let group = parts.config.control_group.as_deref();
-    let gate = Gate::new(identity::euid(), group)?;
-    let (listener, socket) = listen::bind(&parts.options.control_socket, gate.group()).await?;
+    let (listener, lobby) = (Rc::new(listener), Lobby::default());
+    let (served, guests) = (Rc::clone(&listener), lobby.clone());
     let server = tokio::task::spawn_local(async move {
-        // Kept for as long as it is served: dropping it removes the file.
-        let _socket = socket;
-        server::serve(listener, desk, gate).await;
+        if let Some(opened) = opened {
+            // Late or never: what is known then has to do.
+            let _ = timeout(CLOSED_MAX, opened).await;
+        }
+        server::serve(&served, desk, gate, guests).await;
     });
-    Ok(Counter { petitions, server })
+    Counter {
+        petitions,
+        upgrades,
+        lobby,
+        listener,
+        socket,
+        group: gate.group(),
+        server,
+    }
 }
 
 /// Reads the captured files.

@@ -7,6 +7,7 @@ use crate::decide::clock::{Duration, Moment};
 use crate::sys::lock;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// Between two looks at the lock. Only when something else has woken the loop: an idle stayd wakes for nothing.
@@ -24,18 +25,30 @@ pub(super) struct Home {
     lock: File,
     /// A second lock for the same folder, in the runtime folder: it keeps another stayd out when the state folder and
     /// the lock in it were deleted. None where there is no runtime folder to be had.
-    _deputy: Option<Deputy>,
+    deputy: Option<Deputy>,
     next_look: Moment,
+}
+
+/// Both locks, on their way from one version to the next.
+#[derive(Debug)]
+pub(super) struct LeftLocks {
+    pub(super) lock: OwnedFd,
+    pub(super) deputy: Option<OwnedFd>,
 }
 
 /// The second lock, and where its file is.
 struct Deputy {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+    /// Somebody else has it as well.
+    is_left: bool,
 }
 
 impl Drop for Deputy {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         // Still locked: whoever opened it meanwhile finds that it is no longer there. A folder with more in it stays.
         if fs::remove_file(&self.path).is_ok()
             && let Some(folder) = self.path.parent()
@@ -54,8 +67,37 @@ impl Home {
         Ok(Self {
             state,
             lock,
-            _deputy: deputy,
+            deputy,
             next_look: Moment::START,
+        })
+    }
+
+    /// Goes on with the locks that the version before has left.
+    pub(super) fn resume(options: &Options, left: LeftLocks) -> Result<Self, Refusal> {
+        let state = open(options)?;
+        let deputy = left.deputy.map(|lock| Deputy {
+            path: deputy_path(options, &state),
+            lock: lock.into(),
+            is_left: false,
+        });
+        Ok(Self {
+            state,
+            lock: left.lock.into(),
+            deputy,
+            next_look: Moment::START,
+        })
+    }
+
+    /// Leaves the locks to whoever takes our place; they are held without a break.
+    pub(super) fn leave(mut self) -> io::Result<LeftLocks> {
+        let lock = self.lock.try_clone()?.into();
+        let deputy = self.deputy.as_mut().map(|deputy| {
+            deputy.is_left = true;
+            deputy.lock.try_clone()
+        });
+        Ok(LeftLocks {
+            lock,
+            deputy: deputy.transpose()?.map(Into::into),
         })
     }
 
@@ -127,7 +169,11 @@ fn take_lock(state: &StateDir) -> Result<File, Refusal> {
 fn take_deputy(options: &Options, state: &StateDir) -> Result<Option<Deputy>, Refusal> {
     let path = deputy_path(options, state);
     match runtime_dir::open(&options.runtime_dir, None).and_then(|()| lock::take(&path)) {
-        Ok(Ok(lock)) => Ok(Some(Deputy { path, _lock: lock })),
+        Ok(Ok(lock)) => Ok(Some(Deputy {
+            path,
+            lock,
+            is_left: false,
+        })),
         Ok(Err(holder)) => Err(Refusal {
             ending: Ending::Held,
             sentence: format!(

@@ -13,15 +13,19 @@ pub mod logging;
 mod setup;
 mod signals;
 mod stall;
+pub mod upgrade;
 mod upkeep;
 mod voice;
 
 use crate::act::undertaker;
 use crate::config::Config;
+use crate::sys::signal;
 use stall::StallWatch;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use upgrade::{Departure, Inheritance};
 
 /// Checks that are under way when everything is stopped are ended within this time.
 const WAKE_MAX: Duration = Duration::from_secs(2);
@@ -38,6 +42,19 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// In one of the two; where the path is too long for the first, in the second.
     pub control_socket: PathBuf,
+    /// How we were called, for the version after us.
+    pub invocation: Invocation,
+}
+
+/// How this program was called.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// Where the next version is found.
+    pub program: PathBuf,
+    /// argv.
+    pub words: Vec<OsString>,
+    /// The working directory.
+    pub cwd: PathBuf,
 }
 
 /// An ending that scripts may rely on.
@@ -55,12 +72,19 @@ pub enum Ending {
     Forbidden,
 }
 
-/// Runs until everything is stopped; stays in the foreground.
+/// What a loop ends with.
+enum Outcome {
+    Ended(Ending),
+    /// Another version takes its place.
+    HandsOver(Box<Departure>),
+}
+
+/// Runs until everything is stopped; stays in the foreground. With what the version before has left, if it did.
 ///
 /// Under systemd, launchd or as PID 1 a lock that somebody holds and a state folder that refuses are waited for, with a
 /// STATUS that says so: an exit would be restarted for ever. Elsewhere they are an [`Ending`], said on stderr.
 #[must_use]
-pub fn run(config: Config, options: &Options) -> Ending {
+pub fn run(config: Config, options: &Options, inherited: Option<Inheritance>) -> Ending {
     last_words();
     let started = StallWatch::start().and_then(|watch| Ok((runtime(&watch)?, watch)));
     let (runtime, watch) = match started {
@@ -70,20 +94,45 @@ pub fn run(config: Config, options: &Options) -> Ending {
             return Ending::Refused;
         }
     };
+    let (mut config, mut inherited) = (config, inherited);
+    let ending = loop {
+        let departure = match run_once(config, options, inherited, &runtime, &watch) {
+            Outcome::Ended(ending) => break ending,
+            Outcome::HandsOver(departure) => departure,
+        };
+        // It comes back only when nobody could take our place.
+        (config, inherited) = match departure.execute(&options.invocation) {
+            Ok((config, left)) => (config, Some(left)),
+            Err(why) => {
+                tracing::error!("{why}; the services go on and the next stayd takes over");
+                break Ending::Refused;
+            }
+        };
+    };
+    // A thread that hangs in the system must not keep us: the next stayd adopts.
+    runtime.shutdown_background();
+    ending
+}
+
+fn run_once(
+    config: Config,
+    options: &Options,
+    inherited: Option<Inheritance>,
+    runtime: &tokio::runtime::Runtime,
+    watch: &Arc<StallWatch>,
+) -> Outcome {
     let (undertaker, ended, wake) = undertaker::open();
     let local = tokio::task::LocalSet::new();
     let dead = (undertaker, ended);
-    let running = setup::run(config, options, dead, Arc::clone(&watch));
-    let ending = local.block_on(&runtime, running);
+    let running = setup::run(config, options, dead, Arc::clone(watch), inherited);
+    let outcome = local.block_on(runtime, running);
     watch.rests();
     // Whatever was under way is given up, and what it had started is ended.
     drop(local);
     if !wake.wait(WAKE_MAX) {
         tracing::warn!("what was started last has not ended yet; it is left behind");
     }
-    // A thread that hangs in the system must not keep us: the next stayd adopts.
-    runtime.shutdown_background();
-    ending
+    outcome
 }
 
 /// One thread, watched while it does something.
@@ -93,6 +142,8 @@ fn runtime(watch: &Arc<StallWatch>) -> std::io::Result<tokio::runtime::Runtime> 
         .enable_io()
         .enable_time()
         .thread_keep_alive(IDLE_THREAD_MAX)
+        // Signals are for the loop's thread: a thread that waits for work outlives it when another version takes over.
+        .on_thread_start(signal::hold_all)
         .on_thread_unpark(move || waking.wakes())
         .on_thread_park(move || resting.rests())
         .build()

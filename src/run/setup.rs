@@ -1,12 +1,13 @@
 //! From a configuration to a running loop: state folder, lock, journal, control socket.
 
 use super::clock::Clock;
-use super::daemon::{Daemon, Parts};
+use super::daemon::{Daemon, End, Left, Parts};
 use super::desk::Identity;
 use super::home::{Home, Refusal, system};
 use super::signals::Signals;
 use super::stall::StallWatch;
-use super::{Ending, Options};
+use super::upgrade::{self, Inheritance};
+use super::{Ending, Options, Outcome};
 use crate::act::bystanders::Bystanders;
 use crate::act::cgroup::Cgroups;
 use crate::act::child::{Nursery, clean_environment};
@@ -16,15 +17,17 @@ use crate::act::performer::Performer;
 use crate::act::shared::Shared;
 use crate::act::sockets::Reception;
 use crate::act::state_dir::StateDir;
+use crate::act::step::{Step, reached};
 use crate::act::store::Store;
 use crate::act::strays::Strays;
 use crate::act::supervisor::{Circumstances, Supervisor};
 use crate::act::undertaker::Undertaker;
 use crate::act::upward::Upward;
+use crate::api::wire::Upgrade;
 use crate::config::Config;
 use crate::sys::identity;
 use crate::sys::reaper::{self, Reaped};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,20 +57,29 @@ pub(super) async fn run(
     options: &Options,
     dead: Dead,
     stall: Arc<StallWatch>,
-) -> Ending {
+    mut inherited: Option<Inheritance>,
+) -> Outcome {
     let signals = match Signals::install() {
         Ok(signals) => signals,
         Err(error) => {
             tracing::error!("cannot install signal handlers: {error}");
-            return Ending::Refused;
+            return Outcome::Ended(Ending::Refused);
         }
     };
+    if inherited.is_some() {
+        reached(Step::Received);
+    }
     let circumstances = Circumstances::gather(std::env::vars_os());
     let supervisor = circumstances.supervisor();
     let mut upward = Upward::new(&circumstances);
-    let home = match wait_for_home(options, supervisor, &signals, &mut upward).await {
+    let left = inherited.as_mut().and_then(|left| left.locks.take());
+    let home = match left.map(|locks| Home::resume(options, locks)) {
+        Some(Ok(home)) => Ok(home),
+        Some(Err(_)) | None => wait_for_home(options, supervisor, &signals, &mut upward).await,
+    };
+    let home = match home {
         Ok(home) => home,
-        Err(ending) => return ending,
+        Err(ending) => return Outcome::Ended(ending),
     };
     let outside = Outside {
         circumstances,
@@ -76,12 +88,25 @@ pub(super) async fn run(
         upward,
         stall,
     };
-    match assemble(config, options, outside, dead, home).await {
-        Ok(mut daemon) => daemon.live().await,
+    match assemble(config, options, outside, dead, home, inherited).await {
+        Ok(daemon) => live(daemon).await,
         Err(refusal) => {
             tracing::error!("{}", refusal.sentence);
-            refusal.ending
+            Outcome::Ended(refusal.ending)
         }
+    }
+}
+
+async fn live(mut daemon: Daemon) -> Outcome {
+    match daemon.live().await {
+        End::Over(ending) => Outcome::Ended(ending),
+        End::AtRest => match daemon.depart().await {
+            Ok(departure) => Outcome::HandsOver(Box::new(departure)),
+            Err(why) => {
+                tracing::error!("{why}; the services go on and the next stayd takes over");
+                Outcome::Ended(Ending::Refused)
+            }
+        },
     }
 }
 
@@ -125,6 +150,7 @@ async fn assemble(
     outside: Outside,
     (undertaker, ended): Dead,
     home: Home,
+    mut inherited: Option<Inheritance>,
 ) -> Result<Daemon, Refusal> {
     let boot_id = identity::boot_id().map_err(|error| system("read the boot id", &error))?;
     match reaper::become_subreaper() {
@@ -138,22 +164,30 @@ async fn assemble(
     }
     let program =
         identity::own_program().map_err(|error| system("find its own program", &error))?;
-    let clock = Clock::start();
+    let clock = inherited
+        .as_ref()
+        .map_or_else(Clock::start, |left| Clock::resume(left.clock_began));
     let origin = clock.origin();
     let (store, past) = Store::open(home.state(), &boot_id);
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
     let unit_delegates = outside.circumstances.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
     let stale = Rc::default();
+    let nursery = Nursery::with(undertaker);
+    let lives = inherited.as_mut().map(|left| left.lives(&nursery));
+    let reception = Reception::open(&outside.circumstances, &config.services);
+    for held in inherited.iter_mut().flat_map(|left| left.held.drain(..)) {
+        reception.inherit(held, &config.services);
+    }
     let shared = Shared {
-        nursery: Nursery::with(undertaker),
+        nursery,
         output: RefCell::new(output(home.state(), &outside)),
         store: store.clone(),
         claims: RefCell::new(Claims::new(home.state())),
         bystanders: Bystanders::default(),
         strays: Strays::default(),
         cgroups: RefCell::new(cgroups),
-        reception: Reception::open(&outside.circumstances, &config.services),
+        reception,
         inbox,
         boot: (boot_id, identity::pid_namespace()),
         program,
@@ -162,6 +196,8 @@ async fn assemble(
         state: home.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),
         state_key: state_key(home.state()),
+        inherited: RefCell::new(lives.unwrap_or_default()),
+        settling: Cell::new(false),
         now: Box::new(move || origin.now()),
         stamp: Box::new(move |moment| origin.stamp(moment)),
     };
@@ -174,7 +210,7 @@ async fn assemble(
         stall,
         ..
     } = outside;
-    let identity = Identity::new(
+    let mut identity = Identity::new(
         &config,
         supervisor,
         home.state(),
@@ -183,6 +219,14 @@ async fn assemble(
         bystanders,
         stale,
     );
+    let left = inherited.and_then(|left| {
+        identity.has_been(&left.started_at, &left.upgrade);
+        tell(&store, &left);
+        Some(Left {
+            socket: left.socket?,
+            carried: left.carried,
+        })
+    });
     let parts = Parts {
         config,
         identity,
@@ -198,9 +242,35 @@ async fn assemble(
         facts,
         ended,
     };
-    Daemon::new(parts, supervisor)
+    if left.is_some() {
+        reached(Step::TakenOver);
+    }
+    Daemon::new(parts, supervisor, left)
         .await
         .map_err(|error| system("open the control socket", &error))
+}
+
+/// What became of the upgrade, in journal and log.
+fn tell(store: &Store, left: &Inheritance) {
+    let Upgrade {
+        from, to, refused, ..
+    } = &left.upgrade;
+    let count = left.carried.len();
+    match refused {
+        None => {
+            let sentence = format!(
+                "version {to} has taken the place of version {from} in the same process; its services ({count}) go on"
+            );
+            tracing::info!("{sentence}");
+            store.record(None, &upgrade::record(&sentence, true));
+        }
+        Some(why) => {
+            let sentence =
+                format!("version {to} could not take over: {why}; version {from} goes on");
+            tracing::error!("{sentence}");
+            store.record(None, &upgrade::record(&sentence, false));
+        }
+    }
 }
 
 /// The same for as long as the folder is there.

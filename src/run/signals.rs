@@ -1,8 +1,12 @@
 //! Signals become bytes in a socket, and bytes become facts. The one owner of signal handlers.
 
 use crate::sys::signal;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::SigId;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as StdStream;
 use tokio::net::UnixStream;
 
@@ -20,20 +24,34 @@ pub(super) struct Arrived {
 /// One socket per signal, because signal-hook writes only that something came.
 #[derive(Debug)]
 pub(super) struct Signals {
-    child: UnixStream,
-    term: UnixStream,
-    int: UnixStream,
+    child: Watched,
+    term: Watched,
+    int: Watched,
     /// None where whoever started us had it ignored.
-    hangup: Option<UnixStream>,
+    hangup: Option<Watched>,
+}
+
+/// A signal that is heard until this is dropped.
+#[derive(Debug)]
+struct Watched {
+    stream: UnixStream,
+    number: i32,
+    handler: SigId,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        low_level::unregister(self.handler);
+    }
 }
 
 impl Signals {
-    /// Installs the handlers.
+    /// Installs the handlers, and lets in what has waited for them.
     ///
     /// # Errors
     /// The system's refusal.
     pub(super) fn install() -> io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             child: watch(SIGCHLD)?,
             term: watch(SIGTERM)?,
             int: watch(SIGINT)?,
@@ -42,37 +60,65 @@ impl Signals {
             } else {
                 Some(watch(SIGHUP)?)
             },
-        })
+        };
+        signal::let_in_all();
+        Ok(signals)
+    }
+
+    /// Ends the hearing in favour of whoever takes our place: what has come and was not read comes to them. Signals have
+    /// to be held by then, in every thread.
+    pub(super) fn leave(self) {
+        for watched in [&self.child, &self.term, &self.int]
+            .into_iter()
+            .chain(&self.hangup)
+        {
+            if has_unread(&watched.stream) {
+                signal::pass_on(watched.number);
+            }
+        }
     }
 
     /// Waits until something has arrived.
     pub(super) async fn arrived(&self) -> io::Result<Arrived> {
         tokio::select! {
-            ready = self.child.readable() => ready?,
-            ready = self.term.readable() => ready?,
-            ready = self.int.readable() => ready?,
+            ready = self.child.stream.readable() => ready?,
+            ready = self.term.stream.readable() => ready?,
+            ready = self.int.stream.readable() => ready?,
             ready = readable(self.hangup.as_ref()) => ready?,
         }
         Ok(Arrived {
-            child: drain(&self.child)? > 0,
-            end: u32::from(drain(&self.term)? > 0) + u32::from(drain(&self.int)? > 0),
-            hangup: self.hangup.as_ref().map_or(Ok(0), drain)? > 0,
+            child: drain(&self.child.stream)? > 0,
+            end: u32::from(drain(&self.term.stream)? > 0) + u32::from(drain(&self.int.stream)? > 0),
+            hangup: self
+                .hangup
+                .as_ref()
+                .map_or(Ok(0), |watched| drain(&watched.stream))?
+                > 0,
         })
     }
 }
 
-async fn readable(stream: Option<&UnixStream>) -> io::Result<()> {
-    match stream {
-        Some(stream) => stream.readable().await,
+async fn readable(watched: Option<&Watched>) -> io::Result<()> {
+    match watched {
+        Some(watched) => watched.stream.readable().await,
         None => std::future::pending().await,
     }
 }
 
-fn watch(signal: i32) -> io::Result<UnixStream> {
+fn watch(number: i32) -> io::Result<Watched> {
     let (reader, writer) = StdStream::pair()?;
     reader.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(signal, writer)?;
-    UnixStream::from_std(reader)
+    Ok(Watched {
+        stream: UnixStream::from_std(reader)?,
+        number,
+        handler: low_level::pipe::register(number, writer)?,
+    })
+}
+
+/// Asks the system itself: the runtime that would know does not run any more.
+fn has_unread(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Reads what is there and says how many bytes it was.

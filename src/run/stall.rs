@@ -6,6 +6,7 @@
 
 use crate::act::evidence;
 use crate::sys::identity;
+use crate::sys::signal;
 use crate::sys::timer::Timer;
 use std::io;
 use std::sync::Arc;
@@ -76,6 +77,8 @@ impl StallWatch {
     }
 
     fn wait_for_stalls(&self) {
+        // Signals are for the loop's thread: this one outlives it when another version takes over.
+        signal::hold_all();
         while self.timer.wait().is_ok() {
             if self.rests.load(Ordering::SeqCst) {
                 continue;

@@ -1,4 +1,5 @@
-//! What the loop does for stayd itself: its state folder is looked after, its configuration read again on SIGHUP.
+//! What the loop does for stayd itself: its state folder is looked after, its configuration read again on SIGHUP, its
+//! supervisor told how it is.
 
 use super::daemon::{Daemon, identity_of};
 use super::desk::{self, About};
@@ -6,6 +7,8 @@ use super::home::{Refusal, system};
 use crate::config::{self, Config, Finding, Loaded, Service};
 use crate::decide::action::{Kind, Record};
 use crate::decide::clock::Moment;
+use crate::decide::fleet::Machine;
+use crate::decide::snapshot::Phase;
 use std::path::Path;
 use std::rc::Rc;
 use tokio::task::JoinHandle;
@@ -197,5 +200,25 @@ impl Difference {
             format!("`{name}` is no longer in it; it goes on until stayd is restarted, or `stayd stop {name}`")
         }));
         Self { added, waiting }
+    }
+}
+
+/// One line for the supervisor: how many are up, and what is wrong with the rest.
+pub(super) fn summary(machine: &Machine, config: &Config, now: Moment) -> String {
+    let mut wrong = Vec::new();
+    for (service, known) in machine.services().iter().zip(&config.services) {
+        let phase = service.phase();
+        let is_fine =
+            phase == Phase::Running || phase == Phase::Attached && service.is_healthy(now);
+        if !is_fine {
+            wrong.push(format!("{} {}", known.name, phase.name()));
+        }
+    }
+    let total = config.services.len();
+    let running = total - wrong.len();
+    if wrong.is_empty() {
+        format!("{running} of {total} answering")
+    } else {
+        format!("{running} of {total} answering; {}", wrong.join(", "))
     }
 }

@@ -1,6 +1,7 @@
 //! stderr, written to by a thread of its own: whoever reads it may sleep (a terminal stopped with Ctrl-S, a full pipe, a
 //! stuck journald), and the loop waits for nobody. What is not taken in time is dropped and counted.
 
+use crate::sys::signal;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -98,6 +99,8 @@ impl Write for Mouth {
 
 /// Writes line by line. A reader that has gone is no reason to stop: the queue is emptied all the same.
 fn speak(waiting: &Receiver<Order>, dropped: &AtomicU64, mut out: impl Write) {
+    // Signals are for the loop's thread: this one outlives it when another version takes over.
+    signal::hold_all();
     for order in waiting {
         match order {
             Order::Line(line) => {

@@ -96,6 +96,11 @@ pub(super) fn note_end(
     true
 }
 
+/// Knows `pid` as one that came out of a spawn of the program whose place this one has taken.
+pub(super) fn inherit(pid: i32) {
+    table().insert(pid);
+}
+
 /// Whether `pid` came out of a spawn of ours, in flight or not, and is not reaped.
 pub(super) fn is_ours(pid: i32) -> bool {
     table().contains(&pid) || slot_of(pid).is_some()

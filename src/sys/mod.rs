@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod exit;
 mod flight;
 mod handed;
+pub mod handover;
 pub mod identity;
 mod image;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
@@ -21,6 +22,7 @@ pub mod listen;
 pub mod lock;
 pub mod pipe;
 pub mod process;
+pub mod program;
 pub mod reaper;
 pub mod schedule;
 pub mod signal;

@@ -109,6 +109,11 @@ pub fn is_ours(pid: i32) -> bool {
     flight::is_ours(pid)
 }
 
+/// The child `pid`, not reaped yet, came out of a [`spawn`] of the program whose place this one has taken: it [`is_ours`].
+pub fn inherit(pid: i32) {
+    flight::inherit(pid);
+}
+
 /// The [`count`] of spawns, if nothing that they made is left but `pid`, and nothing is on its way.
 #[must_use]
 pub fn count_if_all_that_is_left(pid: i32) -> Option<u64> {

@@ -71,3 +71,5 @@ mod systemd_unit;
 #[cfg(target_os = "linux")]
 mod tree;
 mod unseen;
+mod upgrade;
+mod upgrade_refused;

@@ -91,6 +91,12 @@ fn provoke(census: &Census, step: Step) -> Stayd {
             census.set_fit(false);
             daemon
         }
+        Step::AtRest | Step::BeforeExec | Step::Received | Step::TakenOver => {
+            let daemon = running(start());
+            // Whoever asks for it sees a stayd that ends.
+            daemon.client(&["upgrade"]);
+            daemon
+        }
     };
     assert!(!daemon.wait().success(), "{step:?}: {}", daemon.said());
     daemon

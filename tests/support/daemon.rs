@@ -33,6 +33,39 @@ impl Stayd {
         Self::in_dir(dir, config, change).when_open()
     }
 
+    /// The same, from a copy of the program in the test's folder: [`Stayd::program`].
+    pub(crate) fn start_copied(config: &str) -> Self {
+        let mut stayd = Self::start_copied_with(config, |_| {});
+        stayd = stayd.when_open();
+        stayd
+    }
+
+    /// The same, after `change` has had its way with the command; not waiting until it can be asked.
+    pub(crate) fn start_copied_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
+        Self::in_dir(TempDir::new(), config, |command| {
+            let folder = command.get_current_dir().expect("its folder").to_owned();
+            let said = fs::File::create(folder.join("said")).expect("a file");
+            let program = folder.join("stayd");
+            fs::copy(binary(), &program).expect("a copy");
+            let mut copied = Command::new(program);
+            copied
+                .args(command.get_args())
+                .current_dir(folder)
+                .stdin(Stdio::null())
+                .stdout(said.try_clone().expect("a file"))
+                .stderr(said);
+            scrub(&mut copied);
+            hear_hangups(&mut copied);
+            *command = copied;
+            change(command);
+        })
+    }
+
+    /// Where [`Stayd::start_copied`] has put the program.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.dir.join("stayd")
+    }
+
     /// The same, taking itself for one that systemd has started.
     pub(crate) fn start_supervised(config: &str) -> Self {
         Self::start_with(config, |command| {

@@ -179,6 +179,13 @@ impl Output {
         })
     }
 
+    /// A read end of a life's output, for whoever goes on with it: with that open, no writer ever sees a broken pipe.
+    #[must_use]
+    pub fn leave(&self, service: &str, life: Life) -> Option<OwnedFd> {
+        let path = self.fifos.get(&(service.to_owned(), life))?;
+        Some(fifo::open_reader(path).ok()?.into())
+    }
+
     /// Goes on with a life that an earlier stayd began: what is buffered comes first.
     ///
     /// # Errors
@@ -204,6 +211,39 @@ impl Output {
                 error,
             });
         };
+        let path = path.clone();
+        self.go_on(service, life, log, path, reader)
+    }
+
+    /// Goes on with a life of the version before this one, which has left `reader`.
+    ///
+    /// # Errors
+    /// [`OutputError`] when there is no thread to move it.
+    pub fn resume(
+        &mut self,
+        service: &str,
+        life: Life,
+        log: &Log,
+        reader: File,
+    ) -> Result<(), OutputError> {
+        let places = self.state.fifo_places(service, &fifo::name(life));
+        let is_it = |path: &PathBuf| {
+            let there = fifo::open_reader(path).and_then(|there| fifo::identify(&there));
+            there.is_ok_and(|there| fifo::identify(&reader).is_ok_and(|ours| ours == there))
+        };
+        let path = places.iter().find(|path| is_it(path)).or(places.first());
+        let path = path.cloned().unwrap_or_default();
+        self.go_on(service, life, log, path, reader)
+    }
+
+    fn go_on(
+        &mut self,
+        service: &str,
+        life: Life,
+        log: &Log,
+        path: PathBuf,
+        reader: File,
+    ) -> Result<(), OutputError> {
         let sink = Sink::settle(log.to, self.audience);
         if matches!(sink, Sink::File | Sink::Both) {
             self.watch(service, life, log, sink, reader)
@@ -213,7 +253,7 @@ impl Output {
                     error,
                 })?;
         }
-        self.fifos.insert((service.to_owned(), life), path.clone());
+        self.fifos.insert((service.to_owned(), life), path);
         Ok(())
     }
 

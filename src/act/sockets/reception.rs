@@ -68,7 +68,19 @@ impl Reception {
         }
     }
 
-    /// One more; for what is handed on in this process, too.
+    /// One that the version before has held; closed where no service declares it any more.
+    pub fn inherit(&self, held: Held, services: &[Service]) {
+        if is_declared(&held.address, services) {
+            return self.put(held);
+        }
+        self.store.forget(&held.address);
+        tracing::warn!(
+            "no service has the socket {} in `sockets` any more; it is closed",
+            held.address
+        );
+    }
+
+    /// One more.
     pub fn put(&self, held: Held) {
         self.waiting.borrow_mut().push(held);
     }

@@ -43,6 +43,10 @@ const MIGRATIONS: [&str; 1] = ["
         proven INTEGER NOT NULL, parked INTEGER NOT NULL, last_life INTEGER NOT NULL, touched INTEGER NOT NULL);
 "];
 
+/// The schema that a journal has which this stayd has opened.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
+
 /// What one transaction writes.
 #[derive(Debug, Default)]
 pub(super) struct Batch {

@@ -10,6 +10,7 @@ mod reference;
 use super::client::Client;
 use super::desk::{Ask, Desk, Journal, Local, Logs, Petition, Query, Refusal, Since, Taken};
 use super::listen::{ControlSocket, bind};
+use super::lobby::Lobby;
 use super::routes::Gate;
 use super::{server, wire};
 use crate::decide::event::Wish;
@@ -161,12 +162,13 @@ impl House {
                 ..Default::default()
             }),
             wishes,
+            upgrades: mpsc::channel(1).0,
             journal: Rc::clone(&house.book) as Rc<dyn Journal>,
             logs: Rc::clone(&house.book) as Rc<dyn Logs>,
         };
         tokio::task::spawn_local(house.grant(petitions));
         tokio::task::spawn_local(async move {
-            server::serve(listener, desk, gate).await;
+            server::serve(&listener, desk, gate, Lobby::default()).await;
         });
         house
     }

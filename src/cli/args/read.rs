@@ -6,7 +6,7 @@ use clap::{Command as Grammar, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 
 /// Verbs of later versions, known so that they are not taken for slips of the hand, and what to do until then.
-const LATER: [(&str, &str); 14] = [
+const LATER: [(&str, &str); 13] = [
     (
         "replay",
         "`stayd why SERVICE` shows the facts of each decision",
@@ -21,7 +21,6 @@ const LATER: [(&str, &str); 14] = [
     ),
     ("reconcile", "`stayd stop` those that are to go"),
     ("runtime", "name the program in `command`"),
-    ("upgrade", "replace the program, then restart stayd"),
     (
         "init",
         "stayd.toml(5) has a sample; `stayd config check` tells what is wrong with yours",

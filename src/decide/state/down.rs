@@ -13,7 +13,7 @@ const PREPARATION_SLACK: Duration = Duration::from_secs(10);
 impl Service {
     pub(super) fn begin_life(&mut self, step: &mut Turn<'_>) {
         if !self.surveyed {
-            return self.survey(false, step);
+            return self.survey(false, None, step);
         }
         // A refused start has used no number up: lives are counted, not tries.
         if !core::mem::take(&mut self.number_is_free) {

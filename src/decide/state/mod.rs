@@ -25,6 +25,7 @@
 
 mod asking;
 mod attached;
+mod carried;
 mod condemned;
 mod down;
 mod ending;
@@ -37,12 +38,13 @@ mod wishes;
 
 use super::action::{Kind, Order, Record, Value};
 use super::clock::{Duration, Moment};
-use super::event::{Exit, Fact, Former, Life, Remembered};
+use super::event::{Exit, Fact, Former, Life};
 use super::policy::Policy;
 use super::restart::History;
 use super::runtime::Memory;
 
 use asking::Up;
+pub use carried::{Carried, CarriedUp, News, Rest};
 
 /// A wish that outlives stayd.
 const STOPPED: &str = "stopped on request until `start` or the next boot";
@@ -105,7 +107,10 @@ enum Actual {
     /// Not configured yet; waits for [`Fact::Configured`].
     Unborn,
     /// It is looked for what an earlier stayd has left.
-    Surveying { parked: bool },
+    Surveying {
+        parked: bool,
+        rest: Option<Box<Rest>>,
+    },
     /// No process.
     Down(Down),
     /// Its runtime is looked at and perhaps copied; then claim, `before` and port check are under way.
@@ -338,7 +343,7 @@ impl Service {
     fn on_fact(&mut self, fact: Fact, step: &mut Turn<'_>) {
         match self.actual {
             Actual::Unborn => {}
-            Actual::Surveying { parked } => self.fact_in_surveying(fact, parked, step),
+            Actual::Surveying { .. } => self.fact_in_surveying(fact, step),
             Actual::Down(_) => self.fact_in_down(&fact, step),
             Actual::Preparing { .. } => self.fact_in_preparing(fact, step),
             Actual::Spawning => self.fact_in_spawning(fact, step),
@@ -346,25 +351,6 @@ impl Service {
             Actual::Attached(_) => self.fact_in_attached(&fact, step),
             Actual::Condemned { .. } => self.fact_in_condemned(fact, step),
             Actual::Ending(_) => self.fact_in_ending(fact, step),
-        }
-    }
-
-    fn on_configured(&mut self, past: Remembered, step: &mut Turn<'_>) {
-        if self.actual != Actual::Unborn {
-            return;
-        }
-        self.life = past.last_life;
-        self.proven = past.proven;
-        self.wanted_up = !past.stopped;
-        self.hold = past.hold.map(|(span, reason)| Hold {
-            until: step.now.after(span),
-            reason,
-        });
-        if self.leaving {
-            self.reason = STOPPED.into();
-            self.become_down(Down::Stopped, step);
-        } else {
-            self.survey(past.parked, step);
         }
     }
 

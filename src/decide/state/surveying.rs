@@ -3,34 +3,77 @@
 //! What is ours goes on, or is ended; what may be ours and cannot be proven is never doubled and never touched.
 
 use super::super::action::{Kind, Order, Value};
-use super::super::event::{Exit, Fact, Leftover, Proc, SpawnFailure, Survey};
+use super::super::event::{Exit, Fact, Leftover, Proc, Remembered, SpawnFailure, Survey};
 use super::super::policy::OnLeftover;
 use super::super::restart;
-use super::{Actual, Down, Ending, STOPPED, Service, Step, Turn, Up};
+use super::{Actual, CarriedUp, Down, Ending, Hold, Rest, STOPPED, Service, Step, Turn, Up};
 
 impl Service {
-    pub(super) fn survey(&mut self, parked: bool, step: &mut Turn<'_>) {
-        self.actual = Actual::Surveying { parked };
-        self.since = step.now;
+    pub(super) fn on_configured(&mut self, past: Remembered, step: &mut Turn<'_>) {
+        if self.actual != Actual::Unborn {
+            return;
+        }
+        self.life = past.last_life;
+        self.proven = past.proven;
+        self.wanted_up = !past.stopped;
+        self.hold = past.hold.map(|(span, reason)| Hold {
+            until: step.now.after(span),
+            reason,
+        });
+        let rest = past
+            .carried
+            .map(|carried| Box::new(self.remember_all(*carried)));
+        if self.leaving {
+            self.reason = STOPPED.into();
+            self.become_down(Down::Stopped, step);
+        } else {
+            self.survey(past.parked, rest, step);
+        }
+    }
+
+    /// `rest`: as the version before has left it, if that has gone on in this very process.
+    pub(super) fn survey(&mut self, parked: bool, rest: Option<Box<Rest>>, step: &mut Turn<'_>) {
+        if rest.is_none() {
+            self.since = step.now;
+        }
+        self.actual = Actual::Surveying { parked, rest };
         step.out.push(Order::Survey);
     }
 
-    pub(super) fn fact_in_surveying(&mut self, fact: Fact, parked: bool, step: &mut Turn<'_>) {
+    pub(super) fn fact_in_surveying(&mut self, fact: Fact, step: &mut Turn<'_>) {
+        let Actual::Surveying { parked, rest } = &mut self.actual else {
+            return;
+        };
         let Fact::Surveyed(survey) = fact else {
             return;
         };
+        let (parked, rest) = (*parked, rest.take().map(|rest| *rest));
         match survey {
             Survey::Nothing(claimed) => {
                 self.life = self.life.max(claimed);
-                self.nothing_left(parked, step);
+                self.nothing_runs(parked, rest, step);
             }
-            Survey::Ended { life, .. } if life < self.life => self.nothing_left(parked, step),
+            Survey::Ended { life, .. } if life < self.life => self.nothing_runs(parked, rest, step),
             Survey::Ended { life, exit } => {
                 self.life = life;
-                self.ended_unseen(exit, parked, step);
+                match rest {
+                    Some(_) => self.nothing_runs(parked, rest, step),
+                    None => self.ended_unseen(exit, parked, step),
+                }
             }
-            Survey::Ours(leftover) => self.take_over(&leftover, step),
+            Survey::Ours(leftover) => self.take_over(&leftover, rest, step),
             Survey::Unclear(message) => self.unclear(message, step),
+        }
+    }
+
+    fn nothing_runs(&mut self, parked: bool, rest: Option<Rest>, step: &mut Turn<'_>) {
+        match rest.filter(|_| !self.leaving) {
+            Some(Rest::Up(_)) => self.ended_unseen(None, parked, step),
+            Some(rest) => {
+                self.surveyed = true;
+                self.rest_again(rest, step);
+            }
+            None => self.nothing_left(parked, step),
         }
     }
 
@@ -84,10 +127,13 @@ impl Service {
         self.number_is_free = false; // none was taken
     }
 
-    fn take_over(&mut self, leftover: &Leftover, step: &mut Turn<'_>) {
+    fn take_over(&mut self, leftover: &Leftover, rest: Option<Rest>, step: &mut Turn<'_>) {
         self.surveyed = true;
         self.number_is_free = false;
         self.life = leftover.life;
+        if let (Some(main), Some(Rest::Up(up))) = (leftover.main, rest) {
+            return self.go_on(main, up, leftover, step);
+        }
         self.adopted = true;
         self.runtimes.current.clone_from(&leftover.runtime);
         self.since = step.now;
@@ -97,18 +143,38 @@ impl Service {
         }
     }
 
-    fn take_over_main(&mut self, main: Proc, leftover: &Leftover, step: &mut Turn<'_>) {
-        let replaced_because = if self.leaving || !self.wanted_up {
+    /// The same life in the same process, under another version: as if nothing had happened.
+    fn go_on(&mut self, main: Proc, up: CarriedUp, leftover: &Leftover, step: &mut Turn<'_>) {
+        let replaced_because = self.why_to_replace(leftover, false);
+        self.former.clone_from(&leftover.former);
+        self.actual = Actual::Up(Up::going_on(main, up, step.now, &self.policy));
+        if let Some(why) = replaced_because {
+            self.reason = format!("pid {} is ended in order: {why}", main.pid);
+            let facts = vec![("pid", Value::Number(main.pid.unsigned_abs().into()))];
+            self.record(Kind::Adopted, self.reason.clone(), facts, step.out);
+            self.begin_stop(step);
+        } else if up.ready_at.is_none() {
+            self.enter_up(step);
+        }
+    }
+
+    /// `is_leftover`: of a stayd in another process.
+    fn why_to_replace(&self, leftover: &Leftover, is_leftover: bool) -> Option<&'static str> {
+        if self.leaving || !self.wanted_up {
             Some("it was to be stopped")
         } else if leftover.ending {
             Some("it was being ended")
         } else if !leftover.same_command {
             Some("its command is not the configuration's any more")
-        } else if self.policy.leftover == OnLeftover::Replace {
+        } else if is_leftover && self.policy.leftover == OnLeftover::Replace {
             Some("leftover = \"replace\"")
         } else {
             None
-        };
+        }
+    }
+
+    fn take_over_main(&mut self, main: Proc, leftover: &Leftover, step: &mut Turn<'_>) {
+        let replaced_because = self.why_to_replace(leftover, true);
         self.reason = match replaced_because {
             None => format!("adopted: pid {} of an earlier stayd goes on", main.pid),
             Some(why) => format!(

@@ -72,6 +72,12 @@ impl Service {
         }
     }
 
+    /// Whether it is known what of it runs already.
+    #[must_use]
+    pub const fn is_surveyed(&self) -> bool {
+        !matches!(self.actual, Actual::Unborn | Actual::Surveying { .. })
+    }
+
     /// Whether it has been found ready, or unable: what READY=1 waits for.
     #[must_use]
     pub fn has_verdict(&self) -> bool {

@@ -8,6 +8,7 @@ pub(super) mod copying;
 pub(super) mod diag;
 pub(super) mod exit;
 mod host;
+mod image_file;
 pub(super) mod inspect;
 pub(super) mod listen;
 mod pidfd;
@@ -20,6 +21,9 @@ pub(super) use cgroup::{is_delegated, is_frozen, own_cgroup, throttled_count};
 pub(super) use host::{
     CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_subreaper, oom_kill_count,
     own_program, pid_namespace, put_this_thread_first,
+};
+pub(super) use image_file::{
+    OPEN_TO_EXECUTE, go_by_the_name_of_our_file, nameless_file, path_of_program,
 };
 pub(super) use pidfd::{open_handle, signal};
 pub(super) use spawn::spawn;
