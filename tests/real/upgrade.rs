@@ -115,7 +115,9 @@ fn item_90_a_life_that_the_old_version_began_ends_and_respawns_under_the_new_one
     upgrade(&daemon);
     let term = nix::sys::signal::Signal::SIGTERM;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), term).expect("kill");
-    let next = daemon.wait_service("s", "its next life", |service| service["life"] == 2);
+    let next = daemon.wait_service("s", "its next life", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
     assert_eq!(next["last_exit"]["code"], 7, "{next}");
     assert_eq!(
         (&next["restarts"], &next["ownership"]),
