@@ -100,13 +100,6 @@ impl Performer {
         }
     }
 
-    /// Each socket that is held, as `each` sees it. Whoever hands them on to the next program in this process gives them to
-    /// its [`Reception`](super::sockets::Reception::put), and takes LISTEN_FDS out of its environment: those numbers are
-    /// somebody else's by then.
-    pub fn sockets<T>(&self, each: impl Fn(&super::sockets::Held) -> T) -> Vec<T> {
-        super::sockets::list(&self.shared, &self.wards, each)
-    }
-
     /// At the end of stayd: closes what no OS supervisor keeps for the next one, and waits until its files are removed.
     pub async fn close_sockets(&self) {
         if self.shared.reception.outlives_us() {

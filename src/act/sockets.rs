@@ -59,12 +59,6 @@ impl Held {
         })
     }
 
-    /// Where it listens.
-    #[must_use]
-    pub const fn address(&self) -> &Listen {
-        &self.address
-    }
-
     /// The socket itself.
     #[must_use]
     pub const fn socket(&self) -> &OwnedFd {
