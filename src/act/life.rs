@@ -1,11 +1,13 @@
 //! One life's process: its start, its end, its tree.
 
-use super::child::Environment;
+use super::child::{Environment, Running};
 use super::claim::ClaimError;
 use super::environment;
 use super::heir::exit_of;
+use super::helper::{Ask, Helper, Reply};
 use super::launch::Launch;
 use super::output::LifeOutput;
+use super::preflight::Look;
 use super::prepare::{EXEC_DEADLINE, passing};
 use super::shared::Shared;
 use super::sockets;
@@ -37,7 +39,7 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
         return;
     };
     let started = match launch(&shared, &ward, &living).await {
-        Ok(launch) => shared.nursery.start(launch, EXEC_DEADLINE).await,
+        Ok(launch) => start(&shared, launch).await,
         Err(failure) => Err(failure),
     };
     let running = match started {
@@ -54,6 +56,27 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
     shared.tell(ward.id, Fact::Spawned(life, seen(main))).await;
     let exit = running.exit.await.map_or(Exit::Unknown, exit_of);
     main_ended(&shared, &ward, &living, exit).await;
+}
+
+/// Starts it; where the kernel's one word for many causes says that this cannot be, the cause is looked for.
+async fn start(shared: &Shared, launch: Launch) -> Result<Running, SpawnFailure> {
+    let look = Look::from(&launch);
+    let started = shared.nursery.start(launch, EXEC_DEADLINE).await;
+    let failure = match started {
+        Err(failure) if failure.lasting => failure,
+        started => return started,
+    };
+    let mut helper = Helper::new(shared.nursery.clone(), shared.program.clone());
+    let name = look.program.clone();
+    let found = helper.ask(Ask::WhyNot(look), LOOK_DEADLINE).await;
+    Err(match found {
+        Ok(Reply::Text(Some(cause))) => SpawnFailure {
+            message: format!("cannot start {name}: {cause}"),
+            ..failure
+        },
+        // What is seen explains nothing, or nothing is seen.
+        Ok(_) | Err(_) => failure,
+    })
 }
 
 /// Completes the claim. A disk that refuses does not stop the service: the claim is right in memory.

@@ -1,6 +1,7 @@
 //! The runtimes of a service, seen from the loop: asked for in a helper, given to the next life, remembered.
 
 use super::helper::{Ask, Far, Helper, Reply, Trouble};
+use super::preflight::Look;
 use super::runtime::cache::Cache;
 use super::runtime::listing::Fingerprint;
 use super::runtime::offer::{Deed, Offered, RuntimeAsk, Said};
@@ -8,9 +9,11 @@ use super::runtime::record::Refusal;
 use super::runtime::trouble;
 use super::shared::Shared;
 use super::ward::Ward;
+use crate::config::runtime::ROOT;
 use crate::decide::event::{Fact, Life, SpawnFailure};
 use crate::decide::runtime::{Offer, RuntimeId};
 use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -144,6 +147,8 @@ async fn offer(shared: &Shared, ward: &Ward) -> Result<Offer, SpawnFailure> {
     let deed = Deed::Offer {
         source: runtime.source.clone(),
         keep: runtime.keep,
+        others: ward.config.user.is_some(),
+        look: what_will_start(shared, ward),
     };
     match ask(shared, ward, deed, STALL).await {
         Ok(Said::Offered(offered)) => {
@@ -154,6 +159,28 @@ async fn offer(shared: &Shared, ward: &Ward) -> Result<Offer, SpawnFailure> {
         Ok(Said::Done | Said::Stale(_)) => Err(cannot_look("the helper answered something else")),
         Err(cause) => Err(cannot_look(&cause)),
     }
+}
+
+/// What `before` makes and what a file of variables says cannot be known before they are run and read.
+fn what_will_start(shared: &Shared, ward: &Ward) -> Option<Look> {
+    let config = &ward.config;
+    if config.before.is_some() || config.env_file.is_some() {
+        return None;
+    }
+    let own = config.env.get("PATH").cloned();
+    let path = own.or_else(|| {
+        let given = shared.environment.get(OsStr::new("PATH"));
+        given.map(|path| path.to_string_lossy().into_owned())
+    });
+    Some(Look {
+        program: config
+            .command_in(Some(Path::new(ROOT)))
+            .into_iter()
+            .next()?,
+        cwd: config.cwd.clone(),
+        path,
+        user: config.user.clone(),
+    })
 }
 
 fn cannot_look(cause: &str) -> SpawnFailure {
@@ -182,6 +209,7 @@ fn failure(trouble: &trouble::Trouble) -> SpawnFailure {
             true,
         ),
         Trouble::Refused(_) => ("nothing is copied", true),
+        Trouble::Unfit(_) => ("trying again", true),
         Trouble::Unsteady(_) => ("trying again when it is quiet", false),
         Trouble::Full(_) => (
             "what was copied so far is removed; make room, trying again",

@@ -20,6 +20,7 @@ pub mod notify_socket;
 pub mod output;
 pub mod performer;
 pub mod portrait;
+pub mod preflight;
 mod prepare;
 pub mod probe;
 mod retire;

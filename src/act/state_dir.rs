@@ -13,6 +13,8 @@ pub const DIR_MODE: u32 = 0o700;
 pub const FILE_MODE: u32 = 0o600;
 /// Mode bits by which others than the owner write.
 const OTHERS_WRITE: u32 = 0o022;
+/// Mode bits by which others pass through a folder whose names they know.
+const OTHERS_SEARCH: u32 = 0o011;
 
 /// An instance's state folder, checked; the folders in it exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +161,8 @@ fn secure(path: &Path) -> Result<(), StateDirError> {
     let meta = fs::metadata(path)
         .map_err(|error| StateDirError::System("look at", path.to_owned(), error))?;
     check(path, &meta)?;
-    if meta.mode() & 0o777 == DIR_MODE {
+    // A service of another user may search its way to its runtime.
+    if [DIR_MODE, DIR_MODE | OTHERS_SEARCH].contains(&(meta.mode() & 0o777)) {
         return Ok(());
     }
     fs::set_permissions(path, Permissions::from_mode(DIR_MODE))

@@ -6,21 +6,17 @@
 mod handed;
 
 use super::exit::{Exit, Failure};
-use crate::act::launch::{Environment, candidates};
+use crate::act::launch::Environment;
+use crate::act::preflight::{self, Kind, Look};
 use crate::config::Listen;
 use crate::sys::{process, socket};
-use nix::unistd::{AccessFlags, access};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-
-/// The kernel reads this much of a script's first line (execve(2)).
-const FIRST_LINE_BYTES: usize = 256;
 
 /// What is to be executed.
 #[derive(Debug)]
@@ -88,107 +84,24 @@ fn preflight(order: &Order, env: &Environment) -> Result<PathBuf, Failure> {
             "cannot execute nothing: name a command after `--`",
         ));
     };
-    folder(name, &order.cwd)?;
-    let program = find(name, name, &order.cwd, env)?;
-    interpreter(name, &program, &order.cwd, env)?;
+    let path = env.get(OsStr::new("PATH"));
+    let look = Look {
+        program: name.clone(),
+        cwd: order.cwd.clone(),
+        path: path.map(|path| path.to_string_lossy().into_owned()),
+        user: None,
+    };
+    let program = preflight::look(&look).map_err(|obstacle| {
+        let exit = match obstacle.kind {
+            Kind::Missing => Exit::Config,
+            Kind::Permission => Exit::Permission,
+        };
+        Failure::new(exit, format!("cannot start {name}: {}", obstacle.cause))
+    })?;
     if let Some(port) = order.port {
         port_is_free(name, port)?;
     }
     Ok(program)
-}
-
-/// The working directory is there and may be entered.
-fn folder(name: &str, cwd: &Path) -> Result<(), Failure> {
-    let cannot = |error: &io::Error| refused(name, &format!("enter {}", cwd.display()), error);
-    let found = fs::metadata(cwd).map_err(|error| cannot(&error))?;
-    if !found.is_dir() {
-        let message = format!("cannot start {name}: {} is not a folder", cwd.display());
-        return Err(Failure::new(Exit::Config, message));
-    }
-    access(cwd, AccessFlags::X_OK).map_err(|errno| cannot(&errno.into()))
-}
-
-/// The file that `program` means, searched as execvp(3) would; `name` is the command it is needed for.
-fn find(name: &str, program: &str, cwd: &Path, env: &Environment) -> Result<PathBuf, Failure> {
-    let path = env.get(OsStr::new("PATH"));
-    let places = candidates(OsStr::new(program), path, cwd);
-    let there: Vec<&PathBuf> = places.iter().filter(|place| place.is_file()).collect();
-    if let Some(runnable) = there
-        .iter()
-        .find(|place| access(**place, AccessFlags::X_OK).is_ok())
-    {
-        return Ok((*runnable).clone());
-    }
-    let (exit, cause) = match there.first() {
-        Some(file) => (
-            Exit::Permission,
-            format!(
-                "{0} may not be executed; `chmod +x {0}`, unless its file system is mounted noexec",
-                file.display()
-            ),
-        ),
-        None if program.contains('/') => (
-            Exit::Config,
-            format!("there is no program {}", places[0].display()),
-        ),
-        None => {
-            let path = path.map_or("empty".into(), |path| path.to_string_lossy().into_owned());
-            (
-                Exit::Config,
-                format!("no {program} in PATH, which is {path}; write its whole path"),
-            )
-        }
-    };
-    Err(Failure::new(exit, format!("cannot start {name}: {cause}")))
-}
-
-/// A script's interpreter is there; with `#!/usr/bin/env NAME`, NAME is in PATH.
-fn interpreter(name: &str, program: &Path, cwd: &Path, env: &Environment) -> Result<(), Failure> {
-    let Some(line) = first_line(program) else {
-        return Ok(());
-    };
-    if line.ends_with('\r') {
-        let cause = format!(
-            "the first line of {} ends with a carriage return, which becomes part of its interpreter's name; \
-             save it with Unix line ends",
-            program.display()
-        );
-        return Err(Failure::new(
-            Exit::Config,
-            format!("cannot start {name}: {cause}"),
-        ));
-    }
-    let mut words = line.split_whitespace();
-    let Some(first) = words.next() else {
-        return Ok(());
-    };
-    let needed = |interpreter: &str| {
-        find(name, interpreter, cwd, env)
-            .map(drop)
-            .map_err(|failure| {
-                let message = format!("{}; {} needs it", failure.message, program.display());
-                Failure::new(failure.exit, message)
-            })
-    };
-    needed(first)?;
-    match words.find(|word| !word.starts_with('-') && !word.contains('=')) {
-        Some(real) if first.ends_with("/env") => needed(real),
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// What follows `#!`; none for anything but a script that may be read.
-fn first_line(program: &Path) -> Option<String> {
-    let mut head = Vec::with_capacity(FIRST_LINE_BYTES);
-    let file = File::open(program).ok()?;
-    file.take(FIRST_LINE_BYTES as u64)
-        .read_to_end(&mut head)
-        .ok()?;
-    let line = head
-        .strip_prefix(b"#!")?
-        .split(|byte| *byte == b'\n')
-        .next()?;
-    Some(String::from_utf8_lossy(line).into_owned())
 }
 
 /// Nobody listens on the port; who does is named.

@@ -42,7 +42,7 @@ pub struct Memory {
     pub current: Option<RuntimeId>,
     /// The service has become ready under it.
     pub good: bool,
-    /// Lives in a row that ended under it and never became ready.
+    /// Lives in a row that ended under it before it was good.
     pub unready: u32,
     /// The last offer's.
     fallback: Option<RuntimeId>,
@@ -78,13 +78,13 @@ impl Memory {
         }
     }
 
-    /// The service became ready; true when that is news about its runtime.
+    /// The service became ready, or ran for long enough; true when that is news about its runtime.
     pub fn became_ready(&mut self) -> bool {
         self.unready = 0;
         !core::mem::replace(&mut self.good, true) && self.current.is_some()
     }
 
-    /// A life ended that never became ready. When that were too many (`at_most`) under a runtime that was never good, and
+    /// A life ended. When that were too many (`at_most`) under a runtime that was never good, and
     /// there is another: the one that is refused from now on, and the one that takes its place.
     pub fn ended_unready(&mut self, at_most: u32) -> Option<(RuntimeId, RuntimeId)> {
         let current = self.current.clone().filter(|_| !self.good)?;

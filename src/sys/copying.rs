@@ -24,6 +24,18 @@ pub fn copy_attributes(source: &File, target: &File) -> io::Result<()> {
     imp::copying::copy_attributes(source, target)
 }
 
+/// Whether the file system of `path` runs no programs (statvfs(3): ST_NOEXEC; macOS: MNT_NOEXEC in statfs(2)).
+#[must_use]
+pub fn forbids_execution(path: &Path) -> bool {
+    imp::copying::forbids_execution(path)
+}
+
+/// Whether a browser has marked it as loaded from elsewhere, so that Gatekeeper asks before it runs. False on Linux.
+#[must_use]
+pub fn is_quarantined(path: &Path) -> bool {
+    imp::copying::is_quarantined(path)
+}
+
 /// Hands the file's bytes to the disk, where [`settle`] alone would not do.
 ///
 /// # Errors

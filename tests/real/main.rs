@@ -49,6 +49,9 @@ mod read_only;
 mod reaping;
 #[cfg(target_os = "linux")]
 mod reuse;
+#[cfg(target_os = "linux")]
+mod runtime_disks;
+mod runtimes;
 mod second;
 mod soak;
 mod sockets;

@@ -7,6 +7,8 @@ mod cgroup;
 mod child;
 pub(crate) mod crowd;
 pub(crate) mod daemon;
+#[cfg(target_os = "linux")]
+pub(crate) mod disk;
 mod lab;
 pub(crate) mod launchd_rehearsal;
 mod life;

@@ -12,6 +12,7 @@ strace                strace             -                  fault injection into
 /lib/systemd/systemd  systemd            -                  the tests under a real systemd
 dbus-daemon           dbus               -                  the tests under a user manager
 setpriv               util-linux         -                  the tests under namespaces and another user
+mkfs.ext4             e2fsprogs          -                  the tests on disks that are pulled, filled or closed
 ps                    procps             -                  tests that compare with ps
 '
 

@@ -1,5 +1,6 @@
 //! What is said between the loop and a helper, one JSON line each.
 
+use crate::act::preflight::Look;
 use crate::act::runtime::offer::{RuntimeAsk, Said};
 use crate::config::Need;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub enum Ask {
     EnvFile(PathBuf),
     /// About a service's runtimes. Copying takes its time: [`Helper::ask_at_length`].
     Runtime(RuntimeAsk),
+    /// Why a program cannot start.
+    WhyNot(Look),
     /// One variable of a process's environment.
     Environment {
         /// Which process.
@@ -66,7 +69,7 @@ pub enum Reply {
     /// To [`Ask::Resolve`].
     Addresses(Vec<SocketAddr>),
     /// To [`Ask::CommandLine`], [`Ask::UserName`] and [`Ask::Environment`]; none: there is no such thing. To
-    /// [`Ask::Need`]; none: it is there.
+    /// [`Ask::Need`]; none: it is there. To [`Ask::WhyNot`]; none: nothing stands in the way.
     Text(Option<String>),
     /// To [`Ask::EnvFile`].
     Variables(Vec<(String, String)>),

@@ -3,6 +3,7 @@
 use super::QUESTION_BYTES_MAX;
 use super::wire::{Ask, Far, Line, Question, Reply};
 use crate::act::needs;
+use crate::act::preflight;
 use crate::act::probe::ask_sqlite_file;
 use crate::act::runtime::copy::Progress;
 use crate::act::runtime::offer::RuntimeAsk;
@@ -119,6 +120,7 @@ fn answer(ask: Ask, answers: &UnixStream) -> Reply {
             |user| Reply::Text(user.map(|user| user.name)),
         ),
         Ask::Runtime(ask) => at_length(&ask, answers),
+        Ask::WhyNot(look) => Reply::Text(preflight::look(&look).err().map(|one| one.cause)),
         Ask::Need(need) => Reply::Text(needs::look(&need)),
         Ask::EnvFile(path) => match config::read_env_file(&path) {
             Ok(variables) => Reply::Variables(variables),

@@ -103,18 +103,21 @@ impl Cache {
     /// What the disk says.
     pub fn hold(&self) -> Result<Held<'_>, Trouble> {
         let trouble = |error| Trouble::of_copy("hold the runtimes in", &self.dir, &error);
-        DirBuilder::new()
+        let made = DirBuilder::new()
             .recursive(true)
             .mode(DIR_MODE)
-            .create(self.services())
-            .map_err(trouble)?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(super::LOCK_MODE)
-            .open(self.dir.join(".lock"))
-            .map_err(trouble)?;
+            .create(self.services());
+        let path = self.dir.join(".lock");
+        let lock = made.and_then(|()| {
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(super::LOCK_MODE)
+                .open(&path)
+        });
+        // On a disk that may not be written any more what is there can be used all the same.
+        let lock = lock.or_else(|error| File::open(&path).map_err(|_| trouble(error)))?;
         lock.lock().map_err(trouble)?;
         Ok(Held {
             cache: self,

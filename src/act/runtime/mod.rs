@@ -15,6 +15,7 @@ mod tests;
 pub mod text;
 pub mod trouble;
 pub mod walk;
+mod way;
 
 /// Of the lock on the runtimes.
 const LOCK_MODE: u32 = 0o600;

@@ -7,6 +7,7 @@ use super::difference::Difference;
 use super::listing::Fingerprint;
 use super::record::Refusal;
 use super::trouble::Trouble;
+use crate::act::preflight::{self, Look};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,10 @@ pub enum Deed {
         source: PathBuf,
         /// Copies that are kept.
         keep: u32,
+        /// Another user than ours runs from them.
+        others: bool,
+        /// What will be started from it, where that is known before; in the terms of the runtime's root.
+        look: Option<Look>,
     },
     /// Whether the source holds something else than what runs.
     Compare {
@@ -83,8 +88,26 @@ impl RuntimeAsk {
         let held = cache.hold().map_err(|trouble| trouble.to_string())?;
         let service = &self.service;
         let noted = match &self.deed {
-            Deed::Offer { source, keep } => {
+            Deed::Offer {
+                source,
+                keep,
+                others,
+                look,
+            } => {
                 let mut offered = offer(&held, service, source, progress);
+                if let (Ok(made), Some(look)) = (&offered.source, look)
+                    && let Err(obstacle) = preflight::look(&look.in_place(&cache.path(made)))
+                {
+                    offered.source = Err(Trouble::Unfit(format!(
+                        "cannot start it from its runtime: {}",
+                        obstacle.cause
+                    )));
+                }
+                if *others && let Err(error) = cache.open_the_way() {
+                    offered.warnings.push(format!(
+                        "cannot let its user search the way to its runtime: {error}"
+                    ));
+                }
                 let keep = usize::try_from(*keep).unwrap_or(1);
                 match collect::collect(&held, &self.state, &|_| keep) {
                     Ok(freed) => offered.warnings.extend(freed.warnings()),

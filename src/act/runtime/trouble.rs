@@ -13,6 +13,8 @@ pub enum Trouble {
     Denied(String),
     /// It holds what no runtime may hold; the source has to be changed.
     Refused(String),
+    /// It was copied, and nothing can be started from the copy.
+    Unfit(String),
     /// It changed while it was read.
     Unsteady(String),
     /// There is no room for a copy.
@@ -56,6 +58,7 @@ impl Trouble {
             Self::Gone(sentence)
             | Self::Denied(sentence)
             | Self::Refused(sentence)
+            | Self::Unfit(sentence)
             | Self::Unsteady(sentence)
             | Self::Full(sentence)
             | Self::System(sentence) => sentence,

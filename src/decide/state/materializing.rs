@@ -1,7 +1,7 @@
 //! Before a life: which runtime does it begin with, and what becomes of one that is no good?
 
 use super::super::action::{Kind, Order, Value};
-use super::super::clock::Duration;
+use super::super::clock::{Duration, Moment};
 use super::super::event::SpawnFailure;
 use super::super::runtime::{Choice, Offer, RuntimeId};
 use super::{Actual, Ending, Service, Turn};
@@ -71,6 +71,19 @@ impl Service {
         self.prepare(step);
     }
 
+    /// When a runtime is good that nothing but exec has said yes to: no probe asks whether what runs from it answers.
+    pub(super) fn runtime_is_good_at(&self) -> Moment {
+        let Actual::Up(up) = &self.actual else {
+            return Moment::NEVER;
+        };
+        let unproven = self.policy.has_runtime && !self.runtimes.good;
+        up.ready_at
+            .filter(|_| unproven)
+            .map_or(Moment::NEVER, |at| {
+                at.after(self.policy.backoff.stable_after)
+            })
+    }
+
     pub(super) fn praise_runtime(&mut self, step: &mut Turn<'_>) {
         if self.runtimes.became_ready()
             && let Some(id) = self.runtimes.current.clone()
@@ -79,9 +92,9 @@ impl Service {
         }
     }
 
-    /// A life ended that never became ready: was that one too many for a new runtime?
+    /// A life ended: was that one too many for a runtime that was never good?
     pub(super) fn rolls_back(&mut self, end: &Ending, step: &mut Turn<'_>) -> bool {
-        if end.ready_for.is_some() || end.by_wish {
+        if end.by_wish {
             return false;
         }
         let Some((bad, good)) = self.runtimes.ended_unready(self.policy.give_up.exits) else {

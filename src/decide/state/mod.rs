@@ -312,7 +312,7 @@ impl Service {
                     *until
                 }
             }
-            Actual::Up(up) => up.deadline(&self.policy).min(self.parking_ends()),
+            Actual::Up(up) => up.deadline(&self.policy).min(self.uptime_counts_at()),
             Actual::Attached(up) => up.deadline(&self.policy),
             Actual::Ending(ending) => match ending.step {
                 Step::Grace { kill_at } => kill_at,

@@ -58,7 +58,15 @@ impl Service {
         if step.now >= self.parking_ends() {
             self.forgive(step);
         }
+        if step.now >= self.runtime_is_good_at() {
+            self.praise_runtime(step);
+        }
         self.tell_long_degradation(step);
+    }
+
+    /// When this life will have run for long enough to be good for something.
+    pub(super) fn uptime_counts_at(&self) -> Moment {
+        self.parking_ends().min(self.runtime_is_good_at())
     }
 
     /// When a parked service has proven itself: only stable uptime does, not a successful start.
@@ -157,7 +165,9 @@ impl Service {
             vec![("startup_ms", millis(took))],
             step.out,
         );
-        self.praise_runtime(step);
+        if self.gate() != Gate::Exec {
+            self.praise_runtime(step);
+        }
     }
 
     /// What readiness rests on.

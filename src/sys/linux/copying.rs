@@ -30,6 +30,15 @@ pub(in super::super) fn copy_attributes(_source: &File, _target: &File) -> io::R
     Ok(())
 }
 
+pub(in super::super) fn forbids_execution(path: &Path) -> bool {
+    let flags = rustix::fs::statvfs(path).map(|found| found.f_flag);
+    flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
+pub(in super::super) const fn is_quarantined(_path: &Path) -> bool {
+    false
+}
+
 pub(in super::super) fn hand_over(_file: &File) -> io::Result<()> {
     Ok(())
 }

@@ -38,6 +38,16 @@ pub(in super::super) fn copy_attributes(source: &File, target: &File) -> io::Res
     Ok(())
 }
 
+pub(in super::super) fn forbids_execution(path: &Path) -> bool {
+    let flags = rustix::fs::statfs(path).map(|found| found.f_flags);
+    flags.is_ok_and(|flags| flags & libc::MNT_NOEXEC.unsigned_abs() != 0)
+}
+
+pub(in super::super) fn is_quarantined(path: &Path) -> bool {
+    let mut value = [0; 1024];
+    rustix::fs::getxattr(path, QUARANTINE, &mut value[..]).is_ok()
+}
+
 /// To the drive, not through its cache: [`settle`] does that once for all.
 pub(in super::super) fn hand_over(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open.

@@ -1,0 +1,138 @@
+//! Programs that cannot start, and the words for it.
+
+use super::{Kind, Look, look};
+use std::env::consts::OS;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A folder with one file `run` in it.
+fn folder_with(content: &[u8], mode: u32) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("run");
+    fs::write(&file, content).expect("written");
+    fs::set_permissions(&file, Permissions::from_mode(mode)).expect("its mode");
+    folder
+}
+
+fn of(program: &str, cwd: &Path) -> Look {
+    Look {
+        program: program.to_owned(),
+        cwd: cwd.to_owned(),
+        path: Some("/usr/bin:/bin".to_owned()),
+        user: None,
+    }
+}
+
+fn obstacle(content: &[u8], mode: u32) -> (Kind, String) {
+    let folder = folder_with(content, mode);
+    let found = look(&of("./run", folder.path())).expect_err("cannot start");
+    (found.kind, found.cause)
+}
+
+/// This very program, with other bytes in the place of some.
+fn patched(from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut image = fs::read(std::env::current_exe().expect("we")).expect("read");
+    let at = image
+        .windows(from.len())
+        .position(|bytes| bytes == from)
+        .expect("there");
+    image[at..at + to.len()].copy_from_slice(to);
+    image
+}
+
+#[test]
+fn what_can_start_is_found() {
+    let folder = folder_with(b"#!/usr/bin/env -S A=b sh -e\n", 0o755);
+    let found = look(&of("./run", folder.path())).expect("starts");
+    assert_eq!(found, folder.path().join("./run"));
+    let own = std::env::current_exe().expect("we");
+    assert_eq!(
+        look(&of(own.to_str().expect("text"), Path::new("/"))),
+        Ok(own)
+    );
+}
+
+#[test]
+fn item_66_a_program_for_another_machine_is_named_as_one() {
+    if OS != "linux" {
+        return; // what is patched here is an ELF image
+    }
+    const EM_S390: [u8; 2] = [22, 0];
+    let mut image = fs::read(std::env::current_exe().expect("we")).expect("read");
+    image[18..20].copy_from_slice(&EM_S390);
+    let (kind, cause) = obstacle(&image, 0o755);
+    assert_eq!(kind, Kind::Missing);
+    assert!(
+        cause.contains("is a program for another machine, and this machine is"),
+        "{cause}"
+    );
+    let (_, cause) = obstacle(
+        &[
+            0xcf, 0xfa, 0xed, 0xfe, 0x0c, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        0o755,
+    );
+    assert!(
+        cause.contains("is a program for macos, and this is linux"),
+        "{cause}"
+    );
+}
+
+#[test]
+fn item_66_a_missing_loader_is_named() {
+    if OS != "linux" {
+        return; // Mach-O names no loader of its own
+    }
+    let image = patched(b"/ld-linux", b"/ld-musl-");
+    let (_, cause) = obstacle(&image, 0o755);
+    assert!(
+        cause.contains("/ld-musl-") && cause.contains("another C library"),
+        "{cause}"
+    );
+}
+
+#[test]
+fn item_66_what_is_no_program_and_what_may_not_run_is_told_apart() {
+    let (kind, cause) = obstacle(b"echo no first line\n", 0o755);
+    assert_eq!(kind, Kind::Missing);
+    assert!(cause.contains("#!/bin/sh"), "{cause}");
+    let (kind, cause) = obstacle(b"#!/bin/sh\n", 0o644);
+    assert_eq!(kind, Kind::Permission);
+    assert!(cause.contains("`chmod +x "), "{cause}");
+}
+
+#[test]
+fn item_69_a_missing_interpreter_is_named_with_the_path_it_was_searched_in() {
+    for (content, expected) in [
+        ("#!/nowhere/python\n", "no program /nowhere/python"),
+        (
+            "#!/usr/bin/env no-such-node\n",
+            "no no-such-node in PATH, which is /usr/bin:/bin",
+        ),
+        ("#!/bin/sh\r\n", "carriage return"),
+    ] {
+        let (_, cause) = obstacle(content.as_bytes(), 0o755);
+        assert!(cause.contains(expected), "{cause}");
+    }
+}
+
+#[test]
+fn item_70_a_folder_that_is_gone_or_closed_is_named() {
+    let folder = folder_with(b"#!/bin/sh\n", 0o755);
+    let gone = look(&of("./run", &folder.path().join("gone"))).expect_err("gone");
+    assert!(gone.cause.contains("correct `cwd`"), "{gone:?}");
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("ours alone");
+    let closed = Look {
+        user: Some("nobody".to_owned()),
+        ..of("./run", folder.path())
+    };
+    let found = look(&closed).expect_err("closed");
+    assert_eq!(found.kind, Kind::Permission);
+    assert!(found.cause.contains("nobody may not enter"), "{found:?}");
+}

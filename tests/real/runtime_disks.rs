@@ -1,0 +1,196 @@
+//! Runtimes on real file systems: one that is pulled, one that is full, one that may not be written, one that runs nothing.
+
+use super::adoption::pid;
+use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::disk::Disk;
+use super::support::wait_until;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Disks are root's to mount.
+fn is_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        println!("skipped: needs root");
+    }
+    is_root
+}
+
+/// A server that says which version it is, and waits.
+fn put(source: &Path, version: &str) {
+    let server = source.join("bin/server");
+    fs::create_dir_all(source.join("bin")).expect("a source");
+    let staged = source.join("server.new");
+    fs::write(
+        &staged,
+        format!("#!/bin/sh\necho {version} > DONE\nexec sleep 1000000\n"),
+    )
+    .expect("written");
+    fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("set");
+    fs::rename(staged, server).expect("in its place");
+}
+
+fn config(source: &Path, more: &str) -> String {
+    format!(
+        "[service.s]\ncommand = [\"server\"]\ncwd = \"DIR\"\nbackoff = {{ min = \"10ms\" }}\nstop = {{ grace = \"100ms\" }}\n{more}\n\
+         [service.s.runtime]\nsource = \"{}\"\nprogram = \"bin/server\"\n",
+        source.display()
+    )
+}
+
+/// Waits for the version that runs.
+fn wait_version(daemon: &Stayd, version: &str) {
+    wait_until(version, SOON, || {
+        fs::read_to_string(daemon.dir().join("DONE")).is_ok_and(|text| text.trim() == version)
+    });
+}
+
+fn runtime_of(daemon: &Stayd) -> String {
+    let service = daemon.wait_state("s", "running");
+    service["runtime"]["path"]
+        .as_str()
+        .expect("a runtime")
+        .to_owned()
+}
+
+fn restart(daemon: &Stayd) {
+    let answer = daemon.client(&["restart", "s"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+}
+
+#[test]
+fn item_61_a_service_outlives_its_disk_and_starts_again_without_it() {
+    if !is_root() {
+        return;
+    }
+    let mut disk = Disk::ext4(16);
+    let source = disk.path().join("app");
+    put(&source, "one");
+    let daemon = Stayd::start(&config(&source, ""));
+    wait_version(&daemon, "one");
+    let (before, runtime) = (pid(&daemon.wait_state("s", "running")), runtime_of(&daemon));
+    disk.pull();
+    assert!(is_alive(before), "it runs from our own disk");
+    fs::remove_file(daemon.dir().join("DONE")).expect("there");
+    restart(&daemon);
+    wait_version(&daemon, "one");
+    assert_eq!(runtime_of(&daemon), runtime);
+    assert_eq!(daemon.count("old-runtime"), 1, "{}", daemon.said());
+    let disk = disk.put_back();
+    put(&source, "two");
+    restart(&daemon);
+    wait_version(&daemon, "two");
+    drop((daemon, disk));
+}
+
+#[test]
+fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
+    if !is_root() {
+        return;
+    }
+    let small = Disk::tmpfs(16, "mode=700");
+    let source = tempfile::tempdir().expect("a folder");
+    put(source.path(), "one");
+    let daemon = Stayd::start_with(&config(source.path(), ""), |command| {
+        let dir = command.get_current_dir().expect("its folder").to_owned();
+        std::os::unix::fs::symlink(small.path(), dir.join("state")).expect("a link");
+    });
+    wait_version(&daemon, "one");
+    let runtime = runtime_of(&daemon);
+    put(source.path(), "two");
+    fs::write(source.path().join("large"), vec![1; 32 << 20]).expect("written");
+    fs::remove_file(daemon.dir().join("DONE")).expect("there");
+    restart(&daemon);
+    wait_version(&daemon, "one");
+    assert_eq!(runtime_of(&daemon), runtime);
+    let said = daemon.said();
+    assert!(said.contains("No space left on device"), "{said}");
+    let left = || fs::read_dir(small.path().join("runtime")).expect("the cache");
+    let names: Vec<_> = left()
+        .map(|entry| entry.expect("entry").file_name())
+        .collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().starts_with(".new-")),
+        "{names:?}"
+    );
+    fs::remove_file(source.path().join("large")).expect("removed");
+    restart(&daemon);
+    wait_version(&daemon, "two");
+    drop((daemon, small));
+}
+
+#[test]
+fn a_disk_that_may_not_be_written_any_more_keeps_no_runtime_from_starting() {
+    if !is_root() {
+        return;
+    }
+    let disk = Disk::tmpfs(16, "mode=700");
+    let source = tempfile::tempdir().expect("a folder");
+    put(source.path(), "one");
+    // Nothing else of ours is open for writing there.
+    let daemon = Stayd::start_with(&config(source.path(), ""), |command| {
+        let dir = command.get_current_dir().expect("its folder").to_owned();
+        fs::create_dir(dir.join("state")).expect("a folder");
+        fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700)).expect("ours alone");
+        std::os::unix::fs::symlink(disk.path(), dir.join("state/runtime")).expect("a link");
+    });
+    wait_version(&daemon, "one");
+    let before = pid(&daemon.wait_state("s", "running"));
+    disk.remount("ro");
+    let answer = daemon.client(&["restart", "s"]);
+    let after = daemon.wait_service("s", "another life", |service| {
+        service["state"] == "running" && service["pid"] != before
+    });
+    assert!(pid(&after) > 0, "{answer:?}");
+    disk.remount("rw");
+    drop((daemon, disk));
+}
+
+#[test]
+fn item_66_a_noexec_mount_is_named_with_its_cure() {
+    if !is_root() {
+        return;
+    }
+    let disk = Disk::tmpfs(16, "mode=700,noexec");
+    let source = tempfile::tempdir().expect("a folder");
+    put(source.path(), "one");
+    let daemon = Stayd::start_with(&config(source.path(), ""), |command| {
+        let dir = command.get_current_dir().expect("its folder").to_owned();
+        std::os::unix::fs::symlink(disk.path(), dir.join("state")).expect("a link");
+    });
+    let blocked = daemon.wait_state("s", "blocked");
+    let reason = blocked["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("noexec") && reason.contains("remount,exec"),
+        "{reason}"
+    );
+    disk.remount("exec");
+    wait_version(&daemon, "one");
+    drop((daemon, disk));
+}
+
+#[test]
+fn a_service_of_another_user_runs_from_a_copy_in_our_own_state_folder() {
+    if !is_root() {
+        return;
+    }
+    let source = tempfile::tempdir().expect("a folder");
+    put(source.path(), "one");
+    let config = config(source.path(), "user = \"nobody\"").replace("\"DIR\"", "\"DIR/open\"");
+    let daemon = Stayd::start_with(&config, |command| {
+        let dir = command.get_current_dir().expect("the test's folder");
+        fs::create_dir(dir.join("open")).expect("a folder");
+        for (path, mode) in [(dir.to_owned(), 0o755), (dir.join("open"), 0o777)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("open to nobody");
+        }
+    });
+    wait_until("it runs", SOON, || daemon.dir().join("open/DONE").exists());
+    let state = daemon.state_dir();
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(&state.join("claims"))), (0o711, 0o700));
+    let mut daemon = daemon;
+    assert!(daemon.stop().success());
+}

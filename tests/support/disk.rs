@@ -1,0 +1,99 @@
+//! A disk of its own: mounted for a test, pulled, filled or made read-only by it, and gone with it. Needs root.
+
+use super::wait::TempDir;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mounted file system.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    _folder: TempDir,
+    place: PathBuf,
+    image: Option<PathBuf>,
+    mounted: bool,
+}
+
+impl Disk {
+    /// An ext4 file system of so many MiB on a loop device.
+    pub(crate) fn ext4(mebibytes: u64) -> Self {
+        let folder = TempDir::new();
+        let image = folder.join("image");
+        let file = fs::File::create(&image).expect("an image");
+        file.set_len(mebibytes << 20).expect("its size");
+        run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+        let disk = Self::at(folder, Some(image));
+        disk.put_back()
+    }
+
+    /// A tmpfs of so many MiB, mounted with these options.
+    pub(crate) fn tmpfs(mebibytes: u64, options: &str) -> Self {
+        let mut disk = Self::at(TempDir::new(), None);
+        let size = format!("size={mebibytes}m,{options}");
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(&disk.place));
+        disk.mounted = true;
+        disk
+    }
+
+    fn at(folder: TempDir, image: Option<PathBuf>) -> Self {
+        let place = folder.join("disk");
+        fs::create_dir(&place).expect("a folder");
+        Self {
+            _folder: folder,
+            place,
+            image,
+            mounted: false,
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.place
+    }
+
+    /// It is there no more; what is open on it stays open.
+    pub(crate) fn pull(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(&self.place));
+        self.mounted = false;
+    }
+
+    /// It is there again.
+    pub(crate) fn put_back(mut self) -> Self {
+        let image = self.image.as_ref().expect("a disk with an image");
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(image)
+            .arg(&self.place));
+        self.mounted = true;
+        self
+    }
+
+    /// Mounted again with other options.
+    pub(crate) fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        run(Command::new("mount")
+            .args(["-o", &options])
+            .arg(&self.place));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Whatever a failed test has left on it.
+            let _ = Command::new("umount")
+                .arg("--lazy")
+                .arg(&self.place)
+                .status();
+        }
+    }
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().expect("util-linux and e2fsprogs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
