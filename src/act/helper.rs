@@ -10,8 +10,9 @@ mod work;
 pub use wire::{Ask, Far, FileId, Reply, SqliteAsk, SqliteReply};
 pub use work::helper_main;
 
-use super::child::{Environment, Nursery, Running, Surroundings};
+use super::child::{Nursery, Running, Surroundings};
 use super::launch::Launch;
+use super::step::handed_on;
 use crate::sys::reaper::Status;
 use std::cell::Cell;
 use std::io;
@@ -259,7 +260,7 @@ impl Helper {
         let launch = Launch {
             argv: vec![self.program.to_string_lossy().into_owned(), VERB.into()],
             surroundings: Surroundings {
-                env: Environment::new(),
+                env: handed_on().into_iter().collect(),
                 cwd: "/".into(),
                 user: self.user.clone(),
             },

@@ -3,6 +3,11 @@
 //!
 //! Whatever stayd does in more than one step can be cut in two. A test goes through all steps; a release has none of it.
 
+use std::ffi::OsString;
+
+#[cfg(debug_assertions)]
+const DIE_AT: &str = "STAYD_DIE_AT";
+
 /// A moment between two things that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -52,10 +57,20 @@ pub enum Step {
     Received,
     /// The new version has its locks, its socket and its journal, and no service.
     TakenOver,
+    /// A runtime is about to be copied, and has its folder.
+    CopyBegun,
+    /// It is copied, and neither listed nor in its place.
+    Copied,
+    /// It is listed, and not in its place.
+    Listed,
+    /// It is in its place, and its service does not know of it.
+    Published,
 }
 
 impl Step {
-    /// Every step.
+    /// Those of a helper that copies a runtime.
+    pub const OF_A_COPY: [Self; 4] = [Self::CopyBegun, Self::Copied, Self::Listed, Self::Published];
+    /// Every step of stayd itself.
     pub const ALL: [Self; 23] = [
         Self::BeforeIntent,
         Self::ClaimHalfWritten,
@@ -89,15 +104,27 @@ impl Step {
     }
 }
 
+/// What a helper of a debug build has to be given to die where it was told to.
+#[cfg(debug_assertions)]
+pub(crate) fn handed_on() -> Option<(OsString, OsString)> {
+    std::env::var_os(DIE_AT).map(|step| (DIE_AT.into(), step))
+}
+
+/// A release hands nothing on.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn handed_on() -> Option<(OsString, OsString)> {
+    None
+}
+
 /// `step` is reached: a debug build that was told to die here does, and returns in no other case.
 ///
 /// # Panics
 /// When it was told to.
 #[cfg(debug_assertions)]
 pub(crate) fn reached(step: Step) {
-    static DIE_AT: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var("STAYD_DIE_AT").ok());
-    let Some(named) = &*DIE_AT else { return };
+    static TOLD: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var(DIE_AT).ok());
+    let Some(named) = &*TOLD else { return };
     let bug = named.strip_prefix("panic:");
     if bug.unwrap_or(named) != step.name() {
         return;

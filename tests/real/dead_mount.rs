@@ -61,7 +61,7 @@ impl Drop for DeadMount {
 
 /// Law 7: nothing that can hang runs in this process.
 #[test]
-fn an_env_file_on_a_dead_mount_blocks_its_service_and_nobody_else() {
+fn item_85_an_env_file_on_a_dead_mount_blocks_its_service_and_nobody_else() {
     let mounts = TempDir::new();
     let dead = DeadMount::at(&mounts.join("dead"));
     let env_file = dead.folder.join("env");

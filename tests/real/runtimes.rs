@@ -5,6 +5,7 @@ use super::support::TempDir;
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::wait_until;
 use serde_json::Value;
+use stayd::act::step::Step;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -238,6 +239,35 @@ fn item_63_a_copy_that_was_cut_off_by_a_kill_leaves_nothing_and_is_made_again() 
         "{names:?}"
     );
     assert_eq!(runtimes(&daemon.state_dir()), 1);
+}
+
+/// The helper dies there, again and again; then stayd does, and the next one has the whole of it to make.
+#[test]
+fn item_63_a_copy_that_dies_at_any_step_leaves_nothing_half_made() {
+    for step in Step::OF_A_COPY {
+        let source = Source::new();
+        let daemon = Stayd::start_with(&source.config(), |command| {
+            command.env("STAYD_DIE_AT", step.name());
+        });
+        let blocked = daemon.wait_state("s", "blocked");
+        let reason = blocked["reason"].as_str().expect("a reason");
+        assert!(
+            reason.contains("cannot look at its runtimes"),
+            "{step:?}: {reason}"
+        );
+        let daemon = daemon.killed_and_again();
+        wait_version(&daemon, "one");
+        assert_eq!(runtimes(&daemon.state_dir()), 1, "{step:?}");
+        let names = fs::read_dir(daemon.state_dir().join("runtime")).expect("the cache");
+        let names: Vec<_> = names
+            .map(|entry| entry.expect("entry").file_name())
+            .collect();
+        assert_eq!(
+            names.len(),
+            4,
+            "{step:?}: the runtime, its list, the lock, what is remembered: {names:?}"
+        );
+    }
 }
 
 #[test]

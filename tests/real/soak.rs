@@ -97,6 +97,9 @@ fn provoke(census: &Census, step: Step) -> Stayd {
             daemon.client(&["upgrade"]);
             daemon
         }
+        Step::CopyBegun | Step::Copied | Step::Listed | Step::Published => {
+            unreachable!("{step:?} is a helper's, and this service is not copied")
+        }
     };
     assert!(!daemon.wait().success(), "{step:?}: {}", daemon.said());
     daemon

@@ -33,7 +33,7 @@ pub enum Ask {
     Need(Need),
     /// The variables in an env_file.
     EnvFile(PathBuf),
-    /// About a service's runtimes. Copying takes its time: [`Helper::ask_at_length`].
+    /// About a service's runtimes. Copying takes its time: [`super::Helper::ask_at_length`].
     Runtime(RuntimeAsk),
     /// Why a program cannot start.
     WhyNot(Look),

@@ -12,11 +12,13 @@
 //! ```
 
 use super::copy::{self, Progress, Source};
+use super::fitness::{has_not_changed, is_a_runtime};
 use super::listing::{Fingerprint, Kind, Listing, MODE_KEPT};
 use super::record::{self, Record};
 use super::trouble::Trouble;
 use super::{text, walk};
 use crate::act::state_dir::DIR_MODE;
+use crate::act::step::{Step, reached};
 use crate::sys::{clock, copying, identity};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -182,6 +184,7 @@ impl Held<'_> {
             outcome = self.try_materialize(service, source, anew, progress);
         }
         let made = outcome?;
+        reached(Step::Published);
         self.change(service, |record| {
             source.clone_into(&mut record.source);
             if record.used.first() != Some(&made.fingerprint) {
@@ -242,6 +245,7 @@ impl Held<'_> {
             }
         }
         let stage = self.stage()?;
+        reached(Step::CopyBegun);
         let copied = copy::copy(source, &mut seen, &stage, progress)
             .and_then(|()| has_not_changed(source, &before))
             .and_then(|()| self.publish(source, &stage, &seen));
@@ -281,6 +285,7 @@ impl Held<'_> {
             copy::remove(stage).map_err(trouble)?;
             return Ok(fingerprint);
         }
+        reached(Step::Copied);
         let root = walk::open_folder(stage).map_err(trouble)?;
         let mut manifest = walk::walk(&root, stage)?;
         for (made, from) in manifest.entries.iter_mut().zip(&copied.entries) {
@@ -293,6 +298,7 @@ impl Held<'_> {
             text::write(&manifest).as_bytes(),
         )
         .map_err(trouble)?;
+        reached(Step::Listed);
         let mode = source
             .root
             .metadata()
@@ -365,32 +371,4 @@ impl Held<'_> {
             ));
         }
     }
-}
-
-fn is_a_runtime(seen: &Listing, path: &Path) -> Result<(), Trouble> {
-    if seen.size().0 == 0 {
-        return Err(Trouble::Gone(format!(
-            "cannot copy {}: there is no file in it; its disk may not be mounted",
-            path.display()
-        )));
-    }
-    match seen.link_that_leaves() {
-        None => Ok(()),
-        Some((link, target)) => Err(Trouble::Refused(format!(
-            "cannot copy {}: the link leads out of the runtime, to {}; put what it means into the source, or make it \
-             relative",
-            path.join(link).display(),
-            target.display()
-        ))),
-    }
-}
-
-fn has_not_changed(source: Source<'_>, before: &Listing) -> Result<(), Trouble> {
-    if walk::walk(source.root, source.path)?.looks_like(before) {
-        return Ok(());
-    }
-    Err(Trouble::Unsteady(format!(
-        "cannot copy {}: it changes while it is copied",
-        source.path.display()
-    )))
 }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod collect;
 pub mod copy;
 pub mod difference;
+mod fitness;
 pub mod listing;
 pub mod offer;
 pub mod record;
