@@ -76,3 +76,6 @@ mod tree;
 mod unseen;
 mod upgrade;
 mod upgrade_refused;
+mod upgrade_sockets;
+#[cfg(target_os = "linux")]
+mod upgrade_systemd;

@@ -12,3 +12,4 @@ mod killing;
 mod living;
 mod runtimes;
 mod starting;
+mod upgrading;

@@ -1,0 +1,49 @@
+//! A new version takes over in a unit of a real systemd.
+
+use super::systemd_unit::{Installed, stayd};
+use crate::support::wait_until;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn item_90_the_unit_stays_active_with_the_same_main_process_twice_and_its_watchdog_is_content() {
+    let Some(unit) = Installed::new("[Service]\nWatchdogSec=1s\n") else {
+        return;
+    };
+    unit.systemd.done(&["systemctl", "start", "stayd.service"]);
+    let main = unit.main_pid();
+    let service = || {
+        let found = unit.systemd.exec(&["pgrep", "-f", "^python3 .*service.py"]);
+        String::from_utf8_lossy(&found.stdout).into_owned()
+    };
+    let before = service();
+    assert_eq!(before.lines().count(), 1, "{}", unit.journal());
+    for number in 1..=2 {
+        unit.systemd
+            .done(&[stayd(), "upgrade", "-c", "/etc/stayd/stayd.toml"]);
+        let began = Instant::now();
+        wait_until("three times the watchdog's limit", SOON, || {
+            began.elapsed() > Duration::from_secs(3)
+        });
+        assert_eq!(
+            (unit.state(), unit.main_pid(), service()),
+            ("active".into(), main.clone(), before.clone()),
+            "{}",
+            unit.journal()
+        );
+        let shown =
+            unit.systemd
+                .done(&[stayd(), "status", "--json", "-c", "/etc/stayd/stayd.toml"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["daemon"]["supervisor"], "systemd");
+        assert_eq!(shown["daemon"]["upgrade"]["number"], number);
+        assert_eq!(shown["services"][0]["healthy"], true, "{shown}");
+    }
+    assert_eq!(unit.systemd.property("stayd.service", "NRestarts"), "0");
+    // its cgroup is known to the new version, and the whole tree ends with it
+    unit.systemd.done(&["systemctl", "stop", "stayd.service"]);
+    assert_eq!(service(), "");
+    let left = unit.systemd.exec(&["pgrep", "-f", "^sleep 100000"]);
+    assert!(left.stdout.is_empty(), "{}", unit.journal());
+}
