@@ -198,7 +198,7 @@ pub(super) struct Counter {
     pub(super) lobby: Lobby,
     listener: Rc<UnixListener>,
     /// Its file goes with us.
-    socket: ControlSocket,
+    socket: Option<ControlSocket>,
     group: Option<u32>,
     server: JoinHandle<()>,
 }
@@ -224,15 +224,18 @@ impl Counter {
             // It ends by being aborted.
             let _aborted = (&mut self.server).await;
         }
+        self.socket = None;
     }
 
-    /// Leaves the socket to whoever comes after us; nobody is served any more.
-    pub(super) fn leave(self) -> io::Result<LeftSocket> {
-        Ok(LeftSocket {
-            listener: self.listener.as_fd().try_clone_to_owned()?,
-            path: self.socket.leave(),
-            group: self.group,
-        })
+    /// The listening socket once more, for whoever comes after us.
+    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    /// Leaves the socket's file to whoever has the copy: where it is, and whose group's.
+    pub(super) fn leave(mut self) -> (PathBuf, Option<u32>) {
+        let path = self.socket.take().map(ControlSocket::leave);
+        (path.unwrap_or_default(), self.group)
     }
 }
 
@@ -297,7 +300,7 @@ fn serve(
         upgrades,
         lobby,
         listener,
-        socket,
+        socket: Some(socket),
         group: gate.group(),
         server,
     }

@@ -88,17 +88,21 @@ impl Home {
         })
     }
 
-    /// Leaves the locks to whoever takes our place; they are held without a break.
-    pub(super) fn leave(mut self) -> io::Result<LeftLocks> {
-        let lock = self.lock.try_clone()?.into();
-        let deputy = self.deputy.as_mut().map(|deputy| {
-            deputy.is_left = true;
-            deputy.lock.try_clone()
-        });
+    /// The locks once more, for whoever takes our place: they are held as long as either is there.
+    pub(super) fn copies(&self) -> io::Result<LeftLocks> {
+        let deputy = self.deputy.as_ref();
+        let deputy = deputy.map(|deputy| deputy.lock.try_clone()).transpose()?;
         Ok(LeftLocks {
-            lock,
-            deputy: deputy.transpose()?.map(Into::into),
+            lock: self.lock.try_clone()?.into(),
+            deputy: deputy.map(Into::into),
         })
+    }
+
+    /// Lets go of the locks, and leaves their files to whoever has the copies.
+    pub(super) fn leave(mut self) {
+        if let Some(deputy) = &mut self.deputy {
+            deputy.is_left = true;
+        }
     }
 
     /// The folder.

@@ -100,13 +100,12 @@ pub(super) async fn run(
 async fn live(mut daemon: Daemon) -> Outcome {
     match daemon.live().await {
         End::Over(ending) => Outcome::Ended(ending),
-        End::AtRest => match daemon.depart().await {
-            Ok(departure) => Outcome::HandsOver(Box::new(departure)),
-            Err(why) => {
-                tracing::error!("{why}; the services go on and the next stayd takes over");
-                Outcome::Ended(Ending::Refused)
-            }
-        },
+        End::AtRest => {
+            let departure = daemon.depart().await;
+            departure.map_or(Outcome::Ended(Ending::Bug), |departure| {
+                Outcome::HandsOver(Box::new(departure))
+            })
+        }
     }
 }
 

@@ -28,13 +28,6 @@ fn script(script: &str, more: &str) -> String {
     )
 }
 
-/// As a package manager does it: another file at the same path, in one step.
-fn put_a_new_one(daemon: &Stayd) {
-    let next = daemon.dir().join("next");
-    fs::copy(daemon.program(), &next).expect("a copy");
-    fs::rename(next, daemon.program()).expect("replaced");
-}
-
 #[track_caller]
 fn upgrade(daemon: &Stayd) {
     let answer = daemon.client(&["upgrade"]);
@@ -67,7 +60,7 @@ fn item_90_a_new_file_takes_over_in_the_same_process_and_everything_goes_on() {
     assert_eq!(held.code, Some(0), "{held:?}");
     let before = status(&daemon);
     for number in 1..=UPGRADES {
-        put_a_new_one(&daemon);
+        daemon.put_program(Path::new(super::support::daemon::binary()));
         upgrade(&daemon);
         let after = status(&daemon);
         assert_eq!(after["daemon"]["pid"], daemon.pid());

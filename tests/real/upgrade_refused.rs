@@ -10,10 +10,10 @@ use std::os::unix::fs::PermissionsExt as _;
 const SERVICE: &str = "[service.s]\ncommand = [\"sleep\", \"1000\"]\n";
 
 fn replace_by(daemon: &Stayd, content: &[u8]) {
-    let next = daemon.dir().join("next");
-    fs::write(&next, content).expect("a file");
-    fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).expect("its mode");
-    fs::rename(next, daemon.program()).expect("replaced");
+    let file = daemon.dir().join("content");
+    fs::write(&file, content).expect("a file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its mode");
+    daemon.put_program(&file);
 }
 
 /// What the client was told; everything runs as before.
@@ -106,6 +106,50 @@ fn item_90_what_is_under_way_and_does_not_end_is_not_cut() {
     for child in children {
         assert!(is_alive(child), "the question goes on");
     }
+}
+
+/// The file is fit, and then the system refuses it: it has lost its x bits while everything came to rest.
+#[test]
+fn item_90_a_refused_exec_leaves_the_old_version_running_with_everything_it_had() {
+    let config = "[service.s]\ncommand = [\"bash\", \"-c\", \"n=0; while :; do n=$((n+1)); echo $n; sleep 0.003; done\"]\n\
+         [service.s.watchdog]\nprobe = \"exec:sleep 3\"\ninterval = \"60s\"\ntimeout = \"60s\"\n[service.s.log]\nto = \"file\"\n";
+    let daemon = Stayd::start_copied(config);
+    let before = daemon.wait_service("s", "started", |service| !service["pid"].is_null());
+    wait_until("the question is asked", SOON, || {
+        stayd::sys::process::children(daemon.pid()).is_ok_and(|all| all.len() == 2)
+    });
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| daemon.client(&["upgrade"]));
+        wait_until("it has passed its trial", SOON, || {
+            daemon.said().contains("is fit to take over")
+        });
+        fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o644)).expect("its mode");
+        asking.join().expect("no panic")
+    });
+    assert_eq!(answer.code, Some(1), "{answer:?}\n{}", daemon.said());
+    assert!(answer.err.contains("Permission denied"), "{answer:?}");
+    let after = daemon.service("s");
+    for same in ["pid", "life", "ownership"] {
+        assert_eq!(after[same], before[same], "{}", daemon.said());
+    }
+    fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o755)).expect("its mode");
+    let answer = daemon.client(&["upgrade", "--json"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.said());
+    let told: Value = serde_json::from_str(&answer.out).expect("JSON");
+    assert_eq!(
+        (&told["number"], &told["refused"]),
+        (&2.into(), &Value::Null)
+    );
+    assert_eq!(daemon.client(&["stop", "s"]).code, Some(0));
+    let log = fs::read_to_string(daemon.state_dir().join("logs/s/current.log")).expect("the log");
+    let numbers: Vec<u64> = log
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect();
+    assert!(
+        numbers.iter().copied().eq(1..=numbers.len() as u64),
+        "no line is lost"
+    );
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Stayd {
             let folder = command.get_current_dir().expect("its folder").to_owned();
             let said = fs::File::create(folder.join("said")).expect("a file");
             let program = folder.join("stayd");
-            fs::copy(binary(), &program).expect("a copy");
+            copy_program(Path::new(binary()), &program);
             let mut copied = Command::new(program);
             copied
                 .args(command.get_args())
@@ -59,6 +59,13 @@ impl Stayd {
             *command = copied;
             change(command);
         })
+    }
+
+    /// Puts another file in its place, as a package manager does: in one step.
+    pub(crate) fn put_program(&self, from: &Path) {
+        let next = self.dir.join("next");
+        copy_program(from, &next);
+        fs::rename(next, self.program()).expect("replaced");
     }
 
     /// Where [`Stayd::start_copied`] has put the program.
@@ -333,6 +340,12 @@ impl Drop for Stayd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// By a process of its own: a program that was being written while this one forked could not be executed (ETXTBSY).
+fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("cp").success());
 }
 
 /// What a client said.

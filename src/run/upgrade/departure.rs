@@ -1,37 +1,119 @@
 //! The last steps of one version, when nothing of it runs any more but the thread that becomes the next.
 
-use super::estate::{Estate, Inheritance};
+use super::course::{Course, Essentials, Stage};
+use super::estate::{Estate, FORMAT, Inheritance, ServiceLeft};
+use super::threads::wait_until_alone;
+use super::trial::Tried;
 use crate::act::step::{Step, reached};
+use crate::api::view::rfc3339;
+use crate::api::wire::Upgrade;
 use crate::config::Config;
-use crate::run::Invocation;
-use crate::run::logging;
+use crate::run::daemon::{Daemon, OUTPUT_CLOSE_MAX};
 use crate::run::signals::Signals;
+use crate::run::{Invocation, logging};
 use crate::sys::handover::{self, Parcel};
-use crate::sys::process::{self, State, Thread};
 use crate::sys::program::Program;
-use crate::sys::{clock, identity, signal};
+use crate::sys::signal;
+use std::collections::BTreeMap;
 use std::ffi::{CString, NulError, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::time::Duration;
 
-/// Threads that were told to end have done so by then.
-const THREADS_WITHIN: Duration = Duration::from_secs(2);
-const THREADS_LOOK_EVERY: Duration = Duration::from_millis(2);
-/// More threads than these are not looked at.
-const THREADS_MAX: usize = 256;
-/// Threads that only wait, for work or for a timer of ours: execve(2) ends them at once. The runtime's own begin so.
-const IDLE: [&str; 3] = ["stall", "voice", "tokio-"];
-/// Threads that are told to end when everything is left.
-const ENDING: [&str; 5] = ["journal", "output", "relief", "screen", "spawn"];
+/// Whoever has connected and has no answer by then is sent away.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// Told of descriptors that came with our start; what is left of them goes over as ours (sd_listen_fds(3)).
+const OF_DESCRIPTORS: &str = "LISTEN_";
 
 /// Everything that is left, and whom it is left to.
 pub(in crate::run) struct Departure {
-    pub(super) config: Config,
-    pub(super) program: Program,
-    pub(super) estate: Estate,
-    pub(super) fds: Vec<OwnedFd>,
-    pub(super) signals: Signals,
+    config: Config,
+    program: Program,
+    estate: Estate,
+    fds: Vec<OwnedFd>,
+    signals: Signals,
+}
+
+impl Daemon {
+    /// Answers everybody and leaves everything to the version that was tried; none where none was.
+    pub(in crate::run) async fn depart(mut self) -> Option<Departure> {
+        let Course { petition, stage } = self.course.take()?;
+        let Stage::AtRest { tried, essentials } = stage else {
+            return None;
+        };
+        crate::run::heard(self.parts.upward.watchdog());
+        let (upgrade, started_at) = self.announcement(&tried);
+        // Whoever asked may have gone.
+        let _ = petition.send(Ok(upgrade.clone()));
+        self.counter.lobby.close(ANSWERS_WITHIN).await;
+        let mut fds = Vec::new();
+        let services = self.leave_services(&mut fds);
+        let sockets = self.parts.performer.leave_sockets(&mut fds);
+        self.close_files();
+        self.parts.home.leave();
+        let (socket, group) = self.counter.leave();
+        let mut pack = |fd: OwnedFd| {
+            fds.push(fd);
+            fds.len() - 1
+        };
+        let Essentials { locks, listener } = essentials;
+        let estate = Estate {
+            format: FORMAT,
+            upgrade,
+            started_at,
+            clock_began: self.parts.clock.began(),
+            lock: pack(locks.lock),
+            deputy: locks.deputy.map(&mut pack),
+            listener: pack(listener),
+            socket,
+            group,
+            services,
+            sockets,
+        };
+        Some(Departure {
+            config: self.parts.config,
+            program: tried.program,
+            estate,
+            fds,
+            signals: self.parts.signals,
+        })
+    }
+
+    /// What is said of the upgrade, and since when this process is stayd.
+    fn announcement(&self, tried: &Tried) -> (Upgrade, String) {
+        let (started_at, number) = self.parts.identity.career();
+        let origin = self.parts.clock.origin();
+        let upgrade = Upgrade {
+            number: number + 1,
+            from: env!("CARGO_PKG_VERSION").into(),
+            to: tried.version.clone(),
+            program: tried.program.path().display().to_string(),
+            at: rfc3339(origin.stamp(origin.now())),
+            refused: None,
+        };
+        (upgrade, started_at.to_owned())
+    }
+
+    fn leave_services(&self, fds: &mut Vec<OwnedFd>) -> BTreeMap<String, ServiceLeft> {
+        let machine = self.machine.borrow();
+        let mut lives = self.parts.performer.leave(fds);
+        let known = self.parts.config.services.iter().zip(machine.services());
+        let left = known.map(|(config, service)| {
+            let left = ServiceLeft {
+                carried: service.carried().map(Into::into),
+                life: lives.remove(&config.name),
+            };
+            (config.name.clone(), left)
+        });
+        left.collect()
+    }
+
+    fn close_files(&self) {
+        let shared = self.parts.performer.shared();
+        // What is not moved in time stays in the FIFOs, for the next version.
+        let _moved = shared.output.borrow_mut().close(OUTPUT_CLOSE_MAX);
+        self.parts.store.close();
+    }
 }
 
 impl Departure {
@@ -90,9 +172,6 @@ fn become_another(
     (why, parcel.unpack())
 }
 
-/// Told of descriptors that came with our start; what is left of them goes over as ours (sd_listen_fds(3)).
-const OF_DESCRIPTORS: &str = "LISTEN_";
-
 /// As it was at our start: nothing of it is ever changed. But that descriptors come with it is true once.
 fn environment() -> impl Iterator<Item = OsString> {
     std::env::vars_os()
@@ -108,36 +187,4 @@ fn environment() -> impl Iterator<Item = OsString> {
 
 fn c_strings(words: impl Iterator<Item = OsString>) -> Result<Vec<CString>, NulError> {
     words.map(|word| CString::new(word.into_vec())).collect()
-}
-
-/// A thread that would be cut off, or would hold execve(2) because it is stuck in the kernel; none when there is none.
-/// Those that are told to end count only when they are stuck, unless they have been `told`.
-pub(in crate::run) fn thread_in_the_way(told: bool) -> Option<String> {
-    let threads = process::threads(identity::pid(), THREADS_MAX).unwrap_or_default();
-    threads
-        .into_iter()
-        .find_map(|thread| what_keeps(&thread, told))
-}
-
-fn what_keeps(thread: &Thread, told: bool) -> Option<String> {
-    let Thread {
-        tid, comm, state, ..
-    } = thread;
-    let named = |names: &[&str]| names.iter().any(|name| comm.starts_with(name));
-    if *state == State::Uninterruptible {
-        return Some(format!("the thread {comm} is stuck in the system"));
-    }
-    let may_be = *tid == identity::pid() || named(&IDLE) || (!told && named(&ENDING));
-    (!may_be).then(|| format!("the thread {comm} is at work"))
-}
-
-fn wait_until_alone() -> Result<(), String> {
-    let until = clock::sample().awake + THREADS_WITHIN;
-    while let Some(why) = thread_in_the_way(true) {
-        if clock::sample().awake >= until {
-            return Err(why);
-        }
-        clock::pause(THREADS_LOOK_EVERY);
-    }
-    Ok(())
 }
