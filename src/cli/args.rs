@@ -279,6 +279,12 @@ pub enum Verb {
         #[arg(long, value_name = "TIME", default_value = "3s")]
         timeout: String,
     },
+    /// The materialized runtimes: copies that services run from.
+    Runtime {
+        /// How.
+        #[command(subcommand)]
+        verb: RuntimeVerb,
+    },
     /// Execute the new version of stayd in place of the one that runs: same process, same children, same sockets.
     ///
     /// The file that stayd was started from is tried first; one that is not fit leaves the old version running. For the
@@ -341,6 +347,34 @@ pub struct Wish {
     /// Do not wait for the outcome: say so and leave.
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `runtime …`.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum RuntimeVerb {
+    /// List the runtimes: whose they are, how large, and which processes use them.
+    #[command(after_help = "Examples:\n  stayd runtime ls\n  stayd runtime ls --json")]
+    Ls,
+    /// Read every byte of them; 1 when something is not what was copied.
+    #[command(after_help = "Examples:\n  stayd runtime verify\n  stayd runtime verify web")]
+    Verify {
+        /// Only those of this one.
+        service: Option<String>,
+    },
+    /// Remove those that nobody needs, and tell why the others stay.
+    Gc,
+    /// Copy a service's source with the rights of the caller, for one that stayd may not read.
+    #[command(after_help = "Example:\n  stayd runtime import web && stayd restart web")]
+    Import {
+        /// Which service.
+        service: String,
+    },
+    /// Go back to the last good runtime before the present one, and restart the service.
+    #[command(after_help = "Example:\n  stayd runtime rollback web")]
+    Rollback {
+        /// Which service.
+        service: String,
+    },
 }
 
 /// Whom a file is rendered for.

@@ -13,6 +13,7 @@ mod journal;
 mod logs;
 pub mod manual;
 mod probe;
+mod runtime;
 mod screen;
 mod status;
 mod upgrade;
@@ -142,6 +143,7 @@ fn perform(arguments: Arguments) -> Outcome {
             query,
             timeout,
         } => probe::probe(screen, &url, query.as_deref(), &timeout, json),
+        Verb::Runtime { verb } => runtime::runtime(screen, &common, &verb),
         Verb::Render {
             target,
             user,

@@ -16,7 +16,7 @@ pub struct Offer {
     pub source: Result<RuntimeId, SpawnFailure>,
     /// The last good runtime that is not refused, checked; where none was ever good, the last one that was used.
     pub fallback: Option<RuntimeId>,
-    /// What an earlier stayd, or a person, has refused.
+    /// The source's, where an earlier stayd, or a person, has refused it.
     pub refused: Option<RuntimeId>,
     /// Whether the source's runtime has been good before.
     pub good: bool,
@@ -99,12 +99,11 @@ impl Memory {
 }
 
 fn choose(offer: &Offer, refused_now: Option<&RuntimeId>) -> Choice {
-    let refused = refused_now.or(offer.refused.as_ref());
+    let is_refused = |id| refused_now == Some(id) || offer.refused.as_ref() == Some(id);
     match (&offer.source, &offer.fallback) {
-        (Ok(id), Some(fallback)) if Some(id) == refused && id != fallback => Choice::Fallback(
+        (Ok(id), Some(fallback)) if is_refused(id) && id != fallback => Choice::Fallback(
             fallback.clone(),
-            "what its source holds did not become ready and is not tried again until it changes"
-                .into(),
+            "what its source holds is refused, and not tried again until it changes".into(),
         ),
         (Ok(id), _) => Choice::Source(id.clone()),
         (Err(failure), Some(fallback)) => {

@@ -6,6 +6,7 @@ mod documents;
 mod explain;
 mod manual;
 mod printing;
+mod runtime;
 mod stage;
 mod statuses;
 mod steering;

@@ -52,6 +52,7 @@ mod reuse;
 #[cfg(target_os = "linux")]
 mod runtime_disks;
 mod runtimes;
+mod runtime_verbs;
 mod second;
 mod soak;
 mod sockets;

@@ -185,12 +185,7 @@ impl Held<'_> {
         }
         let made = outcome?;
         reached(Step::Published);
-        self.change(service, |record| {
-            source.clone_into(&mut record.source);
-            if record.used.first() != Some(&made.fingerprint) {
-                record.use_now(&made.fingerprint);
-            }
-        })?;
+        self.change(service, |record| record.found(source, &made.fingerprint))?;
         Ok(made)
     }
 

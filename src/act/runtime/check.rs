@@ -1,11 +1,68 @@
 //! Is a copy still what was copied?
 
-use super::cache::Held;
+use super::cache::{Cache, Held};
 use super::copy::{self, Progress, Source};
 use super::difference::Difference;
 use super::listing::{Fingerprint, Listing};
 use super::trouble::Trouble;
 use super::{record, text, walk};
+
+impl Cache {
+    /// What has become of a runtime since it was made; every file is read. `Gone` where there is none, or where what it
+    /// held is not known. Keeps nobody waiting who makes or removes runtimes meanwhile.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn check_every_byte(
+        &self,
+        fingerprint: &Fingerprint,
+        progress: &Progress,
+    ) -> Result<Difference, Trouble> {
+        let manifest = self.manifest_of(fingerprint)?;
+        let (difference, _) = self.compare(fingerprint, &manifest, None, progress)?;
+        Ok(difference)
+    }
+
+    fn manifest_of(&self, fingerprint: &Fingerprint) -> Result<Listing, Trouble> {
+        self.manifest(fingerprint).ok_or_else(|| {
+            Trouble::Gone(format!(
+                "cannot use the runtime {}: what it held when it was made is not known",
+                self.path(fingerprint).display()
+            ))
+        })
+    }
+
+    /// The difference to the manifest, and what is there of it now. Files that look as in `known` are not read.
+    fn compare(
+        &self,
+        fingerprint: &Fingerprint,
+        manifest: &Listing,
+        known: Option<&Listing>,
+        progress: &Progress,
+    ) -> Result<(Difference, Listing), Trouble> {
+        let path = self.path(fingerprint);
+        let root = walk::open_folder(&path)
+            .map_err(|error| Trouble::of_source("open the runtime", &path, &error))?;
+        let now = walk::walk(&root, &path)?;
+        // What was added may be as large as it likes: it is not read.
+        let (ours, added): (Vec<_>, Vec<_>) = now
+            .entries
+            .into_iter()
+            .partition(|entry| manifest.get(&entry.path).is_some());
+        let mut now = Listing::of(ours);
+        if let Some(known) = known {
+            now.take_hashes_of(known);
+        }
+        let source = Source {
+            root: &root,
+            path: &path,
+        };
+        copy::hash(source, &mut now, progress)?;
+        let mut difference = Difference::between(manifest, &now);
+        difference.added = added.into_iter().map(|entry| entry.path).collect();
+        Ok((difference, now))
+    }
+}
 
 impl Held<'_> {
     /// What has become of a runtime since it was made. Reads only what looks changed; `Gone` where there is none.
@@ -13,51 +70,25 @@ impl Held<'_> {
     /// # Errors
     /// What the disk says.
     pub fn check(&self, fingerprint: &Fingerprint) -> Result<Difference, Trouble> {
-        self.compare(fingerprint, false)
-    }
-
-    /// The same, and every file is read.
-    ///
-    /// # Errors
-    /// As [`Held::check`].
-    pub fn check_every_byte(&self, fingerprint: &Fingerprint) -> Result<Difference, Trouble> {
-        self.compare(fingerprint, true)
-    }
-
-    fn compare(&self, fingerprint: &Fingerprint, all: bool) -> Result<Difference, Trouble> {
-        let path = self.cache.path(fingerprint);
-        let manifest = self.cache.manifest(fingerprint).ok_or_else(|| {
-            Trouble::Gone(format!(
-                "cannot use the runtime {}: what it held when it was made is not known",
-                path.display()
-            ))
-        })?;
-        let root = walk::open_folder(&path)
-            .map_err(|error| Trouble::of_source("open the runtime", &path, &error))?;
-        let now = walk::walk(&root, &path)?;
-        // What was added may be as large as it likes: it is not read.
-        let (mut ours, added): (Vec<_>, Vec<_>) = now
-            .entries
-            .into_iter()
-            .partition(|entry| manifest.get(&entry.path).is_some());
-        let mut known = Listing::of(std::mem::take(&mut ours));
-        if !all {
-            known.take_hashes_of(&manifest);
-        }
-        let source = Source {
-            root: &root,
-            path: &path,
-        };
-        copy::hash(source, &mut known, &Progress::default())?;
-        let mut difference = Difference::between(&manifest, &known);
-        difference.added = added.into_iter().map(|entry| entry.path).collect();
-        if difference.altered.is_empty() && !known.looks_like(&manifest) {
+        let cache = self.cache;
+        let manifest = cache.manifest_of(fingerprint)?;
+        let progress = Progress::default();
+        let (difference, now) =
+            cache.compare(fingerprint, &manifest, Some(&manifest), &progress)?;
+        if difference.altered.is_empty() && !now.looks_like(&manifest) {
             // The same bytes on later stamps: the next check need not read them. If this is not kept, it only does.
             drop(record::replace(
-                &self.cache.list(fingerprint),
-                text::write(&known).as_bytes(),
+                &cache.list(fingerprint),
+                text::write(&now).as_bytes(),
             ));
         }
         Ok(difference)
+    }
+
+    /// Whether a runtime is there, and nothing in it is altered.
+    #[must_use]
+    pub fn is_whole(&self, fingerprint: &Fingerprint) -> bool {
+        let checked = self.check(fingerprint);
+        checked.is_ok_and(|difference| difference.altered.is_empty())
     }
 }

@@ -1,15 +1,17 @@
 //! Removing runtimes that nobody needs any more: never one that a process uses, whatever its age.
 
-use super::cache::{ALTERED, Held};
-use super::copy;
+use super::cache::Held;
 use super::listing::Fingerprint;
 use super::offer::names;
-use super::record;
-use super::walk;
-use crate::act::claim::{self, Reading};
-use crate::sys::process;
-use std::collections::BTreeSet;
+use super::record::{self, Hold};
+use super::stock::{pids_in, users_below};
+use super::{copy, walk};
+use crate::act::claim::{self, Claim, Reading};
+use crate::sys::identity;
+use crate::sys::process::{self, Process};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,23 +20,37 @@ use std::path::{Path, PathBuf};
 pub struct Collected {
     /// Removed, and how many bytes their files had.
     pub freed: Vec<(PathBuf, u64)>,
-    /// Kept although nobody needs them: somebody has written into them, and what was written would be lost.
-    pub written_into: Vec<(PathBuf, Vec<PathBuf>)>,
+    /// Kept, and why.
+    pub kept: Vec<(PathBuf, Need)>,
     /// Could not be removed.
     pub failed: Vec<(PathBuf, String)>,
+}
+
+/// Why a runtime is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The last life of this service began with it.
+    Claimed(String),
+    /// This service keeps it.
+    Kept(String, Hold),
+    /// These processes use it.
+    Used(Vec<i32>),
+    /// Nobody needs it, but somebody has written into it, and what was written would be lost.
+    WrittenInto(Vec<PathBuf>),
 }
 
 impl Collected {
     /// What a person has to know.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let written = self.written_into.iter().map(|(place, added)| {
-            format!(
+        let written = self.kept.iter().filter_map(|(place, need)| match need {
+            Need::WrittenInto(added) => Some(format!(
                 "{} is not needed any more and not removed, because it was written into ({}): move that away, and `stayd \
                  runtime gc` removes it",
                 place.display(),
                 names(added)
-            )
+            )),
+            Need::Claimed(_) | Need::Kept(..) | Need::Used(_) => None,
         });
         let failed = self
             .failed
@@ -55,50 +71,73 @@ pub fn collect(
     keep: &dyn Fn(&str) -> usize,
 ) -> io::Result<Collected> {
     let cache = held.cache;
-    let mut needed: BTreeSet<Fingerprint> = claimed(state)?.into_iter().collect();
+    let mut needed = claimed(state, keep)?;
     let all = cache.all()?;
     for service in record::services(&cache.services())? {
         let (record, keep) = (cache.record(&service), keep(&service));
-        needed.extend(all.iter().filter(|one| record.keeps(one, keep)).cloned());
+        for one in &all {
+            if let Some(hold) = record.keeps(one, keep) {
+                let need = || Need::Kept(service.clone(), hold);
+                needed.entry(one.clone()).or_insert_with(need);
+            }
+        }
     }
-    let mut places: Vec<(PathBuf, Option<Fingerprint>)> = Vec::new();
-    let unneeded = all.into_iter().filter(|one| !needed.contains(one));
-    places.extend(unneeded.map(|one| (cache.path(&one), Some(one))));
-    let altered = cache
-        .names()?
-        .into_iter()
-        .filter(|name| name.starts_with(ALTERED));
-    places.extend(altered.map(|name| (cache.dir.join(name), None)));
     let mut collected = Collected::default();
+    let mut places = cache.set_aside_ones()?;
+    for one in all {
+        let place = cache.path(&one);
+        match needed.remove(&one) {
+            Some(need) => collected.kept.push((place, need)),
+            None => places.push((place, Some(one))),
+        }
+    }
     if places.is_empty() {
         return Ok(collected);
     }
-    let used = used_below(&cache.dir)?;
+    let users = users_below(&cache.dir)?;
     for (place, fingerprint) in places {
-        if used.iter().any(|path| path.starts_with(&place)) {
+        let pids = pids_in(&users, &place);
+        if !pids.is_empty() {
+            collected.kept.push((place, Need::Used(pids)));
             continue;
         }
-        let added = match &fingerprint {
-            Some(one) => held.check(one).map(|difference| difference.added),
-            None => Ok(Vec::new()),
-        };
-        let mut added = added.unwrap_or_default();
-        added.retain(|path| !is_bytecode(path));
-        if !added.is_empty() {
-            collected.written_into.push((place, added));
-            continue;
-        }
-        let bytes = bytes_in(&place);
-        let removed = copy::remove(&place).and_then(|()| match &fingerprint {
-            Some(one) => std::fs::remove_file(cache.list(one)),
-            None => Ok(()),
-        });
-        match removed {
-            Ok(()) => collected.freed.push((place, bytes)),
-            Err(error) => collected.failed.push((place, error.to_string())),
+        match written_into(held, fingerprint.as_ref()) {
+            Some(added) => collected.kept.push((place, Need::WrittenInto(added))),
+            None => remove(held, place, fingerprint.as_ref(), &mut collected),
         }
     }
     Ok(collected)
+}
+
+fn written_into(held: &Held<'_>, fingerprint: Option<&Fingerprint>) -> Option<Vec<PathBuf>> {
+    let difference = held.check(fingerprint?).ok()?;
+    let mut added = difference.added;
+    added.retain(|path| !is_bytecode(path));
+    (!added.is_empty()).then_some(added)
+}
+
+fn remove(
+    held: &Held<'_>,
+    place: PathBuf,
+    fingerprint: Option<&Fingerprint>,
+    collected: &mut Collected,
+) {
+    let bytes = bytes_in(&place);
+    let removed = copy::remove(&place).and_then(|()| match fingerprint {
+        Some(one) => remove_list(&held.cache.list(one)),
+        None => Ok(()),
+    });
+    match removed {
+        Ok(()) => collected.freed.push((place, bytes)),
+        Err(error) => collected.failed.push((place, error.to_string())),
+    }
+}
+
+fn remove_list(list: &Path) -> io::Result<()> {
+    match fs::remove_file(list) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// What Python leaves beside its sources wherever it may write.
@@ -107,13 +146,16 @@ pub fn is_bytecode(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("pyc")) || path.ends_with("__pycache__")
 }
 
-/// Runtimes that lives have begun with; a claim that cannot be believed may name any, so then all are in use.
-fn claimed(state: &Path) -> io::Result<Vec<Fingerprint>> {
-    let mut named = Vec::new();
+/// Runtimes that lives have begun with; a claim that cannot be believed may name any, so then all are in use. That of a
+/// service which keeps nothing counts only as long as something of that life is there.
+fn claimed(state: &Path, keep: &dyn Fn(&str) -> usize) -> io::Result<BTreeMap<Fingerprint, Need>> {
+    let mut named = BTreeMap::new();
     for (service, reading) in claim::read_all(state)? {
         match reading {
+            Reading::Valid(claim) if keep(&service) == 0 && is_over(&claim) => {}
             Reading::Valid(claim) => {
-                named.extend(claim.fingerprint.as_deref().and_then(Fingerprint::parse));
+                let fingerprint = claim.fingerprint.as_deref().and_then(Fingerprint::parse);
+                named.extend(fingerprint.map(|one| (one, Need::Claimed(service))));
             }
             Reading::Absent => {}
             Reading::Unverifiable(why) => {
@@ -126,19 +168,14 @@ fn claimed(state: &Path) -> io::Result<Vec<Fingerprint>> {
     Ok(named)
 }
 
-/// Everything below `dir`, in its own words, that a living process runs from, stands in or has mapped.
-fn used_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let as_the_kernel_says = dir.canonicalize()?;
-    let mut used = Vec::new();
-    for pid in process::all()? {
-        // One that has gone uses nothing; one that shows nothing is another user's, who may not enter here.
-        let files = process::files_used(pid).unwrap_or_default();
-        let below = |file: &PathBuf| Some(dir.join(file.strip_prefix(&as_the_kernel_says).ok()?));
-        used.extend(files.iter().filter_map(below));
-    }
-    used.sort_unstable();
-    used.dedup();
-    Ok(used)
+/// Nothing of the life is there, as far as can be seen from here.
+fn is_over(claim: &Claim) -> bool {
+    let members = claim.first.iter().chain(&claim.members);
+    let members = members.map(|&member| Process::from(member));
+    let mut named = claim.main().into_iter().chain(members).peekable();
+    let lives = |one: Process| process::stat(one.pid).is_ok_and(|stat| stat.process == one);
+    let here = identity::pid_namespace() == claim.pid_ns;
+    here && named.peek().is_some() && !named.any(lives)
 }
 
 fn bytes_in(place: &Path) -> u64 {

@@ -31,6 +31,8 @@ pub struct Progress {
     pub files: AtomicUsize,
     /// Bytes that are done.
     pub bytes: AtomicU64,
+    /// Bytes that are to be done, as far as is known; 0 as long as nothing is.
+    pub bytes_in_all: AtomicU64,
 }
 
 /// A tree and how to name it.
@@ -231,6 +233,13 @@ fn in_parallel(
         .iter_mut()
         .filter(|one| wanted(one))
         .collect();
+    let length = |one: &&mut Entry| match one.kind {
+        Kind::File { bytes, .. } => bytes,
+        Kind::Folder | Kind::Link(_) => 0,
+    };
+    let ahead: u64 = files.iter().map(length).sum();
+    let done = progress.bytes.load(Ordering::Relaxed);
+    progress.bytes_in_all.store(done + ahead, Ordering::Relaxed);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.min(THREADS_MAX).min(files.len());
     let queue = Mutex::new(files.iter_mut());

@@ -66,13 +66,13 @@ pub enum Said {
 /// What there is for the next life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offered {
-    /// What the source holds, copied and checked.
+    /// What the source holds, copied and checked; where that cannot be done, what a person has imported.
     pub source: Result<Fingerprint, Trouble>,
     /// It has been good before.
     pub good: bool,
     /// The last good one that is not refused, checked.
     pub fallback: Option<Fingerprint>,
-    /// What is refused.
+    /// What the source holds, if that is refused.
     pub refused: Option<Fingerprint>,
     /// For a person.
     pub warnings: Vec<String>,
@@ -118,15 +118,15 @@ impl RuntimeAsk {
                 return Ok(Said::Offered(offered));
             }
             Deed::Compare { source, running } => {
+                let imported = |trouble| cache.record(service).imported.ok_or(trouble);
                 let holds = held.fingerprint_of(service, source, progress);
                 return holds
+                    .or_else(imported)
                     .map(|holds| Said::Stale(holds != *running))
                     .map_err(|trouble| trouble.to_string());
             }
             Deed::Praise(fingerprint) => held.change(service, |record| record.praise(fingerprint)),
-            Deed::Refuse(refusal) => {
-                held.change(service, |record| record.refused = Some(refusal.clone()))
-            }
+            Deed::Refuse(refusal) => held.change(service, |record| record.refuse(refusal.clone())),
         };
         noted
             .map(|()| Said::Done)
@@ -136,39 +136,51 @@ impl RuntimeAsk {
 
 fn offer(held: &Held<'_>, service: &str, source: &Path, progress: &Progress) -> Offered {
     let mut warnings = Vec::new();
-    let made = held
-        .materialize(service, source, false, progress)
-        .and_then(|made| {
-            let difference = held.check(&made.fingerprint)?;
-            if difference.altered.is_empty() {
-                warnings.extend(added(&made.fingerprint, &difference));
-                return Ok(made.fingerprint);
-            }
-            warnings.push(format!(
-                "the runtime {} was changed behind our back ({}) and is copied anew",
-                made.fingerprint,
-                names(&difference.altered)
-            ));
-            let anew = held.materialize(service, source, true, progress)?;
-            Ok(anew.fingerprint)
-        });
+    let made = made_and_checked(held, service, source, progress, &mut warnings);
     let record = held.cache.record(service);
-    let refused = record.refused.as_ref().map(|refusal| &refusal.fingerprint);
-    let is_whole = |one: &&Fingerprint| match held.check(one) {
-        Ok(difference) => difference.altered.is_empty(),
-        Err(_) => false,
-    };
-    let good = record.good.iter().filter(|one| Some(*one) != refused);
+    let is_whole = |one: &&Fingerprint| held.is_whole(one);
+    let source = made.or_else(|trouble| {
+        let imported = record.imported.as_ref().filter(is_whole);
+        let imported = imported.cloned().ok_or_else(|| trouble.clone())?;
+        warnings.push(format!(
+            "it was brought by `stayd runtime import`: {trouble}"
+        ));
+        Ok(imported)
+    });
     // A runtime that was never good is better than none, and no better than another that was never good.
-    let last_resort = record.used.iter().filter(|_| made.is_err());
-    let fallback = good.chain(last_resort).find(is_whole).cloned();
+    let last_resort = record.used.iter().filter(|_| source.is_err());
+    let fallback = record.still_good().chain(last_resort).find(is_whole);
+    let found = source.as_ref().ok();
     Offered {
-        good: made.as_ref().is_ok_and(|one| record.good.contains(one)),
-        source: made,
-        fallback,
-        refused: refused.cloned(),
+        good: found.is_some_and(|one| record.good.contains(one)),
+        refused: found.filter(|one| record.is_refused(one)).cloned(),
+        fallback: fallback.cloned(),
+        source,
         warnings,
     }
+}
+
+/// What the source holds, made anew if the copy is not what it was.
+fn made_and_checked(
+    held: &Held<'_>,
+    service: &str,
+    source: &Path,
+    progress: &Progress,
+    warnings: &mut Vec<String>,
+) -> Result<Fingerprint, Trouble> {
+    let made = held.materialize(service, source, false, progress)?;
+    let difference = held.check(&made.fingerprint)?;
+    if difference.altered.is_empty() {
+        warnings.extend(added(&made.fingerprint, &difference));
+        return Ok(made.fingerprint);
+    }
+    warnings.push(format!(
+        "the runtime {} was changed behind our back ({}) and is copied anew",
+        made.fingerprint,
+        names(&difference.altered)
+    ));
+    let anew = held.materialize(service, source, true, progress)?;
+    Ok(anew.fingerprint)
 }
 
 fn added(fingerprint: &Fingerprint, difference: &Difference) -> Option<String> {

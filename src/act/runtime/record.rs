@@ -26,8 +26,12 @@ pub struct Record {
     pub used: Vec<Fingerprint>,
     /// Those of them under which it became ready, the last one first.
     pub good: Vec<Fingerprint>,
-    /// Not used again until the source holds something else.
-    pub refused: Option<Refusal>,
+    /// Not used again until the source holds something else, the last one first.
+    #[serde(default)]
+    pub refused: Vec<Refusal>,
+    /// Copied by a person: it is what the source holds, for as long as stayd itself cannot copy that.
+    #[serde(default)]
+    pub imported: Option<Fingerprint>,
 }
 
 /// A runtime that is not to be used.
@@ -39,10 +43,33 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// Why a service keeps a runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It is one of the newest.
+    Newest,
+    /// It is the last good one.
+    Good,
+    /// A person has brought it.
+    Imported,
+}
+
 impl Record {
-    /// Puts `fingerprint` at the head of those that were used.
-    pub fn use_now(&mut self, fingerprint: &Fingerprint) {
+    /// The source holds `fingerprint`, and there is a copy of that: what was brought by hand is of the past, and so is
+    /// what was refused, if this is something else.
+    pub fn found(&mut self, source: &Path, fingerprint: &Fingerprint) {
+        source.clone_into(&mut self.source);
         to_the_head(&mut self.used, fingerprint);
+        self.imported = None;
+        if !self.is_refused(fingerprint) {
+            self.refused.clear();
+        }
+    }
+
+    /// A person has brought `fingerprint`, whatever was thought of it before.
+    pub fn import(&mut self, fingerprint: &Fingerprint) {
+        self.imported = Some(fingerprint.clone());
+        self.refused.retain(|one| one.fingerprint != *fingerprint);
     }
 
     /// The service became ready under `fingerprint`.
@@ -50,18 +77,48 @@ impl Record {
         to_the_head(&mut self.good, fingerprint);
     }
 
-    /// The last one under which it became ready, other than `not`.
-    #[must_use]
-    pub fn last_good_but(&self, not: Option<&Fingerprint>) -> Option<&Fingerprint> {
-        self.good.iter().find(|one| Some(*one) != not)
+    /// `refusal` is not good any more, if it ever was.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.good.retain(|one| *one != refusal.fingerprint);
+        self.refused
+            .retain(|one| one.fingerprint != refusal.fingerprint);
+        self.refused.insert(0, refusal);
+        self.refused.truncate(REMEMBERED_MAX);
     }
 
-    /// Whether `keep` of them keep this one: the newest, and always the last good one.
+    /// Whether `fingerprint` is not to be used.
     #[must_use]
-    pub fn keeps(&self, fingerprint: &Fingerprint, keep: usize) -> bool {
-        let newest = self.used.iter().take(keep.max(1));
-        let good = self.last_good_but(self.refused.as_ref().map(|refusal| &refusal.fingerprint));
-        newest.chain(good).any(|one| one == fingerprint)
+    pub fn is_refused(&self, fingerprint: &Fingerprint) -> bool {
+        self.refused
+            .iter()
+            .any(|one| one.fingerprint == *fingerprint)
+    }
+
+    /// Those under which it became ready and that may be used, the last one first.
+    pub fn still_good(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.good.iter().filter(|one| !self.is_refused(one))
+    }
+
+    /// What the next life would begin with, as far as this tells.
+    #[must_use]
+    pub fn next(&self) -> Option<&Fingerprint> {
+        let newest = self.used.first().filter(|one| !self.is_refused(one));
+        newest.or_else(|| self.still_good().next())
+    }
+
+    /// Why the service keeps this one, if it does: it keeps the `keep` newest, the last good one, and what was brought by
+    /// hand. A service that is not configured any more keeps 0, and with that nothing.
+    #[must_use]
+    pub fn keeps(&self, fingerprint: &Fingerprint, keep: usize) -> Option<Hold> {
+        if keep == 0 {
+            None
+        } else if self.used.iter().take(keep).any(|one| one == fingerprint) {
+            Some(Hold::Newest)
+        } else if self.still_good().next() == Some(fingerprint) {
+            Some(Hold::Good)
+        } else {
+            (self.imported.as_ref() == Some(fingerprint)).then_some(Hold::Imported)
+        }
     }
 }
 
@@ -145,4 +202,28 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(path)?;
     made.write_all(bytes)?;
     made.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_keeps_its_newest_the_last_good_and_what_was_brought_and_nothing_once_it_is_gone() {
+        let [one, two, three, four] =
+            ["1", "2", "3", "4"].map(|digit| Fingerprint::parse(&digit.repeat(40)).expect("one"));
+        let mut record = Record::default();
+        for each in [&one, &two, &three, &four] {
+            record.found(Path::new("/s"), each);
+        }
+        record.praise(&one);
+        record.praise(&two);
+        record.import(&three);
+        assert_eq!(record.keeps(&four, 1), Some(Hold::Newest));
+        assert_eq!(record.keeps(&three, 2), Some(Hold::Newest));
+        assert_eq!(record.keeps(&three, 1), Some(Hold::Imported));
+        assert_eq!(record.keeps(&two, 1), Some(Hold::Good));
+        assert_eq!(record.keeps(&one, 1), None);
+        assert_eq!(record.keeps(&four, 0), None);
+    }
 }

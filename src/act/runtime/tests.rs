@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A source and an instance's state.
-struct Place {
-    dir: TempDir,
-    cache: Cache,
+pub(super) struct Place {
+    pub(super) dir: TempDir,
+    pub(super) cache: Cache,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         fs::create_dir_all(dir.path().join("source/bin")).expect("a source");
         fs::create_dir(dir.path().join("state")).expect("a state folder");
@@ -33,11 +33,11 @@ impl Place {
         place
     }
 
-    fn source(&self) -> PathBuf {
+    pub(super) fn source(&self) -> PathBuf {
         self.dir.path().join("source")
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         fs::write(self.source().join(name), text).expect("written");
     }
 
@@ -45,7 +45,7 @@ impl Place {
         fs::set_permissions(self.source().join(name), Permissions::from_mode(mode)).expect("set");
     }
 
-    fn make(&self) -> Result<Made, Trouble> {
+    pub(super) fn make(&self) -> Result<Made, Trouble> {
         self.make_as(false)
     }
 

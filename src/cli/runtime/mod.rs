@@ -1,0 +1,159 @@
+//! `stayd runtime …`: the materialized runtimes, as they lie on the disk.
+//!
+//! Everything is done in this process, with the rights of the person who calls, whether stayd runs or not; only a
+//! rollback asks it for a restart.
+
+mod bar;
+mod list;
+mod place;
+mod upkeep;
+
+use super::args::{Common, RuntimeVerb};
+use super::exit::{Exit, Failure, Outcome};
+use super::screen::{Screen, tell};
+use crate::act::runtime::amount;
+use crate::act::runtime::by_hand::WayBack;
+use crate::act::runtime::cache::Made;
+use crate::act::runtime::stock;
+use crate::act::runtime::trouble::Trouble;
+use crate::api::client::OUTCOME_WITHIN;
+use crate::api::query::encode;
+use crate::api::routes::service_path;
+use crate::api::wire::{SCHEMA, Wished};
+use place::Place;
+use serde_json::json;
+
+/// Does what was asked for.
+pub(super) fn runtime(screen: Screen, common: &Common, verb: &RuntimeVerb) -> Outcome {
+    let json = common.json;
+    super::block_on(async {
+        let place = Place::find(common).await?;
+        match verb {
+            RuntimeVerb::Ls => list::list(screen, &place, json),
+            RuntimeVerb::Verify { service } => {
+                upkeep::verify(screen, &place, service.as_deref(), json)
+            }
+            RuntimeVerb::Gc => upkeep::collect(screen, &place, json),
+            RuntimeVerb::Import { service } => import(screen, &place, service, json),
+            RuntimeVerb::Rollback { service } => roll_back(screen, &place, service, json).await,
+        }
+    })
+}
+
+/// What the disk says: whose fault it is decides the status.
+fn failed(trouble: &Trouble, cure: &str) -> Failure {
+    let exit = match trouble {
+        Trouble::Denied(_) => Exit::Permission,
+        Trouble::Gone(_)
+        | Trouble::Refused(_)
+        | Trouble::Unsteady(_)
+        | Trouble::Full(_)
+        | Trouble::System(_) => Exit::System,
+    };
+    Failure::new(exit, format!("{trouble}{cure}"))
+}
+
+fn import(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
+    place.check_owner()?;
+    let source = place.source_of(service)?;
+    let made = bar::shown("copying", |progress| {
+        let held = place.cache.hold()?;
+        held.import(service, &source, progress)
+    });
+    let made = made.map_err(|trouble| failed(&trouble, "; nothing is imported"))?;
+    let path = place.cache.path(&made.fingerprint);
+    if json {
+        let copied = made.copied;
+        screen.json(
+            &json!({
+                "schema": SCHEMA,
+                "service": service,
+                "source": source,
+                "fingerprint": made.fingerprint,
+                "path": path,
+                "copied": copied.map(|(files, bytes)| json!({ "files": files, "bytes": bytes })),
+            }),
+            false,
+        )?;
+    } else {
+        screen.line(&imported_in_words(service, &made))?;
+        screen.line(&format!("  {}", path.display()))?;
+        let next = match place.running {
+            Some(_) => format!("`stayd restart {service}` runs it from there"),
+            None => "it runs from there when stayd starts it".into(),
+        };
+        screen.line(&format!("  {next}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn imported_in_words(service: &str, made: &Made) -> String {
+    match made.copied {
+        Some((files, bytes)) => format!("{service}: imported {}", amount(files, bytes)),
+        None => format!("{service}: what its source holds is there already"),
+    }
+}
+
+async fn roll_back(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
+    place.check_owner()?;
+    place.check_service(service)?;
+    let runs = stock::runs_now(&place.state, service).map_err(|error| place.unreadable(&error))?;
+    let rolled = place
+        .cache
+        .hold()
+        .and_then(|held| held.roll_back(service, runs))
+        .map_err(|trouble| failed(&trouble, "; nothing is changed"))?;
+    let Some(way) = rolled else {
+        let message = format!(
+            "cannot roll {service} back: there is no other runtime that was good and is whole; `stayd runtime ls` shows those \
+             there are"
+        );
+        return Err(Failure::new(Exit::No, message));
+    };
+    let runs_now = restart(place, service).await?;
+    if json {
+        let WayBack { from, to } = &way;
+        let answer = json!({
+            "schema": SCHEMA, "service": service, "from": from, "to": to, "restarted": runs_now,
+        });
+        screen.json(&answer, false)?;
+        return Ok(Exit::Done);
+    }
+    let short = |one| list::short(&place.cache.path(one));
+    let when = if runs_now {
+        "it runs from it now"
+    } else {
+        "it runs from it when it is started"
+    };
+    screen.line(&format!(
+        "{service}: rolled back to the runtime {}: {when}; {} is not used again until the source holds something else",
+        short(&way.to),
+        short(&way.from)
+    ))?;
+    Ok(Exit::Done)
+}
+
+/// Lets a service that is wanted up begin anew; true when it has.
+async fn restart(place: &Place, service: &str) -> Result<bool, Failure> {
+    let Some((client, status)) = &place.running else {
+        return Ok(false);
+    };
+    let mut services = status.services.iter();
+    let is_up = services.any(|one| one.name == service && one.wanted == "up");
+    if !is_up {
+        return Ok(false);
+    }
+    let target = service_path(&encode(service), "restart?wait=1");
+    let wished: Wished = client.post(&target, &(), OUTCOME_WITHIN).await?;
+    if let Some(warning) = &wished.warning {
+        tell(&format!("stayd: {warning}"));
+    }
+    if wished.done {
+        return Ok(true);
+    }
+    let message = format!(
+        "cannot wait any longer for restart {service}: it is {} ({}); what it is rolled back to is remembered",
+        wished.service.state, wished.service.reason
+    );
+    Err(Failure::new(Exit::No, message))
+}

@@ -1,0 +1,187 @@
+//! `stayd runtime verify` and `stayd runtime gc`: is everything whole, and is everything needed?
+
+use super::super::exit::{Exit, Failure, Outcome};
+use super::super::screen::{Paint, Screen, tell};
+use super::list::short;
+use super::place::Place;
+use super::{bar, failed};
+use crate::act::runtime::collect::{self, Collected, Need};
+use crate::act::runtime::difference::Difference;
+use crate::act::runtime::listing::Fingerprint;
+use crate::act::runtime::offer::names;
+use crate::act::runtime::record::Hold;
+use crate::act::runtime::size;
+use crate::act::runtime::trouble::Trouble;
+use crate::api::wire::SCHEMA;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// One runtime, and what became of it.
+type Verified = (Fingerprint, Result<Difference, Trouble>);
+
+/// Reads every byte of all runtimes, or of those of one service; 1 when something is altered.
+pub(super) fn verify(screen: Screen, place: &Place, service: Option<&str>, json: bool) -> Outcome {
+    let mut all = place
+        .cache
+        .all()
+        .map_err(|error| place.unreadable(&error))?;
+    if let Some(service) = service {
+        place.check_service(service)?;
+        let record = place.cache.record(service);
+        all.retain(|one| record.used.contains(one) || record.good.contains(one));
+    }
+    let verified = all.into_iter().map(|one| {
+        let word = format!("reading {}", short(&place.cache.path(&one)));
+        let outcome = bar::shown(&word, |progress| {
+            place.cache.check_every_byte(&one, progress)
+        });
+        (one, outcome)
+    });
+    // One that was removed meanwhile is not altered.
+    let is_there = |(one, _): &Verified| place.cache.path(one).exists();
+    let verified: Vec<Verified> = verified.filter(is_there).collect();
+    if let Some(denied) = verified.iter().find_map(denied) {
+        return Err(denied);
+    }
+    if json {
+        let runtimes: Vec<_> = verified
+            .iter()
+            .map(|one| verified_as_json(place, one))
+            .collect();
+        screen.json(&json!({ "schema": SCHEMA, "runtimes": runtimes }), false)?;
+    } else if verified.is_empty() {
+        screen.line(&format!("no runtime is kept in {}", place.state.display()))?;
+    } else {
+        for (one, outcome) in &verified {
+            let name = short(&place.cache.path(one));
+            screen.line(&format!("{name}  {}", verdict(screen, outcome)))?;
+        }
+    }
+    if verified.iter().all(|(_, outcome)| is_whole(outcome)) {
+        return Ok(Exit::Done);
+    }
+    tell(
+        "stayd: what is altered is not run from again; it is copied anew when its service is started and its source holds \
+         the same",
+    );
+    Ok(Exit::No)
+}
+
+fn denied((_, outcome): &Verified) -> Option<Failure> {
+    let trouble = outcome.as_ref().err()?;
+    matches!(trouble, Trouble::Denied(_)).then(|| failed(trouble, ""))
+}
+
+fn is_whole(outcome: &Result<Difference, Trouble>) -> bool {
+    let difference = outcome.as_ref();
+    difference.is_ok_and(|difference| difference.altered.is_empty())
+}
+
+fn verdict(screen: Screen, outcome: &Result<Difference, Trouble>) -> String {
+    match outcome {
+        Err(trouble) => format!("{}: {trouble}", screen.paint(Paint::Bad, "unknown")),
+        Ok(difference) => {
+            let mut text = if difference.altered.is_empty() {
+                screen.paint(Paint::Good, "whole")
+            } else {
+                let word = screen.paint(Paint::Bad, "altered");
+                format!("{word}: {}", names(&difference.altered))
+            };
+            if !difference.added.is_empty() {
+                text.push_str(&format!("; added since: {}", names(&difference.added)));
+            }
+            text
+        }
+    }
+}
+
+fn verified_as_json(place: &Place, (one, outcome): &Verified) -> Value {
+    let path = place.cache.path(one);
+    let difference = outcome.as_ref().ok();
+    json!({
+        "fingerprint": one,
+        "path": path,
+        "whole": is_whole(outcome),
+        "altered": difference.map(|difference| &difference.altered),
+        "added": difference.map(|difference| &difference.added),
+        "error": outcome.as_ref().err().map(ToString::to_string),
+    })
+}
+
+/// Removes what nobody needs; 1 when something could not be removed.
+pub(super) fn collect(screen: Screen, place: &Place, json: bool) -> Outcome {
+    place.check_owner()?;
+    if let Some(why) = place.unconfigured() {
+        tell(&format!("stayd: {why}"));
+    }
+    let done = if place.state.join("runtime").exists() {
+        let held = place.cache.hold().map_err(|trouble| failed(&trouble, ""))?;
+        collect::collect(&held, &place.state, &|service| place.keep(service))
+            .map_err(|error| Failure::system("collect the runtimes; nothing is removed", &error))?
+    } else {
+        Collected::default()
+    };
+    if json {
+        screen.json(&collected_as_json(&done), false)?;
+    } else {
+        screen.print(&collected_in_words(&done))?;
+    }
+    for (path, error) in &done.failed {
+        tell(&format!("stayd: cannot remove {}: {error}", path.display()));
+    }
+    Ok(if done.failed.is_empty() {
+        Exit::Done
+    } else {
+        Exit::No
+    })
+}
+
+fn collected_in_words(done: &Collected) -> String {
+    let bytes = done.freed.iter().map(|(_, bytes)| bytes).sum();
+    let count = match done.freed.len() {
+        0 => "nothing is freed".to_owned(),
+        1 => format!("freed {}: 1 runtime", size(bytes)),
+        count => format!("freed {}: {count} runtimes", size(bytes)),
+    };
+    let mut lines = vec![count];
+    let freed = done.freed.iter();
+    lines.extend(freed.map(|(path, bytes)| format!("  {}  {}", short(path), size(*bytes))));
+    let kept = done.kept.iter();
+    lines.extend(kept.map(|(path, need)| format!("kept {}: {}", short(path), why(path, need))));
+    lines.join("\n") + "\n"
+}
+
+fn why(path: &Path, need: &Need) -> String {
+    match need {
+        Need::Claimed(service) => format!("the last life of {service} began with it"),
+        Need::Kept(service, Hold::Newest) => format!("it is one of the newest of {service}"),
+        Need::Kept(service, Hold::Good) => format!("it is the last good one of {service}"),
+        Need::Kept(service, Hold::Imported) => format!("it was imported for {service}"),
+        Need::Used(pids) => {
+            let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
+            format!("in use by pid {}", pids.join(", "))
+        }
+        Need::WrittenInto(added) => format!(
+            "nobody needs it, but it was written into ({}); move that out of {}",
+            names(added),
+            path.display()
+        ),
+    }
+}
+
+fn collected_as_json(done: &Collected) -> Value {
+    let freed = done.freed.iter();
+    let freed: Vec<_> = freed
+        .map(|(path, bytes)| json!({ "path": path, "bytes": bytes }))
+        .collect();
+    let kept = done.kept.iter();
+    let kept: Vec<_> = kept
+        .map(|(path, need)| json!({ "path": path, "why": why(path, need) }))
+        .collect();
+    let failed = done.failed.iter();
+    let failed: Vec<_> = failed
+        .map(|(path, error)| json!({ "path": path, "error": error }))
+        .collect();
+    let bytes: u64 = done.freed.iter().map(|(_, bytes)| bytes).sum();
+    json!({ "schema": SCHEMA, "freed_bytes": bytes, "freed": freed, "kept": kept, "failed": failed })
+}
