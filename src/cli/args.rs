@@ -364,7 +364,7 @@ pub enum RuntimeVerb {
     /// Remove those that nobody needs, and tell why the others stay.
     Gc,
     /// Copy a service's source with the rights of the caller, for one that stayd may not read.
-    #[command(after_help = "Example:\n  stayd runtime import web && stayd restart web")]
+    #[command(after_help = "Example:\n  stayd runtime import web\n  stayd restart web")]
     Import {
         /// Which service.
         service: String,

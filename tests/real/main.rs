@@ -51,8 +51,11 @@ mod reaping;
 mod reuse;
 #[cfg(target_os = "linux")]
 mod runtime_disks;
-mod runtimes;
+#[cfg(target_os = "linux")]
+mod runtime_gc;
+#[cfg(target_os = "linux")]
 mod runtime_verbs;
+mod runtimes;
 mod second;
 mod soak;
 mod sockets;

@@ -13,6 +13,7 @@ mod lab;
 pub(crate) mod launchd_rehearsal;
 mod life;
 pub(crate) mod postgres;
+pub(crate) mod runtimes;
 #[cfg(target_os = "linux")]
 mod systemd_box;
 mod wait;

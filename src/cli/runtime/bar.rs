@@ -68,13 +68,12 @@ fn line(word: &str, progress: &Progress) -> String {
     if whole == 0 {
         return format!("{word}: waiting for the others, or for the disk");
     }
-    let share = bytes.min(whole) as f64 / whole as f64;
-    let full = (share * WIDTH as f64) as usize;
+    let percent = bytes.min(whole).saturating_mul(100) / whole;
+    let full = usize::try_from(percent).map_or(WIDTH, |percent| WIDTH * percent / 100);
     format!(
-        "{word} [{}{}] {:3.0}%  {} of {}, {files} files",
+        "{word} [{}{}] {percent:3}%  {} of {}, {files} files",
         "#".repeat(full),
         "-".repeat(WIDTH - full),
-        share * 100.0,
         size(bytes),
         size(whole)
     )
