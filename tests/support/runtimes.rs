@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A service that runs from a copy of `DIR/source`.
 pub(crate) const COPIED: &str = "name = 'x'\n[service.web]\ncommand = ['{runtime}/serve']\n\
+                      ready = { probe = 'exec:true' }\n\
                       [service.web.runtime]\nsource = 'DIR/source'\nkeep = 1\n";
 
 /// Makes a source that is told from others by its version.

@@ -91,6 +91,8 @@ mod tests {
             let deed = Deed::Offer {
                 source: self.source(),
                 keep: 9,
+                others: false,
+                look: None,
             };
             match self.ask(deed) {
                 Said::Offered(offered) => offered,

@@ -46,6 +46,7 @@ fn failed(trouble: &Trouble, cure: &str) -> Failure {
         Trouble::Denied(_) => Exit::Permission,
         Trouble::Gone(_)
         | Trouble::Refused(_)
+        | Trouble::Unfit(_)
         | Trouble::Unsteady(_)
         | Trouble::Full(_)
         | Trouble::System(_) => Exit::System,
