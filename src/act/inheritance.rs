@@ -24,7 +24,6 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// One life as it is left; descriptors by their places in a list.
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,44 +155,67 @@ pub(super) fn claim(shared: &Shared, ward: &Ward) -> Option<Claim> {
     Some(left.get(&ward.config.name)?.claim.clone())
 }
 
-/// Goes on with a life whose main process is our child.
+/// Goes on with a life whose main process is our child, and tells of its end when that comes.
 pub(super) async fn go_on(shared: Rc<Shared>, ward: Rc<Ward>, mut inherited: Inherited) {
-    let Some(running) = inherited.child.take() else {
+    let Some(Running {
+        process,
+        handle,
+        exit,
+    }) = inherited.child.take()
+    else {
         return;
     };
-    let claim = inherited.claim.clone();
-    let life = Life(claim.life);
-    let living = Rc::new(Living::new(life, claim.token.clone()));
-    living
-        .claim_file
-        .set(Some((claim.claim_fd.dev, claim.claim_fd.inode)));
-    living.cgroup.replace(cgroup_of(&shared, &ward, life));
-    living.oom_kills.set(process::oom_kill_count());
-    living.main.replace(Some(Arc::clone(&running.handle)));
-    let tree = tree_of(&ward, &living, &inherited, running.process);
+    let living = living_of(&shared, &ward, &inherited.claim);
+    living.main.replace(Some(handle));
+    let tree = tree_of(&ward, &living, &inherited, process);
     living.tree.replace(Some(tree));
     ward.life.replace(Some(Rc::clone(&living)));
-    let runtime = (claim.fingerprint.as_deref(), claim.runtime.as_deref());
-    super::materialize::adopt(&shared, &ward, runtime.0, runtime.1);
-    let (reads, hears) = inherited.hand_on(&shared, &ward, &living);
-    if !reads {
-        go_on_with_output(&shared, &ward, &claim);
-    }
-    if ward.config.offers_notify_socket() && !hears {
-        listen_again(&shared, &ward, &living).await;
-    }
-    super::sockets::regain(&shared, &ward, &living).await;
-    let left = leftover(&ward, &claim, Some(running.process));
-    let written = shared.claims.borrow_mut().intend(&ward.config.name, claim);
+    take_up(&shared, &ward, &living, &mut inherited).await;
+    let left = leftover(&ward, &inherited.claim, Some(process));
+    let written = shared
+        .claims
+        .borrow_mut()
+        .intend(&ward.config.name, inherited.claim);
     keep_trying(&shared, &ward, written);
     shared
         .tell(ward.id, Fact::Surveyed(Survey::Ours(left)))
         .await;
-    let exit = running
-        .exit
-        .await
-        .map_or(Exit::Unknown, super::heir::exit_of);
+    let exit = exit.await.map_or(Exit::Unknown, super::heir::exit_of);
     main_ended(&shared, &ward, &living, exit).await;
+}
+
+fn living_of(shared: &Shared, ward: &Ward, claim: &Claim) -> Rc<Living> {
+    let life = Life(claim.life);
+    let living = Living::new(life, claim.token.clone());
+    let file = claim.claim_fd;
+    living.claim_file.set(Some((file.dev, file.inode)));
+    living.cgroup.replace(cgroup_of(shared, ward, life));
+    living.oom_kills.set(process::oom_kill_count());
+    Rc::new(living)
+}
+
+/// What the life runs from, writes to, talks to and listens on: what was not left is had as after a crash.
+async fn take_up(
+    shared: &Rc<Shared>,
+    ward: &Rc<Ward>,
+    living: &Rc<Living>,
+    inherited: &mut Inherited,
+) {
+    let (reads, hears) = inherited.hand_on(shared, ward, living);
+    let claim = &inherited.claim;
+    super::materialize::adopt(
+        shared,
+        ward,
+        claim.fingerprint.as_deref(),
+        claim.runtime.as_deref(),
+    );
+    if !reads {
+        go_on_with_output(shared, ward, claim);
+    }
+    if ward.config.offers_notify_socket() && !hears {
+        listen_again(shared, ward, living).await;
+    }
+    super::sockets::regain(shared, ward, living).await;
 }
 
 /// As the version before knew it.
@@ -223,33 +245,35 @@ impl Performer {
     #[must_use]
     pub fn settle(&self) -> Option<String> {
         self.shared.settling.set(true);
-        let nursery = &self.shared.nursery;
-        let mut mains = Vec::new();
-        for ward in &self.wards {
-            let living = ward.life.borrow().as_ref().map(Rc::clone);
-            if let Some(living) = living {
-                mains
-                    .push(at_rest(&living).map_err(|what| format!("{}: {what}", ward.config.name)));
-            }
-        }
-        let mains = match mains.into_iter().collect::<Result<Vec<_>, String>>() {
+        let mains = match self.mains_at_rest() {
             Ok(mains) => mains,
             Err(why) => return Some(why),
         };
+        let nursery = &self.shared.nursery;
         if nursery.is_starting() {
             return Some("the start of a program has not returned".into());
         }
         let mut others = nursery.unreaped();
-        others.retain(|&pid| !mains.contains(&Some(pid)));
+        others.retain(|pid| !mains.contains(pid));
         if let Some(pid) = others.first() {
             return Some(format!(
                 "pid {pid}, which stayd had started for itself, has not ended"
             ));
         }
-        nursery
-            .undertaker()
-            .is_at_work()
-            .then(|| "processes are being killed".into())
+        let kills = nursery.undertaker().is_at_work();
+        kills.then(|| "processes are being killed".into())
+    }
+
+    fn mains_at_rest(&self) -> Result<Vec<i32>, String> {
+        let mut mains = Vec::new();
+        for ward in &self.wards {
+            let living = ward.life.borrow().as_ref().map(Rc::clone);
+            if let Some(living) = living {
+                let main = at_rest(&living);
+                mains.extend(main.map_err(|what| format!("{}: {what}", ward.config.name))?);
+            }
+        }
+        Ok(mains)
     }
 
     /// Asks again: nobody takes our place.

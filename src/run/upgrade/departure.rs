@@ -21,7 +21,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::time::Duration;
 
 /// Whoever has connected and has no answer by then is sent away.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Told of descriptors that came with our start; what is left of them goes over as ours (sd_listen_fds(3)).
 const OF_DESCRIPTORS: &str = "LISTEN_";
 
