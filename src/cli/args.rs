@@ -1,8 +1,10 @@
 //! The command line as clap reads it. Imports nothing of ours.
 
 mod read;
+mod runtime;
 
 pub use read::{command, parse};
+pub use runtime::RuntimeVerb;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -126,8 +128,8 @@ pub struct ServiceOptions {
     /// Working directory; otherwise this one.
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<PathBuf>,
-    /// A runtime that is materialized; not in this version.
-    #[arg(long, value_name = "DIR", hide = true)]
+    /// Copy this folder into the state folder and run from the copy; `{runtime}` in COMMAND, --env and --cwd is its root.
+    #[arg(long, value_name = "DIR")]
     pub runtime: Option<PathBuf>,
     /// The program and its arguments, behind `--`; no shell reads them.
     #[arg(last = true, value_name = "COMMAND")]
@@ -149,6 +151,9 @@ pub struct ExecOptions {
     /// Working directory; otherwise this one.
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<PathBuf>,
+    /// Copy this folder into the state folder and run from the copy; `{runtime}` in COMMAND, --env and --cwd is its root.
+    #[arg(long, value_name = "DIR")]
+    pub runtime: Option<PathBuf>,
     /// The program and its arguments, behind `--`; no shell reads them.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -161,6 +166,7 @@ impl From<ExecOptions> for ServiceOptions {
             socket,
             env,
             cwd,
+            runtime,
             command,
         } = options;
         Self {
@@ -168,6 +174,7 @@ impl From<ExecOptions> for ServiceOptions {
             socket,
             env,
             cwd,
+            runtime,
             command,
             ..Self::default()
         }
@@ -347,34 +354,6 @@ pub struct Wish {
     /// Do not wait for the outcome: say so and leave.
     #[arg(long)]
     pub no_wait: bool,
-}
-
-/// `runtime …`.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub enum RuntimeVerb {
-    /// List the runtimes: whose they are, how large, and which processes use them.
-    #[command(after_help = "Examples:\n  stayd runtime ls\n  stayd runtime ls --json")]
-    Ls,
-    /// Read every byte of them; 1 when something is not what was copied.
-    #[command(after_help = "Examples:\n  stayd runtime verify\n  stayd runtime verify web")]
-    Verify {
-        /// Only those of this one.
-        service: Option<String>,
-    },
-    /// Remove those that nobody needs, and tell why the others stay.
-    Gc,
-    /// Copy a service's source with the rights of the caller, for one that stayd may not read.
-    #[command(after_help = "Example:\n  stayd runtime import web\n  stayd restart web")]
-    Import {
-        /// Which service.
-        service: String,
-    },
-    /// Go back to the last good runtime before the present one, and restart the service.
-    #[command(after_help = "Example:\n  stayd runtime rollback web")]
-    Rollback {
-        /// Which service.
-        service: String,
-    },
 }
 
 /// Whom a file is rendered for.

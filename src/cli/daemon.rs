@@ -9,6 +9,7 @@ use super::status::{Look, status};
 use super::{demo, exec};
 use crate::act::supervisor::{Circumstances, Supervisor};
 use crate::api::client::Client;
+use crate::config::runtime::in_place;
 use crate::config::{Config, Loaded};
 use crate::run::logging::{self, Format};
 use crate::run::upgrade::Inheritance;
@@ -203,7 +204,7 @@ fn verbosity(common: &Common) -> i8 {
 }
 
 /// `stayd exec`: comes back only when the command cannot be executed.
-pub(super) fn exec(options: &ServiceOptions) -> Outcome {
+pub(super) fn exec(common: &Common, options: &ServiceOptions) -> Outcome {
     let Loaded { config, .. } = from_command(options)?;
     let Some(service) = config.services.into_iter().next() else {
         return Err(Failure::new(
@@ -211,10 +212,15 @@ pub(super) fn exec(options: &ServiceOptions) -> Outcome {
             "cannot execute nothing: name a command after `--`",
         ));
     };
+    let root = exec::copied::root(common, &config.name, &service)?;
+    let root = root.as_deref();
+    let own = root.map(|root| ("STAYD_PACKAGE_ROOT".into(), root.to_string_lossy().into()));
+    let declared = service.env.iter();
+    let declared = declared.map(|(name, value)| (name.clone(), in_place(value, root)));
     let order = exec::Order {
-        command: service.command,
-        cwd: service.cwd,
-        env: service.env.into_iter().collect(),
+        command: service.command_in(root),
+        cwd: service.cwd_in(root),
+        env: declared.chain(own).collect(),
         port: service.port,
         sockets: service.sockets,
         name: service.name,

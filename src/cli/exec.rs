@@ -3,6 +3,7 @@
 //! What execve(2) would say in one errno ("No such file or directory" for a missing interpreter) is said here in a
 //! sentence, before anything has happened.
 
+pub(super) mod copied;
 mod handed;
 
 use super::exit::{Exit, Failure};

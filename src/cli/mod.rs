@@ -79,7 +79,7 @@ fn perform(arguments: Arguments) -> Outcome {
         return daemon::run(screen, &common, &service, follow);
     };
     match verb {
-        Verb::Exec(options) => daemon::exec(&options.into()),
+        Verb::Exec(options) => daemon::exec(&common, &options.into()),
         Verb::Demo => daemon::demo(screen),
         Verb::Status { service, watch } => {
             let look = Look {

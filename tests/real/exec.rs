@@ -99,3 +99,41 @@ fn what_cannot_start_ends_with_a_sentence_and_its_status() {
         assert_eq!(said, "");
     }
 }
+
+#[test]
+fn with_a_runtime_it_becomes_what_is_in_the_copy_and_does_without_the_source_next_time() {
+    let dir = TempDir::new();
+    let source = dir.join("app");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("run.sh"), "echo $PWD $STAYD_PACKAGE_ROOT $0\n").unwrap();
+    let state = dir.join("state");
+    let words = |more: &str| {
+        let words = format!(
+            "--state-dir {} --runtime {} --env X={{runtime}}/x -- /bin/sh -c {more}",
+            state.display(),
+            source.display()
+        );
+        words.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = || {
+        let mut words = words("@");
+        *words.last_mut().unwrap() = "echo $X; exec sh {runtime}/run.sh".to_owned();
+        outcome(exec(&words.iter().map(String::as_str).collect::<Vec<_>>()))
+    };
+    let (code, said, complaints) = run();
+    assert_eq!(code, Some(0), "{complaints}");
+    let mut lines = said.lines();
+    let root = lines.next().unwrap().strip_suffix("/x").unwrap().to_owned();
+    assert!(
+        root.starts_with(&state.join("runtime").display().to_string()),
+        "{root}"
+    );
+    assert_eq!(lines.next(), Some(&*format!("{root} {root} {root}/run.sh")));
+    std::fs::remove_dir_all(&source).unwrap();
+    let (code, again, complaints) = run();
+    assert_eq!((code, again), (Some(0), said));
+    assert!(
+        complaints.contains("the last good runtime is taken"),
+        "{complaints}"
+    );
+}

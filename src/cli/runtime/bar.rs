@@ -17,7 +17,7 @@ const WIDTH: usize = 24;
 const LINE_MAX: usize = 78;
 
 /// Does `work`, and shows on stderr how far it is, if a person looks and it takes its time. `word` says what is done.
-pub(super) fn shown<T>(word: &str, work: impl FnOnce(&Progress) -> T) -> T {
+pub(in super::super) fn shown<T>(word: &str, work: impl FnOnce(&Progress) -> T) -> T {
     let progress = Progress::default();
     if !is_wanted() {
         return work(&progress);

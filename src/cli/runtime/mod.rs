@@ -23,6 +23,8 @@ use crate::api::wire::{SCHEMA, Wished};
 use place::Place;
 use serde_json::json;
 
+pub(super) use bar::shown;
+
 /// Does what was asked for.
 pub(super) fn runtime(screen: Screen, common: &Common, verb: &RuntimeVerb) -> Outcome {
     let json = common.json;
@@ -57,7 +59,7 @@ fn failed(trouble: &Trouble, cure: &str) -> Failure {
 fn import(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
     place.check_owner()?;
     let source = place.source_of(service)?;
-    let made = bar::shown("copying", |progress| {
+    let made = shown("copying", |progress| {
         let held = place.cache.hold()?;
         held.import(service, &source, progress)
     });
