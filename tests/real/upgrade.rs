@@ -159,6 +159,7 @@ fn item_90_no_request_is_refused_or_reset_while_versions_change() {
                 }
             });
         }
+        let _over = Over(&over);
         for _ in 0..UPGRADES {
             let before = answered.load(Ordering::SeqCst);
             upgrade(&daemon);
@@ -166,8 +167,16 @@ fn item_90_no_request_is_refused_or_reset_while_versions_change() {
                 answered.load(Ordering::SeqCst) > before + 20
             });
         }
-        over.store(true, Ordering::SeqCst);
     });
+}
+
+/// Ends what goes on beside a test, however the test ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// One request, without any of the patience of our own client.
@@ -220,10 +229,10 @@ fn item_90_signals_that_come_while_versions_change_are_heard_by_the_new_one() {
                 std::thread::yield_now();
             }
         });
+        let _over = Over(&over);
         for _ in 0..UPGRADES {
             upgrade(&daemon);
         }
-        over.store(true, Ordering::SeqCst);
     });
     daemon.wait_state("s", "running");
     assert!(daemon.stop().success(), "{}", daemon.said());
