@@ -166,7 +166,7 @@ fn a_missing_program_is_blocked_with_a_sentence_and_nothing_flaps() {
     let blocked = daemon.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(
-        reason.contains("/nowhere/at/all") && reason.contains("No such file"),
+        reason.contains("/nowhere/at/all") && reason.contains("there is no program"),
         "{reason}"
     );
 }
