@@ -37,7 +37,7 @@ pub(super) struct Runtimes {
     offered: RefCell<Option<RuntimeId>>,
     cancelled: Notify,
     /// How far a copy is that is under way.
-    pub(super) far: Cell<Far>,
+    far: Rc<Cell<Far>>,
 }
 
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub(super) fn use_now(shared: &Rc<Shared>, ward: &Rc<Ward>, id: RuntimeId) {
         .borrow()
         .as_ref()
         .is_some_and(|held| *held != id);
-    shared.note_stale(&ward.config.name, is_stale);
+    shared.sights.note_stale(&ward.config.name, is_stale);
     run_from(shared, ward, InUse { id, root });
 }
 
@@ -122,14 +122,17 @@ async fn look_again_and_again(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId)
         if let Ok(Said::Stale(stale)) =
             ask(&shared, &ward, Deed::Compare { source, running }, STALL).await
         {
-            shared.note_stale(&ward.config.name, stale);
+            shared.sights.note_stale(&ward.config.name, stale);
         }
     }
 }
 
 /// Looks at the runtimes of the service, copies what its source holds where that is new, and tells what there is.
 pub(super) async fn materialize(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
-    ward.runtimes.far.set(Far::default());
+    let far = &ward.runtimes.far;
+    far.set(Far::default());
+    let service = &ward.config.name;
+    shared.sights.note_copy(service, Some(Rc::clone(far)));
     let fact = tokio::select! {
         offer = offer(&shared, &ward) => match offer {
             Ok(offer) => Fact::Materialized(life, offer),
@@ -137,6 +140,7 @@ pub(super) async fn materialize(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) 
         },
         () = ward.runtimes.cancelled.notified() => Fact::NotPrepared(life, SpawnFailure::cancelled()),
     };
+    shared.sights.note_copy(service, None);
     shared.tell(ward.id, fact).await;
 }
 

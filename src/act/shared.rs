@@ -6,6 +6,7 @@ use super::child::{Environment, Nursery};
 use super::claim::Claims;
 use super::inheritance::Inherited;
 use super::output::Output;
+use super::sights::Sights;
 use super::sockets::Reception;
 use super::store::Store;
 use super::strays::Strays;
@@ -13,7 +14,7 @@ use crate::decide::action::{Kind, Record, Value};
 use crate::decide::clock::Moment;
 use crate::decide::event::{Event, Fact, ServiceId};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -45,8 +46,8 @@ pub struct Shared {
     pub program: PathBuf,
     /// What a child inherits of our environment.
     pub environment: Environment,
-    /// Services that run from a runtime that is not what their source holds.
-    pub stale: Rc<RefCell<BTreeSet<String>>>,
+    /// What is seen of the files that services run from.
+    pub sights: Rc<Sights>,
     /// The state folder.
     pub state: PathBuf,
     /// Where notify sockets live.
@@ -82,16 +83,6 @@ impl Shared {
         };
         self.store.record(service, &record);
         self.bystanders.add(bystander);
-    }
-
-    /// Whether what `service` runs from is what its source holds.
-    pub(super) fn note_stale(&self, service: &str, stale: bool) {
-        let mut all = self.stale.borrow_mut();
-        if stale {
-            all.insert(service.to_owned());
-        } else {
-            all.remove(service);
-        }
     }
 
     /// Brings a fact to the loop.

@@ -17,6 +17,8 @@ pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 pub struct Desk {
     /// Everything as it is now.
     pub status: Rc<dyn Fn() -> wire::Status>,
+    /// Looks at what only disks tell, and returns after a moment, whether they have answered or not.
+    pub look: Rc<dyn Fn() -> Local<'static, ()>>,
     /// What people ask for.
     pub wishes: mpsc::Sender<Petition>,
     /// Who asks that the new version take over.

@@ -38,7 +38,10 @@ type Answer = Result<Response<Reply>, Refusal>;
 /// Answers `call`.
 pub(super) async fn answer(desk: &Desk, call: &Call) -> Answer {
     match call.handler {
-        Handler::Status => json(StatusCode::OK, &(desk.status)()),
+        Handler::Status => {
+            (desk.look)().await;
+            json(StatusCode::OK, &(desk.status)())
+        }
         Handler::Events => events(desk, call).await,
         Handler::Incidents => incidents(desk, call).await,
         Handler::Incident => incident(desk, call).await,

@@ -21,6 +21,8 @@ pub struct ServiceInfo {
     pub readiness_target: Option<String>,
     /// What it runs from.
     pub runtime: Option<wire::Runtime>,
+    /// What it is at, which is newer than the snapshot's reason.
+    pub at_work: Option<String>,
     /// Files its main process has open.
     pub open_files: Option<u64>,
     /// Resident memory of its main process.
@@ -51,7 +53,7 @@ pub fn service(
         .to_owned(),
         since: stamp(snapshot.since),
         restarts: snapshot.restarts,
-        reason: snapshot.reason.clone(),
+        reason: info.at_work.as_ref().unwrap_or(&snapshot.reason).clone(),
         last_exit: snapshot
             .last_exit
             .map(|(exit, at)| last_exit(exit, stamp(at))),

@@ -130,15 +130,15 @@ pub struct Service {
     pub hold: Option<Hold>,
 }
 
-/// A copy that a service runs from.
+/// What a service runs from: a copy; or a program in whose place there is another one by now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Runtime {
-    /// The hash of what is in it.
-    pub fingerprint: String,
+    /// The hash of what is in it; none of a plain program.
+    pub fingerprint: Option<String>,
     /// Where it is.
     pub path: String,
-    /// The source holds something else by now.
+    /// The source, or the program's place, holds something else by now.
     pub stale: bool,
 }
 

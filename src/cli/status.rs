@@ -4,7 +4,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::screen::{Paint, Screen};
 use super::words::{ago, columns, length};
 use crate::api::client::Client;
-use crate::api::wire::{Probe, Service, Status};
+use crate::api::wire::{Probe, Runtime, Service, Status};
 use crate::sys;
 use std::time::{Duration, SystemTime};
 
@@ -210,7 +210,29 @@ fn remarks(service: &Service, now: SystemTime) -> Vec<String> {
             .unwrap_or_default();
         format!("held for {} more: {}", length(left), hold.reason)
     });
-    reason.into_iter().chain(hold).collect()
+    let stale = service
+        .runtime
+        .as_ref()
+        .and_then(|runtime| stale(service, runtime));
+    reason.into_iter().chain(stale).chain(hold).collect()
+}
+
+/// What runs is not what a restart would run.
+fn stale(service: &Service, runtime: &Runtime) -> Option<String> {
+    let name = &service.name;
+    let (what, but) = match runtime.fingerprint {
+        Some(_) => (
+            "its source holds something else by now".to_owned(),
+            ", unless that is refused",
+        ),
+        None => (
+            format!("{} was replaced since it was started", runtime.path),
+            "",
+        ),
+    };
+    runtime
+        .stale
+        .then(|| format!("stale: {what}; `stayd restart {name}` runs that{but}"))
 }
 
 fn paint_of(service: &Service) -> Paint {

@@ -5,6 +5,8 @@ use super::daemon::Parts;
 use super::journal::StoreJournal;
 use crate::act::bystanders::{Bystander, Bystanders};
 use crate::act::output;
+use crate::act::preflight::Look;
+use crate::act::sights::{Sights, program_of};
 use crate::act::state_dir::StateDir;
 use crate::act::supervisor::Supervisor;
 use crate::api::desk::{Desk, Kind, Local, Logs, Petition, Refusal, UpgradePetition};
@@ -18,7 +20,7 @@ use crate::decide::event::ServiceId;
 use crate::decide::fleet::Machine;
 use crate::sys::{identity, process};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -41,12 +43,19 @@ const OPEN_FILES_MAX: usize = 100_000;
 /// What `status` shows of this stayd besides its machine; clones share it.
 #[derive(Clone)]
 pub(super) struct Identity {
-    daemon: wire::Daemon,
-    origin: Origin,
-    stale: Rc<RefCell<BTreeSet<String>>>,
-    services: Rc<RefCell<Vec<ServiceInfo>>>,
+    pub(super) daemon: wire::Daemon,
+    pub(super) origin: Origin,
+    pub(super) sights: Rc<Sights>,
+    pub(super) services: Rc<RefCell<Vec<Known>>>,
     warnings: Rc<RefCell<BTreeMap<About, String>>>,
     bystanders: Bystanders,
+}
+
+/// A service of the configuration.
+pub(super) struct Known {
+    pub(super) info: ServiceInfo,
+    /// What it is started from, where it has no runtime.
+    pub(super) program: Option<Look>,
 }
 
 /// What a warning of ours is about; there is one of each at most.
@@ -67,7 +76,7 @@ impl Identity {
         socket: &Path,
         origin: Origin,
         bystanders: Bystanders,
-        stale: Rc<RefCell<BTreeSet<String>>>,
+        sights: Rc<Sights>,
     ) -> Self {
         let daemon = wire::Daemon {
             name: config.name.clone(),
@@ -80,11 +89,11 @@ impl Identity {
             socket: socket.display().to_string(),
             ..wire::Daemon::default()
         };
-        let services = config.services.iter().map(info).collect();
+        let services = config.services.iter().map(known).collect();
         Self {
             daemon,
             origin,
-            stale,
+            sights,
             services: Rc::new(RefCell::new(services)),
             warnings: Rc::default(),
             bystanders,
@@ -105,7 +114,7 @@ impl Identity {
 
     /// One more service, behind the others.
     pub(super) fn add(&self, service: &crate::config::Service) {
-        self.services.borrow_mut().push(info(service));
+        self.services.borrow_mut().push(known(service));
     }
 
     /// What `status` says about this from now on (none: nothing), and whether that is news.
@@ -118,10 +127,10 @@ impl Identity {
         before.as_deref() != warning
     }
 
-    fn daemon(&self, services: &[ServiceInfo]) -> wire::Daemon {
+    fn daemon(&self, services: &[Known]) -> wire::Daemon {
         let names: Vec<&str> = services
             .iter()
-            .map(|service| service.name.as_str())
+            .map(|service| service.info.name.as_str())
             .collect();
         let bystanders = self.bystanders.living(&names).into_iter().map(left_alone);
         let (forgotten, orphans) = bystanders.partition(|each| each.service.is_some());
@@ -139,19 +148,16 @@ impl Identity {
         let known = self.services.borrow();
         let services = known.iter().enumerate().filter_map(|(index, known)| {
             let snapshot = machine.snapshot(now, ServiceId(index))?;
-            let mut known = known.clone();
+            let mut info = known.info.clone();
             if let Some(main) = snapshot.main {
-                known.open_files = process::open_files(main.pid, OPEN_FILES_MAX)
+                info.open_files = process::open_files(main.pid, OPEN_FILES_MAX)
                     .ok()
                     .map(|files| files.len() as u64);
-                known.memory_bytes = process::memory_bytes(main.pid);
+                info.memory_bytes = process::memory_bytes(main.pid);
             }
-            known.runtime = snapshot.runtime.as_ref().map(|id| wire::Runtime {
-                fingerprint: id.0.clone(),
-                path: format!("{}/runtime/{}", self.daemon.state_dir, id.0),
-                stale: self.stale.borrow().contains(&known.name),
-            });
-            Some(view::service(&known, &snapshot, &stamp))
+            info.runtime = self.runtime(&info.name, &snapshot);
+            info.at_work = self.at_work(&info.name, &snapshot);
+            Some(view::service(&info, &snapshot, &stamp))
         });
         wire::Status {
             schema: wire::SCHEMA,
@@ -177,6 +183,13 @@ fn left_alone(bystander: Bystander) -> wire::LeftAlone {
     }
 }
 
+fn known(service: &crate::config::Service) -> Known {
+    Known {
+        info: info(service),
+        program: program_of(service, std::env::var("PATH").ok()),
+    }
+}
+
 fn info(service: &crate::config::Service) -> ServiceInfo {
     let shown =
         |probe: &Option<crate::config::Probe>| probe.as_ref().map(|probe| probe.shown.clone());
@@ -186,6 +199,7 @@ fn info(service: &crate::config::Service) -> ServiceInfo {
         liveness_target: shown(&service.probe),
         readiness_target: shown(&service.ready),
         runtime: None,
+        at_work: None,
         open_files: None,
         memory_bytes: None,
     }
@@ -279,8 +293,13 @@ fn serve(
     let (wishes, petitions) = mpsc::channel(PETITIONS_MAX);
     let (asked, upgrades) = mpsc::channel(UPGRADES_MAX);
     let identity = parts.identity.clone();
+    let (looker, seen) = (identity.clone(), Rc::clone(&machine));
     let desk = Desk {
         status: Rc::new(move || identity.status(&machine.borrow())),
+        look: Rc::new(move || {
+            let (looker, seen) = (looker.clone(), Rc::clone(&seen));
+            Box::pin(async move { looker.look(&seen).await })
+        }),
         wishes,
         upgrades: asked,
         journal: Rc::new(StoreJournal::new(parts.store.clone())),

@@ -7,6 +7,7 @@ mod alarm;
 mod clock;
 mod daemon;
 mod desk;
+mod files;
 mod home;
 mod journal;
 pub mod logging;

@@ -15,6 +15,7 @@ use crate::act::claim::Claims;
 use crate::act::output::{Audience, News, Output};
 use crate::act::performer::Performer;
 use crate::act::shared::Shared;
+use crate::act::sights::Sights;
 use crate::act::sockets::Reception;
 use crate::act::state_dir::StateDir;
 use crate::act::step::{Step, reached};
@@ -171,8 +172,8 @@ async fn assemble(
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
     let unit_delegates = outside.circumstances.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
-    let stale = Rc::default();
     let nursery = Nursery::with(undertaker);
+    let sights = Rc::new(Sights::new(nursery.clone(), program.clone()));
     let lives = inherited.as_mut().map(|left| left.lives(&nursery));
     let reception = Reception::open(&outside.circumstances, &config.services);
     for held in inherited.iter_mut().flat_map(|left| left.held.drain(..)) {
@@ -191,7 +192,7 @@ async fn assemble(
         boot: (boot_id, identity::pid_namespace()),
         program,
         environment: clean_environment(std::env::vars_os()),
-        stale: Rc::clone(&stale),
+        sights: Rc::clone(&sights),
         state: home.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),
         state_key: state_key(home.state()),
@@ -216,7 +217,7 @@ async fn assemble(
         &options.control_socket,
         origin,
         bystanders,
-        stale,
+        sights,
     );
     let left = inherited.and_then(|left| {
         identity.has_been(&left.started_at, &left.upgrade);

@@ -246,6 +246,14 @@ pub fn executable(pid: i32) -> io::Result<PathBuf> {
     imp::process::executable(pid)
 }
 
+/// Whether the file that `pid` runs is the one of this device and inode. Asks its disk: not for the loop's thread.
+///
+/// # Errors
+/// As [`open_files`].
+pub fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
+    imp::process::executes(pid, dev, ino)
+}
+
 /// The files that `pid` runs from, the folder that it stands in, and (Linux) what it has mapped. Reads the process's own
 /// memory map, which a sick one may keep for itself: not for the loop's thread.
 ///

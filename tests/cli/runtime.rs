@@ -1,9 +1,16 @@
 //! `stayd runtime …` where there is little to tell: what it says, where, and with which status.
 
-use crate::stage::run;
-use crate::wait::TempDir;
+use crate::stage::{LONG, run, stayd};
+use crate::wait::{TempDir, wait_for, wait_until};
 use serde_json::{Value, json};
+use stayd::sys::process::{age, stat};
 use std::fs;
+use std::io::Read as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// It is drawn after half a second.
+const BAR_COMES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A folder with a configuration of one service with a runtime and one without, and no stayd.
 struct Desk {
@@ -177,4 +184,63 @@ fn only_the_owner_changes_something() {
         0,
         "nothing was made"
     );
+}
+
+/// What somebody at a terminal sees on stderr while another copy holds up the import for a while.
+fn seen_at_a_terminal(no_color: bool) -> String {
+    let desk = Desk::new();
+    let runtimes = desk.folder.join("state/runtime");
+    fs::create_dir_all(&runtimes).expect("a folder");
+    let lock = fs::File::create(runtimes.join(".lock")).expect("a lock");
+    lock.lock().expect("held");
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let mut import = stayd(&["runtime", "import", "web", "-c"]);
+    import
+        .arg(desk.folder.join("desk.toml"))
+        .arg("--state-dir")
+        .arg(desk.folder.join("state"))
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdout(Stdio::null())
+        .stderr(terminal.slave);
+    if no_color {
+        import.env("NO_COLOR", "1");
+    }
+    let mut import = import.spawn().expect("starts");
+    let mut screen = fs::File::from(terminal.master);
+    let mut seen = Vec::new();
+    if no_color {
+        // As long as the bar would take to come.
+        wait_until("the import waits", LONG, || {
+            stat(i32::try_from(import.id()).expect("a pid"))
+                .is_ok_and(|stat| age(stat.process) > BAR_COMES_WITHIN)
+        });
+    } else {
+        let mut piece = [0; 256];
+        while !String::from_utf8_lossy(&seen).contains("copying: waiting") {
+            let count = screen.read(&mut piece).expect("it is there");
+            seen.extend_from_slice(&piece[..count]);
+        }
+    }
+    drop(lock);
+    assert!(wait_for("the import ends", LONG, || import.try_wait().expect("ours")).success());
+    // It has gone, and nobody else writes.
+    let mut rest = [0; 4096];
+    nix::fcntl::fcntl(
+        &screen,
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+    )
+    .expect("never waits");
+    while let Ok(count @ 1..) = screen.read(&mut rest) {
+        seen.extend_from_slice(&rest[..count]);
+    }
+    String::from_utf8(seen).expect("UTF-8")
+}
+
+#[test]
+fn a_bar_is_drawn_at_a_terminal_when_it_takes_its_time_and_wiped_away_again() {
+    let seen = seen_at_a_terminal(false);
+    let last = seen.trim_end_matches('\r').rsplit('\r').next();
+    assert!(last.is_some_and(|line| line.trim().is_empty()), "{seen:?}");
+    assert_eq!(seen_at_a_terminal(true), "", "NO_COLOR");
 }

@@ -1,7 +1,7 @@
 //! A service whose env_file lies on a disk that never answers.
 
 use crate::support::daemon::Stayd;
-use crate::support::{SOON, TempDir, wait_until};
+use crate::support::{SOON, TempDir, program, wait_until};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// A client that is not answered within this time would have waited for the dead mount.
 const PROMPTLY: Duration = Duration::from_secs(3);
+
+/// A program's place is looked at every ten seconds, from the third on.
+const LOOKED_AT_TWICE: Duration = Duration::from_secs(14);
 
 /// A FUSE file system whose server answers nothing: whoever touches it waits until it is dropped.
 struct DeadMount {
@@ -89,5 +92,33 @@ fn item_85_an_env_file_on_a_dead_mount_blocks_its_service_and_nobody_else() {
     });
     wait_until("it has what is in the file", SOON, || {
         stayd.client(&["logs", "sick"]).out.contains("A is 1\n")
+    });
+}
+
+#[test]
+fn a_program_whose_place_is_on_a_dead_mount_keeps_no_status_waiting() {
+    let place = TempDir::new();
+    let current = place.join("current");
+    fs::create_dir(place.join("v1")).expect("a folder");
+    std::os::unix::fs::symlink("v1", &current).expect("a link");
+    fs::copy(program("sleep"), place.join("v1/serve")).expect("a program");
+    let stayd = Stayd::start(&format!(
+        "name = 'x'\n[service.s]\ncommand = ['{}/serve', '1000']\n",
+        current.display()
+    ));
+    let running = stayd.wait_state("s", "running");
+    let _dead = DeadMount::at(&place.join("dead"));
+    fs::remove_file(&current).expect("removed");
+    std::os::unix::fs::symlink("dead", &current).expect("a link");
+    let began = Instant::now();
+    wait_until("it is looked at, and again", SOON, || {
+        let asked = Instant::now();
+        let seen = stayd.service("s");
+        assert!(asked.elapsed() < PROMPTLY, "the status waits for the disk");
+        assert_eq!(
+            (&seen["pid"], &seen["runtime"]),
+            (&running["pid"], &serde_json::Value::Null)
+        );
+        began.elapsed() > LOOKED_AT_TWICE
     });
 }

@@ -37,6 +37,15 @@ pub enum Ask {
     Runtime(RuntimeAsk),
     /// Why a program cannot start.
     WhyNot(Look),
+    /// Whether a process runs what a new life would be started from.
+    Replaced {
+        /// Which process.
+        pid: i32,
+        /// Its kernel start time.
+        birth: u64,
+        /// What would be started.
+        look: Look,
+    },
     /// One variable of a process's environment.
     Environment {
         /// Which process.

@@ -5,10 +5,11 @@ use super::wire::{Ask, Far, Line, Question, Reply};
 use crate::act::needs;
 use crate::act::preflight;
 use crate::act::probe::ask_sqlite_file;
+use crate::act::replaced::replaced;
 use crate::act::runtime::copy::Progress;
 use crate::act::runtime::offer::RuntimeAsk;
 use crate::config;
-use crate::sys::process;
+use crate::sys::process::{self, Process};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::ToSocketAddrs;
 use std::os::fd::AsFd;
@@ -120,6 +121,10 @@ fn answer(ask: Ask, answers: &UnixStream) -> Reply {
             |user| Reply::Text(user.map(|user| user.name)),
         ),
         Ask::Runtime(ask) => at_length(&ask, answers),
+        Ask::Replaced { pid, birth, look } => {
+            let file = replaced(Process { pid, birth }, &look);
+            Reply::Text(file.map(|file| file.display().to_string()))
+        }
         Ask::WhyNot(look) => Reply::Text(preflight::look(&look).err().map(|one| one.cause)),
         Ask::Need(need) => Reply::Text(needs::look(&need)),
         Ask::EnvFile(path) => match config::read_env_file(&path) {

@@ -34,8 +34,14 @@ pub fn size(bytes: u64) -> String {
 /// What was copied or read, for a person: `120 files, 340 MiB`.
 #[must_use]
 pub fn amount(files: usize, bytes: u64) -> String {
+    format!("{}, {}", count(files), size(bytes))
+}
+
+/// `1 file`, `120 files`.
+#[must_use]
+pub fn count(files: usize) -> String {
     let word = if files == 1 { "file" } else { "files" };
-    format!("{files} {word}, {}", size(bytes))
+    format!("{files} {word}")
 }
 
 /// Of the lock on the runtimes.

@@ -161,6 +161,7 @@ impl House {
                 services: vec![shown.borrow().clone()],
                 ..Default::default()
             }),
+            look: Rc::new(|| Box::pin(async {})),
             wishes,
             upgrades: mpsc::channel(1).0,
             journal: Rc::clone(&house.book) as Rc<dyn Journal>,

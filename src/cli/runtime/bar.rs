@@ -1,7 +1,7 @@
 //! How far a long copy is, for a person who waits at a terminal.
 
 use crate::act::runtime::copy::Progress;
-use crate::act::runtime::size;
+use crate::act::runtime::{count, size};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -71,11 +71,12 @@ fn line(word: &str, progress: &Progress) -> String {
     let percent = bytes.min(whole).saturating_mul(100) / whole;
     let full = usize::try_from(percent).map_or(WIDTH, |percent| WIDTH * percent / 100);
     format!(
-        "{word} [{}{}] {percent:3}%  {} of {}, {files} files",
+        "{word} [{}{}] {percent:3}%  {} of {}, {}",
         "#".repeat(full),
         "-".repeat(WIDTH - full),
         size(bytes),
-        size(whole)
+        size(whole),
+        count(files)
     )
 }
 

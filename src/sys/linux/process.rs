@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -221,6 +222,12 @@ pub(in super::super) fn command_line(pid: i32) -> io::Result<String> {
 
 pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
     gone(std::fs::read_link(format!("/proc/{pid}/exe")))
+}
+
+/// The link leads to the file itself, under whatever name it is now, and to one that has none any more.
+pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
+    let runs = gone(std::fs::metadata(format!("/proc/{pid}/exe")))?;
+    Ok((runs.dev(), runs.ino()) == (dev, ino))
 }
 
 /// proc(5), maps: the path is the sixth field and the rest of the line.

@@ -8,6 +8,7 @@ use super::tables;
 use std::ffi::{CStr, OsString, c_int, c_void};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use std::{io, mem, ptr};
@@ -190,6 +191,12 @@ pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
     }
     path.truncate(length);
     Ok(PathBuf::from(OsString::from_vec(path)))
+}
+
+/// By its path: of a file that was replaced since, this says what is there now.
+pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
+    let runs = std::fs::metadata(executable(pid)?)?;
+    Ok((runs.dev(), runs.ino()) == (dev, ino))
 }
 
 /// Of what is mapped the program alone is told here, and the folder from the vnode's path (sys/proc_info.h).

@@ -1,0 +1,81 @@
+//! What `status` shows of the files that services run from.
+
+use super::desk::{Identity, Known};
+use crate::act::helper::Far;
+use crate::act::runtime::amount;
+use crate::act::sights::Plain;
+use crate::api::wire;
+use crate::decide::event::{Proc, ServiceId};
+use crate::decide::fleet::Machine;
+use crate::decide::snapshot::{Phase, Snapshot};
+use crate::sys::process::Process;
+use std::cell::RefCell;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A look at programs on disks is waited for this long.
+const LOOK_WITHIN: Duration = Duration::from_millis(500);
+
+impl Identity {
+    /// What the service runs from: its runtime, or a program that has another's place by now.
+    pub(super) fn runtime(&self, service: &str, snapshot: &Snapshot) -> Option<wire::Runtime> {
+        if let Some(id) = &snapshot.runtime {
+            return Some(wire::Runtime {
+                fingerprint: Some(id.0.clone()),
+                path: format!("{}/runtime/{}", self.daemon.state_dir, id.0),
+                stale: self.sights.is_stale(service),
+            });
+        }
+        let path = self.sights.replaced(service, process_of(snapshot.main?))?;
+        Some(wire::Runtime {
+            fingerprint: None,
+            path,
+            stale: true,
+        })
+    }
+
+    /// What takes its time, and how far that is.
+    pub(super) fn at_work(&self, service: &str, snapshot: &Snapshot) -> Option<String> {
+        let far = self.sights.far(service)?;
+        let copies = snapshot.phase == Phase::Materializing && far != Far::default();
+        copies.then(|| {
+            format!(
+                "copying its runtime: {} so far",
+                amount(far.files, far.bytes)
+            )
+        })
+    }
+
+    /// Looks whether programs were replaced under their services; waits for that only a moment.
+    pub(super) async fn look(&self, machine: &RefCell<Machine>) {
+        let now = self.origin.now();
+        let plain = |(index, known): (usize, &Known)| {
+            let look = known.program.clone()?;
+            let snapshot = machine.borrow().snapshot(now, ServiceId(index))?;
+            let main = snapshot.main.filter(|_| !snapshot.attached)?;
+            Some(Plain {
+                service: known.info.name.clone(),
+                main: process_of(main),
+                look,
+            })
+        };
+        let plain = self
+            .services
+            .borrow()
+            .iter()
+            .enumerate()
+            .filter_map(plain)
+            .collect();
+        if let Some(looking) = self.sights.look(now, plain) {
+            // What is not seen by then is shown to the next who asks.
+            let _ = timeout(LOOK_WITHIN, looking).await;
+        }
+    }
+}
+
+const fn process_of(main: Proc) -> Process {
+    Process {
+        pid: main.pid,
+        birth: main.birth,
+    }
+}
