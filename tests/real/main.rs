@@ -53,6 +53,7 @@ mod reuse;
 mod runtime_disks;
 #[cfg(target_os = "linux")]
 mod runtime_gc;
+#[cfg(target_os = "linux")]
 mod runtime_status;
 #[cfg(target_os = "linux")]
 mod runtime_verbs;

@@ -29,7 +29,6 @@ fn install(place: &Path) {
     fs::rename(spare, place).expect("in its place");
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_program_that_was_replaced_is_stale_until_the_restart() {
     let stayd = Stayd::start_with(
