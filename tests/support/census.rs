@@ -90,9 +90,15 @@ impl Census {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// A number may be somebody else's by now: ours have the census's folder in their command.
     fn living(&self, name: &str) -> Vec<i32> {
+        let folder = self.path().display().to_string();
+        let is_ours =
+            |pid| stayd::sys::process::command_line(pid).is_ok_and(|line| line.contains(&folder));
         let mut pids = self.noted(name);
-        pids.retain(|&pid| is_alive(pid));
+        pids.retain(|&pid| is_alive(pid) && is_ours(pid));
+        pids.sort_unstable();
+        pids.dedup();
         pids
     }
 
