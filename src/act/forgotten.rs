@@ -1,21 +1,29 @@
-//! What earlier stayds have left of services that are not configured any more: nobody else names them.
+//! What earlier stayds have left of services that are not configured any more: nobody else names them, or reads what
+//! they write.
 
 use super::bystanders::Bystander;
 use super::claim::{Claim, Reading};
 use super::shared::Shared;
 use super::survey::{is_present, lives};
+use crate::config::Log;
 use crate::decide::event::Life;
 
 /// One process of each such service that still runs.
 #[must_use]
 pub fn forgotten(shared: &Shared, configured: &[&str]) -> Vec<Bystander> {
     let claims = shared.claims.borrow();
+    let mut output = shared.output.borrow_mut();
     let mut claimed = claims.services().unwrap_or_default();
     claimed.retain(|name| !configured.contains(&name.as_str()));
     let left = claimed
         .into_iter()
         .filter_map(|name| match claims.read(&name) {
-            Reading::Valid(claim) if is_present(shared, &claim) => left_of(name, &claim),
+            Reading::Valid(claim) if is_present(shared, &claim) => {
+                let left = left_of(name.clone(), &claim)?;
+                // A FIFO that nobody reads would stop it at its next line; where there is none, there is nothing to read.
+                let _ = output.adopt(&name, Life(claim.life), &Log::BY_DEFAULT, claim.claim_fd);
+                Some(left)
+            }
             Reading::Valid(_) | Reading::Absent | Reading::Unverifiable(_) => None,
         });
     left.collect()

@@ -35,6 +35,8 @@ pub(super) struct Runtimes {
     helper: RefCell<Option<Helper>>,
     /// What the source held when it was last looked at.
     offered: RefCell<Option<RuntimeId>>,
+    /// The source is there, and could not be copied or used.
+    unreadable: Cell<bool>,
     cancelled: Notify,
     /// How far a copy is that is under way.
     far: Rc<Cell<Far>>,
@@ -70,12 +72,10 @@ pub(super) fn use_now(shared: &Rc<Shared>, ward: &Rc<Ward>, id: RuntimeId) {
         return;
     };
     let root = Cache::of(&shared.state).path(&fingerprint);
-    let is_stale = ward
-        .runtimes
-        .offered
-        .borrow()
-        .as_ref()
-        .is_some_and(|held| *held != id);
+    let offered = ward.runtimes.offered.borrow();
+    let is_stale =
+        offered.as_ref().is_some_and(|held| *held != id) || ward.runtimes.unreadable.get();
+    drop(offered);
     shared.sights.note_stale(&ward.config.name, is_stale);
     run_from(shared, ward, InUse { id, root });
 }
@@ -156,8 +156,11 @@ async fn offer(shared: &Shared, ward: &Ward) -> Result<Offer, SpawnFailure> {
     };
     match ask(shared, ward, deed, STALL).await {
         Ok(Said::Offered(offered)) => {
+            // A source that is away holds nothing newer, as far as is known; one that is there and cannot be used does.
+            let unreadable = !matches!(offered.source, Ok(_) | Err(trouble::Trouble::Gone(_)));
             let offer = as_offer(offered);
             ward.runtimes.offered.replace(offer.source.clone().ok());
+            ward.runtimes.unreadable.set(unreadable);
             Ok(offer)
         }
         Ok(Said::Done | Said::Stale(_)) => Err(cannot_look("the helper answered something else")),

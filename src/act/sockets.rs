@@ -115,6 +115,16 @@ impl Sockets {
         cured
     }
 
+    /// It is held no longer; what was given to us is, for it could not be had again.
+    fn let_go(&self, shared: &Shared, address: &Listen) {
+        let mut helds = self.held.borrow_mut();
+        let is_it = |held: &Held| held.address == *address && held.origin != Origin::Given;
+        if let Some(place) = helds.iter().position(is_it) {
+            shared.reception.store().forget(address);
+            helds.remove(place);
+        }
+    }
+
     /// Waits until the files of what was closed are removed, or for two seconds.
     pub(super) async fn closed(&self) {
         let closing = self.closing.take();
@@ -135,12 +145,29 @@ pub(super) async fn open(
     ward.sockets.closed().await;
     for address in &ward.config.sockets {
         take_received(shared, ward, address);
+        if has_no_path(address).await {
+            ward.sockets.let_go(shared, address);
+        }
         if !ward.sockets.listens(shared, address) {
             let held = bind(shared, address, owner).await?;
             ward.sockets.hold(shared, held);
         }
     }
     Ok(())
+}
+
+/// Somebody has removed the file: nobody can connect any more. A disk that does not answer has removed nothing.
+async fn has_no_path(address: &Listen) -> bool {
+    let Listen::Unix(path) = address else {
+        return false;
+    };
+    let path = path.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let found = path.symlink_metadata();
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    });
+    let seen = tokio::time::timeout(BIND_DEADLINE, looking).await;
+    seen.is_ok_and(|seen| seen.unwrap_or(false))
 }
 
 fn take_received(shared: &Shared, ward: &Ward, address: &Listen) {

@@ -358,6 +358,15 @@ pub struct Log {
     pub keep: u32,
 }
 
+impl Log {
+    /// Into a file, as if the configuration said nothing else.
+    pub const BY_DEFAULT: Self = Self {
+        to: LogTo::File,
+        max_size_bytes: 10 << 20,
+        keep: 5,
+    };
+}
+
 /// A configuration and what was noticed about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {

@@ -1,9 +1,12 @@
 //! What a configuration counts on outside of itself: named here, looked at elsewhere, because a file system may hang.
 
+use super::runtime;
 use super::section::Section;
 use super::{Config, Listen, Place, Probe, Service, Target, listen};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+const COMMAND: &str = "service.*.command";
 
 /// One thing that must be there before a service can start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +46,11 @@ pub(super) fn all(
 fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Place, Need)> {
     let mut needs = Vec::new();
     let mut add = |key: &str, need| needs.push((section.place(key).clone(), need));
-    add("service.*.cwd", Need::Folder(service.cwd.clone()));
+    // What is in a copy is there when it is made, and looked at then.
+    let copied = service.runtime.is_some();
+    if !service.cwd.starts_with(runtime::ROOT) {
+        add("service.*.cwd", Need::Folder(service.cwd.clone()));
+    }
     if let Some(file) = &service.env_file {
         add("service.*.env_file", Need::EnvFile(file.clone()));
     }
@@ -62,6 +69,7 @@ fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Place, N
         let Some(name) = argv.first() else { continue };
         // What the file of variables says about PATH is read at each start, not here.
         let known = name.contains('/') || own_path.is_some() || service.env_file.is_none();
+        let known = known && !(copied && (key == COMMAND || name.contains(runtime::ROOT)));
         if known {
             let need = Need::Program {
                 name: name.clone(),
@@ -78,7 +86,7 @@ fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Place, N
 fn programs(service: &Service) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
     let command = Some(&service.command).filter(|_| service.before.is_none());
     [
-        ("service.*.command", command),
+        (COMMAND, command),
         ("service.*.before", service.before.as_ref()),
         ("service.*.watchdog.probe", executed(service.probe.as_ref())),
         ("service.*.watchdog.evidence", service.evidence.as_ref()),

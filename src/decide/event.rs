@@ -1,6 +1,7 @@
 //! Facts: everything that can be true, in the past tense.
 
 use super::clock::{Duration, Moment};
+pub use super::former::Former;
 use super::runtime::{Offer, RuntimeId};
 use super::state::Carried;
 
@@ -228,17 +229,6 @@ pub struct Leftover {
     pub former: Vec<Former>,
 }
 
-/// Something that a process was given at its start and keeps until its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Former {
-    /// The user it runs as.
-    User,
-    /// The variables of its environment.
-    Environment,
-    /// Its working folder.
-    Folder,
-}
-
 /// What was found of a service before its first life under this stayd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Survey {
@@ -352,18 +342,6 @@ impl Exit {
                 None => format!("was ended by signal {number}"),
             },
             Self::Unknown => "ended, its exit status is unknown".into(),
-        }
-    }
-}
-
-impl Former {
-    /// For a sentence: "the former …".
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Environment => "environment",
-            Self::Folder => "working folder",
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod cure;
 pub mod event;
 pub mod explain;
 pub mod fleet;
+mod former;
 pub mod ownership;
 pub mod policy;
 pub mod restart;

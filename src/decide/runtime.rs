@@ -42,6 +42,8 @@ pub struct Memory {
     pub current: Option<RuntimeId>,
     /// The service has become ready under it.
     pub good: bool,
+    /// Why the present life runs from an older one than the source's.
+    pub why_older: Option<String>,
     /// Lives in a row that ended under it before it was good.
     pub unready: u32,
     /// The last offer's.

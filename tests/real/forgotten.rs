@@ -4,6 +4,7 @@ use super::adoption::{kill, pid, service};
 use super::support::daemon::{SOON, Stayd};
 use super::support::wait_until;
 use serde_json::Value;
+use std::time::Duration;
 
 fn forgotten(daemon: &Stayd) -> Value {
     let told = daemon.client(&["status", "--json"]).out;
@@ -65,4 +66,21 @@ fn a_service_that_is_configured_again_is_forgotten_no_more() {
     second.signal(libc::SIGHUP);
     wait_until("it is known again", SOON, || forgotten(&second).is_null());
     assert_eq!(pid(&second.wait_state("s", "running")), left);
+}
+
+/// Otherwise it would stop at the line for which its FIFO has no room.
+#[test]
+fn what_a_forgotten_service_writes_is_still_read() {
+    let chatty = "[service.s]\ncommand = [\"yes\"]\n[service.s.log]\nto = \"file\"\nmax_size = \"64KiB\"\nkeep = 1\n";
+    let first = Stayd::start(chatty);
+    let left = pid(&first.wait_state("s", "running"));
+    first.rewrite("[service.other]\ncommand = [\"sleep\", \"1000\"]\n");
+    let second = first.killed_and_again();
+    second.wait_state("other", "running");
+    let used = || stayd::sys::process::stat(left).expect("it lives").cpu;
+    let then = used();
+    wait_until("it works on", SOON, || {
+        used() > then + Duration::from_millis(200)
+    });
+    kill(left);
 }

@@ -286,3 +286,49 @@ fn item_69_a_missing_interpreter_in_the_runtime_is_named() {
             .is_some_and(|reason| reason.contains("chmod +x"))
     });
 }
+
+#[test]
+fn a_command_line_with_a_runtime_runs_from_the_copy_and_a_check_finds_nothing_wrong() {
+    let source = Source::new();
+    let dir = TempDir::new();
+    let done = dir.join("done");
+    let mut daemon = Command::new(super::support::daemon::binary())
+        .args(["--foreground", "--state-dir"])
+        .arg(dir.join("state"))
+        .arg("--runtime")
+        .arg(source.path())
+        .args(["--env", &format!("DONE={}", done.display())])
+        .args(["--", "{runtime}/bin/server"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("stayd");
+    wait_until("it runs", SOON, || done.exists());
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("told");
+    assert!(daemon.wait().expect("ended").success());
+    let checked = Stayd::start(&source.config());
+    let answer = checked.client(&["config", "check", "-c", "stayd.toml"]);
+    assert!(
+        !answer.out.contains("cannot run") && !answer.err.contains("cannot run"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn item_68_a_source_that_cannot_be_copied_is_told_where_people_look() {
+    let source = Source::new();
+    let daemon = Stayd::start(&source.config());
+    wait_version(&daemon, "one");
+    source.put("exec sleep 1000000", "two");
+    nix::unistd::mkfifo(&source.path().join("queue"), nix::sys::stat::Mode::S_IRWXU)
+        .expect("a pipe");
+    restart(&daemon);
+    let service = daemon.wait_state("s", "running");
+    let reason = service["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("runs from an earlier runtime") && reason.contains("queue"),
+        "{reason}"
+    );
+    assert_eq!(service["runtime"]["stale"], true);
+}

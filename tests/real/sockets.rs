@@ -205,6 +205,20 @@ fn what_the_next_stayd_cannot_take_over_is_said_and_bound_anew() {
 }
 
 #[test]
+fn a_path_that_somebody_has_removed_is_bound_anew_for_the_next_life() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("s.sock");
+    let daemon = Stayd::start(&service(&format!("[{path:?}]"), ""));
+    daemon.wait_state("s", "running");
+    fs::remove_file(&path).expect("it was there");
+    let answer = daemon.client(&["restart", "s"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let place = Place::Path(path);
+    let main = super::adoption::pid(&daemon.wait_state("s", "running"));
+    wait_until("it answers there", SOON, || pid_at(&place) == Some(main));
+}
+
+#[test]
 fn a_path_belongs_to_the_services_user() {
     if !nix::unistd::geteuid().is_root() {
         return println!("skipped: only root can start a service as another user");

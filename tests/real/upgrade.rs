@@ -102,6 +102,32 @@ fn item_90_a_new_file_takes_over_in_the_same_process_and_everything_goes_on() {
 }
 
 #[test]
+fn item_90_a_service_whose_command_has_changed_goes_on_until_it_is_restarted() {
+    let daemon = Stayd::start_copied(&script(NUMBERED, ""));
+    let before = pid(&daemon.wait_state("s", "running"));
+    daemon.rewrite(&script(&format!("{NUMBERED}# edited"), ""));
+    upgrade(&daemon);
+    let kept = daemon.wait_state("s", "running");
+    assert_eq!(pid(&kept), before);
+    let reason = kept["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("former command") && reason.contains("stayd restart s"),
+        "{reason}"
+    );
+    let answer = daemon.client(&["restart", "s"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let next = daemon.wait_state("s", "running");
+    assert_ne!(pid(&next), before);
+    assert!(
+        !next["reason"]
+            .as_str()
+            .expect("a reason")
+            .contains("former"),
+        "{next}"
+    );
+}
+
+#[test]
 fn item_90_a_life_that_the_old_version_began_ends_and_respawns_under_the_new_one() {
     let daemon = Stayd::start_copied(&script(NUMBERED, ""));
     let first = pid(&daemon.wait_state("s", "running"));

@@ -13,25 +13,22 @@
 
 use super::copy::{self, Progress, Source};
 use super::fitness::{has_not_changed, is_a_runtime};
-use super::listing::{Fingerprint, Kind, Listing, MODE_KEPT};
+use super::listing::{Fingerprint, Listing, MODE_KEPT};
 use super::record::{self, Record};
 use super::trouble::Trouble;
 use super::{text, walk};
 use crate::act::state_dir::DIR_MODE;
 use crate::act::step::{Step, reached};
-use crate::sys::{clock, copying, identity};
+use crate::sys::{copying, identity};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 /// A source that changes while it is copied is copied again so many times.
 const TRIES: usize = 3;
-/// File systems stamp changes with a clock that may stand still for this long (exFAT: 2 s).
-const STAMPS_AGREE: Duration = Duration::from_secs(3);
 /// How copies under way begin, and those that were altered.
-const UNDER_WAY: &str = ".new-";
+pub(super) const UNDER_WAY: &str = ".new-";
 pub(super) const ALTERED: &str = ".altered-";
 const LIST: &str = "list";
 
@@ -41,11 +38,17 @@ pub struct Cache {
     pub(super) dir: PathBuf,
 }
 
-/// The folder, and nobody else makes or removes anything in it.
+/// The folder, and nobody else makes or removes anything in it, but while a source is read or copied.
 #[derive(Debug)]
 pub struct Held<'a> {
     pub(super) cache: &'a Cache,
-    _lock: File,
+    lock: File,
+}
+
+/// A folder that a copy is made in. As long as its maker lives nobody sweeps it.
+struct Stage {
+    path: PathBuf,
+    folder: File,
 }
 
 /// What came of looking at a source.
@@ -121,10 +124,7 @@ impl Cache {
         // On a disk that may not be written any more what is there can be used all the same.
         let lock = lock.or_else(|error| File::open(&path).map_err(|_| trouble(error)))?;
         lock.lock().map_err(trouble)?;
-        Ok(Held {
-            cache: self,
-            _lock: lock,
-        })
+        Ok(Held { cache: self, lock })
     }
 
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
@@ -199,18 +199,33 @@ impl Held<'_> {
         source: &Path,
         progress: &Progress,
     ) -> Result<Fingerprint, Trouble> {
-        let root = walk::open_folder(source)
-            .map_err(|error| Trouble::of_source("open the runtime's source", source, &error))?;
-        let path = source;
-        let mut seen = walk::walk(&root, path)?;
-        is_a_runtime(&seen, path)?;
         let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
-        seen.take_hashes_of(&known);
-        copy::hash(Source { root: &root, path }, &mut seen, progress)?;
-        let unread = || Trouble::System(format!("cannot read all of {}", path.display()));
+        let seen = self.aside(|| {
+            let root = open_source(source)?;
+            let mut seen = read(&root, source, &known)?;
+            copy::hash(
+                Source {
+                    root: &root,
+                    path: source,
+                },
+                &mut seen,
+                progress,
+            )?;
+            Ok(seen)
+        })?;
+        let unread = || Trouble::System(format!("cannot read all of {}", source.display()));
         let fingerprint = seen.fingerprint().ok_or_else(unread)?;
         self.keep_source(service, &known, seen);
         Ok(fingerprint)
+    }
+
+    /// Does what may take its time with a source; others may make and remove runtimes meanwhile.
+    fn aside<T>(&self, work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let trouble = |error| Trouble::of_copy("hold the runtimes in", &self.cache.dir, &error);
+        self.lock.unlock().map_err(trouble)?;
+        let outcome = work();
+        self.lock.lock().map_err(trouble)?;
+        outcome
     }
 
     fn try_materialize(
@@ -220,33 +235,40 @@ impl Held<'_> {
         anew: bool,
         progress: &Progress,
     ) -> Result<Made, Trouble> {
-        let root = walk::open_folder(path)
-            .map_err(|error| Trouble::of_source("open the runtime's source", path, &error))?;
-        let source = Source { root: &root, path };
-        let mut seen = walk::walk(&root, path)?;
-        is_a_runtime(&seen, path)?;
-        let before = seen.clone();
-        let known = record::source_listing(&self.cache.services(), service);
-        let known = known.unwrap_or_default();
-        seen.take_hashes_of(&known);
-        if known.may_equal(&seen) && !anew {
-            copy::hash(source, &mut seen, progress)?;
-            if let Some(fingerprint) = seen.fingerprint().filter(|one| self.cache.has(one)) {
-                self.keep_source(service, &known, seen);
-                return Ok(Made {
-                    fingerprint,
-                    copied: None,
-                });
+        let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
+        let (root, mut seen) = self.aside(|| {
+            let root = open_source(path)?;
+            let mut seen = read(&root, path, &known)?;
+            if known.may_equal(&seen) && !anew {
+                copy::hash(Source { root: &root, path }, &mut seen, progress)?;
             }
+            Ok((root, seen))
+        })?;
+        let source = Source { root: &root, path };
+        if let Some(fingerprint) = seen
+            .fingerprint()
+            .filter(|one| !anew && self.cache.has(one))
+        {
+            self.keep_source(service, &known, seen);
+            return Ok(Made {
+                fingerprint,
+                copied: None,
+            });
         }
         let stage = self.stage()?;
         reached(Step::CopyBegun);
-        let copied = copy::copy(source, &mut seen, &stage, progress)
-            .and_then(|()| has_not_changed(source, &before))
+        let copied = self
+            .aside(|| {
+                let before = seen.clone();
+                copy::copy(source, &mut seen, &stage.path, progress)?;
+                has_not_changed(source, &before)?;
+                copying::settle(&stage.folder)
+                    .map_err(|error| Trouble::of_copy("finish the copy", &stage.path, &error))
+            })
             .and_then(|()| self.publish(source, &stage, &seen));
         let fingerprint = copied.inspect_err(|_| {
             // What cannot be removed is swept by the next copy.
-            drop(copy::remove(&stage));
+            drop(copy::remove(&stage.path));
         })?;
         let size = seen.size();
         self.keep_source(service, &known, seen);
@@ -257,36 +279,41 @@ impl Held<'_> {
     }
 
     /// A folder for a copy.
-    fn stage(&self) -> Result<PathBuf, Trouble> {
-        let stage = self.cache.fresh(UNDER_WAY);
-        let made = DirBuilder::new().mode(DIR_MODE).create(&stage);
-        made.map_err(|error| Trouble::of_copy("make the folder", &stage, &error))?;
-        Ok(stage)
+    fn stage(&self) -> Result<Stage, Trouble> {
+        let path = self.cache.fresh(UNDER_WAY);
+        let made = DirBuilder::new().mode(DIR_MODE).create(&path);
+        let folder = made
+            .and_then(|()| walk::open_folder(&path))
+            .and_then(|folder| {
+                folder.lock()?;
+                Ok(folder)
+            });
+        let folder = folder.map_err(|error| Trouble::of_copy("make the folder", &path, &error))?;
+        Ok(Stage { path, folder })
     }
 
     /// Puts the whole copy into its place.
     fn publish(
         &self,
         source: Source<'_>,
-        stage: &Path,
+        stage: &Stage,
         copied: &Listing,
     ) -> Result<Fingerprint, Trouble> {
-        let trouble = |error| Trouble::of_copy("finish the copy", stage, &error);
+        let Stage { path, folder } = stage;
+        let trouble = |error| Trouble::of_copy("finish the copy", path, &error);
         let fingerprint = copied
             .fingerprint()
             .ok_or_else(|| trouble(io::ErrorKind::InvalidData.into()))?;
         let place = self.cache.path(&fingerprint);
         if self.cache.has(&fingerprint) && self.check(&fingerprint)?.altered.is_empty() {
-            copy::remove(stage).map_err(trouble)?;
+            copy::remove(path).map_err(trouble)?;
             return Ok(fingerprint);
         }
         reached(Step::Copied);
-        let root = walk::open_folder(stage).map_err(trouble)?;
-        let mut manifest = walk::walk(&root, stage)?;
+        let mut manifest = walk::walk(folder, path)?;
         for (made, from) in manifest.entries.iter_mut().zip(&copied.entries) {
             made.kind = from.kind.clone();
         }
-        copying::settle(&root).map_err(trouble)?;
         self.set_aside(&place).map_err(trouble)?;
         record::replace(
             &self.cache.list(&fingerprint),
@@ -301,9 +328,10 @@ impl Held<'_> {
             .permissions()
             .mode()
             & MODE_KEPT;
-        root.set_permissions(Permissions::from_mode(mode | DIR_MODE))
+        folder
+            .set_permissions(Permissions::from_mode(mode | DIR_MODE))
             .map_err(trouble)?;
-        fs::rename(stage, &place).map_err(trouble)?;
+        fs::rename(path, &place).map_err(trouble)?;
         walk::open_folder(&self.cache.dir)
             .and_then(|dir| dir.sync_all())
             .map_err(trouble)?;
@@ -317,53 +345,17 @@ impl Held<'_> {
             outcome => outcome,
         }
     }
+}
 
-    /// Changes what is remembered of `service`.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn change(&self, service: &str, edit: impl FnOnce(&mut Record)) -> Result<(), Trouble> {
-        let dir = self.cache.services();
-        let before = record::read(&dir, service);
-        let mut record = before.clone();
-        edit(&mut record);
-        if record == before {
-            return Ok(());
-        }
-        record::write(&dir, service, &record)
-            .map_err(|error| Trouble::of_copy("remember the runtimes in", &dir, &error))
-    }
+fn open_source(path: &Path) -> Result<File, Trouble> {
+    walk::open_folder(path)
+        .map_err(|error| Trouble::of_source("open the runtime's source", path, &error))
+}
 
-    /// Removes what copies have left that did not come to their end. What cannot be removed is left to the next.
-    fn sweep(&self) {
-        let names = self.cache.names().unwrap_or_default();
-        for name in names.iter().filter(|name| name.starts_with(UNDER_WAY)) {
-            drop(copy::remove(&self.cache.dir.join(name)));
-        }
-    }
-
-    /// Remembers how the source was. A file that was changed just now might change again without another stamp: it is
-    /// read again next time. Without all this the source is only read again.
-    fn keep_source(&self, service: &str, known: &Listing, mut seen: Listing) {
-        let now = clock::sample()
-            .wall
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let sure = now.saturating_sub(STAMPS_AGREE).as_nanos();
-        for entry in &mut seen.entries {
-            let latest = entry.stamp.changed_nanos.max(entry.stamp.modified_nanos);
-            if let Kind::File { hash, .. } = &mut entry.kind
-                && u128::try_from(latest).is_ok_and(|latest| latest > sure)
-            {
-                *hash = None;
-            }
-        }
-        if seen != *known {
-            drop(record::keep_source_listing(
-                &self.cache.services(),
-                service,
-                &seen,
-            ));
-        }
-    }
+/// What is in the source, with the hash of every file that looks as it did in `known`.
+fn read(root: &File, path: &Path, known: &Listing) -> Result<Listing, Trouble> {
+    let mut seen = walk::walk(root, path)?;
+    is_a_runtime(&seen, path)?;
+    seen.take_hashes_of(known);
+    Ok(seen)
 }

@@ -70,6 +70,7 @@ pub fn collect(
     state: &Path,
     keep: &dyn Fn(&str) -> usize,
 ) -> io::Result<Collected> {
+    held.sweep();
     let cache = held.cache;
     let mut needed = claimed(state, keep)?;
     let all = cache.all()?;

@@ -17,6 +17,7 @@ pub mod stock;
 mod tests;
 pub mod text;
 pub mod trouble;
+mod upkeep;
 pub mod walk;
 mod way;
 

@@ -8,6 +8,7 @@ use crate::sys::listen;
 use crate::sys::socket;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,13 @@ async fn taken(shared: &Shared, address: &Listen) -> String {
         None => None,
     };
     let Some(holder) = portrait else {
+        if let Listen::Unix(path) = address
+            && !is_socket(path.clone()).await
+        {
+            return format!(
+                "{address} is there already and is no socket; it is left alone: remove it, or choose another address"
+            );
+        }
         return format!(
             "the socket {address} is held by a process that cannot be seen from here; it is left alone"
         );
@@ -64,6 +72,17 @@ async fn taken(shared: &Shared, address: &Listen) -> String {
         holder.user(),
         holder.started_at(),
     )
+}
+
+/// True also where that is not told in time.
+async fn is_socket(path: PathBuf) -> bool {
+    let looking = tokio::task::spawn_blocking(move || {
+        path.symlink_metadata()
+            .is_ok_and(|found| found.file_type().is_socket())
+    });
+    tokio::time::timeout(NAMING_DEADLINE, looking)
+        .await
+        .map_or(true, |seen| seen.unwrap_or(true))
 }
 
 /// Of the listeners on the port the one that is in the way.

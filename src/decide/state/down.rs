@@ -144,7 +144,12 @@ impl Service {
                     facts,
                     step.out,
                 );
-                self.actual = Actual::Up(Up::new(Some(main), step.now, &self.policy));
+                let mut up = Up::new(Some(main), step.now, &self.policy);
+                if let Some(why) = &self.runtimes.why_older {
+                    self.reason = format!("runs from an earlier runtime: {why}");
+                    up.keeps_reason = true;
+                }
+                self.actual = Actual::Up(up);
                 if self.leaving || !self.wanted_up {
                     self.begin_stop(step);
                 } else {

@@ -56,6 +56,7 @@ impl Service {
         if let Some(why) = fallback_because {
             news.insert(0, format!("an earlier runtime is used: {why}"));
         }
+        self.runtimes.why_older = fallback_because.map(str::to_owned);
         if !news.is_empty() {
             let facts = vec![
                 ("runtime", Value::Text(id.0.clone())),

@@ -27,7 +27,10 @@ impl Service {
         self.wanted_up = true;
         self.forgive(step);
         match self.actual {
-            Actual::Down(_) if !self.leaving => self.begin_life(step),
+            Actual::Down(_) if !self.leaving => {
+                self.reason.clear(); // why it was down is over
+                self.begin_life(step);
+            }
             Actual::Ending(_) => self.wish_in_ending(),
             Actual::Unborn
             | Actual::Surveying { .. }
