@@ -174,7 +174,8 @@ fn is_over(claim: &Claim) -> bool {
     let members = claim.first.iter().chain(&claim.members);
     let members = members.map(|&member| Process::from(member));
     let mut named = claim.main().into_iter().chain(members).peekable();
-    let lives = |one: Process| process::stat(one.pid).is_ok_and(|stat| stat.process == one);
+    let is_it = |one: Process, stat: process::Stat| stat.process == one && stat.is_alive();
+    let lives = |one: Process| process::stat(one.pid).is_ok_and(|stat| is_it(one, stat));
     let here = identity::pid_namespace() == claim.pid_ns;
     here && named.peek().is_some() && !named.any(lives)
 }
