@@ -101,7 +101,8 @@ pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
         let Some(children) = children_of(&threads)? else {
             return children_by_search(pid);
         };
-        if !threads.iter().any(|thread| is_ending(thread)) {
+        // The only thread of a process, a zombie's too, hands them on to nobody here.
+        if threads.len() == 1 || !threads.iter().any(|thread| is_ending(thread)) {
             return Ok(children);
         }
     }
