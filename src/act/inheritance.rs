@@ -15,7 +15,7 @@ use super::sockets::{Held, Origin};
 use super::survey::{cgroup_of, go_on_with_output, listen_again};
 use super::tree::Tree;
 use super::ward::{Asked, Living, Ward};
-use crate::decide::event::{Check, Exit, Fact, Former, Leftover, Life, Survey};
+use crate::decide::event::{Check, Exit, Fact, Life, Survey};
 use crate::sys::process::{self, Process};
 use crate::sys::{identity, spawn};
 use serde::{Deserialize, Serialize};
@@ -171,7 +171,7 @@ pub(super) async fn go_on(shared: Rc<Shared>, ward: Rc<Ward>, mut inherited: Inh
     living.tree.replace(Some(tree));
     ward.life.replace(Some(Rc::clone(&living)));
     take_up(&shared, &ward, &living, &mut inherited).await;
-    let left = kept(leftover(&ward, &inherited.claim, Some(process)));
+    let left = leftover(&ward, &inherited.claim, Some(process));
     let written = shared
         .claims
         .borrow_mut()
@@ -216,14 +216,6 @@ async fn take_up(
         listen_again(shared, ward, living).await;
     }
     super::sockets::regain(shared, ward, living).await;
-}
-
-/// An upgrade ends nobody: another command waits for a restart, as after SIGHUP.
-fn kept(mut left: Leftover) -> Leftover {
-    if !core::mem::replace(&mut left.same_command, true) {
-        left.former.insert(0, Former::Command);
-    }
-    left
 }
 
 /// As the version before knew it.

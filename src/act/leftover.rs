@@ -16,10 +16,6 @@ pub(super) fn leftover(ward: &Ward, claim: &Claim, main: Option<Process>) -> Lef
             pid: main.pid,
             birth: main.birth,
         }),
-        same_command: claim
-            .command_key
-            .as_ref()
-            .is_none_or(|key| *key == ward.config.command_key()),
         ending: claim.ending,
         age: main.map_or(Duration::ZERO, process::age),
         former: former(&ward.config, claim),
@@ -30,7 +26,12 @@ pub(super) fn leftover(ward: &Ward, claim: &Claim, main: Option<Process>) -> Lef
 /// What it was started with and would not be started with now.
 fn former(config: &config::Service, claim: &Claim) -> Vec<Former> {
     let knows = claim.env_key.is_some();
+    let command = claim.command_key.as_ref();
     let changed = [
+        (
+            command.is_some_and(|key| *key != config.command_key()),
+            Former::Command,
+        ),
         (knows && claim.user != config.user, Former::User),
         (
             knows && claim.env_key != Some(config.env_key()),

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// A copy that does not go on for this long has lost its disk.
 const STALL: Duration = Duration::from_secs(60);
@@ -37,6 +38,8 @@ pub(super) struct Runtimes {
     offered: RefCell<Option<RuntimeId>>,
     /// The source is there, and could not be copied or used.
     unreadable: Cell<bool>,
+    /// Looks at the source as long as the same one runs.
+    looking: RefCell<Option<AbortHandle>>,
     cancelled: Notify,
     /// How far a copy is that is under way.
     far: Rc<Cell<Far>>,
@@ -98,7 +101,10 @@ fn run_from(shared: &Rc<Shared>, ward: &Rc<Ward>, in_use: InUse) {
     let before = ward.runtimes.in_use.replace(Some(in_use.clone()));
     if before.is_none_or(|before| before.id != in_use.id) {
         let looking = look_again_and_again(Rc::clone(shared), Rc::clone(ward), in_use.id);
-        tokio::task::spawn_local(looking);
+        let looking = tokio::task::spawn_local(looking).abort_handle();
+        if let Some(before) = ward.runtimes.looking.replace(Some(looking)) {
+            before.abort();
+        }
     }
 }
 
@@ -110,9 +116,6 @@ async fn look_again_and_again(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId)
     };
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if ward.runtimes.id().as_ref() != Some(&id) {
-            return;
-        }
         if ward.life.borrow().is_none() {
             continue;
         }

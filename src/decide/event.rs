@@ -219,13 +219,11 @@ pub struct Leftover {
     pub life: Life,
     /// Its main process; none when that has ended and others of the tree are left.
     pub main: Option<Proc>,
-    /// It was started with the command that the configuration names now.
-    pub same_command: bool,
     /// It was told to end, by a stop or a restart that did not come to its end.
     pub ending: bool,
     /// How old the main process is.
     pub age: Duration,
-    /// What of its surroundings the configuration has changed since.
+    /// What of its command and surroundings the configuration has changed since.
     pub former: Vec<Former>,
 }
 

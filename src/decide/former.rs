@@ -3,7 +3,7 @@
 /// Something that a process was given at its start and keeps until its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Former {
-    /// Its command, where it is kept nevertheless.
+    /// Its program and arguments.
     Command,
     /// The user it runs as.
     User,

@@ -1,6 +1,7 @@
 //! Runtimes on real file systems: one that is pulled, one that is full, one that may not be written, one that runs nothing.
 
 use super::adoption::pid;
+use super::runtimes::{restart, runtime_of, wait_version};
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::disk::Disk;
 use super::support::wait_until;
@@ -24,7 +25,7 @@ fn put(source: &Path, version: &str) {
     let staged = source.join("server.new");
     fs::write(
         &staged,
-        format!("#!/bin/sh\necho {version} > DONE\nexec sleep 1000000\n"),
+        format!("#!/bin/sh\necho {version} > done\nexec sleep 1000000\n"),
     )
     .expect("written");
     fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("set");
@@ -37,26 +38,6 @@ fn config(source: &Path, more: &str) -> String {
          [service.s.runtime]\nsource = \"{}\"\nprogram = \"bin/server\"\n",
         source.display()
     )
-}
-
-/// Waits for the version that runs.
-fn wait_version(daemon: &Stayd, version: &str) {
-    wait_until(version, SOON, || {
-        fs::read_to_string(daemon.dir().join("DONE")).is_ok_and(|text| text.trim() == version)
-    });
-}
-
-fn runtime_of(daemon: &Stayd) -> String {
-    let service = daemon.wait_state("s", "running");
-    service["runtime"]["path"]
-        .as_str()
-        .expect("a runtime")
-        .to_owned()
-}
-
-fn restart(daemon: &Stayd) {
-    let answer = daemon.client(&["restart", "s"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}");
 }
 
 #[test]
@@ -72,7 +53,7 @@ fn item_61_a_service_outlives_its_disk_and_starts_again_without_it() {
     let (before, runtime) = (pid(&daemon.wait_state("s", "running")), runtime_of(&daemon));
     disk.pull();
     assert!(is_alive(before), "it runs from our own disk");
-    fs::remove_file(daemon.dir().join("DONE")).expect("there");
+    fs::remove_file(daemon.dir().join("done")).expect("there");
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
@@ -100,7 +81,7 @@ fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
     let runtime = runtime_of(&daemon);
     put(source.path(), "two");
     fs::write(source.path().join("large"), vec![1; 32 << 20]).expect("written");
-    fs::remove_file(daemon.dir().join("DONE")).expect("there");
+    fs::remove_file(daemon.dir().join("done")).expect("there");
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
@@ -187,7 +168,7 @@ fn a_service_of_another_user_runs_from_a_copy_in_our_own_state_folder() {
             fs::set_permissions(path, Permissions::from_mode(mode)).expect("open to nobody");
         }
     });
-    wait_until("it runs", SOON, || daemon.dir().join("open/DONE").exists());
+    wait_until("it runs", SOON, || daemon.dir().join("open/done").exists());
     let state = daemon.state_dir();
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!((mode(&state), mode(&state.join("claims"))), (0o711, 0o700));

@@ -44,13 +44,14 @@ impl Source {
     }
 }
 
-fn wait_version(daemon: &Stayd, version: &str) {
+/// Waits for the version that runs: it says so into the file `done`.
+pub(super) fn wait_version(daemon: &Stayd, version: &str) {
     wait_until(version, SOON, || {
         fs::read_to_string(daemon.dir().join("done")).is_ok_and(|text| text.trim() == version)
     });
 }
 
-fn runtime_of(daemon: &Stayd) -> PathBuf {
+pub(super) fn runtime_of(daemon: &Stayd) -> PathBuf {
     let service = daemon.wait_state("s", "running");
     service["runtime"]["path"]
         .as_str()
@@ -58,7 +59,7 @@ fn runtime_of(daemon: &Stayd) -> PathBuf {
         .into()
 }
 
-fn restart(daemon: &Stayd) {
+pub(super) fn restart(daemon: &Stayd) {
     let answer = daemon.client(&["restart", "s"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
 }

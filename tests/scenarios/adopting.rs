@@ -27,10 +27,12 @@ fn ours(main: Option<Proc>, same_command: bool) -> Survey {
         runtime: None,
         life: LEFT,
         main,
-        same_command,
         ending: false,
         age: SECOND,
-        former: Vec::new(),
+        former: (!same_command)
+            .then_some(Former::Command)
+            .into_iter()
+            .collect(),
     })
 }
 
@@ -87,7 +89,6 @@ fn what_goes_on_with_a_former_user_or_environment_says_so_until_its_end() {
         runtime: None,
         life: LEFT,
         main: Some(MAIN),
-        same_command: true,
         ending: false,
         age: SECOND,
         former: vec![Former::User, Former::Environment],

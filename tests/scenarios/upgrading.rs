@@ -27,7 +27,6 @@ fn taken_over(old: &Stage, db: ServiceId, policy: Policy) -> (Stage, ServiceId) 
             runtime: None,
             life: carried.life,
             main,
-            same_command: true,
             ending: false,
             age: SECOND,
             former: Vec::new(),

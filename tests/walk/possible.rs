@@ -2,8 +2,8 @@
 
 use stayd::decide::clock::{Duration, Moment};
 use stayd::decide::event::{
-    Answer, Check, Departure, Exit, Fact, Holder, Leftover, Life, Proc, Round, Sight, SpawnFailure,
-    Survey, Survivors, Told, Wish,
+    Answer, Check, Departure, Exit, Fact, Former, Holder, Leftover, Life, Proc, Round, Sight,
+    SpawnFailure, Survey, Survivors, Told, Wish,
 };
 
 use stayd::decide::policy::{
@@ -165,15 +165,17 @@ impl World {
 /// Everything that an earlier stayd can have left.
 fn surveys() -> [Survey; 8] {
     let life = Life(7);
-    let ours = |main, same_command| {
+    let ours = |main, same_command: bool| {
         Survey::Ours(Leftover {
             runtime: None,
             life,
             main,
-            same_command,
             ending: false,
             age: SECOND,
-            former: Vec::new(),
+            former: (!same_command)
+                .then_some(Former::Command)
+                .into_iter()
+                .collect(),
         })
     };
     [

@@ -3,7 +3,7 @@
 //! What is ours goes on, or is ended; what may be ours and cannot be proven is never doubled and never touched.
 
 use super::super::action::{Kind, Order, Value};
-use super::super::event::{Exit, Fact, Leftover, Proc, Remembered, SpawnFailure, Survey};
+use super::super::event::{Exit, Fact, Former, Leftover, Proc, Remembered, SpawnFailure, Survey};
 use super::super::policy::OnLeftover;
 use super::super::restart;
 use super::{Actual, CarriedUp, Down, Ending, Hold, Rest, STOPPED, Service, Step, Turn, Up};
@@ -158,13 +158,13 @@ impl Service {
         }
     }
 
-    /// `is_leftover`: of a stayd in another process.
+    /// `is_leftover`: of a stayd in another process. A new version that takes over ends nobody for the configuration's sake.
     fn why_to_replace(&self, leftover: &Leftover, is_leftover: bool) -> Option<&'static str> {
         if self.leaving || !self.wanted_up {
             Some("it was to be stopped")
         } else if leftover.ending {
             Some("it was being ended")
-        } else if !leftover.same_command {
+        } else if is_leftover && leftover.former.contains(&Former::Command) {
             Some("its command is not the configuration's any more")
         } else if is_leftover && self.policy.leftover == OnLeftover::Replace {
             Some("leftover = \"replace\"")
