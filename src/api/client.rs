@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 /// How long connect(2) may take: only a full backlog makes it wait.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long the answer to a wish may take that is waited for.
 pub const OUTCOME_WITHIN: Duration = limits::OUTCOME_WITHIN.saturating_add(ANSWER_WITHIN);
 /// A new version has taken over in less than a second, or is refused within twenty.
-const UPGRADING_WITHIN: Duration = Duration::from_secs(30);
+const UPGRADING_TRIES: u32 = 300;
 /// Between two tries meanwhile.
 const UPGRADING_PAUSE: Duration = Duration::from_millis(100);
 /// The longest event that a follower keeps while it is incomplete.
@@ -145,13 +145,14 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let until = Instant::now() + UPGRADING_WITHIN;
+        let mut tries = 1;
         loop {
             let asked = self.exchange_once(method.clone(), target, body.clone());
             match asked.await {
                 Err(ClientError::Refused(fault))
-                    if fault.kind == Kind::Upgrading.word() && Instant::now() < until =>
+                    if fault.kind == Kind::Upgrading.word() && tries < UPGRADING_TRIES =>
                 {
+                    tries += 1;
                     tokio::time::sleep(UPGRADING_PAUSE).await;
                 }
                 outcome => return outcome,
