@@ -61,7 +61,11 @@ fn respawn() {
          log = {{ to = \"file\" }}\n",
         program.display()
     );
+    let by_the_bare_loop = stamped_bytes(&stamps);
     let stayd = Stayd::start(dir.path(), &config);
+    // That it has a child does not mean yet that the child has come to its stamp.
+    let is_stamped = || stamped_bytes(&stamps) > by_the_bare_loop;
+    wait_for("the first stamp under stayd", is_stamped);
     let supervised: Vec<Duration> = (0..KILLS)
         .map(|_| kill_and_time(&stamps, last_pid(&stamps)))
         .collect();
@@ -102,9 +106,7 @@ fn bare_loop(program: &Path, stamps: &Path) -> Vec<Duration> {
         .expect("the stamper");
     let mut times = Vec::new();
     for _ in 0..KILLS {
-        wait_for("the bare stamp", || {
-            (last_pid(stamps) == child.id()).then_some(())
-        });
+        wait_for("the bare stamp", || last_pid(stamps) == child.id());
         let before = stamped_bytes(stamps);
         let started = Instant::now();
         kill(child.id());
@@ -249,8 +251,7 @@ impl Stayd {
                     fs::read_to_string(dir.join("log")).unwrap_or_default()
                 );
             }
-            let stands = state.join("control.sock").exists() && !children(stayd.0.id()).is_empty();
-            stands.then_some(())
+            state.join("control.sock").exists() && !children(stayd.0.id()).is_empty()
         });
         stayd
     }
@@ -368,12 +369,9 @@ fn signal(pid: u32, signal: i32) -> std::io::Result<()> {
     stayd::sys::process::Handle::open(living.process)?.signal(signal)
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + SOON;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
+    while !done() {
         assert!(Instant::now() < end, "not within {SOON:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }

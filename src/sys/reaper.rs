@@ -55,7 +55,21 @@ fn reap_one() -> Option<Reaped> {
 
 /// The pid of a child that has ended and is left a zombie, if there is one.
 fn first_ended() -> Option<i32> {
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    look_for_ended(0).ok().flatten()
+}
+
+/// Whether we have no child at all, neither a living nor an ended one, by whatever thread. One question to the kernel, that
+/// it answers with its list of processes locked (`do_wait` in kernel/exit.c): nobody is missed on the way from an ending
+/// thread to another. False where it does not say.
+#[must_use]
+pub fn has_no_child() -> bool {
+    // Also one that has not come to exec and has no exit signal yet.
+    look_for_ended(imp::WAIT_FOR_ANY).is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
+}
+
+/// Looks without waiting and without reaping; ECHILD where there is nobody to wait for.
+fn look_for_ended(more_flags: libc::c_int) -> io::Result<Option<i32>> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | more_flags;
     loop {
         // SAFETY: all-zero is a valid siginfo_t, and the kernel writes no more than one into it.
         let (result, pid) = unsafe {
@@ -64,10 +78,11 @@ fn first_ended() -> Option<i32> {
             (result, info.si_pid())
         };
         if result == 0 {
-            return (pid != 0).then_some(pid);
+            return Ok((pid != 0).then_some(pid));
         }
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return None;
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     }
 }

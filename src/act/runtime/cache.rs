@@ -20,10 +20,12 @@ use super::{text, walk};
 use crate::act::state_dir::DIR_MODE;
 use crate::act::step::{Step, reached};
 use crate::sys::{copying, identity};
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A source that changes while it is copied is copied again so many times.
 const TRIES: usize = 3;
@@ -43,6 +45,8 @@ pub struct Cache {
 pub struct Held<'a> {
     pub(super) cache: &'a Cache,
     lock: File,
+    /// The list that was read last: that a runtime is there, and what has become of it, is asked one after the other.
+    pub(super) last_read: RefCell<Option<(Fingerprint, Rc<Listing>)>>,
 }
 
 /// A folder that a copy is made in. As long as its maker lives nobody sweeps it.
@@ -124,7 +128,11 @@ impl Cache {
         // On a disk that may not be written any more what is there can be used all the same.
         let lock = lock.or_else(|error| File::open(&path).map_err(|_| trouble(error)))?;
         lock.lock().map_err(trouble)?;
-        Ok(Held { cache: self, lock })
+        Ok(Held {
+            cache: self,
+            lock,
+            last_read: RefCell::default(),
+        })
     }
 
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
@@ -143,10 +151,6 @@ impl Cache {
 
     pub(super) fn list(&self, fingerprint: &Fingerprint) -> PathBuf {
         self.dir.join(format!("{fingerprint}.{LIST}"))
-    }
-
-    fn has(&self, fingerprint: &Fingerprint) -> bool {
-        self.path(fingerprint).is_dir() && self.manifest(fingerprint).is_some()
     }
 
     /// A name that nobody has.
@@ -176,6 +180,14 @@ impl Held<'_> {
         progress: &Progress,
     ) -> Result<Made, Trouble> {
         self.sweep();
+        let unchanged = self.unchanged(service, source);
+        if let Some(fingerprint) = unchanged.filter(|one| !anew && self.is_listed(one)) {
+            self.change(service, |record| record.found(source, &fingerprint))?;
+            return Ok(Made {
+                fingerprint,
+                copied: None,
+            });
+        }
         let mut outcome = self.try_materialize(service, source, anew, progress);
         for _ in 1..TRIES {
             if !matches!(outcome, Err(Trouble::Unsteady(_))) {
@@ -199,6 +211,9 @@ impl Held<'_> {
         source: &Path,
         progress: &Progress,
     ) -> Result<Fingerprint, Trouble> {
+        if let Some(fingerprint) = self.unchanged(service, source) {
+            return Ok(fingerprint);
+        }
         let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
         let seen = self.aside(|| {
             let root = open_source(source)?;
@@ -220,7 +235,7 @@ impl Held<'_> {
     }
 
     /// Does what may take its time with a source; others may make and remove runtimes meanwhile.
-    fn aside<T>(&self, work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    pub(super) fn aside<T>(&self, work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
         let trouble = |error| Trouble::of_copy("hold the runtimes in", &self.cache.dir, &error);
         self.lock.unlock().map_err(trouble)?;
         let outcome = work();
@@ -245,10 +260,7 @@ impl Held<'_> {
             Ok((root, seen))
         })?;
         let source = Source { root: &root, path };
-        if let Some(fingerprint) = seen
-            .fingerprint()
-            .filter(|one| !anew && self.cache.has(one))
-        {
+        if let Some(fingerprint) = seen.fingerprint().filter(|one| !anew && self.has(one)) {
             self.keep_source(service, &known, seen);
             return Ok(Made {
                 fingerprint,
@@ -305,7 +317,7 @@ impl Held<'_> {
             .fingerprint()
             .ok_or_else(|| trouble(io::ErrorKind::InvalidData.into()))?;
         let place = self.cache.path(&fingerprint);
-        if self.cache.has(&fingerprint) && self.check(&fingerprint)?.altered.is_empty() {
+        if self.has(&fingerprint) && self.check(&fingerprint)?.altered.is_empty() {
             copy::remove(path).map_err(trouble)?;
             return Ok(fingerprint);
         }
@@ -315,11 +327,7 @@ impl Held<'_> {
             made.kind = from.kind.clone();
         }
         self.set_aside(&place).map_err(trouble)?;
-        record::replace(
-            &self.cache.list(&fingerprint),
-            text::write(&manifest).as_bytes(),
-        )
-        .map_err(trouble)?;
+        self.list(&fingerprint, &manifest).map_err(trouble)?;
         reached(Step::Listed);
         let mode = source
             .root
@@ -347,7 +355,7 @@ impl Held<'_> {
     }
 }
 
-fn open_source(path: &Path) -> Result<File, Trouble> {
+pub(super) fn open_source(path: &Path) -> Result<File, Trouble> {
     walk::open_folder(path)
         .map_err(|error| Trouble::of_source("open the runtime's source", path, &error))
 }

@@ -17,17 +17,19 @@ impl Difference {
     #[must_use]
     pub fn between(then: &Listing, now: &Listing) -> Self {
         let mut difference = Self::default();
+        let mut found = now.in_order();
         for entry in &then.entries {
-            if !now
-                .get(&entry.path)
-                .is_some_and(|found| is_same(entry, found))
-            {
+            let same = found.at(&entry.path).filter(|found| is_same(entry, found));
+            if same.is_none() {
                 difference.altered.push(entry.path.clone());
             }
         }
-        let is_new = |entry: &&Entry| then.get(&entry.path).is_none();
-        let added = now.entries.iter().filter(is_new);
-        difference.added = added.map(|entry| entry.path.clone()).collect();
+        let mut known = then.in_order();
+        for entry in &now.entries {
+            if known.at(&entry.path).is_none() {
+                difference.added.push(entry.path.clone());
+            }
+        }
         difference
     }
 }

@@ -1,17 +1,18 @@
 //! What lies in a tree of files: names, modes, links, and a hash of every file's bytes.
 
-use std::collections::BTreeMap;
+use super::digest::Digest;
+use std::cmp::Ordering;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Permission bits that count. The others (setuid, setgid, sticky) would give a copy rights that its source's owner had
 /// no right to give.
 pub const MODE_KEPT: u32 = 0o777;
-/// More links on one way than this are a circle (path_resolution(7) says 40).
-const LINKS_MAX: u32 = 40;
 /// Hexadecimal digits of a fingerprint; 160 bits, and short enough for `#!` lines and socket paths.
 pub const FINGERPRINT_DIGITS: usize = 40;
+/// Of a glance.
+const GLANCE_DIGITS: usize = 64;
 /// Begins what is hashed, so that another way of hashing gives other fingerprints.
 const DOMAIN: &[u8] = b"stayd runtime 1\0";
 
@@ -26,9 +27,7 @@ impl Fingerprint {
     /// `text` as a fingerprint, if it is one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        let is_one = text.len() == FINGERPRINT_DIGITS && text.bytes().all(digit);
-        is_one.then(|| Self(text.to_owned()))
+        is_hexadecimal(text, FINGERPRINT_DIGITS).then(|| Self(text.to_owned()))
     }
 
     /// Its digits.
@@ -53,6 +52,28 @@ pub struct Stamp {
     pub modified_nanos: i64,
     /// Last change of the bytes or of what is known about them, nanoseconds since 1970.
     pub changed_nanos: i64,
+}
+
+/// A hash over names, kinds, modes, lengths and stamps: as long as it is the same, nothing in the tree looks changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glance(String);
+
+impl Glance {
+    pub(super) fn of(digest: Digest) -> Self {
+        Self(digest.hex())
+    }
+
+    /// `text` as a glance, if it is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_hexadecimal(text, GLANCE_DIGITS).then(|| Self(text.to_owned()))
+    }
+
+    /// Its digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The BLAKE3 hash of a file's bytes.
@@ -92,6 +113,26 @@ pub struct Entry {
 pub struct Listing {
     /// What is in it.
     pub entries: Vec<Entry>,
+    /// By which the tree is known at a glance; none where a change might not show in it.
+    pub glance: Option<Glance>,
+}
+
+/// See [`Listing::in_order`].
+#[derive(Clone, Debug)]
+pub struct InOrder<'a>(&'a [Entry]);
+
+impl<'a> InOrder<'a> {
+    /// What is at `path`, which comes after all that were asked for.
+    pub fn at(&mut self, path: &Path) -> Option<&'a Entry> {
+        while let Some((first, rest)) = self.0.split_first() {
+            match by_bytes(&first.path).cmp(by_bytes(path)) {
+                Ordering::Less => self.0 = rest,
+                Ordering::Equal => return Some(first),
+                Ordering::Greater => return None,
+            }
+        }
+        None
+    }
 }
 
 impl Entry {
@@ -113,14 +154,12 @@ impl Entry {
     /// The same name, mode and length: perhaps the same bytes on another inode.
     #[must_use]
     pub fn may_equal(&self, other: &Self) -> bool {
-        let (mut one, mut two) = (self.clone(), other.clone());
-        for entry in [&mut one, &mut two] {
-            if let Kind::File { hash, .. } = &mut entry.kind {
-                *hash = None;
+        let same_place = self.path == other.path && self.mode == other.mode;
+        same_place
+            && match (&self.kind, &other.kind) {
+                (Kind::File { bytes, .. }, Kind::File { bytes: others, .. }) => bytes == others,
+                (one, two) => one == two,
             }
-        }
-        two.stamp = one.stamp;
-        one == two
     }
 
     pub(super) fn is_file(&self) -> bool {
@@ -132,16 +171,18 @@ impl Listing {
     /// Puts the entries into their order.
     #[must_use]
     pub fn of(mut entries: Vec<Entry>) -> Self {
-        entries.sort_unstable_by(|one, two| by_bytes(&one.path).cmp(by_bytes(&two.path)));
-        Self { entries }
+        // This kind of sorting is quick with what is nearly in order, as a walk and a list are.
+        entries.sort_by(|one, two| by_bytes(&one.path).cmp(by_bytes(&two.path)));
+        Self {
+            entries,
+            glance: None,
+        }
     }
 
-    /// What is at `path`.
+    /// Looks up one path after the other, in ascending order, in one pass over the whole.
     #[must_use]
-    pub fn get(&self, path: &Path) -> Option<&Entry> {
-        let place = |entry: &Entry| by_bytes(&entry.path).cmp(by_bytes(path));
-        let found = self.entries.binary_search_by(place).ok()?;
-        self.entries.get(found)
+    pub fn in_order(&self) -> InOrder<'_> {
+        InOrder(&self.entries)
     }
 
     /// The files and their bytes.
@@ -176,8 +217,9 @@ impl Listing {
 
     /// Takes over the hash of every file that looks as it does in `known`.
     pub fn take_hashes_of(&mut self, known: &Self) {
+        let mut known = known.in_order();
         for entry in &mut self.entries {
-            let same = known.get(&entry.path).filter(|one| one.looks_like(entry));
+            let same = known.at(&entry.path).filter(|one| one.looks_like(entry));
             if let (Kind::File { hash, .. }, Some(Kind::File { hash: known, .. })) =
                 (&mut entry.kind, same.map(|one| &one.kind))
             {
@@ -189,82 +231,26 @@ impl Listing {
     /// The fingerprint; none while a file has not been read.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(DOMAIN);
+        let mut digest = Digest::new(DOMAIN);
         for entry in &self.entries {
-            feed(&mut hasher, &[], entry.path.as_os_str().as_bytes());
-            hasher.update(&entry.mode.to_le_bytes());
-            match &entry.kind {
-                Kind::Folder => feed(&mut hasher, b"d", &[]),
-                Kind::File { hash, .. } => feed(&mut hasher, b"f", hash.as_ref()?),
-                Kind::Link(target) => feed(&mut hasher, b"l", target.as_os_str().as_bytes()),
-            }
+            digest.put_sized(entry.path.as_os_str().as_bytes());
+            digest.put(&entry.mode.to_le_bytes());
+            let (tag, what) = match &entry.kind {
+                Kind::Folder => (b"d", &[][..]),
+                Kind::File { hash, .. } => (b"f", &hash.as_ref()?[..]),
+                Kind::Link(target) => (b"l", target.as_os_str().as_bytes()),
+            };
+            digest.put(tag);
+            digest.put_sized(what);
         }
-        let digits = hasher.finalize().to_hex();
+        let digits = digest.hex();
         Fingerprint::parse(digits.get(..FINGERPRINT_DIGITS)?)
     }
-
-    /// The first link that leads out of the tree, and where to. A copy of it would lead to the source's surroundings, or
-    /// to nothing.
-    #[must_use]
-    pub fn link_that_leaves(&self) -> Option<(&Path, &Path)> {
-        let links: BTreeMap<&Path, &Path> = self
-            .entries
-            .iter()
-            .filter_map(|entry| match &entry.kind {
-                Kind::Link(target) => Some((entry.path.as_path(), target.as_path())),
-                Kind::Folder | Kind::File { .. } => None,
-            })
-            .collect();
-        let leaves = |(link, target): &(&Path, &Path)| {
-            let folder = link.parent().unwrap_or(Path::new(""));
-            resolve(folder, target, &links, &mut 0).is_none()
-        };
-        let mut found = links.iter().map(|(&link, &target)| (link, target));
-        found.find(leaves)
-    }
 }
 
-/// Where `target` leads from the real folder `from`, as the kernel would walk it; none where that is outside, or a circle.
-fn resolve(
-    from: &Path,
-    target: &Path,
-    links: &BTreeMap<&Path, &Path>,
-    followed: &mut u32,
-) -> Option<PathBuf> {
-    let mut at = from.to_owned();
-    for part in target.components() {
-        match part {
-            Component::RootDir | Component::Prefix(_) => return None,
-            Component::CurDir => {}
-            Component::ParentDir => {
-                if !at.pop() {
-                    return None;
-                }
-            }
-            Component::Normal(name) => {
-                let next = at.join(name);
-                at = match links.get(next.as_path()) {
-                    None => next,
-                    Some(target) => {
-                        *followed += 1;
-                        if *followed > LINKS_MAX {
-                            return None;
-                        }
-                        resolve(&at, target, links, followed)?
-                    }
-                };
-            }
-        }
-    }
-    Some(at)
-}
-
-/// Lengths first, so that no two trees give the same bytes.
-fn feed(hasher: &mut blake3::Hasher, tag: &[u8], bytes: &[u8]) {
-    hasher.update(tag);
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
+fn is_hexadecimal(text: &str, digits: usize) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == digits && text.bytes().all(digit)
 }
 
 fn by_bytes(path: &Path) -> &[u8] {
@@ -295,14 +281,8 @@ pub(super) mod tests {
         entry(path, Kind::File { bytes: 9, hash })
     }
 
-    fn link(path: &str, target: &str) -> Entry {
+    pub(in super::super) fn link(path: &str, target: &str) -> Entry {
         entry(path, Kind::Link(target.into()))
-    }
-
-    fn leaves(entries: Vec<Entry>) -> Option<String> {
-        let listing = Listing::of(entries);
-        let (link, _) = listing.link_that_leaves()?;
-        Some(link.display().to_string())
     }
 
     #[test]
@@ -335,25 +315,5 @@ pub(super) mod tests {
             },
         );
         assert_eq!(Listing::of(vec![unread]).fingerprint(), None);
-    }
-
-    #[test]
-    fn links_are_followed_as_the_kernel_would() {
-        assert_eq!(
-            leaves(vec![link("a/l", "../b"), link("l", "./gone/x")]),
-            None
-        );
-        assert_eq!(
-            leaves(vec![link("l", "/usr/bin/python3")]),
-            Some("l".into())
-        );
-        assert_eq!(leaves(vec![link("a/l", "../../b")]), Some("a/l".into()));
-        // by its text alone it stays inside; the kernel goes through `d` to the top first
-        let through = vec![link("a/b/d", "../../x"), link("a/b/l", "d/../../etc")];
-        assert_eq!(leaves(through), Some("a/b/l".into()));
-        assert_eq!(
-            leaves(vec![link("l", "m"), link("m", "l")]),
-            Some("l".into())
-        );
     }
 }

@@ -138,19 +138,19 @@ fn offer(held: &Held<'_>, service: &str, source: &Path, progress: &Progress) -> 
     let mut warnings = Vec::new();
     let made = made_and_checked(held, service, source, progress, &mut warnings);
     let record = held.cache.record(service);
-    let is_whole = |one: &&Fingerprint| held.is_whole(one);
     let source = made.or_else(|trouble| {
-        let imported = record.imported.as_ref().filter(is_whole);
+        let imported = record.imported.as_ref().filter(|one| held.is_whole(one));
         let imported = imported.cloned().ok_or_else(|| trouble.clone())?;
         warnings.push(format!(
             "it was brought by `stayd runtime import`: {trouble}"
         ));
         Ok(imported)
     });
+    let found = source.as_ref().ok();
+    let is_whole = |one: &&Fingerprint| found == Some(*one) || held.is_whole(one);
     // A runtime that was never good is better than none, and no better than another that was never good.
     let last_resort = record.used.iter().filter(|_| source.is_err());
     let fallback = record.still_good().chain(last_resort).find(is_whole);
-    let found = source.as_ref().ok();
     Offered {
         good: found.is_some_and(|one| record.good.contains(one)),
         refused: found.filter(|one| record.is_refused(one)).cloned(),

@@ -1,11 +1,11 @@
 //! What is remembered of a service's runtimes, one small file for each service.
 
-use super::listing::{Fingerprint, Listing};
+use super::listing::{Fingerprint, Glance, Listing};
 use super::text;
 use crate::act::state_dir::FILE_MODE;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -148,6 +148,21 @@ pub fn write(dir: &Path, service: &str, record: &Record) -> io::Result<()> {
 #[must_use]
 pub fn source_listing(dir: &Path, service: &str) -> Option<Listing> {
     text::read(&fs::read_to_string(file(dir, service, SOURCE)).ok()?)
+}
+
+/// By what the source of `service` is known at a glance, and its fingerprint.
+#[must_use]
+pub fn source_glance(dir: &Path, service: &str) -> Option<(Glance, Fingerprint)> {
+    glance(&file(dir, service, SOURCE))
+}
+
+/// The same of the tree that the listing in `list` tells of.
+pub(super) fn glance(list: &Path) -> Option<(Glance, Fingerprint)> {
+    let mut head = Vec::new();
+    let list = File::open(list).ok()?;
+    list.take(text::HEAD_BYTES).read_to_end(&mut head).ok()?;
+    // What comes behind the two lines may be cut anywhere.
+    text::read_glance(&String::from_utf8_lossy(&head))
 }
 
 /// Remembers how the source was.

@@ -250,7 +250,11 @@ fn a_touched_copy_is_read_once_and_then_known_again() {
     fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("set back");
     assert_eq!(place.check(&made), Difference::default());
     let manifest = place.cache.manifest(&made).expect("a list");
-    let stamp = manifest.get(Path::new("data")).expect("listed").stamp;
+    let stamp = manifest
+        .in_order()
+        .at(Path::new("data"))
+        .expect("listed")
+        .stamp;
     assert_eq!(
         stamp,
         walk::stamp(fs::File::open(&file).expect("a file"))

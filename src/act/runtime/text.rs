@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! stayd-listing 1
+//! glance GLANCE FINGERPRINT
 //! f 755 5120 HASH INODE MODIFIED CHANGED bin/server
 //! d 755 0 - INODE MODIFIED CHANGED lib
 //! l 777 0 - INODE MODIFIED CHANGED lib/libx.so<TAB>libx.so.1
 //! end 3
 //! ```
 
-use super::listing::{Entry, Hash, Kind, Listing, Stamp};
+use super::listing::{Entry, Fingerprint, Glance, Hash, Kind, Listing, Stamp};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,6 +17,10 @@ use std::path::{Component, Path, PathBuf};
 
 /// The first line; another number is another format.
 const HEAD: &str = "stayd-listing 1";
+/// The second line, where there is such a one: what saves reading the others.
+const GLANCE: &str = "glance ";
+/// The first two lines are not longer.
+pub const HEAD_BYTES: u64 = 200;
 /// In the place of a hash that is not known.
 const UNKNOWN: &str = "-";
 /// Between a link and where it points; escaped in names.
@@ -25,6 +30,10 @@ const ARROW: char = '\t';
 #[must_use]
 pub fn write(listing: &Listing) -> String {
     let mut text = format!("{HEAD}\n");
+    if let (Some(glance), Some(fingerprint)) = (&listing.glance, listing.fingerprint()) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{GLANCE}{} {fingerprint}", glance.as_str());
+    }
     for entry in &listing.entries {
         let (letter, bytes, hash) = match &entry.kind {
             Kind::Folder => ('d', 0, None),
@@ -40,7 +49,6 @@ pub fn write(listing: &Listing) -> String {
             modified_nanos,
             changed_nanos,
         } = entry.stamp;
-        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "{letter} {:o} {bytes} {hash} {inode} {modified_nanos} {changed_nanos} ",
@@ -62,9 +70,29 @@ pub fn write(listing: &Listing) -> String {
 pub fn read(text: &str) -> Option<Listing> {
     let body = text.strip_prefix(HEAD)?.strip_prefix('\n')?;
     let (body, end) = body.trim_end_matches('\n').rsplit_once("end ")?;
+    let (glance, body) = match body.split_once('\n') {
+        Some((line, body)) if line.starts_with(GLANCE) => (Some(glance(line)?.0), body),
+        _ => (None, body),
+    };
     let entries: Vec<Entry> = body.lines().map(entry).collect::<Option<_>>()?;
     let whole = text.ends_with('\n') && end.parse() == Ok(entries.len());
-    whole.then(|| Listing::of(entries))
+    whole.then(|| Listing {
+        glance,
+        ..Listing::of(entries)
+    })
+}
+
+/// By what the tree that `head`, the first [`HEAD_BYTES`] of a listing, begins to tell of is known at a glance, and its
+/// fingerprint; none where a look at every entry is needed.
+#[must_use]
+pub fn read_glance(head: &str) -> Option<(Glance, Fingerprint)> {
+    let body = head.strip_prefix(HEAD)?.strip_prefix('\n')?;
+    glance(body.split_once('\n')?.0)
+}
+
+fn glance(line: &str) -> Option<(Glance, Fingerprint)> {
+    let (digits, fingerprint) = line.strip_prefix(GLANCE)?.split_once(' ')?;
+    Some((Glance::parse(digits)?, Fingerprint::parse(fingerprint)?))
 }
 
 fn entry(line: &str) -> Option<Entry> {
@@ -179,13 +207,22 @@ mod tests {
                     changed_nanos: stamp.2,
                 },
             });
-        prop::collection::vec(entry, 0..9).prop_map(Listing::of)
+        let glance = "[0-9a-f]{64}".prop_map(|digits| Glance::parse(&digits));
+        (prop::collection::vec(entry, 0..9), glance).prop_map(|(entries, glance)| {
+            let listing = Listing::of(entries);
+            // A tree that has not been read as a whole is not known at a glance.
+            let glance = listing.fingerprint().and(glance);
+            Listing { glance, ..listing }
+        })
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_again(listing in listings()) {
-            prop_assert_eq!(read(&write(&listing)), Some(listing));
+            let text = write(&listing);
+            let head: String = text.chars().take(HEAD_BYTES as usize).collect();
+            prop_assert_eq!(read_glance(&head), listing.glance.clone().zip(listing.fingerprint()));
+            prop_assert_eq!(read(&text), Some(listing));
         }
 
         #[test]

@@ -55,6 +55,7 @@ impl Held<'_> {
                 && u128::try_from(latest).is_ok_and(|latest| latest > sure)
             {
                 *hash = None;
+                seen.glance = None;
             }
         }
         if seen != *known {

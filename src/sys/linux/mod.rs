@@ -29,6 +29,9 @@ pub(super) use pidfd::{open_handle, signal};
 pub(super) use spawn::spawn;
 pub(super) use timer::Timer;
 
+/// For a wait that sees every child, one without an exit signal too (waitpid(2)).
+pub(super) const WAIT_FOR_ANY: libc::c_int = libc::__WALL;
+
 /// sock_diag(7) lists all of the network namespace.
 pub(super) const fn lists_everybodys_listeners() -> bool {
     true

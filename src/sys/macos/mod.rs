@@ -28,3 +28,6 @@ pub(super) use image_file::{
 pub(super) use process::{is_frozen, oom_kill_count, open_handle, signal, throttled_count};
 pub(super) use spawn::spawn;
 pub(super) use timer::Timer;
+
+/// Here every wait sees every child.
+pub(super) const WAIT_FOR_ANY: libc::c_int = 0;
