@@ -8,6 +8,7 @@ use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use crate::sys::process::{Handle, Process};
 use crate::sys::reaper::{self, Reaped, Status};
+use crate::sys::signal;
 use crate::sys::spawn::{self, Child, Flight};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -276,6 +277,8 @@ impl Spawner {
             .stack_size(SPAWNER_STACK_BYTES)
             .spawn(move || {
                 let _counted = census;
+                // Whoever starts a child gets its SIGCHLD, unless it holds signals: then the loop has it at once.
+                signal::hold_all();
                 for Errand { launch, answer } in inbox {
                     // Nobody waits any more: dropping the answer kills what was born.
                     let _ = answer.send(give_birth(launch, &undertaker));

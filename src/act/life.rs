@@ -130,32 +130,40 @@ pub(super) async fn main_ended(
 ) {
     living.main.replace(None);
     reached(Step::Reaped);
-    let survivors = survivors(ward, living).await;
+    let survivors = survivors(ward, living, exit).await;
     shared
         .tell(ward.id, Fact::Exited(living.life, exit, survivors))
         .await;
     living.main_gone.send_replace(true);
 }
 
-async fn survivors(ward: &Ward, living: &Living) -> Survivors {
+async fn survivors(ward: &Ward, living: &Living, exit: Exit) -> Survivors {
+    let oom_kills = match exit {
+        Exit::Signal(libc::SIGKILL) => oom_kills_since(living),
+        Exit::Code(_) | Exit::Signal(_) | Exit::Unknown => 0,
+    };
+    let nobody = Survivors {
+        oom_kills,
+        ..Survivors::default()
+    };
     let tree = living.tree.borrow_mut().as_mut().map(|tree| {
         tree.remember();
         tree.clone()
     });
-    let Some(tree) = tree else {
-        return Survivors::default();
+    let Some(tree) = tree.filter(|tree| !tree.is_surely_gone()) else {
+        return nobody;
     };
     let mut left = tree.members();
     left.retain(Member::is_alive);
-    if left.is_empty() && !tree.is_surely_gone() {
+    if left.is_empty() {
         let Some(found) = left_by_every_proof(tree.clone()).await else {
             // Nobody is named, and the kill that follows goes on looking.
-            return Survivors {
-                count: 1,
-                ..Survivors::default()
-            };
+            return Survivors { count: 1, ..nobody };
         };
         left = found;
+    }
+    if left.is_empty() {
+        return nobody;
     }
     let processes = left.iter().map(|member| member.process);
     let oldest = processes.min_by_key(|process| process.birth);
@@ -164,7 +172,7 @@ async fn survivors(ward: &Ward, living: &Living) -> Survivors {
         count: left.len(),
         heir: listening.or(oldest).map(seen),
         heir_listens: listening.is_some(),
-        oom_kills: oom_kills_since(living),
+        oom_kills,
     }
 }
 

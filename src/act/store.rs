@@ -19,7 +19,7 @@ pub use rows::EVENTS_MAX;
 
 use crate::act::state_dir::StateDir;
 use crate::decide::action::{Keep, Record};
-use crate::sys::clock;
+use crate::sys::{clock, signal};
 use entry::{Evidence, to_millis};
 use inbox::Shared;
 use past::Kept;
@@ -222,6 +222,7 @@ fn begin(shared: &Arc<Shared>, path: PathBuf) -> Found {
         .name("journal".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
+            signal::hold_all(); // they are for the loop
             writer.run(&tell);
             ending.has_ended();
         });

@@ -147,10 +147,12 @@ impl Tree {
                         || stat.before_exec
                 })
         };
-        !self.adopted
-            && reaper::adopts_orphans()
-            && !self.members().iter().any(Member::is_alive)
-            && process::own_children().is_ok_and(|ours| ours.into_iter().all(is_none_of_it))
+        let nobody_is_it = || {
+            !self.members().iter().any(Member::is_alive)
+                && process::own_children().is_ok_and(|ours| ours.into_iter().all(is_none_of_it))
+        };
+        // Whoever is of it is below a child of ours.
+        !self.adopted && reaper::adopts_orphans() && (reaper::has_no_child() || nobody_is_it())
     }
 
     /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.

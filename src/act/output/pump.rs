@@ -6,6 +6,7 @@ use super::stream::{Load, Stream, Turn};
 use super::{LifeKey, News, Tell, awake};
 use crate::sys::clock;
 use crate::sys::pipe::{self, Mover};
+use crate::sys::signal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
@@ -58,6 +59,7 @@ impl Pump {
             .name("output".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
+                signal::hold_all(); // they are for the loop
                 worker.run();
                 // Nobody listens when we were given up.
                 let _ = end.try_send(());

@@ -6,6 +6,7 @@
 
 use crate::sys::clock;
 use crate::sys::pipe::{self, Moved};
+use crate::sys::signal;
 use crate::sys::timer::Timer;
 use std::fs::File;
 use std::io;
@@ -106,7 +107,10 @@ impl Relief {
         thread::Builder::new()
             .name("relief".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || waiting.wait_for_hangs())?;
+            .spawn(move || {
+                signal::hold_all(); // they are for the loop
+                waiting.wait_for_hangs();
+            })?;
         Ok(relief)
     }
 

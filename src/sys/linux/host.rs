@@ -3,10 +3,13 @@
 
 use super::super::check;
 use super::super::process::Host;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// /proc/vmstat is not longer; what reads it in many pieces has the kernel count as many times.
+const VMSTAT_BYTES: usize = 16 * 1024;
 
 pub(in super::super) const CLOCK_AWAKE: libc::clockid_t = libc::CLOCK_MONOTONIC;
 pub(in super::super) const CLOCK_SINCE_BOOT: libc::clockid_t = libc::CLOCK_BOOTTIME;
@@ -42,8 +45,11 @@ pub(in super::super) fn is_subreaper() -> bool {
 }
 
 pub(in super::super) fn oom_kill_count() -> Option<u64> {
-    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
-    let count = counters
+    let mut counters = Vec::with_capacity(VMSTAT_BYTES);
+    let mut file = std::fs::File::open("/proc/vmstat").ok()?;
+    file.read_to_end(&mut counters).ok()?;
+    let count = std::str::from_utf8(&counters)
+        .ok()?
         .lines()
         .find_map(|line| line.strip_prefix("oom_kill "))?;
     count.trim().parse().ok()
