@@ -26,8 +26,8 @@ use crate::act::undertaker::Undertaker;
 use crate::act::upward::Upward;
 use crate::api::wire::Upgrade;
 use crate::config::Config;
-use crate::sys::identity;
 use crate::sys::reaper::{self, Reaped};
+use crate::sys::{identity, memory};
 use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
@@ -39,6 +39,8 @@ use tokio::sync::mpsc;
 const INBOX_MAX: usize = 1024;
 /// Between two tries for a lock or a state folder that refuses.
 const RETRY: Duration = Duration::from_secs(1);
+/// What is done once at the start is done by then.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// Who started us, and how we hear and speak.
 struct Outside {
@@ -99,6 +101,7 @@ pub(super) async fn run(
 }
 
 async fn live(mut daemon: Daemon) -> Outcome {
+    tokio::task::spawn_local(settle());
     match daemon.live().await {
         End::Over(ending) => Outcome::Ended(ending),
         End::AtRest => {
@@ -108,6 +111,12 @@ async fn live(mut daemon: Daemon) -> Outcome {
             })
         }
     }
+}
+
+/// Once everything runs, its memory is that of what goes on.
+async fn settle() {
+    tokio::time::sleep(SETTLED_AFTER).await;
+    memory::give_back_start();
 }
 
 /// The state folder and its lock; under an OS supervisor for as long as it takes.

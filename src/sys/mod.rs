@@ -20,6 +20,7 @@ mod image;
 mod imp;
 pub mod listen;
 pub mod lock;
+pub mod memory;
 pub mod pipe;
 pub mod process;
 pub mod program;

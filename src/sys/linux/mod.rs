@@ -11,6 +11,7 @@ mod host;
 mod image_file;
 pub(super) mod inspect;
 pub(super) mod listen;
+mod memory;
 mod pidfd;
 pub(super) mod process;
 mod spawn;
@@ -25,6 +26,7 @@ pub(super) use host::{
 pub(super) use image_file::{
     OPEN_TO_EXECUTE, go_by_the_name_of_our_file, nameless_file, path_of_program,
 };
+pub(super) use memory::give_back_start;
 pub(super) use pidfd::{open_handle, signal};
 pub(super) use spawn::spawn;
 pub(super) use timer::Timer;
