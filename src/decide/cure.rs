@@ -1,6 +1,6 @@
 //! Programs that leave the foreground, and the flag that keeps them there.
 
-use super::clock::Duration;
+use super::clock::{Duration, in_words};
 use super::event::{Exit, Proc};
 
 /// The flag that keeps `program` (a file name) in the foreground, for programs one is sure of.
@@ -61,4 +61,39 @@ pub fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
          memory, or let it use less",
         if oom_kills == 1 { "time" } else { "times" }
     )
+}
+
+/// The cause of a failure, and when what failed is tried again. That it is, a cause may say itself.
+#[must_use]
+pub fn again_in(cause: &str, wait: Duration) -> String {
+    const AGAIN: &str = "trying again";
+    let wait = in_words(wait);
+    match cause.strip_suffix(AGAIN) {
+        Some(before) => format!("{before}{AGAIN} in {wait}"),
+        None => format!("{cause}; {AGAIN} in {wait}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::again_in;
+    use std::time::Duration;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let wait = Duration::from_secs(2);
+        for (cause, said) in [
+            ("cannot start it", "cannot start it; trying again in 2 s"),
+            (
+                "full; make room, trying again",
+                "full; make room, trying again in 2 s",
+            ),
+            (
+                "is its disk there? trying again",
+                "is its disk there? trying again in 2 s",
+            ),
+        ] {
+            assert_eq!(again_in(cause, wait), said);
+        }
+    }
 }

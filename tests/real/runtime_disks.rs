@@ -175,3 +175,44 @@ fn a_service_of_another_user_runs_from_a_copy_in_our_own_state_folder() {
     let mut daemon = daemon;
     assert!(daemon.stop().success());
 }
+
+/// Bytes of the disk that are in use.
+fn used_bytes(disk: &Disk) -> u64 {
+    let folder = fs::File::open(disk.path()).expect("the disk");
+    rustix::fs::syncfs(&folder).expect("on the disk");
+    let state = rustix::fs::fstatvfs(&folder).expect("statvfs");
+    (state.f_blocks - state.f_bfree) * state.f_frsize
+}
+
+#[test]
+fn a_copy_shares_its_bytes_with_the_source_where_the_disk_can() {
+    const BYTES: usize = 48 << 20;
+    let can = fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("btrfs"));
+    if !is_root() || !can {
+        println!("skipped: needs root, and a kernel with btrfs");
+        return;
+    }
+    let disk = Disk::btrfs(256);
+    let source = disk.path().join("app");
+    put(&source, "one");
+    let bytes: Vec<u8> = (0..BYTES).map(|nth| (nth ^ (nth >> 9)) as u8).collect();
+    fs::write(source.join("large"), &bytes).expect("written");
+    fs::create_dir(disk.path().join("runtime")).expect("a folder");
+    let before = used_bytes(&disk);
+    let daemon = Stayd::start_with(&config(&source, ""), |command| {
+        let dir = command.get_current_dir().expect("its folder").to_owned();
+        fs::create_dir(dir.join("state")).expect("a folder");
+        fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700)).expect("ours alone");
+        std::os::unix::fs::symlink(disk.path().join("runtime"), dir.join("state/runtime"))
+            .expect("a link");
+    });
+    wait_version(&daemon, "one");
+    let copy = runtime_of(&daemon);
+    assert!(fs::read(copy.join("large")).expect("read") == bytes);
+    let grown = used_bytes(&disk).saturating_sub(before);
+    assert!(grown < BYTES as u64 / 4, "{grown} bytes more");
+    // an update in place changes the source's bytes alone
+    fs::write(source.join("large"), b"another").expect("written");
+    assert!(fs::read(copy.join("large")).expect("read") == bytes);
+    drop((daemon, disk));
+}

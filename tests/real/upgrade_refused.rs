@@ -42,7 +42,10 @@ fn item_90_a_bad_file_leaves_the_old_version_running() {
     let daemon = Stayd::start_copied(SERVICE);
     daemon.wait_state("s", "running");
     replace_by(&daemon, b"no program at all\n");
-    refused(&daemon, "is not fit to take over");
+    refused(
+        &daemon,
+        "is not fit to take over: cannot start it: cannot run its program",
+    );
     replace_by(&daemon, b"#!/bin/sh\nexec /bin/true\n");
     refused(&daemon, "it is a script");
     replace_by(&daemon, &fs::read("/bin/false").expect("false"));

@@ -17,11 +17,20 @@ pub(crate) struct Disk {
 impl Disk {
     /// An ext4 file system of so many MiB on a loop device.
     pub(crate) fn ext4(mebibytes: u64) -> Self {
+        Self::made_by("mkfs.ext4", mebibytes)
+    }
+
+    /// A btrfs file system of so many MiB, at least 110, on a loop device: its files can share their bytes.
+    pub(crate) fn btrfs(mebibytes: u64) -> Self {
+        Self::made_by("mkfs.btrfs", mebibytes)
+    }
+
+    fn made_by(maker: &str, mebibytes: u64) -> Self {
         let folder = TempDir::new();
         let image = folder.join("image");
         let file = fs::File::create(&image).expect("an image");
         file.set_len(mebibytes << 20).expect("its size");
-        run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+        run(Command::new(maker).arg("-q").arg(&image));
         let disk = Self::at(folder, Some(image));
         disk.put_back()
     }
@@ -93,7 +102,9 @@ impl Drop for Disk {
 
 #[track_caller]
 fn run(command: &mut Command) {
-    let output = command.output().expect("util-linux and e2fsprogs");
+    let output = command
+        .output()
+        .expect("util-linux, e2fsprogs and btrfs-progs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
 }

@@ -13,6 +13,7 @@ strace                strace             -                  fault injection into
 dbus-daemon           dbus               -                  the tests under a user manager
 setpriv               util-linux         -                  the tests under namespaces and another user
 mkfs.ext4             e2fsprogs          -                  the tests on disks that are pulled, filled or closed
+mkfs.btrfs            btrfs-progs        -                  the test on a disk whose files share their bytes
 ps                    procps             -                  tests that compare with ps
 '
 

@@ -9,7 +9,7 @@ use super::walk;
 use crate::sys::copying;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Mutex;
@@ -145,17 +145,27 @@ fn copy_file(
             .map_err(writing)?;
         let mut refused = None;
         let read = each_piece(&mut file, progress, |piece| {
-            made.write_all(piece).inspect_err(|error| {
+            put(&mut made, piece).inspect_err(|error| {
                 refused = Some(Trouble::of_copy("write", &to, error));
             })
         });
         let (hash, bytes) = read.map_err(|error| refused.unwrap_or_else(|| reading(error)))?;
+        made.set_len(bytes).map_err(writing)?; // a hole at the end was not written either
         copying::copy_attributes(&file, &made).map_err(writing)?;
         (made, hash, bytes)
     };
     steady(source, entry, &file, bytes)?;
     finish(entry, &made).map_err(writing)?;
     Ok(hash)
+}
+
+/// What is nothing but zeros becomes a hole: a file that was sparse does not fill the disk.
+fn put(made: &mut File, piece: &[u8]) -> io::Result<()> {
+    if piece.iter().any(|&byte| byte != 0) {
+        return made.write_all(piece);
+    }
+    let length = i64::try_from(piece.len()).map_err(io::Error::other)?;
+    made.seek(SeekFrom::Current(length)).map(drop)
 }
 
 /// Programs compare times of modification (Python its bytecode's), so a copy has its source's.

@@ -17,7 +17,7 @@ pub(super) fn is_a_runtime(seen: &Listing, path: &Path) -> Result<(), Trouble> {
     match seen.link_that_leaves() {
         None => Ok(()),
         Some((link, target)) => Err(Trouble::Refused(format!(
-            "cannot copy {}: the link leads out of the runtime, to {}; put what it means into the source, or make it \
+            "cannot copy {}: the link leads out of the runtime or in a circle, to {}; put what it means into the source, or make it \
              relative",
             path.join(link).display(),
             target.display()

@@ -5,7 +5,7 @@ use super::text;
 use crate::act::state_dir::FILE_MODE;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -158,11 +158,19 @@ pub fn source_glance(dir: &Path, service: &str) -> Option<(Glance, Fingerprint)>
 
 /// The same of the tree that the listing in `list` tells of.
 pub(super) fn glance(list: &Path) -> Option<(Glance, Fingerprint)> {
-    let mut head = Vec::new();
-    let list = File::open(list).ok()?;
-    list.take(text::HEAD_BYTES).read_to_end(&mut head).ok()?;
-    // What comes behind the two lines may be cut anywhere.
-    text::read_glance(&String::from_utf8_lossy(&head))
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    let mut list = File::open(list).ok()?;
+    let bytes = list.metadata().ok()?.len();
+    let mut beginning = (&list).take(text::HEAD_BYTES);
+    beginning.read_to_end(&mut head).ok()?;
+    let last = bytes.saturating_sub(text::TAIL_BYTES);
+    list.seek(SeekFrom::Start(last)).ok()?;
+    list.read_to_end(&mut tail).ok()?;
+    // What comes behind the two lines may be cut anywhere, and so may what comes before the last.
+    text::read_glance(
+        &String::from_utf8_lossy(&head),
+        &String::from_utf8_lossy(&tail),
+    )
 }
 
 /// Remembers how the source was.

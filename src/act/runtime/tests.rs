@@ -9,6 +9,7 @@ use super::walk;
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -287,8 +288,33 @@ fn a_torn_list_is_no_list_and_the_runtime_is_made_anew() {
     let text = fs::read_to_string(&list).expect("read");
     fs::write(&list, &text[..text.len() / 2]).expect("torn");
     assert_eq!(place.cache.manifest(&made), None);
+    assert!(matches!(
+        place.cache.hold().expect("held").check(&made),
+        Err(Trouble::Gone(_))
+    ));
     assert!(place.make().expect("made").copied.is_some());
     assert_eq!(place.check(&made), Difference::default());
+}
+
+#[test]
+fn a_sparse_file_fills_no_disk() {
+    const HOLE_BYTES: u64 = 64 << 20;
+    let place = Place::new();
+    for (name, end) in [("ends-with-a-hole", &b""[..]), ("ends-with-data", b"end")] {
+        let mut file = fs::File::create(place.source().join(name)).expect("a file");
+        file.write_all(b"begin").expect("written");
+        file.seek(SeekFrom::Start(HOLE_BYTES)).expect("a hole");
+        file.write_all(end).expect("written");
+        file.set_len(HOLE_BYTES + end.len() as u64)
+            .expect("its length");
+    }
+    let copy = place.made();
+    for name in ["ends-with-a-hole", "ends-with-data"] {
+        let (from, to) = (place.source().join(name), copy.join(name));
+        assert!(fs::read(from).expect("read") == fs::read(&to).expect("read"));
+        let on_disk = fs::metadata(to).expect("there").blocks() * 512;
+        assert!(on_disk < HOLE_BYTES / 8, "{name}: {on_disk} bytes");
+    }
 }
 
 /// One thing of a random tree: its names, and what it is.

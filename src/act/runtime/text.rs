@@ -21,6 +21,8 @@ const HEAD: &str = "stayd-listing 1";
 const GLANCE: &str = "glance ";
 /// The first two lines are not longer.
 pub const HEAD_BYTES: u64 = 200;
+/// The last line is not longer, the end of the one before it included.
+pub const TAIL_BYTES: u64 = 30;
 /// In the place of a hash that is not known.
 const UNKNOWN: &str = "-";
 /// Between a link and where it points; escaped in names.
@@ -82,11 +84,13 @@ pub fn read(text: &str) -> Option<Listing> {
     })
 }
 
-/// By what the tree that `head`, the first [`HEAD_BYTES`] of a listing, begins to tell of is known at a glance, and its
-/// fingerprint; none where a look at every entry is needed.
+/// By what a tree is known at a glance, and its fingerprint, from the first [`HEAD_BYTES`] and the last [`TAIL_BYTES`] of
+/// its listing; none where a look at every entry is needed.
 #[must_use]
-pub fn read_glance(head: &str) -> Option<(Glance, Fingerprint)> {
+pub fn read_glance(head: &str, tail: &str) -> Option<(Glance, Fingerprint)> {
     let body = head.strip_prefix(HEAD)?.strip_prefix('\n')?;
+    let (_, end) = tail.strip_suffix('\n')?.rsplit_once('\n')?;
+    end.strip_prefix("end ")?.parse::<usize>().ok()?;
     glance(body.split_once('\n')?.0)
 }
 
@@ -216,12 +220,21 @@ mod tests {
         })
     }
 
+    /// What is read of a file.
+    fn ends(text: &str) -> (String, String) {
+        let bytes = text.as_bytes();
+        let head = &bytes[..bytes.len().min(HEAD_BYTES as usize)];
+        let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES as usize)..];
+        let shown = |part| String::from_utf8_lossy(part).into_owned();
+        (shown(head), shown(tail))
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_again(listing in listings()) {
             let text = write(&listing);
-            let head: String = text.chars().take(HEAD_BYTES as usize).collect();
-            prop_assert_eq!(read_glance(&head), listing.glance.clone().zip(listing.fingerprint()));
+            let (head, tail) = ends(&text);
+            prop_assert_eq!(read_glance(&head, &tail), listing.glance.clone().zip(listing.fingerprint()));
             prop_assert_eq!(read(&text), Some(listing));
         }
 
@@ -236,7 +249,10 @@ mod tests {
         fn a_torn_listing_is_none(listing in listings(), cut in any::<prop::sample::Index>()) {
             let text = write(&listing);
             let cut = (0..text.len()).filter(|at| text.is_char_boundary(*at)).nth(cut.index(text.chars().count()));
-            prop_assert_eq!(read(&text[..cut.expect("a place")]), None);
+            let torn = &text[..cut.expect("a place")];
+            prop_assert_eq!(read(torn), None);
+            let (head, tail) = ends(torn);
+            prop_assert_eq!(read_glance(&head, &tail), None);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::action::{Keep, Kind, Order};
 use super::super::clock::{Duration, Moment, in_words};
+use super::super::cure;
 use super::super::event::{Exit, Fact, SpawnFailure};
 use super::super::policy::Restart;
 use super::super::restart::{self, Next};
@@ -201,7 +202,7 @@ impl Service {
         .max(REFUSED_WAIT_MIN);
         let until = step.now.after(wait);
         if self.reason != failure.message {
-            let sentence = format!("{}; trying again in {}", failure.message, in_words(wait));
+            let sentence = cure::again_in(&failure.message, wait);
             let facts = vec![("lasting", Value::Flag(failure.lasting))];
             self.record(Kind::Blocked, sentence, facts, step.out);
             self.reason = failure.message;

@@ -54,9 +54,11 @@ pub(super) fn try_out(
         let program = Program::open(&path).map_err(|error| named(error.to_string()))?;
         check(&program).map_err(named)?;
         let launch = trial_of(&program, &invocation).map_err(named)?;
+        // It is started by its descriptor, which tells a person nothing.
+        let by_descriptor = launch.argv.first().cloned().unwrap_or_default();
         let said = trial::run(&nursery, launch, TRIAL_WITHIN)
             .await
-            .map_err(named)?;
+            .map_err(|why| named(why.replace(&by_descriptor, "it")))?;
         let testimony: Testimony = serde_json::from_str(&said)
             .map_err(|_| named("it does not say what a stayd would say".into()))?;
         if testimony.state_dir != state_dir {
