@@ -20,8 +20,10 @@ use crate::api::client::OUTCOME_WITHIN;
 use crate::api::query::encode;
 use crate::api::routes::service_path;
 use crate::api::wire::{SCHEMA, Wished};
+use crate::sys::identity;
 use place::Place;
 use serde_json::json;
+use std::path::Path;
 
 pub(super) use bar::shown;
 
@@ -63,7 +65,7 @@ fn import(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
         let held = place.cache.hold()?;
         held.import(service, &source, progress)
     });
-    let made = made.map_err(|trouble| failed(&trouble, "; nothing is imported"))?;
+    let made = made.map_err(|trouble| failed(&trouble, &not_imported(&trouble, &source)))?;
     let path = place.cache.path(&made.fingerprint);
     if json {
         let copied = made.copied;
@@ -88,6 +90,19 @@ fn import(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
         screen.line(&format!("  {next}"))?;
     }
     Ok(Exit::Done)
+}
+
+fn not_imported(trouble: &Trouble, source: &Path) -> String {
+    let mut cure = "; nothing is imported".to_owned();
+    if matches!(trouble, Trouble::Denied(_)) {
+        cure.push_str(&format!(
+            ". This is user {0}, who may not read it: an access list lets it (setfacl -R -m u:{0}:rX {1}), and on a Mac \
+             Full Disk Access for this terminal",
+            identity::euid(),
+            source.display()
+        ));
+    }
+    cure
 }
 
 fn imported_in_words(service: &str, made: &Made) -> String {
@@ -159,4 +174,22 @@ async fn restart(place: &Place, service: &str) -> Result<bool, Failure> {
         wished.service.state, wished.service.reason
     );
     Err(Failure::new(Exit::No, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_a_source_is_told_how_to_be_let_in() {
+        let source = Path::new("/opt/app");
+        let cure = not_imported(&Trouble::Denied("cannot read it".into()), source);
+        let own = identity::euid();
+        assert!(
+            cure.contains(&format!("setfacl -R -m u:{own}:rX /opt/app")),
+            "{cure}"
+        );
+        let gone = not_imported(&Trouble::Gone("cannot open it".into()), source);
+        assert_eq!(gone, "; nothing is imported");
+    }
 }
