@@ -80,7 +80,7 @@ fn probe(what: &str, url: &str, switches_max: u32) {
     std::thread::sleep(WATCHED);
     let rounds = WATCHED.as_secs_f64() / interval.as_secs_f64();
     println!(
-        "{what}: {:.1} context switches a probe (at most {switches_max}), {:.0} µs CPU",
+        "{what}: {:.2} context switches a probe (at most {switches_max}), {:.0} µs CPU",
         f64::from(stayd.switches().since(&before)) / rounds,
         (stayd.cpu() - cpu_before).as_secs_f64() * 1e6 / rounds
     );
