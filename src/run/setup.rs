@@ -113,10 +113,13 @@ async fn live(mut daemon: Daemon) -> Outcome {
     }
 }
 
-/// Once everything runs, its memory is that of what goes on.
+/// Once everything runs, its memory is that of what goes on. From a disk that may be pulled everything is kept: what is
+/// needed at a wedge has to be there.
 async fn settle() {
-    tokio::time::sleep(SETTLED_AFTER).await;
-    memory::give_back_start();
+    if memory::is_program_on_the_systems_disk().unwrap_or(false) {
+        tokio::time::sleep(SETTLED_AFTER).await;
+        memory::give_back_start();
+    }
 }
 
 /// The state folder and its lock; under an OS supervisor for as long as it takes.

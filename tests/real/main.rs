@@ -32,6 +32,8 @@ mod instances;
 mod launchd;
 mod launchd_rehearsal;
 mod lives;
+#[cfg(target_os = "linux")]
+mod memory;
 mod nursery;
 mod output;
 mod output_faults;
