@@ -22,8 +22,6 @@ use tokio::task::AbortHandle;
 
 /// A copy that does not go on for this long has lost its disk.
 const STALL: Duration = Duration::from_secs(60);
-/// Between two looks at whether the source still holds what runs.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Remembering waits for another copier at most.
 const NOTE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -100,7 +98,7 @@ pub(super) fn adopt(
 fn run_from(shared: &Rc<Shared>, ward: &Rc<Ward>, in_use: InUse) {
     let before = ward.runtimes.in_use.replace(Some(in_use.clone()));
     if before.is_none_or(|before| before.id != in_use.id) {
-        let looking = look_again_and_again(Rc::clone(shared), Rc::clone(ward), in_use.id);
+        let looking = look_when_asked(Rc::clone(shared), Rc::clone(ward), in_use.id);
         let looking = tokio::task::spawn_local(looking).abort_handle();
         if let Some(before) = ward.runtimes.looking.replace(Some(looking)) {
             before.abort();
@@ -108,25 +106,25 @@ fn run_from(shared: &Rc<Shared>, ward: &Rc<Ward>, in_use: InUse) {
     }
 }
 
-/// As long as `id` is what runs: does the source hold it still?
-async fn look_again_and_again(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId) {
+/// As long as `id` is what runs: does the source hold it still? Looked at when somebody wants to know.
+async fn look_when_asked(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId) {
     let Some((running, runtime)) = Fingerprint::parse(&id.0).zip(ward.config.runtime.as_ref())
     else {
         return;
     };
+    let bell = shared.sights.bell(&ward.config.name);
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        if ward.life.borrow().is_none() {
-            continue;
+        bell.rings().await;
+        if ward.life.borrow().is_some() {
+            let source = runtime.source.clone();
+            let running = running.clone();
+            let deed = Deed::Compare { source, running };
+            // A source that is away holds nothing newer, as far as is known.
+            if let Ok(Said::Stale(stale)) = ask(&shared, &ward, deed, STALL).await {
+                shared.sights.note_stale(&ward.config.name, stale);
+            }
         }
-        let source = runtime.source.clone();
-        let running = running.clone();
-        // A source that is away holds nothing newer, as far as is known.
-        if let Ok(Said::Stale(stale)) =
-            ask(&shared, &ward, Deed::Compare { source, running }, STALL).await
-        {
-            shared.sights.note_stale(&ward.config.name, stale);
-        }
+        bell.is_answered();
     }
 }
 

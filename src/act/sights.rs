@@ -11,9 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-/// Between two looks at a program's file, while somebody asks: whoever replaces a file looks soon afterwards.
+/// Between two looks at a program's file or a runtime's source, while somebody asks: whoever replaces a file looks soon afterwards.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A disk that has not answered by then is not waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -54,6 +55,35 @@ struct Seen {
     replaced: Option<String>,
 }
 
+/// A service that runs from a runtime: asks for a look at whether its source still holds that.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    rung: Notify,
+    rung_at: Cell<Option<Moment>>,
+    /// Looks that are done.
+    looks: watch::Sender<u64>,
+}
+
+impl Bell {
+    /// Returns when somebody wants a look.
+    pub(super) async fn rings(&self) {
+        self.rung.notified().await;
+    }
+
+    /// The look is done, whatever came of it.
+    pub(super) fn is_answered(&self) {
+        self.looks.send_modify(|looks| *looks += 1);
+    }
+
+    /// Wants a look; what is returned changes when one is done.
+    fn ring(&self, now: Moment) -> watch::Receiver<u64> {
+        self.rung_at.set(Some(now));
+        let looks = self.looks.subscribe();
+        self.rung.notify_one();
+        looks
+    }
+}
+
 /// What was seen.
 pub struct Sights {
     nursery: Nursery,
@@ -61,6 +91,7 @@ pub struct Sights {
     program: PathBuf,
     /// Services that run from a runtime that is not what their source holds.
     stale: RefCell<BTreeSet<String>>,
+    bells: RefCell<BTreeMap<String, Rc<Bell>>>,
     /// Copies under way.
     copies: RefCell<BTreeMap<String, Rc<Cell<Far>>>>,
     programs: RefCell<BTreeMap<String, Seen>>,
@@ -77,6 +108,7 @@ impl Sights {
             nursery,
             program,
             stale: RefCell::default(),
+            bells: RefCell::default(),
             copies: RefCell::default(),
             programs: RefCell::default(),
             helper: RefCell::default(),
@@ -96,6 +128,32 @@ impl Sights {
             all.insert(service.to_owned());
         } else {
             all.remove(service);
+        }
+    }
+
+    /// By which a look at the source of `service` is asked for.
+    pub(super) fn bell(&self, service: &str) -> Rc<Bell> {
+        let mut bells = self.bells.borrow_mut();
+        Rc::clone(bells.entry(service.to_owned()).or_default())
+    }
+
+    /// Has the sources looked at that have not been for a while, and returns when all of them were: where one hangs, never.
+    pub async fn look_at_sources(&self, now: Moment) {
+        let is_due = |bell: &&Rc<Bell>| {
+            let last = bell.rung_at.get();
+            last.is_none_or(|last| now.since(last) >= LOOK_EVERY)
+        };
+        let ring = |bell: &Rc<Bell>| bell.ring(now);
+        let looks: Vec<_> = self
+            .bells
+            .borrow()
+            .values()
+            .filter(is_due)
+            .map(ring)
+            .collect();
+        for mut look in looks {
+            // The other end is in a bell, which stays.
+            let _ = look.changed().await;
         }
     }
 

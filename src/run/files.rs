@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A look at programs on disks is waited for this long.
+/// A look at programs and sources on disks is waited for this long.
 const LOOK_WITHIN: Duration = Duration::from_millis(500);
 
 impl Identity {
@@ -46,7 +46,8 @@ impl Identity {
         })
     }
 
-    /// Looks whether programs were replaced under their services; waits for that only a moment.
+    /// Looks whether programs were replaced under their services, and whether sources hold something else than what runs;
+    /// waits for that only a moment.
     pub(super) async fn look(&self, machine: &RefCell<Machine>) {
         let now = self.origin.now();
         let plain = |(index, known): (usize, &Known)| {
@@ -66,10 +67,15 @@ impl Identity {
             .enumerate()
             .filter_map(plain)
             .collect();
-        if let Some(looking) = self.sights.look(now, plain) {
-            // What is not seen by then is shown to the next who asks.
-            let _ = timeout(LOOK_WITHIN, looking).await;
-        }
+        let programs = async {
+            if let Some(looking) = self.sights.look(now, plain) {
+                // What came of it is kept.
+                let _ = looking.await;
+            }
+        };
+        let both = async { tokio::join!(programs, self.sights.look_at_sources(now)) };
+        // What is not seen by then is shown to the next who asks.
+        let _ = timeout(LOOK_WITHIN, both).await;
     }
 }
 

@@ -9,8 +9,6 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// A source is looked at once a minute.
-const AFTER_THE_NEXT_LOOK: Duration = Duration::from_secs(120);
 /// A change so soon after a start cannot be told from what was there before.
 const TOO_SOON: Duration = Duration::from_secs(3);
 /// Takes longer to copy than a helper waits before it says how far it is.
@@ -113,7 +111,7 @@ fn a_runtime_whose_source_has_changed_is_stale_until_the_restart() {
     let stayd = Stayd::with_runtime();
     let before = stayd.fingerprint();
     put(&stayd.source(), "2");
-    wait_until("it is stale", AFTER_THE_NEXT_LOOK, || {
+    wait_until("it is stale", SOON, || {
         stayd.service("web")["runtime"]["stale"] == true
     });
     let text = stayd.client(&["status"]);
