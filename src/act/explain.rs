@@ -7,7 +7,7 @@ mod ledger;
 pub use ledger::{Ledger, Watched};
 
 use super::child::Nursery;
-use super::portrait::{Portrait, Portraitist, Shown};
+use super::portrait::{Portrait, Portraitist, Shown, line_of};
 use crate::decide::event::{Life, Proc};
 use crate::decide::explain::{
     Fate, Keeper, Record, Standing, Surroundings, Visible, Weighed, fate, keeper, weigh,
@@ -29,8 +29,6 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 const LISTENERS_MAX: usize = 64;
 /// So many processes are described; the others are counted.
 const HOLDERS_MAX: usize = 16;
-/// So many parents are followed.
-const PARENTS_MAX: usize = 32;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -299,14 +297,6 @@ impl Look {
 fn is_in_cgroup(pid: i32, ledger: &Ledger, claimed: &Claimed) -> bool {
     let name = super::cgroup::name(&ledger.instance, &claimed.service, Life(claimed.claim.life));
     process::cgroup(pid).is_some_and(|cgroup| cgroup.split('/').any(|part| part == name))
-}
-
-/// The process and its parents, the nearest first.
-fn line_of(stat: &Stat) -> Vec<Stat> {
-    let parent = |stat: &Stat| process::stat(stat.ppid).ok();
-    std::iter::successors(Some(stat.clone()), parent)
-        .take(PARENTS_MAX)
-        .collect()
 }
 
 fn lives(process: Process) -> bool {

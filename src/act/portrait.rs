@@ -6,6 +6,7 @@
 use super::child::Nursery;
 use super::helper::{Ask, Helper, Reply};
 use super::tree::LIFE_TOKEN;
+use crate::sys::identity;
 use crate::sys::process::{self, Process, Stat};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,11 @@ use tokio::time::Instant;
 
 /// One question may not take longer, so that a sick process does not eat up the time of all.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(1);
+
+/// So many parents are followed.
+const PARENTS_MAX: usize = 32;
+/// What the kernel calls a stayd.
+const OUR_NAME: &str = "stayd";
 
 /// A process, described.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +57,40 @@ impl Portrait {
     pub fn started_at(&self) -> String {
         humantime::format_rfc3339_seconds(self.started_at).to_string()
     }
+
+    /// All of that in the middle of a sentence: `pid 7 (server) of user app, started …`, and under which stayd it runs if it
+    /// is another one's.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let keeper = stayd_above(&self.stat);
+        let keeper = keeper.map(|pid| format!(", under the stayd with pid {pid}"));
+        format!(
+            "pid {} ({}) of user {}, started {}{}",
+            self.stat.process.pid,
+            self.command(),
+            self.user(),
+            self.started_at(),
+            keeper.unwrap_or_default()
+        )
+    }
+}
+
+/// The process and its parents, the nearest first.
+#[must_use]
+pub fn line_of(stat: &Stat) -> Vec<Stat> {
+    let parent = |stat: &Stat| process::stat(stat.ppid).ok();
+    std::iter::successors(Some(stat.clone()), parent)
+        .take(PARENTS_MAX)
+        .collect()
+}
+
+/// The nearest parent with our name that is not we. A name proves nothing: it tells a person where to look.
+fn stayd_above(stat: &Stat) -> Option<i32> {
+    let line = line_of(stat);
+    let mut parents = line.iter().skip(1);
+    let found = parents.find(|parent| parent.comm == OUR_NAME)?;
+    let pid = found.process.pid;
+    (pid != identity::pid()).then_some(pid)
 }
 
 /// What another process shows of itself.

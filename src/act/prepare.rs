@@ -225,12 +225,7 @@ async fn held_port(shared: &Rc<Shared>, ward: &Ward) -> Option<Holder> {
         count => format!(" and {count} more that share it"),
     };
     let Process { pid, birth } = portrait.stat.process;
-    let words = format!(
-        "port {port} is held by pid {pid} ({}) of user {}, started {}{others}",
-        portrait.command(),
-        portrait.user(),
-        portrait.started_at(),
-    );
+    let words = format!("port {port} is held by {}{others}", portrait.in_words());
     let main = Some(Proc { pid, birth });
     Some(Holder { port, main, words })
 }

@@ -4,7 +4,7 @@ use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::{free_port, http_get, victim, wait_until};
 use serde_json::Value;
 use stayd::sys::process;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 
 fn service(words: &str, more: &str) -> String {
     let mut argv = vec![victim().display().to_string()];
@@ -143,6 +143,22 @@ fn item_54_a_stranger_on_the_port_is_named_and_left_alone() {
     assert_eq!(daemon.count("started"), 0);
     drop(stranger);
     daemon.wait_state("s", "running");
+}
+
+#[test]
+fn a_service_of_another_stayd_is_said_to_be_that() {
+    let port = free_port();
+    let config = service(&format!("serve {port}"), &format!("port = {port}"));
+    let first = Stayd::start(&config);
+    first.wait_state("s", "running");
+    wait_until("it listens", SOON, || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    let second = Stayd::start(&config);
+    let blocked = second.wait_state("s", "blocked");
+    let reason = blocked["reason"].as_str().expect("a reason");
+    let keeper = format!(", under the stayd with pid {}", first.pid());
+    assert!(reason.contains(&keeper), "{reason}");
 }
 
 #[test]

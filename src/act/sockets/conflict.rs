@@ -65,12 +65,8 @@ async fn taken(shared: &Shared, address: &Listen) -> String {
         );
     };
     format!(
-        "the socket {address} is held by pid {} ({}) of user {}, started {}, not provably ours and left alone; stop it, \
-         or choose another address",
-        holder.stat.process.pid,
-        holder.command(),
-        holder.user(),
-        holder.started_at(),
+        "the socket {address} is held by {}, not provably ours and left alone; stop it, or choose another address",
+        holder.in_words(),
     )
 }
 
