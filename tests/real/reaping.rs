@@ -3,6 +3,7 @@
 use crate::support::{
     Lab, NOTHING_LEFT, SOON, alone, kill, plan, program, wait_for_exit, wait_until,
 };
+use stayd::sys::process;
 use stayd::sys::reaper::{self, Status};
 use stayd::sys::spawn::spawn;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,35 @@ fn item_44_the_exit_comes_from_wait_while_a_grandchild_holds_the_output() {
         assert_eq!(&line, b"held\n");
         assert_eq!(lab.alive().len(), 1);
         assert_eq!(kill(&tree), NOTHING_LEFT);
+    });
+}
+
+#[test]
+fn a_child_is_never_overlooked_whatever_becomes_of_the_thread_that_has_spawned_it() {
+    const ROUNDS: usize = 100;
+    alone(|| {
+        let lab = Lab::new();
+        for _ in 0..ROUNDS {
+            assert!(reaper::has_no_child());
+            let plan = plan(&program("true"), &[], &lab.dir.join("out"));
+            let (tell, told) = std::sync::mpsc::channel();
+            let begin = || spawn(plan).map(|child| child.process);
+            let spawner = std::thread::spawn(move || tell.send(begin()));
+            let process = told.recv().expect("told").expect("spawned");
+            // the thread ends now, and hands its child on; the child ends, and is a zombie
+            wait_until("nobody spawns any more", SOON, || {
+                assert!(!reaper::has_no_child());
+                spawner.is_finished()
+            });
+            wait_until("it has ended", SOON, || {
+                assert!(!reaper::has_no_child());
+                let stat = process::stat(process.pid).expect("not reaped yet");
+                stat.state == process::State::Zombie
+            });
+            assert!(!reaper::has_no_child());
+            assert_eq!(reaper::drain(2).len(), 1);
+        }
+        assert!(reaper::has_no_child());
     });
 }
 
