@@ -65,6 +65,19 @@ fn item_61_a_service_outlives_its_disk_and_starts_again_without_it() {
     drop((daemon, disk));
 }
 
+/// Copies in the state folder that did not come to their end.
+fn under_way(state: &Path) -> Vec<String> {
+    let names = fs::read_dir(state.join("runtime")).expect("the cache");
+    let names = names.map(|entry| {
+        entry
+            .expect("entry")
+            .file_name()
+            .to_string_lossy()
+            .into_owned()
+    });
+    names.filter(|name| name.starts_with(".new-")).collect()
+}
+
 #[test]
 fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
     if !is_root() {
@@ -87,20 +100,47 @@ fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
     assert_eq!(runtime_of(&daemon), runtime);
     let said = daemon.said();
     assert!(said.contains("No space left on device"), "{said}");
-    let left = || fs::read_dir(small.path().join("runtime")).expect("the cache");
-    let names: Vec<_> = left()
-        .map(|entry| entry.expect("entry").file_name())
-        .collect();
-    assert!(
-        !names
-            .iter()
-            .any(|name| name.to_string_lossy().starts_with(".new-")),
-        "{names:?}"
-    );
+    assert_eq!(under_way(small.path()), [""; 0]);
     fs::remove_file(source.path().join("large")).expect("removed");
     restart(&daemon);
     wait_version(&daemon, "two");
     drop((daemon, small));
+}
+
+#[test]
+fn item_63_a_source_that_dies_midway_leaves_the_last_good_runtime_in_use() {
+    const FILES: usize = 8;
+    const BYTES: usize = 12 << 20;
+    if !is_root() {
+        return;
+    }
+    let mut disk = Disk::ext4(160);
+    let source = disk.path().join("app");
+    put(&source, "one");
+    let daemon = Stayd::start(&config(&source, ""));
+    wait_version(&daemon, "one");
+    let runtime = runtime_of(&daemon);
+    put(&source, "two");
+    for nth in 0..FILES {
+        fs::write(
+            source.join(format!("data{nth}")),
+            vec![nth as u8 + 1; BYTES],
+        )
+        .expect("written");
+    }
+    // nothing of it is in memory afterwards
+    disk.pull();
+    let disk = disk.put_back();
+    disk.dies_behind(80);
+    fs::remove_file(daemon.dir().join("done")).expect("there");
+    restart(&daemon);
+    wait_version(&daemon, "one");
+    assert_eq!(runtime_of(&daemon), runtime);
+    let said = daemon.said();
+    assert!(said.contains("Input/output error"), "{said}");
+    assert_eq!(daemon.count("old-runtime"), 1, "{said}");
+    assert_eq!(under_way(&daemon.state_dir()), [""; 0]);
+    drop((daemon, disk));
 }
 
 #[test]

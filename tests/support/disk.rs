@@ -79,6 +79,16 @@ impl Disk {
         self
     }
 
+    /// The disk dies behind so many MiB: what lies there and has not been read cannot be read any more.
+    pub(crate) fn dies_behind(&self, mebibytes: u64) {
+        let image = self.image.as_ref().expect("a disk with an image");
+        let file = fs::File::options()
+            .write(true)
+            .open(image)
+            .expect("an image");
+        file.set_len(mebibytes << 20).expect("cut");
+    }
+
     /// Mounted again with other options.
     pub(crate) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
