@@ -46,12 +46,19 @@ pub struct Use {
 }
 
 impl Cache {
-    /// All copies that are there, the last made first. Changes nothing, waits for nobody.
+    /// All copies that are there, the last made first. `told` is what services run from by the word of the stayd that runs
+    /// them: its claims are for its own user to believe. Changes nothing, waits for nobody.
     ///
     /// # Errors
     /// When a folder cannot be read; what is not there is empty.
-    pub fn stock(&self, state: &Path) -> io::Result<Vec<Item>> {
-        let uses = self.uses(state)?;
+    pub fn stock(
+        &self,
+        state: &Path,
+        told: BTreeMap<String, Fingerprint>,
+    ) -> io::Result<Vec<Item>> {
+        let mut running = running(state)?;
+        running.extend(told);
+        let uses = self.uses(&running)?;
         let mut places = self.set_aside_ones()?;
         let named = self.all()?.into_iter();
         places.extend(named.map(|one| (self.path(&one), Some(one))));
@@ -94,8 +101,10 @@ impl Cache {
             .collect())
     }
 
-    fn uses(&self, state: &Path) -> io::Result<BTreeMap<Fingerprint, Vec<Use>>> {
-        let running = running(state)?;
+    fn uses(
+        &self,
+        running: &BTreeMap<String, Fingerprint>,
+    ) -> io::Result<BTreeMap<Fingerprint, Vec<Use>>> {
         let mut all: BTreeMap<Fingerprint, Vec<Use>> = BTreeMap::new();
         for service in record::services(&self.services())? {
             let record = self.record(&service);

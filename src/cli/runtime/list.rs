@@ -20,7 +20,7 @@ const SHOWN_PIDS: usize = 4;
 
 /// Shows all runtimes, those of other services too.
 pub(super) fn list(screen: Screen, place: &Place, json: bool) -> Outcome {
-    let stock = place.cache.stock(&place.state);
+    let stock = place.cache.stock(&place.state, place.told());
     let stock = stock.map_err(|error| place.unreadable(&error))?;
     if json {
         let runtimes: Vec<_> = stock.iter().map(as_json).collect();

@@ -6,10 +6,12 @@ use super::super::exit::{Exit, Failure};
 use super::super::find::{self, Candidate};
 use super::super::instance;
 use crate::act::runtime::cache::Cache;
+use crate::act::runtime::listing::Fingerprint;
 use crate::api::client::Client;
-use crate::api::wire::Status;
+use crate::api::wire::{self, Status};
 use crate::config::{self, Config, Service};
 use crate::sys::identity;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -62,6 +64,17 @@ impl Place {
             running,
             config,
         })
+    }
+
+    /// What services run from, by the word of the stayd that runs them; nothing without one.
+    pub(super) fn told(&self) -> BTreeMap<String, Fingerprint> {
+        let services = self.running.iter().flat_map(|(_, status)| &status.services);
+        let runs_from = |service: &wire::Service| {
+            let runtime = service.runtime.as_ref().filter(|_| service.pid.is_some())?;
+            let fingerprint = Fingerprint::parse(runtime.fingerprint.as_deref()?)?;
+            Some((service.name.clone(), fingerprint))
+        };
+        services.filter_map(runs_from).collect()
     }
 
     /// Only whoever owns the folder may change something in it: what root made there, its owner could not use.
