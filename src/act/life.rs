@@ -21,7 +21,7 @@ use crate::sys::process::{self, Process};
 use crate::sys::socket;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Between two tries to write a claim that the disk refused.
@@ -186,7 +186,7 @@ fn listening(ward: &Ward, tree: &Tree) -> Option<Process> {
     tree.holds_listener(port).ok().flatten()
 }
 
-/// None when a process did not show its memory in time.
+/// None when a process did not show its memory in time, or those who may be of it come and go.
 async fn left_by_every_proof(tree: Tree) -> Option<Vec<Member>> {
     let (answer, left) = oneshot::channel();
     let looking = std::thread::Builder::new()
@@ -194,10 +194,11 @@ async fn left_by_every_proof(tree: Tree) -> Option<Vec<Member>> {
         .stack_size(LOOK_STACK_BYTES)
         .spawn(move || {
             // Nobody waits any more after the deadline.
-            let _ = answer.send(tree.left_by_every_proof());
+            let _ = answer.send(tree.left_by_every_proof(Instant::now() + LOOK_DEADLINE));
         });
     looking.ok()?;
-    tokio::time::timeout(LOOK_DEADLINE, left).await.ok()?.ok()
+    let left = tokio::time::timeout(LOOK_DEADLINE, left).await;
+    left.ok()?.ok()?
 }
 
 fn oom_kills_since(living: &Living) -> u64 {

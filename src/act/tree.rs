@@ -11,7 +11,7 @@ pub use kill::KillOutcome;
 
 use super::launch::Mark;
 use crate::decide::ownership::Proof;
-use crate::sys::process::{self, Process, Stat, State};
+use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, socket, spawn};
 use std::io;
 use std::path::PathBuf;
@@ -135,24 +135,44 @@ impl Tree {
         }
     }
 
-    /// Whether nothing of it can be left: nobody who landed with us is as young as it is. Looks at nothing that could
-    /// hang. False says nothing: somebody else's orphan may be that young.
+    /// Whether nothing of it can be left: nobody who landed with us may be of it. Looks at nothing that could hang. False
+    /// says nothing: somebody else's orphan may be as young.
     #[must_use]
     pub fn is_surely_gone(&self) -> bool {
-        let is_none_of_it = |pid| {
-            spawn::is_ours(pid)
-                || process::stat(pid).is_ok_and(|stat| {
-                    stat.process.birth < self.born
-                        || stat.state == State::Zombie
-                        || stat.before_exec
-                })
-        };
         let nobody_is_it = || {
             !self.members().iter().any(Member::is_alive)
-                && process::own_children().is_ok_and(|ours| ours.into_iter().all(is_none_of_it))
+                && self.suspects().is_some_and(|suspects| suspects.is_empty())
         };
         // Whoever is of it is below a child of ours.
-        !self.adopted && reaper::adopts_orphans() && (reaper::has_no_child() || nobody_is_it())
+        self.leaves_its_orphans_to_us() && (reaper::has_no_child() || nobody_is_it())
+    }
+
+    /// Whether what it leaves behind lands with us: then our own children tell whether it is gone.
+    fn leaves_its_orphans_to_us(&self) -> bool {
+        !self.adopted && reaper::adopts_orphans()
+    }
+
+    /// The orphans among our children that may be of it, as far as their age and session tell; none where that cannot be
+    /// read. One that has died since it was listed is one of them, and a zombie: what it has started may have landed behind
+    /// it. Nobody where orphans of it land elsewhere.
+    fn suspects(&self) -> Option<Vec<i32>> {
+        if !self.leaves_its_orphans_to_us() {
+            return Some(Vec::new());
+        }
+        let is_suspect = |pid: i32| {
+            let Ok(stat) = process::stat(pid) else {
+                return true;
+            };
+            let is_in_anothers_session = stat.sid != self.session && spawn::is_ours(stat.sid);
+            let is_meant = !self.group_only || stat.pgid == self.session;
+            let is_spawning = stat.before_exec;
+            stat.process.birth >= self.born && is_meant && !is_in_anothers_session && !is_spawning
+        };
+        let children = reaper::children().ok()?.into_iter();
+        let orphans = children
+            .filter(|child| !child.spawned)
+            .map(|child| child.pid);
+        Some(orphans.filter(|pid| is_suspect(*pid)).collect())
     }
 
     /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.

@@ -103,7 +103,12 @@ pub(super) fn inherit(pid: i32) {
 
 /// Whether `pid` came out of a spawn of ours, in flight or not, and is not reaped.
 pub(super) fn is_ours(pid: i32) -> bool {
-    table().contains(&pid) || slot_of(pid).is_some()
+    knows(&table(), pid)
+}
+
+/// The same for who has the table already.
+pub(super) fn knows(table: &BTreeSet<i32>, pid: i32) -> bool {
+    table.contains(&pid) || slot_of(pid).is_some()
 }
 
 /// Whether `pid` is all that came out of our spawns and is left of it, and nothing is in flight.

@@ -107,15 +107,14 @@ pub fn children(pid: i32) -> io::Result<Vec<i32>> {
     imp::process::children(pid)
 }
 
-/// This process's own children (those reparented to it as subreaper included), zombies too.
+/// This process's own children (those reparented to it as subreaper included), zombies too: see
+/// [`reaper::children`](super::reaper::children).
 ///
 /// # Errors
 /// As [`children`].
 pub fn own_children() -> io::Result<Vec<i32>> {
-    if super::reaper::has_no_child() {
-        return Ok(Vec::new());
-    }
-    imp::process::children(super::identity::pid())
+    let children = super::reaper::children()?;
+    Ok(children.into_iter().map(|child| child.pid).collect())
 }
 
 /// The birth that a process would have which is born now; no later one has an earlier birth, as long as nobody sets the

@@ -67,6 +67,37 @@ pub fn has_no_child() -> bool {
     look_for_ended(imp::WAIT_FOR_ANY).is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
 }
 
+/// A child of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnChild {
+    /// Its number.
+    pub pid: i32,
+    /// It came out of a [`spawn`](super::spawn::spawn); else it landed with us as an orphan.
+    pub spawned: bool,
+}
+
+/// Our children at one moment, zombies too.
+///
+/// The kernel shows a list a piece at a time and by position, so it skips some of those that stand behind one that is
+/// reaped meanwhile (`get_children_pid` in fs/proc/array.c). Here nobody is reaped meanwhile; and who is added is added at
+/// the end, what a dying process leaves behind before it is a zombie. So of a chain of processes each of which starts the
+/// next and dies there is always one on the list.
+///
+/// # Errors
+/// As [`process::children`].
+pub fn children() -> io::Result<Vec<OwnChild>> {
+    if has_no_child() {
+        return Ok(Vec::new());
+    }
+    let table = flight::table();
+    let pids = imp::process::children(super::identity::pid())?;
+    let child = |pid| OwnChild {
+        pid,
+        spawned: flight::knows(&table, pid),
+    };
+    Ok(pids.into_iter().map(child).collect())
+}
+
 /// Looks without waiting and without reaping; ECHILD where there is nobody to wait for.
 fn look_for_ended(more_flags: libc::c_int) -> io::Result<Option<i32>> {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | more_flags;

@@ -14,6 +14,8 @@ mod adoption;
 mod attach;
 #[cfg(target_os = "linux")]
 mod cgroup;
+#[cfg(target_os = "linux")]
+mod chains;
 mod claims;
 #[cfg(target_os = "linux")]
 mod dead_mount;

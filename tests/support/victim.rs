@@ -9,6 +9,9 @@
 //! | `flood LINES` | that many lines on stdout |
 //! | `setsid WORDS` | a child in a session of its own goes on with the rest |
 //! | `double-fork WORDS` | a grandchild in a session of its own, its parent dead, goes on with the rest |
+//! | `hop N` | N times a child goes on with the rest and its parent dies at once; the first is in a session of its own |
+//! | `only FILE` | a line in FILE; a line `second copy` too, if one that has written one before, or what it has started, is there still |
+//! | `linger MILLIS` | sleeps for so long |
 //! | `children N` | N children that sleep |
 //! | `bomb` | for ever: all that there are fork, each in a session of its own, until the system refuses |
 //! | `restless` | for ever: a new child in a new session, and its parent dies |
@@ -53,6 +56,9 @@ fn obey(words: &[String]) {
             "flood" => flood(number(argument())),
             "setsid" => go_on_in_child(false),
             "double-fork" => go_on_in_child(true),
+            "hop" => hop(number(argument())),
+            "only" => only(argument()),
+            "linger" => std::thread::sleep(Duration::from_millis(number(argument()) as u64)),
             "children" => (0..number(argument())).for_each(|_| in_child(sleep)),
             "bomb" => bomb(),
             "restless" => restless(),
@@ -120,6 +126,32 @@ fn go_on_in_child(orphan: bool) {
         ForkResult::Parent { .. } if orphan => std::process::exit(0),
         ForkResult::Parent { .. } => sleep(),
     }
+}
+
+fn hop(hops: usize) {
+    for nth in 0..hops {
+        // SAFETY: this program has one thread.
+        match unsafe { fork() }.expect("fork") {
+            ForkResult::Child if nth == 0 => drop(setsid().expect("setsid")),
+            ForkResult::Child => {}
+            // SAFETY: nothing is to be tidied up, and it is to be quick.
+            ForkResult::Parent { .. } => unsafe { libc::_exit(0) },
+        }
+    }
+}
+
+/// The lock is held as long as anybody has the file open.
+fn only(path: &str) {
+    let mut file = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(path)
+        .expect("a file");
+    if file.try_lock().is_err() {
+        file.write_all(b"second copy\n").expect("written");
+    }
+    file.write_all(b"a life\n").expect("written");
+    std::mem::forget(file);
 }
 
 /// A limit on processes bounds it, and [`RAGE`].

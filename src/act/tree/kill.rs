@@ -2,8 +2,8 @@
 //!
 //! A tree that forks while it is killed has no moment at which a list of it is true. So: kill what the list shows,
 //! reap (zombies hold the numbers that the kill needs), list again, until nothing is left. Every orphan lands with
-//! us, one list of our own children is read at a time when it may change, and so only two equal ones that show no member
-//! count, or none at all. Nothing is forked here, and nothing is stopped first: that was neither needed nor enough.
+//! us, so it is over when none of ours may be of it; and where somebody else's orphan may be, when the same ones stay and
+//! none of them can be proven. Nothing is forked here, and nothing is stopped first: that was neither needed nor enough.
 
 use super::walk::Eyes;
 use super::{Member, Tree};
@@ -64,20 +64,29 @@ impl Tree {
         self.kill_by_looking(end, reaped)
     }
 
-    /// Who of it lives, by every proof. Looks several times while somebody is there who may be of it, because a process
-    /// that is just changing its program shows no environment. May wait for a sick process's memory, so on a thread
-    /// that may be lost.
+    /// Who of it lives, by every proof; none when nobody can say by `end`, because those who may be of it come and go.
+    /// Looks several times while the same ones are there, because a process that is just changing its program shows no
+    /// environment. May wait for a sick process's memory, so on a thread that may be lost.
     #[must_use]
-    pub fn left_by_every_proof(&self) -> Vec<Member> {
-        for _ in 0..LAST_LOOKS {
+    pub fn left_by_every_proof(&self, end: Instant) -> Option<Vec<Member>> {
+        let mut before = None;
+        let mut looks = 0;
+        while looks < LAST_LOOKS {
             let mut left = self.members_by_every_proof();
             left.retain(Member::is_alive);
             if !left.is_empty() || self.is_surely_gone() {
-                return left;
+                return Some(left);
+            }
+            let now = self.suspects();
+            let are_the_same = now.is_some() && now == before;
+            looks = if are_the_same { looks + 1 } else { 0 };
+            before = now;
+            if Instant::now() >= end {
+                return None;
             }
             thread::sleep(LAST_LOOKS_EVERY);
         }
-        Vec::new()
+        Some(Vec::new())
     }
 
     /// Looks quickly until that finds nobody, and only then into environments, which can take their time.
@@ -89,19 +98,19 @@ impl Tree {
             reap_all(end, reaped);
             let alive = self.strike(eyes);
             reap_all(end, reaped);
-            match self.children_if_quiet(&alive) {
+            match self.suspects_if_quiet(&alive) {
                 None => {
                     eyes = Eyes::Quick;
                     before = None;
                     last_looks = 0;
                     thread::sleep(LOOK_EVERY);
                 }
-                Some(none) if none.is_empty() && reaper::adopts_orphans() && !self.adopted => {
+                Some(none) if none.is_empty() && self.leaves_its_orphans_to_us() => {
                     return KillOutcome::default();
                 }
                 now if now == before && eyes == Eyes::Thorough => {
                     last_looks += 1;
-                    if last_looks == LAST_LOOKS || self.is_surely_gone() {
+                    if last_looks == LAST_LOOKS {
                         return KillOutcome::default();
                     }
                     thread::sleep(LAST_LOOKS_EVERY);
@@ -128,12 +137,12 @@ impl Tree {
         alive
     }
 
-    /// Our own children after a look that found nobody alive; none when it found somebody.
-    fn children_if_quiet(&self, alive: &[Member]) -> Option<Vec<i32>> {
+    /// Who may be of it after a look that found nobody alive; none when it found somebody.
+    fn suspects_if_quiet(&self, alive: &[Member]) -> Option<Vec<i32>> {
         if !alive.is_empty() || self.main_is_unreaped() {
             return None;
         }
-        process::own_children().ok()
+        self.suspects()
     }
 
     /// Our own child stays a number until it is reaped, and its exit is news that others wait for.
