@@ -170,20 +170,21 @@ async fn survivors(ward: &Ward, living: &Living, exit: Exit) -> Survivors {
     let listening = listening(ward, &tree);
     Survivors {
         count: left.len(),
-        heir: listening.or(oldest).map(seen),
-        heir_listens: listening.is_some(),
+        heir: listening.flatten().or(oldest).map(seen),
+        heir_listens: listening.map(|holder| holder.is_some()),
         oom_kills,
     }
 }
 
-/// The survivor that listens on the port. A socket that we hold tells nothing: all that it has started have it open.
-fn listening(ward: &Ward, tree: &Tree) -> Option<Process> {
+/// The survivor that listens on the port, if one does; none where nothing can be told. A socket that we hold tells nothing:
+/// all that it has started have it open.
+fn listening(ward: &Ward, tree: &Tree) -> Option<Option<Process>> {
     let port = ward.config.port?;
     let listeners = socket::listeners(port).ok()?;
     if listeners.iter().any(|each| sockets::holds(ward, each)) {
         return None;
     }
-    tree.holds_listener(port).ok().flatten()
+    tree.holds_listener(port).ok()
 }
 
 /// None when a process did not show its memory in time, or those who may be of it come and go.

@@ -48,8 +48,9 @@ pub struct Survivors {
     pub count: usize,
     /// The member that holds the service's port, else the oldest; the heir of a daemonizing launcher.
     pub heir: Option<Proc>,
-    /// The heir listens on the service's port.
-    pub heir_listens: bool,
+    /// Whether the heir listens on the service's port; none where that tells nothing: no port is known, or its socket is
+    /// held for the service.
+    pub heir_listens: Option<bool>,
     /// Processes that the kernel has killed for want of memory since the life began, on the whole host.
     pub oom_kills: u64,
 }

@@ -342,3 +342,21 @@ fn a_wish_outlives_a_kill_right_after_its_answer() {
         assert_eq!(daemon.service("s")["wanted"], wanted, "{wish}");
     }
 }
+
+#[test]
+fn item_46_a_server_that_ends_in_order_is_not_followed_by_what_it_leaves() {
+    let port = free_port();
+    let script = format!(
+        "sleep 1000000 & exec python3 -c 'import socket, time; s = socket.create_server((\"127.0.0.1\", {port})); time.sleep(2)'"
+    );
+    let command = serde_json::to_string(&["sh", "-c", &script]).expect("TOML too");
+    let daemon = Stayd::start(&format!(
+        "[service.s]\ncommand = {command}\nport = {port}\nbackoff = {{ min = '10ms' }}\n"
+    ));
+    let first = daemon.wait_state("s", "running");
+    let left = wait_tree(pid(&first), 2)[1];
+    daemon.wait_service("s", "its second life", |service| {
+        service["life"] == 2 && service["state"] == "running"
+    });
+    assert!(!is_alive(left), "it was ended with its life");
+}

@@ -27,7 +27,7 @@ fn item_46_a_program_that_daemonizes_is_kept_and_named() {
     let survivors = Survivors {
         count: 1,
         heir: Some(HEIR),
-        heir_listens: true,
+        heir_listens: Some(true),
         ..Survivors::default()
     };
     stage[db].ends = Some((SECOND / 2, Exit::Code(0), survivors));
@@ -51,13 +51,40 @@ fn item_46_a_program_that_daemonizes_is_kept_and_named() {
 }
 
 #[test]
+fn item_46_what_a_server_leaves_that_has_served_is_no_heir() {
+    let unasked = || Policy {
+        watchdog: None,
+        ..policy()
+    };
+    for (policy, after, respawns) in [
+        (unasked(), SECOND / 2, false), // who it has started may listen a little later
+        (unasked(), SECOND * 4, true),
+        (policy(), SECOND / 2, true), // it has answered
+    ] {
+        let mut stage = Stage::new();
+        let db = stage.enlist(policy);
+        let survivors = Survivors {
+            count: 1,
+            heir: Some(HEIR),
+            heir_listens: Some(false),
+            ..Survivors::default()
+        };
+        stage[db].ends = Some((after, Exit::Code(0), survivors));
+        stage.tell(db, Fact::Configured(Remembered::default()));
+        stage.drive(after + SECOND);
+        assert_eq!(stage.spawns(db).len() > 1, respawns);
+        assert_eq!(stage.kills(db).is_empty(), !respawns);
+    }
+}
+
+#[test]
 fn item_46_a_launcher_that_failed_has_no_heir() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     let survivors = Survivors {
         count: 1,
         heir: Some(HEIR),
-        heir_listens: true,
+        heir_listens: Some(true),
         ..Survivors::default()
     };
     stage.tell(db, Fact::Configured(Remembered::default()));

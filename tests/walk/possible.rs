@@ -88,18 +88,15 @@ impl World {
             next.push(Next::Fact(Fact::Exited(life, exit, Survivors::default())));
         }
         let heir = Some(Proc { pid: 900, birth: 9 });
-        let survivors = Survivors {
-            count: 1,
-            heir,
-            heir_listens: true,
-            ..Survivors::default()
-        };
-        next.push(Next::Fact(Fact::Exited(
-            life,
-            Exit::Code(0),
-            survivors.clone(),
-        )));
-        next.push(Next::Fact(Fact::Exited(life, Exit::Code(1), survivors)));
+        for (exit, listens) in [(0, true), (0, false), (1, true)] {
+            let survivors = Survivors {
+                count: 1,
+                heir,
+                heir_listens: Some(listens),
+                ..Survivors::default()
+            };
+            next.push(Next::Fact(Fact::Exited(life, Exit::Code(exit), survivors)));
+        }
         next.push(Next::Fact(Fact::Told(life, Told::Trigger)));
         self.about_the_asked(life, next);
     }

@@ -12,6 +12,9 @@ use super::{Actual, Ending, Service, Step, Turn, millis};
 /// Rounds of a readiness probe that has no watchdog beside it.
 const READINESS_ALONE: Duration = Duration::from_secs(5);
 
+/// A launcher that nobody can ask whether it has served yet takes no longer.
+const LAUNCHES_WITHIN: Duration = Duration::from_secs(1);
+
 /// What makes a service ready.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gate {
@@ -262,16 +265,23 @@ impl Service {
     }
 
     fn main_exited(&mut self, exit: Exit, survivors: &Survivors, step: &mut Turn<'_>) {
+        let has_answered = self.gate() != Gate::Exec;
         let Actual::Up(up) = &mut self.actual else {
             return;
         };
         let uptime = step.now.since(up.spawned_at);
         let young = up.ready_at.is_none() || uptime < self.policy.startup;
-        if let Some(heir) = survivors.heir.filter(|_| exit == Exit::Code(0) && young) {
+        // Who has served and listens no more was no launcher, whatever it leaves behind.
+        let has_served = up.ready_at.is_some() && (has_answered || uptime >= LAUNCHES_WITHIN);
+        let is_launcher = young && !(has_served && survivors.heir_listens == Some(false));
+        if let Some(heir) = survivors
+            .heir
+            .filter(|_| exit == Exit::Code(0) && is_launcher)
+        {
+            let listens = survivors.heir_listens == Some(true);
             up.main = Some(heir);
             up.keeps_reason = true;
-            self.reason =
-                cure::daemonized(&self.identity.program, uptime, heir, survivors.heir_listens);
+            self.reason = cure::daemonized(&self.identity.program, uptime, heir, listens);
             self.record(Kind::Daemonized, self.reason.clone(), Vec::new(), step.out);
             step.out.push(Order::Inherit {
                 life: self.life,
