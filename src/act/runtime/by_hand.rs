@@ -3,8 +3,9 @@
 use super::cache::{Held, Made};
 use super::copy::Progress;
 use super::listing::Fingerprint;
-use super::record::Refusal;
+use super::record::{self, Refusal};
 use super::trouble::Trouble;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Why a runtime is refused that was good.
@@ -31,6 +32,10 @@ impl Held<'_> {
         source: &Path,
         progress: &Progress,
     ) -> Result<Made, Trouble> {
+        // Whoever imports does not believe what stayd has seen.
+        let dir = self.cache.services();
+        record::distrust_source(&dir, service)
+            .map_err(|error| Trouble::of_copy("remember the source in", &dir, &error))?;
         let mut made = self.materialize(service, source, false, progress)?;
         if !self.is_whole(&made.fingerprint) {
             made = self.materialize(service, source, true, progress)?;
@@ -39,8 +44,8 @@ impl Held<'_> {
         Ok(made)
     }
 
-    /// Refuses `running`, or what the next life would begin with, until the source holds something else. None, and nothing
-    /// is changed, where there is no other that is good and whole.
+    /// Refuses `running`, or what the next life would begin with, and what the source holds, until that is something else
+    /// again. None, and nothing is changed, where there is no other that is good and whole.
     ///
     /// # Errors
     /// What the disk says.
@@ -48,6 +53,7 @@ impl Held<'_> {
         &self,
         service: &str,
         running: Option<Fingerprint>,
+        progress: &Progress,
     ) -> Result<Option<WayBack>, Trouble> {
         let record = self.cache.record(service);
         let Some(from) = running.or_else(|| record.next().cloned()) else {
@@ -57,11 +63,19 @@ impl Held<'_> {
         let Some(to) = others.find(|one| self.is_whole(one)).cloned() else {
             return Ok(None);
         };
-        let refusal = Refusal {
-            fingerprint: from.clone(),
-            why: BY_HAND.into(),
-        };
-        self.change(service, |record| record.refuse(refusal))?;
+        // What the source holds by now may be a third one, which nobody has asked for.
+        let seen = self.fingerprint_of(service, &record.source, progress).ok();
+        let unwanted: BTreeSet<_> = seen.into_iter().chain([from.clone()]).collect();
+        let refusals = unwanted.into_iter().filter(|one| *one != to);
+        let refusals: Vec<_> = refusals
+            .map(|fingerprint| Refusal {
+                fingerprint,
+                why: BY_HAND.into(),
+            })
+            .collect();
+        self.change(service, |record| {
+            refusals.into_iter().for_each(|one| record.refuse(one));
+        })?;
         Ok(Some(WayBack { from, to }))
     }
 }
@@ -118,7 +132,9 @@ mod tests {
 
         fn roll_back(&self, running: Option<&Fingerprint>) -> Option<WayBack> {
             let held = self.cache.hold().expect("held");
-            held.roll_back("s", running.cloned()).expect("tried")
+            let progress = Progress::default();
+            held.roll_back("s", running.cloned(), &progress)
+                .expect("tried")
         }
 
         /// While it is away, `rest` is done.
@@ -218,5 +234,73 @@ mod tests {
         let again = place.offer();
         assert_eq!(again.refused, None, "it was asked for anew");
         assert!(!again.good, "and has to become ready again");
+    }
+
+    #[test]
+    fn a_rollback_goes_to_no_third_one_that_nobody_has_asked_for() {
+        let place = Place::new();
+        let old = place.make_good("old");
+        let new = place.make_good("new");
+        place.write("data", "never tried");
+        let way = place.roll_back(Some(&new)).expect("a way back");
+        assert_eq!((&way.from, &way.to), (&new, &old));
+        let offered = place.offer();
+        assert_eq!(offered.fallback.as_ref(), Some(&old));
+        assert_eq!(offered.refused.as_ref(), offered.source.as_ref().ok());
+        place.write("data", "mended");
+        assert_eq!(place.offer().refused, None, "it holds something else");
+    }
+
+    #[test]
+    fn an_import_believes_its_own_eyes() {
+        let place = Place::new();
+        let first = place.import("first");
+        let services = place.cache.dir.join(".services");
+        // as if it had been seen with these very stamps: what no file system would do, a replaced image of one does
+        let seen = record::source_listing(&services, "s").expect("seen");
+        let second = place.import("other");
+        assert_ne!(first, second);
+        record::keep_source_listing(&services, "s", &seen).expect("kept");
+        assert_eq!(place.import("other"), second);
+    }
+
+    #[test]
+    fn where_what_was_remembered_is_lost_nothing_is_removed_and_that_is_said() {
+        let place = Place::new();
+        let old = place.make_good("old");
+        let new = place.make_good("new");
+        let file = record::path(&place.cache.services(), "s");
+        fs::write(&file, "").expect("emptied");
+        let offered = place.away(|| place.offer());
+        assert!(
+            offered
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("cannot be read")),
+            "{offered:?}"
+        );
+        let changed = place.make_of("newest");
+        for _ in 0..2 {
+            drop(place.offer());
+        }
+        for one in [&old, &new, &changed] {
+            assert!(place.cache.path(one).exists(), "{one}");
+        }
+        let held = place.cache.hold().expect("held");
+        held.change("s", |record| record.praise(&changed))
+            .expect("kept");
+        assert!(!place.cache.record("s").lost);
+    }
+
+    #[test]
+    fn who_is_passed_over_is_named() {
+        let place = Place::new();
+        let good = place.make_good("good");
+        fs::write(place.cache.path(&good).join("data"), "altered").expect("written");
+        let offered = place.away(|| place.offer());
+        assert_eq!(offered.fallback, None);
+        let named =
+            format!("the runtime {good} was changed behind our back (data) and is not used");
+        assert!(offered.warnings.contains(&named), "{offered:?}");
     }
 }

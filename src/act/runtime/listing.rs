@@ -228,6 +228,16 @@ impl Listing {
         }
     }
 
+    /// As if no file of it had been read.
+    pub fn forget_bytes(&mut self) {
+        self.glance = None;
+        for entry in &mut self.entries {
+            if let Kind::File { hash, .. } = &mut entry.kind {
+                *hash = None;
+            }
+        }
+    }
+
     /// The fingerprint; none while a file has not been read.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {

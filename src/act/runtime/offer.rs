@@ -5,7 +5,7 @@ use super::collect;
 use super::copy::Progress;
 use super::difference::Difference;
 use super::listing::Fingerprint;
-use super::record::Refusal;
+use super::record::{self, Refusal};
 use super::trouble::Trouble;
 use crate::act::preflight::{self, Look};
 use serde::{Deserialize, Serialize};
@@ -95,18 +95,18 @@ impl RuntimeAsk {
                 look,
             } => {
                 let mut offered = offer(&held, service, source, progress);
+                if *others && let Err(error) = open_to_others(&cache, &offered) {
+                    offered.warnings.push(format!(
+                        "cannot let its user search the way to its runtime: {error}"
+                    ));
+                }
                 if let (Ok(made), Some(look)) = (&offered.source, look)
                     && let Err(obstacle) = preflight::look(&look.in_place(&cache.path(made)))
                 {
                     offered.source = Err(Trouble::Unfit(format!(
                         "cannot start it from its runtime: {}",
-                        obstacle.cause
+                        of_the_source(&obstacle.cause, &cache.path(made), source)
                     )));
-                }
-                if *others && let Err(error) = cache.open_the_way() {
-                    offered.warnings.push(format!(
-                        "cannot let its user search the way to its runtime: {error}"
-                    ));
                 }
                 let keep = usize::try_from(*keep).unwrap_or(1);
                 match collect::collect(&held, &self.state, &|_| keep) {
@@ -138,8 +138,16 @@ fn offer(held: &Held<'_>, service: &str, source: &Path, progress: &Progress) -> 
     let mut warnings = Vec::new();
     let made = made_and_checked(held, service, source, progress, &mut warnings);
     let record = held.cache.record(service);
+    if record.lost {
+        let file = record::path(&held.cache.services(), service);
+        warnings.push(format!(
+            "what was remembered of its runtimes cannot be read ({}): none is removed until it is ready again",
+            file.display()
+        ));
+    }
     let source = made.or_else(|trouble| {
-        let imported = record.imported.as_ref().filter(|one| held.is_whole(one));
+        let imported = record.imported.as_ref();
+        let imported = imported.filter(|one| is_usable(held, one, &mut warnings));
         let imported = imported.cloned().ok_or_else(|| trouble.clone())?;
         warnings.push(format!(
             "it was brought by `stayd runtime import`: {trouble}"
@@ -147,10 +155,10 @@ fn offer(held: &Held<'_>, service: &str, source: &Path, progress: &Progress) -> 
         Ok(imported)
     });
     let found = source.as_ref().ok();
-    let is_whole = |one: &&Fingerprint| found == Some(*one) || held.is_whole(one);
     // A runtime that was never good is better than none, and no better than another that was never good.
     let last_resort = record.used.iter().filter(|_| source.is_err());
-    let fallback = record.still_good().chain(last_resort).find(is_whole);
+    let mut others = record.still_good().chain(last_resort);
+    let fallback = others.find(|one| found == Some(*one) || is_usable(held, one, &mut warnings));
     Offered {
         good: found.is_some_and(|one| record.good.contains(one)),
         refused: found.filter(|one| record.is_refused(one)).cloned(),
@@ -158,6 +166,33 @@ fn offer(held: &Held<'_>, service: &str, source: &Path, progress: &Progress) -> 
         source,
         warnings,
     }
+}
+
+/// Whether nothing in it is altered; a person is told where that is why it is passed over.
+fn is_usable(held: &Held<'_>, one: &Fingerprint, warnings: &mut Vec<String>) -> bool {
+    match held.check(one) {
+        Ok(difference) if difference.altered.is_empty() => true,
+        Ok(difference) => {
+            warnings.push(format!(
+                "the runtime {one} was changed behind our back ({}) and is not used",
+                names(&difference.altered)
+            ));
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// The way to the copies, and into the one that is to be used.
+fn open_to_others(cache: &Cache, offered: &Offered) -> std::io::Result<()> {
+    cache.open_the_way()?;
+    let mut used = offered.source.iter().chain(&offered.fallback);
+    used.try_for_each(|one| cache.open_copy(one))
+}
+
+/// A cure is for the source: nothing is ever written into a copy, and one that was would be made anew.
+fn of_the_source(cause: &str, copy: &Path, source: &Path) -> String {
+    cause.replace(&copy.display().to_string(), &source.display().to_string())
 }
 
 /// What the source holds, made anew if the copy is not what it was.

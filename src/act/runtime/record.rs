@@ -32,6 +32,9 @@ pub struct Record {
     /// Copied by a person: it is what the source holds, for as long as stayd itself cannot copy that.
     #[serde(default)]
     pub imported: Option<Fingerprint>,
+    /// What was remembered before could not be read: any copy may be the only good one, until there is a good one again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// A runtime that is not to be used.
@@ -52,6 +55,8 @@ pub enum Hold {
     Good,
     /// A person has brought it.
     Imported,
+    /// It may be anything: what was remembered is lost.
+    Unknown,
 }
 
 impl Record {
@@ -75,6 +80,7 @@ impl Record {
     /// The service became ready under `fingerprint`.
     pub fn praise(&mut self, fingerprint: &Fingerprint) {
         to_the_head(&mut self.good, fingerprint);
+        self.lost = false;
     }
 
     /// `refusal` is not good any more, if it ever was.
@@ -116,8 +122,10 @@ impl Record {
             Some(Hold::Newest)
         } else if self.still_good().next() == Some(fingerprint) {
             Some(Hold::Good)
+        } else if self.imported.as_ref() == Some(fingerprint) {
+            Some(Hold::Imported)
         } else {
-            (self.imported.as_ref() == Some(fingerprint)).then_some(Hold::Imported)
+            self.lost.then_some(Hold::Unknown)
         }
     }
 }
@@ -128,11 +136,41 @@ fn to_the_head(list: &mut Vec<Fingerprint>, fingerprint: &Fingerprint) {
     list.truncate(REMEMBERED_MAX);
 }
 
-/// The record of `service` in `dir`; an absent or torn one is empty, for everything in it can be found out again.
+/// The record of `service` in `dir`; an absent one is empty. Of one that cannot be read what the source held last is known
+/// from elsewhere, and the rest is lost.
 #[must_use]
 pub fn read(dir: &Path, service: &str) -> Record {
-    let text = fs::read(file(dir, service, RECORD)).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+    let text = fs::read(path(dir, service));
+    if matches!(&text, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        return Record::default();
+    }
+    let record = text.and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+    record.unwrap_or_else(|_| Record {
+        used: source_glance(dir, service)
+            .map(|(_, held)| held)
+            .into_iter()
+            .collect(),
+        lost: true,
+        ..Record::default()
+    })
+}
+
+/// Where the record of `service` is, or would be.
+#[must_use]
+pub fn path(dir: &Path, service: &str) -> PathBuf {
+    file(dir, service, RECORD)
+}
+
+/// The source of `service` is read as a whole when it is looked at next.
+///
+/// # Errors
+/// What the disk says.
+pub fn distrust_source(dir: &Path, service: &str) -> io::Result<()> {
+    let Some(mut known) = source_listing(dir, service) else {
+        return Ok(());
+    };
+    known.forget_bytes();
+    keep_source_listing(dir, service, &known)
 }
 
 /// Replaces the record.
@@ -141,7 +179,7 @@ pub fn read(dir: &Path, service: &str) -> Record {
 /// What the disk says.
 pub fn write(dir: &Path, service: &str, record: &Record) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(record).map_err(io::Error::other)?;
-    replace(&file(dir, service, RECORD), &text)
+    replace(&path(dir, service), &text)
 }
 
 /// How the source of `service` was when it was last read; none where that is not known.

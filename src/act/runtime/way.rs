@@ -1,7 +1,7 @@
 //! The way to the copies, for services of other users.
 
 use super::cache::Cache;
-use super::listing::MODE_KEPT;
+use super::listing::{Fingerprint, MODE_KEPT};
 use crate::sys::identity;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -32,6 +32,14 @@ impl Cache {
             open(folder)?;
         }
         Ok(())
+    }
+
+    /// Lets other users into a copy: the folder that was its source may have been one person's.
+    ///
+    /// # Errors
+    /// When it does not take the mode.
+    pub fn open_copy(&self, fingerprint: &Fingerprint) -> io::Result<()> {
+        open(&self.path(fingerprint))
     }
 }
 

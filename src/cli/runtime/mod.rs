@@ -116,11 +116,10 @@ async fn roll_back(screen: Screen, place: &Place, service: &str, json: bool) -> 
     place.check_owner()?;
     place.check_service(service)?;
     let runs = stock::runs_now(&place.state, service).map_err(|error| place.unreadable(&error))?;
-    let rolled = place
-        .cache
-        .hold()
-        .and_then(|held| held.roll_back(service, runs))
-        .map_err(|trouble| failed(&trouble, "; nothing is changed"))?;
+    let rolled = shown("looking at the source", |progress| {
+        place.cache.hold()?.roll_back(service, runs, progress)
+    });
+    let rolled = rolled.map_err(|trouble| failed(&trouble, "; nothing is changed"))?;
     let Some(way) = rolled else {
         let message = format!(
             "cannot roll {service} back: there is no other runtime that was good and is whole; `stayd runtime ls` shows those \

@@ -156,6 +156,9 @@ fn why(path: &Path, need: &Need) -> String {
         Need::Claimed(service) => format!("the last life of {service} began with it"),
         Need::Kept(service, Hold::Newest) => format!("it is one of the newest of {service}"),
         Need::Kept(service, Hold::Good) => format!("it is the last good one of {service}"),
+        Need::Kept(service, Hold::Unknown) => {
+            format!("what {service} has been good under is lost, and it may be this")
+        }
         Need::Kept(service, Hold::Imported) => format!("it was imported for {service}"),
         Need::Used(pids) => {
             let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
