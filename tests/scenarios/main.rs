@@ -9,6 +9,7 @@ mod common_cause;
 mod ending;
 mod holding;
 mod killing;
+mod launchers;
 mod living;
 mod runtimes;
 mod starting;

@@ -1,0 +1,89 @@
+//! Programs that daemonize, and servers that end and leave something behind.
+
+use crate::stage::{MINUTE, SECOND, Stage, policy};
+use stayd::decide::action::Kind;
+use stayd::decide::event::{Exit, Fact, Life, Proc, Remembered, Survivors};
+use stayd::decide::policy::Policy;
+use stayd::decide::snapshot::Phase;
+
+const HEIR: Proc = Proc { pid: 900, birth: 9 };
+
+#[test]
+fn item_46_a_program_that_daemonizes_is_kept_and_named() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    let survivors = Survivors {
+        count: 1,
+        heir: Some(HEIR),
+        heir_listens: Some(true),
+        ..Survivors::default()
+    };
+    stage[db].ends = Some((SECOND / 2, Exit::Code(0), survivors));
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.drive(MINUTE * 10);
+    assert_eq!(
+        (stage.spawns(db).len(), stage.shown(db).main),
+        (1, Some(HEIR)),
+        "no respawn storm"
+    );
+    assert_eq!(stage.phase(db), Phase::Running);
+    assert!(stage.said(db, Kind::Daemonized)[0].contains("pid 900"));
+    stage[db].ends = None;
+    stage.ends(db, Life(1), Exit::Unknown, Survivors::default());
+    stage.drive(SECOND * 40);
+    assert_eq!(
+        stage.spawns(db).len(),
+        2,
+        "when the heir ends, a new life begins"
+    );
+}
+
+#[test]
+fn item_46_what_a_server_leaves_that_has_served_is_no_heir() {
+    let unasked = || Policy {
+        watchdog: None,
+        ..policy()
+    };
+    for (policy, after, respawns) in [
+        (unasked(), SECOND / 2, false), // who it has started may listen a little later
+        (unasked(), SECOND * 4, true),
+        (policy(), SECOND / 2, true), // it has answered
+    ] {
+        let mut stage = Stage::new();
+        let db = stage.enlist(policy);
+        let survivors = Survivors {
+            count: 1,
+            heir: Some(HEIR),
+            heir_listens: Some(false),
+            ..Survivors::default()
+        };
+        stage[db].ends = Some((after, Exit::Code(0), survivors));
+        stage.tell(db, Fact::Configured(Remembered::default()));
+        stage.drive(after + SECOND);
+        assert_eq!(stage.spawns(db).len() > 1, respawns);
+        assert_eq!(stage.kills(db).is_empty(), !respawns);
+    }
+}
+
+#[test]
+fn item_46_a_launcher_that_failed_has_no_heir() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    let survivors = Survivors {
+        count: 1,
+        heir: Some(HEIR),
+        heir_listens: Some(true),
+        ..Survivors::default()
+    };
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.drive(SECOND);
+    stage[db].alive = None;
+    stage.tell(db, Fact::Exited(Life(1), Exit::Code(1), survivors));
+    stage.drive(SECOND);
+    assert_eq!(
+        stage.kills(db).len(),
+        1,
+        "what is left of it is ended before the next life"
+    );
+    assert!(stage.spawns(db)[1] > stage.kills(db)[0]);
+}
