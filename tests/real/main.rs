@@ -42,6 +42,8 @@ mod output_faults;
 #[cfg(target_os = "linux")]
 mod output_hangs;
 #[cfg(target_os = "linux")]
+mod output_lives;
+#[cfg(target_os = "linux")]
 mod output_service;
 mod postgres_service;
 mod probe_exec;

@@ -2,7 +2,7 @@
 
 use crate::act::state_dir::{FILE_MODE, make_folder};
 use crate::act::step::{Step, reached};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ pub(super) fn path_of(dir: &Path, age: u32) -> PathBuf {
     }
 }
 
-/// One service's log.
+/// One service's log, as one life writes it. Two lives may have it open, the elder's last words beside the younger's
+/// first, and either of them rotates it for both.
 #[derive(Debug)]
 pub(super) struct LogFile {
     dir: PathBuf,
@@ -50,12 +51,12 @@ impl LogFile {
         }
     }
 
-    /// The place for the next bytes. Rotates a nearly full file that ends with a whole line, and builds folder and
-    /// file anew when somebody has deleted them. The offset is what fstat(2) says, so whatever a killed
-    /// predecessor has moved is neither moved again nor written over.
-    pub(super) fn place(&mut self) -> io::Result<Place<'_>> {
+    /// The place for the next bytes. Rotates a nearly full file that ends with a whole line once there `is_more` to
+    /// come, and builds folder and file anew when somebody has deleted them. The offset is what fstat(2) says, so
+    /// whatever a killed predecessor has moved is neither moved again nor written over.
+    pub(super) fn place(&mut self, is_more: impl FnOnce() -> bool) -> io::Result<Place<'_>> {
         let mut offset = self.open_current()?;
-        if self.is_to_be_rotated(offset)? {
+        if self.is_to_be_rotated(offset)? && (offset >= self.max_size_bytes || is_more()) {
             self.rotate()?;
             offset = self.open_current()?;
         }
@@ -96,12 +97,15 @@ impl LogFile {
         })
     }
 
-    /// Makes sure that the current file is open and still has a name; returns its size.
+    /// Makes sure that what is open is still the current file: another life may have rotated it, and anybody may have
+    /// moved it or deleted it. Returns its size.
     fn open_current(&mut self) -> io::Result<u64> {
+        let path = path_of(&self.dir, 0);
         if let Some(file) = &self.current {
-            let meta = file.metadata()?;
-            if meta.nlink() > 0 {
-                return Ok(meta.len());
+            let ours = file.metadata()?;
+            let is_it = |there: Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+            if fs::symlink_metadata(&path).is_ok_and(is_it) {
+                return Ok(ours.len());
             }
         }
         make_folder(&self.dir)?;
@@ -112,7 +116,7 @@ impl LogFile {
             .truncate(false)
             .mode(FILE_MODE)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path_of(&self.dir, 0))?;
+            .open(path)?;
         let size = file.metadata()?.len();
         self.current = Some(file);
         Ok(size)
@@ -160,7 +164,7 @@ mod tests {
     use super::*;
 
     fn put(log: &mut LogFile, text: &str) {
-        let place = log.place().expect("place");
+        let place = log.place(|| true).expect("place");
         place
             .file
             .write_all_at(text.as_bytes(), place.offset)
@@ -205,7 +209,7 @@ mod tests {
             let line = format!("{}\n", "x".repeat(count % 97));
             let mut rest = line.as_bytes();
             while !rest.is_empty() {
-                let place = log.place().expect("place");
+                let place = log.place(|| true).expect("place");
                 let room = usize::try_from(place.room).expect("room").min(rest.len());
                 let written = place.file.write_all_at(&rest[..room], place.offset);
                 written.expect("write");
@@ -224,6 +228,31 @@ mod tests {
         for age in 1..20 {
             assert!(read(dir.path(), age).ends_with('\n'), "whole lines");
         }
+    }
+
+    #[test]
+    fn two_lives_at_once_write_to_one_file_and_rotate_it_once() {
+        let dir = tempfile::tempdir().expect("folder");
+        let open = || LogFile::new(dir.path().to_owned(), 8, 9);
+        let (mut elder, mut younger) = (open(), open());
+        put(&mut elder, "1 1\n");
+        put(&mut younger, "2 1\n");
+        put(&mut elder, "1 2\n");
+        put(&mut younger, "2 2\n");
+        put(&mut elder, "1 3\n");
+        assert_eq!(read(dir.path(), 2), "1 1\n2 1\n");
+        assert_eq!(read(dir.path(), 1), "1 2\n2 2\n");
+        assert_eq!(read(dir.path(), 0), "1 3\n");
+    }
+
+    #[test]
+    fn a_full_file_waits_for_the_first_byte_of_the_next() {
+        let dir = tempfile::tempdir().expect("folder");
+        let mut log = LogFile::new(dir.path().to_owned(), 8, 1);
+        put(&mut log, "six..\n");
+        let place = log.place(|| false).expect("place");
+        assert_eq!((place.offset, place.room, place.to_newline), (6, 2, true));
+        assert_eq!(read(dir.path(), 1), "");
     }
 
     #[test]

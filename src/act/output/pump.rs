@@ -104,6 +104,7 @@ struct Worker {
     inbox: Receiver<Order>,
     door: PipeReader,
     tell: Tell,
+    /// In the order in which they came: of one service's lives the elder before the younger.
     streams: Vec<Stream>,
     mover: Mover,
     /// How long the writers are left to fill their FIFOs before a batch is moved.
@@ -196,6 +197,7 @@ impl Worker {
             match order {
                 Order::Watch(stream) => {
                     self.relief.watch(Arc::clone(stream.valve()));
+                    wake_elders(&mut self.streams, &stream.key.0);
                     self.streams.push(*stream);
                 }
                 Order::Retire(key) => {
@@ -211,23 +213,25 @@ impl Worker {
         rings > 0
     }
 
-    /// Gives a turn to every stream that is due; true when one wants the next at once.
+    /// Gives a turn to every stream that is due, the eldest first; true when one wants the next at once.
     fn move_due(&mut self) -> bool {
         let now = awake();
         let mut is_busy = false;
         let mut load = Load::Light;
-        for at in (0..self.streams.len()).rev() {
+        let mut over = Vec::new();
+        for at in 0..self.streams.len() {
             if !self.streams[at].is_due(now) {
                 continue;
             }
             match self.take_turn(at) {
                 Turn::Calm(its) => load = load.max(its),
                 Turn::Busy => is_busy = true,
-                Turn::Over(is_held) => {
-                    let stream = self.streams.swap_remove(at);
-                    self.finish(stream, is_held);
-                }
+                Turn::Over(is_held) => over.push((at, is_held)),
             }
+        }
+        for (at, is_held) in over.into_iter().rev() {
+            let stream = self.streams.remove(at);
+            self.finish(stream, is_held);
         }
         self.adapt(load);
         is_busy
@@ -265,4 +269,12 @@ impl Worker {
         }
         self.relief.end();
     }
+}
+
+/// A life begins when the one before it has ended: what that has left in its FIFO goes into the file first, or a line of
+/// it could be torn by a line of the younger.
+fn wake_elders(streams: &mut [Stream], service: &str) {
+    let elders = streams.iter_mut();
+    let elders = elders.filter(|stream| stream.key.0 == service);
+    elders.for_each(Stream::wake);
 }

@@ -212,7 +212,10 @@ impl Stream {
 
     /// One transfer, and whether it left nothing behind but what has come since.
     fn move_once(&mut self, mover: &mut Mover) -> io::Result<(Moved, bool)> {
-        let place = self.log.place()?;
+        let fifo = self.valve.fifo();
+        // What cannot be counted is tried.
+        let is_more = || pipe::waiting(fifo).map_or(true, |bytes| bytes > 0);
+        let place = self.log.place(is_more)?;
         let mut copy = Vec::new();
         let max = usize::try_from(place.room)
             .unwrap_or(usize::MAX)
@@ -223,7 +226,7 @@ impl Stream {
             to_newline: place.to_newline,
             copy: self.lines.is_some().then_some(&mut copy),
         };
-        let moved = mover.transfer(self.valve.fifo(), place.file, place.offset, want);
+        let moved = mover.transfer(fifo, place.file, place.offset, want);
         if let Some(lines) = &mut self.lines {
             lines.show(&copy);
         }
