@@ -52,3 +52,17 @@ pub fn hand_over(file: &File) -> io::Result<()> {
 pub fn settle(folder: &File) -> io::Result<()> {
     imp::copying::settle(folder)
 }
+
+/// A number for this very mount of a file system that cannot be written, another one at each mount and after each boot; 0
+/// where it can be written. Files of an image may have the same numbers and times as those of the image before it
+/// (squashfs and ISO images that are built reproducibly), where a file system that is written stamps each change.
+#[must_use]
+pub fn read_only_mount(folder: &File) -> u64 {
+    imp::copying::read_only_mount(folder).map_or(0, |mount| {
+        let boot = super::identity::boot_id().unwrap_or_default();
+        let words = format!("{mount} {boot}");
+        // FNV-1a, and never the number that says "none"
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        words.bytes().fold(0xcbf2_9ce4_8422_2325, mix).max(1)
+    })
+}

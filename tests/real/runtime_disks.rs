@@ -256,3 +256,24 @@ fn a_copy_shares_its_bytes_with_the_source_where_the_disk_can() {
     assert!(fs::read(copy.join("large")).expect("read") == bytes);
     drop((daemon, disk));
 }
+
+#[test]
+fn item_62_an_image_that_is_exchanged_for_another_with_the_same_times_is_read_again() {
+    let can = fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("squashfs"));
+    if !is_root() || !can {
+        println!("skipped: needs root, and a kernel with squashfs");
+        return;
+    }
+    let [one, two] = ["one", "two"].map(|version| {
+        let folder = tempfile::tempdir().expect("a folder");
+        put(folder.path(), version);
+        (Disk::squashfs(folder.path()), folder)
+    });
+    let (mut disk, _folder) = one;
+    let daemon = Stayd::start(&config(disk.path(), ""));
+    wait_version(&daemon, "one");
+    disk.exchange(&two.0);
+    restart(&daemon);
+    wait_version(&daemon, "two");
+    drop((daemon, disk));
+}

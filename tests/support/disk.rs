@@ -25,6 +25,36 @@ impl Disk {
         Self::made_by("mkfs.btrfs", mebibytes)
     }
 
+    /// A squashfs image of what is in `folder`, in which every file has the same times whenever it is made.
+    pub(crate) fn squashfs(folder: &Path) -> Self {
+        let place = TempDir::new();
+        let image = place.join("image");
+        run(Command::new("mksquashfs").arg(folder).arg(&image).args([
+            "-quiet",
+            "-no-progress",
+            "-all-time",
+            "1000000000",
+            "-mkfs-time",
+            "1000000000",
+        ]));
+        Self::at(place, Some(image)).put_back()
+    }
+
+    /// Another image takes the place of this one, as an updater exchanges them.
+    pub(crate) fn exchange(&mut self, other: &Self) {
+        self.pull();
+        fs::copy(
+            other.image.as_ref().expect("an image"),
+            self.image.as_ref().expect("an image"),
+        )
+        .expect("copied");
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(self.image.as_ref().expect("an image"))
+            .arg(&self.place));
+        self.mounted = true;
+    }
+
     fn made_by(maker: &str, mebibytes: u64) -> Self {
         let folder = TempDir::new();
         let image = folder.join("image");

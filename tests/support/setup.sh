@@ -14,6 +14,7 @@ dbus-daemon           dbus               -                  the tests under a us
 setpriv               util-linux         -                  the tests under namespaces and another user
 mkfs.ext4             e2fsprogs          -                  the tests on disks that are pulled, filled or closed
 mkfs.btrfs            btrfs-progs        -                  the test on a disk whose files share their bytes
+mksquashfs            squashfs-tools     -                  the test on an image that is exchanged for another
 ps                    procps             -                  tests that compare with ps
 '
 

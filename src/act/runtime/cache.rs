@@ -218,14 +218,7 @@ impl Held<'_> {
         let seen = self.aside(|| {
             let root = open_source(source)?;
             let mut seen = read(&root, source, &known)?;
-            copy::hash(
-                Source {
-                    root: &root,
-                    path: source,
-                },
-                &mut seen,
-                progress,
-            )?;
+            copy::hash(Source::of(&root, source), &mut seen, progress)?;
             Ok(seen)
         })?;
         let unread = || Trouble::System(format!("cannot read all of {}", source.display()));
@@ -255,11 +248,11 @@ impl Held<'_> {
             let root = open_source(path)?;
             let mut seen = read(&root, path, &known)?;
             if known.may_equal(&seen) && !anew {
-                copy::hash(Source { root: &root, path }, &mut seen, progress)?;
+                copy::hash(Source::of(&root, path), &mut seen, progress)?;
             }
             Ok((root, seen))
         })?;
-        let source = Source { root: &root, path };
+        let source = Source::of(&root, path);
         if let Some(fingerprint) = seen.fingerprint().filter(|one| !anew && self.has(one)) {
             self.keep_source(service, &known, seen);
             return Ok(Made {

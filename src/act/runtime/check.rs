@@ -71,10 +71,7 @@ impl Cache {
         if let Some(known) = known {
             now.take_hashes_of(known);
         }
-        let source = Source {
-            root: &root,
-            path: &path,
-        };
+        let source = Source::of(&root, &path);
         copy::hash(source, &mut now, progress)?;
         let mut difference = Difference::between(manifest, &now);
         difference.added = added.into_iter().map(|entry| entry.path).collect();

@@ -42,6 +42,17 @@ pub struct Source<'a> {
     pub root: &'a File,
     /// For sentences.
     pub path: &'a Path,
+    /// Of the file system that it is on, see [`copying::read_only_mount`].
+    pub mount: u64,
+}
+
+impl<'a> Source<'a> {
+    /// The tree below `root`.
+    #[must_use]
+    pub fn of(root: &'a File, path: &'a Path) -> Self {
+        let mount = copying::read_only_mount(root);
+        Self { root, path, mount }
+    }
 }
 
 /// Reads every file of `listing` that has no hash yet, and puts the hashes in.
@@ -195,8 +206,8 @@ fn open(source: Source<'_>, entry: &Entry) -> Result<File, Trouble> {
 /// It is still the file that was walked over, and was read to its end.
 fn steady(source: Source<'_>, entry: &Entry, file: &File, read: u64) -> Result<(), Trouble> {
     let place = source.path.join(&entry.path);
-    let (stamp, bytes) =
-        walk::stamp(file).map_err(|error| Trouble::of_source("look at", &place, &error))?;
+    let (stamp, bytes) = walk::stamp(file, source.mount)
+        .map_err(|error| Trouble::of_source("look at", &place, &error))?;
     if stamp == entry.stamp && bytes == read {
         return Ok(());
     }

@@ -46,7 +46,7 @@ impl fmt::Display for Fingerprint {
 /// By which a change of an inode shows without reading it. Nobody can set `changed_nanos` back (inode(7), ctime).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// st_ino
+    /// st_ino; on a file system that cannot be written mixed with a number of its mount.
     pub inode: u64,
     /// Last change of the bytes, nanoseconds since 1970.
     pub modified_nanos: i64,

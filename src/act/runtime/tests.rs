@@ -258,7 +258,7 @@ fn a_touched_copy_is_read_once_and_then_known_again() {
         .stamp;
     assert_eq!(
         stamp,
-        walk::stamp(fs::File::open(&file).expect("a file"))
+        walk::stamp(fs::File::open(&file).expect("a file"), 0)
             .expect("a stamp")
             .0
     );

@@ -3,6 +3,7 @@
 use super::digest::Digest;
 use super::listing::{Entry, Glance, Kind, Listing, MODE_KEPT, Stamp};
 use super::trouble::Trouble;
+use crate::sys::copying;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
@@ -95,6 +96,7 @@ fn each(root: &File, path: &Path, visit: &mut dyn FnMut(Thing<'_>)) -> Result<()
         root: path,
         at: PathBuf::new(),
         things: 0,
+        mount: copying::read_only_mount(root),
         visit,
     };
     walk.folder(root, 0)
@@ -105,6 +107,8 @@ struct Walk<'a> {
     /// Where it is, below the root.
     at: PathBuf,
     things: usize,
+    /// Of what is walked over.
+    mount: u64,
     visit: &'a mut dyn FnMut(Thing<'_>),
 }
 
@@ -187,24 +191,24 @@ impl Walk<'_> {
             path: &self.at,
             kind,
             mode,
-            stamp: stamp_of(seen),
+            stamp: stamp_of(seen, self.mount),
         });
     }
 }
 
-/// How an open file is told from the one that was walked over.
+/// How an open file on `mount` (see [`copying::read_only_mount`]) is told from the one that was walked over.
 ///
 /// # Errors
 /// What fstat(2) says.
-pub fn stamp(file: impl AsFd) -> io::Result<(Stamp, u64)> {
+pub fn stamp(file: impl AsFd, mount: u64) -> io::Result<(Stamp, u64)> {
     let seen = rustix::fs::fstat(file)?;
-    Ok((stamp_of(&seen), number(seen.st_size)))
+    Ok((stamp_of(&seen, mount), number(seen.st_size)))
 }
 
-fn stamp_of(seen: &Stat) -> Stamp {
+fn stamp_of(seen: &Stat, mount: u64) -> Stamp {
     let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
     Stamp {
-        inode: number(seen.st_ino),
+        inode: number::<_, u64>(seen.st_ino) ^ mount,
         modified_nanos: nanos(number(seen.st_mtime), number(seen.st_mtime_nsec)),
         changed_nanos: nanos(number(seen.st_ctime), number(seen.st_ctime_nsec)),
     }

@@ -1,5 +1,6 @@
 //! Cloning and flushing through rustix.
 
+use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -32,7 +33,7 @@ pub(in super::super) fn copy_attributes(_source: &File, _target: &File) -> io::R
 
 pub(in super::super) fn forbids_execution(path: &Path) -> bool {
     let flags = rustix::fs::statvfs(path).map(|found| found.f_flag);
-    flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+    flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::NOEXEC))
 }
 
 pub(in super::super) const fn is_quarantined(_path: &Path) -> bool {
@@ -45,4 +46,20 @@ pub(in super::super) fn hand_over(_file: &File) -> io::Result<()> {
 
 pub(in super::super) fn settle(folder: &File) -> io::Result<()> {
     Ok(rustix::fs::syncfs(folder)?)
+}
+
+/// statx(2): numbers of mounts are used again, unless the one that Linux has had since 6.8 is asked for.
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+pub(in super::super) fn read_only_mount(folder: &File) -> Option<String> {
+    let state = rustix::fs::fstatvfs(folder).ok()?;
+    if !state.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return None;
+    }
+    let wanted = StatxFlags::MNT_ID | MNT_ID_UNIQUE;
+    let seen = rustix::fs::statx(folder, c"", AtFlags::EMPTY_PATH, wanted).ok()?;
+    Some(format!(
+        "{}:{} {} {}",
+        seen.stx_dev_major, seen.stx_dev_minor, state.f_fsid, seen.stx_mnt_id
+    ))
 }

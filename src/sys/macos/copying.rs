@@ -61,3 +61,10 @@ pub(in super::super) fn settle(folder: &File) -> io::Result<()> {
     // std asks with F_FULLFSYNC
     folder.sync_all()
 }
+
+pub(in super::super) fn read_only_mount(folder: &File) -> Option<String> {
+    let state = rustix::fs::fstatfs(folder).ok()?;
+    let read_only = state.f_flags & libc::MNT_RDONLY.unsigned_abs() != 0;
+    let seen = rustix::fs::fstat(folder).ok()?;
+    read_only.then(|| format!("{} {:?}", seen.st_dev, seen.st_ctime))
+}
