@@ -261,8 +261,17 @@ pub fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
 ///
 /// # Errors
 /// `NotFound`, or `PermissionDenied` for another user's process.
-pub fn files_used(pid: i32) -> io::Result<Vec<PathBuf>> {
+pub fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
     imp::process::files_used(pid)
+}
+
+/// A file that a process uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedFile {
+    /// Its name as that process has it, which may see other mounts than we do.
+    pub path: PathBuf,
+    /// Device and inode, where they are told: the same whatever it is called.
+    pub id: Option<(u64, u64)>,
 }
 
 /// Real user id of `pid`.

@@ -109,3 +109,41 @@ fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
     });
     assert!(!stayd.root(&adopted).exists());
 }
+
+/// A process in a container has other names for what it uses.
+#[test]
+fn gc_knows_who_uses_a_copy_under_another_name() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: needs root for a namespace of mounts");
+        return;
+    }
+    let stayd = Stayd::with_runtime();
+    let copy = stayd.fingerprint();
+    let place = stayd.dir().join("elsewhere");
+    fs::create_dir(&place).expect("a folder");
+    let enter = "mount --bind \"$1\" \"$2\" && cd \"$2\" && touch ../stands && exec sleep 1000";
+    let stands = Squatter::new(
+        Command::new("unshare")
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                enter,
+                "sh",
+            ])
+            .arg(stayd.root(&copy))
+            .arg(&place),
+    );
+    let flag = stayd.dir().join("stands");
+    wait_until("it stands there", SOON, || flag.exists());
+    stayd.renew("2");
+    stayd.renew("3");
+    stayd.renew("4");
+    assert_eq!(
+        stayd.kept_because(&copy),
+        format!("in use by pid {}", stands.0.id())
+    );
+    drop(stands);
+}

@@ -4,7 +4,7 @@ use super::cache::Held;
 use super::listing::Fingerprint;
 use super::offer::names;
 use super::record::{self, Hold};
-use super::stock::{pids_in, users_below};
+use super::stock::Users;
 use super::{copy, walk};
 use crate::act::claim::{self, Claim, Reading};
 use crate::sys::identity;
@@ -95,9 +95,9 @@ pub fn collect(
     if places.is_empty() {
         return Ok(collected);
     }
-    let users = users_below(&cache.dir)?;
+    let users = Users::find(&cache.dir)?;
     for (place, fingerprint) in places {
-        let pids = pids_in(&users, &place);
+        let pids = users.of(&place);
         if !pids.is_empty() {
             collected.kept.push((place, Need::Used(pids)));
             continue;

@@ -2,12 +2,13 @@
 
 use super::cache::{ALTERED, Cache};
 use super::listing::Fingerprint;
-use super::record;
+use super::{record, walk};
 use crate::act::claim::{self, Claim, Reading};
 use crate::sys::process;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -63,9 +64,9 @@ impl Cache {
         let named = self.all()?.into_iter();
         places.extend(named.map(|one| (self.path(&one), Some(one))));
         let users = if places.is_empty() {
-            Vec::new()
+            Users::default()
         } else {
-            users_below(&self.dir)?
+            Users::find(&self.dir)?
         };
         let item = |(place, fingerprint): (PathBuf, Option<Fingerprint>)| Item {
             size: fingerprint
@@ -78,7 +79,7 @@ impl Cache {
                 .and_then(|one| uses.get(one))
                 .cloned()
                 .unwrap_or_default(),
-            pids: pids_in(&users, &place),
+            pids: users.of(&place),
             place,
             fingerprint,
         };
@@ -164,29 +165,67 @@ pub fn runs_now(state: &Path, service: &str) -> io::Result<Option<Fingerprint>> 
     Ok(running(state)?.remove(service))
 }
 
-/// Everything below `dir`, in its own words, that a living process runs from, stands in or has mapped, and which process.
-pub(super) fn users_below(dir: &Path) -> io::Result<Vec<(PathBuf, i32)>> {
-    let as_the_kernel_says = dir.canonicalize()?;
-    let mut used = Vec::new();
-    for pid in process::all()? {
-        // One that has gone uses nothing; one that shows nothing is another user's, who may not enter here.
-        let files = process::files_used(pid).unwrap_or_default();
-        let below = |file: &PathBuf| {
-            let place = dir.join(file.strip_prefix(&as_the_kernel_says).ok()?);
-            Some((place, pid))
-        };
-        used.extend(files.iter().filter_map(below));
-    }
-    Ok(used)
+/// Who uses the copies: which living process runs from what, stands in it or has it mapped.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    /// By names below the folder of the copies, in its own words.
+    below: Vec<(PathBuf, i32)>,
+    /// By device and inode: a process in a container or a namespace of its own has other names.
+    files: BTreeMap<(u64, u64), Vec<i32>>,
 }
 
-/// Those of `users` that use something in `place`.
-pub(super) fn pids_in(users: &[(PathBuf, i32)], place: &Path) -> Vec<i32> {
-    let inside = users.iter().filter(|(path, _)| path.starts_with(place));
-    let mut pids: Vec<i32> = inside.map(|(_, pid)| *pid).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
+impl Users {
+    /// All there are below `dir`.
+    ///
+    /// # Errors
+    /// When the processes cannot be listed.
+    pub(super) fn find(dir: &Path) -> io::Result<Self> {
+        let as_the_kernel_says = dir.canonicalize()?;
+        let mut users = Self::default();
+        for pid in process::all()? {
+            // One that has gone uses nothing; one that shows nothing is another user's, who may not enter here.
+            for file in process::files_used(pid).unwrap_or_default() {
+                if let Some(id) = file.id {
+                    users.files.entry(id).or_default().push(pid);
+                }
+                if let Ok(inside) = file.path.strip_prefix(&as_the_kernel_says) {
+                    users.below.push((dir.join(inside), pid));
+                }
+            }
+        }
+        Ok(users)
+    }
+
+    /// Those that use something in `place`.
+    pub(super) fn of(&self, place: &Path) -> Vec<i32> {
+        let inside = self
+            .below
+            .iter()
+            .filter(|(path, _)| path.starts_with(place));
+        let mut pids: Vec<i32> = inside.map(|(_, pid)| *pid).collect();
+        for id in files_in(place) {
+            pids.extend(self.files.get(&id).into_iter().flatten());
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+}
+
+/// Device and inode of everything in `place`, and of the folder itself; nothing where that cannot be read.
+fn files_in(place: &Path) -> Vec<(u64, u64)> {
+    let Ok(folder) = walk::open_folder(place) else {
+        return Vec::new();
+    };
+    let Ok(about) = folder.metadata() else {
+        return Vec::new();
+    };
+    let listing = walk::walk(&folder, place).unwrap_or_default();
+    let inside = listing.entries.into_iter().map(|entry| entry.stamp.inode);
+    inside
+        .chain([about.ino()])
+        .map(|inode| (about.dev(), inode))
+        .collect()
 }
 
 /// Its folder is made with it and never again; a file system that keeps no births has the last time that something came

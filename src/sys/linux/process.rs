@@ -1,6 +1,6 @@
 //! /proc/PID, read without ever waiting for the process's memory (proc(5)).
 
-use super::super::process::{Process, Stat, State};
+use super::super::process::{Process, Stat, State, UsedFile};
 use super::host::ticks;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -231,19 +231,34 @@ pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<boo
     Ok((runs.dev(), runs.ino()) == (dev, ino))
 }
 
-/// proc(5), maps: the path is the sixth field and the rest of the line.
-pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<PathBuf>> {
+pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
     let maps = gone(std::fs::read(format!("/proc/{pid}/maps")))?;
-    let mapped = maps.split(|&byte| byte == b'\n').filter_map(|line| {
-        let at = line.iter().position(|&byte| byte == b'/')?;
-        Some(PathBuf::from(OsStr::from_bytes(&line[at..])))
+    let mapped = maps.split(|&byte| byte == b'\n').filter_map(mapped_file);
+    let links = ["exe", "cwd", "root"].into_iter().filter_map(|link| {
+        let link = format!("/proc/{pid}/{link}");
+        let found = std::fs::metadata(&link).ok();
+        Some(UsedFile {
+            path: std::fs::read_link(link).ok()?,
+            id: found.map(|found| (found.dev(), found.ino())),
+        })
     });
-    let links = ["exe", "cwd", "root"]
-        .into_iter()
-        .filter_map(|link| std::fs::read_link(format!("/proc/{pid}/{link}")).ok());
-    let mut used: Vec<PathBuf> = mapped.chain(links).collect();
+    let mut used: Vec<UsedFile> = mapped.chain(links).collect();
     used.dedup();
     Ok(used)
+}
+
+/// proc(5), maps: `address perms offset major:minor inode path`, and the path is the rest of the line.
+fn mapped_file(line: &[u8]) -> Option<UsedFile> {
+    let at = line.iter().position(|&byte| byte == b'/')?;
+    let head = std::str::from_utf8(&line[..at]).ok()?;
+    let mut fields = head.split_ascii_whitespace().skip(3);
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let number = |digits| u32::from_str_radix(digits, 16).ok();
+    let device = libc::makedev(number(major)?, number(minor)?);
+    Some(UsedFile {
+        path: PathBuf::from(OsStr::from_bytes(&line[at..])),
+        id: Some((device, fields.next()?.parse().ok()?)),
+    })
 }
 
 #[cfg(test)]
@@ -264,6 +279,15 @@ mod tests {
         assert_eq!(stat.state, State::Sleeping);
         assert!(!stat.before_exec);
         assert_eq!(stat.cpu, ticks(300));
+    }
+
+    #[test]
+    fn a_mapped_file_is_told_by_its_name_and_its_number() {
+        let line = b"7f10-7f20 r-xp 00001000 fe:01 4711                       /opt/a b/lib.so";
+        let file = mapped_file(line).expect("a file");
+        assert_eq!(file.path, Path::new("/opt/a b/lib.so"));
+        assert_eq!(file.id, Some((libc::makedev(0xfe, 1), 4711)));
+        assert_eq!(mapped_file(b"7f10-7f20 rw-p 00000000 00:00 0 [heap]"), None);
     }
 
     #[test]

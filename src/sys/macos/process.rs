@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "libproc, sysctl(3), kill(2)")]
 
 use super::super::check;
-use super::super::process::{Process, Stat, State};
+use super::super::process::{Process, Stat, State, UsedFile};
 use super::host::mach_time;
 use super::tables;
 use std::ffi::{CStr, OsString, c_int, c_void};
@@ -200,7 +200,7 @@ pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<boo
 }
 
 /// Of what is mapped the program alone is told here, and the folder from the vnode's path (sys/proc_info.h).
-pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<PathBuf>> {
+pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
     // SAFETY: all-zero is a valid proc_vnodepathinfo.
     let mut info: libc::proc_vnodepathinfo = unsafe { mem::zeroed() };
     let size = c_int::try_from(size_of_val(&info)).map_err(io::Error::other)?;
@@ -214,13 +214,14 @@ pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<PathBuf>> {
             size,
         )
     };
-    let mut used = vec![executable(pid)?];
+    let mut used: Vec<PathBuf> = vec![executable(pid)?];
     if length == size {
         let path = info.pvi_cdir.vip_path.as_flattened();
         let bytes = path.iter().map(|&byte| byte.cast_unsigned());
         used.push(OsString::from_vec(bytes.take_while(|&byte| byte != 0).collect()).into());
     }
-    Ok(used)
+    let used = used.into_iter().map(|path| UsedFile { path, id: None });
+    Ok(used.collect())
 }
 
 /// KERN_PROCARGS2: the number of arguments, the program, padding, the arguments, the environment.
