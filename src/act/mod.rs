@@ -8,6 +8,7 @@ mod environment;
 pub mod evidence;
 pub mod explain;
 pub mod forgotten;
+mod halt;
 mod heir;
 pub mod helper;
 pub mod inheritance;

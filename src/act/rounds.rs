@@ -1,6 +1,7 @@
 //! One round of a probe: who listens, what came, and what was seen meanwhile.
 
 use super::environment;
+use super::halt::Halt;
 use super::probe::{Context, Prober};
 use super::shared::Shared;
 use super::tree::Tree;
@@ -8,7 +9,7 @@ use super::ward::{Asked, Baseline, Living, Ward};
 use crate::config::{Endpoint, Target};
 use crate::decide::clock::{Duration, Moment};
 use crate::decide::event::{Answer, Check, Fact, Life, Round, Sight};
-use crate::sys::process::{self, Process, State};
+use crate::sys::process::{self, State};
 use crate::sys::socket;
 use std::rc::Rc;
 
@@ -234,26 +235,22 @@ fn look(
     timeout: Duration,
 ) -> Sight {
     let main = living.main.borrow().as_ref().map(|main| main.process);
-    let Some(Process { pid, .. }) = main.or(living.stranger.get()) else {
+    let Some(main) = main.or(living.stranger.get()) else {
         return Sight::default();
     };
-    let state = process::stat(pid).map(|stat| stat.state);
-    let stopped = matches!(state, Ok(State::Stopped));
-    if matches!(answer, Answer::Alive | Answer::Degraded { .. }) {
-        living.baseline.set(None);
-        return Sight {
-            stopped,
-            ..Sight::default()
-        };
-    }
-    let traced = matches!(state, Ok(State::Traced)) || matches!(process::tracer(pid), Ok(Some(_)));
-    let frozen = process::is_frozen(pid).unwrap_or(false);
+    let state = process::stat(main.pid).map(|stat| stat.state);
     let mut sight = Sight {
-        stopped,
-        traced,
-        frozen,
+        stopped: matches!(state, Ok(State::Stopped)),
         ..Sight::default()
     };
+    if sight.stopped || counts_as_dead(ward, answer) {
+        let halt = Halt::of(main, living.tree.borrow().as_ref());
+        (sight.traced, sight.frozen) = (halt.traced, halt.frozen);
+    }
+    if matches!(answer, Answer::Alive | Answer::Degraded { .. }) {
+        living.baseline.set(None);
+        return sight;
+    }
     let (before, after) = (living.baseline.get(), measure(shared, ward, living));
     if let (Some(before), Some(after)) = (before, after)
         && !baseline_is_stale(living, after.at, timeout)
@@ -262,6 +259,19 @@ fn look(
     }
     living.baseline.set(after);
     sight
+}
+
+/// Whether it would be held against the service, if nothing excused it.
+fn counts_as_dead(ward: &Ward, answer: &Answer) -> bool {
+    let degraded_kills = || {
+        let rules = ward.config.policy.watchdog;
+        rules.is_some_and(|rules| rules.degraded_kills)
+    };
+    match answer {
+        Answer::Dead { .. } => true,
+        Answer::Degraded { .. } => degraded_kills(),
+        Answer::Alive | Answer::NoVerdict { .. } => false,
+    }
 }
 
 fn compare(sight: &mut Sight, before: &Baseline, after: &Baseline) {

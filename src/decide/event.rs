@@ -115,9 +115,9 @@ pub enum Answer {
 pub struct Sight {
     /// The main process is stopped by a signal (state T).
     pub stopped: bool,
-    /// Somebody traces it (TracerPid, or state t).
+    /// Somebody traces the main process, or somebody outside the tree any other member (TracerPid, or state t).
     pub traced: bool,
-    /// Its cgroup is frozen.
+    /// The cgroup of a member is frozen.
     pub frozen: bool,
     /// How long the tree was watched for the figures below; zero when it was not.
     pub watched: Duration,

@@ -97,28 +97,40 @@ pub fn classify(
     stopped_is: StoppedIs,
     degraded_kills: bool,
 ) -> (Class, String) {
-    if round.sight.stopped {
-        return match stopped_is {
-            StoppedIs::Wedged => (Class::Dead, "its main process is stopped (SIGSTOP)".into()),
-            StoppedIs::Held => (Class::Void, "suspended: its main process is stopped".into()),
-        };
-    }
+    let held = held_by_others(&round.sight);
     match &round.answer {
+        _ if round.sight.stopped => held.unwrap_or_else(|| classify_stop(stopped_is)),
         Answer::Alive => (Class::Alive, String::new()),
-        Answer::Degraded { said, .. } if degraded_kills => (Class::Dead, said.clone()),
+        Answer::Degraded { said, .. } if degraded_kills => {
+            held.unwrap_or_else(|| (Class::Dead, said.clone()))
+        }
         Answer::Degraded { said, .. } => (Class::Degraded, said.clone()),
         Answer::NoVerdict { why } => (Class::NoVerdict, why.clone()),
-        Answer::Dead { how } => classify_silence(round, row, how),
+        Answer::Dead { how } => held.unwrap_or_else(|| classify_silence(round, row, how)),
+    }
+}
+
+/// What stands in the place of any dead round while a debugger or the freezer keeps it from working.
+fn held_by_others(sight: &Sight) -> Option<(Class, String)> {
+    if sight.traced {
+        Some((Class::Void, "being debugged".into()))
+    } else if sight.frozen {
+        Some((Class::Void, "its cgroup is frozen".into()))
+    } else {
+        None
+    }
+}
+
+fn classify_stop(stopped_is: StoppedIs) -> (Class, String) {
+    match stopped_is {
+        StoppedIs::Wedged => (Class::Dead, "its main process is stopped (SIGSTOP)".into()),
+        StoppedIs::Held => (Class::Void, "suspended: its main process is stopped".into()),
     }
 }
 
 fn classify_silence(round: &Round, row: &Row, how: &str) -> (Class, String) {
     let finished = round.asked_at.after(round.latency);
-    if round.sight.traced {
-        (Class::Void, "being debugged".into())
-    } else if round.sight.frozen {
-        (Class::Void, "its cgroup is frozen".into())
-    } else if round.asked_at < row.void_before {
+    if round.asked_at < row.void_before {
         (
             Class::Void,
             "asked before the machine slept, or just after it or the service stood still".into(),

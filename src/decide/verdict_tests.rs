@@ -225,22 +225,37 @@ fn item_8_a_stopped_main_process_is_dead_or_void_as_configured() {
 
 #[test]
 fn items_9_and_11_traced_and_frozen_are_void_and_break_the_row() {
-    for sight in [
-        Sight {
-            traced: true,
+    for traced in [true, false] {
+        let sight = Sight {
+            traced,
+            frozen: !traced,
             ..idle()
-        },
-        Sight {
-            frozen: true,
-            ..idle()
-        },
-    ] {
+        };
         let (mut row, _) = row_of_dead(idle(), 2, &RULES, ARMED);
         assert_eq!(
             feed(&mut row, &silence(10, sight), &RULES, ARMED),
             (Class::Void, Judgement::Fine)
         );
         assert_eq!(row.failures(), 0);
+    }
+}
+
+#[test]
+fn items_9_and_11_no_dead_round_of_any_kind_counts_while_others_hold_it() {
+    for (traced, stopped) in [(true, true), (true, false), (false, true), (false, false)] {
+        let sight = Sight {
+            traced,
+            frozen: !traced,
+            stopped,
+            ..Sight::default()
+        };
+        let (said, starting) = ("502".into(), false);
+        let round = Round {
+            sight,
+            ..answered(0, Answer::Degraded { said, starting })
+        };
+        let (class, _) = classify(&round, &Row::default(), StoppedIs::Wedged, true);
+        assert_eq!(class, Class::Void, "{round:?}");
     }
 }
 

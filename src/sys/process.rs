@@ -146,12 +146,13 @@ pub fn tracer(pid: i32) -> io::Result<Option<i32>> {
     imp::process::tracer(pid)
 }
 
-/// Whether the cgroup of `pid` is frozen (v2 cgroup.events, v1 freezer.state). Always false on macOS.
+/// Whether the cgroup of one of `pids` is frozen (v2 cgroup.events, v1 freezer.state); each cgroup is asked once. Those
+/// that have gone are not. Always false on macOS.
 ///
 /// # Errors
-/// `NotFound`, or the system's refusal.
-pub fn is_frozen(pid: i32) -> io::Result<bool> {
-    imp::is_frozen(pid)
+/// The mounted hierarchies are not told.
+pub fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
+    imp::is_any_frozen(pids)
 }
 
 /// Bytes read and written through system calls so far (proc(5), io: rchar + wchar; macOS: disk only); None where not

@@ -15,14 +15,14 @@ fn item_11_a_frozen_cgroup_is_seen_in_both_versions() {
             let (_child, tree) = lab.life("sleep", |_| {});
             let pid = tree.main.pid;
             group.set("cgroup.procs", &pid.to_string());
-            assert!(!process::is_frozen(pid).expect("alive"));
+            assert!(!process::is_any_frozen(&[pid]).expect("told"));
             group.set(file, freeze);
             wait_until("seen as frozen", SOON, || {
-                process::is_frozen(pid).expect("alive")
+                process::is_any_frozen(&[pid]).expect("told")
             });
             group.set(file, thaw);
             wait_until("seen as thawed", SOON, || {
-                !process::is_frozen(pid).expect("alive")
+                !process::is_any_frozen(&[pid]).expect("told")
             });
             assert_eq!(kill(&tree), NOTHING_LEFT);
         }

@@ -4,7 +4,7 @@
 //! rounds have gone by.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::{Cgroup, free_port, http_get, victim, wait_until};
+use super::support::{Freezer, free_port, http_get, victim, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -39,17 +39,23 @@ pub(super) fn pid(service: &Value) -> i32 {
 }
 
 /// stayd with a subject and its canary, both running.
-struct Mine {
-    daemon: Stayd,
-    subject: i32,
-    port: u16,
+pub(super) struct Mine {
+    pub(super) daemon: Stayd,
+    pub(super) subject: i32,
+    pub(super) port: u16,
     canary_port: u16,
 }
 
 impl Mine {
     fn new(service: &str, change: impl FnOnce(&mut Command)) -> Self {
-        let (port, canary_port) = (free_port(), free_port());
-        let config = clinic("s", port, service, "") + &clinic("canary", canary_port, "", "");
+        let port = free_port();
+        Self::of(port, &clinic("s", port, service, ""), change)
+    }
+
+    /// The subject is the service `s` of `config`.
+    pub(super) fn of(port: u16, config: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let canary_port = free_port();
+        let config = config.to_owned() + &clinic("canary", canary_port, "", "");
         let daemon = Stayd::start_with(&config, change);
         let subject = pid(&daemon.wait_state("s", "running"));
         daemon.wait_state("canary", "running");
@@ -62,7 +68,7 @@ impl Mine {
     }
 
     /// The canary is wedged and killed; the subject has had as many rounds and is the same process.
-    fn outlives_the_canary(&self) {
+    pub(super) fn outlives_the_canary(&self) {
         let life = self.daemon.service("canary")["life"]
             .as_u64()
             .expect("a life");
@@ -74,12 +80,12 @@ impl Mine {
         assert_eq!(pid(&self.daemon.service("s")), self.subject);
     }
 
-    fn wait_probe_class(&self, class: &str) {
+    pub(super) fn wait_probe_class(&self, class: &str) {
         self.daemon
             .wait_service("s", class, |service| service["probes"][0]["class"] == class);
     }
 
-    fn wait_killed(&self) {
+    pub(super) fn wait_killed(&self) {
         wait_until("the subject is killed", SOON, || !is_alive(self.subject));
         self.daemon.wait_service("s", "its next life", |service| {
             service["life"] == 2 && service["state"] == "running"
@@ -109,15 +115,20 @@ fn item_8_a_stopped_service_is_wedged_by_default() {
     mine.wait_killed();
 }
 
+/// Traces `pid` until it is killed.
+pub(super) fn strace(pid: i32) -> std::process::Child {
+    Command::new("strace")
+        .args(["-o", "/dev/null", "-p", &pid.to_string()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("strace")
+}
+
 #[test]
 fn item_9_a_traced_service_is_spared_until_it_is_released() {
     let mine = Mine::new("", |_| {});
     http_get(mine.port, "/wedge").expect("the wedge");
-    let mut tracer = Command::new("strace")
-        .args(["-o", "/dev/null", "-p", &mine.subject.to_string()])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("strace");
+    let mut tracer = strace(mine.subject);
     mine.wait_probe_class("void");
     mine.outlives_the_canary();
     tracer.kill().expect("released");
@@ -127,19 +138,14 @@ fn item_9_a_traced_service_is_spared_until_it_is_released() {
 
 #[test]
 fn item_11_a_frozen_service_is_spared_until_it_thaws() {
-    let version_2 = Cgroup::unified("faults").map(|group| (group, "cgroup.freeze", ["1", "0"]));
-    let Some((group, file, [freeze, thaw])) = version_2.or_else(|| {
-        Cgroup::of_controller("freezer", "faults")
-            .map(|group| (group, "freezer.state", ["FROZEN", "THAWED"]))
-    }) else {
+    let Some(freezer) = Freezer::new("faults") else {
         return; // only who may make cgroups can see this
     };
     let mine = Mine::new("", |_| {});
-    group.set("cgroup.procs", &mine.subject.to_string());
-    group.set(file, freeze);
+    freezer.freeze(mine.subject);
     mine.wait_probe_class("void");
     mine.outlives_the_canary();
-    group.set(file, thaw);
+    freezer.thaw();
     mine.wait_probe_class("alive");
     assert_eq!(pid(&mine.daemon.service("s")), mine.subject);
 }

@@ -27,6 +27,8 @@ mod faults_alone;
 mod faults_kills;
 mod faults_probes;
 mod faults_spared;
+#[cfg(target_os = "linux")]
+mod faults_workers;
 mod forgotten;
 mod home;
 mod incident;

@@ -1,12 +1,15 @@
 //! PostgreSQL from Debian's packages as the supervised service, asked over its own protocol.
 
+use super::faults::strace;
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::postgres::{Postgres, database_user};
 use super::support::{alone, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use stayd::sys::{process, reaper};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A supervised PostgreSQL; `probe` is the userinfo and database of the probe's URL.
 fn config(
@@ -84,6 +87,36 @@ fn a_frozen_postgres_is_killed_as_a_whole_tree_and_answers_again() {
     assert!(reason.ends_with("stopped by a signal"), "{reason}");
 }
 
+/// Traced it is void; left as it is, stopped, it is a wedge.
+#[test]
+fn item_9_a_debugger_on_the_backend_that_the_probe_talks_to_is_one_on_the_service() {
+    let postgres = Postgres::prepared();
+    let daemon = Stayd::start(&config(&postgres, &[], ("postgres", "postgres"), ""));
+    daemon.wait_state("db", "running");
+    let others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let backend: i32 = postgres.sql(others).parse().expect("the probe's alone");
+    let mut tracer = strace(backend);
+    wait_until("traced", SOON, || {
+        process::tracer(backend).is_ok_and(|tracer| tracer.is_some())
+    });
+    kill(Pid::from_raw(backend), Signal::SIGSTOP).expect("a signal");
+    let clock = Instant::now();
+    wait_until("more rounds than condemn have gone by", SOON, || {
+        clock.elapsed() > Duration::from_secs(5)
+    });
+    let held = daemon.service("db");
+    assert_eq!(
+        (&held["life"], &held["probes"][0]["class"]),
+        (&1.into(), &"void".into())
+    );
+    assert_eq!(daemon.count("killed"), 0, "{}", daemon.said());
+    tracer.kill().expect("released");
+    tracer.wait().expect("strace");
+    daemon.wait_service("db", "its next life", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
+}
+
 /// Its children have sessions of their own, and wrote over the environment that carried the token.
 #[test]
 fn item_52_an_adopted_postgresql_is_killed_as_a_whole_tree() {
@@ -121,7 +154,7 @@ fn reap_zombies(name: &str) {
         let is_orphan = |stat: process::Stat| stat.comm == name && !stat.is_alive();
         if process::stat(pid).is_ok_and(is_orphan) {
             // Nobody else waits for it.
-            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+            let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), None);
         }
     }
 }

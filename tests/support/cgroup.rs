@@ -68,6 +68,40 @@ impl Drop for Cgroup {
     }
 }
 
+/// A cgroup that can be frozen, in whichever version the machine has.
+#[derive(Debug)]
+pub(crate) struct Freezer {
+    group: Cgroup,
+    file: &'static str,
+    words: [&'static str; 2],
+}
+
+impl Freezer {
+    /// None for a user who may not make one.
+    pub(crate) fn new(name: &str) -> Option<Self> {
+        let (group, file, words) = match Cgroup::unified(name) {
+            Some(group) => (group, "cgroup.freeze", ["1", "0"]),
+            None => (
+                Cgroup::of_controller("freezer", name)?,
+                "freezer.state",
+                ["FROZEN", "THAWED"],
+            ),
+        };
+        Some(Self { group, file, words })
+    }
+
+    /// Takes `pid` in, and freezes it.
+    pub(crate) fn freeze(&self, pid: i32) {
+        self.group.set("cgroup.procs", &pid.to_string());
+        self.group.set(self.file, self.words[0]);
+    }
+
+    /// Lets go on what is in it.
+    pub(crate) fn thaw(&self) {
+        self.group.set(self.file, self.words[1]);
+    }
+}
+
 fn mount_point(fits: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {

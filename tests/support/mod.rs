@@ -19,7 +19,7 @@ mod systemd_box;
 mod wait;
 mod web;
 
-pub(crate) use cgroup::Cgroup;
+pub(crate) use cgroup::{Cgroup, Freezer};
 pub(crate) use child::{SOON, output_of, plan, wait_for_exit};
 #[cfg(target_os = "linux")]
 pub(crate) use lab::alone_in_a_namespace_of_processes;

@@ -1,7 +1,7 @@
 //! What a process's cgroups say about it, in version 2 and in version 1 (cgroups(7)).
 #![expect(unsafe_code, reason = "getxattr(2)")]
 
-use super::process::gone;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
@@ -19,20 +19,26 @@ struct Cgroup {
     dir: PathBuf,
 }
 
-pub(in super::super) fn is_frozen(pid: i32) -> io::Result<bool> {
-    let groups = gone(fs::read_to_string(format!("/proc/{pid}/cgroup")))?;
+pub(in super::super) fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    if let Some(group) = find(&groups, &mounts, None)
+    let groups = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    let asked: HashSet<String> = pids.iter().filter_map(groups).collect();
+    Ok(asked.iter().any(|groups| are_frozen(groups, &mounts)))
+}
+
+/// Whether one of the cgroups that a process is in, as its /proc/PID/cgroup tells them, is frozen.
+fn are_frozen(groups: &str, mounts: &str) -> bool {
+    if let Some(group) = find(groups, mounts, None)
         && let Ok(events) = fs::read_to_string(group.dir.join("cgroup.events"))
         && number(&events, "frozen") == Some(1)
     {
-        return Ok(true);
+        return true;
     }
-    let Some(group) = find(&groups, &mounts, Some("freezer")) else {
-        return Ok(false);
+    let Some(group) = find(groups, mounts, Some("freezer")) else {
+        return false;
     };
     let state = fs::read_to_string(group.dir.join("freezer.state")).unwrap_or_default();
-    Ok(matches!(state.trim(), "FROZEN" | "FREEZING"))
+    matches!(state.trim(), "FROZEN" | "FREEZING")
 }
 
 pub(in super::super) fn own_cgroup() -> Option<PathBuf> {
@@ -163,7 +169,7 @@ mod tests {
 
     #[test]
     fn we_are_not_frozen() -> io::Result<()> {
-        assert!(!is_frozen(crate::sys::identity::pid())?);
+        assert!(!is_any_frozen(&[crate::sys::identity::pid(), i32::MAX])?);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ mod spawn;
 pub(super) mod tables;
 mod timer;
 
-pub(super) use cgroup::{is_delegated, is_frozen, own_cgroup, throttled_count};
+pub(super) use cgroup::{is_any_frozen, is_delegated, own_cgroup, throttled_count};
 pub(super) use host::{
     CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_subreaper, oom_kill_count,
     own_program, pid_namespace, put_this_thread_first,

@@ -25,7 +25,7 @@ pub(super) use host::{
 pub(super) use image_file::{
     OPEN_TO_EXECUTE, go_by_the_name_of_our_file, nameless_file, path_of_program,
 };
-pub(super) use process::{is_frozen, oom_kill_count, open_handle, signal, throttled_count};
+pub(super) use process::{is_any_frozen, oom_kill_count, open_handle, signal, throttled_count};
 pub(super) use spawn::spawn;
 pub(super) use timer::Timer;
 
