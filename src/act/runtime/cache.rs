@@ -12,7 +12,7 @@
 //! ```
 
 use super::copy::{self, Progress, Source};
-use super::fitness::{has_not_changed, is_a_runtime};
+use super::fitness::{has_not_changed, is_a_runtime, lies_apart};
 use super::listing::{Fingerprint, Listing, MODE_KEPT};
 use super::record::{self, Record};
 use super::trouble::Trouble;
@@ -246,6 +246,7 @@ impl Held<'_> {
         let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
         let (root, mut seen) = self.aside(|| {
             let root = open_source(path)?;
+            lies_apart(path, &self.cache.dir)?;
             let mut seen = read(&root, path, &known)?;
             if known.may_equal(&seen) && !anew {
                 copy::hash(Source::of(&root, path), &mut seen, progress)?;

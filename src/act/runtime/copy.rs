@@ -4,6 +4,7 @@
 //! written. A file that is not the one that was walked over ends it: the source is changing.
 
 use super::listing::{Entry, Hash, Kind, Listing};
+use super::text::shown;
 use super::trouble::Trouble;
 use super::walk;
 use crate::sys::copying;
@@ -213,7 +214,7 @@ fn steady(source: Source<'_>, entry: &Entry, file: &File, read: u64) -> Result<(
     }
     Err(Trouble::Unsteady(format!(
         "cannot copy {}: it changes while it is read",
-        place.display()
+        shown(&place)
     )))
 }
 

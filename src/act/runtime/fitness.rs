@@ -2,6 +2,7 @@
 
 use super::copy::Source;
 use super::listing::Listing;
+use super::text::shown;
 use super::trouble::Trouble;
 use super::walk;
 use std::path::Path;
@@ -19,8 +20,8 @@ pub(super) fn is_a_runtime(seen: &Listing, path: &Path) -> Result<(), Trouble> {
         Some((link, target)) => Err(Trouble::Refused(format!(
             "cannot copy {}: the link leads out of the runtime or in a circle, to {}; put what it means into the source, or make it \
              relative",
-            path.join(link).display(),
-            target.display()
+            shown(&path.join(link)),
+            shown(target)
         ))),
     }
 }
@@ -33,5 +34,23 @@ pub(super) fn has_not_changed(source: Source<'_>, before: &Listing) -> Result<()
     Err(Trouble::Unsteady(format!(
         "cannot copy {}: it changes while it is copied",
         source.path.display()
+    )))
+}
+
+/// The copies are not in what is copied: each would be in the next one.
+pub(super) fn lies_apart(source: &Path, copies: &Path) -> Result<(), Trouble> {
+    let places = source.canonicalize().and_then(|source| {
+        let copies = copies.canonicalize()?;
+        Ok(copies.starts_with(source))
+    });
+    // Where that cannot be seen the copy fails by itself, if it does.
+    if !places.unwrap_or(false) {
+        return Ok(());
+    }
+    Err(Trouble::Refused(format!(
+        "cannot copy {}: the copies are kept in it ({}); keep the state elsewhere (--state-dir), or let `source` name the \
+         runtime alone",
+        shown(source),
+        shown(copies)
     )))
 }

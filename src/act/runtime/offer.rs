@@ -6,6 +6,7 @@ use super::copy::Progress;
 use super::difference::Difference;
 use super::listing::Fingerprint;
 use super::record::{self, Refusal};
+use super::text;
 use super::trouble::Trouble;
 use crate::act::preflight::{self, Look};
 use serde::{Deserialize, Serialize};
@@ -236,9 +237,9 @@ fn added(fingerprint: &Fingerprint, difference: &Difference) -> Option<String> {
 #[must_use]
 pub fn names(paths: &[PathBuf]) -> String {
     let shown = paths.iter().take(SHOWN_MAX);
-    let mut text: Vec<String> = shown.map(|path| path.display().to_string()).collect();
+    let mut names: Vec<String> = shown.map(|path| text::shown(path)).collect();
     if paths.len() > SHOWN_MAX {
-        text.push(format!("and {} more", paths.len() - SHOWN_MAX));
+        names.push(format!("and {} more", paths.len() - SHOWN_MAX));
     }
-    text.join(", ")
+    names.join(", ")
 }

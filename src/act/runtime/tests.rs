@@ -317,6 +317,26 @@ fn a_sparse_file_fills_no_disk() {
     }
 }
 
+#[test]
+fn a_source_around_the_copies_is_refused_by_that_name() {
+    let place = Place::new();
+    let held = place.cache.hold().expect("held");
+    let around = place.dir.path();
+    let made = held.materialize("s", around, false, &Progress::default());
+    let refused = made.expect_err("it would copy its copies").to_string();
+    assert!(refused.contains("the copies are kept in it"), "{refused}");
+}
+
+#[test]
+fn a_terminal_is_told_nothing_by_a_name() {
+    let place = Place::new();
+    let pipe = place.source().join("a\x1b[2Jb\n");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+    let refused = place.make().expect_err("a pipe is refused").to_string();
+    assert!(refused.contains("a\\x1b[2Jb\\x0a"), "{refused}");
+    assert!(!refused.contains(char::is_control), "{refused}");
+}
+
 /// One thing of a random tree: its names, and what it is.
 type Thing = (Vec<Vec<u8>>, u8, Vec<u8>, u32);
 

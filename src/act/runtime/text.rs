@@ -145,6 +145,14 @@ fn hash(text: &str) -> Option<Option<Hash>> {
     Some(Some(*hash.as_bytes()))
 }
 
+/// A name for a person: a terminal obeys what is in it, so that is not shown as it is.
+#[must_use]
+pub fn shown(path: &Path) -> String {
+    let mut text = String::new();
+    escape(path, &mut text);
+    text
+}
+
 /// Bytes that would end a field or a line, or that are no text, as `\xNN`.
 fn escape(path: &Path, text: &mut String) {
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {

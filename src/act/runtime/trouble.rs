@@ -1,5 +1,6 @@
 //! Why a tree cannot be read or made.
 
+use super::text::shown;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -27,7 +28,7 @@ impl Trouble {
     /// What `error` at `path` means, when `what` was tried with the source.
     #[must_use]
     pub fn of_source(what: &str, path: &Path, error: &io::Error) -> Self {
-        let sentence = format!("cannot {what} {}: {error}", path.display());
+        let sentence = format!("cannot {what} {}: {error}", shown(path));
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied(sentence),
             io::ErrorKind::NotFound
@@ -44,7 +45,7 @@ impl Trouble {
     /// What `error` at `path` means, when `what` was tried with the copy.
     #[must_use]
     pub fn of_copy(what: &str, path: &Path, error: &io::Error) -> Self {
-        let sentence = format!("cannot {what} {}: {error}", path.display());
+        let sentence = format!("cannot {what} {}: {error}", shown(path));
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(sentence),
             _ => Self::System(sentence),

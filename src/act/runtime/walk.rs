@@ -2,6 +2,7 @@
 
 use super::digest::Digest;
 use super::listing::{Entry, Glance, Kind, Listing, MODE_KEPT, Stamp};
+use super::text::shown;
 use super::trouble::Trouble;
 use crate::sys::copying;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -125,7 +126,7 @@ impl Walk<'_> {
         if depth > DEPTH_MAX {
             return Err(Trouble::Refused(format!(
                 "cannot copy {}: folders are more than {DEPTH_MAX} deep",
-                self.place().display()
+                shown(&self.place())
             )));
         }
         let reading = |error| self.trouble("read the folder", error);
@@ -178,7 +179,7 @@ impl Walk<'_> {
             kind => {
                 return Err(Trouble::Refused(format!(
                     "cannot copy {}: it is {}; a runtime holds files, folders and links: remove it from the source",
-                    self.place().display(),
+                    shown(&self.place()),
                     name_of(kind)
                 )));
             }
