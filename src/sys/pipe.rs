@@ -4,6 +4,8 @@
 #[cfg_attr(target_os = "macos", path = "macos/pipe.rs")]
 mod imp;
 
+use super::identity;
+use super::process::{self, Stat};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Read};
@@ -112,15 +114,15 @@ pub fn waiting(fifo: &File) -> io::Result<usize> {
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// Some process other than this one that has the file `dev`:`ino` open. Looks at every process, so only for
-/// telling a person.
+/// Some process other than this one that has the file `dev`:`ino` open; one on its way to exec only where there is no
+/// other. Looks at every process, so only for telling a person.
 ///
 /// # Errors
 /// When the processes cannot be listed.
-pub fn find_holder(dev: u64, ino: u64) -> io::Result<Option<i32>> {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let pids = imp::all_pids()?;
-    Ok(pids
-        .into_iter()
-        .find(|&pid| pid != own && super::process::holds_file(pid, dev, ino).unwrap_or(false)))
+pub fn find_holder(dev: u64, ino: u64) -> io::Result<Option<Stat>> {
+    let pids = imp::all_pids()?.into_iter();
+    let others = pids.filter(|&pid| pid != identity::pid());
+    let holders = others.filter(|&pid| process::holds_file(pid, dev, ino).unwrap_or(false));
+    let holders = holders.filter_map(|pid| process::stat(pid).ok());
+    Ok(holders.min_by_key(|holder| holder.before_exec))
 }

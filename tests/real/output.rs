@@ -217,11 +217,10 @@ fn kill_writer(state: &StateDir) {
         panic!("no claim")
     };
     let fifo = claim.claim_fd;
-    let pid = pipe::find_holder(fifo.dev, fifo.inode)
+    let writer = pipe::find_holder(fifo.dev, fifo.inode)
         .expect("a look")
         .expect("a holder");
-    let writer = process::stat(pid).expect("alive").process;
-    Handle::open(writer)
+    Handle::open(writer.process)
         .expect("handle")
         .signal(libc::SIGKILL)
         .expect("kill");

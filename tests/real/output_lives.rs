@@ -1,11 +1,16 @@
 //! Captured output of many short lives: each drains into the one file of its service.
 
-use crate::output::{log, output, run, state};
+use crate::output::{FIRST, log, output, run, shell, state};
 use crate::support::daemon::Stayd;
-use crate::support::{SOON, TempDir, alone, program, wait_for_exit, wait_until};
+use crate::support::{
+    Cgroup, SOON, TempDir, alone, plan, program, wait_for, wait_for_exit, wait_until,
+};
 use stayd::decide::event::Life;
+use stayd::sys::reaper::Status;
+use stayd::sys::spawn::spawn;
+use stayd::sys::{identity, process};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
@@ -102,4 +107,38 @@ fn a_crash_loop_fills_each_file_before_the_next_and_loses_no_line() {
         // stayd has ended the last.
         assert!(lines.len() == 2000 || life == last, "life {life}");
     }
+}
+
+/// Before exec a child of ours has all that we have, the ends of other lives included, and lets go of them by itself.
+#[test]
+fn a_child_before_exec_is_nobody_who_holds_anothers_output_open() {
+    alone(|| {
+        let Some(cgroup) = Cgroup::unified_or_private("output-unborn") else {
+            return; // only who may make cgroups
+        };
+        let dir = TempDir::new();
+        let state = state(dir.path());
+        let (mut output, news) = output(&state);
+        let log = log(1 << 20, 1);
+        let ends = output.open("db", FIRST, &log, None).expect("open");
+        let fifo = ends.claim_file;
+        let holds = |pid| process::holds_file(pid, fifo.dev, fifo.inode).unwrap_or(false);
+        cgroup.set("cgroup.freeze", "1");
+        let mut plan = plan(&program("true"), &[], &dir.join("out"));
+        plan.cgroup = Some(File::open(cgroup.path()).expect("cgroup").into());
+        let spawning = std::thread::spawn(move || spawn(plan));
+        let unborn = wait_for("a child", SOON, || process::own_children().ok()?.pop());
+        wait_until("it holds what we hold", SOON, || holds(unborn));
+        assert_eq!(
+            wait_for_exit(shell("echo end", ends, None)),
+            Status::Code(0)
+        );
+        output.retire("db", FIRST);
+        wait_until("it is closed", SOON, || !holds(identity::pid()));
+        assert_eq!(news.try_iter().collect::<Vec<_>>(), []);
+        assert!(holds(unborn), "it was held open all the while");
+        cgroup.set("cgroup.freeze", "0");
+        wait_for_exit(spawning.join().expect("no panic").expect("spawned"));
+        assert!(output.close(SOON));
+    });
 }

@@ -5,9 +5,11 @@ use super::relief::Relief;
 use super::stream::{Load, Stream, Turn};
 use super::{LifeKey, News, Tell, awake};
 use crate::sys::clock;
-use crate::sys::pipe::{self, Mover};
+use crate::sys::pipe::{self, Moved, Mover};
+use crate::sys::process::Stat;
 use crate::sys::signal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -251,15 +253,19 @@ impl Worker {
         if !is_held {
             return;
         }
-        let holder = valve
-            .fifo()
-            .metadata()
-            .and_then(|meta| pipe::find_holder(meta.dev(), meta.ino()))
-            .ok()
-            .flatten();
+        let holder = holder_of(valve.fifo());
+        let is_passing = match &holder {
+            // A child of ours has all that we have until exec, and nothing of it then.
+            Some(holder) => holder.before_exec,
+            // Unseen, or gone meanwhile; what is read here is thrown away anyhow.
+            None => matches!(pipe::take(valve.fifo(), &mut [0]), Ok(Moved::Ended)),
+        };
+        if is_passing {
+            return;
+        }
         (self.tell)(News::HeldOpen {
             key: stream.key.clone(),
-            holder,
+            holder: holder.map(|holder| holder.process.pid),
         });
     }
 
@@ -269,6 +275,11 @@ impl Worker {
         }
         self.relief.end();
     }
+}
+
+fn holder_of(fifo: &File) -> Option<Stat> {
+    let meta = fifo.metadata().ok()?;
+    pipe::find_holder(meta.dev(), meta.ino()).ok()?
 }
 
 /// A life begins when the one before it has ended: what that has left in its FIFO goes into the file first, or a line of
