@@ -4,6 +4,7 @@
 
 use super::child::{Environment, Surroundings, forget_our_user};
 use super::helper::{Ask, Helper, Reply, Trouble};
+use super::launch::ASKED_FOR;
 use super::prepare::passing;
 use super::shared::Shared;
 use super::ward::{Living, Ward};
@@ -36,18 +37,20 @@ pub(super) async fn surroundings(
     Ok(assemble(shared, ward, &variables, own))
 }
 
-/// What an exec probe sees.
+/// What an exec probe and an evidence command see.
 ///
 /// # Errors
 /// The env_file cannot be read, or not `within` the time that the round has.
-pub(super) async fn of_a_probe(
+pub(super) async fn of_a_question(
     shared: &Shared,
     ward: &Ward,
     living: &Living,
     within: Duration,
 ) -> Result<Surroundings, SpawnFailure> {
     let variables = variables(shared, ward, living, within.min(READ_WITHIN)).await?;
-    Ok(assemble(shared, ward, &variables, Environment::new()))
+    let asked_for = (ASKED_FOR.into(), living.token.as_str().into());
+    let own = Environment::from([asked_for]);
+    Ok(assemble(shared, ward, &variables, own))
 }
 
 /// The same without the env_file, for probes that start no program of the person's.

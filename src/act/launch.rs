@@ -95,6 +95,9 @@ pub struct Mark {
 
 /// Carried by what is ended with its round: exec probes, `before`, evidence commands.
 const ROUND_TOKEN: &str = "STAYD_PROBE_TOKEN";
+/// Carried by exec probes and evidence commands: the token of the life that they ask for, by which a later stayd knows
+/// them. Under another name, so that nobody takes them for the life.
+pub const ASKED_FOR: &str = "STAYD_PROBE_OF";
 
 impl Mark {
     /// One for a command that leaves nothing behind when it is over.

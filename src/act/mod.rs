@@ -43,6 +43,7 @@ mod testimony;
 mod told;
 pub mod tree;
 pub mod trial;
+mod unanswered;
 pub mod undertaker;
 pub mod upward;
 mod ward;

@@ -149,7 +149,7 @@ async fn make_prober(
     let probe = ward.probe(check).ok_or("cannot ask: there is no probe")?;
     let surroundings = match &probe.target {
         Target::Exec(_) => {
-            let read = environment::of_a_probe(shared, ward, living, timeout).await;
+            let read = environment::of_a_question(shared, ward, living, timeout).await;
             read.map_err(|failure| format!("cannot ask: {}", failure.message))?
         }
         _ => environment::without_env_file(shared, ward),

@@ -27,7 +27,7 @@ const NO_CLAIM: &str = "no claim names a life";
 /// The same, where the disk has a claim from before.
 const ENDED: &str = "the life that was claimed last has ended";
 /// No process: nobody's number, nobody's birth.
-const NOBODY: Process = Process { pid: 0, birth: 0 };
+pub(super) const NOBODY: Process = Process { pid: 0, birth: 0 };
 
 /// Looks, takes in hand what is proven, and says what was found.
 pub(super) async fn survey(shared: Rc<Shared>, ward: Rc<Ward>) {
@@ -52,6 +52,11 @@ async fn find(shared: &Rc<Shared>, ward: &Rc<Ward>) -> Survey {
         Some(claim) => Reading::Valid(Box::new(claim)),
         None => shared.claims.borrow().read(name),
     };
+    if let Reading::Valid(claim) = &reading
+        && is_present(shared, claim)
+    {
+        super::unanswered::end(shared, ward, claim).await;
+    }
     match reading {
         Reading::Absent => unclaimed(shared, ward, Life(0), NO_CLAIM).await,
         Reading::Unverifiable(why) => {
@@ -197,7 +202,7 @@ fn suspected(shared: &Shared, ward: &Ward, claim: &Claim) -> Tree {
 }
 
 /// Inodes are reused at once: only as long as the claim file is there, no other file has its number.
-fn provable_file(shared: &Shared, ward: &Ward, claim: &Claim) -> Option<(u64, u64)> {
+pub(super) fn provable_file(shared: &Shared, ward: &Ward, claim: &Claim) -> Option<(u64, u64)> {
     let files = shared.output.borrow().claim_files(&ward.config.name);
     let ClaimFile { dev, inode, .. } = claim.claim_fd;
     files.contains(&claim.claim_fd).then_some((dev, inode))

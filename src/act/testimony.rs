@@ -1,6 +1,5 @@
 //! Evidence for one kill: collected off the loop, kept in the journal, said in a line.
 
-use super::child::Environment;
 use super::environment;
 use super::evidence::{self, Subject};
 use super::launch::{Launch, Mark};
@@ -80,7 +79,8 @@ fn subject(shared: &Shared, ward: &Ward, living: &Living) -> Option<Subject> {
 
 /// The person's own collector: bounded, and nothing of it is left when it is over.
 async fn run_command(shared: &Shared, ward: &Ward, living: &Living, argv: &[String]) {
-    let surroundings = environment::surroundings(shared, ward, living, Environment::new()).await;
+    let surroundings =
+        environment::of_a_question(shared, ward, living, environment::READ_WITHIN).await;
     let Ok(surroundings) = surroundings else {
         return;
     };

@@ -87,6 +87,8 @@ mod systemd_box;
 mod systemd_unit;
 #[cfg(target_os = "linux")]
 mod tree;
+#[cfg(target_os = "linux")]
+mod unanswered;
 mod unseen;
 mod upgrade;
 mod upgrade_refused;
