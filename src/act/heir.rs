@@ -13,7 +13,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An init may look after its orphans every few seconds only.
+/// An init that waits for its orphans takes milliseconds; after that a zombie is as good as gone.
+const REAPING_GRACE: Duration = Duration::from_millis(100);
+/// For PostgreSQL an init that looks after its orphans every few seconds only is waited for.
 const REAPING_DEADLINE: Duration = Duration::from_secs(5);
 const REAPING_PAUSE: Duration = Duration::from_millis(5);
 
@@ -70,15 +72,27 @@ pub(super) const fn exit_of(status: Status) -> Exit {
     }
 }
 
-/// While its parent has not reaped it, its number is taken: a PostgreSQL that finds its predecessor's number in use
-/// does not start. A parent that never reaps is not waited for.
+/// A zombie holds no port and no lock; only its number is taken until its parent has reaped it. A PostgreSQL that finds
+/// its predecessor's number in use does not start (`CreateLockFile` in miscinit.c), so it is worth waiting for; for nobody
+/// else the next life waits longer than a prompt init takes.
 pub(super) async fn reaped_by_its_parent(ended: Process) {
+    let zombie = || {
+        let stat = process::stat(ended.pid).ok()?;
+        (stat.process == ended).then_some(stat)
+    };
+    let heeds_numbers = zombie().is_some_and(|stat| stat.comm == "postgres");
     let gone = async {
-        while process::stat(ended.pid).is_ok_and(|stat| stat.process == ended) {
+        while zombie().is_some() {
             tokio::time::sleep(REAPING_PAUSE).await;
         }
     };
-    let _ = tokio::time::timeout(REAPING_DEADLINE, gone).await;
+    let within = if heeds_numbers {
+        REAPING_DEADLINE
+    } else {
+        REAPING_GRACE
+    };
+    // A parent that never reaps is not waited for.
+    let _ = tokio::time::timeout(within, gone).await;
 }
 
 /// Waits for the end of a main process that is not our child, or was not when it became the main process.

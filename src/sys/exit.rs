@@ -14,6 +14,16 @@ use tokio::io::unix::AsyncFd;
 const TELLING_DEADLINE: Duration = Duration::from_secs(1);
 const TELLING_PAUSE: Duration = Duration::from_millis(5);
 
+/// What the system says of the end of a process.
+pub(super) enum Telling {
+    /// How it ended.
+    Told(Status),
+    /// It says so in a moment.
+    NotYet,
+    /// It has said it to the parent alone.
+    Never,
+}
+
 /// Owns its descriptor, and never exchanges it.
 struct Watched(OwnedFd);
 
@@ -36,11 +46,13 @@ pub async fn of(handle: &Handle) -> io::Result<Option<Status>> {
     drop(watched.readable().await?);
     let telling = async {
         loop {
-            if let Some(status) = imp::exit::told(handle.process, &watched.get_ref().0) {
-                return status;
+            match imp::exit::told(handle.process, &watched.get_ref().0) {
+                Telling::Told(status) => return Some(status),
+                Telling::Never => return None,
+                Telling::NotYet => tokio::time::sleep(TELLING_PAUSE).await,
             }
-            tokio::time::sleep(TELLING_PAUSE).await;
         }
     };
-    Ok(tokio::time::timeout(TELLING_DEADLINE, telling).await.ok())
+    let told = tokio::time::timeout(TELLING_DEADLINE, telling).await;
+    Ok(told.unwrap_or(None))
 }

@@ -1,9 +1,11 @@
 //! stayd is killed and the next one finds what it has left: adopted, replaced, ended, or left alone and named.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::{free_port, http_get, victim, wait_until};
+use super::support::{alone, free_port, http_get, victim, wait_until};
 use serde_json::Value;
+use stayd::sys::{process, reaper};
 use std::fs;
+use std::time::{Duration, Instant};
 
 pub(super) fn service(words: &str, more: &str) -> String {
     let mut argv = vec![victim().display().to_string()];
@@ -66,6 +68,27 @@ fn item_49_how_an_adopted_process_ended_is_told_by_the_kernel() {
     assert_eq!(next["last_exit"]["signal"], "KILL", "{next}");
 }
 
+/// A zombie holds no port and no lock, and an init that looks after its orphans late, or never, is not waited for.
+#[test]
+fn item_49_an_adopted_process_that_nobody_reaps_has_ended() {
+    alone(|| {
+        reaper::become_subreaper().expect("a subreaper"); // and it reaps nobody
+        let (second, left) = adopted(&service("only lives sleep", "cwd = \"DIR\""));
+        kill(left);
+        let clock = Instant::now();
+        let next = second.wait_service("s", "its next life", |service| {
+            service["state"] == "running" && service["life"] == 2
+        });
+        let took = clock.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}: {}", second.said());
+        assert_eq!(next["last_exit"]["signal"], "KILL", "{next}");
+        let stat = process::stat(left).expect("nobody has reaped it");
+        assert_eq!(stat.state, process::State::Zombie);
+        let lives = fs::read_to_string(second.dir().join("lives")).expect("its lives");
+        assert_eq!(lives, "a life\na life\n", "one after the other");
+    });
+}
+
 #[test]
 fn an_ordered_end_leaves_no_descendant_of_an_adopted_life() {
     let words = "ignore-term setsid ignore-term setsid ignore-term sleep";
@@ -78,7 +101,7 @@ fn an_ordered_end_leaves_no_descendant_of_an_adopted_life() {
 }
 
 fn descendants(pid: i32) -> Vec<i32> {
-    let mut found = stayd::sys::process::children(pid).expect("its children");
+    let mut found = process::children(pid).expect("its children");
     let below: Vec<i32> = found.iter().flat_map(|&child| descendants(child)).collect();
     found.extend(below);
     found
@@ -205,10 +228,7 @@ fn a_claim_that_names_a_stranger_with_the_right_birth_touches_nobody() {
         .spawn()
         .expect("a stranger");
     let named = i32::try_from(stranger.id()).expect("a pid");
-    let birth = stayd::sys::process::stat(named)
-        .expect("it lives")
-        .process
-        .birth;
+    let birth = process::stat(named).expect("it lives").process.birth;
     forge(&first, |claim| {
         claim["pid"] = named.into();
         claim["birth"] = birth.into();

@@ -1,6 +1,8 @@
 //! A pidfd is readable when its process has ended (pidfd_open(2)).
 #![expect(unsafe_code, reason = "PIDFD_GET_INFO")]
 
+use super::super::check;
+use super::super::exit::Telling;
 use super::super::process::{Handle, Process, State};
 use super::super::reaper::Status;
 use std::io;
@@ -28,8 +30,17 @@ pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
     fd.try_clone()
 }
 
-pub(in super::super) fn told(process: Process, pidfd: &OwnedFd) -> Option<Status> {
-    of_zombie(process).or_else(|| of_reaped(pidfd))
+pub(in super::super) fn told(process: Process, pidfd: &OwnedFd) -> Telling {
+    if let Some(status) = of_zombie(process) {
+        return Telling::Told(status);
+    }
+    let is_there = super::process::stat(process.pid).is_ok_and(|stat| stat.process == process);
+    match of_reaped(pidfd) {
+        Ok(Some(status)) => Telling::Told(status),
+        // A kernel that keeps it for the holders of a pidfd has it before the number is free (`release_task`).
+        Err(_) if !is_there => Telling::Never,
+        Ok(None) | Err(_) => Telling::NotYet,
+    }
 }
 
 fn of_zombie(process: Process) -> Option<Status> {
@@ -43,14 +54,17 @@ fn of_zombie(process: Process) -> Option<Status> {
     Some(status(code.parse().ok()?))
 }
 
-fn of_reaped(pidfd: &OwnedFd) -> Option<Status> {
+/// None when it has not been reaped yet; an older kernel refuses the question.
+fn of_reaped(pidfd: &OwnedFd) -> io::Result<Option<Status>> {
     let mut info = Info {
         mask: PIDFD_INFO_EXIT,
         ..Info::default()
     };
     // SAFETY: the descriptor is open, and the kernel writes no more than the 64 bytes its number names.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| status(info.exit_code))
+    check(result)?;
+    let told = info.mask & PIDFD_INFO_EXIT != 0;
+    Ok(told.then(|| status(info.exit_code)))
 }
 
 fn status(waited: i32) -> Status {

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "kqueue(2)")]
 
 use super::super::check;
+use super::super::exit::Telling;
 use super::super::process::{Handle, Process};
 use super::super::reaper::Status;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -32,7 +33,7 @@ pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
     }
 }
 
-pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Option<Status> {
+pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Telling {
     // SAFETY: one event of ours is written at most; no time is waited.
     let (count, event) = unsafe {
         let mut event: libc::kevent = mem::zeroed();
@@ -47,10 +48,11 @@ pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Option<Statu
         );
         (count, event)
     };
-    let waited = i32::try_from(event.data).ok().filter(|_| count == 1)?;
-    Some(if libc::WIFSIGNALED(waited) {
-        Status::Signal(libc::WTERMSIG(waited))
-    } else {
-        Status::Code(libc::WEXITSTATUS(waited))
-    })
+    match i32::try_from(event.data) {
+        Ok(waited) if count == 1 && libc::WIFSIGNALED(waited) => {
+            Telling::Told(Status::Signal(libc::WTERMSIG(waited)))
+        }
+        Ok(waited) if count == 1 => Telling::Told(Status::Code(libc::WEXITSTATUS(waited))),
+        _ => Telling::NotYet,
+    }
 }
