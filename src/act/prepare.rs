@@ -38,8 +38,9 @@ pub(super) async fn prepare(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
         Ok(_) => Fact::Prepared(life),
         Err(Refused::Port(holder)) => Fact::PortHeld(life, holder),
         Err(Refused::Other(failure)) => Fact::NotPrepared(life, failure),
+        Err(Refused::Before(failure)) => Fact::BeforeFailed(life, failure),
     };
-    if matches!(fact, Fact::NotPrepared(..)) {
+    if matches!(fact, Fact::NotPrepared(..) | Fact::BeforeFailed(..)) {
         super::retire::retire(&shared, &ward, life);
     }
     shared.tell(ward.id, fact).await;
@@ -56,6 +57,7 @@ pub(super) fn cancel(ward: &Ward, life: Life) {
 
 enum Refused {
     Port(Holder),
+    Before(SpawnFailure),
     Other(SpawnFailure),
 }
 
@@ -271,7 +273,11 @@ async fn run_before(
             mark: mark.clone(),
         }
     };
-    let running = shared.nursery.start(launch, EXEC_DEADLINE).await?;
+    let started = shared.nursery.start(launch, EXEC_DEADLINE).await;
+    let running = started.map_err(|failure| match failure.lasting {
+        true => Refused::Before(failure),
+        false => Refused::Other(failure),
+    })?;
     let Running { process, exit, .. } = running;
     let mut tree = Tree::of_child(process);
     tree.marked(mark);
@@ -284,17 +290,16 @@ async fn run_before(
         shared.nursery.undertaker().end(tree).await;
     }
     let Some(status) = status else {
-        return Err(SpawnFailure::cancelled().into());
+        return Err(Refused::Before(SpawnFailure::cancelled()));
     };
     match status {
         Some(Status::Code(0)) => Ok(()),
-        Some(Status::Code(code)) => Err(passing(format!(
+        Some(Status::Code(code)) => Err(Refused::Before(passing(format!(
             "`before` ({name}) exited with status {code}; {BEFORE_EXIT_CODES_SHOWN}"
-        ))
-        .into()),
-        Some(Status::Signal(signal)) => {
-            Err(passing(format!("`before` ({name}) was ended by signal {signal}")).into())
-        }
+        )))),
+        Some(Status::Signal(signal)) => Err(Refused::Before(passing(format!(
+            "`before` ({name}) was ended by signal {signal}"
+        )))),
         None => Err(passing(format!("`before` ({name}) was lost")).into()),
     }
 }

@@ -187,7 +187,7 @@ pub enum Order {
     /// Remember that this runtime is not used again until the source holds another, and why.
     RefuseRuntime(RuntimeId, String),
     /// Write the claim for this life, run `before`, look whether the port is free.
-    /// Comes back as `Prepared`, `NotPrepared` or `PortHeld`.
+    /// Comes back as `Prepared`, `NotPrepared`, `BeforeFailed` or `PortHeld`.
     Prepare(Life),
     /// The port of this life is somebody else's: look whether that stays so, and touch nobody. Comes back as
     /// `StrangerLeft`.

@@ -261,6 +261,8 @@ pub enum Fact {
     Prepared(Life),
     /// The preparation failed; nothing runs.
     NotPrepared(Life, SpawnFailure),
+    /// The same, because `before` did not succeed.
+    BeforeFailed(Life, SpawnFailure),
     /// The port is held by a process that is not provably ours; the life waits to be attached to it, or retired.
     PortHeld(Life, Holder),
     /// The stranger that was attached to is gone, or its port is.
@@ -316,6 +318,7 @@ impl Fact {
             Self::Materialized(life, _)
             | Self::Prepared(life)
             | Self::NotPrepared(life, _)
+            | Self::BeforeFailed(life, _)
             | Self::PortHeld(life, _)
             | Self::StrangerLeft(life, _)
             | Self::Spawned(life, _)

@@ -1,6 +1,6 @@
 //! Which runtime a life begins with, and what becomes of one under which nothing becomes ready.
 
-use crate::stage::{MINUTE, SECOND, Stage, policy, runtime, silence};
+use crate::stage::{MINUTE, Preparation, SECOND, Stage, policy, runtime, silence};
 use stayd::decide::action::{Kind, Order};
 use stayd::decide::event::{Answer, Exit, Fact, Life, Remembered, SpawnFailure, Survivors, Wish};
 use stayd::decide::policy::Policy;
@@ -128,4 +128,57 @@ fn a_stop_while_a_runtime_is_copied_starts_nothing() {
             .len(),
         1
     );
+}
+
+#[test]
+fn item_67_a_new_runtime_whose_before_fails_is_rolled_back_too() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(copied());
+    stage[db].preparation = Preparation::Fails("`before` (migrate) exited with status 9");
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    while stage.said(db, Kind::RolledBack).is_empty() {
+        stage.drive(SECOND);
+        assert!(stage.spawns(db).is_empty());
+    }
+    let tries = stage[db].runs_from.iter();
+    let tries = tries.filter(|one| **one == runtime("new")).count();
+    assert_eq!(tries, 10, "as many as lives that end");
+    assert!(stage.said(db, Kind::RolledBack)[0].contains("exited with status 9"));
+    assert_eq!(stage[db].runs_from.last(), Some(&runtime("good")));
+    // a good one is not blamed for it
+    stage.drive(MINUTE * 10);
+    assert_eq!(stage.phase(db), Phase::Blocked);
+    assert_eq!(stage.said(db, Kind::RolledBack).len(), 1);
+    stage[db].preparation = Preparation::Succeeds;
+    stage.drive(MINUTE * 10);
+    assert_eq!(stage.phase(db), Phase::Running);
+}
+
+#[test]
+fn the_reason_tells_of_an_earlier_runtime_only_while_one_runs() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(copied());
+    stage[db].offer.source = Err(gone());
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.drive(MINUTE);
+    assert!(stage.shown(db).reason.contains("no such file"));
+    stage[db].offer.source = Ok(runtime("new"));
+    stage.ask(db, Wish::Restart);
+    stage.drive(MINUTE);
+    assert_eq!(stage[db].runs_from.last(), Some(&runtime("new")));
+    let reason = stage.shown(db).reason;
+    assert!(
+        !reason.contains("earlier") && !reason.is_empty(),
+        "{reason}"
+    );
+}
+
+#[test]
+fn while_its_source_is_looked_at_the_reason_says_that() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(copied());
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    assert_eq!(stage.phase(db), Phase::Materializing);
+    let reason = stage.shown(db).reason;
+    assert!(reason.contains("its runtime's source"), "{reason}");
 }

@@ -10,6 +10,8 @@ use stayd::decide::runtime::{Offer, RuntimeId};
 pub(crate) enum Preparation {
     Succeeds,
     PortHeld,
+    /// `before` does, and this is what is said of it.
+    Fails(&'static str),
     /// Only when it is cancelled.
     Hangs,
 }

@@ -267,6 +267,13 @@ impl Stage {
                 Preparation::PortHeld => {
                     self.later(id, Fact::PortHeld(life, actor::holder()));
                 }
+                Preparation::Fails(what) => {
+                    let failure = SpawnFailure {
+                        message: what.into(),
+                        lasting: false,
+                    };
+                    self.later(id, Fact::BeforeFailed(life, failure));
+                }
                 Preparation::Hangs => {}
             },
             Order::CancelPreparation(life) if self[id].preparation == Preparation::Hangs => {

@@ -47,6 +47,7 @@ impl World {
         if let Some(life) = outside.preparing {
             next.push(Next::Fact(Fact::Prepared(life)));
             next.push(Next::Fact(Fact::NotPrepared(life, failure())));
+            next.push(Next::Fact(Fact::BeforeFailed(life, failure())));
             for main in [Some(STRANGER), None] {
                 next.push(Next::Fact(Fact::PortHeld(life, holder(main))));
             }

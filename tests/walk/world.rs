@@ -315,7 +315,7 @@ impl World {
             Fact::Asked(Wish::Hold { .. }) => outside.hold = true,
             Fact::Asked(Wish::Release) => outside.hold = false,
             Fact::Materialized(..) => outside.copying = None,
-            Fact::Prepared(_) | Fact::NotPrepared(..) => {
+            Fact::Prepared(_) | Fact::NotPrepared(..) | Fact::BeforeFailed(..) => {
                 outside.preparing = None;
                 outside.copying = None;
             }

@@ -70,6 +70,7 @@ impl Service {
             | Fact::Materialized(..)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
+            | Fact::BeforeFailed(..)
             | Fact::PortHeld(..)
             | Fact::Spawned(..)
             | Fact::NotSpawned(..)

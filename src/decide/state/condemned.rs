@@ -44,6 +44,7 @@ impl Service {
             | Fact::Materialized(..)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
+            | Fact::BeforeFailed(..)
             | Fact::PortHeld(..)
             | Fact::StrangerLeft(..)
             | Fact::Spawned(..)

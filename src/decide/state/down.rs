@@ -6,6 +6,7 @@ use super::super::cure;
 use super::super::event::{Exit, Fact, SpawnFailure};
 use super::super::policy::Restart;
 use super::super::restart::{self, Next};
+use super::materializing::RUNS_FROM_AN_EARLIER;
 use super::{Actual, Down, Service, Turn, Up, Value};
 
 /// Preparation may take the startup budget, and this much more for writing and looking.
@@ -84,6 +85,7 @@ impl Service {
             }
             Fact::Materialized(_, offer) => self.materialized(&offer, step),
             Fact::NotPrepared(_, failure) => self.not_prepared(failure, step),
+            Fact::BeforeFailed(_, failure) => self.before_failed(failure, step),
             Fact::PortHeld(_, holder) => self.port_held(&holder, cancelled, step),
             Fact::Configured(_)
             | Fact::Asked(_)
@@ -147,7 +149,7 @@ impl Service {
                 );
                 let mut up = Up::new(Some(main), step.now, &self.policy);
                 if let Some(why) = &self.runtimes.why_older {
-                    self.reason = format!("runs from an earlier runtime: {why}");
+                    self.reason = format!("{RUNS_FROM_AN_EARLIER}{why}");
                     up.keeps_reason = true;
                 }
                 self.actual = Actual::Up(up);
@@ -171,6 +173,7 @@ impl Service {
             | Fact::Materialized(..)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
+            | Fact::BeforeFailed(..)
             | Fact::PortHeld(..)
             | Fact::StrangerLeft(..)
             | Fact::Exited(..)
@@ -226,7 +229,7 @@ impl Service {
             self.reason = "stopped on request".into();
             self.record(Kind::Stopped, "stopped".into(), Vec::new(), step.out);
             self.become_down(Down::Stopped, step);
-        } else if restarting || self.rolls_back(end, step) {
+        } else if restarting || !end.by_wish && self.rolls_back(&self.reason.clone(), step) {
             self.begin_life(step);
         } else if again {
             self.start_again(end.ready_for, step);

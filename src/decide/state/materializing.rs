@@ -4,8 +4,10 @@ use super::super::action::{Kind, Order, Value};
 use super::super::clock::{Duration, Moment};
 use super::super::event::SpawnFailure;
 use super::super::runtime::{Choice, Offer, RuntimeId};
-use super::{Actual, Ending, Service, Turn};
+use super::{Actual, Service, Turn};
 
+/// Begins the reason of a life that does not run from what the source holds.
+pub(super) const RUNS_FROM_AN_EARLIER: &str = "runs from an earlier runtime: ";
 /// The longest that a copy may take, however slowly it goes on.
 pub(super) const COPYING_MAX: Duration = Duration::from_secs(3600);
 
@@ -57,6 +59,9 @@ impl Service {
             news.insert(0, format!("an earlier runtime is used: {why}"));
         }
         self.runtimes.why_older = fallback_because.map(str::to_owned);
+        if fallback_because.is_none() && self.reason.starts_with(RUNS_FROM_AN_EARLIER) {
+            self.reason.clear(); // what kept it from its source is over
+        }
         if !news.is_empty() {
             let facts = vec![
                 ("runtime", Value::Text(id.0.clone())),
@@ -93,26 +98,44 @@ impl Service {
         }
     }
 
-    /// A life ended: was that one too many for a runtime that was never good?
-    pub(super) fn rolls_back(&mut self, end: &Ending, step: &mut Turn<'_>) -> bool {
-        if end.by_wish {
-            return false;
+    /// `before` failed: the service's own doing, and under a new runtime as bad as a life that never became ready.
+    pub(super) fn before_failed(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
+        let Actual::Preparing {
+            until, cancelled, ..
+        } = self.actual
+        else {
+            return;
+        };
+        let why = match cancelled {
+            true => "`before` did not end in time",
+            false => failure.message.as_str(),
+        };
+        let by_itself = !cancelled || step.now >= until;
+        let is_wanted = self.wanted_up && !self.leaving;
+        if by_itself && is_wanted && self.rolls_back(why, step) {
+            self.number_is_free = true;
+            self.begin_life(step);
+        } else {
+            self.not_prepared(failure, step);
         }
+    }
+
+    /// A life ended, or never began: was that one too many for a runtime that was never good? `why` the last one did.
+    pub(super) fn rolls_back(&mut self, why: &str, step: &mut Turn<'_>) -> bool {
         let Some((bad, good)) = self.runtimes.ended_unready(self.policy.give_up.exits) else {
             return false;
         };
         let sentence = format!(
-            "rolled back to the runtime {}: {} lives under {} ended and none became ready, the last one: {}; it is tried \
+            "rolled back to the runtime {}: {} lives under {} ended and none became ready, the last one: {why}; it is tried \
              again when the source changes",
-            good.0, self.policy.give_up.exits, bad.0, self.reason
+            good.0, self.policy.give_up.exits, bad.0
         );
         let facts = vec![
             ("from", Value::Text(bad.0.clone())),
             ("to", Value::Text(good.0)),
         ];
         self.record(Kind::RolledBack, sentence.clone(), facts, step.out);
-        step.out
-            .push(Order::RefuseRuntime(bad, self.reason.clone()));
+        step.out.push(Order::RefuseRuntime(bad, why.to_owned()));
         self.reason = sentence;
         self.forgive(step);
         true

@@ -237,6 +237,7 @@ impl Service {
             | Fact::Materialized(..)
             | Fact::Prepared(_)
             | Fact::NotPrepared(..)
+            | Fact::BeforeFailed(..)
             | Fact::PortHeld(..)
             | Fact::StrangerLeft(..)
             | Fact::Spawned(..)

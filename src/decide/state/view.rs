@@ -33,6 +33,10 @@ impl Service {
 
     /// The reason; and for as long as the process runs on with what the configuration has changed, that.
     pub(super) fn shown_reason(&self) -> String {
+        // What a refused start was refused for stays to be read while it is tried again.
+        if self.phase() == Phase::Materializing && self.refusals == 0 {
+            return "looks at what its runtime's source holds, and copies it if it is new".into();
+        }
         if self.former.is_empty() || !matches!(self.actual, Actual::Up(_)) {
             return self.reason.clone();
         }
