@@ -45,6 +45,15 @@ pub enum Trouble {
     Silent,
 }
 
+/// How long a task may stand still.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Before the disk it asks has answered at all.
+    pub knocking: Duration,
+    /// Once it is under way.
+    pub moving: Duration,
+}
+
 /// One helper process, started when it is first needed.
 #[derive(Debug)]
 pub struct Helper {
@@ -92,6 +101,23 @@ impl Helper {
         self.live.as_ref().map(|live| live.running.process.pid)
     }
 
+    /// Whether the last one has gone, waited for at most `within`: one that hangs even after its SIGKILL has not.
+    pub async fn is_free(&mut self, within: Duration) -> bool {
+        if let Some(exit) = &mut self.stuck {
+            if tokio::time::timeout(within, exit).await.is_err() {
+                return false;
+            }
+            self.stuck = None;
+        }
+        true
+    }
+
+    /// Whether the last one was killed and is not known to have gone.
+    #[must_use]
+    pub const fn may_hang(&self) -> bool {
+        self.stuck.is_some()
+    }
+
     /// Asks, and gives up at `deadline`: the helper is killed then, and the next question gets a new one.
     ///
     /// # Errors
@@ -112,14 +138,15 @@ impl Helper {
         }
     }
 
-    /// Asks what takes its time, and gives up when it does not go on for as long as `stall`. `far` says how far it is.
+    /// Asks what takes its time, and gives up when it does not go on for as long as `patience` says. `far` says how far it
+    /// is.
     ///
     /// # Errors
     /// As [`Helper::ask`].
     pub async fn ask_at_length(
         &mut self,
         ask: Ask,
-        stall: Duration,
+        patience: Patience,
         far: &Cell<Far>,
     ) -> Result<Reply, Trouble> {
         let mut guard = OnLoan::of(self);
@@ -129,9 +156,12 @@ impl Helper {
             Ok(Err(error)) => return Err(Trouble::Unasked(error)),
             Err(_) => return Err(Trouble::Unasked(STUCK.into())),
         };
+        let mut stall = patience.moving;
         loop {
             match tokio::time::timeout(stall, guard.hear()).await {
                 Ok(Ok(Line::Progress(now))) => far.set(now),
+                Ok(Ok(Line::Knocks(true))) => stall = patience.knocking,
+                Ok(Ok(Line::Knocks(false))) => stall = patience.moving,
                 Ok(Ok(line)) => {
                     let reply = line.reply_to(id).map_err(Trouble::Unasked)?;
                     guard.give_back();
@@ -189,7 +219,7 @@ impl<'a> OnLoan<'a> {
         let id = self.put(ask).await?;
         loop {
             match self.hear().await? {
-                Line::Progress(_) => {}
+                Line::Progress(_) | Line::Knocks(_) => {}
                 line @ Line::Reply { .. } => return line.reply_to(id),
             }
         }

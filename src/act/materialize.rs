@@ -1,12 +1,13 @@
 //! The runtimes of a service, seen from the loop: asked for in a helper, given to the next life, remembered.
 
-use super::helper::{Ask, Far, Helper, Reply, Trouble};
+use super::envoy::{Envoy, NoAnswer};
+use super::helper::{Far, Patience};
 use super::preflight::Look;
 use super::runtime::cache::Cache;
 use super::runtime::listing::Fingerprint;
-use super::runtime::offer::{Deed, Offered, RuntimeAsk, Said};
+use super::runtime::offer::{Deed, Offered, Said};
 use super::runtime::record::Refusal;
-use super::runtime::trouble;
+use super::runtime::trouble::Trouble;
 use super::shared::Shared;
 use super::ward::Ward;
 use crate::config::runtime::ROOT;
@@ -20,18 +21,23 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// A copy that does not go on for this long has lost its disk.
-const STALL: Duration = Duration::from_secs(60);
-/// Remembering waits for another copier at most.
-const NOTE_WITHIN: Duration = Duration::from_secs(60);
+/// A disk that has not answered at all by then hangs; a copy that does not go on for so long has lost its disk.
+const PATIENCE: Patience = Patience {
+    knocking: Duration::from_secs(10),
+    moving: Duration::from_secs(60),
+};
 
 /// A service's runtimes, while it is supervised.
 #[derive(Default)]
 pub(super) struct Runtimes {
     /// What the present life, or the next one, runs from.
     in_use: RefCell<Option<InUse>>,
-    /// Asks and copies; here only while its last question hangs.
-    helper: RefCell<Option<Helper>>,
+    /// Asks the source's disk, and copies from there.
+    envoy: Envoy,
+    /// Asks our own disk alone, so that it hangs with no source.
+    keeper: Envoy,
+    /// A life waits for the source: whoever only looks at it gives way.
+    hurry: Notify,
     /// What the source held when it was last looked at.
     offered: RefCell<Option<RuntimeId>>,
     /// The source is there, and could not be copied or used.
@@ -120,11 +126,21 @@ async fn look_when_asked(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId) {
             let running = running.clone();
             let deed = Deed::Compare { source, running };
             // A source that is away holds nothing newer, as far as is known.
-            if let Ok(Said::Stale(stale)) = ask(&shared, &ward, deed, STALL).await {
+            if let Some(Said::Stale(stale)) = look(&shared, &ward, deed).await {
                 shared.sights.note_stale(&ward.config.name, stale);
             }
         }
         bell.is_answered();
+    }
+}
+
+/// Asks the source what no life waits for; gives way to one that does.
+async fn look(shared: &Shared, ward: &Ward, deed: Deed) -> Option<Said> {
+    let far = Cell::default();
+    let asked = ask_source(shared, ward, deed, &far);
+    tokio::select! {
+        said = asked => said.ok(),
+        () = ward.runtimes.hurry.notified() => None,
     }
 }
 
@@ -155,17 +171,29 @@ async fn offer(shared: &Shared, ward: &Ward) -> Result<Offer, SpawnFailure> {
         others: ward.config.user.is_some(),
         look: what_will_start(shared, ward),
     };
-    match ask(shared, ward, deed, STALL).await {
+    ward.runtimes.hurry.notify_waiters();
+    let mut answer = ask_source(shared, ward, deed, &ward.runtimes.far).await;
+    if let Err(NoAnswer::Silent(how)) = answer {
+        let deed = Deed::Fallback {
+            trouble: Trouble::Gone(format!(
+                "cannot read the runtime's source {}: its disk does not answer: {how}",
+                runtime.source.display()
+            )),
+            others: ward.config.user.is_some(),
+        };
+        answer = ask_keeper(shared, ward, deed).await;
+    }
+    match answer {
         Ok(Said::Offered(offered)) => {
             // A source that is away holds nothing newer, as far as is known; one that is there and cannot be used does.
-            let unreadable = !matches!(offered.source, Ok(_) | Err(trouble::Trouble::Gone(_)));
+            let unreadable = !matches!(offered.source, Ok(_) | Err(Trouble::Gone(_)));
             let offer = as_offer(offered);
             ward.runtimes.offered.replace(offer.source.clone().ok());
             ward.runtimes.unreadable.set(unreadable);
             Ok(offer)
         }
         Ok(Said::Done | Said::Stale(_)) => Err(cannot_look("the helper answered something else")),
-        Err(cause) => Err(cannot_look(&cause)),
+        Err(cause) => Err(cannot_look(&cause.to_string())),
     }
 }
 
@@ -208,8 +236,7 @@ fn as_offer(offered: Offered) -> Offer {
     }
 }
 
-fn failure(trouble: &trouble::Trouble) -> SpawnFailure {
-    use trouble::Trouble;
+fn failure(trouble: &Trouble) -> SpawnFailure {
     let (cure, lasting) = match trouble {
         Trouble::Gone(_) => ("is its disk there? trying again", false),
         Trouble::Denied(_) => (
@@ -246,7 +273,7 @@ pub(super) async fn refuse(shared: Rc<Shared>, ward: Rc<Ward>, id: RuntimeId, wh
 }
 
 async fn note(shared: &Shared, ward: &Ward, deed: Deed) {
-    if let Err(cause) = ask(shared, ward, deed, NOTE_WITHIN).await {
+    if let Err(cause) = ask_keeper(shared, ward, deed).await {
         tracing::warn!(
             service = ward.config.name,
             "cannot remember what became of its runtime: {cause}; after a restart of stayd it is not known"
@@ -254,27 +281,20 @@ async fn note(shared: &Shared, ward: &Ward, deed: Deed) {
     }
 }
 
-async fn ask(shared: &Shared, ward: &Ward, deed: Deed, stall: Duration) -> Result<Said, String> {
-    let begin = || Helper::new(shared.nursery.clone(), shared.program.clone());
-    let mut helper = ward.runtimes.helper.take().unwrap_or_else(begin);
-    let question = Ask::Runtime(RuntimeAsk {
-        state: shared.state.clone(),
-        service: ward.config.name.clone(),
-        deed,
-    });
-    let cause = match helper
-        .ask_at_length(question, stall, &ward.runtimes.far)
-        .await
-    {
-        Ok(Reply::Runtime(said)) => return Ok(said),
-        Ok(Reply::Failed(cause)) => return Err(cause),
-        Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Variables(_)) => {
-            "the helper answered something else".to_owned()
-        }
-        Err(Trouble::Unasked(cause)) => cause,
-        Err(Trouble::Silent) => format!("nothing has moved for {} s", stall.as_secs()),
-    };
-    // Kept: one that hangs even after its SIGKILL is not joined by another at each try.
-    ward.runtimes.helper.replace(Some(helper));
-    Err(cause)
+async fn ask_source(
+    shared: &Shared,
+    ward: &Ward,
+    deed: Deed,
+    far: &Cell<Far>,
+) -> Result<Said, NoAnswer> {
+    let envoy = &ward.runtimes.envoy;
+    let service = &ward.config.name;
+    envoy.ask(shared, service, deed, PATIENCE, far).await
+}
+
+async fn ask_keeper(shared: &Shared, ward: &Ward, deed: Deed) -> Result<Said, NoAnswer> {
+    let keeper = &ward.runtimes.keeper;
+    let service = &ward.config.name;
+    let far = Cell::default();
+    keeper.ask(shared, service, deed, PATIENCE, &far).await
 }

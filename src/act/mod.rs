@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod child;
 pub mod claim;
 mod environment;
+mod envoy;
 pub mod evidence;
 pub mod explain;
 pub mod forgotten;

@@ -16,7 +16,7 @@ const PROMPTLY: Duration = Duration::from_secs(3);
 const LOOKED_AT_TWICE: Duration = Duration::from_secs(14);
 
 /// A FUSE file system whose server answers nothing: whoever touches it waits until it is dropped.
-struct DeadMount {
+pub(super) struct DeadMount {
     folder: PathBuf,
     _server: File,
 }
@@ -24,6 +24,11 @@ struct DeadMount {
 impl DeadMount {
     fn at(folder: &Path) -> Self {
         fs::create_dir(folder).expect("a folder");
+        Self::over(folder)
+    }
+
+    /// Hides what is in `folder`.
+    pub(super) fn over(folder: &Path) -> Self {
         let server = File::options()
             .read(true)
             .write(true)

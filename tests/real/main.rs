@@ -62,6 +62,8 @@ mod runtime_disks;
 #[cfg(target_os = "linux")]
 mod runtime_gc;
 #[cfg(target_os = "linux")]
+mod runtime_hangs;
+#[cfg(target_os = "linux")]
 mod runtime_status;
 #[cfg(target_os = "linux")]
 mod runtime_verbs;

@@ -16,22 +16,22 @@ const CONFIG: &str = "[service.s]\ncommand = [\"server\"]\nbackoff = { min = \"1
     env = { DONE = \"DIR/done\" }\n[service.s.runtime]\nsource = \"DIR/source/app\"\nprogram = \"bin/server\"\nkeep = 1\n";
 
 /// A source that lives as long as the test, beside whatever stayd it is of.
-struct Source(TempDir);
+pub(super) struct Source(TempDir);
 
 impl Source {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let source = Self(TempDir::new());
         fs::create_dir_all(source.path().join("bin")).expect("a source");
         source.put("exec sleep 1000000", "one");
         source
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.0.join("app")
     }
 
     /// Another version, as an updater puts it there.
-    fn put(&self, script: &str, version: &str) {
+    pub(super) fn put(&self, script: &str, version: &str) {
         let new = self.path().join("server.new");
         let text = format!("#!/bin/sh\necho {version} > $DONE\n{script}\n");
         fs::write(&new, text).expect("written");
@@ -39,7 +39,7 @@ impl Source {
         fs::rename(new, self.path().join("bin/server")).expect("in its place");
     }
 
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         CONFIG.replace("DIR/source/app", &self.path().display().to_string())
     }
 }

@@ -128,6 +128,8 @@ pub(super) enum Line {
     Reply { id: u64, reply: Reply },
     /// It goes on.
     Progress(Far),
+    /// Whether it waits for a disk that has not answered at all yet.
+    Knocks(bool),
 }
 
 /// How far a long task is.
@@ -144,7 +146,7 @@ impl Line {
     pub(super) fn reply_to(self, id: u64) -> Result<Reply, String> {
         match self {
             Self::Reply { id: of, reply } if of == id => Ok(reply),
-            Self::Reply { .. } | Self::Progress(_) => {
+            Self::Reply { .. } | Self::Progress(_) | Self::Knocks(_) => {
                 Err("the helper answered another question".into())
             }
         }

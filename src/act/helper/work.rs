@@ -88,16 +88,19 @@ fn at_length(ask: &RuntimeAsk, answers: &UnixStream) -> Reply {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let finished = finished;
-            let mut last = Far::default();
+            let (mut last, mut knocked) = (Far::default(), false);
             while finished.recv_timeout(SAY_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
                 let far = Far {
                     files: progress.files.load(Ordering::Relaxed),
                     bytes: progress.bytes.load(Ordering::Relaxed),
                 };
-                if far != last && say(answers, &Line::Progress(far)).is_err() {
+                let knocks = progress.knocks.load(Ordering::Relaxed);
+                if far != last && say(answers, &Line::Progress(far)).is_err()
+                    || knocks != knocked && say(answers, &Line::Knocks(knocks)).is_err()
+                {
                     return;
                 }
-                last = far;
+                (last, knocked) = (far, knocks);
             }
         });
         let outcome = ask.answer(&progress);

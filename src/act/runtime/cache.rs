@@ -180,7 +180,7 @@ impl Held<'_> {
         progress: &Progress,
     ) -> Result<Made, Trouble> {
         self.sweep();
-        let unchanged = self.unchanged(service, source);
+        let unchanged = self.unchanged(service, source, progress);
         if let Some(fingerprint) = unchanged.filter(|one| !anew && self.is_listed(one)) {
             self.change(service, |record| record.found(source, &fingerprint))?;
             return Ok(Made {
@@ -211,12 +211,12 @@ impl Held<'_> {
         source: &Path,
         progress: &Progress,
     ) -> Result<Fingerprint, Trouble> {
-        if let Some(fingerprint) = self.unchanged(service, source) {
+        if let Some(fingerprint) = self.unchanged(service, source, progress) {
             return Ok(fingerprint);
         }
         let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
         let seen = self.aside(|| {
-            let root = open_source(source)?;
+            let root = open_source(source, progress)?;
             let mut seen = read(&root, source, &known)?;
             copy::hash(Source::of(&root, source), &mut seen, progress)?;
             Ok(seen)
@@ -245,7 +245,7 @@ impl Held<'_> {
     ) -> Result<Made, Trouble> {
         let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
         let (root, mut seen) = self.aside(|| {
-            let root = open_source(path)?;
+            let root = open_source(path, progress)?;
             lies_apart(path, &self.cache.dir)?;
             let mut seen = read(&root, path, &known)?;
             if known.may_equal(&seen) && !anew {
@@ -349,8 +349,9 @@ impl Held<'_> {
     }
 }
 
-pub(super) fn open_source(path: &Path) -> Result<File, Trouble> {
-    walk::open_folder(path)
+pub(super) fn open_source(path: &Path, progress: &Progress) -> Result<File, Trouble> {
+    progress
+        .knock(|| walk::open_folder(path))
         .map_err(|error| Trouble::of_source("open the runtime's source", path, &error))
 }
 

@@ -34,6 +34,18 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Bytes that are to be done, as far as is known; 0 as long as nothing is.
     pub bytes_in_all: AtomicU64,
+    /// The source's disk has been asked, and has not answered at all yet.
+    pub knocks: AtomicBool,
+}
+
+impl Progress {
+    /// Does what asks the source's disk for the first time; as long as that is silent it can be told.
+    pub(super) fn knock<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.knocks.store(true, Ordering::Relaxed);
+        let outcome = work();
+        self.knocks.store(false, Ordering::Relaxed);
+        outcome
+    }
 }
 
 /// A tree and how to name it.

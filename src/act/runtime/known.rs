@@ -1,6 +1,7 @@
 //! What is known already: of runtimes from their lists, of a source from when it was read last.
 
 use super::cache::{Held, open_source};
+use super::copy::Progress;
 use super::listing::{Fingerprint, Listing};
 use super::{record, text, walk};
 use std::io;
@@ -29,9 +30,14 @@ impl Held<'_> {
     }
 
     /// What the source holds, if it is known at a glance: nothing in it looks changed since all of it was read.
-    pub(super) fn unchanged(&self, service: &str, source: &Path) -> Option<Fingerprint> {
+    pub(super) fn unchanged(
+        &self,
+        service: &str,
+        source: &Path,
+        progress: &Progress,
+    ) -> Option<Fingerprint> {
         let (glance, fingerprint) = record::source_glance(&self.cache.services(), service)?;
-        let look = || walk::glance(&open_source(source)?, source);
+        let look = || walk::glance(&open_source(source, progress)?, source);
         let seen = self.aside(look).ok()?;
         (seen == glance).then_some(fingerprint)
     }

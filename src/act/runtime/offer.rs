@@ -40,6 +40,13 @@ pub enum Deed {
         /// What will be started from it, where that is known before; in the terms of the runtime's root.
         look: Option<Look>,
     },
+    /// The same without the source, whose disk does not answer: what there is of older ones.
+    Fallback {
+        /// What is the matter with the source.
+        trouble: Trouble,
+        /// Another user than ours runs from them.
+        others: bool,
+    },
     /// Whether the source holds something else than what runs.
     Compare {
         /// The folder that is copied.
@@ -58,7 +65,7 @@ pub enum Deed {
 pub enum Said {
     /// It is done.
     Done,
-    /// To [`Deed::Offer`].
+    /// To [`Deed::Offer`] and [`Deed::Fallback`].
     Offered(Offered),
     /// To [`Deed::Compare`].
     Stale(bool),
@@ -95,11 +102,11 @@ impl RuntimeAsk {
                 others,
                 look,
             } => {
-                let mut offered = offer(&held, service, source, progress);
-                if *others && let Err(error) = open_to_others(&cache, &offered) {
-                    offered.warnings.push(format!(
-                        "cannot let its user search the way to its runtime: {error}"
-                    ));
+                let mut warnings = Vec::new();
+                let made = made_and_checked(&held, service, source, progress, &mut warnings);
+                let mut offered = offer(&held, service, made, warnings);
+                if *others {
+                    open_to_others(&cache, &mut offered);
                 }
                 if let (Ok(made), Some(look)) = (&offered.source, look)
                     && let Err(obstacle) = preflight::look(&look.in_place(&cache.path(made)))
@@ -115,6 +122,13 @@ impl RuntimeAsk {
                     Err(error) => offered.warnings.push(format!(
                         "cannot collect runtimes that nobody needs: {error}"
                     )),
+                }
+                return Ok(Said::Offered(offered));
+            }
+            Deed::Fallback { trouble, others } => {
+                let mut offered = offer(&held, service, Err(trouble.clone()), Vec::new());
+                if *others {
+                    open_to_others(&cache, &mut offered);
                 }
                 return Ok(Said::Offered(offered));
             }
@@ -135,9 +149,13 @@ impl RuntimeAsk {
     }
 }
 
-fn offer(held: &Held<'_>, service: &str, source: &Path, progress: &Progress) -> Offered {
-    let mut warnings = Vec::new();
-    let made = made_and_checked(held, service, source, progress, &mut warnings);
+/// What there is, when `made` came of the source. Touches our own disk alone.
+fn offer(
+    held: &Held<'_>,
+    service: &str,
+    made: Result<Fingerprint, Trouble>,
+    mut warnings: Vec<String>,
+) -> Offered {
     let record = held.cache.record(service);
     if record.lost {
         let file = record::path(&held.cache.services(), service);
@@ -185,10 +203,14 @@ fn is_usable(held: &Held<'_>, one: &Fingerprint, warnings: &mut Vec<String>) -> 
 }
 
 /// The way to the copies, and into the one that is to be used.
-fn open_to_others(cache: &Cache, offered: &Offered) -> std::io::Result<()> {
-    cache.open_the_way()?;
+fn open_to_others(cache: &Cache, offered: &mut Offered) {
     let mut used = offered.source.iter().chain(&offered.fallback);
-    used.try_for_each(|one| cache.open_copy(one))
+    let opened = cache.open_the_way();
+    if let Err(error) = opened.and_then(|()| used.try_for_each(|one| cache.open_copy(one))) {
+        offered.warnings.push(format!(
+            "cannot let its user search the way to its runtime: {error}"
+        ));
+    }
 }
 
 /// A cure is for the source: nothing is ever written into a copy, and one that was would be made anew.
