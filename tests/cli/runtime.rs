@@ -146,6 +146,36 @@ fn gc_frees_what_no_service_of_the_configuration_keeps() {
     assert_eq!(desk.json(&["ls"]).1["runtimes"], json!([]));
 }
 
+/// What an ordered stop in the middle of a copy leaves.
+#[test]
+fn gc_tells_of_copies_that_did_not_come_to_their_end() {
+    let desk = Desk::new();
+    assert_eq!(desk.ask(&["import", "web"]).0, 0);
+    let leave = |name: &str| {
+        let left = desk.folder.join("state/runtime").join(name);
+        fs::create_dir(&left).expect("a folder");
+        fs::write(left.join("half"), "1234").expect("written");
+        left
+    };
+    let left = leave(".new-1-0");
+    let (status, out, err) = desk.ask(&["gc"]);
+    assert_eq!((status, err.as_str()), (0, ""));
+    let told = "freed 4 B: 1 unfinished copy\n  .new-1-0  4 B\nkept ";
+    assert!(out.starts_with(told), "{out}");
+    assert!(!left.exists());
+    let left = leave(".new-1-1");
+    let (status, told) = desk.json(&["gc"]);
+    assert_eq!((status, &told["freed_bytes"]), (0, &json!(4)), "{told}");
+    assert_eq!(told["freed"], json!([]));
+    assert_eq!(told["swept"], json!([{ "path": left, "bytes": 4 }]));
+    // one that is under way is not left
+    let under_way = fs::File::open(leave(".new-1-2")).expect("a folder");
+    under_way.lock().expect("locked");
+    let (status, out, _) = desk.ask(&["gc"]);
+    assert_eq!(status, 0);
+    assert!(out.starts_with("nothing is freed\n"), "{out}");
+}
+
 #[test]
 fn gc_without_a_configuration_keeps_what_it_would_by_default() {
     let desk = Desk::new();

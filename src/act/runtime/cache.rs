@@ -179,7 +179,8 @@ impl Held<'_> {
         anew: bool,
         progress: &Progress,
     ) -> Result<Made, Trouble> {
-        self.sweep();
+        // What cannot be removed is told by whoever collects.
+        drop(self.sweep());
         let unchanged = self.unchanged(service, source, progress);
         if let Some(fingerprint) = unchanged.filter(|one| !anew && self.is_listed(one)) {
             self.change(service, |record| record.found(source, &fingerprint))?;

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 pub struct Collected {
     /// Removed, and how many bytes their files had.
     pub freed: Vec<(PathBuf, u64)>,
+    /// The same of copies that had not come to their end.
+    pub swept: Vec<(PathBuf, u64)>,
     /// Kept, and why.
     pub kept: Vec<(PathBuf, Need)>,
     /// Could not be removed.
@@ -40,6 +42,20 @@ pub enum Need {
 }
 
 impl Collected {
+    /// Bytes of all files that were removed.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let removed = self.freed.iter().chain(&self.swept);
+        removed.map(|(_, bytes)| bytes).sum()
+    }
+
+    fn note_swept(&mut self, place: PathBuf, removed: io::Result<u64>) {
+        match removed {
+            Ok(bytes) => self.swept.push((place, bytes)),
+            Err(error) => self.failed.push((place, error.to_string())),
+        }
+    }
+
     /// What a person has to know.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -70,7 +86,10 @@ pub fn collect(
     state: &Path,
     keep: &dyn Fn(&str) -> usize,
 ) -> io::Result<Collected> {
-    held.sweep();
+    let mut collected = Collected::default();
+    for (place, removed) in held.sweep() {
+        collected.note_swept(place, removed);
+    }
     let cache = held.cache;
     let mut needed = claimed(state, keep)?;
     let all = cache.all()?;
@@ -83,7 +102,6 @@ pub fn collect(
             }
         }
     }
-    let mut collected = Collected::default();
     let mut places = cache.set_aside_ones()?;
     for one in all {
         let place = cache.path(&one);
@@ -180,7 +198,8 @@ fn is_over(claim: &Claim) -> bool {
     here && named.peek().is_some() && !named.any(lives)
 }
 
-fn bytes_in(place: &Path) -> u64 {
+/// What its files hold; 0 where that cannot be seen.
+pub(super) fn bytes_in(place: &Path) -> u64 {
     let listing = walk::open_folder(place)
         .ok()
         .map(|root| walk::walk(&root, place));

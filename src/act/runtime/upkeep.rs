@@ -1,12 +1,15 @@
 //! What is remembered of the runtimes, and what copies leave behind.
 
 use super::cache::{Held, UNDER_WAY};
+use super::collect::bytes_in;
 use super::listing::{Kind, Listing};
 use super::record::{self, Record};
 use super::trouble::Trouble;
 use super::{copy, walk};
 use crate::sys::clock;
 use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// File systems stamp changes with a clock that may stand still for this long (exFAT: 2 s).
@@ -29,16 +32,21 @@ impl Held<'_> {
             .map_err(|error| Trouble::of_copy("remember the runtimes in", &dir, &error))
     }
 
-    /// Removes what copies have left that did not come to their end. What cannot be removed is left to the next.
-    pub(super) fn sweep(&self) {
-        let names = self.cache.names().unwrap_or_default();
-        for name in names.iter().filter(|name| name.starts_with(UNDER_WAY)) {
-            let place = self.cache.dir.join(name);
-            let is_left = |folder: File| folder.try_lock().is_ok();
-            if walk::open_folder(&place).is_ok_and(is_left) {
-                drop(copy::remove(&place));
-            }
-        }
+    /// Removes what copies have left that did not come to their end. Returns what that was, and how many bytes its files
+    /// had, or why it is there still: that is left to the next sweep.
+    pub(super) fn sweep(&self) -> Vec<(PathBuf, io::Result<u64>)> {
+        let names = self.cache.names().unwrap_or_default().into_iter();
+        let stages = names.filter(|name| name.starts_with(UNDER_WAY));
+        let places = stages.map(|name| self.cache.dir.join(name));
+        // One that is under way is locked.
+        let is_left = |folder: File| folder.try_lock().is_ok();
+        let left = places.filter(|place| walk::open_folder(place).is_ok_and(is_left));
+        let swept = left.map(|place| {
+            let bytes = bytes_in(&place);
+            let removed = copy::remove(&place).map(|()| bytes);
+            (place, removed)
+        });
+        swept.collect()
     }
 
     /// Remembers how the source was. A file that was changed just now might change again without another stamp: it is

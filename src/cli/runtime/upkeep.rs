@@ -14,7 +14,7 @@ use crate::act::runtime::size;
 use crate::act::runtime::trouble::Trouble;
 use crate::api::wire::SCHEMA;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One runtime, and what became of it.
 type Verified = (Fingerprint, Result<Difference, Trouble>);
@@ -137,18 +137,33 @@ pub(super) fn collect(screen: Screen, place: &Place, json: bool) -> Outcome {
 }
 
 fn collected_in_words(done: &Collected) -> String {
-    let bytes = done.freed.iter().map(|(_, bytes)| bytes).sum();
-    let count = match done.freed.len() {
-        0 => "nothing is freed".to_owned(),
-        1 => format!("freed {}: 1 runtime", size(bytes)),
-        count => format!("freed {}: {count} runtimes", size(bytes)),
-    };
-    let mut lines = vec![count];
+    let mut lines = vec![freed_in_words(done)];
     let freed = done.freed.iter();
     lines.extend(freed.map(|(path, bytes)| format!("  {}  {}", short(path), size(*bytes))));
+    let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+    let swept = done.swept.iter();
+    lines.extend(swept.map(|(path, bytes)| format!("  {}  {}", name(path), size(*bytes))));
     let kept = done.kept.iter();
     lines.extend(kept.map(|(path, need)| format!("kept {}: {}", short(path), why(path, need))));
     lines.join("\n") + "\n"
+}
+
+fn freed_in_words(done: &Collected) -> String {
+    let runtimes = match done.freed.len() {
+        0 => None,
+        1 => Some("1 runtime".to_owned()),
+        count => Some(format!("{count} runtimes")),
+    };
+    let copies = match done.swept.len() {
+        0 => None,
+        1 => Some("1 unfinished copy".to_owned()),
+        count => Some(format!("{count} unfinished copies")),
+    };
+    let what: Vec<_> = runtimes.into_iter().chain(copies).collect();
+    if what.is_empty() {
+        return "nothing is freed".to_owned();
+    }
+    format!("freed {}: {}", size(done.bytes()), what.join(", "))
 }
 
 fn why(path: &Path, need: &Need) -> String {
@@ -173,10 +188,12 @@ fn why(path: &Path, need: &Need) -> String {
 }
 
 fn collected_as_json(done: &Collected) -> Value {
-    let freed = done.freed.iter();
-    let freed: Vec<_> = freed
-        .map(|(path, bytes)| json!({ "path": path, "bytes": bytes }))
-        .collect();
+    let removed = |some: &[(PathBuf, u64)]| -> Vec<Value> {
+        let some = some.iter();
+        some.map(|(path, bytes)| json!({ "path": path, "bytes": bytes }))
+            .collect()
+    };
+    let (freed, swept) = (removed(&done.freed), removed(&done.swept));
     let kept = done.kept.iter();
     let kept: Vec<_> = kept
         .map(|(path, need)| json!({ "path": path, "why": why(path, need) }))
@@ -185,6 +202,7 @@ fn collected_as_json(done: &Collected) -> Value {
     let failed: Vec<_> = failed
         .map(|(path, error)| json!({ "path": path, "error": error }))
         .collect();
-    let bytes: u64 = done.freed.iter().map(|(_, bytes)| bytes).sum();
-    json!({ "schema": SCHEMA, "freed_bytes": bytes, "freed": freed, "kept": kept, "failed": failed })
+    json!({
+        "schema": SCHEMA, "freed_bytes": done.bytes(), "freed": freed, "swept": swept, "kept": kept, "failed": failed,
+    })
 }
