@@ -7,6 +7,7 @@ use super::instance::{Folders, folders, here};
 use super::screen::{Screen, tell};
 use super::status::{Look, status};
 use super::{demo, exec};
+use crate::act::runtime::offer::of_the_source;
 use crate::act::supervisor::{Circumstances, Supervisor};
 use crate::api::client::Client;
 use crate::config::runtime::in_place;
@@ -217,6 +218,7 @@ pub(super) fn exec(common: &Common, options: &ServiceOptions) -> Outcome {
     let own = root.map(|root| ("STAYD_PACKAGE_ROOT".into(), root.to_string_lossy().into()));
     let declared = service.env.iter();
     let declared = declared.map(|(name, value)| (name.clone(), in_place(value, root)));
+    let source = service.runtime.as_ref().map(|one| one.source.clone());
     let order = exec::Order {
         command: service.command_in(root),
         cwd: service.cwd_in(root),
@@ -225,7 +227,11 @@ pub(super) fn exec(common: &Common, options: &ServiceOptions) -> Outcome {
         sockets: service.sockets,
         name: service.name,
     };
-    Err(exec::exec(&order, env::vars_os()))
+    let mut failure = exec::exec(&order, env::vars_os());
+    if let (Some(copy), Some(source)) = (root, source) {
+        failure.message = of_the_source(&failure.message, copy, &source);
+    }
+    Err(failure)
 }
 
 /// `stayd demo`. No log is started: the viewer tells what happens.

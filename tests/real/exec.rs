@@ -137,3 +137,19 @@ fn with_a_runtime_it_becomes_what_is_in_the_copy_and_does_without_the_source_nex
         "{complaints}"
     );
 }
+
+#[test]
+fn with_a_runtime_a_cure_is_for_the_source() {
+    let dir = TempDir::new();
+    let source = dir.join("app");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("run.sh"), "#!/bin/sh\n").unwrap();
+    let (state, from) = (dir.join("state"), source.display().to_string());
+    let words = ["--runtime", &from, "--", "{runtime}/run.sh"];
+    let (code, _, complaints) = outcome(exec(
+        &[&["--state-dir", state.to_str().unwrap()], &words[..]].concat(),
+    ));
+    assert_eq!(code, Some(77), "{complaints}");
+    let cure = format!("`chmod +x {from}/run.sh`");
+    assert!(complaints.contains(&cure), "{complaints}");
+}

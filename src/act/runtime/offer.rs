@@ -213,8 +213,10 @@ fn open_to_others(cache: &Cache, offered: &mut Offered) {
     }
 }
 
-/// A cure is for the source: nothing is ever written into a copy, and one that was would be made anew.
-fn of_the_source(cause: &str, copy: &Path, source: &Path) -> String {
+/// A sentence about `copy`, said of its source: that is where the cure is, for nothing is ever written into a copy, and one
+/// that was would be made anew.
+#[must_use]
+pub fn of_the_source(cause: &str, copy: &Path, source: &Path) -> String {
     cause.replace(&copy.display().to_string(), &source.display().to_string())
 }
 
