@@ -179,7 +179,8 @@ fn say(service: &str, record: &crate::decide::action::Record) {
         | Kind::Verdict
         | Kind::Forgotten
         | Kind::Orphan
-        | Kind::Exited => {
+        | Kind::Exited
+        | Kind::Crashed => {
             tracing::warn!(service, "{sentence}");
         }
         Kind::Started

@@ -147,7 +147,9 @@ fn show(screen: Screen, event: &Event, json: bool) -> Result<(), Failure> {
 fn paint_of(kind: &str) -> Paint {
     match kind {
         "ready" => Paint::Good,
-        "killed" | "wedged" | "gave-up" | "blocked" | "unkillable" | "degraded" => Paint::Bad,
+        "killed" | "crashed" | "wedged" | "gave-up" | "blocked" | "unkillable" | "degraded" => {
+            Paint::Bad
+        }
         "spared" | "attached" | "detached" | "exited" | "backoff" | "common-cause"
         | "daemonized" => Paint::Odd,
         _ => Paint::Faint,

@@ -19,8 +19,10 @@ pub enum Kind {
     Wedged,
     /// Ready.
     Ready,
-    /// The main process ended.
+    /// The main process ended in order, or nobody knows how.
     Exited,
+    /// The main process ended by a signal or with an error, and nobody had asked it to end.
+    Crashed,
     /// A kill was decided.
     Killed,
     /// A kill was considered and not done.
@@ -75,6 +77,7 @@ impl Kind {
             Self::Wedged => "wedged",
             Self::Ready => "ready",
             Self::Exited => "exited",
+            Self::Crashed => "crashed",
             Self::Killed => "killed",
             Self::Spared => "spared",
             Self::Verdict => "verdict",
@@ -120,7 +123,8 @@ impl Kind {
             | Self::Degraded
             | Self::OldRuntime
             | Self::RolledBack
-            | Self::Exited => true,
+            | Self::Exited
+            | Self::Crashed => true,
             Self::Started
             | Self::Runtime
             | Self::Ready

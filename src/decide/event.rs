@@ -346,6 +346,12 @@ impl Exit {
             Self::Unknown => "ended, its exit status is unknown".into(),
         }
     }
+
+    /// Whether nobody who is well ends like this by itself. What is unknown accuses nobody.
+    #[must_use]
+    pub const fn is_crash(self) -> bool {
+        !matches!(self, Self::Code(0) | Self::Unknown)
+    }
 }
 
 impl SpawnFailure {

@@ -2,6 +2,8 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::{free_port, http_get, victim, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use stayd::sys::process;
 use std::net::{TcpListener, TcpStream};
@@ -100,8 +102,8 @@ fn item_82_a_state_folder_that_refuses_claims_keeps_nobody_from_coming_back() {
     let claims = daemon.state_dir().join("claims");
     std::fs::remove_dir_all(&claims).expect("taken away");
     std::fs::write(&claims, "").expect("a file");
-    let signal = nix::sys::signal::Signal::SIGKILL;
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), signal).expect("kill");
+    let signal = Signal::SIGKILL;
+    kill(Pid::from_raw(first), signal).expect("kill");
     let next = daemon.wait_service("s", "its next life", |service| {
         service["life"] == 2 && service["state"] == "running"
     });
@@ -173,6 +175,25 @@ fn item_47_a_crash_loop_backs_off_and_parks_with_its_reason() {
         reason.contains("gave up") && reason.contains("status 3"),
         "{reason}"
     );
+    let incidents = daemon.client(&["incidents"]).out;
+    assert_eq!(incidents.matches("crashed").count(), 3, "{incidents}");
+    assert_eq!(incidents.matches("gave-up").count(), 1, "{incidents}");
+}
+
+#[test]
+fn a_crash_is_an_incident_and_an_end_that_was_asked_for_is_none() {
+    let daemon = Stayd::start(&service("sleep", ""));
+    let incidents = || daemon.client(&["incidents"]).out;
+    daemon.wait_state("s", "running");
+    assert_eq!(daemon.client(&["restart", "s"]).code, Some(0));
+    let second = daemon.wait_state("s", "running");
+    assert!(!incidents().contains("crashed"), "{}", incidents());
+    kill(Pid::from_raw(pid(&second)), Signal::SIGABRT).expect("a signal");
+    daemon.wait_service("s", "its next life", |service| service["life"] == 3);
+    let told = incidents();
+    assert!(told.contains("crashed     was ended by SIGABRT"), "{told}");
+    assert_eq!(daemon.client(&["stop", "s"]).code, Some(0));
+    assert_eq!(incidents().matches("crashed").count(), 1, "{}", incidents());
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn item_90_no_end_is_lost_between_two_versions() {
     let ends: Vec<Value> = daemon
         .events()
         .into_iter()
-        .filter(|event| event["kind"] == "exited")
+        .filter(|event| event["kind"] == "crashed")
         .collect();
     assert!(!ends.is_empty(), "{}", daemon.said());
     for end in &ends {

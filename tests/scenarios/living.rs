@@ -307,6 +307,35 @@ fn what_nothing_asks_is_not_said_to_answer() {
 }
 
 #[test]
+fn an_end_that_nobody_asked_for_is_a_crash_unless_it_is_in_order() {
+    for (exit, kind) in [
+        (Exit::Code(0), Kind::Exited),
+        (Exit::Unknown, Kind::Exited),
+        (Exit::Code(1), Kind::Crashed),
+        (Exit::Signal(11), Kind::Crashed),
+    ] {
+        let (mut stage, db) = Stage::with_one(policy());
+        stage.tell(db, Fact::Exited(Life(1), exit, Survivors::default()));
+        let said = [Kind::Exited, Kind::Crashed].map(|kind| stage.said(db, kind).len());
+        let expected = [Kind::Exited, Kind::Crashed].map(|each| usize::from(each == kind));
+        assert_eq!(said, expected, "{exit:?}");
+    }
+}
+
+#[test]
+fn an_end_that_was_asked_for_is_no_crash() {
+    for wish in [Wish::Stop, Wish::Restart] {
+        let (mut stage, db) = Stage::with_one(policy());
+        stage.ask(db, wish);
+        stage.tell(
+            db,
+            Fact::Exited(Life(1), Exit::Signal(15), Survivors::default()),
+        );
+        assert!(stage.said(db, Kind::Crashed).is_empty());
+    }
+}
+
+#[test]
 fn item_45_a_sigkill_of_the_oom_killer_is_named() {
     for (exit, oom_kills, named) in [
         (Exit::Signal(9), 1, true),
@@ -319,7 +348,7 @@ fn item_45_a_sigkill_of_the_oom_killer_is_named() {
             ..Survivors::default()
         };
         stage.tell(db, Fact::Exited(Life(1), exit, survivors));
-        let said = &stage.said(db, Kind::Exited)[0];
+        let said = &stage.said(db, Kind::Crashed)[0];
         assert_eq!(said.contains("out of memory"), named, "{said}");
     }
 }

@@ -32,8 +32,9 @@ pub struct Entry {
 pub const LOST: &str = "lost";
 
 /// Kinds that are incidents.
-pub(super) const INCIDENTS: [Kind; 9] = [
+pub(super) const INCIDENTS: [Kind; 10] = [
     Kind::Killed,
+    Kind::Crashed,
     Kind::Wedged,
     Kind::GaveUp,
     Kind::Blocked,

@@ -296,11 +296,7 @@ impl Service {
             uptime.as_secs_f64(),
             cure::out_of_memory(exit, survivors.oom_kills)
         );
-        let left = u64::try_from(survivors.count).unwrap_or(u64::MAX);
-        let facts = vec![
-            ("uptime_ms", millis(uptime)),
-            ("survivors", Value::Number(left)),
-        ];
+        let facts = end_facts(uptime, exit, survivors);
         let ending = Ending {
             main: up.main,
             ready_for: up.ready_for(step.now),
@@ -309,7 +305,12 @@ impl Service {
             by_wish: false,
             step: Step::Kill,
         };
-        self.record(Kind::Exited, self.reason.clone(), facts, step.out);
+        let kind = if exit.is_crash() {
+            Kind::Crashed
+        } else {
+            Kind::Exited
+        };
+        self.record(kind, self.reason.clone(), facts, step.out);
         self.since = step.now;
         self.actual = Actual::Ending(ending.clone());
         if survivors.count == 0 {
@@ -318,4 +319,22 @@ impl Service {
             step.out.push(Order::KillTree(self.life));
         }
     }
+}
+
+fn end_facts(uptime: Duration, exit: Exit, survivors: &Survivors) -> Vec<(&'static str, Value)> {
+    let number = |number: i32| Value::Number(u64::try_from(number).unwrap_or_default());
+    let left = u64::try_from(survivors.count).unwrap_or(u64::MAX);
+    let mut facts = vec![
+        ("uptime_ms", millis(uptime)),
+        ("survivors", Value::Number(left)),
+    ];
+    match exit {
+        Exit::Code(code) => facts.push(("exit_code", number(code))),
+        Exit::Signal(signal) => facts.push(("exit_signal", number(signal))),
+        Exit::Unknown => {}
+    }
+    if survivors.oom_kills > 0 {
+        facts.push(("oom_kills_on_host", Value::Number(survivors.oom_kills)));
+    }
+    facts
 }
