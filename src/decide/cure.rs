@@ -48,8 +48,9 @@ pub fn daemonized(program: &str, uptime: Duration, heir: Proc, listens: bool) ->
     )
 }
 
-/// Added to the end of a life that looks like the kernel's doing: SIGKILL, not ours, and `oom_kills` processes killed for
-/// want of memory since the life began. Nothing where it does not look so.
+/// Added to the end of a life that may be the kernel's doing: SIGKILL, not ours, and `oom_kills` processes killed for
+/// want of memory since the life began, on the whole host: they may all have been somebody else's. Nothing where it
+/// cannot be.
 #[must_use]
 pub fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
     const SIGKILL: i32 = 9;
@@ -57,9 +58,14 @@ pub fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
         return String::new();
     }
     format!(
-        "; out of memory, it seems: the kernel's OOM killer has struck {oom_kills} {} since it began. Give it more \
-         memory, or let it use less",
-        if oom_kills == 1 { "time" } else { "times" }
+        "; it may have been out of memory: the kernel has killed {oom_kills} {} for want of it since this life began, \
+         anywhere on this machine. `journalctl -k` or `dmesg` say which; if it was this one, give it more memory, or let \
+         it use less",
+        if oom_kills == 1 {
+            "process"
+        } else {
+            "processes"
+        }
     )
 }
 

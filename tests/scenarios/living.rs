@@ -349,6 +349,12 @@ fn item_45_a_sigkill_of_the_oom_killer_is_named() {
         };
         stage.tell(db, Fact::Exited(Life(1), exit, survivors));
         let said = &stage.said(db, Kind::Crashed)[0];
-        assert_eq!(said.contains("out of memory"), named, "{said}");
+        // The count is the host's: it may have been anybody.
+        assert_eq!(
+            said.contains("it may have been out of memory"),
+            named,
+            "{said}"
+        );
+        assert_eq!(said.contains("anywhere on this machine"), named, "{said}");
     }
 }
