@@ -48,11 +48,13 @@ pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Telling {
         );
         (count, event)
     };
-    match i32::try_from(event.data) {
-        Ok(waited) if count == 1 && libc::WIFSIGNALED(waited) => {
+    match (count, i32::try_from(event.data)) {
+        (0, _) => Telling::NotYet,
+        (1, Ok(waited)) if libc::WIFSIGNALED(waited) => {
             Telling::Told(Status::Signal(libc::WTERMSIG(waited)))
         }
-        Ok(waited) if count == 1 => Telling::Told(Status::Code(libc::WEXITSTATUS(waited))),
-        _ => Telling::NotYet,
+        (1, Ok(waited)) => Telling::Told(Status::Code(libc::WEXITSTATUS(waited))),
+        // It comes once.
+        _ => Telling::Never,
     }
 }
