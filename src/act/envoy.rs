@@ -13,7 +13,7 @@ const GOES_WITHIN: Duration = Duration::from_secs(1);
 const HANGS: &str = "the helper that asked it last is killed and still hangs in the system";
 const GIVEN_UP: &str = "the helper that asked it has waited in vain";
 
-/// Asks one disk about a service's runtimes, one question after the other.
+/// Asks one disk, one question after the other.
 pub(super) struct Envoy {
     /// Here only while its last question hangs.
     hanging: RefCell<Option<Helper>>,
@@ -46,7 +46,7 @@ impl Default for Envoy {
 }
 
 impl Envoy {
-    /// Asks, for as long as `patience` allows.
+    /// Asks about the runtimes of `service`, for as long as `patience` allows.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -58,6 +58,31 @@ impl Envoy {
         patience: Patience,
         far: &Cell<Far>,
     ) -> Result<Said, NoAnswer> {
+        let question = Ask::Runtime(RuntimeAsk {
+            state: shared.state.clone(),
+            service: service.to_owned(),
+            deed,
+        });
+        match self.question(shared, question, patience, far).await? {
+            Reply::Runtime(said) => Ok(said),
+            Reply::Failed(cause) => Err(NoAnswer::Other(cause)),
+            Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Variables(_) => {
+                Err(NoAnswer::Other("the helper answered something else".into()))
+            }
+        }
+    }
+
+    /// Asks anything, for as long as `patience` allows.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) async fn question(
+        &self,
+        shared: &Shared,
+        question: Ask,
+        patience: Patience,
+        far: &Cell<Far>,
+    ) -> Result<Reply, NoAnswer> {
         let mut sent = self.send(shared, patience.moving).await?;
         let Some(helper) = &mut sent.helper else {
             return Err(NoAnswer::Other("there is no helper".into()));
@@ -65,19 +90,11 @@ impl Envoy {
         if !helper.is_free(GOES_WITHIN).await {
             return Err(NoAnswer::Silent(HANGS.into()));
         }
-        let question = Ask::Runtime(RuntimeAsk {
-            state: shared.state.clone(),
-            service: service.to_owned(),
-            deed,
-        });
-        match helper.ask_at_length(question, patience, far).await {
-            Ok(Reply::Runtime(said)) => Ok(said),
-            Ok(Reply::Failed(cause)) | Err(Trouble::Unasked(cause)) => Err(NoAnswer::Other(cause)),
-            Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Variables(_)) => {
-                Err(NoAnswer::Other("the helper answered something else".into()))
-            }
-            Err(Trouble::Silent) => Err(NoAnswer::Silent(GIVEN_UP.into())),
-        }
+        let answer = helper.ask_at_length(question, patience, far).await;
+        answer.map_err(|trouble| match trouble {
+            Trouble::Unasked(cause) => NoAnswer::Other(cause),
+            Trouble::Silent => NoAnswer::Silent(GIVEN_UP.into()),
+        })
     }
 
     async fn send(&self, shared: &Shared, within: Duration) -> Result<Sent<'_>, NoAnswer> {

@@ -66,6 +66,13 @@ impl Runtimes {
         self.in_use.borrow().as_ref().map(|one| one.id.clone())
     }
 
+    /// What the source held when it was last looked at for a life. Where it was away: what the last life began with. None
+    /// where it was there and could not be used.
+    pub(super) fn held(&self) -> Option<RuntimeId> {
+        let offered = self.offered.borrow().clone();
+        offered.or_else(|| self.id().filter(|_| !self.unreadable.get()))
+    }
+
     /// Ends a copy that is under way.
     pub(super) fn cancel(&self) {
         // Nobody waits where nothing is copied, and nothing is to be remembered then.
@@ -144,6 +151,15 @@ async fn look(shared: &Shared, ward: &Ward, deed: Deed) -> Option<Said> {
     }
 }
 
+/// What the source holds by now, as far as that can be told.
+pub(super) async fn source_holds(shared: &Shared, ward: &Ward) -> Option<RuntimeId> {
+    let source = ward.config.runtime.as_ref()?.source.clone();
+    match look(shared, ward, Deed::Holds { source }).await? {
+        Said::Holds(one) => Some(RuntimeId(one.as_str().to_owned())),
+        Said::Done | Said::Offered(_) | Said::Stale(_) => None,
+    }
+}
+
 /// Looks at the runtimes of the service, copies what its source holds where that is new, and tells what there is.
 pub(super) async fn materialize(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
     let far = &ward.runtimes.far;
@@ -192,7 +208,9 @@ async fn offer(shared: &Shared, ward: &Ward) -> Result<Offer, SpawnFailure> {
             ward.runtimes.unreadable.set(unreadable);
             Ok(offer)
         }
-        Ok(Said::Done | Said::Stale(_)) => Err(cannot_look("the helper answered something else")),
+        Ok(Said::Done | Said::Stale(_) | Said::Holds(_)) => {
+            Err(cannot_look("the helper answered something else"))
+        }
         Err(cause) => Err(cannot_look(&cause.to_string())),
     }
 }

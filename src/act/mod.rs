@@ -2,6 +2,7 @@
 
 pub mod bystanders;
 pub mod cgroup;
+mod change;
 pub mod child;
 pub mod claim;
 mod environment;

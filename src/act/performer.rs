@@ -85,6 +85,7 @@ impl Performer {
             Order::TakeEvidence { life, within } => {
                 begin(super::life::take_evidence(shared, ward, life, within));
             }
+            Order::AwaitChange(awaited) => super::change::set(&shared, &ward, awaited),
             Order::CloseSockets => super::sockets::close(&shared, &ward),
             Order::Retire(life) => super::retire::retire(&shared, &ward, life),
             Order::Conclude(life, exit) => super::retire::conclude(&shared, &ward, life, exit),

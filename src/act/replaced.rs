@@ -26,9 +26,7 @@ const GONE: &str = " (deleted)";
 /// None where nothing is proven: a program that has executed another one runs that one's file.
 #[must_use]
 pub(super) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
-    let path = look.path.as_ref().map(OsString::from);
-    let places = candidates(OsStr::new(&look.program), path.as_ref(), &look.cwd);
-    let file = places.into_iter().find(|place| place.is_file())?;
+    let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
     if process::stat(process.pid).ok()?.process != process {
         return None;
@@ -47,6 +45,29 @@ pub(super) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
     let resolved = file.canonicalize().ok()?;
     let is_its_successor = resolved.file_name()?.to_string_lossy() == runs.trim_end_matches(GONE);
     is_its_successor.then_some(file)
+}
+
+/// By what the file that a new life would be started from is known at a glance: another one is known by something else.
+#[must_use]
+pub(super) fn stamp(look: &Look) -> Option<String> {
+    let file = file_of(look)?;
+    let there = fs::metadata(&file).ok()?;
+    Some(format!(
+        "{} {}:{} {} {}.{:09} {:o}",
+        file.display(),
+        there.dev(),
+        there.ino(),
+        there.size(),
+        there.mtime(),
+        there.mtime_nsec(),
+        there.mode()
+    ))
+}
+
+fn file_of(look: &Look) -> Option<PathBuf> {
+    let path = look.path.as_ref().map(OsString::from);
+    let places = candidates(OsStr::new(&look.program), path.as_ref(), &look.cwd);
+    places.into_iter().find(|place| place.is_file())
 }
 
 fn is_script(file: &Path) -> bool {

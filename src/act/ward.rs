@@ -1,5 +1,6 @@
 //! What is at hand for one service: its present life, its prober, what was last seen of its tree.
 
+use super::change::Change;
 use super::claim::Token;
 use super::environment::Variables;
 use super::helper::Helper;
@@ -40,6 +41,8 @@ pub(super) struct Ward {
     pub(super) reader: RefCell<Option<Helper>>,
     /// What its lives run from.
     pub(super) runtimes: Runtimes,
+    /// What a parked service waits for.
+    pub(super) change: Change,
 }
 
 /// One life, from its preparation until it is retired.
@@ -113,6 +116,7 @@ impl Ward {
             transcript: RefCell::new(VecDeque::new()),
             reader: RefCell::new(None),
             runtimes: Runtimes::default(),
+            change: Change::default(),
         }
     }
 

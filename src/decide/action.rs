@@ -201,6 +201,9 @@ pub enum Order {
         /// Whom; none when it is hidden from us.
         stranger: Option<super::event::Proc>,
     },
+    /// Look again and again whether another program, or another runtime, is to be started than has failed; comes back as
+    /// `Changed`. False: no longer.
+    AwaitChange(bool),
     /// Start the program. Comes back as `Spawned` or `NotSpawned`.
     Spawn(Life),
     /// Give up a preparation that is under way (a wish came between).

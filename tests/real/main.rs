@@ -47,6 +47,7 @@ mod output_hangs;
 mod output_lives;
 #[cfg(target_os = "linux")]
 mod output_service;
+mod parked;
 mod postgres_service;
 mod probe_exec;
 mod probe_net;

@@ -182,3 +182,26 @@ fn while_its_source_is_looked_at_the_reason_says_that() {
     let reason = stage.shown(db).reason;
     assert!(reason.contains("its runtime's source"), "{reason}");
 }
+
+#[test]
+fn a_parked_service_waits_for_a_change_and_is_tried_again_at_once() {
+    let mut stage = Stage::new();
+    let db = stage.enlist(policy());
+    stage[db].ends = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
+    stage.tell(db, Fact::Configured(Remembered::default()));
+    while stage.said(db, Kind::GaveUp).is_empty() {
+        stage.drive(SECOND);
+    }
+    assert_eq!(stage.phase(db), Phase::Parked);
+    let awaits = |stage: &Stage, awaited| {
+        stage
+            .when(db, |order| *order == Order::AwaitChange(awaited))
+            .len()
+    };
+    assert_eq!((awaits(&stage, true), awaits(&stage, false)), (1, 0));
+    stage[db].ends = None;
+    stage.tell(db, Fact::Changed);
+    stage.drive(SECOND * 30);
+    assert_eq!(stage.phase(db), Phase::Running);
+    assert_eq!((awaits(&stage, true), awaits(&stage, false)), (1, 1));
+}

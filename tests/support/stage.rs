@@ -315,6 +315,7 @@ impl Stage {
             | Order::SignalFirst(_)
             | Order::Inherit { .. }
             | Order::CloseSockets
+            | Order::AwaitChange(_)
             | Order::PraiseRuntime(_)
             | Order::Conclude(..)
             | Order::Record(_)

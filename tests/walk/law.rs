@@ -21,6 +21,7 @@ pub(crate) fn touches(order: &Order) -> bool {
         | Order::Retire(_)
         | Order::Conclude(..)
         | Order::CloseSockets
+        | Order::AwaitChange(_)
         | Order::Record(_)
         | Order::Materialize(_)
         | Order::UseRuntime(_)

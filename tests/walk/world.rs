@@ -255,6 +255,7 @@ impl World {
             }
             Order::CloseSockets => assert!(outside.main.is_none() && !self.leaving),
             Order::Keep(_)
+            | Order::AwaitChange(_)
             | Order::UseRuntime(_)
             | Order::PraiseRuntime(_)
             | Order::RefuseRuntime(..) => {}

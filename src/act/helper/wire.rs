@@ -37,6 +37,8 @@ pub enum Ask {
     Runtime(RuntimeAsk),
     /// Why a program cannot start.
     WhyNot(Look),
+    /// By what the file of a program is known at a glance.
+    Stamp(Look),
     /// Whether a process runs what a new life would be started from.
     Replaced {
         /// Which process.
@@ -78,7 +80,8 @@ pub enum Reply {
     /// To [`Ask::Resolve`].
     Addresses(Vec<SocketAddr>),
     /// To [`Ask::CommandLine`], [`Ask::UserName`] and [`Ask::Environment`]; none: there is no such thing. To
-    /// [`Ask::Need`]; none: it is there. To [`Ask::WhyNot`]; none: nothing stands in the way.
+    /// [`Ask::Need`]; none: it is there. To [`Ask::WhyNot`]; none: nothing stands in the way. To [`Ask::Stamp`]; none: there is no
+    /// such file.
     Text(Option<String>),
     /// To [`Ask::EnvFile`].
     Variables(Vec<(String, String)>),

@@ -5,7 +5,7 @@ use super::wire::{Ask, Far, Line, Question, Reply};
 use crate::act::needs;
 use crate::act::preflight;
 use crate::act::probe::ask_sqlite_file;
-use crate::act::replaced::replaced;
+use crate::act::replaced::{replaced, stamp};
 use crate::act::runtime::copy::Progress;
 use crate::act::runtime::offer::RuntimeAsk;
 use crate::config;
@@ -129,6 +129,7 @@ fn answer(ask: Ask, answers: &UnixStream) -> Reply {
             Reply::Text(file.map(|file| file.display().to_string()))
         }
         Ask::WhyNot(look) => Reply::Text(preflight::look(&look).err().map(|one| one.cause)),
+        Ask::Stamp(look) => Reply::Text(stamp(&look)),
         Ask::Need(need) => Reply::Text(needs::look(&need)),
         Ask::EnvFile(path) => match config::read_env_file(&path) {
             Ok(variables) => Reply::Variables(variables),

@@ -54,6 +54,11 @@ pub enum Deed {
         /// What runs.
         running: Fingerprint,
     },
+    /// What the source holds.
+    Holds {
+        /// The folder that is copied.
+        source: PathBuf,
+    },
     /// The service became ready under it.
     Praise(Fingerprint),
     /// It is not used again until the source holds something else.
@@ -67,6 +72,8 @@ pub enum Said {
     Done,
     /// To [`Deed::Offer`] and [`Deed::Fallback`].
     Offered(Offered),
+    /// To [`Deed::Holds`].
+    Holds(Fingerprint),
     /// To [`Deed::Compare`].
     Stale(bool),
 }
@@ -133,12 +140,11 @@ impl RuntimeAsk {
                 return Ok(Said::Offered(offered));
             }
             Deed::Compare { source, running } => {
-                let imported = |trouble| cache.record(service).imported.ok_or(trouble);
-                let holds = held.fingerprint_of(service, source, progress);
-                return holds
-                    .or_else(imported)
-                    .map(|holds| Said::Stale(holds != *running))
-                    .map_err(|trouble| trouble.to_string());
+                let holds = holds(&held, service, source, progress)?;
+                return Ok(Said::Stale(holds != *running));
+            }
+            Deed::Holds { source } => {
+                return holds(&held, service, source, progress).map(Said::Holds);
             }
             Deed::Praise(fingerprint) => held.change(service, |record| record.praise(fingerprint)),
             Deed::Refuse(refusal) => held.change(service, |record| record.refuse(refusal.clone())),
@@ -147,6 +153,20 @@ impl RuntimeAsk {
             .map(|()| Said::Done)
             .map_err(|trouble| trouble.to_string())
     }
+}
+
+/// What the source holds; where that cannot be read, what a person has imported.
+fn holds(
+    held: &Held<'_>,
+    service: &str,
+    source: &Path,
+    progress: &Progress,
+) -> Result<Fingerprint, String> {
+    let imported = |trouble| held.cache.record(service).imported.ok_or(trouble);
+    let holds = held.fingerprint_of(service, source, progress);
+    holds
+        .or_else(imported)
+        .map_err(|trouble: Trouble| trouble.to_string())
 }
 
 /// What there is, when `made` came of the source. Touches our own disk alone.

@@ -21,6 +21,7 @@ impl Service {
         if !core::mem::take(&mut self.number_is_free) {
             self.life = self.life.next();
         }
+        self.await_nothing(step);
         self.adopted = false;
         self.former.clear();
         self.since = step.now;
@@ -57,6 +58,8 @@ impl Service {
     pub(super) fn fact_in_down(&mut self, fact: &Fact, step: &mut Turn<'_>) {
         if *fact == Fact::Changed && !matches!(self.actual, Actual::Down(Down::Stopped)) {
             self.forgive(step);
+            self.reason = "tried again: what it is started from has changed".into();
+            self.record(Kind::Backoff, self.reason.clone(), Vec::new(), step.out);
             self.begin_life(step);
         }
     }
@@ -291,9 +294,14 @@ impl Service {
 
     fn park(&mut self, wait: Duration, step: &mut Turn<'_>) {
         let give_up = self.policy.give_up;
+        let files = if self.policy.has_runtime {
+            "runtime's source"
+        } else {
+            "program"
+        };
         let sentence = format!(
             "gave up: {} lives ended within {} s, the last one: {}; tries again every {} s and when its \
-             configuration or program changes",
+             configuration or {files} changes",
             give_up.exits,
             give_up.within.as_secs(),
             self.reason,

@@ -360,8 +360,20 @@ impl Service {
         if matches!(down, Down::Stopped | Down::Parked { .. }) && !self.leaving {
             step.out.push(Order::CloseSockets);
         }
+        if matches!(down, Down::Parked { .. }) && !self.leaving {
+            step.out.push(Order::AwaitChange(true));
+        } else {
+            self.await_nothing(step);
+        }
         self.actual = Actual::Down(down);
         self.since = step.now;
+    }
+
+    /// A parked service waits for no change any more.
+    fn await_nothing(&self, step: &mut Turn<'_>) {
+        if matches!(self.actual, Actual::Down(Down::Parked { .. })) {
+            step.out.push(Order::AwaitChange(false));
+        }
     }
 
     fn record(

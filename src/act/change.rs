@@ -1,0 +1,73 @@
+//! What a parked service waits for: that another program, or another runtime, is to be started than the one that failed.
+
+use super::envoy::Envoy;
+use super::helper::{Ask, Patience, Reply};
+use super::materialize::source_holds;
+use super::shared::Shared;
+use super::sights::program_of;
+use super::ward::Ward;
+use crate::decide::event::Fact;
+use std::cell::{Cell, RefCell};
+use std::ffi::OsStr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+
+/// Between two looks; one at a runtime's source costs a look at its metadata.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A program's disk that has not answered by then hangs.
+const PATIENCE: Patience = Patience {
+    knocking: Duration::from_secs(5),
+    moving: Duration::from_secs(5),
+};
+
+/// Who looks for a change, and what that has come to.
+#[derive(Default)]
+pub(super) struct Change {
+    looking: RefCell<Option<AbortHandle>>,
+    /// Asks a program's disk.
+    envoy: Envoy,
+    /// What was told as a change the last time: it has been tried, and is none when it is seen again.
+    told: RefCell<Option<String>>,
+}
+
+/// Begins to look for a change, or ends it.
+pub(super) fn set(shared: &Rc<Shared>, ward: &Rc<Ward>, awaited: bool) {
+    let looking = awaited.then(|| {
+        let looking = tell_of_a_change(Rc::clone(shared), Rc::clone(ward));
+        tokio::task::spawn_local(looking).abort_handle()
+    });
+    if let Some(before) = ward.change.looking.replace(looking) {
+        before.abort();
+    }
+}
+
+async fn tell_of_a_change(shared: Rc<Shared>, ward: Rc<Ward>) {
+    let mut failed = ward.runtimes.held().map(|held| held.0);
+    loop {
+        if let Some(now) = to_be_started(&shared, &ward).await {
+            let failed = failed.get_or_insert_with(|| now.clone());
+            let is_tried = ward.change.told.borrow().as_ref() == Some(&now);
+            if *failed != now && !is_tried {
+                ward.change.told.replace(Some(now));
+                return shared.tell(ward.id, Fact::Changed).await;
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// By what it is known what would be started now; none where that cannot be told.
+async fn to_be_started(shared: &Shared, ward: &Ward) -> Option<String> {
+    if ward.config.runtime.is_some() {
+        return source_holds(shared, ward).await.map(|held| held.0);
+    }
+    let path = shared.environment.get(OsStr::new("PATH"));
+    let path = path.map(|path| path.to_string_lossy().into_owned());
+    let question = Ask::Stamp(program_of(&ward.config, path)?);
+    let (envoy, far) = (&ward.change.envoy, Cell::default());
+    match envoy.question(shared, question, PATIENCE, &far).await {
+        Ok(Reply::Text(stamp)) => stamp,
+        Ok(_) | Err(_) => None,
+    }
+}
