@@ -333,3 +333,32 @@ fn item_68_a_source_that_cannot_be_copied_is_told_where_people_look() {
     );
     assert_eq!(service["runtime"]["stale"], true);
 }
+
+#[test]
+fn item_67_a_new_runtime_whose_before_fails_is_rolled_back() {
+    let source = Source::new();
+    let before = "before = [\"{runtime}/migrate\"]\n[service.s.runtime]";
+    let migrate = |status: u8| {
+        let staged = source.path().join("migrate.new");
+        fs::write(&staged, format!("#!/bin/sh\nexit {status}\n")).expect("written");
+        fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("set");
+        fs::rename(staged, source.path().join("migrate")).expect("in its place");
+    };
+    migrate(0);
+    let daemon = Stayd::start(&source.config().replace("[service.s.runtime]", before));
+    wait_version(&daemon, "one");
+    let old = runtime_of(&daemon);
+    wait_until("the first one is good", SOON, || {
+        let listed = daemon.client(&["runtime", "ls"]).out;
+        listed.contains("good")
+    });
+    migrate(9);
+    let _fails = daemon.client(&["restart", "s", "--no-wait"]);
+    wait_until("rolled back", SOON, || daemon.count("rolled-back") == 1);
+    assert_eq!(runtime_of(&daemon), old);
+    assert!(
+        daemon.said().contains("exited with status 9"),
+        "{}",
+        daemon.said()
+    );
+}
