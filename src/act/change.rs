@@ -3,6 +3,7 @@
 use super::envoy::Envoy;
 use super::helper::{Ask, Patience, Reply};
 use super::materialize::source_holds;
+use super::replaced::CHANGED_SINCE;
 use super::shared::Shared;
 use super::sights::program_of;
 use super::ward::Ward;
@@ -10,7 +11,7 @@ use crate::decide::event::Fact;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::AbortHandle;
 
 /// Between two looks; one at a runtime's source costs a look at its metadata.
@@ -25,10 +26,19 @@ const PATIENCE: Patience = Patience {
 #[derive(Default)]
 pub(super) struct Change {
     looking: RefCell<Option<AbortHandle>>,
+    /// When the last life was started.
+    begun: Cell<Option<SystemTime>>,
     /// Asks a program's disk.
     envoy: Envoy,
     /// What was told as a change the last time: it has been tried, and is none when it is seen again.
     told: RefCell<Option<String>>,
+}
+
+impl Change {
+    /// A life is started, from what is there at `now`.
+    pub(super) fn life_begins(&self, now: SystemTime) {
+        self.begun.set(Some(now));
+    }
 }
 
 /// Begins to look for a change, or ends it.
@@ -45,8 +55,14 @@ pub(super) fn set(shared: &Rc<Shared>, ward: &Rc<Ward>, awaited: bool) {
 async fn tell_of_a_change(shared: Rc<Shared>, ward: Rc<Ward>) {
     let mut failed = ward.runtimes.held().map(|held| held.0);
     loop {
-        if let Some(now) = to_be_started(&shared, &ward).await {
-            let failed = failed.get_or_insert_with(|| now.clone());
+        // The first look may come after a change.
+        let since = ward.change.begun.get().filter(|_| failed.is_none());
+        if let Some(seen) = to_be_started(&shared, &ward, since).await {
+            let newer = seen.strip_prefix(CHANGED_SINCE).map(str::to_owned);
+            let is_newer = newer.is_some();
+            let now = newer.unwrap_or(seen);
+            let first_seen = if is_newer { String::new() } else { now.clone() };
+            let failed = failed.get_or_insert(first_seen);
             let is_tried = ward.change.told.borrow().as_ref() == Some(&now);
             if *failed != now && !is_tried {
                 ward.change.told.replace(Some(now));
@@ -58,13 +74,13 @@ async fn tell_of_a_change(shared: Rc<Shared>, ward: Rc<Ward>) {
 }
 
 /// By what it is known what would be started now; none where that cannot be told.
-async fn to_be_started(shared: &Shared, ward: &Ward) -> Option<String> {
+async fn to_be_started(shared: &Shared, ward: &Ward, since: Option<SystemTime>) -> Option<String> {
     if ward.config.runtime.is_some() {
         return source_holds(shared, ward).await.map(|held| held.0);
     }
     let path = shared.environment.get(OsStr::new("PATH"));
     let path = path.map(|path| path.to_string_lossy().into_owned());
-    let question = Ask::Stamp(program_of(&ward.config, path)?);
+    let question = Ask::Stamp(program_of(&ward.config, path)?, since);
     let (envoy, far) = (&ward.change.envoy, Cell::default());
     match envoy.question(shared, question, PATIENCE, &far).await {
         Ok(Reply::Text(stamp)) => stamp,

@@ -15,21 +15,17 @@ use super::step::{Step, reached};
 use super::tree::{LIFE_PID, Member, Tree};
 use super::ward::{Living, Ward};
 use crate::config::{Signal, Target};
-use crate::decide::event::{Exit, Fact, Life, Proc, SpawnFailure, Survivors};
+use crate::decide::event::{Exit, Fact, Life, Proc, SpawnFailure};
 use crate::sys::listen;
 use crate::sys::process::{self, Process};
-use crate::sys::socket;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use std::time::Duration;
 
 /// Between two tries to write a claim that the disk refused.
 const CLAIM_RETRY: Duration = Duration::from_secs(5);
-/// Environments are read from the processes' own memory, which a sick one may keep for itself.
+/// Looking for what keeps a program from starting may hang with its disk.
 const LOOK_DEADLINE: Duration = Duration::from_secs(1);
-/// Stack of the thread that looks.
-const LOOK_STACK_BYTES: usize = 256 * 1024;
 /// Follows a stop signal, so that a stopped process can take it.
 const SIGCONT: Signal = Signal(libc::SIGCONT);
 
@@ -38,6 +34,7 @@ pub(super) async fn spawn(shared: Rc<Shared>, ward: Rc<Ward>, life: Life) {
     let Some(living) = ward.living(life) else {
         return;
     };
+    ward.change.life_begins((shared.stamp)((shared.now)()));
     let started = match launch(&shared, &ward, &living).await {
         Ok(launch) => start(&shared, launch).await,
         Err(failure) => Err(failure),
@@ -130,83 +127,11 @@ pub(super) async fn main_ended(
 ) {
     living.main.replace(None);
     reached(Step::Reaped);
-    let survivors = survivors(ward, living, exit).await;
+    let survivors = super::survivors::of(ward, living, exit).await;
     shared
         .tell(ward.id, Fact::Exited(living.life, exit, survivors))
         .await;
     living.main_gone.send_replace(true);
-}
-
-async fn survivors(ward: &Ward, living: &Living, exit: Exit) -> Survivors {
-    let oom_kills = match exit {
-        Exit::Signal(libc::SIGKILL) => oom_kills_since(living),
-        Exit::Code(_) | Exit::Signal(_) | Exit::Unknown => 0,
-    };
-    let nobody = Survivors {
-        oom_kills,
-        ..Survivors::default()
-    };
-    let tree = living.tree.borrow_mut().as_mut().map(|tree| {
-        tree.remember();
-        tree.clone()
-    });
-    let Some(tree) = tree.filter(|tree| !tree.is_surely_gone()) else {
-        return nobody;
-    };
-    let mut left = tree.members();
-    left.retain(Member::is_alive);
-    if left.is_empty() {
-        let Some(found) = left_by_every_proof(tree.clone()).await else {
-            // Nobody is named, and the kill that follows goes on looking.
-            return Survivors { count: 1, ..nobody };
-        };
-        left = found;
-    }
-    if left.is_empty() {
-        return nobody;
-    }
-    let processes = left.iter().map(|member| member.process);
-    let oldest = processes.min_by_key(|process| process.birth);
-    let listening = listening(ward, &tree);
-    Survivors {
-        count: left.len(),
-        heir: listening.flatten().or(oldest).map(seen),
-        heir_listens: listening.map(|holder| holder.is_some()),
-        oom_kills,
-    }
-}
-
-/// The survivor that listens on the port, if one does; none where nothing can be told. A socket that we hold tells nothing:
-/// all that it has started have it open.
-fn listening(ward: &Ward, tree: &Tree) -> Option<Option<Process>> {
-    let port = ward.config.port?;
-    let listeners = socket::listeners(port).ok()?;
-    if listeners.iter().any(|each| sockets::holds(ward, each)) {
-        return None;
-    }
-    tree.holds_listener(port).ok()
-}
-
-/// None when a process did not show its memory in time, or those who may be of it come and go.
-async fn left_by_every_proof(tree: Tree) -> Option<Vec<Member>> {
-    let (answer, left) = oneshot::channel();
-    let looking = std::thread::Builder::new()
-        .name("look".into())
-        .stack_size(LOOK_STACK_BYTES)
-        .spawn(move || {
-            // Nobody waits any more after the deadline.
-            let _ = answer.send(tree.left_by_every_proof(Instant::now() + LOOK_DEADLINE));
-        });
-    looking.ok()?;
-    let left = tokio::time::timeout(LOOK_DEADLINE, left).await;
-    left.ok()?.ok()?
-}
-
-fn oom_kills_since(living: &Living) -> u64 {
-    let (before, now) = (living.oom_kills.get(), process::oom_kill_count());
-    before
-        .zip(now)
-        .map_or(0, |(before, now)| now.saturating_sub(before))
 }
 
 async fn launch(shared: &Shared, ward: &Ward, living: &Living) -> Result<Launch, SpawnFailure> {
@@ -392,7 +317,7 @@ pub(super) async fn take_evidence(
     shared.tell(ward.id, Fact::EvidenceTaken(life)).await;
 }
 
-fn seen(process: Process) -> Proc {
+pub(super) fn seen(process: Process) -> Proc {
     Proc {
         pid: process.pid,
         birth: process.birth,

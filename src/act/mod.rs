@@ -41,6 +41,7 @@ mod stranger;
 pub mod strays;
 pub mod supervisor;
 pub mod survey;
+mod survivors;
 mod testimony;
 mod told;
 pub mod tree;

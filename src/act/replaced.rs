@@ -12,11 +12,15 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file that was changed so long after the birth of a process is not what it was started from: stamps of files and of
 /// births come from clocks of different grain.
 pub(super) const SURELY_LATER: Duration = Duration::from_secs(2);
+/// Begins the stamp of a file that was changed since then.
+pub(super) const CHANGED_SINCE: &str = "changed ";
+/// File systems stamp with the clock of the last timer tick.
+const STAMPS_LAG: Duration = Duration::from_millis(10);
 /// What the kernel puts behind the name of a file that is gone (proc(5), exe).
 const GONE: &str = " (deleted)";
 
@@ -48,12 +52,17 @@ pub(super) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
 }
 
 /// By what the file that a new life would be started from is known at a glance: another one is known by something else.
+/// Begins with [`CHANGED_SINCE`] where it was changed later than `since`.
 #[must_use]
-pub(super) fn stamp(look: &Look) -> Option<String> {
+pub(super) fn stamp(look: &Look, since: Option<SystemTime>) -> Option<String> {
     let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
+    let seconds = Duration::from_secs(there.ctime().try_into().ok()?);
+    let changed = UNIX_EPOCH + seconds + Duration::from_nanos(there.ctime_nsec().try_into().ok()?);
+    let is_newer = since.is_some_and(|since| changed + STAMPS_LAG > since);
     Some(format!(
-        "{} {}:{} {} {}.{:09} {:o}",
+        "{}{} {}:{} {} {}.{:09} {:o}",
+        if is_newer { CHANGED_SINCE } else { "" },
         file.display(),
         there.dev(),
         there.ino(),

@@ -6,6 +6,7 @@ use crate::config::Need;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// What a helper can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +38,8 @@ pub enum Ask {
     Runtime(RuntimeAsk),
     /// Why a program cannot start.
     WhyNot(Look),
-    /// By what the file of a program is known at a glance.
-    Stamp(Look),
+    /// By what the file of a program is known at a glance, and whether it was changed since then.
+    Stamp(Look, Option<SystemTime>),
     /// Whether a process runs what a new life would be started from.
     Replaced {
         /// Which process.

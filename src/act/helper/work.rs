@@ -129,7 +129,7 @@ fn answer(ask: Ask, answers: &UnixStream) -> Reply {
             Reply::Text(file.map(|file| file.display().to_string()))
         }
         Ask::WhyNot(look) => Reply::Text(preflight::look(&look).err().map(|one| one.cause)),
-        Ask::Stamp(look) => Reply::Text(stamp(&look)),
+        Ask::Stamp(look, since) => Reply::Text(stamp(&look, since)),
         Ask::Need(need) => Reply::Text(needs::look(&need)),
         Ask::EnvFile(path) => match config::read_env_file(&path) {
             Ok(variables) => Reply::Variables(variables),
