@@ -37,6 +37,8 @@ impl World {
                 hold
             })));
         }
+        // A look that was under way when it was no longer wanted may still tell.
+        next.push(Next::Fact(Fact::Changed));
         if outside.surveying {
             next.extend(surveys().map(|survey| Next::Fact(Fact::Surveyed(survey))));
         }
