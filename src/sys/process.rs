@@ -99,7 +99,8 @@ pub fn stat(pid: i32) -> io::Result<Stat> {
 
 /// The direct children of `pid`, zombies too: Linux task/*/children of all its threads.
 ///
-/// Children that are born or end while this reads may be missed (proc(5)): only two equal readings mean something.
+/// Children that are born or reaped while this reads may be missed (proc(5)); of our own none is, see
+/// [`reaper::children`](super::reaper::children).
 ///
 /// # Errors
 /// `NotFound` when `pid` has gone.
