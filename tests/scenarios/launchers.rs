@@ -8,17 +8,21 @@ use stayd::decide::snapshot::Phase;
 
 const HEIR: Proc = Proc { pid: 900, birth: 9 };
 
+/// One process of the tree lives on.
+fn one_left(listens: bool) -> Survivors {
+    Survivors {
+        count: 1,
+        heir: Some(HEIR),
+        heir_listens: Some(listens),
+        ..Survivors::default()
+    }
+}
+
 #[test]
 fn item_46_a_program_that_daemonizes_is_kept_and_named() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
-    let survivors = Survivors {
-        count: 1,
-        heir: Some(HEIR),
-        heir_listens: Some(true),
-        ..Survivors::default()
-    };
-    stage[db].ends = Some((SECOND / 2, Exit::Code(0), survivors));
+    stage[db].ends = Some((SECOND / 2, Exit::Code(0), one_left(true)));
     stage.tell(db, Fact::Configured(Remembered::default()));
     stage.drive(MINUTE * 10);
     assert_eq!(
@@ -51,13 +55,7 @@ fn item_46_what_a_server_leaves_that_has_served_is_no_heir() {
     ] {
         let mut stage = Stage::new();
         let db = stage.enlist(policy);
-        let survivors = Survivors {
-            count: 1,
-            heir: Some(HEIR),
-            heir_listens: Some(false),
-            ..Survivors::default()
-        };
-        stage[db].ends = Some((after, Exit::Code(0), survivors));
+        stage[db].ends = Some((after, Exit::Code(0), one_left(false)));
         stage.tell(db, Fact::Configured(Remembered::default()));
         stage.drive(after + SECOND);
         assert_eq!(stage.spawns(db).len() > 1, respawns);
@@ -69,16 +67,10 @@ fn item_46_what_a_server_leaves_that_has_served_is_no_heir() {
 fn item_46_a_launcher_that_failed_has_no_heir() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
-    let survivors = Survivors {
-        count: 1,
-        heir: Some(HEIR),
-        heir_listens: Some(true),
-        ..Survivors::default()
-    };
     stage.tell(db, Fact::Configured(Remembered::default()));
     stage.drive(SECOND);
     stage[db].alive = None;
-    stage.tell(db, Fact::Exited(Life(1), Exit::Code(1), survivors));
+    stage.tell(db, Fact::Exited(Life(1), Exit::Code(1), one_left(true)));
     stage.drive(SECOND);
     assert_eq!(
         stage.kills(db).len(),
