@@ -55,11 +55,53 @@ fn give_back(address: libc::Elf64_Addr, bytes: libc::Elf64_Xword) {
     }
 }
 
+/// By the device of what our code is mapped from, and of what is mounted as `/`.
+pub(in super::super) fn is_program_on_the_systems_disk() -> bool {
+    let read = |table| std::fs::read_to_string(table).unwrap_or_default();
+    let (maps, mounts) = (read("/proc/self/maps"), read("/proc/self/mountinfo"));
+    let ours = device_at(&maps, give_back_start as *const () as u64);
+    ours.is_some() && ours == device_of_root(&mounts)
+}
+
+/// proc(5), maps: `begin-end perms offset major:minor inode path`.
+fn device_at(maps: &str, address: u64) -> Option<(u32, u32)> {
+    let is_there = |line: &&str| {
+        let range = line.split_ascii_whitespace().next();
+        let ends = range.and_then(|range| range.split_once('-'));
+        let number = |digits: &str| u64::from_str_radix(digits, 16).unwrap_or(0);
+        ends.is_some_and(|(begin, end)| (number(begin)..number(end)).contains(&address))
+    };
+    let line = maps.lines().find(is_there)?;
+    let (major, minor) = line.split_ascii_whitespace().nth(3)?.split_once(':')?;
+    let part = |digits: &str| u32::from_str_radix(digits, 16).ok();
+    Some((part(major)?, part(minor)?))
+}
+
+/// proc(5), mountinfo: `id parent major:minor root mount-point …`; the last one covers those before it.
+fn device_of_root(mounts: &str) -> Option<(u32, u32)> {
+    let is_root = |line: &&str| line.split(' ').nth(4) == Some("/");
+    let line = mounts.lines().rfind(is_root)?;
+    let (major, minor) = line.split(' ').nth(2)?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::{device_at, device_of_root};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     static WRITTEN: AtomicU64 = AtomicU64::new(7);
+
+    #[test]
+    fn devices_are_read_from_the_kernels_tables() {
+        let maps =
+            "1000-2000 r--p 00000000 fe:01 7 /opt/a\n2000-3000 r-xp 00001000 fe:10 7 /opt/a\n";
+        assert_eq!(device_at(maps, 0x2fff), Some((0xfe, 0x10)));
+        assert_eq!(device_at(maps, 0x3000), None);
+        let mounts = "1 0 8:1 / / rw - ext4 a rw\n2 1 0:5 / /proc rw - proc p rw\n3 1 254:16 / / rw - ext4 b rw\n";
+        assert_eq!(device_of_root(mounts), Some((254, 16)));
+        assert_eq!(device_of_root("nonsense"), None);
+    }
 
     #[test]
     fn what_was_written_is_there_still() {

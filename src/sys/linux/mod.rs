@@ -26,7 +26,7 @@ pub(super) use host::{
 pub(super) use image_file::{
     OPEN_TO_EXECUTE, go_by_the_name_of_our_file, nameless_file, path_of_program,
 };
-pub(super) use memory::give_back_start;
+pub(super) use memory::{give_back_start, is_program_on_the_systems_disk};
 pub(super) use pidfd::{open_handle, signal};
 pub(super) use spawn::spawn;
 pub(super) use timer::Timer;
