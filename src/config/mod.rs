@@ -42,6 +42,7 @@ pub use words::{SplitError, is_name, name_from, split_words};
 pub use crate::sys::listen::Address as Listen;
 
 use crate::decide::policy::Policy;
+use crate::sys::fnv::Fnv;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -173,21 +174,6 @@ impl Service {
     fn with_command(&self, hash: Fnv) -> String {
         let hash = self.command.iter().fold(hash, |hash, word| hash.with(word));
         format!("{:016x}", hash.0)
-    }
-}
-
-/// FNV-1a, 64 bits: stable over versions and machines, unlike the standard hasher.
-#[derive(Clone, Copy)]
-struct Fnv(u64);
-
-impl Fnv {
-    const START: Self = Self(0xcbf2_9ce4_8422_2325);
-    const PRIME: u64 = 0x0100_0000_01b3;
-
-    /// Adds one word and an end mark, so that `["a", "b"]` and `["ab"]` differ.
-    fn with(self, word: &str) -> Self {
-        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME);
-        Self(step(word.bytes().fold(self.0, step), 0xff))
     }
 }
 

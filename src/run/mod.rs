@@ -20,6 +20,7 @@ mod voice;
 
 use crate::act::undertaker;
 use crate::config::Config;
+use crate::sys::fnv::Fnv;
 use crate::sys::signal;
 use stall::StallWatch;
 use std::ffi::OsString;
@@ -172,9 +173,7 @@ fn last_words() {
     }));
 }
 
-/// The same at every start, different for each name (FNV-1a).
+/// The same at every start, different for each name.
 fn salt(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    Fnv::of(name.as_bytes())
 }

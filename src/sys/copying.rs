@@ -61,8 +61,7 @@ pub fn read_only_mount(folder: &File) -> u64 {
     imp::copying::read_only_mount(folder).map_or(0, |mount| {
         let boot = super::identity::boot_id().unwrap_or_default();
         let words = format!("{mount} {boot}");
-        // FNV-1a, and never the number that says "none"
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        words.bytes().fold(0xcbf2_9ce4_8422_2325, mix).max(1)
+        // never the number that says "none"
+        super::fnv::Fnv::of(words.as_bytes()).max(1)
     })
 }

@@ -11,6 +11,7 @@ pub mod datagram;
 pub mod exchange;
 pub mod exit;
 mod flight;
+pub mod fnv;
 mod handed;
 pub mod handover;
 pub mod identity;

@@ -4,6 +4,7 @@ use super::Claim;
 use crate::act::state_dir::FILE_MODE;
 use crate::act::step::{Step, reached};
 use crate::sys::exchange::exchange;
+use crate::sys::fnv::Fnv;
 use crate::sys::identity;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -206,12 +207,8 @@ fn parse(json: &str) -> Result<Claim, String> {
     Ok(claim)
 }
 
-/// FNV-1a, 64 bits: against torn writes and careless hands, not against forgers, whom the mode and the
-/// proofs in the process itself keep out.
+/// Against torn writes and careless hands, not against forgers, whom the mode and the proofs in the process itself keep
+/// out.
 fn checksum(text: &str) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    text.bytes().fold(OFFSET, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(PRIME)
-    })
+    Fnv::of(text.as_bytes())
 }
