@@ -34,7 +34,7 @@ darwin:
 test: needs
 	$(CARGO) test --locked --no-fail-fast
 
-# A build with debug assertions: only such a one knows the named steps (src/act/step.rs).
+# A build with debug assertions: only such a one knows the named steps (src/act/failpoint.rs).
 soak:
 	STAYD_SOAK_ROUNDS=10000 STAYD_SOAK_SOCKET_KILLS=1000 STAYD_SOAK_SOCKET_CRASHES=100 \
 	$(CARGO) test --locked --test real -- --nocapture soak sockets_load sockets_crash

@@ -270,8 +270,8 @@ impl Drop for Running {
             let _ = writer.wait();
         }
         // stayd ends the writer that it has started; the others have lost theirs.
-        if let Ok(living) = stayd::sys::process::stat(self.logger.id().cast_signed()) {
-            let _ = stayd::sys::process::Handle::open(living.process)
+        if let Ok(instance) = stayd::sys::process::stat(self.logger.id().cast_signed()) {
+            let _ = stayd::sys::process::Handle::open(instance.process)
                 .and_then(|handle| handle.signal(libc::SIGTERM));
         }
         let _ = self.logger.wait();

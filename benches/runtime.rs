@@ -44,8 +44,8 @@ fn copying(dir: &Path) {
         fs::write(source.join(format!("large{nth}")), noise(LARGE_BYTES, nth)).expect("written");
     }
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        let target = dir.join(format!("copy{round}"));
+    for attempt in 0..ROUNDS {
+        let target = dir.join(format!("copy{attempt}"));
         theirs.push(timed(|| {
             run(Command::new("cp").arg("-r").arg(&source).arg(&target));
             run(Command::new("sync").arg("-f").arg(&target));
@@ -54,7 +54,7 @@ fn copying(dir: &Path) {
                 .arg(&source));
         }));
         fs::remove_dir_all(target).expect("removed");
-        let state = dir.join(format!("state{round}"));
+        let state = dir.join(format!("state{attempt}"));
         ours.push(timed(|| assert!(make(&state, &source).copied.is_some())));
         fs::remove_dir_all(state).expect("removed");
     }

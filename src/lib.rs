@@ -5,7 +5,7 @@
 //! | room | what it holds | may import |
 //! |---|---|---|
 //! | [`decide`] | every judgement; pure, compiles alone | nothing |
-//! | [`sys`] | the operating system; the only `unsafe` | nothing |
+//! | [`sys`] | the operating system; the only `unsafe` | `decide` |
 //! | [`config`] | the file, parsed into what it means | `decide`, `sys` |
 //! | [`act`] | effects: one file per kind of doing | `decide`, `sys`, `config` |
 //! | [`api`] | the control socket, its server and client | `decide`, `sys`, `config` |

@@ -78,11 +78,11 @@ fn probe(what: &str, url: &str, switches_max: u32) {
     std::thread::sleep(SETTLED);
     let (before, cpu_before) = (stayd.switches(), stayd.cpu());
     std::thread::sleep(WATCHED);
-    let rounds = WATCHED.as_secs_f64() / interval.as_secs_f64();
+    let attempts = WATCHED.as_secs_f64() / interval.as_secs_f64();
     println!(
         "{what}: {:.2} context switches a probe (at most {switches_max}), {:.0} µs CPU",
-        f64::from(stayd.switches().since(&before)) / rounds,
-        (stayd.cpu() - cpu_before).as_secs_f64() * 1e6 / rounds
+        f64::from(stayd.switches().since(&before)) / attempts,
+        (stayd.cpu() - cpu_before).as_secs_f64() * 1e6 / attempts
     );
     println!(
         "  one service, one probe: private dirty {} KiB (at most 1536), PSS {} KiB (at most 5120), {} threads",

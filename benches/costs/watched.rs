@@ -122,8 +122,8 @@ fn is_alive(pid: u32) -> bool {
 
 /// Signals exactly the process that has this number now.
 pub(super) fn signal(pid: u32, signal: i32) -> std::io::Result<()> {
-    let living = stayd::sys::process::stat(pid.cast_signed())?;
-    stayd::sys::process::Handle::open(living.process)?.signal(signal)
+    let instance = stayd::sys::process::stat(pid.cast_signed())?;
+    stayd::sys::process::Handle::open(instance.process)?.signal(signal)
 }
 
 pub(super) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {

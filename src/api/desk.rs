@@ -1,7 +1,7 @@
 //! What the server needs of the rest of the program, and nothing else of it.
 
 use super::wire;
-use crate::decide::event::Wish;
+use crate::decide::event::Request;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ pub struct Desk {
     /// Looks at what only disks tell, and returns after a moment, whether they have answered or not.
     pub look: Rc<dyn Fn() -> Local<'static, ()>>,
     /// What people ask for.
-    pub wishes: mpsc::Sender<Petition>,
+    pub requests: mpsc::Sender<Petition>,
     /// Who asks that the new version take over.
     pub upgrades: mpsc::Sender<UpgradePetition>,
     /// What happened.
@@ -33,7 +33,7 @@ pub struct Desk {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Something to decide about.
-    Wish(Wish),
+    Request(Request),
     /// Its `reload` signal.
     Reload,
 }
@@ -43,11 +43,11 @@ impl Ask {
     #[must_use]
     pub const fn verb(&self) -> &'static str {
         match self {
-            Self::Wish(Wish::Start) => "start",
-            Self::Wish(Wish::Stop) => "stop",
-            Self::Wish(Wish::Restart) => "restart",
-            Self::Wish(Wish::Hold { .. }) => "hold",
-            Self::Wish(Wish::Release) => "release",
+            Self::Request(Request::Start) => "start",
+            Self::Request(Request::Stop) => "stop",
+            Self::Request(Request::Restart) => "restart",
+            Self::Request(Request::Hold { .. }) => "hold",
+            Self::Request(Request::Release) => "release",
             Self::Reload => "reload",
         }
     }

@@ -7,7 +7,7 @@ use super::routes::{Handler, Verb};
 use super::server::Patience;
 use super::stream::{Reply, follow};
 use super::{limits, wire};
-use crate::decide::event::Wish;
+use crate::decide::event::Request;
 use crate::sys;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
@@ -47,7 +47,7 @@ pub(super) async fn answer(desk: &Desk, call: &Call) -> Answer {
         Handler::Incident => incident(desk, call).await,
         Handler::Why => why(desk, call).await,
         Handler::Logs => logs(desk, call).await,
-        Handler::Wish(verb) => wish(desk, call, verb).await,
+        Handler::Request(verb) => request(desk, call, verb).await,
         Handler::Upgrade => upgrade(desk, call).await,
         Handler::Livez => json(
             StatusCode::OK,
@@ -233,7 +233,7 @@ fn service(desk: &Desk, name: &str) -> Result<wire::Service, Refusal> {
     ))
 }
 
-async fn wish(desk: &Desk, call: &Call, verb: Verb) -> Answer {
+async fn request(desk: &Desk, call: &Call, verb: Verb) -> Answer {
     let before = service(desk, &call.segment)?;
     let ask = ask(verb, &call.body)?;
     if call.patience.lobby.is_closing() {
@@ -273,7 +273,7 @@ async fn wish(desk: &Desk, call: &Call, verb: Verb) -> Answer {
 }
 
 fn wished(done: bool, service: wire::Service, warning: Option<String>) -> Answer {
-    let wished = wire::Wished {
+    let wished = wire::Requested {
         done,
         service,
         warning,
@@ -311,16 +311,16 @@ async fn upgrade(desk: &Desk, call: &Call) -> Answer {
 
 fn ask(verb: Verb, body: &[u8]) -> Result<Ask, Refusal> {
     Ok(match verb {
-        Verb::Start => Ask::Wish(Wish::Start),
-        Verb::Stop => Ask::Wish(Wish::Stop),
-        Verb::Restart => Ask::Wish(Wish::Restart),
-        Verb::Release => Ask::Wish(Wish::Release),
+        Verb::Start => Ask::Request(Request::Start),
+        Verb::Stop => Ask::Request(Request::Stop),
+        Verb::Restart => Ask::Request(Request::Restart),
+        Verb::Release => Ask::Request(Request::Release),
         Verb::Reload => Ask::Reload,
-        Verb::Hold => Ask::Wish(hold(body)?),
+        Verb::Hold => Ask::Request(hold(body)?),
     })
 }
 
-fn hold(body: &[u8]) -> Result<Wish, Refusal> {
+fn hold(body: &[u8]) -> Result<Request, Refusal> {
     const MEANT: &str = "{\"for\":\"30m\",\"reason\":\"…\"} is meant";
     let asked: wire::HoldRequest = serde_json::from_slice(body)
         .map_err(|error| bad(format!("cannot read the body: {error}; {MEANT}")))?;
@@ -342,7 +342,7 @@ fn hold(body: &[u8]) -> Result<Wish, Refusal> {
             "cannot hold without a reason: whoever finds the hold will ask; {MEANT}"
         )));
     }
-    Ok(Wish::Hold {
+    Ok(Request::Hold {
         span,
         reason: asked.reason,
     })
@@ -358,7 +358,7 @@ async fn hand_over(desk: &Desk, name: &str, ask: Ask) -> Result<Taken, Refusal> 
         reply,
     };
     let exchange = async {
-        desk.wishes.send(petition).await.ok()?;
+        desk.requests.send(petition).await.ok()?;
         taken.await.ok()
     };
     match timeout(limits::WISH_WITHIN, exchange).await {

@@ -148,7 +148,7 @@ pub enum Handler {
     /// A service's output.
     Logs,
     /// A wish about a service.
-    Wish(Verb),
+    Request(Verb),
     /// A new version takes our place.
     Upgrade,
     /// stayd answers.
@@ -201,7 +201,7 @@ const fn post(path: &'static str, verb: Verb) -> Route {
         method: Method::Post,
         path,
         access: Access::Steer,
-        handler: Handler::Wish(verb),
+        handler: Handler::Request(verb),
     }
 }
 
@@ -291,7 +291,7 @@ mod tests {
         let Found::Route(route, Some("db")) = find("POST", "/v1/services/db/restart") else {
             panic!("the route is in the table");
         };
-        assert_eq!(route.handler, Handler::Wish(Verb::Restart));
+        assert_eq!(route.handler, Handler::Request(Verb::Restart));
         assert!(matches!(
             find("GET", "/v1/services/db/restart"),
             Found::OtherMethod

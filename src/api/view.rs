@@ -2,7 +2,7 @@
 
 use super::wire;
 use crate::decide::action::{Record, Value};
-use crate::decide::clock::Moment;
+use crate::decide::clock::Instant;
 use crate::decide::event::{Check, Exit};
 use crate::decide::snapshot::{Class, ProbeView, Snapshot};
 use serde_json::json;
@@ -34,7 +34,7 @@ pub struct ServiceInfo {
 pub fn service(
     info: &ServiceInfo,
     snapshot: &Snapshot,
-    stamp: &dyn Fn(Moment) -> SystemTime,
+    stamp: &dyn Fn(Instant) -> SystemTime,
 ) -> wire::Service {
     let stamp = |moment| rfc3339(stamp(moment));
     wire::Service {
@@ -73,7 +73,7 @@ pub fn service(
     }
 }
 
-fn probe(info: &ServiceInfo, view: &ProbeView, stamp: &dyn Fn(Moment) -> String) -> wire::Probe {
+fn probe(info: &ServiceInfo, view: &ProbeView, stamp: &dyn Fn(Instant) -> String) -> wire::Probe {
     let (check, target) = match view.check {
         Check::Liveness => ("liveness", &info.liveness_target),
         Check::Readiness => ("readiness", &info.readiness_target),
@@ -147,8 +147,8 @@ pub fn rfc3339(at: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::{ServiceInfo, service, signal_name};
-    use crate::decide::clock::{Duration, Moment};
-    use crate::decide::event::{Check, Exit, Life, Proc};
+    use crate::decide::clock::{Duration, Instant};
+    use crate::decide::event::{Check, Exit, Life, Process};
     use crate::decide::snapshot::{Class, Phase, ProbeView, Snapshot};
     use std::time::SystemTime;
 
@@ -157,24 +157,24 @@ mod tests {
             phase: Phase::Running,
             wanted_up: true,
             healthy: true,
-            main: Some(Proc {
+            main: Some(Process {
                 pid: 4720,
-                birth: 9,
+                start_time: 9,
             }),
             adopted: false,
             attached: false,
             runtime: None,
             life: Life(3),
-            since: Moment::from_nanos(2_000_000_000),
+            since: Instant::from_nanos(2_000_000_000),
             restarts: 2,
             reason: "killed: no answer".to_owned(),
-            last_exit: Some((Exit::Signal(9), Moment::from_nanos(1_500_000_000))),
+            last_exit: Some((Exit::Signal(9), Instant::from_nanos(1_500_000_000))),
             probes: vec![ProbeView {
                 check: Check::Liveness,
                 class: Some(Class::Alive),
                 latency: Some(Duration::from_micros(812)),
                 failures: 0,
-                last_ok_at: Some(Moment::from_nanos(2_500_000_000)),
+                last_ok_at: Some(Instant::from_nanos(2_500_000_000)),
             }],
             hold: None,
         }
@@ -189,7 +189,7 @@ mod tests {
             ..ServiceInfo::default()
         };
         let stamp =
-            |moment: Moment| SystemTime::UNIX_EPOCH + Duration::from_nanos(moment.as_nanos());
+            |moment: Instant| SystemTime::UNIX_EPOCH + Duration::from_nanos(moment.as_nanos());
         let shown = serde_json::to_value(service(&info, &wedged(), &stamp)).expect("plain data");
         let expected = serde_json::json!({
             "name": "db", "state": "running", "wanted": "up", "healthy": true, "pid": 4720, "life": 3,

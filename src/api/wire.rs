@@ -254,7 +254,7 @@ pub struct HoldRequest {
 /// The answer to a wish.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Wished {
+pub struct Requested {
     /// The outcome is there; false when it was not waited for, or not in time.
     pub done: bool,
     /// The service now.

@@ -204,11 +204,11 @@ pub enum Verb {
         watch: bool,
     },
     /// Start services, and wait until they are ready.
-    Start(Wish),
+    Start(Request),
     /// Stop services until `start` or the next boot, and wait until they have ended.
-    Stop(Wish),
+    Stop(Request),
     /// Stop services and start them again.
-    Restart(Wish),
+    Restart(Request),
     /// No kills for a while: a migration, a backup, a debugger.
     #[command(after_help = "Example:\n  stayd hold db --for 30m --reason \"restoring a backup\"")]
     Hold {
@@ -347,7 +347,7 @@ pub enum Verb {
 
 /// `start`, `stop`, `restart`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct Request {
     /// Which services; `stayd status` names them.
     #[arg(required = true, value_name = "SERVICE")]
     pub services: Vec<String>,

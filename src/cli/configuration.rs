@@ -4,7 +4,7 @@ use super::args::{Common, RenderTarget, ServiceOptions};
 use super::exit::{Exit, Failure, Outcome};
 use super::instance::{config_file, here, variable};
 use super::screen::{Screen, tell};
-use crate::act::needs;
+use crate::act::preflight::needs;
 use crate::config::{self, CommandLine, Config, Finding, Level, Loaded, Place};
 use crate::install::{RenderInputs, Scope, render_launchd, render_systemd};
 use crate::sys;

@@ -7,8 +7,8 @@ use super::instance::{Folders, folders, here};
 use super::screen::{Screen, tell};
 use super::status::{Look, status};
 use super::{demo, exec};
+use crate::act::notify::parent::{ParentSupervisor, StartContext};
 use crate::act::runtime::offer::of_the_source;
-use crate::act::supervisor::{Circumstances, Supervisor};
 use crate::api::client::Client;
 use crate::config::runtime::in_place;
 use crate::config::{Config, Loaded};
@@ -36,18 +36,18 @@ pub(super) fn run(
     service: &ServiceOptions,
     follow: bool,
 ) -> Outcome {
-    let circumstances = Circumstances::gather(env::vars_os());
+    let start_context = StartContext::gather(env::vars_os());
     logging::start(
-        log_format(common.log_format, &circumstances),
+        log_format(common.log_format, &start_context),
         verbosity(common),
         io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none(),
     );
     let loaded = if service.command.is_empty() {
-        wait_for_config(common, circumstances.supervisor())?
+        wait_for_config(common, start_context.supervisor())?
     } else {
         Some(startable(
             from_command(service)?,
-            circumstances.supervisor(),
+            start_context.supervisor(),
         )?)
     };
     let Some(Loaded {
@@ -92,7 +92,7 @@ async fn show_first(screen: Screen, json: bool, socket: &Path) -> Outcome {
 
 /// A command that cannot be started is told at once to whoever typed it; an OS supervisor would only try again, and there
 /// the service is `blocked` and tried again by ourselves.
-fn startable(loaded: Loaded, supervisor: Supervisor) -> Result<Loaded, Failure> {
+fn startable(loaded: Loaded, supervisor: ParentSupervisor) -> Result<Loaded, Failure> {
     if supervisor.starts_again() {
         return Ok(loaded);
     }
@@ -139,10 +139,18 @@ fn invocation() -> Result<Invocation, Failure> {
 
 /// The configuration. A broken one ends stayd, except where whoever started it would start it again for ever: launchd
 /// and a container runtime know no status that means "do not"; there it is waited for. None: told to end meanwhile.
-fn wait_for_config(common: &Common, supervisor: Supervisor) -> Result<Option<Loaded>, Failure> {
+fn wait_for_config(
+    common: &Common,
+    supervisor: ParentSupervisor,
+) -> Result<Option<Loaded>, Failure> {
     let mut broken = match from_file(common) {
         Ok(loaded) => return Ok(Some(loaded)),
-        Err(failure) if !matches!(supervisor, Supervisor::Launchd | Supervisor::Container) => {
+        Err(failure)
+            if !matches!(
+                supervisor,
+                ParentSupervisor::Launchd | ParentSupervisor::Container
+            ) =>
+        {
             return Err(failure);
         }
         Err(failure) => failure,
@@ -187,9 +195,9 @@ pub(super) fn signal(number: i32) -> io::Result<UnixStream> {
     UnixStream::from_std(ours)
 }
 
-fn log_format(asked: LogFormat, circumstances: &Circumstances) -> Format {
+fn log_format(asked: LogFormat, start_context: &StartContext) -> Format {
     match asked {
-        LogFormat::Auto if circumstances.journal_reads_stderr() => Format::Journal,
+        LogFormat::Auto if start_context.journal_reads_stderr() => Format::Journal,
         LogFormat::Auto | LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
         LogFormat::Journal => Format::Journal,

@@ -7,8 +7,8 @@ pub(super) mod copied;
 mod handed;
 
 use super::exit::{Exit, Failure};
-use crate::act::launch::Environment;
 use crate::act::preflight::{self, Kind, Look};
+use crate::act::spawn::launch::Environment;
 use crate::config::Listen;
 use crate::sys::{process, socket};
 use std::ffi::{OsStr, OsString};

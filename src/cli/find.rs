@@ -46,14 +46,14 @@ pub(super) async fn client(common: &Common) -> Result<Client, Failure> {
 /// # Errors
 /// 3 when none answers, 77 when one is there that does not let us in, 2 when several answer.
 async fn find(candidates: &[Candidate]) -> Result<Client, Failure> {
-    let mut living = Vec::new();
+    let mut instance = Vec::new();
     let mut closed = None;
     for candidate in candidates {
         for socket in &candidate.sockets {
             let client = Client::new(socket);
             match client.get::<Answering>("/livez").await {
                 Ok(_alive) => {
-                    living.push((candidate.name.as_str(), client));
+                    instance.push((candidate.name.as_str(), client));
                     break;
                 }
                 Err(ClientError::NotRunning(_)) => {}
@@ -62,23 +62,23 @@ async fn find(candidates: &[Candidate]) -> Result<Client, Failure> {
             }
         }
     }
-    choose(living, closed, candidates)
+    choose(instance, closed, candidates)
 }
 
 fn choose(
-    mut living: Vec<(&str, Client)>,
+    mut instance: Vec<(&str, Client)>,
     closed: Option<ClientError>,
     candidates: &[Candidate],
 ) -> Result<Client, Failure> {
-    if living.len() > 1 {
-        let names: Vec<_> = living.iter().map(|(name, _)| *name).collect();
+    if instance.len() > 1 {
+        let names: Vec<_> = instance.iter().map(|(name, _)| *name).collect();
         let message = format!(
             "cannot choose between the instances {}: name one with -c FILE or --state-dir DIR",
             names.join(", ")
         );
         return Err(Failure::new(Exit::Usage, message));
     }
-    match (living.pop(), closed) {
+    match (instance.pop(), closed) {
         (Some((_, client)), _) => Ok(client),
         (None, Some(error)) => Err(error.into()),
         (None, None) => Err(Failure::new(

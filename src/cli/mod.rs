@@ -20,11 +20,10 @@ mod upgrade;
 mod wishes;
 mod words;
 
-use crate::act::helper;
 use crate::api::client::Client;
 use crate::api::wire::HoldRequest;
 use crate::run::logging;
-use args::{Arguments, Common, ConfigVerb, Verb, Wish};
+use args::{Arguments, Common, ConfigVerb, Request, Verb};
 use exit::{Exit, Failure, Outcome};
 use screen::{Screen, tell};
 use status::Look;
@@ -38,9 +37,9 @@ pub fn main() -> ExitCode {
         Err(error) => return help_or_usage(&error),
     };
     if arguments.verb == Some(Verb::Helper) {
-        return helper::helper_main();
+        return crate::act::helper_main();
     }
-    let outcome = perform(arguments);
+    let outcome = execute(arguments);
     logging::flush();
     match outcome {
         Ok(exit) => exit.into(),
@@ -65,7 +64,7 @@ fn help_or_usage(error: &clap::Error) -> ExitCode {
     exit.into()
 }
 
-fn perform(arguments: Arguments) -> Outcome {
+fn execute(arguments: Arguments) -> Outcome {
     let Arguments {
         common,
         service,
@@ -172,7 +171,7 @@ fn perform(arguments: Arguments) -> Outcome {
     }
 }
 
-fn wish_each(screen: Screen, common: &Common, verb: &'static str, wish: &Wish) -> Outcome {
+fn wish_each(screen: Screen, common: &Common, verb: &'static str, wish: &Request) -> Outcome {
     ask(common, async |client| {
         wishes::wish_each(screen, client, verb, wish, common.json).await
     })

@@ -5,7 +5,7 @@ use super::configuration::{from_command, from_file};
 use super::exit::{Exit, Failure, Outcome};
 use super::instance::folders;
 use super::screen::Screen;
-use crate::act::store::SCHEMA;
+use crate::act::journal::SCHEMA;
 use crate::api::client::{Client, ClientError};
 use crate::api::limits::UPGRADE_WITHIN;
 use crate::api::wire::{Daemon, Status, Upgrade};

@@ -1,12 +1,12 @@
 //! `start`, `stop`, `restart`, `reload`, `hold`, `release`: a wish, and what became of it.
 
-use super::args::Wish;
+use super::args::Request;
 use super::exit::{Exit, Failure, Outcome};
 use super::screen::{Screen, tell};
 use crate::api::client::{ANSWER_WITHIN, Client, OUTCOME_WITHIN};
 use crate::api::query::encode;
 use crate::api::routes::service_path;
-use crate::api::wire::{HoldRequest, Service, Wished};
+use crate::api::wire::{HoldRequest, Requested, Service};
 use serde::Serialize;
 
 /// Asks `verb` of each service in turn, and waits for each outcome unless told not to. Goes on after one that did
@@ -15,7 +15,7 @@ pub(super) async fn wish_each(
     screen: Screen,
     client: &Client,
     verb: &'static str,
-    wishes: &Wish,
+    wishes: &Request,
     json: bool,
 ) -> Outcome {
     let mut exit = Exit::Done;
@@ -46,9 +46,9 @@ async fn wish(
     client: &Client,
     verb: &'static str,
     name: &str,
-) -> Result<(Wished, String), Failure> {
+) -> Result<(Requested, String), Failure> {
     let target = service_path(&encode(name), &format!("{verb}?wait=1"));
-    let wished: Wished = client.post(&target, &(), OUTCOME_WITHIN).await?;
+    let wished: Requested = client.post(&target, &(), OUTCOME_WITHIN).await?;
     if wished.done {
         let text = as_text(&wished.service);
         return Ok((wished, text));
@@ -67,7 +67,7 @@ async fn ask_only(
     client: &Client,
     verb: &'static str,
     name: &str,
-) -> Result<(Wished, String), Failure> {
+) -> Result<(Requested, String), Failure> {
     let wished = ask(client, name, verb, &()).await?;
     Ok((wished, format!("{name}: {verb} asked for")))
 }
@@ -82,7 +82,7 @@ struct Line<'a> {
 }
 
 /// Says what became of a wish; as JSON, the service as it is now.
-fn tell_of(screen: Screen, wished: &Wished, text: &str, json: bool) -> Result<(), Failure> {
+fn tell_of(screen: Screen, wished: &Requested, text: &str, json: bool) -> Result<(), Failure> {
     warn(wished);
     let line = Line {
         service: &wished.service,
@@ -95,7 +95,7 @@ fn tell_of(screen: Screen, wished: &Wished, text: &str, json: bool) -> Result<()
     }
 }
 
-fn warn(wished: &Wished) {
+fn warn(wished: &Requested) {
     if let Some(warning) = &wished.warning {
         tell(&format!("stayd: {warning}"));
     }
@@ -155,7 +155,7 @@ async fn ask<B: Serialize>(
     name: &str,
     verb: &str,
     body: &B,
-) -> Result<Wished, Failure> {
+) -> Result<Requested, Failure> {
     let target = service_path(&encode(name), verb);
     Ok(client.post(&target, body, ANSWER_WITHIN).await?)
 }

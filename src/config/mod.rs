@@ -328,7 +328,7 @@ pub enum LogTo {
     /// STATE/logs/SERVICE/
     File,
     /// Our own stdout and stderr (journal stream per service under journald).
-    Inherit,
+    SuperviseSuccessor,
     /// Both.
     Both,
 }

@@ -360,7 +360,7 @@ fn log(section: &Section) -> Log {
     Log {
         to: match section.text("service.*.log.to").as_deref() {
             Some("file") => LogTo::File,
-            Some("inherit") => LogTo::Inherit,
+            Some("inherit") => LogTo::SuperviseSuccessor,
             Some("both") => LogTo::Both,
             _ => LogTo::Auto,
         },

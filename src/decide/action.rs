@@ -1,6 +1,6 @@
 //! Orders: everything that can be done, in the imperative.
 
-use super::clock::{Duration, Moment};
+use super::clock::{Duration, Instant};
 use super::event::{Check, Exit, Life, ServiceId};
 use super::runtime::RuntimeId;
 
@@ -26,13 +26,13 @@ pub enum Kind {
     /// A kill was decided.
     Killed,
     /// A kill was considered and not done.
-    Spared,
+    Suppressed,
     /// The class of rounds changed.
     Verdict,
     /// Degraded for ten minutes.
     Degraded,
     /// A wish arrived.
-    Wished,
+    Requested,
     /// Waiting before the next life.
     Backoff,
     /// Too many ended lives.
@@ -79,10 +79,10 @@ impl Kind {
             Self::Exited => "exited",
             Self::Crashed => "crashed",
             Self::Killed => "killed",
-            Self::Spared => "spared",
+            Self::Suppressed => "spared",
             Self::Verdict => "verdict",
             Self::Degraded => "degraded",
-            Self::Wished => "wished",
+            Self::Requested => "wished",
             Self::Backoff => "backoff",
             Self::GaveUp => "gave-up",
             Self::Blocked => "blocked",
@@ -110,7 +110,7 @@ impl Kind {
             | Self::Detached
             | Self::Wedged
             | Self::Killed
-            | Self::Spared
+            | Self::Suppressed
             | Self::GaveUp
             | Self::Blocked
             | Self::Daemonized
@@ -129,7 +129,7 @@ impl Kind {
             | Self::Runtime
             | Self::Ready
             | Self::Verdict
-            | Self::Wished
+            | Self::Requested
             | Self::Slept
             | Self::StateLost
             | Self::Upgraded => false,
@@ -165,7 +165,7 @@ pub struct Record {
 
 /// What has to outlive this stayd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Keep {
+pub enum Persist {
     /// `stop` holds until `start` or the next boot.
     Stopped(bool),
     /// A hold: how much longer and why; or none.
@@ -178,28 +178,28 @@ pub enum Keep {
 
 /// Something to do for one service. Outcomes come back as facts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// Look for what an earlier stayd has left of the service, and take it in hand. Comes back as `Surveyed`.
-    Survey,
+pub enum ServiceAction {
+    /// Look for what an earlier stayd has left of the service, and take it in hand. Comes back as `RecoveryScanned`.
+    ScanOutcome,
     /// Look at the service's runtimes, and copy what its source holds where that is new. Comes back as `Materialized`, or
     /// as `NotPrepared` when it is cancelled.
     Materialize(Life),
     /// The next life runs from this one.
     UseRuntime(RuntimeId),
     /// Remember that the service became ready under this runtime.
-    PraiseRuntime(RuntimeId),
+    MarkRuntimeGood(RuntimeId),
     /// Remember that this runtime is not used again until the source holds another, and why.
-    RefuseRuntime(RuntimeId, String),
+    MarkRuntimeBad(RuntimeId, String),
     /// Write the claim for this life, run `before`, look whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared`, `BeforeFailed` or `PortHeld`.
     Prepare(Life),
     /// The port of this life is somebody else's: look whether that stays so, and touch nobody. Comes back as
-    /// `StrangerLeft`.
+    /// `ForeignProcessLeft`.
     Attach {
         /// The number of the watch; no process of ours has it.
         life: Life,
         /// Whom; none when it is hidden from us.
-        stranger: Option<super::event::Proc>,
+        stranger: Option<super::event::Process>,
     },
     /// Look again and again whether another program, or another runtime, is to be started than has failed; comes back as
     /// `Changed`. False: no longer.
@@ -220,11 +220,11 @@ pub enum Order {
     /// SIGKILL the whole tree until nothing is left. Comes back as `Exited` and `Emptied`, or `NotEmptied`.
     KillTree(Life),
     /// Supervise this descendant as the life's main process: its launcher has forked away.
-    Inherit {
+    SuperviseSuccessor {
         /// Which life.
         life: Life,
         /// The new main process.
-        heir: super::event::Proc,
+        successor: super::event::Process,
     },
     /// Ask, with this deadline. Comes back as `Probed`.
     Probe {
@@ -233,7 +233,7 @@ pub enum Order {
         /// Which probe.
         check: Check,
         /// When the answer must be there.
-        deadline: Moment,
+        deadline: Instant,
     },
     /// Take evidence for at most this long; of a stranger, only by looking. Comes back as `EvidenceTaken`.
     TakeEvidence {
@@ -252,14 +252,14 @@ pub enum Order {
     /// Append to the journal and tell the log.
     Record(Record),
     /// Remember over our own death.
-    Keep(Keep),
+    Persist(Persist),
 }
 
 /// An order and whom it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// For one service.
-    Service(ServiceId, Order),
+    Service(ServiceId, ServiceAction),
     /// Every service has a verdict: tell the supervisor READY=1.
     AnnounceReady,
     /// Nothing runs any more: end.

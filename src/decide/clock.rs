@@ -6,9 +6,9 @@ pub use core::time::Duration;
 ///
 /// Every decision is made with it; the wall clock only stamps records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(u64);
+pub struct Instant(u64);
 
-impl Moment {
+impl Instant {
     /// The loop's first instant.
     pub const START: Self = Self(0);
     /// A point that never comes; the deadline of a machine which waits only for facts.
@@ -26,7 +26,7 @@ impl Moment {
         self.0
     }
 
-    /// The point `span` later; saturates at [`Moment::NEVER`].
+    /// The point `span` later; saturates at [`Instant::NEVER`].
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(
@@ -57,7 +57,7 @@ pub fn in_words(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, Moment, in_words};
+    use super::{Duration, Instant, in_words};
 
     #[test]
     fn spans_read_well() {
@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates() {
-        let one = Moment::START.after(Duration::from_nanos(1));
+        let one = Instant::START.after(Duration::from_nanos(1));
         assert_eq!(one.as_nanos(), 1);
-        assert_eq!(Moment::START.since(one), Duration::ZERO);
-        assert_eq!(one.after(Duration::MAX), Moment::NEVER);
-        assert_eq!(Moment::NEVER.after(Duration::from_secs(1)), Moment::NEVER);
+        assert_eq!(Instant::START.since(one), Duration::ZERO);
+        assert_eq!(one.after(Duration::MAX), Instant::NEVER);
+        assert_eq!(Instant::NEVER.after(Duration::from_secs(1)), Instant::NEVER);
     }
 }

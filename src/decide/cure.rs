@@ -1,7 +1,7 @@
 //! Programs that leave the foreground, and the flag that keeps them there.
 
 use super::clock::{Duration, in_words};
-use super::event::{Exit, Proc};
+use super::event::{Exit, Process};
 
 /// The flag that keeps `program` (a file name) in the foreground, for programs one is sure of.
 #[must_use]
@@ -30,7 +30,7 @@ pub fn foreground_flag(program: &str) -> Option<&'static str> {
 
 /// What happened, and the cure.
 #[must_use]
-pub fn daemonized(program: &str, uptime: Duration, heir: Proc, listens: bool) -> String {
+pub fn daemonized(program: &str, uptime: Duration, successor: Process, listens: bool) -> String {
     let what = if listens {
         "its child, which holds the port,"
     } else {
@@ -44,7 +44,7 @@ pub fn daemonized(program: &str, uptime: Duration, heir: Proc, listens: bool) ->
         "{program} daemonizes itself: it exited with status 0 after {:.1} s; {what} pid {} is supervised instead. \
          To keep it in the foreground: {cure}",
         uptime.as_secs_f64(),
-        heir.pid
+        successor.pid
     )
 }
 

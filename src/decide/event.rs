@@ -1,7 +1,8 @@
 //! Facts: everything that can be true, in the past tense.
 
-use super::clock::{Duration, Moment};
-pub use super::former::Former;
+use super::clock::{Duration, Instant};
+pub use super::former::ChangedSetting;
+pub use super::process::Process;
 use super::runtime::{Offer, RuntimeId};
 use super::state::Carried;
 
@@ -21,15 +22,6 @@ impl Life {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub usize);
 
-/// A process that cannot be confused with a later one of the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Proc {
-    /// The number.
-    pub pid: i32,
-    /// Kernel start time, in the platform's own unit (Linux: ticks since boot, proc(5) field 22).
-    pub birth: u64,
-}
-
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exit {
@@ -47,10 +39,10 @@ pub struct Survivors {
     /// Members still alive.
     pub count: usize,
     /// The member that holds the service's port, else the oldest; the heir of a daemonizing launcher.
-    pub heir: Option<Proc>,
+    pub successor: Option<Process>,
     /// Whether the heir listens on the service's port; none where that tells nothing: no port is known, or its socket is
     /// held for the service.
-    pub heir_listens: Option<bool>,
+    pub successor_listens: Option<bool>,
     /// Processes that the kernel has killed for want of memory since the life began, on the whole host.
     pub oom_kills: u64,
 }
@@ -61,7 +53,7 @@ pub struct Holder {
     /// The port.
     pub port: u16,
     /// Its process, the oldest of several; none when it is hidden from us.
-    pub main: Option<Proc>,
+    pub main: Option<Process>,
     /// "port 8080 is held by pid 906 (…) of user app, started …".
     pub words: String,
 }
@@ -96,7 +88,7 @@ pub enum Answer {
         /// It said that it is still starting (57P03, 503): not a reason to call it ready.
         starting: bool,
     },
-    /// Asked, and no answer (timeout, reset, nonsense, refused by its own port).
+    /// Requested, and no answer (timeout, reset, nonsense, refused by its own port).
     Dead {
         /// What happened instead.
         how: String,
@@ -112,7 +104,7 @@ pub enum Answer {
 ///
 /// Rounds that were answered carry the default, which claims nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Sight {
+pub struct ResourceSample {
     /// The main process is stopped by a signal (state T).
     pub stopped: bool,
     /// Somebody traces the main process, or somebody outside the tree any other member (TracerPid, or state t).
@@ -137,17 +129,17 @@ pub struct Sight {
 
 /// One finished round of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Round {
+pub struct ProbeAttempt {
     /// When the question was sent: a little after it was ordered.
-    pub asked_at: Moment,
+    pub asked_at: Instant,
     /// Its deadline as ordered; the round is known by it.
-    pub deadline: Moment,
+    pub deadline: Instant,
     /// What came.
     pub answer: Answer,
     /// How long it took.
     pub latency: Duration,
     /// What was seen meanwhile.
-    pub sight: Sight,
+    pub sample: ResourceSample,
 }
 
 /// Which of a service's probes a round belongs to.
@@ -161,7 +153,7 @@ pub enum Check {
 
 /// What a person or program wishes for one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Wish {
+pub enum Request {
     /// Be up.
     Start,
     /// Be down, until `start` or the next boot.
@@ -181,7 +173,7 @@ pub enum Wish {
 
 /// What the service said over its notify socket (sd_notify(3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Told {
+pub enum ServiceMessage {
     /// READY=1
     Ready,
     /// WATCHDOG=1
@@ -196,7 +188,7 @@ pub enum Told {
 
 /// What a stayd before this one left as wishes that outlive it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Remembered {
+pub struct PersistedState {
     /// `stop` was wished in this boot.
     pub stopped: bool,
     /// A hold with this much time left, and its reason.
@@ -213,24 +205,24 @@ pub struct Remembered {
 
 /// What an earlier stayd has left of a service: proven to be of that life, and in our hands again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Leftover {
+pub struct AdoptableInstance {
     /// The runtime it runs from.
     pub runtime: Option<RuntimeId>,
     /// The life it is of.
     pub life: Life,
     /// Its main process; none when that has ended and others of the tree are left.
-    pub main: Option<Proc>,
+    pub main: Option<Process>,
     /// It was told to end, by a stop or a restart that did not come to its end.
     pub ending: bool,
     /// How old the main process is.
     pub age: Duration,
     /// What of its command and surroundings the configuration has changed since.
-    pub former: Vec<Former>,
+    pub former: Vec<ChangedSetting>,
 }
 
 /// What was found of a service before its first life under this stayd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Survey {
+pub enum ScanOutcome {
     /// Nothing of it runs. The last life that was claimed, 0 for none: its number is used up, whatever else is remembered.
     Nothing(Life),
     /// The last life that was claimed, in this boot, ended without a stayd that would have gone on from there.
@@ -241,20 +233,20 @@ pub enum Survey {
         exit: Option<Exit>,
     },
     /// An earlier stayd's.
-    Ours(Leftover),
+    Ours(AdoptableInstance),
     /// Something may run that cannot be proven ours: who, why, and what to do.
     Unclear(String),
 }
 
 /// Something that became true.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Fact {
+pub enum ServiceEvent {
     /// The service is part of the configuration; this is what is known of its past.
-    Configured(Remembered),
+    Configured(PersistedState),
     /// Somebody asked.
-    Asked(Wish),
+    Requested(Request),
     /// It was looked for what an earlier stayd has left.
-    Surveyed(Survey),
+    RecoveryScanned(ScanOutcome),
     /// Its runtimes were looked at, and the source's copied where that was new.
     Materialized(Life, Offer),
     /// The preparation of a life ended: claim written, `before` run, port free.
@@ -266,9 +258,9 @@ pub enum Fact {
     /// The port is held by a process that is not provably ours; the life waits to be attached to it, or retired.
     PortHeld(Life, Holder),
     /// The stranger that was attached to is gone, or its port is.
-    StrangerLeft(Life, Departure),
+    ForeignProcessLeft(Life, Departure),
     /// exec(2) has succeeded: this is the main process.
-    Spawned(Life, Proc),
+    Spawned(Life, Process),
     /// No process came of it.
     NotSpawned(Life, SpawnFailure),
     /// The main process ended; it is reaped.
@@ -285,11 +277,11 @@ pub enum Fact {
         stuck: usize,
     },
     /// A probe finished.
-    Probed(Life, Check, Round),
+    Probed(Life, Check, ProbeAttempt),
     /// The evidence is written, or its time was over.
     EvidenceTaken(Life),
     /// The service spoke.
-    Told(Life, Told),
+    ServiceMessage(Life, ServiceMessage),
     /// The config or program of a parked or blocked service changed.
     Changed,
 }
@@ -306,21 +298,23 @@ pub enum Event {
     /// Everything is to end, in order; a second time: at once.
     Shutdown,
     /// About one service.
-    Service(ServiceId, Fact),
+    Service(ServiceId, ServiceEvent),
 }
 
-impl Fact {
+impl ServiceEvent {
     /// The life it is about; `None` for facts about the service as such.
     #[must_use]
     pub const fn life(&self) -> Option<Life> {
         match self {
-            Self::Configured(_) | Self::Asked(_) | Self::Surveyed(_) | Self::Changed => None,
+            Self::Configured(_) | Self::Requested(_) | Self::RecoveryScanned(_) | Self::Changed => {
+                None
+            }
             Self::Materialized(life, _)
             | Self::Prepared(life)
             | Self::NotPrepared(life, _)
             | Self::BeforeFailed(life, _)
             | Self::PortHeld(life, _)
-            | Self::StrangerLeft(life, _)
+            | Self::ForeignProcessLeft(life, _)
             | Self::Spawned(life, _)
             | Self::NotSpawned(life, _)
             | Self::Exited(life, _, _)
@@ -328,7 +322,7 @@ impl Fact {
             | Self::NotEmptied { life, .. }
             | Self::Probed(life, _, _)
             | Self::EvidenceTaken(life)
-            | Self::Told(life, _) => Some(*life),
+            | Self::ServiceMessage(life, _) => Some(*life),
         }
     }
 }

@@ -3,11 +3,14 @@
 //! Nothing is done here: [`weigh`] judges exactly as the next stayd would when it looks for what an earlier one has left,
 //! and [`fate`] says what would follow.
 
-use super::event::{Life, Proc};
+use super::event::{Life, Process};
 use super::ownership::{Claim, Proof, Sighting, prove};
 
 /// Nobody: no process has this number.
-const NOBODY: Proc = Proc { pid: 0, birth: 0 };
+const NOBODY: Process = Process {
+    pid: 0,
+    start_time: 0,
+};
 
 /// A claim, as it was read.
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +18,13 @@ pub struct Record<'a> {
     /// Which life.
     pub life: Life,
     /// The claimed main process; none between the intent and the spawn.
-    pub main: Option<Proc>,
+    pub main: Option<Process>,
     /// The process that the life began with, whose number is its session's.
-    pub first: Option<Proc>,
+    pub first: Option<Process>,
     /// The user it ran as.
     pub uid: u32,
     /// Members seen and proven earlier.
-    pub members: &'a [Proc],
+    pub members: &'a [Process],
     /// It was written in this boot and counts in our pid namespace; else its numbers name nobody here.
     pub present: bool,
     /// A running stayd says that this life is running: what it started is proven by that, as long as it has not reaped it.
@@ -32,7 +35,7 @@ pub struct Record<'a> {
 
 /// What a look at one mark gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Observation {
     /// The process shows it.
     Shown,
     /// It does not.
@@ -69,7 +72,7 @@ pub enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weighed {
     /// Each mark, and whether the process shows it.
-    pub marks: Vec<(Proof, Sight)>,
+    pub marks: Vec<(Proof, Observation)>,
     /// What follows.
     pub standing: Standing,
 }
@@ -89,7 +92,7 @@ pub fn weigh(record: &Record<'_>, seen: &Sighting, visible: Visible) -> Weighed 
     let claim = Claim {
         main: record.main.filter(|_| record.runs).unwrap_or(NOBODY),
         session: believed.map_or(0, |first| first.pid),
-        born: first.map_or(0, |first| first.birth),
+        born: first.map_or(0, |first| first.start_time),
         uid: record.uid,
         members: record.members,
         sole_life: false,
@@ -113,19 +116,25 @@ fn unproven(record: &Record<'_>, seen: &Sighting) -> Standing {
 
 fn marks(
     record: &Record<'_>,
-    first: Option<Proc>,
+    first: Option<Process>,
     seen: &Sighting,
     visible: Visible,
-) -> Vec<(Proof, Sight)> {
-    let plain = |holds| if holds { Sight::Shown } else { Sight::Missing };
+) -> Vec<(Proof, Observation)> {
+    let plain = |holds| {
+        if holds {
+            Observation::Shown
+        } else {
+            Observation::Missing
+        }
+    };
     let where_visible = |holds, visible| {
         if holds || visible {
             plain(holds)
         } else {
-            Sight::Hidden
+            Observation::Hidden
         }
     };
-    let leads = |first: Proc| {
+    let leads = |first: Process| {
         let leader = seen.session_leader;
         seen.session == first.pid && leader.is_none_or(|leader| leader == first)
     };

@@ -1,12 +1,14 @@
 //! A process against a claim: what proves it, what does not, and what becomes of it.
 
-use super::{Fate, Keeper, Record, Sight, Standing, Surroundings, Visible, fate, keeper, weigh};
-use crate::decide::event::{Life, Proc};
+use super::{
+    Fate, Keeper, Observation, Record, Standing, Surroundings, Visible, fate, keeper, weigh,
+};
+use crate::decide::event::{Life, Process};
 use crate::decide::ownership::{Proof, Sighting};
 
-const MAIN: Proc = Proc {
+const MAIN: Process = Process {
     pid: 100,
-    birth: 50,
+    start_time: 50,
 };
 const ALL: Visible = Visible {
     descriptors: true,
@@ -26,7 +28,7 @@ const fn left_behind() -> Record<'static> {
     }
 }
 
-const fn unmarked(proc: Proc) -> Sighting {
+const fn unmarked(proc: Process) -> Sighting {
     Sighting {
         proc,
         below_member: false,
@@ -61,8 +63,16 @@ fn item_52_what_shows_a_mark_of_the_claimed_life_is_adopted() {
     seen.holds_claim = true;
     let weighed = weigh(&left_behind(), &seen, ALL);
     assert_eq!(weighed.standing, Standing::Ours(Proof::ClaimFd));
-    assert!(weighed.marks.contains(&(Proof::ClaimFd, Sight::Shown)));
-    assert!(weighed.marks.contains(&(Proof::Token, Sight::Missing)));
+    assert!(
+        weighed
+            .marks
+            .contains(&(Proof::ClaimFd, Observation::Shown))
+    );
+    assert!(
+        weighed
+            .marks
+            .contains(&(Proof::Token, Observation::Missing))
+    );
     assert_eq!(fate(weighed.standing, &alone()), Fate::Adopt);
     let replaces = Surroundings {
         replaces: true,
@@ -74,7 +84,7 @@ fn item_52_what_shows_a_mark_of_the_claimed_life_is_adopted() {
 #[test]
 fn item_60_a_number_and_a_birth_written_by_hand_prove_nothing() {
     let weighed = weigh(&left_behind(), &unmarked(MAIN), ALL);
-    assert!(weighed.marks.contains(&(Proof::Child, Sight::Shown)));
+    assert!(weighed.marks.contains(&(Proof::Child, Observation::Shown)));
     assert_eq!(weighed.standing, Standing::Unproven);
     assert_eq!(fate(weighed.standing, &alone()), Fate::Block);
 }
@@ -96,7 +106,10 @@ fn what_a_running_stayd_has_started_needs_no_mark() {
 
 #[test]
 fn item_51_a_number_given_anew_is_nobodys() {
-    let later = Proc { birth: 51, ..MAIN };
+    let later = Process {
+        start_time: 51,
+        ..MAIN
+    };
     let weighed = weigh(&left_behind(), &unmarked(later), ALL);
     assert_eq!(weighed.standing, Standing::NumberReused);
     assert_eq!(fate(weighed.standing, &alone()), Fate::Nothing);
@@ -118,9 +131,9 @@ fn item_59_a_claim_of_elsewhere_names_nobody() {
 
 #[test]
 fn a_token_of_another_user_proves_nothing_and_what_is_hidden_is_said_to_be() {
-    let mut seen = unmarked(Proc {
+    let mut seen = unmarked(Process {
         pid: 101,
-        birth: 60,
+        start_time: 60,
     });
     seen.carries_token = true;
     seen.uid = 1001;
@@ -130,8 +143,12 @@ fn a_token_of_another_user_proves_nothing_and_what_is_hidden_is_said_to_be() {
     };
     let weighed = weigh(&left_behind(), &seen, hidden);
     assert_eq!(weighed.standing, Standing::NotIts);
-    assert!(weighed.marks.contains(&(Proof::ClaimFd, Sight::Hidden)));
-    assert!(weighed.marks.contains(&(Proof::Token, Sight::Shown)));
+    assert!(
+        weighed
+            .marks
+            .contains(&(Proof::ClaimFd, Observation::Hidden))
+    );
+    assert!(weighed.marks.contains(&(Proof::Token, Observation::Shown)));
 }
 
 #[test]

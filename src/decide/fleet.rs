@@ -1,8 +1,8 @@
 //! All services together: whose turn it is, common cause, READY, the end.
 
-use super::action::{Action, Kind, Order, Record, Value};
-use super::clock::{Duration, Moment};
-use super::event::{Event, Fact, ServiceId};
+use super::action::{Action, Kind, Record, ServiceAction, Value};
+use super::clock::{Duration, Instant};
+use super::event::{Event, ServiceEvent, ServiceId};
 use super::policy::Policy;
 use super::snapshot::{Phase, Snapshot};
 use super::state::{Identity, Permit, Service};
@@ -19,7 +19,7 @@ pub struct Machine {
     services: Vec<Service>,
     periods: Vec<Duration>,
     /// Each service's deadline, so that the next one is found without asking all.
-    deadlines: BTreeSet<(Moment, ServiceId)>,
+    deadlines: BTreeSet<(Instant, ServiceId)>,
     listed: Vec<Listed>,
     tally: Tally,
     suspicion: Option<Suspicion>,
@@ -27,13 +27,13 @@ pub struct Machine {
     forced: bool,
     announced: bool,
     finished: bool,
-    orders: Vec<Order>,
+    orders: Vec<ServiceAction>,
 }
 
 /// What the fleet has to know of one service, so that no question about all of them asks each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Listed {
-    due: Moment,
+    due: Instant,
     watched: bool,
     silent: bool,
     undecided: bool,
@@ -81,12 +81,12 @@ impl Tally {
 /// Everything is silent at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Suspicion {
-    since: Moment,
-    last_kill: Option<Moment>,
+    since: Instant,
+    last_kill: Option<Instant>,
 }
 
 impl Machine {
-    /// Adds a service; it waits for [`Fact::Configured`].
+    /// Adds a service; it waits for [`ServiceEvent::Configured`].
     pub fn add(&mut self, policy: Policy, identity: Identity) -> ServiceId {
         let id = ServiceId(self.services.len());
         self.periods.push(
@@ -104,7 +104,7 @@ impl Machine {
 
     /// Takes one event at `now` and says what to do.
     #[must_use]
-    pub fn step(&mut self, now: Moment, event: Event) -> Vec<Action> {
+    pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
             Event::Tick => {
@@ -138,20 +138,20 @@ impl Machine {
         actions
     }
 
-    /// When the machine next wants a [`Event::Tick`]; [`Moment::NEVER`] when it waits only for facts.
+    /// When the machine next wants a [`Event::Tick`]; [`Instant::NEVER`] when it waits only for facts.
     #[must_use]
-    pub fn deadline(&self) -> Moment {
+    pub fn deadline(&self) -> Instant {
         if self.finished {
-            return Moment::NEVER;
+            return Instant::NEVER;
         }
         self.deadlines
             .first()
-            .map_or(Moment::NEVER, |(due, _)| *due)
+            .map_or(Instant::NEVER, |(due, _)| *due)
     }
 
     /// One service as shown at `now`.
     #[must_use]
-    pub fn snapshot(&self, now: Moment, id: ServiceId) -> Option<Snapshot> {
+    pub fn snapshot(&self, now: Instant, id: ServiceId) -> Option<Snapshot> {
         self.services.get(id.0).map(|service| service.snapshot(now))
     }
 
@@ -169,13 +169,13 @@ impl Machine {
 
     fn step_one(
         &mut self,
-        now: Moment,
+        now: Instant,
         id: ServiceId,
-        fact: Option<Fact>,
+        fact: Option<ServiceEvent>,
         actions: &mut Vec<Action>,
     ) {
         let asked_at = match &fact {
-            Some(Fact::Probed(_, _, round)) => Some(round.asked_at),
+            Some(ServiceEvent::Probed(_, _, attempt)) => Some(attempt.asked_at),
             Some(_) | None => None,
         };
         let permit = asked_at.map_or(Permit::Free, |asked_at| self.permit(now, id, asked_at));
@@ -184,15 +184,15 @@ impl Machine {
         self.services[id.0].step(now, fact, permit, &mut self.orders);
         self.settle(id, actions);
         if asked_at.is_some() {
-            let condemned = !was_wedged && self.services[id.0].phase() == Phase::Wedged;
-            self.watch_common_cause(now, id, before.silent, condemned, actions);
+            let kill_pending = !was_wedged && self.services[id.0].phase() == Phase::Wedged;
+            self.watch_common_cause(now, id, before.silent, kill_pending, actions);
         }
     }
 
     fn for_all(
         &mut self,
         actions: &mut Vec<Action>,
-        mut each: impl FnMut(&mut Service, &mut Vec<Order>),
+        mut each: impl FnMut(&mut Service, &mut Vec<ServiceAction>),
     ) {
         for index in 0..self.services.len() {
             each(&mut self.services[index], &mut self.orders);
@@ -213,7 +213,7 @@ impl Machine {
         self.tally.add(new);
         if old.due != new.due {
             self.deadlines.remove(&(old.due, id));
-            if new.due != Moment::NEVER {
+            if new.due != Instant::NEVER {
                 self.deadlines.insert((new.due, id));
             }
         }
@@ -234,7 +234,7 @@ impl Machine {
     }
 
     /// Whether the silence of `id`, asked at `asked_at`, may kill.
-    fn permit(&self, now: Moment, id: ServiceId, asked_at: Moment) -> Permit {
+    fn permit(&self, now: Instant, id: ServiceId, asked_at: Instant) -> Permit {
         let suspected = self.suspicion.or_else(|| {
             self.all_silent(Some((id, asked_at))).then_some(Suspicion {
                 since: now,
@@ -254,7 +254,7 @@ impl Machine {
 
     /// Three or more under watch, all of them silent since within one (the longest) interval; `joining` would be
     /// silent from the given moment on.
-    fn all_silent(&self, joining: Option<(ServiceId, Moment)>) -> bool {
+    fn all_silent(&self, joining: Option<(ServiceId, Instant)>) -> bool {
         let joining = joining.filter(|(id, _)| {
             let listed = self.listed[id.0];
             listed.watched && !listed.silent
@@ -275,17 +275,17 @@ impl Machine {
     /// After a round: does the whole fleet fail, has one recovered by itself, was one condemned?
     fn watch_common_cause(
         &mut self,
-        now: Moment,
+        now: Instant,
         id: ServiceId,
         was_silent: bool,
-        condemned: bool,
+        kill_pending: bool,
         actions: &mut Vec<Action>,
     ) {
         let Some(suspicion) = &mut self.suspicion else {
             if self.all_silent(None) {
                 self.suspicion = Some(Suspicion {
                     since: now,
-                    last_kill: condemned.then_some(now),
+                    last_kill: kill_pending.then_some(now),
                 });
                 let sentence = format!(
                     "all services that are watched are silent at once: the host is suspected; no kill for {} s, then one each {} s",
@@ -296,7 +296,7 @@ impl Machine {
             }
             return;
         };
-        if condemned {
+        if kill_pending {
             suspicion.last_kill = Some(now);
             return;
         }
@@ -312,7 +312,7 @@ impl Machine {
 
     /// An answer clears the host when it came without a kill, or when nobody is left of those who accused it. The
     /// latter asks all services, but only under suspicion and when a new life reports.
-    fn is_cleared_by(&self, id: ServiceId, was_silent: bool, since: Moment) -> bool {
+    fn is_cleared_by(&self, id: ServiceId, was_silent: bool, since: Instant) -> bool {
         let is_old = |one: &Service| {
             one.under_watch()
                 .is_some_and(|(spawned_at, _)| spawned_at < since)
@@ -331,7 +331,7 @@ impl Machine {
         let facts = vec![("services", Value::Number(count))];
         Action::Service(
             id,
-            Order::Record(Record {
+            ServiceAction::Record(Record {
                 kind: Kind::CommonCause,
                 life: None,
                 sentence,

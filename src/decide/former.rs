@@ -2,7 +2,7 @@
 
 /// Something that a process was given at its start and keeps until its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Former {
+pub enum ChangedSetting {
     /// Its program and arguments.
     Command,
     /// The user it runs as.
@@ -13,7 +13,7 @@ pub enum Former {
     Folder,
 }
 
-impl Former {
+impl ChangedSetting {
     /// For a sentence: "the former …".
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -17,6 +17,7 @@ pub mod fleet;
 mod former;
 pub mod ownership;
 pub mod policy;
+pub mod process;
 pub mod restart;
 pub mod runtime;
 pub mod snapshot;

@@ -4,13 +4,13 @@
 //! answer is never built from what a process says about itself alone. What cannot be proven is a stranger: it is
 //! named, shown and left alone.
 
-use super::event::Proc;
+use super::event::Process;
 
 /// What we know of one life, from our own records.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// The process that this life was spawned as; for an inherited life, its heir.
-    pub main: Proc,
+    pub main: Process,
     /// The session the first process of the life made, which has that process's number.
     pub session: i32,
     /// Birth of the first process of the life: nothing older belongs to it.
@@ -18,7 +18,7 @@ pub struct Claim<'a> {
     /// The user the life was started as.
     pub uid: u32,
     /// Members seen and proven earlier, in whatever way, while the proof was to be had.
-    pub members: &'a [Proc],
+    pub members: &'a [Process],
     /// No other life, job, probe or helper of ours has run since the life began.
     pub sole_life: bool,
     /// We are the first process of our pid namespace, where everybody's orphans land.
@@ -31,13 +31,13 @@ pub struct Claim<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
     /// Who.
-    pub proc: Proc,
+    pub proc: Process,
     /// Following living parents leads to a proven member.
     pub below_member: bool,
     /// Its session.
     pub session: i32,
     /// The living process whose number is the session's, if there is one.
-    pub session_leader: Option<Proc>,
+    pub session_leader: Option<Process>,
     /// It is in the life's cgroup.
     pub in_cgroup: bool,
     /// The life's claim file is among its open descriptors, by device and inode.
@@ -106,7 +106,7 @@ pub fn prove(claim: &Claim<'_>, seen: &Sighting) -> Option<Proof> {
     if claim.members.contains(&seen.proc) {
         return Some(Proof::Member);
     }
-    if seen.proc.birth < claim.born {
+    if seen.proc.start_time < claim.born {
         return None;
     }
     let proofs = [
@@ -129,7 +129,7 @@ pub fn prove(claim: &Claim<'_>, seen: &Sighting) -> Option<Proof> {
 fn in_its_session(claim: &Claim<'_>, seen: &Sighting) -> bool {
     let leader_is_ours = seen
         .session_leader
-        .is_none_or(|leader| leader.birth == claim.born);
+        .is_none_or(|leader| leader.start_time == claim.born);
     claim.session > 1 && seen.session == claim.session && leader_is_ours
 }
 

@@ -2,20 +2,20 @@
 
 use super::*;
 
-const MAIN: Proc = Proc {
+const MAIN: Process = Process {
     pid: 100,
-    birth: 50,
+    start_time: 50,
 };
-const OTHER: Proc = Proc {
+const OTHER: Process = Process {
     pid: 200,
-    birth: 60,
+    start_time: 60,
 };
 const OURSELVES: i32 = 10;
 
 const CLAIM: Claim<'_> = Claim {
     main: MAIN,
     session: MAIN.pid,
-    born: MAIN.birth,
+    born: MAIN.start_time,
     uid: 1000,
     members: &[],
     sole_life: false,
@@ -134,7 +134,10 @@ fn init_groups_and_ourselves_are_refused_whatever_speaks_for_them() {
         ..CLAIM
     };
     for pid in [-100, -1, 0, 1, OURSELVES] {
-        let proc = Proc { pid, birth: 60 };
+        let proc = Process {
+            pid,
+            start_time: 60,
+        };
         let knows = Claim {
             members: &[proc],
             main: proc,
@@ -166,8 +169,8 @@ fn what_was_spawned_as_something_else_is_refused_whatever_speaks_for_it() {
 
 #[test]
 fn item_51_a_recycled_number_is_refused() {
-    let later = Proc {
-        birth: MAIN.birth + 9,
+    let later = Process {
+        start_time: MAIN.start_time + 9,
         ..MAIN
     };
     assert_eq!(
@@ -184,8 +187,8 @@ fn item_51_a_recycled_number_is_refused() {
         members: &[OTHER],
         ..CLAIM
     };
-    let later = Proc {
-        birth: OTHER.birth + 1,
+    let later = Process {
+        start_time: OTHER.start_time + 1,
         ..OTHER
     };
     assert_eq!(
@@ -206,9 +209,9 @@ fn what_is_older_than_the_life_is_refused_whatever_speaks_for_it() {
         sole_life: true,
         ..CLAIM
     };
-    let older = Proc {
+    let older = Process {
         pid: 200,
-        birth: MAIN.birth - 1,
+        start_time: MAIN.start_time - 1,
     };
     assert_eq!(
         prove(
@@ -220,9 +223,9 @@ fn what_is_older_than_the_life_is_refused_whatever_speaks_for_it() {
         ),
         None
     );
-    let as_old = Proc {
+    let as_old = Process {
         pid: 200,
-        birth: MAIN.birth,
+        start_time: MAIN.start_time,
     };
     let seen = Sighting {
         proc: as_old,
@@ -242,9 +245,9 @@ fn a_session_whose_number_was_given_anew_is_refused() {
         session_leader: leader,
         ..STRANGER
     };
-    let anew = Proc {
+    let anew = Process {
         pid: MAIN.pid,
-        birth: MAIN.birth + 5,
+        start_time: MAIN.start_time + 5,
     };
     assert_eq!(prove(&CLAIM, &seen(Some(anew))), None);
     assert_eq!(prove(&CLAIM, &seen(Some(MAIN))), Some(Proof::Session));
@@ -258,9 +261,9 @@ fn a_session_whose_number_was_given_anew_is_refused() {
 #[test]
 fn an_inherited_life_keeps_the_session_of_its_first_process() {
     let claim = Claim {
-        main: Proc {
+        main: Process {
             pid: 150,
-            birth: 70,
+            start_time: 70,
         },
         ..CLAIM
     };

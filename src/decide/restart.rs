@@ -1,6 +1,6 @@
 //! Restart policy: functions of (history, now). No clock, no dice.
 
-use super::clock::{Duration, Moment};
+use super::clock::{Duration, Instant};
 use super::event::{Exit, Life};
 use super::policy::{Backoff, GiveUp, Restart};
 
@@ -10,7 +10,7 @@ pub const HISTORY_MAX: usize = 1000;
 /// The ended lives since the last stable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct History {
-    ends: Vec<Moment>,
+    ends: Vec<Instant>,
     /// Gave up: one end more parks again, until [`History::clear`].
     parked: bool,
 }
@@ -40,12 +40,12 @@ impl History {
 
     /// When lives ended, the oldest first.
     #[must_use]
-    pub fn ends(&self) -> &[Moment] {
+    pub fn ends(&self) -> &[Instant] {
         &self.ends
     }
 
     /// Goes on with what another has remembered.
-    pub fn resume(&mut self, mut ends: Vec<Moment>, parked: bool) {
+    pub fn resume(&mut self, mut ends: Vec<Instant>, parked: bool) {
         ends.truncate(HISTORY_MAX);
         self.ends = ends;
         self.parked = parked;
@@ -59,7 +59,7 @@ impl History {
 
     /// Ended lives within `span` before `now`.
     #[must_use]
-    pub fn count_within(&self, now: Moment, span: Duration) -> usize {
+    pub fn count_within(&self, now: Instant, span: Duration) -> usize {
         self.ends
             .iter()
             .filter(|end| now.since(**end) <= span)
@@ -70,7 +70,7 @@ impl History {
     /// ready: only stable uptime resets the row, not a successful spawn.
     pub fn after_end(
         &mut self,
-        now: Moment,
+        now: Instant,
         ready_for: Option<Duration>,
         backoff: &Backoff,
         give_up: &GiveUp,
@@ -91,7 +91,7 @@ impl History {
         }
     }
 
-    fn push(&mut self, now: Moment) {
+    fn push(&mut self, now: Instant) {
         if self.ends.len() == HISTORY_MAX {
             self.ends.remove(0);
         }
@@ -143,7 +143,7 @@ mod tests {
     };
 
     fn end(history: &mut History, at_s: u64, ready_for_s: Option<u64>) -> Next {
-        let now = Moment::START.after(Duration::from_secs(at_s));
+        let now = Instant::START.after(Duration::from_secs(at_s));
         let ready_for = ready_for_s.map(Duration::from_secs);
         history.after_end(now, ready_for, &BACKOFF, &GIVE_UP, (7, Life(1)))
     }

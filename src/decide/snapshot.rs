@@ -1,7 +1,7 @@
 //! What the machine shows of itself: cheap copies, never references into it.
 
-use super::clock::{Duration, Moment};
-use super::event::{Check, Exit, Life, Proc};
+use super::clock::{Duration, Instant};
+use super::event::{Check, Exit, Life, Process};
 use super::runtime::RuntimeId;
 
 /// A service's state, as the contract names it.
@@ -23,7 +23,7 @@ pub enum Phase {
     Unproven,
     /// Some dead rounds, not enough.
     Suspect,
-    /// Condemned: evidence is taken, the kill is under way.
+    /// KillPending: evidence is taken, the kill is under way.
     Wedged,
     /// Ending on a wish.
     Stopping,
@@ -70,7 +70,7 @@ pub enum Class {
     Alive,
     /// A well-formed answer that is an error.
     Degraded,
-    /// Asked, and no answer.
+    /// Requested, and no answer.
     Dead,
     /// We could not ask.
     NoVerdict,
@@ -104,7 +104,7 @@ pub struct ProbeView {
     /// Dead rounds in a row.
     pub failures: u32,
     /// When it was last alive or degraded.
-    pub last_ok_at: Option<Moment>,
+    pub last_ok_at: Option<Instant>,
 }
 
 /// A service as shown.
@@ -117,7 +117,7 @@ pub struct Snapshot {
     /// Answering, as far as is known, and not degraded for ten minutes.
     pub healthy: bool,
     /// Its main process, when there is one.
-    pub main: Option<Proc>,
+    pub main: Option<Process>,
     /// That main process was spawned by an earlier stayd.
     pub adopted: bool,
     /// It is somebody else's process that is watched.
@@ -127,15 +127,15 @@ pub struct Snapshot {
     /// The current or last life.
     pub life: Life,
     /// Since when it is in this state.
-    pub since: Moment,
+    pub since: Instant,
     /// Lives after the first.
     pub restarts: u32,
     /// Why, in a sentence.
     pub reason: String,
     /// How the last life ended, and when.
-    pub last_exit: Option<(Exit, Moment)>,
+    pub last_exit: Option<(Exit, Instant)>,
     /// Its probes.
     pub probes: Vec<ProbeView>,
     /// Until when no kill is allowed, and why.
-    pub hold: Option<(Moment, String)>,
+    pub hold: Option<(Instant, String)>,
 }

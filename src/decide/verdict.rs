@@ -13,8 +13,8 @@
 //! Only a dead round can condemn. A row that is long enough is still spared while the probe has never been
 //! answered at all, while a person holds it, while the tree visibly works, or while the host is overloaded by others.
 
-use super::clock::{Duration, Moment};
-use super::event::{Answer, Round, Sight};
+use super::clock::{Duration, Instant};
+use super::event::{Answer, ProbeAttempt, ResourceSample};
 use super::policy::{Mode, StoppedIs, Watchdog};
 use super::snapshot::Class;
 
@@ -33,13 +33,13 @@ pub struct Row {
     /// Dead rounds in a row.
     failures: u32,
     /// When the first of them was asked.
-    began: Option<Moment>,
+    began: Option<Instant>,
     /// When the row was first long enough.
-    due: Option<Moment>,
+    due: Option<Instant>,
     /// Silence from rounds asked before this is void: the machine slept, or the tree was held.
-    void_before: Moment,
+    void_before: Instant,
     /// Silence from rounds asked before this is no verdict: we were late ourselves.
-    unsure_before: Moment,
+    unsure_before: Instant,
     /// The last spare that was reported, so that each is told once a row.
     told: Option<Spare>,
 }
@@ -71,7 +71,7 @@ pub enum Judgement {
     /// Dead, and not yet often enough; or spared for a reason that has been told.
     Suspect,
     /// Long enough, but excused; to be told once.
-    Spared(Spare),
+    Suppressed(Spare),
     /// Kill.
     Wedged,
 }
@@ -92,29 +92,29 @@ pub struct Standing {
 /// Puts a round into its class, with the reason in words where it is not alive.
 #[must_use]
 pub fn classify(
-    round: &Round,
+    attempt: &ProbeAttempt,
     row: &Row,
     stopped_is: StoppedIs,
     degraded_kills: bool,
 ) -> (Class, String) {
-    let held = held_by_others(&round.sight);
-    match &round.answer {
-        _ if round.sight.stopped => held.unwrap_or_else(|| classify_stop(stopped_is)),
+    let held = held_by_others(&attempt.sample);
+    match &attempt.answer {
+        _ if attempt.sample.stopped => held.unwrap_or_else(|| classify_stop(stopped_is)),
         Answer::Alive => (Class::Alive, String::new()),
         Answer::Degraded { said, .. } if degraded_kills => {
             held.unwrap_or_else(|| (Class::Dead, said.clone()))
         }
         Answer::Degraded { said, .. } => (Class::Degraded, said.clone()),
         Answer::NoVerdict { why } => (Class::NoVerdict, why.clone()),
-        Answer::Dead { how } => held.unwrap_or_else(|| classify_silence(round, row, how)),
+        Answer::Dead { how } => held.unwrap_or_else(|| classify_silence(attempt, row, how)),
     }
 }
 
 /// What stands in the place of any dead round while a debugger or the freezer keeps it from working.
-fn held_by_others(sight: &Sight) -> Option<(Class, String)> {
-    if sight.traced {
+fn held_by_others(sample: &ResourceSample) -> Option<(Class, String)> {
+    if sample.traced {
         Some((Class::Void, "being debugged".into()))
-    } else if sight.frozen {
+    } else if sample.frozen {
         Some((Class::Void, "its cgroup is frozen".into()))
     } else {
         None
@@ -128,17 +128,17 @@ fn classify_stop(stopped_is: StoppedIs) -> (Class, String) {
     }
 }
 
-fn classify_silence(round: &Round, row: &Row, how: &str) -> (Class, String) {
-    let finished = round.asked_at.after(round.latency);
-    if round.asked_at < row.void_before {
+fn classify_silence(attempt: &ProbeAttempt, row: &Row, how: &str) -> (Class, String) {
+    let finished = attempt.asked_at.after(attempt.latency);
+    if attempt.asked_at < row.void_before {
         (
             Class::Void,
             "asked before the machine slept, or just after it or the service stood still".into(),
         )
-    } else if round.asked_at < row.unsure_before {
+    } else if attempt.asked_at < row.unsure_before {
         (Class::NoVerdict, "stayd itself was late".into())
-    } else if finished.since(round.deadline) > LATENESS_MAX {
-        let late = finished.since(round.deadline);
+    } else if finished.since(attempt.deadline) > LATENESS_MAX {
+        let late = finished.since(attempt.deadline);
         (
             Class::NoVerdict,
             format!("stayd itself was late by {} ms", late.as_millis()),
@@ -157,7 +157,7 @@ impl Row {
 
     /// When the row's first dead round was asked.
     #[must_use]
-    pub const fn began(&self) -> Option<Moment> {
+    pub const fn began(&self) -> Option<Instant> {
         self.began
     }
 
@@ -171,22 +171,22 @@ impl Row {
     }
 
     /// Silence from rounds asked before `moment` says nothing, and the row begins anew.
-    pub fn distrust_before(&mut self, moment: Moment) {
+    pub fn distrust_before(&mut self, moment: Instant) {
         self.clear();
         self.void_before = self.void_before.max(moment);
     }
 
     /// Silence from rounds asked before `moment` says nothing; the row stands (we were late, not the service).
-    pub fn distrust_in_flight(&mut self, moment: Moment) {
+    pub fn distrust_in_flight(&mut self, moment: Instant) {
         self.unsure_before = self.unsure_before.max(moment);
     }
 
     /// Takes a classified round and says what it leads to.
     pub fn judge(
         &mut self,
-        now: Moment,
+        now: Instant,
         class: Class,
-        round: &Round,
+        attempt: &ProbeAttempt,
         rules: &Watchdog,
         standing: Standing,
     ) -> Judgement {
@@ -197,7 +197,7 @@ impl Row {
             }
             Class::Void => {
                 self.clear();
-                if is_halted(&round.sight) {
+                if is_halted(&attempt.sample) {
                     // It may go on in the middle of the next round, whose end would not show that it had stood still.
                     self.distrust_before(now.after(rules.period()));
                 }
@@ -210,24 +210,24 @@ impl Row {
                     Judgement::Suspect
                 }
             }
-            Class::Dead => self.judge_dead(now, round, rules, standing),
+            Class::Dead => self.judge_dead(now, attempt, rules, standing),
         }
     }
 
     fn judge_dead(
         &mut self,
-        now: Moment,
-        round: &Round,
+        now: Instant,
+        attempt: &ProbeAttempt,
         rules: &Watchdog,
         standing: Standing,
     ) -> Judgement {
         self.failures = self.failures.saturating_add(1);
-        self.began.get_or_insert(round.asked_at);
+        self.began.get_or_insert(attempt.asked_at);
         if self.failures < rules.failures {
             return Judgement::Suspect;
         }
         let due = *self.due.get_or_insert(now);
-        match excuse(now.since(due), &round.sight, rules, standing) {
+        match excuse(now.since(due), &attempt.sample, rules, standing) {
             None => Judgement::Wedged,
             Some(spare) => self.spared(spare),
         }
@@ -242,19 +242,24 @@ impl Row {
             return Judgement::Suspect;
         }
         self.told = Some(spare);
-        Judgement::Spared(spare)
+        Judgement::Suppressed(spare)
     }
 }
 
 /// What excuses a row that has been long enough for `overdue`.
-fn excuse(overdue: Duration, sight: &Sight, rules: &Watchdog, standing: Standing) -> Option<Spare> {
+fn excuse(
+    overdue: Duration,
+    sample: &ResourceSample,
+    rules: &Watchdog,
+    standing: Standing,
+) -> Option<Spare> {
     if !standing.proven {
         Some(Spare::Unproven)
     } else if standing.held {
         Some(Spare::Held)
-    } else if is_busy(sight) && overdue < rules.busy_grace {
+    } else if is_busy(sample) && overdue < rules.busy_grace {
         Some(Spare::Busy)
-    } else if is_overloaded(sight) && overdue < rules.busy_grace * OVERLOAD_CEILING {
+    } else if is_overloaded(sample) && overdue < rules.busy_grace * OVERLOAD_CEILING {
         Some(Spare::Overloaded)
     } else if standing.host_suspected {
         Some(Spare::HostSuspected)
@@ -268,46 +273,46 @@ fn excuse(overdue: Duration, sight: &Sight, rules: &Watchdog, standing: Standing
 }
 
 /// Whether somebody or something keeps it from running.
-const fn is_halted(sight: &Sight) -> bool {
-    sight.stopped || sight.traced || sight.frozen
+const fn is_halted(sample: &ResourceSample) -> bool {
+    sample.stopped || sample.traced || sample.frozen
 }
 
 /// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota.
 #[must_use]
-pub fn is_busy(sight: &Sight) -> bool {
-    if sight.watched.is_zero() || sight.stopped {
+pub fn is_busy(sample: &ResourceSample) -> bool {
+    if sample.watched.is_zero() || sample.stopped {
         return false;
     }
-    let enough_io = u128::from(BUSY_IO_BYTES_PER_S) * sight.watched.as_millis() / 1000;
-    sight.throttled
-        || sight.tree_cpu * 2 >= sight.watched
-        || u128::from(sight.tree_io_bytes) >= enough_io
+    let enough_io = u128::from(BUSY_IO_BYTES_PER_S) * sample.watched.as_millis() / 1000;
+    sample.throttled
+        || sample.tree_cpu * 2 >= sample.watched
+        || u128::from(sample.tree_io_bytes) >= enough_io
 }
 
 /// Whether every processor is taken, with more waiting, and mostly by others than this tree.
 #[must_use]
-pub fn is_overloaded(sight: &Sight) -> bool {
+pub fn is_overloaded(sample: &ResourceSample) -> bool {
     // What is stopped by a signal is not slow: no free processor would help it.
-    if sight.watched.is_zero() || sight.host_cpus == 0 || sight.stopped {
+    if sample.watched.is_zero() || sample.host_cpus == 0 || sample.stopped {
         return false;
     }
-    let capacity = sight.watched * sight.host_cpus;
-    let saturated = sight.host_cpu * 10 >= capacity * 9
-        && sight.host_runnable >= sight.host_cpus * OVERLOAD_RUNNABLE_PER_CPU;
-    saturated && sight.tree_cpu * 2 < sight.host_cpu
+    let capacity = sample.watched * sample.host_cpus;
+    let saturated = sample.host_cpu * 10 >= capacity * 9
+        && sample.host_runnable >= sample.host_cpus * OVERLOAD_RUNNABLE_PER_CPU;
+    saturated && sample.tree_cpu * 2 < sample.host_cpu
 }
 
 /// The tree's use of CPU, for a person.
 #[must_use]
-pub fn cpu_in_words(sight: &Sight) -> String {
-    if sight.stopped {
+pub fn cpu_in_words(sample: &ResourceSample) -> String {
+    if sample.stopped {
         return "stopped by a signal".into();
     }
-    if sight.watched.is_zero() {
+    if sample.watched.is_zero() {
         return "CPU use unknown".into();
     }
-    let percent = sight.tree_cpu.as_nanos() * 100 / sight.watched.as_nanos();
-    let throttled = if sight.throttled {
+    let percent = sample.tree_cpu.as_nanos() * 100 / sample.watched.as_nanos();
+    let throttled = if sample.throttled {
         ", throttled by its own CPU quota"
     } else {
         ""

@@ -20,64 +20,69 @@ const ARMED: Standing = Standing {
     stranger: false,
 };
 
-fn at(seconds: u64) -> Moment {
-    Moment::START.after(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Instant {
+    Instant::START.after(Duration::from_secs(seconds))
 }
 
 /// A round asked at `seconds` that timed out exactly at its deadline.
-fn silence(seconds: u64, sight: Sight) -> Round {
-    Round {
+fn silence(seconds: u64, sample: ResourceSample) -> ProbeAttempt {
+    ProbeAttempt {
         asked_at: at(seconds),
         deadline: at(seconds + 3),
         answer: Answer::Dead {
             how: "no answer within 3 s".into(),
         },
         latency: RULES.timeout,
-        sight,
+        sample,
     }
 }
 
-fn answered(seconds: u64, answer: Answer) -> Round {
-    Round {
+fn answered(seconds: u64, answer: Answer) -> ProbeAttempt {
+    ProbeAttempt {
         answer,
         latency: Duration::from_millis(1),
-        ..silence(seconds, Sight::default())
+        ..silence(seconds, ResourceSample::default())
     }
 }
 
-fn idle() -> Sight {
-    Sight {
+fn idle() -> ResourceSample {
+    ResourceSample {
         watched: Duration::from_secs(5),
         host_cpus: 2,
         host_cpu: Duration::from_secs(1),
         host_runnable: 1,
-        ..Sight::default()
+        ..ResourceSample::default()
     }
 }
 
-fn busy() -> Sight {
-    Sight {
+fn busy() -> ResourceSample {
+    ResourceSample {
         tree_cpu: Duration::from_millis(2500),
         ..idle()
     }
 }
 
 /// Feeds a round as the service would, and says class and judgement.
-fn feed(row: &mut Row, round: &Round, rules: &Watchdog, standing: Standing) -> (Class, Judgement) {
-    let (class, _) = classify(round, row, StoppedIs::Wedged, rules.degraded_kills);
-    let now = round.asked_at.after(round.latency);
-    (class, row.judge(now, class, round, rules, standing))
+fn feed(
+    row: &mut Row,
+    attempt: &ProbeAttempt,
+    rules: &Watchdog,
+    standing: Standing,
+) -> (Class, Judgement) {
+    let (class, _) = classify(attempt, row, StoppedIs::Wedged, rules.degraded_kills);
+    let now = attempt.asked_at.after(attempt.latency);
+    (class, row.judge(now, class, attempt, rules, standing))
 }
 
 fn row_of_dead(
-    sight: Sight,
+    sample: ResourceSample,
     count: u64,
     rules: &Watchdog,
     standing: Standing,
 ) -> (Row, Vec<Judgement>) {
     let mut row = Row::default();
     let judged = (0..count)
-        .map(|n| feed(&mut row, &silence(n * 5, sight), rules, standing).1)
+        .map(|n| feed(&mut row, &silence(n * 5, sample), rules, standing).1)
         .collect();
     (row, judged)
 }
@@ -156,7 +161,7 @@ fn items_22_and_23_not_being_able_to_ask_changes_nothing() {
 #[test]
 fn item_2_a_late_observer_gives_no_verdict() {
     let mut row = Row::default();
-    let late = Round {
+    let late = ProbeAttempt {
         latency: RULES.timeout + LATENESS_MAX + Duration::from_nanos(1),
         ..silence(0, idle())
     };
@@ -166,7 +171,7 @@ fn item_2_a_late_observer_gives_no_verdict() {
             (Class::NoVerdict, Judgement::Fine)
         );
     }
-    let just = Round {
+    let just = ProbeAttempt {
         latency: RULES.timeout + LATENESS_MAX,
         ..silence(0, idle())
     };
@@ -203,12 +208,12 @@ fn item_3_dark_wakes_never_add_up() {
 
 #[test]
 fn item_8_a_stopped_main_process_is_dead_or_void_as_configured() {
-    let stopped = Sight {
+    let stopped = ResourceSample {
         stopped: true,
-        ..Sight::default()
+        ..ResourceSample::default()
     };
-    let kept_alive = Round {
-        sight: stopped,
+    let kept_alive = ProbeAttempt {
+        sample: stopped,
         ..answered(0, Answer::Alive)
     };
     let row = Row::default();
@@ -226,14 +231,14 @@ fn item_8_a_stopped_main_process_is_dead_or_void_as_configured() {
 #[test]
 fn items_9_and_11_traced_and_frozen_are_void_and_break_the_row() {
     for traced in [true, false] {
-        let sight = Sight {
+        let sample = ResourceSample {
             traced,
             frozen: !traced,
             ..idle()
         };
         let (mut row, _) = row_of_dead(idle(), 2, &RULES, ARMED);
         assert_eq!(
-            feed(&mut row, &silence(10, sight), &RULES, ARMED),
+            feed(&mut row, &silence(10, sample), &RULES, ARMED),
             (Class::Void, Judgement::Fine)
         );
         assert_eq!(row.failures(), 0);
@@ -243,26 +248,26 @@ fn items_9_and_11_traced_and_frozen_are_void_and_break_the_row() {
 #[test]
 fn items_9_and_11_no_dead_round_of_any_kind_counts_while_others_hold_it() {
     for (traced, stopped) in [(true, true), (true, false), (false, true), (false, false)] {
-        let sight = Sight {
+        let sample = ResourceSample {
             traced,
             frozen: !traced,
             stopped,
-            ..Sight::default()
+            ..ResourceSample::default()
         };
         let (said, starting) = ("502".into(), false);
-        let round = Round {
-            sight,
+        let attempt = ProbeAttempt {
+            sample,
             ..answered(0, Answer::Degraded { said, starting })
         };
-        let (class, _) = classify(&round, &Row::default(), StoppedIs::Wedged, true);
-        assert_eq!(class, Class::Void, "{round:?}");
+        let (class, _) = classify(&attempt, &Row::default(), StoppedIs::Wedged, true);
+        assert_eq!(class, Class::Void, "{attempt:?}");
     }
 }
 
 #[test]
 fn item_14_busy_buys_the_grace_and_no_more() {
     let (mut row, judged) = row_of_dead(busy(), 3, &RULES, ARMED);
-    assert_eq!(judged[2], Judgement::Spared(Spare::Busy));
+    assert_eq!(judged[2], Judgement::Suppressed(Spare::Busy));
     // Due at 13 s; the grace ends at 33 s.
     for asked in [15, 20, 25] {
         assert_eq!(
@@ -289,23 +294,23 @@ fn item_14_without_progress_there_is_no_grace() {
 
 #[test]
 fn item_13_its_own_quota_excuses_it() {
-    let throttled = Sight {
+    let throttled = ResourceSample {
         throttled: true,
         ..idle()
     };
     let (_, judged) = row_of_dead(throttled, 3, &RULES, ARMED);
-    assert_eq!(judged[2], Judgement::Spared(Spare::Busy));
+    assert_eq!(judged[2], Judgement::Suppressed(Spare::Busy));
 }
 
 #[test]
 fn item_12_overload_by_others_holds_the_kill_up_to_the_ceiling() {
-    let overloaded = Sight {
+    let overloaded = ResourceSample {
         host_cpu: Duration::from_secs(10),
         host_runnable: 12,
         ..idle()
     };
     let (mut row, judged) = row_of_dead(overloaded, 3, &RULES, ARMED);
-    assert_eq!(judged[2], Judgement::Spared(Spare::Overloaded));
+    assert_eq!(judged[2], Judgement::Suppressed(Spare::Overloaded));
     assert_eq!(
         feed(&mut row, &silence(105, overloaded), &RULES, ARMED).1,
         Judgement::Suspect
@@ -319,7 +324,7 @@ fn item_12_overload_by_others_holds_the_kill_up_to_the_ceiling() {
 
 #[test]
 fn item_12_a_tree_that_makes_the_overload_itself_is_not_excused_by_it() {
-    let own = Sight {
+    let own = ResourceSample {
         host_cpu: Duration::from_secs(10),
         tree_cpu: Duration::from_secs(5),
         host_runnable: 12,
@@ -361,7 +366,7 @@ fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
         ),
     ] {
         let (_, judged) = row_of_dead(idle(), 30, &rules, standing);
-        assert_eq!(judged[2], Judgement::Spared(spare));
+        assert_eq!(judged[2], Judgement::Suppressed(spare));
         assert!(!judged.contains(&Judgement::Wedged), "{spare:?}");
     }
 }
@@ -370,8 +375,8 @@ fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
 fn the_sight_in_words() {
     assert_eq!(cpu_in_words(&idle()), "using no CPU");
     assert_eq!(cpu_in_words(&busy()), "using 50 % of a core");
-    assert_eq!(cpu_in_words(&Sight::default()), "CPU use unknown");
-    let throttled = Sight {
+    assert_eq!(cpu_in_words(&ResourceSample::default()), "CPU use unknown");
+    let throttled = ResourceSample {
         throttled: true,
         ..idle()
     };
@@ -383,7 +388,7 @@ fn the_sight_in_words() {
 
 #[test]
 fn item_12_overload_does_not_excuse_a_stopped_process() {
-    let stopped = Sight {
+    let stopped = ResourceSample {
         stopped: true,
         host_cpu: Duration::from_secs(10),
         host_runnable: 12,

@@ -1,6 +1,6 @@
 //! The loop's own alarm: one wake-up when something is due.
 
-use crate::decide::clock::Moment;
+use crate::decide::clock::Instant;
 use crate::sys;
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use std::cell::Cell;
 pub(super) struct Alarm {
     /// None where the system has no such descriptor; then the runtime's timers have to do.
     bell: Option<sys::alarm::Alarm>,
-    set_to: Cell<Moment>,
+    set_to: Cell<Instant>,
 }
 
 impl Alarm {
@@ -16,13 +16,13 @@ impl Alarm {
     pub(super) fn new() -> Self {
         Self {
             bell: sys::alarm::Alarm::new().ok(),
-            set_to: Cell::new(Moment::NEVER),
+            set_to: Cell::new(Instant::NEVER),
         }
     }
 
-    /// Returns at `due`, not before; never if that is [`Moment::NEVER`].
-    pub(super) async fn wait(&self, due: Moment, now: Moment) {
-        if due == Moment::NEVER {
+    /// Returns at `due`, not before; never if that is [`Instant::NEVER`].
+    pub(super) async fn wait(&self, due: Instant, now: Instant) {
+        if due == Instant::NEVER {
             return std::future::pending().await;
         }
         if due <= now {
@@ -30,17 +30,17 @@ impl Alarm {
         }
         match &self.bell {
             Some(bell) if self.set(bell, due, now) && bell.rung().await.is_ok() => {
-                self.set_to.set(Moment::NEVER);
+                self.set_to.set(Instant::NEVER);
             }
             _ => tokio::time::sleep(due.since(now)).await,
         }
     }
 
     /// True when it will ring at `due`. Setting costs a system call: most steps leave the next deadline as it was.
-    fn set(&self, bell: &sys::alarm::Alarm, due: Moment, now: Moment) -> bool {
+    fn set(&self, bell: &sys::alarm::Alarm, due: Instant, now: Instant) -> bool {
         if self.set_to.get() != due {
             let set = bell.set(due.since(now)).is_ok();
-            self.set_to.set(if set { due } else { Moment::NEVER });
+            self.set_to.set(if set { due } else { Instant::NEVER });
         }
         self.set_to.get() == due
     }

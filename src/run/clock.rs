@@ -1,13 +1,13 @@
 //! The loop's clock: the only place where "now" comes from.
 
-use crate::decide::clock::{Duration, Moment};
+use crate::decide::clock::{Duration, Instant};
 use crate::sys::clock::{self, Sample};
 use std::time::SystemTime;
 
 /// A difference between the clocks from which on the machine is said to have slept.
 const SLEEP_MIN: Duration = Duration::from_millis(500);
 
-/// Turns the system's clocks into [`Moment`]s and notices sleep.
+/// Turns the system's clocks into [`Instant`]s and notices sleep.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Sample,
@@ -18,7 +18,7 @@ pub(super) struct Clock {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     /// Awake time since the loop began.
-    pub(super) now: Moment,
+    pub(super) now: Instant,
     /// How long the machine slept since the reading before, if it did.
     pub(super) slept: Option<Duration>,
 }
@@ -72,13 +72,13 @@ pub(super) struct Origin {
 impl Origin {
     /// Awake time since the loop began.
     #[must_use]
-    pub(super) fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Instant {
         moment(&self.start, &clock::sample())
     }
 
     /// The wall-clock time of `moment`, for showing: steps of the wall clock since then are followed.
     #[must_use]
-    pub(super) fn stamp(&self, moment: Moment) -> SystemTime {
+    pub(super) fn stamp(&self, moment: Instant) -> SystemTime {
         let sample = clock::sample();
         let now = self::moment(&self.start, &sample);
         if moment >= now {
@@ -95,7 +95,7 @@ impl Origin {
 /// Stamps further ahead than this are not shown exactly.
 const FUTURE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-fn moment(start: &Sample, sample: &Sample) -> Moment {
+fn moment(start: &Sample, sample: &Sample) -> Instant {
     let span = sample.awake.saturating_sub(start.awake);
-    Moment::START.after(span)
+    Instant::START.after(span)
 }

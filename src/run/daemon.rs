@@ -9,16 +9,16 @@ use super::stall::StallWatch;
 use super::upgrade::{Course, progress};
 use super::upkeep::{Reading, is_read, summary};
 use super::{Ending, Options};
-use crate::act::forgotten::forgotten;
-use crate::act::performer::Performer;
-use crate::act::store::{Past, Store};
-use crate::act::supervisor::Supervisor;
-use crate::act::upward::Upward;
+use crate::act::executor::Executor;
+use crate::act::journal::{Past, Store};
+use crate::act::notify::parent::ParentSupervisor;
+use crate::act::notify::supervisor::SupervisorNotifications;
+use crate::act::recovery::orphaned_services::forgotten;
 use crate::api::desk::{Ask, Kind, Petition, Refusal, Taken};
 use crate::config::{self, Config};
 use crate::decide::action::{self, Action};
-use crate::decide::clock::{Duration, Moment};
-use crate::decide::event::{Event, Fact, ServiceId, Wish};
+use crate::decide::clock::{Duration, Instant};
+use crate::decide::event::{Event, Request, ServiceEvent, ServiceId};
 use crate::decide::fleet::Machine;
 use crate::decide::{state, state::Carried};
 use crate::sys::reaper::{self, Reaped};
@@ -43,10 +43,10 @@ pub(super) struct Parts {
     pub(super) config: Config,
     pub(super) identity: Identity,
     pub(super) signals: Signals,
-    pub(super) upward: Upward,
+    pub(super) notifications: SupervisorNotifications,
     pub(super) stall: Arc<StallWatch>,
     pub(super) clock: Clock,
-    pub(super) performer: Performer,
+    pub(super) executor: Executor,
     pub(super) store: Store,
     pub(super) past: Past,
     pub(super) home: Home,
@@ -62,7 +62,7 @@ pub(super) struct Daemon {
     pub(super) counter: Counter,
     /// The configuration, while it is being read again.
     pub(super) reading: Option<Reading>,
-    /// Told to end.
+    /// ServiceMessage to end.
     pub(super) leaving: bool,
     at_a_terminal: bool,
     ready: bool,
@@ -93,7 +93,7 @@ impl Daemon {
     /// Opens the control socket, or goes on with the one that was left, and puts every service into the machine.
     pub(super) async fn new(
         parts: Parts,
-        supervisor: Supervisor,
+        supervisor: ParentSupervisor,
         left: Option<Left>,
     ) -> io::Result<Self> {
         let mut machine = Machine::default();
@@ -117,7 +117,7 @@ impl Daemon {
             counter,
             reading: None,
             leaving: false,
-            at_a_terminal: supervisor == Supervisor::Terminal,
+            at_a_terminal: supervisor == ParentSupervisor::Terminal,
             ready: false,
             status: String::new(),
             finished: false,
@@ -132,8 +132,8 @@ impl Daemon {
         self.configure_all();
         // What ended while one version took the other's place has sent its signal to the one before.
         self.reap();
-        let ping_every = self.parts.upward.ping_every();
-        let mut next_ping = Moment::START;
+        let ping_every = self.parts.notifications.ping_every();
+        let mut next_ping = Instant::START;
         let alarm = Alarm::new();
         while !self.finished {
             self.parts.stall.goes_on();
@@ -152,7 +152,7 @@ impl Daemon {
                         return End::Over(Ending::Bug);
                     }
                 },
-                Some(reaped) = self.parts.ended.recv() => self.parts.performer.reaped([reaped]),
+                Some(reaped) = self.parts.ended.recv() => self.parts.executor.reaped([reaped]),
                 Some(event) = self.parts.facts.recv() => self.step(event),
                 Some(petition) = self.counter.petitions.recv() => self.on_petition(petition),
                 Some(petition) = self.counter.upgrades.recv() => self.on_upgrade(petition),
@@ -161,13 +161,13 @@ impl Daemon {
                 () = alarm.wait(due, now) => self.on_time(due),
                 () = tokio::time::sleep(next_ping.since(now)), if ping_every.is_some() => {
                     // Sent from the loop itself: a loop that hangs is silent, and the supervisor ends it.
-                    super::heard(self.parts.upward.watchdog());
+                    super::heard(self.parts.notifications.watchdog());
                     next_ping = self.parts.clock.origin().now().after(ping_every.unwrap_or_default());
                 }
             }
         }
-        self.parts.performer.close_sockets().await;
-        let shared = self.parts.performer.shared();
+        self.parts.executor.close_sockets().await;
+        let shared = self.parts.executor.shared();
         if !shared.output.borrow_mut().close(OUTPUT_CLOSE_MAX) {
             tracing::warn!(
                 "the disk does not take the last output; it stays in the services' FIFOs"
@@ -183,9 +183,9 @@ impl Daemon {
         }
         let configured = self.parts.config.services.iter();
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
-        let shared = self.parts.performer.shared();
+        let shared = self.parts.executor.shared();
         for left in forgotten(shared, &configured) {
-            shared.name_bystander(action::Kind::Forgotten, left);
+            shared.report_process(action::Kind::Forgotten, left);
         }
         if self.parts.config.services.is_empty() {
             tracing::warn!("the configuration has no service; nothing to do until it has one");
@@ -199,7 +199,7 @@ impl Daemon {
         };
         let mut past = self.parts.past.of(&service.name, &service.proof_key());
         past.carried = self.carried.remove(&service.name).map(Box::new);
-        self.step(Event::Service(id, Fact::Configured(past)));
+        self.step(Event::Service(id, ServiceEvent::Configured(past)));
     }
 
     /// One step of the machine: the whole of what this daemon does.
@@ -211,10 +211,10 @@ impl Daemon {
                 .machine
                 .borrow_mut()
                 .step(reading.now, Event::Slept(span));
-            self.perform(actions);
+            self.execute(actions);
         }
         let actions = self.machine.borrow_mut().step(reading.now, event);
-        self.perform(actions);
+        self.execute(actions);
         self.tell_status(reading.now);
         self.open_the_door();
     }
@@ -227,10 +227,10 @@ impl Daemon {
         }
     }
 
-    fn perform(&mut self, actions: Vec<Action>) {
+    fn execute(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Service(id, order) => self.parts.performer.perform(id, order),
+                Action::Service(id, order) => self.parts.executor.execute(id, order),
                 Action::AnnounceReady => self.ready = true,
                 Action::Finish => self.finish(),
             }
@@ -238,12 +238,12 @@ impl Daemon {
     }
 
     fn finish(&mut self) {
-        let shared = self.parts.performer.shared();
+        let shared = self.parts.executor.shared();
         shared.claims.borrow_mut().release_ended();
         self.finished = true;
     }
 
-    fn on_time(&mut self, due: Moment) {
+    fn on_time(&mut self, due: Instant) {
         let late = self.parts.clock.origin().now().since(due);
         if late >= LATE_MIN {
             tracing::warn!(
@@ -272,7 +272,7 @@ impl Daemon {
         loop {
             let reaped = reaper::drain(REAP_MAX);
             let all = reaped.len() < REAP_MAX;
-            self.parts.performer.reaped(reaped);
+            self.parts.executor.reaped(reaped);
             if all {
                 break;
             }
@@ -288,10 +288,10 @@ impl Daemon {
             .iter()
             .map(|service| service.policy.stop_grace)
             .max();
-        super::heard(self.parts.upward.stopping());
+        super::heard(self.parts.notifications.stopping());
         super::heard(
             self.parts
-                .upward
+                .notifications
                 .extend_timeout(grace.unwrap_or_default() + STOP_SLACK),
         );
         self.step(Event::Shutdown);
@@ -303,7 +303,7 @@ impl Daemon {
             ask,
             reply,
         } = petition;
-        let is_wish = matches!(ask, Ask::Wish(_));
+        let is_wish = matches!(ask, Ask::Request(_));
         match self.heed(&service, ask) {
             Ok(()) if is_wish => {
                 tokio::task::spawn_local(confirm(self.parts.store.clone(), reply));
@@ -322,28 +322,28 @@ impl Daemon {
         let not_ours = self.machine.borrow().hands_off(id);
         let not_ours = not_ours.map(|why| format!("cannot {} {service}: {why}", ask.verb()));
         let refused = match ask {
-            Ask::Wish(wish) => {
-                let refused = not_ours.filter(|_| wish == Wish::Restart);
+            Ask::Request(request) => {
+                let refused = not_ours.filter(|_| request == Request::Restart);
                 // A refusal is recorded as well.
-                self.step(Event::Service(id, Fact::Asked(wish)));
+                self.step(Event::Service(id, ServiceEvent::Requested(request)));
                 refused
             }
-            Ask::Reload => not_ours.or_else(|| self.parts.performer.reload(id).err()),
+            Ask::Reload => not_ours.or_else(|| self.parts.executor.reload(id).err()),
         };
         refused.map_or(Ok(()), |why| Err(Refusal::new(Kind::Conflict, why)))
     }
 
     /// READY once, and STATUS when it says something new.
-    fn tell_status(&mut self, now: Moment) {
-        if !self.parts.upward.is_heard() {
+    fn tell_status(&mut self, now: Instant) {
+        if !self.parts.notifications.is_heard() {
             return;
         }
         let status = summary(&self.machine.borrow(), &self.parts.config, now);
         if self.ready {
             self.ready = false;
-            super::heard(self.parts.upward.ready(&status));
+            super::heard(self.parts.notifications.ready(&status));
         } else if status != self.status {
-            super::heard(self.parts.upward.status(&status));
+            super::heard(self.parts.notifications.status(&status));
         } else {
             return;
         }

@@ -3,12 +3,12 @@
 use super::clock::Origin;
 use super::daemon::Parts;
 use super::journal::StoreJournal;
-use crate::act::bystanders::{Bystander, Bystanders};
+use crate::act::dirs::state_dir::StateDir;
+use crate::act::foreign::reported::{ReportedProcess, ReportedProcesses};
+use crate::act::notify::parent::ParentSupervisor;
 use crate::act::output;
 use crate::act::preflight::Look;
-use crate::act::sights::{Sights, program_of};
-use crate::act::state_dir::StateDir;
-use crate::act::supervisor::Supervisor;
+use crate::act::runtime::status_board::{StatusBoard, program_of};
 use crate::api::desk::{Desk, Kind, Local, Logs, Petition, Refusal, UpgradePetition};
 use crate::api::listen::ControlSocket;
 use crate::api::lobby::Lobby;
@@ -45,10 +45,10 @@ const OPEN_FILES_MAX: usize = 100_000;
 pub(super) struct Identity {
     pub(super) daemon: wire::Daemon,
     pub(super) origin: Origin,
-    pub(super) sights: Rc<Sights>,
+    pub(super) status_board: Rc<StatusBoard>,
     pub(super) services: Rc<RefCell<Vec<Known>>>,
     warnings: Rc<RefCell<BTreeMap<About, String>>>,
-    bystanders: Bystanders,
+    reported: ReportedProcesses,
 }
 
 /// A service of the configuration.
@@ -71,12 +71,12 @@ impl Identity {
     /// Collects it.
     pub(super) fn new(
         config: &Config,
-        supervisor: Supervisor,
+        supervisor: ParentSupervisor,
         state: &StateDir,
         socket: &Path,
         origin: Origin,
-        bystanders: Bystanders,
-        sights: Rc<Sights>,
+        reported: ReportedProcesses,
+        status_board: Rc<StatusBoard>,
     ) -> Self {
         let daemon = wire::Daemon {
             name: config.name.clone(),
@@ -93,10 +93,10 @@ impl Identity {
         Self {
             daemon,
             origin,
-            sights,
+            status_board,
             services: Rc::new(RefCell::new(services)),
             warnings: Rc::default(),
-            bystanders,
+            reported,
         }
     }
 
@@ -132,8 +132,8 @@ impl Identity {
             .iter()
             .map(|service| service.info.name.as_str())
             .collect();
-        let bystanders = self.bystanders.living(&names).into_iter().map(left_alone);
-        let (forgotten, orphans) = bystanders.partition(|each| each.service.is_some());
+        let reported = self.reported.instance(&names).into_iter().map(left_alone);
+        let (forgotten, orphans) = reported.partition(|each| each.service.is_some());
         wire::Daemon {
             warnings: self.warnings.borrow().values().cloned().collect(),
             forgotten,
@@ -168,12 +168,12 @@ impl Identity {
     }
 }
 
-fn left_alone(bystander: Bystander) -> wire::LeftAlone {
-    let Bystander {
+fn left_alone(reported: ReportedProcess) -> wire::LeftAlone {
+    let ReportedProcess {
         process,
         of,
         message,
-    } = bystander;
+    } = reported;
     let (service, life) = of.unzip();
     wire::LeftAlone {
         service,
@@ -290,7 +290,7 @@ fn serve(
     socket: ControlSocket,
     opened: Option<oneshot::Receiver<()>>,
 ) -> Counter {
-    let (wishes, petitions) = mpsc::channel(PETITIONS_MAX);
+    let (requests, petitions) = mpsc::channel(PETITIONS_MAX);
     let (asked, upgrades) = mpsc::channel(UPGRADES_MAX);
     let identity = parts.identity.clone();
     let (looker, seen) = (identity.clone(), Rc::clone(&machine));
@@ -300,7 +300,7 @@ fn serve(
             let (looker, seen) = (looker.clone(), Rc::clone(&seen));
             Box::pin(async move { looker.look(&seen).await })
         }),
-        wishes,
+        requests,
         upgrades: asked,
         journal: Rc::new(StoreJournal::new(parts.store.clone())),
         logs: Rc::new(ServiceLogs(parts.home.state().logs())),

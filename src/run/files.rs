@@ -3,9 +3,9 @@
 use super::desk::{Identity, Known};
 use crate::act::helper::Far;
 use crate::act::runtime::amount;
-use crate::act::sights::Plain;
+use crate::act::runtime::status_board::Plain;
 use crate::api::wire;
-use crate::decide::event::{Proc, ServiceId};
+use crate::decide::event::ServiceId;
 use crate::decide::fleet::Machine;
 use crate::decide::snapshot::{Phase, Snapshot};
 use crate::sys::process::Process;
@@ -23,10 +23,12 @@ impl Identity {
             return Some(wire::Runtime {
                 fingerprint: Some(id.0.clone()),
                 path: format!("{}/runtime/{}", self.daemon.state_dir, id.0),
-                stale: self.sights.is_stale(service),
+                stale: self.status_board.is_stale(service),
             });
         }
-        let path = self.sights.replaced(service, process_of(snapshot.main?))?;
+        let path = self
+            .status_board
+            .replaced(service, process_of(snapshot.main?))?;
         Some(wire::Runtime {
             fingerprint: None,
             path,
@@ -36,7 +38,7 @@ impl Identity {
 
     /// What takes its time, and how far that is.
     pub(super) fn at_work(&self, service: &str, snapshot: &Snapshot) -> Option<String> {
-        let far = self.sights.far(service)?;
+        let far = self.status_board.far(service)?;
         let copies = snapshot.phase == Phase::Materializing && far != Far::default();
         copies.then(|| {
             format!(
@@ -68,20 +70,20 @@ impl Identity {
             .filter_map(plain)
             .collect();
         let programs = async {
-            if let Some(looking) = self.sights.look(now, plain) {
+            if let Some(looking) = self.status_board.look(now, plain) {
                 // What came of it is kept.
                 let _ = looking.await;
             }
         };
-        let both = async { tokio::join!(programs, self.sights.look_at_sources(now)) };
+        let both = async { tokio::join!(programs, self.status_board.look_at_sources(now)) };
         // What is not seen by then is shown to the next who asks.
         let _ = timeout(LOOK_WITHIN, both).await;
     }
 }
 
-const fn process_of(main: Proc) -> Process {
+const fn process_of(main: Process) -> Process {
     Process {
         pid: main.pid,
-        birth: main.birth,
+        start_time: main.start_time,
     }
 }

@@ -1,9 +1,9 @@
 //! The state folder and its lock: taken at the start, held for life, and looked after while somebody may delete them.
 
 use super::{Ending, Options, salt};
-use crate::act::runtime_dir;
-use crate::act::state_dir::{StateDir, StateDirError};
-use crate::decide::clock::{Duration, Moment};
+use crate::act::dirs::runtime_dir;
+use crate::act::dirs::state_dir::{StateDir, StateDirError};
+use crate::decide::clock::{Duration, Instant};
 use crate::sys::lock;
 use std::fs::{self, File};
 use std::io;
@@ -26,7 +26,7 @@ pub(super) struct Home {
     /// A second lock for the same folder, in the runtime folder: it keeps another stayd out when the state folder and
     /// the lock in it were deleted. None where there is no runtime folder to be had.
     deputy: Option<Deputy>,
-    next_look: Moment,
+    next_look: Instant,
 }
 
 /// Both locks, on their way from one version to the next.
@@ -68,7 +68,7 @@ impl Home {
             state,
             lock,
             deputy,
-            next_look: Moment::START,
+            next_look: Instant::START,
         })
     }
 
@@ -84,7 +84,7 @@ impl Home {
             state,
             lock: left.lock.into(),
             deputy,
-            next_look: Moment::START,
+            next_look: Instant::START,
         })
     }
 
@@ -111,7 +111,7 @@ impl Home {
     }
 
     /// Whether it is time for another look.
-    pub(super) fn is_due(&mut self, now: Moment) -> bool {
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next_look;
         if due {
             self.next_look = now.after(LOOK_EVERY);

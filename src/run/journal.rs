@@ -1,6 +1,6 @@
 //! The journal as the control socket sees it.
 
-use crate::act::store::{self, Entry, Store};
+use crate::act::journal::{self, Entry, Store};
 use crate::api::desk::{self, Journal, Kind, Local, Refusal, Since};
 use crate::api::limits;
 use crate::api::view::rfc3339;
@@ -83,21 +83,21 @@ async fn forward(
     }
 }
 
-fn after(id: u64) -> store::Query {
-    store::Query {
+fn after(id: u64) -> journal::Query {
+    journal::Query {
         after_id: Some(id),
         limit: limits::EVENTS_MAX,
-        ..store::Query::default()
+        ..journal::Query::default()
     }
 }
 
-fn to_store(query: desk::Query) -> store::Query {
+fn to_store(query: desk::Query) -> journal::Query {
     let (after_id, since) = match query.since {
         Since::Beginning => (None, None),
         Since::Id(id) => (Some(id), None),
         Since::Time(time) => (None, Some(time)),
     };
-    store::Query {
+    journal::Query {
         service: query.service,
         after_id,
         since,
@@ -120,7 +120,7 @@ fn shown(entry: Entry) -> wire::Event {
 
 /// The evidence's text, or its summary where the text was not asked for; a text that does not begin with its summary
 /// gets it put before.
-fn shown_incident(incident: store::Incident) -> wire::Incident {
+fn shown_incident(incident: journal::Incident) -> wire::Incident {
     let evidence = match (incident.evidence_summary, incident.evidence) {
         (Some(summary), Some(text)) if !text.starts_with(&summary) => {
             Some(format!("{summary}\n\n{text}"))
@@ -140,8 +140,8 @@ fn unavailable(message: String) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::StoreJournal;
-    use crate::act::state_dir::StateDir;
-    use crate::act::store::Store;
+    use crate::act::dirs::state_dir::StateDir;
+    use crate::act::journal::Store;
     use crate::api::desk::{Journal, Query, Since};
     use crate::decide::action::{Kind, Record};
     use crate::decide::event::Life;

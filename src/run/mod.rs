@@ -18,7 +18,7 @@ pub mod upgrade;
 mod upkeep;
 mod voice;
 
-use crate::act::undertaker;
+use crate::act::tree::killer;
 use crate::config::Config;
 use crate::sys::fnv::Fnv;
 use crate::sys::signal;
@@ -123,9 +123,9 @@ fn run_once(
     runtime: &tokio::runtime::Runtime,
     watch: &Arc<StallWatch>,
 ) -> Outcome {
-    let (undertaker, ended, wake) = undertaker::open();
+    let (tree_killer, ended, wake) = killer::open();
     let local = tokio::task::LocalSet::new();
-    let dead = (undertaker, ended);
+    let dead = (tree_killer, ended);
     let running = setup::run(config, options, dead, Arc::clone(watch), inherited);
     let outcome = local.block_on(runtime, running);
     watch.rests();

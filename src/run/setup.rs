@@ -8,22 +8,22 @@ use super::signals::Signals;
 use super::stall::StallWatch;
 use super::upgrade::{self, Inheritance};
 use super::{Ending, Options, Outcome};
-use crate::act::bystanders::Bystanders;
-use crate::act::cgroup::Cgroups;
-use crate::act::child::{Nursery, clean_environment};
-use crate::act::claim::Claims;
+use crate::act::SharedContext;
+use crate::act::claims::Claims;
+use crate::act::dirs::state_dir::StateDir;
+use crate::act::executor::Executor;
+use crate::act::failpoint::{Failpoint, reached};
+use crate::act::foreign::orphans::UnattributedOrphans;
+use crate::act::foreign::reported::ReportedProcesses;
+use crate::act::journal::Store;
+use crate::act::notify::parent::{ParentSupervisor, StartContext};
+use crate::act::notify::supervisor::SupervisorNotifications;
 use crate::act::output::{Audience, News, Output};
-use crate::act::performer::Performer;
-use crate::act::shared::Shared;
-use crate::act::sights::Sights;
+use crate::act::runtime::status_board::StatusBoard;
 use crate::act::sockets::Reception;
-use crate::act::state_dir::StateDir;
-use crate::act::step::{Step, reached};
-use crate::act::store::Store;
-use crate::act::strays::Strays;
-use crate::act::supervisor::{Circumstances, Supervisor};
-use crate::act::undertaker::Undertaker;
-use crate::act::upward::Upward;
+use crate::act::spawn::spawner::{Spawner, clean_environment};
+use crate::act::tree::cgroups::Cgroups;
+use crate::act::tree::killer::TreeKiller;
 use crate::api::wire::Upgrade;
 use crate::config::Config;
 use crate::sys::reaper::{self, Reaped};
@@ -44,15 +44,15 @@ const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// Who started us, and how we hear and speak.
 struct Outside {
-    circumstances: Circumstances,
-    supervisor: Supervisor,
+    start_context: StartContext,
+    supervisor: ParentSupervisor,
     signals: Signals,
-    upward: Upward,
+    notifications: SupervisorNotifications,
     stall: Arc<StallWatch>,
 }
 
 /// Who ends what was started, and the queue of what that has reaped.
-pub(super) type Dead = (Undertaker, mpsc::Receiver<Reaped>);
+pub(super) type Dead = (TreeKiller, mpsc::Receiver<Reaped>);
 
 /// Sets everything up, and runs.
 pub(super) async fn run(
@@ -70,25 +70,27 @@ pub(super) async fn run(
         }
     };
     if inherited.is_some() {
-        reached(Step::Received);
+        reached(Failpoint::Received);
     }
-    let circumstances = Circumstances::gather(std::env::vars_os());
-    let supervisor = circumstances.supervisor();
-    let mut upward = Upward::new(&circumstances);
+    let start_context = StartContext::gather(std::env::vars_os());
+    let supervisor = start_context.supervisor();
+    let mut notifications = SupervisorNotifications::new(&start_context);
     let left = inherited.as_mut().and_then(|left| left.locks.take());
     let home = match left.map(|locks| Home::resume(options, locks)) {
         Some(Ok(home)) => Ok(home),
-        Some(Err(_)) | None => wait_for_home(options, supervisor, &signals, &mut upward).await,
+        Some(Err(_)) | None => {
+            wait_for_home(options, supervisor, &signals, &mut notifications).await
+        }
     };
     let home = match home {
         Ok(home) => home,
         Err(ending) => return Outcome::Ended(ending),
     };
     let outside = Outside {
-        circumstances,
+        start_context,
         supervisor,
         signals,
-        upward,
+        notifications,
         stall,
     };
     match assemble(config, options, outside, dead, home, inherited).await {
@@ -125,9 +127,9 @@ async fn settle() {
 /// The state folder and its lock; under an OS supervisor for as long as it takes.
 async fn wait_for_home(
     options: &Options,
-    supervisor: Supervisor,
+    supervisor: ParentSupervisor,
     signals: &Signals,
-    upward: &mut Upward,
+    notifications: &mut SupervisorNotifications,
 ) -> Result<Home, Ending> {
     let mut said = String::new();
     loop {
@@ -141,17 +143,19 @@ async fn wait_for_home(
         }
         if said != refusal.sentence {
             tracing::error!("{}; waiting", refusal.sentence);
-            super::heard(upward.ready(&format!("waiting: {}", refusal.sentence)));
+            super::heard(notifications.ready(&format!("waiting: {}", refusal.sentence)));
             said = refusal.sentence;
         }
-        let pause = upward.ping_every().map_or(RETRY, |every| every.min(RETRY));
+        let pause = notifications
+            .ping_every()
+            .map_or(RETRY, |every| every.min(RETRY));
         tokio::select! {
             arrived = signals.arrived() => {
                 if arrived.is_ok_and(|arrived| arrived.end > 0) {
                     return Err(Ending::Done);
                 }
             }
-            () = tokio::time::sleep(pause) => super::heard(upward.watchdog()),
+            () = tokio::time::sleep(pause) => super::heard(notifications.watchdog()),
         }
     }
 }
@@ -160,7 +164,7 @@ async fn assemble(
     config: Config,
     options: &Options,
     outside: Outside,
-    (undertaker, ended): Dead,
+    (tree_killer, ended): Dead,
     home: Home,
     mut inherited: Option<Inheritance>,
 ) -> Result<Daemon, Refusal> {
@@ -182,29 +186,29 @@ async fn assemble(
     let origin = clock.origin();
     let (store, past) = Store::open(home.state(), &boot_id);
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
-    let unit_delegates = outside.circumstances.unit_delegates();
+    let unit_delegates = outside.start_context.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
-    let nursery = Nursery::with(undertaker);
-    let sights = Rc::new(Sights::new(nursery.clone(), program.clone()));
-    let lives = inherited.as_mut().map(|left| left.lives(&nursery));
-    let reception = Reception::open(&outside.circumstances, &config.services);
+    let spawner = Spawner::with(tree_killer);
+    let status_board = Rc::new(StatusBoard::new(spawner.clone(), program.clone()));
+    let lives = inherited.as_mut().map(|left| left.lives(&spawner));
+    let reception = Reception::open(&outside.start_context, &config.services);
     for held in inherited.iter_mut().flat_map(|left| left.held.drain(..)) {
         reception.inherit(held, &config.services);
     }
-    let shared = Shared {
-        nursery,
+    let shared = SharedContext {
+        spawner,
         output: RefCell::new(output(home.state(), &outside)),
         store: store.clone(),
         claims: RefCell::new(Claims::new(home.state())),
-        bystanders: Bystanders::default(),
-        strays: Strays::default(),
+        reported: ReportedProcesses::default(),
+        orphans: UnattributedOrphans::default(),
         cgroups: RefCell::new(cgroups),
         reception,
         inbox,
         boot: (boot_id, identity::pid_namespace()),
         program,
         environment: clean_environment(std::env::vars_os()),
-        sights: Rc::clone(&sights),
+        status_board: Rc::clone(&status_board),
         state: home.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),
         state_key: state_key(home.state()),
@@ -213,12 +217,12 @@ async fn assemble(
         now: Box::new(move || origin.now()),
         stamp: Box::new(move |moment| origin.stamp(moment)),
     };
-    let bystanders = shared.bystanders.clone();
-    let performer = Performer::new(shared, config.services.clone());
+    let reported = shared.reported.clone();
+    let executor = Executor::new(shared, config.services.clone());
     let Outside {
         supervisor,
         signals,
-        upward,
+        notifications,
         stall,
         ..
     } = outside;
@@ -228,8 +232,8 @@ async fn assemble(
         home.state(),
         &options.control_socket,
         origin,
-        bystanders,
-        sights,
+        reported,
+        status_board,
     );
     let left = inherited.and_then(|left| {
         identity.has_been(&left.started_at, &left.upgrade);
@@ -243,10 +247,10 @@ async fn assemble(
         config,
         identity,
         signals,
-        upward,
+        notifications,
         stall,
         clock,
-        performer,
+        executor,
         store,
         past,
         home,
@@ -255,7 +259,7 @@ async fn assemble(
         ended,
     };
     if left.is_some() {
-        reached(Step::TakenOver);
+        reached(Failpoint::TakenOver);
     }
     Daemon::new(parts, supervisor, left)
         .await
@@ -295,9 +299,9 @@ fn state_key(state: &StateDir) -> String {
 /// Where the services' output goes, and how the pump is heard.
 fn output(state: &StateDir, outside: &Outside) -> Output {
     let audience = Audience::look(
-        outside.supervisor == Supervisor::Container,
+        outside.supervisor == ParentSupervisor::Container,
         outside
-            .circumstances
+            .start_context
             .variables
             .get("JOURNAL_STREAM")
             .map(String::as_str),

@@ -6,7 +6,7 @@ use super::desk::{self, About};
 use super::home::{Refusal, system};
 use crate::config::{self, Config, Finding, Loaded, Service};
 use crate::decide::action::{Kind, Record};
-use crate::decide::clock::Moment;
+use crate::decide::clock::Instant;
 use crate::decide::fleet::Machine;
 use crate::decide::snapshot::Phase;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) async fn is_read(reading: &mut Option<Reading>) -> Result<Loaded, Vec
 
 impl Daemon {
     /// Makes the state folder anew when somebody has deleted it, with everything in it that is known.
-    pub(super) async fn look_after_home(&mut self, now: Moment) {
+    pub(super) async fn look_after_home(&mut self, now: Instant) {
         if !self.parts.home.is_due(now) || !(self.parts.home.is_lost() || self.counter.is_closed())
         {
             return;
@@ -66,7 +66,7 @@ impl Daemon {
             self.parts.home.regain(&self.parts.options)?;
         }
         // What the disk does not take is in memory and tried again.
-        let _all_written = self.parts.performer.shared().claims.borrow_mut().rewrite();
+        let _all_written = self.parts.executor.shared().claims.borrow_mut().rewrite();
         self.counter.close().await;
         self.counter = desk::open(&self.parts, Rc::clone(&self.machine))
             .await
@@ -154,7 +154,7 @@ impl Daemon {
             .borrow_mut()
             .add(service.policy, identity_of(&service));
         self.parts.identity.add(&service);
-        self.parts.performer.add(service.clone());
+        self.parts.executor.add(service.clone());
         self.parts.config.services.push(service);
         self.configure(id);
     }
@@ -204,7 +204,7 @@ impl Difference {
 }
 
 /// One line for the supervisor: how many are up, and what is wrong with the rest.
-pub(super) fn summary(machine: &Machine, config: &Config, now: Moment) -> String {
+pub(super) fn summary(machine: &Machine, config: &Config, now: Instant) -> String {
     let mut wrong = Vec::new();
     for (service, known) in machine.services().iter().zip(&config.services) {
         let phase = service.phase();

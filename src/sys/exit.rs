@@ -17,7 +17,7 @@ const TELLING_PAUSE: Duration = Duration::from_millis(5);
 /// What the system says of the end of a process.
 pub(super) enum Telling {
     /// How it ended.
-    Told(Status),
+    ServiceMessage(Status),
     /// It says so in a moment.
     NotYet,
     /// It has said it to the parent alone.
@@ -47,7 +47,7 @@ pub async fn of(handle: &Handle) -> io::Result<Option<Status>> {
     let telling = async {
         loop {
             match imp::exit::told(handle.process, &watched.get_ref().0) {
-                Telling::Told(status) => return Some(status),
+                Telling::ServiceMessage(status) => return Some(status),
                 Telling::Never => return None,
                 Telling::NotYet => tokio::time::sleep(TELLING_PAUSE).await,
             }

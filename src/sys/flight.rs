@@ -17,13 +17,13 @@ const NO_PID_YET: i32 = -1;
 struct Slot {
     pid: AtomicI32,
     /// Left by the reaper when the child was reaped in flight: after that nobody can ask the kernel any more.
-    birth: AtomicU64,
+    start_time: AtomicU64,
 }
 
 static SLOTS: [Slot; FLIGHTS_MAX] = [const {
     Slot {
         pid: AtomicI32::new(FREE),
-        birth: AtomicU64::new(0),
+        start_time: AtomicU64::new(0),
     }
 }; FLIGHTS_MAX];
 
@@ -67,9 +67,9 @@ impl Flight {
 
     /// The child's birth, if it has been reaped already.
     pub(super) fn birth_if_reaped(&self) -> Option<u64> {
-        match SLOTS[self.slot].birth.load(Ordering::Acquire) {
+        match SLOTS[self.slot].start_time.load(Ordering::Acquire) {
             0 => None,
-            birth => Some(birth),
+            start_time => Some(start_time),
         }
     }
 }
@@ -77,7 +77,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         let _table = table();
-        SLOTS[self.slot].birth.store(0, Ordering::Release);
+        SLOTS[self.slot].start_time.store(0, Ordering::Release);
         SLOTS[self.slot].pid.store(FREE, Ordering::Release);
     }
 }
@@ -86,13 +86,14 @@ impl Drop for Flight {
 pub(super) fn note_end(
     table: &mut BTreeSet<i32>,
     pid: i32,
-    birth: impl FnOnce() -> Option<u64>,
+    start_time: impl FnOnce() -> Option<u64>,
 ) -> bool {
     table.remove(&pid);
     let Some(slot) = slot_of(pid) else {
         return false;
     };
-    slot.birth.store(birth().unwrap_or(0), Ordering::Release);
+    slot.start_time
+        .store(start_time().unwrap_or(0), Ordering::Release);
     true
 }
 

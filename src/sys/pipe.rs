@@ -93,10 +93,10 @@ pub fn make(path: &Path) -> io::Result<()> {
     Ok(nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?)
 }
 
-/// Asks for the largest capacity in `wishes` (bytes, falling) that the system grants; returns what the FIFO
+/// Asks for the largest capacity in `requests` (bytes, falling) that the system grants; returns what the FIFO
 /// holds then. macOS has fixed sizes, about 64 KiB.
-pub fn enlarge(fifo: &File, wishes: &[usize]) -> usize {
-    imp::enlarge(fifo, wishes)
+pub fn enlarge(fifo: &File, requests: &[usize]) -> usize {
+    imp::enlarge(fifo, requests)
 }
 
 /// Bytes waiting in the FIFO.

@@ -6,15 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// A process that cannot be confused with a later one of the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Process {
-    /// The number; always > 1 for anything that may be signalled.
-    pub pid: i32,
-    /// Kernel start time: Linux ticks since boot (proc(5), stat field 22), macOS microseconds since 1970. Within one
-    /// tick (10 ms) a number is not given twice: all others come first.
-    pub birth: u64,
-}
+pub use crate::decide::process::Process;
 
 /// What the kernel says a process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +199,7 @@ pub fn pressure() -> Vec<(&'static str, String)> {
 /// When a process was born, by the wall clock as it is set now.
 #[must_use]
 pub fn born_at(process: Process) -> SystemTime {
-    imp::process::born_at(process.birth)
+    imp::process::born_at(process.start_time)
 }
 
 /// The cgroup of `pid`, as a path below where the hierarchy is mounted (cgroups(7): version 2, else systemd's own). None

@@ -43,7 +43,7 @@ fn reap_one() -> Option<Reaped> {
     let mut table = flight::table();
     let pid = first_ended()?;
     let in_flight = flight::note_end(&mut table, pid, || {
-        process::stat(pid).ok().map(|stat| stat.process.birth)
+        process::stat(pid).ok().map(|stat| stat.process.start_time)
     });
     let status = reap(pid)?;
     Some(Reaped {

@@ -3,8 +3,8 @@
 use crate::stage::{Daemon, LONG, run, stayd, told};
 use crate::wait::{TempDir, free_port, wait_for, wait_until};
 use serde_json::{Value, json};
-use stayd::act::claim::{Claim, ClaimFile, Claims, Token};
-use stayd::act::state_dir::StateDir;
+use stayd::act::claims::{Claim, ClaimFile, Claims, Token};
+use stayd::act::dirs::state_dir::StateDir;
 use stayd::sys::process::{self, Handle, Process};
 use stayd::sys::{identity, socket};
 use std::fs;
@@ -54,7 +54,7 @@ fn explained(state: &str, what: &str) -> (i32, Value) {
 fn claim_that_names(main: Process) -> Claim {
     Claim {
         pid: Some(main.pid),
-        birth: Some(main.birth),
+        start_time: Some(main.start_time),
         boot_id: identity::boot_id().expect("a boot"),
         pid_ns: identity::pid_namespace(),
         token: Token::fresh().expect("random"),
@@ -62,7 +62,7 @@ fn claim_that_names(main: Process) -> Claim {
         claim_fd: ClaimFile {
             dev: 1,
             inode: 1,
-            birth: 0,
+            created: 0,
         },
         first: None,
         ending: false,
@@ -231,10 +231,10 @@ fn item_60_a_claim_forged_with_the_right_birth_proves_nothing() {
 #[test]
 fn item_51_a_claim_whose_number_was_given_anew_is_told_from_it() {
     let innocent = Stranger::with(Stdio::null());
-    let Process { pid, birth } = innocent.process();
+    let Process { pid, start_time } = innocent.process();
     let earlier = Process {
         pid,
-        birth: birth - 1,
+        start_time: start_time - 1,
     };
     let (_folder, state) = left_with(claim_that_names(earlier));
     let (status, picture) = explained(&state, &pid.to_string());

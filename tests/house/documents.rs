@@ -64,19 +64,19 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "reference/files.md",
         "last 20,000 records",
-        "act/store/rows.rs",
+        "act/journal/rows.rs",
         "EVENTS_MAX: u64 = 20_000;",
     ),
     (
         "reference/files.md",
         "last 64 incidents",
-        "act/store/rows.rs",
+        "act/journal/rows.rs",
         "EVIDENCE_MAX: u32 = 64;",
     ),
     (
         "how-to/why.md",
         "last 64 incidents",
-        "act/store/rows.rs",
+        "act/journal/rows.rs",
         "EVIDENCE_MAX: u32 = 64;",
     ),
     (
@@ -94,7 +94,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/limits.md",
         "64 KiB at most",
-        "act/evidence.rs",
+        "act/evidence/mod.rs",
         "TEXT_BYTES_MAX: usize = 64 * 1024;",
     ),
     (
@@ -106,7 +106,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/ownership.md",
         "up to\n   256 of them",
-        "act/tree.rs",
+        "act/tree/mod.rs",
         "MEMBERS_MAX: usize = 256;",
     ),
     (

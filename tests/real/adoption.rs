@@ -228,11 +228,11 @@ fn a_claim_that_names_a_stranger_with_the_right_birth_touches_nobody() {
         .spawn()
         .expect("a stranger");
     let named = i32::try_from(stranger.id()).expect("a pid");
-    let birth = process::stat(named).expect("it lives").process.birth;
+    let start_time = process::stat(named).expect("it lives").process.start_time;
     forge(&first, |claim| {
         claim["pid"] = named.into();
-        claim["birth"] = birth.into();
-        claim["first"] = serde_json::json!({ "pid": named, "birth": birth });
+        claim["birth"] = start_time.into();
+        claim["first"] = serde_json::json!({ "pid": named, "birth": start_time });
     });
     kill(left);
     wait_until("the first life has gone", SOON, || !is_alive(left));

@@ -46,9 +46,9 @@ impl Stranger {
         i32::try_from(self.0.id()).expect("a pid")
     }
 
-    fn birth(&self) -> u64 {
+    fn start_time(&self) -> u64 {
         let stat = stayd::sys::process::stat(self.pid()).expect("it lives");
-        stat.process.birth
+        stat.process.start_time
     }
 
     #[track_caller]
@@ -142,11 +142,11 @@ fn a_claim_of_a_later_stayd_is_understood() {
 fn assert_stale(change: impl FnOnce(&mut Value)) {
     let first = ended_behind();
     let mut stranger = Stranger::start(|_| {});
-    let (named, birth) = (stranger.pid(), stranger.birth());
+    let (named, start_time) = (stranger.pid(), stranger.start_time());
     forge(&first, |claim| {
         claim["pid"] = named.into();
-        claim["birth"] = birth.into();
-        claim["members"] = serde_json::json!([{ "pid": named, "birth": birth }]);
+        claim["birth"] = start_time.into();
+        claim["members"] = serde_json::json!([{ "pid": named, "birth": start_time }]);
         change(claim);
     });
     let second = first.again();
@@ -173,7 +173,7 @@ fn item_60_a_claim_that_names_stayd_itself_ends_nobody() {
         let stat = stayd::sys::process::stat(daemon.pid()).expect("it lives");
         forge(daemon, |claim| {
             claim["pid"] = stat.process.pid.into();
-            claim["birth"] = stat.process.birth.into();
+            claim["birth"] = stat.process.start_time.into();
         });
     };
     let second = first.again_after(late);

@@ -178,7 +178,7 @@ fn item_95_rounds_and_respawns_leak_neither_descriptors_nor_threads() {
     // Each round of this one leaves a line.
     let counted = "[service.counted]\ncommand = [\"sleep\", \"1000000\"]\n[service.counted.watchdog]\nprobe = \"exec:sh -c 'echo x >> DIR/rounds'\"\ninterval = \"50ms\"\ntimeout = \"50ms\"\nfailures = 1000\n";
     let daemon = Stayd::start(&format!("{config}{counted}"));
-    let rounds =
+    let attempts =
         || fs::read_to_string(daemon.dir().join("rounds")).map_or(0, |said| said.lines().count());
     let count = |what: &str| {
         fs::read_dir(format!("/proc/{}/{what}", daemon.pid()))
@@ -202,9 +202,9 @@ fn item_95_rounds_and_respawns_leak_neither_descriptors_nor_threads() {
             figures = (count("fd"), count("task"));
         }
     }
-    let before = rounds();
+    let before = attempts();
     wait_until("two hundred rounds more", SOON * 4, || {
-        rounds() >= before + 200
+        attempts() >= before + 200
     });
     assert_eq!(daemon.service("counted")["life"], 1);
     wait_until("as many descriptors and threads as before", SOON, || {

@@ -7,7 +7,7 @@ use super::support::daemon::{SOON, Stayd, binary};
 use super::support::{TempDir, wait_until};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use stayd::act::step::Step;
+use stayd::act::failpoint::Failpoint;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -116,11 +116,15 @@ fn item_76_what_ends_the_group_of_a_dead_stayd_does_not_reach_its_services() {
     ignore = "only a debug build knows the named steps"
 )]
 fn item_86_a_bug_of_ours_ends_stayd_at_once_and_the_next_one_takes_over() {
-    for step in [Step::Named, Step::FirstKilled, Step::BeforeRotation] {
+    for step in [
+        Failpoint::Named,
+        Failpoint::FirstKilled,
+        Failpoint::BeforeRotation,
+    ] {
         let census = Census::new();
         let bug = format!("panic:{}", step.name());
         let mut daemon = Stayd::start_to_die_at(&census.watched_config(), &bug);
-        if step == Step::FirstKilled {
+        if step == Failpoint::FirstKilled {
             daemon = daemon.when_open();
             daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
             census.set_fit(false);

@@ -94,14 +94,14 @@ fn the_jobs_group_ends_with_it_and_other_sessions_do_not() {
     });
     assert_eq!(job.bootout(), End::Orderly);
     let comm = |pid: i32| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let living = |pid: i32| comm(pid).contains("(sleep)") && !comm(pid).contains(") Z ");
+    let instance = |pid: i32| comm(pid).contains("(sleep)") && !comm(pid).contains(") Z ");
     let (own, other): (Vec<i32>, Vec<i32>) = pids
         .iter()
         .partition(|pid| comm(**pid).split(' ').nth(5) != Some(&pid.to_string()));
     assert_eq!(other.len(), 1, "one leads a session of its own");
-    assert!(living(other[0]));
+    assert!(instance(other[0]));
     for pid in own {
-        wait_until("the group's member has ended", SOON, || !living(pid));
+        wait_until("the group's member has ended", SOON, || !instance(pid));
     }
     let left = stayd::sys::process::stat(other[0]).expect("living");
     let left = stayd::sys::process::Handle::open(left.process).expect("living");

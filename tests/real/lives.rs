@@ -36,8 +36,8 @@ fn item_46_a_program_that_daemonizes_is_found_supervised_and_named_with_its_cure
         reason.contains("daemonizes itself") && reason.contains("foreground"),
         "{reason}"
     );
-    let heir = pid(&found);
-    assert!(is_alive(heir));
+    let successor = pid(&found);
+    assert!(is_alive(successor));
     assert_eq!(daemon.count("started"), 1);
 
     // The connection ends without an answer when the process behind it is killed.
@@ -45,7 +45,7 @@ fn item_46_a_program_that_daemonizes_is_found_supervised_and_named_with_its_cure
     wait_until(
         "the wedged heir is killed like any main process",
         SOON,
-        || !is_alive(heir),
+        || !is_alive(successor),
     );
     let again = daemon.wait_service("s", "its next life", |service| {
         service["state"] == "running" && service["life"] == 2
@@ -354,13 +354,13 @@ fn wait_tree(main: i32, count: usize) -> Vec<i32> {
 fn a_wish_outlives_a_kill_right_after_its_answer() {
     let mut daemon = Stayd::start(&service("sleep", ""));
     daemon.wait_state("s", "running");
-    for wish in ["stop", "start", "stop", "start", "stop"] {
-        let told = daemon.client(&[wish, "s", "--no-wait"]);
+    for request in ["stop", "start", "stop", "start", "stop"] {
+        let told = daemon.client(&[request, "s", "--no-wait"]);
         daemon.signal(libc::SIGKILL);
         assert_eq!((told.code, told.err.as_str()), (Some(0), ""));
         daemon = daemon.killed_and_again();
-        let wanted = if wish == "stop" { "down" } else { "up" };
-        assert_eq!(daemon.service("s")["wanted"], wanted, "{wish}");
+        let wanted = if request == "stop" { "down" } else { "up" };
+        assert_eq!(daemon.service("s")["wanted"], wanted, "{request}");
     }
 }
 

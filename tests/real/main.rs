@@ -38,7 +38,7 @@ mod launchd_rehearsal;
 mod lives;
 #[cfg(target_os = "linux")]
 mod memory;
-mod nursery;
+mod orphans;
 mod output;
 mod output_faults;
 #[cfg(target_os = "linux")]
@@ -78,10 +78,10 @@ mod sockets_load;
 #[cfg(target_os = "linux")]
 mod sockets_systemd;
 mod spawn;
+mod spawner;
 mod store;
 mod store_kills;
 mod strangers;
-mod strays;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]

@@ -1,9 +1,9 @@
 //! Captured output: what a child gets, what survives the pump's death, and who holds on too long.
 
 use crate::support::{SOON, TempDir, alone, plan, program, victim, wait_for_exit, wait_until};
-use stayd::act::claim::{Claim, ClaimFile, Claims, Reading, Token};
-use stayd::act::output::{Audience, LifeOutput, News, Output, tail_and_follow};
-use stayd::act::state_dir::StateDir;
+use stayd::act::claims::{Claim, ClaimFile, Claims, Reading, Token};
+use stayd::act::dirs::state_dir::StateDir;
+use stayd::act::output::{Audience, InstanceOutput, News, Output, tail_and_follow};
 use stayd::config::{Log, LogTo};
 use stayd::decide::event::Life;
 use stayd::sys::pipe;
@@ -73,7 +73,7 @@ pub(crate) fn log_size(state: &StateDir) -> usize {
 }
 
 /// Runs `path` with its output in `ends`.
-pub(crate) fn run(path: &Path, words: &[&str], ends: LifeOutput, user: Option<User>) -> Child {
+pub(crate) fn run(path: &Path, words: &[&str], ends: InstanceOutput, user: Option<User>) -> Child {
     let mut plan = plan(path, words, Path::new("/dev/null"));
     plan.fds.truncate(1);
     plan.fds
@@ -82,7 +82,7 @@ pub(crate) fn run(path: &Path, words: &[&str], ends: LifeOutput, user: Option<Us
     spawn(plan).expect("spawn")
 }
 
-pub(crate) fn shell(script: &str, ends: LifeOutput, user: Option<User>) -> Child {
+pub(crate) fn shell(script: &str, ends: InstanceOutput, user: Option<User>) -> Child {
     run(&program("sh"), &["-c", script], ends, user)
 }
 
@@ -111,7 +111,7 @@ fn what_a_service_writes_is_in_its_file_and_its_ends_are_its_own() {
             .filter_map(|flags| flags.chars().last())
             .collect();
         assert_eq!(modes, ['0', '1', '1', '0'], "{text}");
-        assert!(claim.inode > 0 && claim.birth > 0, "{claim:?}");
+        assert!(claim.inode > 0 && claim.created > 0, "{claim:?}");
         assert!(!state.service_logs("db").join("life-1.fifo").exists());
         assert_eq!(news.try_iter().count(), 0);
     });
@@ -254,7 +254,7 @@ fn pump_until_killed(dir: &Path) {
 fn intent(claim_fd: ClaimFile) -> Claim {
     Claim {
         pid: None,
-        birth: None,
+        start_time: None,
         boot_id: String::new(),
         pid_ns: 0,
         token: Token::fresh().expect("token"),

@@ -4,8 +4,8 @@ use crate::output::{FIRST, log, log_size, output, run, shell, state, text};
 use crate::support::{
     SOON, TempDir, alone, alone_as_first_process, victim, wait_for_exit, wait_until,
 };
-use stayd::act::output::{LifeOutput, News, tail};
-use stayd::act::state_dir::StateDir;
+use stayd::act::dirs::state_dir::StateDir;
+use stayd::act::output::{InstanceOutput, News, tail};
 use stayd::sys::reaper::Status;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The write end for stdout, for a test that is its own service; the claim fd has to live as long.
-fn pen(ends: LifeOutput) -> (File, OwnedFd) {
+fn pen(ends: InstanceOutput) -> (File, OwnedFd) {
     (File::from(ends.stdout), ends.claim)
 }
 

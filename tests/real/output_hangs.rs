@@ -4,7 +4,7 @@ use crate::output::{FIRST, log, log_size, output, run, state, text};
 use crate::support::{
     SOON, TempDir, alone_in_a_namespace_of_processes, victim, wait_for_exit, wait_until,
 };
-use stayd::act::output::{LifeOutput, News};
+use stayd::act::output::{InstanceOutput, News};
 use stayd::sys::reaper::Status;
 use std::fs::File;
 use std::io::Write as _;
@@ -64,7 +64,7 @@ fn done(command: &mut Command) {
 }
 
 /// Makes sure that the log has its file.
-fn begin(ends: &LifeOutput) {
+fn begin(ends: &InstanceOutput) {
     let pen = ends.stdout.try_clone().expect("a descriptor");
     writeln!(File::from(pen), "before").expect("write");
 }

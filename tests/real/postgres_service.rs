@@ -50,13 +50,13 @@ fn stays(daemon: &Stayd, before: &Value, class: &str) {
     daemon.wait_service("db", class, |service| {
         service["probes"][0]["class"] == class
     });
-    let mut rounds = 0;
+    let mut attempts = 0;
     let mut last = Value::Null;
     wait_until("six more rounds have come", SOON, || {
         let now = daemon.service("db")["probes"][0]["last_ok_at"].clone();
-        rounds += u32::from(now != last);
+        attempts += u32::from(now != last);
         last = now;
-        rounds > 6
+        attempts > 6
     });
     assert_eq!(pid(&daemon.service("db")), pid(before));
     assert_eq!(daemon.count("killed"), 0, "{}", daemon.said());

@@ -4,23 +4,23 @@ use crate::support::ask::{
     LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_nursery,
 };
 use crate::support::{Lab, TempDir, alone, wait_until};
-use stayd::act::child::Nursery;
 use stayd::act::probe::Prober;
+use stayd::act::spawn::spawner::Spawner;
 use stayd::config::Target;
 use stayd::decide::event::Answer;
 use stayd::sys::{process, reaper};
 use std::time::Duration;
 
-fn command(nursery: &Nursery, script: &str) -> Prober {
+fn command(spawner: &Spawner, script: &str) -> Prober {
     let argv = ["sh", "-c", script].map(Into::into).to_vec();
-    Prober::new(&probe(Target::Exec(argv)), context(nursery))
+    Prober::new(&probe(Target::Exec(argv)), context(spawner))
 }
 
 #[test]
 fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
     alone(|| {
-        with_nursery(async |nursery| {
-            let ask = async |script: &str| command(&nursery, script).ask(LONG).await;
+        with_nursery(async |spawner| {
+            let ask = async |script: &str| command(&spawner, script).ask(LONG).await;
             assert_eq!(ask("exit 0").await, Answer::Alive);
             let failed = ask("echo first; echo 'no quorum' >&2; exit 1").await;
             assert_dead(&failed, &["ended with 1: no quorum"]);
@@ -32,7 +32,7 @@ fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
             let flood = ask("yes | head -c 3000000; echo done; exit 1").await;
             assert_dead(&flood, &["done"]);
             let missing = Target::Exec(vec!["no-such-program-here".into()]);
-            let answer = Prober::new(&probe(missing), context(&nursery))
+            let answer = Prober::new(&probe(missing), context(&spawner))
                 .ask(LONG)
                 .await;
             assert_no_verdict(&answer, &["cannot start no-such-program-here", "PATH"]);
@@ -44,7 +44,7 @@ fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
 fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
     alone(|| {
         reaper::become_subreaper().expect("a subreaper");
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let dir = TempDir::new();
             let pids = dir.join("pids");
             let file = pids.display();
@@ -53,8 +53,8 @@ fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
                 "echo working; sleep 1000 & echo $! >>{file}; setsid sh -c 'echo $$ >>{file}; sleep 1000' & \
                  (setsid sh -c 'echo $$ >>{file}; sleep 1000' &) ; echo $$ >>{file}; wait; sleep 1000"
             );
-            let mut hanging = command(&nursery, &script);
-            for round in 1..=2 {
+            let mut hanging = command(&spawner, &script);
+            for attempt in 1..=2 {
                 let asked_at = tokio::time::Instant::now();
                 let answer = hanging.ask(SHORT).await;
                 assert_dead(&answer, &["did not end within 300 ms", "working"]);
@@ -64,7 +64,7 @@ fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
                     .lines()
                     .map(|pid| pid.parse().expect("a pid"))
                     .collect();
-                assert_eq!(started.len(), 4 * round);
+                assert_eq!(started.len(), 4 * attempt);
                 wait_until("all of them are reaped", LONG, || {
                     reaper::drain(64);
                     started.iter().all(|pid| process::stat(*pid).is_err())
@@ -87,13 +87,13 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
         let lab = Lab::new();
         let wild = WILD.map(|words| format!("{} {words} &", lab.victim.display()));
         let script = format!("{} wait; sleep 1000", wild.join(" "));
-        with_nursery(async |nursery| {
-            let mut probers: Vec<Prober> = (0..8).map(|_| command(&nursery, &script)).collect();
+        with_nursery(async |spawner| {
+            let mut probers: Vec<Prober> = (0..8).map(|_| command(&spawner, &script)).collect();
             for _ in 0..2 {
-                let mut rounds = tokio::task::JoinSet::new();
+                let mut attempts = tokio::task::JoinSet::new();
                 let local = tokio::task::LocalSet::new();
                 for mut prober in std::mem::take(&mut probers) {
-                    rounds.spawn_local_on(
+                    attempts.spawn_local_on(
                         async move {
                             let answer = prober.ask(LONG / 4).await; // they all start at once
                             (prober, answer)
@@ -102,8 +102,8 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
                     );
                 }
                 local.await;
-                while let Some(round) = rounds.join_next().await {
-                    let (prober, answer) = round.expect("no panic");
+                while let Some(attempt) = attempts.join_next().await {
+                    let (prober, answer) = attempt.expect("no panic");
                     assert_dead(&answer, &["did not end"]);
                     probers.push(prober);
                 }
@@ -124,8 +124,8 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
 fn a_command_that_leaves_a_child_behind_has_answered_and_its_child_is_killed() {
     alone(|| {
         reaper::become_subreaper().expect("a subreaper");
-        with_nursery(async |nursery| {
-            let mut leaving = command(&nursery, "sleep 1000 & exit 0");
+        with_nursery(async |spawner| {
+            let mut leaving = command(&spawner, "sleep 1000 & exit 0");
             let asked_at = tokio::time::Instant::now();
             assert_eq!(leaving.ask(LONG).await, Answer::Alive);
             assert!(
@@ -143,8 +143,8 @@ fn a_command_that_leaves_a_child_behind_has_answered_and_its_child_is_killed() {
 #[test]
 fn a_round_that_is_given_up_leaves_nothing_behind() {
     alone(|| {
-        with_nursery(async |nursery| {
-            let mut hanging = command(&nursery, "sleep 1000");
+        with_nursery(async |spawner| {
+            let mut hanging = command(&spawner, "sleep 1000");
             let given_up = tokio::time::timeout(SHORT, hanging.ask(LONG)).await;
             assert!(given_up.is_err());
             wait_until("the command is gone", LONG, || {

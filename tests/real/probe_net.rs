@@ -6,8 +6,8 @@ use crate::support::ask::{
 };
 use crate::support::{TempDir, alone, free_port, wait_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use stayd::act::child::Nursery;
 use stayd::act::probe::Prober;
+use stayd::act::spawn::spawner::Spawner;
 use stayd::config::{Endpoint, Expect, Probe, Target};
 use stayd::decide::event::Answer;
 use std::io::{Read as _, Write as _};
@@ -128,16 +128,16 @@ async fn a_server_that_speaks_before_it_is_asked_is_dead() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let mut prober = prober(&http(v4(port), "/"));
-    let mut round = std::pin::pin!(prober.ask(LONG));
+    let mut attempt = std::pin::pin!(prober.ask(LONG));
     // The first poll connects; the greeting comes before the second.
-    let pending = std::future::poll_fn(|cx| Poll::Ready(round.as_mut().poll(cx).is_pending()));
+    let pending = std::future::poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx).is_pending()));
     assert!(pending.await, "connecting takes a turn of the loop");
     let (mut stream, _) = listener.accept().expect("the prober");
     stream
         .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         .expect("sent");
     assert_dead(
-        &round.await,
+        &attempt.await,
         &["closed the connection", "before it was asked"],
     );
 }
@@ -227,11 +227,11 @@ async fn item_26_a_full_backlog_is_a_dead_round_and_no_more() {
 fn item_22_no_descriptor_left_in_us_is_no_verdict() {
     alone(|| {
         let port = server(None);
-        with_nursery(async |nursery| {
-            let mut connect = Prober::new(&probe(Target::Connect(v4(port))), context(&nursery));
+        with_nursery(async |spawner| {
+            let mut connect = Prober::new(&probe(Target::Connect(v4(port))), context(&spawner));
             assert_eq!(connect.ask(LONG).await, Answer::Alive);
             let mut command =
-                Prober::new(&probe(Target::Exec(vec!["true".into()])), context(&nursery));
+                Prober::new(&probe(Target::Exec(vec!["true".into()])), context(&spawner));
             let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
             setrlimit(Resource::RLIMIT_NOFILE, 3, hard).expect("lowered");
             let refused = connect.ask(LONG).await;
@@ -274,8 +274,8 @@ fn item_23_no_local_port_left_is_no_verdict() {
     let address = listener.local_addr().expect("bound");
     let taken: Vec<_> = std::iter::from_fn(|| TcpStream::connect(address).ok()).collect();
     assert!(!taken.is_empty());
-    with_nursery(async |nursery| {
-        let mut connect = Prober::new(&probe(Target::Connect(v4(50_000))), context(&nursery));
+    with_nursery(async |spawner| {
+        let mut connect = Prober::new(&probe(Target::Connect(v4(50_000))), context(&spawner));
         let answer = connect.ask(LONG).await;
         assert_no_verdict(
             &answer,
@@ -303,8 +303,8 @@ fn item_24_no_proxy_is_ever_used() {
         return;
     }
     let port = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
-    with_nursery(async |nursery| {
-        let mut question = Prober::new(&http(v4(port), "/"), context(&nursery));
+    with_nursery(async |spawner| {
+        let mut question = Prober::new(&http(v4(port), "/"), context(&spawner));
         assert_eq!(question.ask(LONG).await, Answer::Alive);
     });
 }
@@ -331,9 +331,9 @@ async fn item_25_localhost_is_both_families_and_a_mismatch_is_named() {
 #[test]
 fn item_25_a_name_is_resolved_in_the_helper_and_its_failure_is_no_verdict() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let target = Target::Connect(Endpoint::Tcp("no-such-host.invalid".into(), 1));
-            let mut unknown = Prober::new(&probe(target), context(&nursery));
+            let mut unknown = Prober::new(&probe(target), context(&spawner));
             let answer = unknown.ask(LONG).await;
             assert_no_verdict(&answer, &["no-such-host.invalid"]);
         });
@@ -347,21 +347,21 @@ fn item_95_two_hundred_rounds_leave_no_descriptor_behind() {
         // Never accepts: its ends of the connections are nobody's descriptors.
         let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let silent = deaf.local_addr().expect("bound").port();
-        with_nursery(async |nursery: Nursery| {
+        with_nursery(async |spawner: Spawner| {
             let mut probers = [
-                Prober::new(&http(v4(well), "/"), context(&nursery)),
-                Prober::new(&probe(Target::Connect(v4(well))), context(&nursery)),
-                Prober::new(&probe(Target::Exec(vec!["true".into()])), context(&nursery)),
+                Prober::new(&http(v4(well), "/"), context(&spawner)),
+                Prober::new(&probe(Target::Connect(v4(well))), context(&spawner)),
+                Prober::new(&probe(Target::Exec(vec!["true".into()])), context(&spawner)),
             ];
-            let mut hanging = Prober::new(&http(v4(silent), "/"), context(&nursery));
+            let mut hanging = Prober::new(&http(v4(silent), "/"), context(&spawner));
             let mut before = None;
-            for round in 0..200 {
+            for attempt in 0..200 {
                 for prober in &mut probers {
                     assert_eq!(prober.ask(LONG).await, Answer::Alive);
                 }
                 let brief = std::time::Duration::from_millis(1);
                 assert_dead(&hanging.ask(brief).await, &[]);
-                if round == 5 {
+                if attempt == 5 {
                     before = Some(open_files());
                 }
             }

@@ -5,9 +5,9 @@ use crate::support::ask::{
 };
 use crate::support::{TempDir, alone, wait_until};
 use rusqlite::Connection;
-use stayd::act::child::Nursery;
 use stayd::act::helper::{Ask, Helper, Reply, Trouble};
 use stayd::act::probe::Prober;
+use stayd::act::spawn::spawner::Spawner;
 use stayd::config::{Probe, Target};
 use stayd::decide::event::Answer;
 use stayd::sys::process;
@@ -30,8 +30,8 @@ fn question(path: &Path, write: bool) -> Probe {
     })
 }
 
-fn prober(nursery: &Nursery, probe: &Probe) -> Prober {
-    Prober::new(probe, context(nursery))
+fn prober(spawner: &Spawner, probe: &Probe) -> Prober {
+    Prober::new(probe, context(spawner))
 }
 
 fn names(dir: &TempDir) -> Vec<PathBuf> {
@@ -46,14 +46,14 @@ fn names(dir: &TempDir) -> Vec<PathBuf> {
 #[test]
 fn a_file_that_answers_is_alive_and_left_as_it_was() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             for journal in ["DELETE", "WAL"] {
                 let dir = TempDir::new();
                 let path = dir.join("state.db");
                 let service = database(&path, journal);
                 let before = (names(&dir), std::fs::read(&path).expect("read"));
                 for write in [false, true] {
-                    let answer = prober(&nursery, &question(&path, write)).ask(LONG).await;
+                    let answer = prober(&spawner, &question(&path, write)).ask(LONG).await;
                     assert_eq!(answer, Answer::Alive, "{journal}, write={write}");
                 }
                 assert_eq!(
@@ -70,13 +70,13 @@ fn a_file_that_answers_is_alive_and_left_as_it_was() {
 #[test]
 fn a_wal_database_that_nobody_has_open_is_not_opened() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             drop(database(&path, "WAL"));
             let before = names(&dir);
             assert_eq!(before.len(), 1);
-            let answer = prober(&nursery, &question(&path, false)).ask(LONG).await;
+            let answer = prober(&spawner, &question(&path, false)).ask(LONG).await;
             assert_no_verdict(&answer, &["open in no process", "-shm"]);
             assert_eq!(names(&dir), before, "no file was created");
         });
@@ -86,12 +86,12 @@ fn a_wal_database_that_nobody_has_open_is_not_opened() {
 #[test]
 fn item_18_a_locked_file_is_degraded() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let service = database(&path, "DELETE");
             service.execute_batch("BEGIN EXCLUSIVE").expect("locked");
-            let mut reader = prober(&nursery, &question(&path, false));
+            let mut reader = prober(&spawner, &question(&path, false));
             assert_degraded(
                 &reader.ask(SHORT * 2).await,
                 &["locked by somebody else", "300 ms"],
@@ -100,7 +100,7 @@ fn item_18_a_locked_file_is_degraded() {
                 .execute_batch("ROLLBACK; BEGIN IMMEDIATE")
                 .expect("half locked");
             assert_eq!(reader.ask(LONG).await, Answer::Alive);
-            let mut writer = prober(&nursery, &question(&path, true));
+            let mut writer = prober(&spawner, &question(&path, true));
             assert_degraded(&writer.ask(SHORT * 2).await, &["locked by somebody else"]);
             service.execute_batch("ROLLBACK").expect("free");
             assert_eq!(writer.ask(LONG).await, Answer::Alive);
@@ -111,10 +111,10 @@ fn item_18_a_locked_file_is_degraded() {
 #[test]
 fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
-            let mut one = prober(&nursery, &question(&path, false));
+            let mut one = prober(&spawner, &question(&path, false));
             assert_dead(&one.ask(LONG).await, &["does not exist"]);
             let service = database(&path, "DELETE");
             assert_eq!(one.ask(LONG).await, Answer::Alive);
@@ -134,7 +134,7 @@ fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
             assert_degraded(&one.ask(LONG).await, &["damaged"]);
             std::fs::write(&path, b"hello").expect("written");
             assert_degraded(&one.ask(LONG).await, &["not a SQLite database"]);
-            let never_was_one = prober(&nursery, &question(&path, false)).ask(LONG).await;
+            let never_was_one = prober(&spawner, &question(&path, false)).ask(LONG).await;
             assert_no_verdict(&never_was_one, &["not a SQLite database"]);
             std::fs::write(&path, b"").expect("emptied");
             assert_degraded(&one.ask(LONG).await, &["empty"]);
@@ -145,7 +145,7 @@ fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
 #[test]
 fn a_query_is_asked_and_a_bad_one_is_named() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let _service = database(&path, "WAL");
@@ -155,7 +155,7 @@ fn a_query_is_asked_and_a_bad_one_is_named() {
                     query_shown: Some(shown.into()),
                     ..question(&path, false)
                 };
-                prober(&nursery, &asked).ask(LONG).await
+                prober(&spawner, &asked).ask(LONG).await
             };
             assert_eq!(
                 ask("SELECT a FROM t", "SELECT a FROM t").await,
@@ -178,7 +178,7 @@ fn a_query_is_asked_and_a_bad_one_is_named() {
 #[test]
 fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let service = database(&path, "DELETE");
@@ -188,14 +188,14 @@ fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
                 query_shown: Some(endless.into()),
                 ..question(&path, false)
             };
-            let mut hanging = prober(&nursery, &hanging);
+            let mut hanging = prober(&spawner, &hanging);
             for _ in 0..3 {
                 assert_dead(
                     &hanging.ask(SHORT).await,
                     &["no answer from the SQLite file within 300 ms"],
                 );
             }
-            let well = prober(&nursery, &question(&path, false)).ask(LONG).await;
+            let well = prober(&spawner, &question(&path, false)).ask(LONG).await;
             assert_eq!(well, Answer::Alive);
             drop(hanging);
             drop(service);
@@ -210,11 +210,11 @@ fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
 #[test]
 fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
     alone(|| {
-        with_nursery(async |nursery| {
+        with_nursery(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let _service = database(&path, "WAL");
-            let mut helper = Helper::new(nursery.clone(), context(&nursery).program);
+            let mut helper = Helper::new(spawner.clone(), context(&spawner).program);
             let own = Ask::CommandLine {
                 pid: std::process::id().cast_signed(),
             };

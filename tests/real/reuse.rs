@@ -131,10 +131,10 @@ fn item_51_the_number_of_a_claimed_member_is_a_strangers_by_now() {
         let first = Stayd::start(&service("setsid sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
         let child = child_in_a_session_of_its_own(left);
-        let birth = process::stat(child).expect("it lives").process.birth;
+        let start_time = process::stat(child).expect("it lives").process.start_time;
         let first = dead(first);
         forge(&first, |claim| {
-            claim["members"] = serde_json::json!([{ "pid": child, "birth": birth }]);
+            claim["members"] = serde_json::json!([{ "pid": child, "birth": start_time }]);
         });
         end_orphan(left);
         end_orphan(child);
@@ -169,10 +169,13 @@ fn item_51_a_session_that_has_ended_is_the_lifes_no_more() {
     where_numbers_are_ours(|| {
         let lab = Lab::new();
         let (first, _) = lab.life("setsid sleep", |_| {});
-        let Process { pid: number, birth } = first.process;
+        let Process {
+            pid: number,
+            start_time,
+        } = first.process;
         let child = child_in_a_session_of_its_own(number);
-        let heir = process::stat(child).expect("it lives").process;
-        let mut tree = Tree::of_an_earlier_stayd(heir, number, birth);
+        let successor = process::stat(child).expect("it lives").process;
+        let mut tree = Tree::of_an_earlier_stayd(successor, number, start_time);
         kill(number);
         wait_for_exit(first);
         tree.remember();
@@ -194,12 +197,12 @@ fn item_41_a_number_that_changes_hands_between_look_and_kill_is_not_signalled() 
         opened.signal(libc::SIGKILL).expect("it lives");
         wait_for_exit(main);
         wait_until("a birth tells them apart", SOON, || {
-            process::birth_of_one_born_now() > seen.birth
+            process::birth_of_one_born_now() > seen.start_time
         });
         let stranger = stranger_as(seen.pid, |_| {});
         assert!(opened.signal(libc::SIGKILL).is_err(), "opened before");
         assert!(Handle::open(seen).is_err(), "opened afterwards");
-        let adopted = Tree::of_an_earlier_stayd(seen, seen.pid, seen.birth);
+        let adopted = Tree::of_an_earlier_stayd(seen, seen.pid, seen.start_time);
         for tree in [tree, adopted] {
             assert_eq!(tree.terminate(libc::SIGTERM), 0);
             assert_eq!(kill_tree(&tree), NOTHING_LEFT);

@@ -2,7 +2,7 @@
 
 use super::support::census::Census;
 use super::support::daemon::Stayd;
-use stayd::act::step::Step;
+use stayd::act::failpoint::Failpoint;
 use std::time::{Duration, Instant};
 
 /// `make soak` sets more.
@@ -17,12 +17,12 @@ const STEPS_AT_ONCE: usize = 7;
 #[test]
 fn deaths_at_random_leave_one_copy_and_every_line() {
     let census = Census::new();
-    let rounds = std::env::var("STAYD_SOAK_ROUNDS").map_or(ROUNDS, |text| {
+    let attempts = std::env::var("STAYD_SOAK_ROUNDS").map_or(ROUNDS, |text| {
         text.parse().expect("STAYD_SOAK_ROUNDS is a number")
     });
     let mut dice = Dice::from_environment();
     let mut daemon = Stayd::start_at_once(&census.config(LOG_SIZE));
-    for _ in 0..rounds {
+    for _ in 0..attempts {
         pass(Duration::from_millis(dice.below(120)));
         if dice.below(3) == 0 {
             kill_the_newest(&census);
@@ -40,7 +40,7 @@ fn deaths_at_random_leave_one_copy_and_every_line() {
     ignore = "only a debug build knows the named steps"
 )]
 fn a_death_at_each_named_step_leaves_one_copy_and_every_line() {
-    for steps in Step::ALL.chunks(STEPS_AT_ONCE) {
+    for steps in Failpoint::ALL.chunks(STEPS_AT_ONCE) {
         std::thread::scope(|scope| {
             for &step in steps {
                 scope.spawn(move || die_at(step));
@@ -49,7 +49,7 @@ fn a_death_at_each_named_step_leaves_one_copy_and_every_line() {
     }
 }
 
-fn die_at(step: Step) {
+fn die_at(step: Failpoint) {
     let census = Census::new();
     let dead = provoke(&census, step);
     census.set_fit(true);
@@ -57,47 +57,47 @@ fn die_at(step: Step) {
 }
 
 /// A stayd that has died at `step`.
-fn provoke(census: &Census, step: Step) -> Stayd {
+fn provoke(census: &Census, step: Failpoint) -> Stayd {
     let config = census.watched_config();
     let start = || Stayd::start_to_die_at(&config, &step.name());
     let mut daemon = match step {
-        Step::BeforeIntent
-        | Step::ClaimHalfWritten
-        | Step::AfterIntent
-        | Step::Forked
-        | Step::Named
-        | Step::BeforeRotation
-        | Step::HalfRotated
-        | Step::AfterRotation => start(),
-        Step::Proven | Step::TakenInHand => {
+        Failpoint::BeforeIntent
+        | Failpoint::ClaimHalfWritten
+        | Failpoint::AfterIntent
+        | Failpoint::Forked
+        | Failpoint::Named
+        | Failpoint::BeforeRotation
+        | Failpoint::HalfRotated
+        | Failpoint::AfterRotation => start(),
+        Failpoint::Proven | Failpoint::TakenInHand => {
             let first = Stayd::start(&config);
             first.wait_state("s", "running");
             first.killed_and_again_to_die_at(&step.name())
         }
-        Step::Terminated => {
+        Failpoint::Terminated => {
             let daemon = running(start());
             daemon.signal(libc::SIGTERM);
             daemon
         }
-        Step::Reaped
-        | Step::BeforeEvidence
-        | Step::AfterEvidence
-        | Step::FirstKilled
-        | Step::TreeEmpty
-        | Step::BeforeRelease
-        | Step::HalfReleased
-        | Step::AfterRelease => {
+        Failpoint::Reaped
+        | Failpoint::BeforeEvidence
+        | Failpoint::AfterEvidence
+        | Failpoint::FirstKilled
+        | Failpoint::TreeEmpty
+        | Failpoint::BeforeRelease
+        | Failpoint::HalfReleased
+        | Failpoint::AfterRelease => {
             let daemon = running(start());
             census.set_fit(false);
             daemon
         }
-        Step::AtRest | Step::BeforeExec | Step::Received | Step::TakenOver => {
+        Failpoint::AtRest | Failpoint::BeforeExec | Failpoint::Received | Failpoint::TakenOver => {
             let daemon = running(start());
             // Whoever asks for it sees a stayd that ends.
             daemon.client(&["upgrade"]);
             daemon
         }
-        Step::CopyBegun | Step::Copied | Step::Listed | Step::Published => {
+        Failpoint::CopyBegun | Failpoint::Copied | Failpoint::Listed | Failpoint::Published => {
             unreachable!("{step:?} is a helper's, and this service is not copied")
         }
     };
@@ -115,8 +115,8 @@ fn running(daemon: Stayd) -> Stayd {
 /// The service dies, too: then stayd is killed between two lives.
 fn kill_the_newest(census: &Census) {
     let newest = census.mains().last().copied();
-    let living = newest.and_then(|pid| stayd::sys::process::stat(pid).ok());
-    let handle = living.and_then(|stat| stayd::sys::process::Handle::open(stat.process).ok());
+    let instance = newest.and_then(|pid| stayd::sys::process::stat(pid).ok());
+    let handle = instance.and_then(|stat| stayd::sys::process::Handle::open(stat.process).ok());
     if let Some(handle) = handle {
         // It may have ended meanwhile.
         let _ = handle.signal(libc::SIGKILL);

@@ -174,8 +174,8 @@ fn item_46_a_held_port_does_not_say_who_daemonized() {
         !reason.contains("listen") && !reason.contains("port"),
         "{reason}"
     );
-    let heir = i32::try_from(found["pid"].as_i64().expect("a pid")).expect("a pid");
-    assert!(is_alive(heir));
+    let successor = i32::try_from(found["pid"].as_i64().expect("a pid")).expect("a pid");
+    assert!(is_alive(successor));
     assert_eq!(found["life"], 1, "no respawn storm");
 }
 

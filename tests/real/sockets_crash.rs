@@ -25,11 +25,11 @@ fn no_connection_is_refused_while_stayd_is_killed_and_its_service_after_it() {
     let mut daemon = Stayd::start(&service(&format!("[\"127.0.0.1:{port}\"]"), ""));
     let mut pid = wait_for_another(&place, None);
     let crowd = Crowd::at(&place, CLIENTS);
-    for round in 0..crashes {
+    for attempt in 0..crashes {
         daemon = daemon.killed_and_again();
         daemon.wait_service("s", "adopted", |service| service["ownership"] == "adopted");
         assert!(is_alive(pid), "it lives on");
-        assert!(holds(&daemon, port), "round {round}: {}", daemon.said());
+        assert!(holds(&daemon, port), "round {attempt}: {}", daemon.said());
         kill(pid);
         pid = wait_for_another(&place, Some(pid));
     }

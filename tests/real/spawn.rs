@@ -181,8 +181,8 @@ fn an_exit_before_the_caller_knows_the_pid_is_called_in_flight() {
 #[test]
 fn item_42_a_group_of_one_or_our_own_is_never_signalled() {
     let refused = |pid: i32| {
-        let birth = process::stat(pid).map_or(0, |stat| stat.process.birth);
-        let process = process::Process { pid, birth };
+        let start_time = process::stat(pid).map_or(0, |stat| stat.process.start_time);
+        let process = process::Process { pid, start_time };
         Handle::open(process).expect_err("refused").kind()
     };
     for pid in [
@@ -202,7 +202,7 @@ fn a_handle_is_refused_for_a_number_with_another_birth() {
         let dir = TempDir::new();
         let child = spawn(plan(&program("sleep"), &["60"], &dir.join("out"))).expect("spawned");
         let mut later = child.process;
-        later.birth += 1;
+        later.start_time += 1;
         assert_eq!(
             Handle::open(later).expect_err("another").kind(),
             std::io::ErrorKind::NotFound
@@ -264,14 +264,14 @@ fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit()
 fn item_51_no_child_is_missed_while_the_threads_that_made_them_end() {
     alone(|| {
         let dir = TempDir::new();
-        for round in 0..THREADS_ENDED {
+        for attempt in 0..THREADS_ENDED {
             let plan = plan(&program("sleep"), &["60"], &dir.join("out"));
             let (told, born) = std::sync::mpsc::channel();
             std::thread::spawn(move || {
                 let child = spawn(plan).expect("spawned");
                 told.send((nix::unistd::gettid(), child))
                     .expect("a listener");
-                (0..round * SPINS).for_each(|_| std::hint::spin_loop());
+                (0..attempt * SPINS).for_each(|_| std::hint::spin_loop());
             });
             let (mother, child) = born.recv().expect("a child");
             let mother = std::path::PathBuf::from(format!("/proc/self/task/{mother}"));

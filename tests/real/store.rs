@@ -1,9 +1,9 @@
 //! The journal on real disks: what outlives a close, a kill, a boot, a damaged file and a full disk.
 
 use crate::support::{TempDir, alone, wait_until};
-use stayd::act::state_dir::StateDir;
-use stayd::act::store::{EVENTS_MAX, Entry, LOST, Past, Query, Store, WAITING_MAX};
-use stayd::decide::action::{Keep, Kind, Record, Value};
+use stayd::act::dirs::state_dir::StateDir;
+use stayd::act::journal::{EVENTS_MAX, Entry, LOST, Past, Query, Store, WAITING_MAX};
+use stayd::decide::action::{Kind, Persist, Record, Value};
 use stayd::decide::event::Life;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -135,12 +135,12 @@ fn a_close_keeps_everything_for_the_owner_alone() {
     assert_eq!(past.of("db", "probe"), Default::default());
     store.record(Some("db"), &record(Kind::Started, 7, "a life"));
     store.life_began("web", 4);
-    store.keep("db", "probe", &Keep::Stopped(true));
-    store.keep("db", "probe", &Keep::Proven);
+    store.keep("db", "probe", &Persist::Stopped(true));
+    store.keep("db", "probe", &Persist::Proven);
     store.keep(
         "db",
         "probe",
-        &Keep::Hold(Some((WITHIN, "backup".to_owned()))),
+        &Persist::Hold(Some((WITHIN, "backup".to_owned()))),
     );
     let before = everything(&store);
     store.close();
@@ -167,8 +167,8 @@ fn a_close_keeps_everything_for_the_owner_alone() {
 fn a_stop_is_forgotten_after_the_next_boot() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
-    store.keep("db", "probe", &Keep::Stopped(true));
-    store.keep("db", "probe", &Keep::Parked(true));
+    store.keep("db", "probe", &Persist::Stopped(true));
+    store.keep("db", "probe", &Persist::Parked(true));
     store.close();
     let (_store, past) = open_in(dir.path(), "another boot");
     let db = past.of("db", "probe");
@@ -297,7 +297,7 @@ fn item_82_a_full_disk_is_waited_out() {
                 &record(Kind::Ready, 1, &number.to_string().repeat(50)),
             );
         }
-        store.keep("db", "probe", &Keep::Stopped(true));
+        store.keep("db", "probe", &Persist::Stopped(true));
         assert_eq!(everything(&store).len(), 900, "a full disk hides nothing");
         fs::remove_file(&ballast).expect("room again");
         store.close();

@@ -2,8 +2,8 @@
 
 use super::store::{BOOT, WITHIN, everything, open_in, query, record, wait};
 use super::support::{TempDir, wait_for};
-use stayd::act::store::{Query, WAITING_MAX};
-use stayd::decide::action::{Keep, Kind};
+use stayd::act::journal::{Query, WAITING_MAX};
+use stayd::decide::action::{Kind, Persist};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -88,7 +88,7 @@ fn save_and_be_killed(dir: &Path) {
             &record(Kind::Ready, u32::try_from(number).expect("few"), "r"),
         );
     }
-    store.keep("db", "probe", &Keep::Stopped(true));
+    store.keep("db", "probe", &Persist::Stopped(true));
     wait(store.saved()).expect("the disk takes it");
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).expect("the end");
 }

@@ -18,16 +18,16 @@ fn asked(dir: &Path) -> Vec<i32> {
     said.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-fn wait_for_rounds(daemon: &Stayd, rounds: usize) {
+fn wait_for_rounds(daemon: &Stayd, attempts: usize) {
     wait_until("a round is under way", SOON, || {
-        asked(daemon.dir()).len() == 2 * rounds
+        asked(daemon.dir()).len() == 2 * attempts
     });
 }
 
 /// Somebody else's process with this in its environment, ended when dropped.
-struct Bystander(Child);
+struct ReportedProcess(Child);
 
-impl Bystander {
+impl ReportedProcess {
     fn with(name: &str, value: &str) -> Self {
         let mut sleep = Command::new("sleep");
         let child = sleep.arg("76543").env(name, value).spawn();
@@ -39,7 +39,7 @@ impl Bystander {
     }
 }
 
-impl Drop for Bystander {
+impl Drop for ReportedProcess {
     fn drop(&mut self) {
         self.0.kill().expect("SIGKILL");
         self.0.wait().expect("reaped");
@@ -52,9 +52,9 @@ fn item_28_a_check_under_way_when_stayd_is_killed_is_ended_by_the_next_one() {
     wait_for_rounds(&daemon, 1);
     let main = daemon.service("s")["pid"].clone();
     let token = "0123456789abcdef0123456789abcdef";
-    let mut bystanders = [
-        Bystander::with("STAYD_PROBE_TOKEN", token),
-        Bystander::with("STAYD_PROBE_OF", token),
+    let mut reported = [
+        ReportedProcess::with("STAYD_PROBE_TOKEN", token),
+        ReportedProcess::with("STAYD_PROBE_OF", token),
     ];
     for kill in 1..=KILLS {
         daemon = daemon.killed_and_again();
@@ -65,7 +65,7 @@ fn item_28_a_check_under_way_when_stayd_is_killed_is_ended_by_the_next_one() {
         assert!(present.iter().all(|&pid| is_alive(pid)), "kill {kill}");
     }
     assert_eq!(daemon.service("s")["pid"], main, "the life goes on");
-    assert!(bystanders.iter_mut().all(Bystander::is_spared));
+    assert!(reported.iter_mut().all(ReportedProcess::is_spared));
 }
 
 #[test]

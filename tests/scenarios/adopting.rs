@@ -1,46 +1,47 @@
 //! What an earlier stayd has left: kept, ended, or neither doubled nor touched.
 
 use crate::stage::{MINUTE, SECOND, Stage, policy};
-use stayd::decide::action::{Kind, Order};
+use stayd::decide::action::{Kind, ServiceAction};
 use stayd::decide::event::{
-    Exit, Fact, Former, Leftover, Life, Proc, Remembered, ServiceId, Survey, Survivors, Wish,
+    AdoptableInstance, ChangedSetting, Exit, Life, PersistedState, Process, Request, ScanOutcome,
+    ServiceEvent, ServiceId, Survivors,
 };
 use stayd::decide::policy::{GiveUp, OnLeftover, Policy, Restart};
 use stayd::decide::snapshot::Phase;
 
 const LEFT: Life = Life(7);
-const MAIN: Proc = Proc {
+const MAIN: Process = Process {
     pid: 4711,
-    birth: 9,
+    start_time: 9,
 };
 
-fn proven() -> Remembered {
-    Remembered {
+fn proven() -> PersistedState {
+    PersistedState {
         proven: true,
         last_life: LEFT,
-        ..Remembered::default()
+        ..PersistedState::default()
     }
 }
 
-fn ours(main: Option<Proc>, same_command: bool) -> Survey {
-    Survey::Ours(Leftover {
+fn ours(main: Option<Process>, same_command: bool) -> ScanOutcome {
+    ScanOutcome::Ours(AdoptableInstance {
         runtime: None,
         life: LEFT,
         main,
         ending: false,
         age: SECOND,
         former: (!same_command)
-            .then_some(Former::Command)
+            .then_some(ChangedSetting::Command)
             .into_iter()
             .collect(),
     })
 }
 
-fn found(policy: Policy, left: Survey, past: Remembered) -> (Stage, ServiceId) {
+fn found(policy: Policy, left: ScanOutcome, past: PersistedState) -> (Stage, ServiceId) {
     let mut stage = Stage::new();
     let db = stage.enlist(policy);
     stage[db].left = left;
-    stage.tell(db, Fact::Configured(past));
+    stage.tell(db, ServiceEvent::Configured(past));
     (stage, db)
 }
 
@@ -72,7 +73,7 @@ fn item_57_another_command_is_ended_in_order_before_the_next_life() {
     for (policy, same_command) in [(policy(), false), (replaces, true)] {
         let (mut stage, db) = found(policy, ours(Some(MAIN), same_command), proven());
         stage.drive(SECOND);
-        let terminated = stage.when(db, |order| matches!(order, Order::Terminate { .. }));
+        let terminated = stage.when(db, |order| matches!(order, ServiceAction::Terminate { .. }));
         assert_eq!((terminated.len(), stage.kills(db).len()), (1, 0));
         assert_eq!(
             (stage.spawns(db).len(), stage.shown(db).life),
@@ -85,21 +86,21 @@ fn item_57_another_command_is_ended_in_order_before_the_next_life() {
 fn what_goes_on_with_a_former_user_or_environment_says_so_until_its_end() {
     const SAID: &str =
         "it still runs with the former user and environment: `stayd restart db` applies the new";
-    let left = Leftover {
+    let left = AdoptableInstance {
         runtime: None,
         life: LEFT,
         main: Some(MAIN),
         ending: false,
         age: SECOND,
-        former: vec![Former::User, Former::Environment],
+        former: vec![ChangedSetting::User, ChangedSetting::Environment],
     };
-    let (mut stage, db) = found(policy(), Survey::Ours(left), proven());
+    let (mut stage, db) = found(policy(), ScanOutcome::Ours(left), proven());
     assert!(stage.said(db, Kind::Adopted)[0].ends_with(SAID));
     stage.drive(MINUTE);
     let shown = stage.shown(db);
     assert_eq!((shown.phase, shown.main), (Phase::Running, Some(MAIN)));
     assert!(shown.reason.ends_with(SAID), "{}", shown.reason);
-    stage.ask(db, Wish::Restart);
+    stage.ask(db, Request::Restart);
     stage.drive(MINUTE);
     let shown = stage.shown(db);
     assert_eq!((shown.phase, shown.life), (Phase::Running, LEFT.next()));
@@ -108,7 +109,7 @@ fn what_goes_on_with_a_former_user_or_environment_says_so_until_its_end() {
 
 #[test]
 fn what_was_to_be_stopped_is_stopped() {
-    let past = Remembered {
+    let past = PersistedState {
         stopped: true,
         ..proven()
     };
@@ -124,7 +125,7 @@ fn what_was_to_be_stopped_is_stopped() {
 #[test]
 fn the_rest_of_a_tree_ends_before_anything_begins() {
     let (mut stage, db) = found(policy(), ours(None, true), proven());
-    let killed = stage.when(db, |order| *order == Order::KillTree(LEFT));
+    let killed = stage.when(db, |order| *order == ServiceAction::KillTree(LEFT));
     assert_eq!((killed.len(), stage.spawns(db).len()), (1, 0));
     stage.drive(MINUTE);
     assert_eq!(stage.spawns(db).len(), 1);
@@ -133,21 +134,21 @@ fn the_rest_of_a_tree_ends_before_anything_begins() {
 #[test]
 fn item_58_what_may_be_a_copy_is_neither_doubled_nor_touched_nor_called_stopped() {
     const WHY: &str = "pid 4711 shows no mark";
-    let (mut stage, db) = found(policy(), Survey::Unclear(WHY.into()), proven());
+    let (mut stage, db) = found(policy(), ScanOutcome::Unclear(WHY.into()), proven());
     stage.drive(MINUTE * 10);
     assert_eq!(
         (stage.phase(db), stage.shown(db).reason.as_str()),
         (Phase::Blocked, WHY)
     );
     assert_eq!((stage.spawns(db).len(), stage.kills(db).len()), (0, 0));
-    stage.ask(db, Wish::Stop);
+    stage.ask(db, Request::Stop);
     assert!(
         stage.shown(db).reason.ends_with(WHY),
         "{}",
         stage.shown(db).reason
     );
-    stage[db].left = Survey::Nothing(LEFT);
-    stage.ask(db, Wish::Start);
+    stage[db].left = ScanOutcome::Nothing(LEFT);
+    stage.ask(db, Request::Start);
     stage.drive(MINUTE);
     assert_eq!(
         (stage.phase(db), stage.shown(db).life),
@@ -155,8 +156,8 @@ fn item_58_what_may_be_a_copy_is_neither_doubled_nor_touched_nor_called_stopped(
     );
 }
 
-fn ended(exit: Option<Exit>) -> Survey {
-    Survey::Ended { life: LEFT, exit }
+fn ended(exit: Option<Exit>) -> ScanOutcome {
+    ScanOutcome::Ended { life: LEFT, exit }
 }
 
 #[test]
@@ -211,7 +212,7 @@ fn an_end_that_was_told_already_is_not_told_again_and_nothing_follows_it() {
     );
     assert_eq!(stage.said(db, Kind::Exited).len(), 0);
     assert!(stage.shown(db).reason.contains("exited with status 0"));
-    stage.ask(db, Wish::Start);
+    stage.ask(db, Request::Start);
     stage.drive(MINUTE);
     assert_eq!(
         (stage.phase(db), stage.shown(db).life),
@@ -231,7 +232,7 @@ fn a_policy_that_has_changed_meanwhile_is_the_one_that_counts() {
 
 #[test]
 fn what_ended_unseen_and_was_to_be_stopped_stays_stopped() {
-    let past = Remembered {
+    let past = PersistedState {
         stopped: true,
         ..proven()
     };

@@ -1,9 +1,9 @@
 //! Somebody else's process on the port: watched as if it were ours, and never touched.
 
 use crate::stage::{MINUTE, Preparation, SECOND, STRANGER, Stage, policy, silence};
-use stayd::decide::action::{Action, Keep, Kind, Order};
+use stayd::decide::action::{Action, Kind, Persist, ServiceAction};
 use stayd::decide::event::{
-    Answer, Departure, Event, Exit, Fact, Life, Remembered, ServiceId, Wish,
+    Answer, Departure, Event, Exit, Life, PersistedState, Request, ServiceEvent, ServiceId,
 };
 use stayd::decide::policy::{OnStranger, Policy, Restart};
 use stayd::decide::snapshot::Phase;
@@ -23,7 +23,7 @@ fn attached(policy: Policy, answer: Answer) -> (Stage, ServiceId) {
     let db = stage.enlist(policy);
     stage[db].preparation = Preparation::PortHeld;
     stage[db].answer = answer;
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(SECOND * 10);
     (stage, db)
 }
@@ -34,11 +34,11 @@ fn nobody_was_touched(stage: &Stage, db: ServiceId) {
     let touched = stage.when(db, |order| {
         matches!(
             order,
-            Order::KillTree(_)
-                | Order::Terminate { .. }
-                | Order::SignalFirst(_)
-                | Order::Inherit { .. }
-                | Order::Spawn(_)
+            ServiceAction::KillTree(_)
+                | ServiceAction::Terminate { .. }
+                | ServiceAction::SignalFirst(_)
+                | ServiceAction::SuperviseSuccessor { .. }
+                | ServiceAction::Spawn(_)
         )
     });
     assert!(touched.is_empty(), "{touched:?}");
@@ -54,9 +54,9 @@ fn item_53_a_strangers_healthy_process_is_watched_and_a_verdict() {
     assert!(shown.reason.contains("pid 906 (nc)"), "{}", shown.reason);
     assert_eq!(stage.said(db, Kind::Attached).len(), 1);
     assert_eq!(stage.count(&Action::AnnounceReady), 1);
-    let asked = stage.when(db, |order| matches!(order, Order::Probe { .. }));
+    let asked = stage.when(db, |order| matches!(order, ServiceAction::Probe { .. }));
     assert!(asked.len() > 10, "asked {} times", asked.len());
-    let closed = stage.when(db, |order| *order == Order::CloseSockets);
+    let closed = stage.when(db, |order| *order == ServiceAction::CloseSockets);
     assert_eq!(closed.len(), 1, "nobody waits at a socket of ours");
     nobody_was_touched(&stage, db);
 }
@@ -72,7 +72,9 @@ fn item_53_a_stranger_that_answers_no_more_is_reported_and_never_killed() {
     assert_eq!(shown.reason, why);
     let wedged = stage.said(db, Kind::Wedged);
     assert_eq!(wedged.len(), 1, "{wedged:?}");
-    let looks = stage.when(db, |order| matches!(order, Order::TakeEvidence { .. }));
+    let looks = stage.when(db, |order| {
+        matches!(order, ServiceAction::TakeEvidence { .. })
+    });
     assert_eq!(looks.len(), 1, "looked at once");
     assert!(
         wedged[0].starts_with("wedged: no answer to SELECT 1 in 3 probes"),
@@ -115,7 +117,7 @@ fn item_53_a_port_that_goes_from_hand_to_hand_is_followed_without_haste() {
     let (mut stage, db) = attached(attaches(), Answer::Alive);
     for _ in 0..100 {
         if let Some(life) = stage[db].attached {
-            stage.tell(db, Fact::StrangerLeft(life, ENDED));
+            stage.tell(db, ServiceEvent::ForeignProcessLeft(life, ENDED));
         }
         stage.drive(SECOND / 10);
     }
@@ -127,7 +129,7 @@ fn item_53_a_port_that_goes_from_hand_to_hand_is_followed_without_haste() {
 #[test]
 fn item_53_a_stop_and_the_end_of_stayd_leave_the_stranger_alone() {
     for event in [
-        Event::Service(ServiceId(0), Fact::Asked(Wish::Stop)),
+        Event::Service(ServiceId(0), ServiceEvent::Requested(Request::Stop)),
         Event::Shutdown,
     ] {
         let (mut stage, db) = attached(attaches(), Answer::Alive);
@@ -151,8 +153,8 @@ fn item_53_a_stop_and_the_end_of_stayd_leave_the_stranger_alone() {
 #[test]
 fn a_stopped_one_is_attached_to_again_by_a_start() {
     let (mut stage, db) = attached(attaches(), Answer::Alive);
-    stage.ask(db, Wish::Stop);
-    stage.ask(db, Wish::Start);
+    stage.ask(db, Request::Stop);
+    stage.ask(db, Request::Start);
     stage.drive(SECOND * 10);
     assert_eq!(stage.phase(db), Phase::Attached);
     assert_eq!(stage.said(db, Kind::Attached).len(), 2);
@@ -164,10 +166,10 @@ fn a_restart_is_refused_with_what_to_do() {
     let (mut stage, db) = attached(attaches(), Answer::Alive);
     let why = stage.machine.hands_off(db).expect("not ours");
     assert!(why.contains("`kill 906`"), "{why}");
-    stage.ask(db, Wish::Restart);
+    stage.ask(db, Request::Restart);
     stage.drive(MINUTE);
     assert_eq!(stage.phase(db), Phase::Attached);
-    assert!(stage.said(db, Kind::Wished)[0].ends_with(&why));
+    assert!(stage.said(db, Kind::Requested)[0].ends_with(&why));
     nobody_was_touched(&stage, db);
 }
 
@@ -195,7 +197,7 @@ fn a_stranger_that_is_still_starting_is_waited_for_and_then_unproven() {
 #[test]
 fn what_a_stranger_answers_arms_nothing_for_our_own_life() {
     let (mut stage, db) = attached(attaches(), Answer::Alive);
-    assert!(!stage.kept(db).contains(&Keep::Proven));
+    assert!(!stage.kept(db).contains(&Persist::Proven));
     stage[db].falls_silent();
     stage.stranger_leaves(db, ENDED);
     stage.drive(MINUTE * 5);
@@ -211,7 +213,7 @@ fn a_hold_and_a_release_are_taken_while_attached() {
     stage.drive(MINUTE);
     assert!(stage.shown(db).hold.is_some());
     assert!(stage.said(db, Kind::Wedged).is_empty(), "held: not judged");
-    stage.ask(db, Wish::Release);
+    stage.ask(db, Request::Release);
     stage.drive(MINUTE);
     assert_eq!(stage.said(db, Kind::Wedged).len(), 1);
     nobody_was_touched(&stage, db);
@@ -229,7 +231,7 @@ fn item_54_where_strangers_are_reported_nothing_is_asked_of_them() {
         shown.reason
     );
     assert_eq!(shown.life, Life(1), "a refused start uses no number up");
-    let asked = stage.when(db, |order| matches!(order, Order::Probe { .. }));
+    let asked = stage.when(db, |order| matches!(order, ServiceAction::Probe { .. }));
     assert!(asked.is_empty());
     nobody_was_touched(&stage, db);
 }

@@ -2,8 +2,8 @@
 
 use crate::stage::{MINUTE, SECOND, Stage, idle, policy, watchdog};
 use stayd::decide::action::Kind;
-use stayd::decide::clock::Moment;
-use stayd::decide::event::{Answer, Event, Remembered, ServiceId, Sight};
+use stayd::decide::clock::Instant;
+use stayd::decide::event::{Answer, Event, PersistedState, ResourceSample, ServiceId};
 use stayd::decide::policy::{Policy, Watchdog};
 use stayd::decide::snapshot::Phase;
 
@@ -13,20 +13,20 @@ fn three() -> (Stage, [ServiceId; 3]) {
 
 fn three_with(rules: Policy) -> (Stage, [ServiceId; 3]) {
     let mut stage = Stage::new();
-    let ids = [rules, rules, rules].map(|rules| stage.add(rules, Remembered::default()));
+    let ids = [rules, rules, rules].map(|rules| stage.add(rules, PersistedState::default()));
     stage.drive(MINUTE * 2);
     (stage, ids)
 }
 
-fn silence_all(stage: &mut Stage, ids: &[ServiceId]) -> Moment {
+fn silence_all(stage: &mut Stage, ids: &[ServiceId]) -> Instant {
     for id in ids {
         stage[*id].falls_silent();
     }
     stage.now
 }
 
-fn all_kills(stage: &Stage, ids: &[ServiceId]) -> Vec<Moment> {
-    let mut kills: Vec<Moment> = ids.iter().flat_map(|id| stage.kills(*id)).collect();
+fn all_kills(stage: &Stage, ids: &[ServiceId]) -> Vec<Instant> {
+    let mut kills: Vec<Instant> = ids.iter().flat_map(|id| stage.kills(*id)).collect();
     kills.sort();
     kills
 }
@@ -47,7 +47,7 @@ fn item_21_three_at_once_are_killed_one_per_window() {
     assert!(kills.len() >= 6, "{kills:?}");
     for id in ids {
         assert!(stage.kills(id).len() > 1, "each in its turn, and again");
-        let spared = stage.said(id, Kind::Spared);
+        let spared = stage.said(id, Kind::Suppressed);
         assert!(
             spared.iter().any(|why| why.contains("host is suspected")),
             "{spared:?}"
@@ -77,7 +77,7 @@ fn item_21_a_debugger_is_no_recovery() {
     let (mut stage, ids) = three();
     silence_all(&mut stage, &ids);
     stage.drive(SECOND * 30);
-    stage[ids[0]].sight = Sight {
+    stage[ids[0]].sample = ResourceSample {
         traced: true,
         ..idle()
     };

@@ -1,9 +1,9 @@
 //! When the watchdog must not kill a running service: sleep, lateness, debuggers, holds.
 
 use crate::stage::{MINUTE, SECOND, Stage, busy, idle, policy, silence, watchdog};
-use stayd::decide::action::{Keep, Kind, Order};
+use stayd::decide::action::{Kind, Persist, ServiceAction};
 use stayd::decide::clock::Duration;
-use stayd::decide::event::{Event, Remembered, Sight, Wish};
+use stayd::decide::event::{Event, PersistedState, Request, ResourceSample};
 use stayd::decide::policy::{Mode, Policy, StoppedIs, Watchdog};
 use stayd::decide::snapshot::{Class, Phase};
 
@@ -17,7 +17,11 @@ fn item_1_a_sleep_voids_the_row_and_grants_a_grace() {
     assert_eq!(stage.shown(db).probes[0].failures, 2);
     stage.happen(Event::Slept(HOUR * 8));
     assert_eq!(stage.shown(db).probes[0].failures, 0);
-    assert_eq!(stage.said(db, Kind::Spared).len(), 1, "said once, and why");
+    assert_eq!(
+        stage.said(db, Kind::Suppressed).len(),
+        1,
+        "said once, and why"
+    );
     stage.drive(SECOND * 10);
     assert_eq!(
         stage.kills(db),
@@ -48,7 +52,7 @@ fn item_2_a_stalled_observer_fails_no_round() {
     stage[db].falls_silent();
     let asked = |stage: &Stage| {
         stage
-            .when(db, |order| matches!(order, Order::Probe { .. }))
+            .when(db, |order| matches!(order, ServiceAction::Probe { .. }))
             .len()
     };
     for _ in 0..50 {
@@ -119,7 +123,7 @@ fn item_6_a_sleep_seen_twice_or_together_with_lateness_is_one_sleep() {
     stage.happen(Event::Late(SECOND));
     stage.drive(SECOND * 10);
     assert_eq!(stage.kills(db), []);
-    let spared = stage.said(db, Kind::Spared);
+    let spared = stage.said(db, Kind::Suppressed);
     let slept = spared
         .iter()
         .filter(|said| said.starts_with("the machine slept"));
@@ -172,14 +176,14 @@ fn item_8_what_somebody_holds_with_sigstop_resumes_with_a_grace() {
     };
     let (mut stage, db) = Stage::with_one(rules);
     stage[db].falls_silent();
-    stage[db].sight = Sight {
+    stage[db].sample = ResourceSample {
         stopped: true,
         ..idle()
     };
     stage.drive(MINUTE * 10);
     assert_eq!(stage.kills(db), []);
     // Continued in the middle of a round: at its end nothing tells that it had been stopped.
-    stage[db].sight = idle();
+    stage[db].sample = idle();
     stage.drive(SECOND * 5);
     assert_eq!(stage.kills(db), [], "one period after CONT is its own");
     stage.drive(SECOND * 20);
@@ -188,22 +192,22 @@ fn item_8_what_somebody_holds_with_sigstop_resumes_with_a_grace() {
 
 #[test]
 fn items_9_and_11_a_breakpoint_may_last_for_hours() {
-    for sight in [
-        Sight {
+    for sample in [
+        ResourceSample {
             traced: true,
             ..idle()
         },
-        Sight {
+        ResourceSample {
             frozen: true,
             ..idle()
         },
     ] {
         let (mut stage, db) = Stage::with_one(policy());
         stage[db].falls_silent();
-        stage[db].sight = sight;
+        stage[db].sample = sample;
         stage.drive(HOUR * 3);
         assert_eq!(stage.kills(db), []);
-        let said = stage.said(db, Kind::Spared);
+        let said = stage.said(db, Kind::Suppressed);
         assert!(
             said.len() == 1 && said[0].contains("void"),
             "said once: {said:?}"
@@ -231,14 +235,14 @@ fn item_10_evidence_never_counts_against_the_child() {
         [],
         "no round from before the evidence is left"
     );
-    assert_eq!(stage.said(db, Kind::Spared).len(), 1);
+    assert_eq!(stage.said(db, Kind::Suppressed).len(), 1);
 }
 
 #[test]
 fn item_14_busy_waits_and_a_hold_does_not_use_the_grace_up() {
     let (mut stage, db) = Stage::with_one(policy());
     stage[db].falls_silent();
-    stage[db].sight = busy();
+    stage[db].sample = busy();
     stage.hold(db, MINUTE * 30);
     stage.drive(MINUTE * 30 + SECOND * 10);
     assert_eq!(
@@ -257,7 +261,10 @@ fn item_17_a_hold_ends_by_itself_and_leaves_a_trace() {
     stage[db].falls_silent();
     stage.drive(MINUTE * 10 - SECOND);
     assert_eq!(stage.kills(db), []);
-    assert_eq!(stage.said(db, Kind::Spared), ["not killed: held (backup)"]);
+    assert_eq!(
+        stage.said(db, Kind::Suppressed),
+        ["not killed: held (backup)"]
+    );
     assert_eq!(
         stage.shown(db).hold.map(|(_, why)| why).as_deref(),
         Some("backup")
@@ -265,11 +272,11 @@ fn item_17_a_hold_ends_by_itself_and_leaves_a_trace() {
     stage.drive(SECOND * 10);
     assert_eq!(stage.kills(db).len(), 1);
     assert_eq!(
-        stage.said(db, Kind::Wished).len(),
+        stage.said(db, Kind::Requested).len(),
         2,
         "its begin and its end"
     );
-    assert!(stage.kept(db).contains(&Keep::Hold(None)));
+    assert!(stage.kept(db).contains(&Persist::Hold(None)));
     assert_eq!(stage.shown(db).hold, None);
 }
 
@@ -285,7 +292,7 @@ fn hold_release_hold_between_verdict_and_kill() {
     };
     wedge(&mut stage);
     stage.hold(db, HOUR);
-    stage.ask(db, Wish::Release);
+    stage.ask(db, Request::Release);
     stage.hold(db, HOUR);
     stage.drive(MINUTE);
     assert_eq!(
@@ -293,7 +300,7 @@ fn hold_release_hold_between_verdict_and_kill() {
         [],
         "the evidence of the first verdict kills nobody"
     );
-    stage.ask(db, Wish::Release);
+    stage.ask(db, Request::Release);
     wedge(&mut stage);
     stage.drive(SECOND);
     assert_eq!(stage.kills(db).len(), 1);
@@ -321,7 +328,7 @@ fn a_probe_that_was_never_answered_kills_nobody_and_asks_whether_it_is_right() {
     stage[db].falls_silent();
     stage.tell(
         db,
-        stayd::decide::event::Fact::Configured(Remembered::default()),
+        stayd::decide::event::ServiceEvent::Configured(PersistedState::default()),
     );
     stage.drive(HOUR);
     assert_eq!(
@@ -345,7 +352,10 @@ fn the_shadow_tells_once_what_it_would_have_done() {
     stage.drive(HOUR);
     stage.tell(
         db,
-        stayd::decide::event::Fact::Told(stage.shown(db).life, stayd::decide::event::Told::Trigger),
+        stayd::decide::event::ServiceEvent::ServiceMessage(
+            stage.shown(db).life,
+            stayd::decide::event::ServiceMessage::Trigger,
+        ),
     );
     stage.drive(SECOND);
     assert_eq!(
@@ -354,7 +364,7 @@ fn the_shadow_tells_once_what_it_would_have_done() {
         "not even when the service itself asks for it"
     );
     assert_eq!(
-        stage.said(db, Kind::Spared).len(),
+        stage.said(db, Kind::Suppressed).len(),
         2,
         "one for the row, one for the trigger"
     );

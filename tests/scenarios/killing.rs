@@ -1,9 +1,9 @@
 //! When it must kill, and how.
 
 use crate::stage::{MINUTE, SECOND, Stage, busy, policy, watchdog};
-use stayd::decide::action::{Kind, Order};
+use stayd::decide::action::{Kind, ServiceAction};
 use stayd::decide::clock::Duration;
-use stayd::decide::event::{Answer, Check, Fact, Life, Round, Told};
+use stayd::decide::event::{Answer, Check, Life, ProbeAttempt, ServiceEvent, ServiceMessage};
 use stayd::decide::policy::{Policy, Watchdog};
 use stayd::decide::snapshot::Phase;
 
@@ -14,7 +14,9 @@ fn item_31_evidence_then_sigkill_then_a_new_life_at_once() {
     let wedged_at = stage.now;
     stage.drive(SECOND * 19);
     let (kills, spawns) = (stage.kills(db), stage.spawns(db));
-    let evidence = stage.when(db, |order| matches!(order, Order::TakeEvidence { .. }));
+    let evidence = stage.when(db, |order| {
+        matches!(order, ServiceAction::TakeEvidence { .. })
+    });
     assert_eq!((kills.len(), evidence.len(), spawns.len()), (1, 1, 2));
     assert!(evidence[0] <= kills[0] && kills[0] <= spawns[1]);
     assert!(
@@ -45,7 +47,9 @@ fn item_31_evidence_that_hangs_delays_the_kill_by_its_bound_alone() {
     stage[db].falls_silent();
     stage[db].evidence_takes = MINUTE * 60;
     stage.drive(SECOND * 20);
-    let evidence = stage.when(db, |order| matches!(order, Order::TakeEvidence { .. }));
+    let evidence = stage.when(db, |order| {
+        matches!(order, ServiceAction::TakeEvidence { .. })
+    });
     assert_eq!(
         stage.kills(db)[0].since(evidence[0]),
         Duration::from_millis(300)
@@ -64,7 +68,7 @@ fn item_31_the_first_signal_has_its_time_and_no_more() {
     });
     stage[db].falls_silent();
     stage.drive(SECOND * 25);
-    let first = stage.when(db, |order| matches!(order, Order::SignalFirst(_)));
+    let first = stage.when(db, |order| matches!(order, ServiceAction::SignalFirst(_)));
     assert_eq!(stage.kills(db)[0].since(first[0]), SECOND * 2);
 }
 
@@ -81,10 +85,10 @@ fn item_32_the_query_decides_whatever_health_says() {
 
 #[test]
 fn item_34_a_dead_lock_and_a_live_lock_are_both_ended() {
-    let killed_after = |sight| {
+    let killed_after = |sample| {
         let (mut stage, db) = Stage::with_one(policy());
         stage[db].falls_silent();
-        stage[db].sight = sight;
+        stage[db].sample = sample;
         let since = stage.now;
         stage.drive(MINUTE);
         (stage.kills(db)[0].since(since), stage.shown(db).reason)
@@ -106,7 +110,7 @@ fn item_34_a_dead_lock_and_a_live_lock_are_both_ended() {
 fn item_35_what_ignores_term_is_killed_on_schedule_and_it_is_recorded() {
     let (mut stage, db) = Stage::with_one(policy());
     stage[db].obeys_term = false;
-    stage.ask(db, stayd::decide::event::Wish::Stop);
+    stage.ask(db, stayd::decide::event::Request::Stop);
     let asked = stage.now;
     stage.drive(SECOND * 6);
     assert_eq!(stage.kills(db), [asked.after(SECOND * 5)]);
@@ -117,7 +121,7 @@ fn item_35_what_ignores_term_is_killed_on_schedule_and_it_is_recorded() {
 #[test]
 fn item_36_what_sigkill_does_not_end_is_named_and_never_doubled() {
     let (mut stage, db) = Stage::with_one(policy());
-    let other = stage.add(policy(), stayd::decide::event::Remembered::default());
+    let other = stage.add(policy(), stayd::decide::event::PersistedState::default());
     stage[db].falls_silent();
     stage[db].stuck = true;
     stage.drive(MINUTE * 30);
@@ -146,17 +150,20 @@ fn item_41_a_late_fact_about_an_older_life_changes_nothing() {
     stage.drive(SECOND * 20);
     assert_eq!(stage.shown(db).life, Life(2));
     let (machine, log) = (stage.machine.clone(), stage.log.len());
-    let round = Round {
+    let attempt = ProbeAttempt {
         asked_at: stage.now,
         deadline: stage.now.after(SECOND),
         answer: crate::stage::silence(),
         latency: SECOND,
-        sight: crate::stage::idle(),
+        sample: crate::stage::idle(),
     };
-    stage.tell(db, Fact::Probed(Life(1), Check::Liveness, round));
-    stage.tell(db, Fact::EvidenceTaken(Life(1)));
-    stage.tell(db, Fact::Emptied(Life(1)));
-    stage.tell(db, Fact::Told(Life(1), Told::Trigger));
+    stage.tell(db, ServiceEvent::Probed(Life(1), Check::Liveness, attempt));
+    stage.tell(db, ServiceEvent::EvidenceTaken(Life(1)));
+    stage.tell(db, ServiceEvent::Emptied(Life(1)));
+    stage.tell(
+        db,
+        ServiceEvent::ServiceMessage(Life(1), ServiceMessage::Trigger),
+    );
     assert_eq!((stage.machine, stage.log.len()), (machine, log));
 }
 
@@ -164,15 +171,18 @@ fn item_41_a_late_fact_about_an_older_life_changes_nothing() {
 fn an_answer_to_another_question_is_not_counted() {
     let (mut stage, db) = Stage::with_one(policy());
     let machine = stage.machine.clone();
-    let round = Round {
+    let attempt = ProbeAttempt {
         asked_at: stage.now,
         deadline: stage.now.after(SECOND),
         answer: crate::stage::silence(),
         latency: SECOND,
-        sight: crate::stage::idle(),
+        sample: crate::stage::idle(),
     };
     for _ in 0..5 {
-        stage.tell(db, Fact::Probed(Life(1), Check::Liveness, round.clone()));
+        stage.tell(
+            db,
+            ServiceEvent::Probed(Life(1), Check::Liveness, attempt.clone()),
+        );
     }
     assert_eq!(stage.machine, machine);
 }
@@ -183,22 +193,28 @@ fn a_probe_that_never_reports_is_given_up_without_a_verdict() {
     stage[db].mute = true;
     stage.drive(MINUTE * 10);
     assert_eq!(stage.kills(db), []);
-    let asked = stage.when(db, |order| matches!(order, Order::Probe { .. }));
+    let asked = stage.when(db, |order| matches!(order, ServiceAction::Probe { .. }));
     assert!(asked.len() > 100, "and asked again");
 }
 
 #[test]
 fn a_service_may_ask_for_its_own_end() {
     let (mut stage, db) = Stage::with_one(policy());
-    stage.tell(db, Fact::Told(Life(1), Told::Trigger));
+    stage.tell(
+        db,
+        ServiceEvent::ServiceMessage(Life(1), ServiceMessage::Trigger),
+    );
     stage.drive(SECOND);
     assert_eq!(stage.kills(db).len(), 1);
     stage.hold(db, MINUTE);
-    stage.tell(db, Fact::Told(Life(2), Told::Trigger));
+    stage.tell(
+        db,
+        ServiceEvent::ServiceMessage(Life(2), ServiceMessage::Trigger),
+    );
     stage.drive(SECOND);
     assert_eq!(stage.kills(db).len(), 1, "held");
     assert_eq!(
-        stage.said(db, Kind::Spared),
+        stage.said(db, Kind::Suppressed),
         ["not killed: it asked for it (WATCHDOG=trigger), but is held (backup)"]
     );
 }
@@ -208,8 +224,8 @@ fn a_service_may_ask_for_its_own_end() {
 fn item_33_a_half_wedged_service_is_shown_and_never_killed_by_chance() {
     let (mut stage, db) = Stage::with_one(policy());
     let mut suspected = 0;
-    for round in 0..40 {
-        if round % 4 == 3 {
+    for attempt in 0..40 {
+        if attempt % 4 == 3 {
             stage[db].falls_silent();
         } else {
             stage[db].answer = Answer::Alive;

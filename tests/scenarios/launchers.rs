@@ -2,18 +2,21 @@
 
 use crate::stage::{MINUTE, SECOND, Stage, policy};
 use stayd::decide::action::Kind;
-use stayd::decide::event::{Exit, Fact, Life, Proc, Remembered, Survivors};
+use stayd::decide::event::{Exit, Life, PersistedState, Process, ServiceEvent, Survivors};
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
 
-const HEIR: Proc = Proc { pid: 900, birth: 9 };
+const HEIR: Process = Process {
+    pid: 900,
+    start_time: 9,
+};
 
 /// One process of the tree lives on.
 fn one_left(listens: bool) -> Survivors {
     Survivors {
         count: 1,
-        heir: Some(HEIR),
-        heir_listens: Some(listens),
+        successor: Some(HEIR),
+        successor_listens: Some(listens),
         ..Survivors::default()
     }
 }
@@ -23,7 +26,7 @@ fn item_46_a_program_that_daemonizes_is_kept_and_named() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].ends = Some((SECOND / 2, Exit::Code(0), one_left(true)));
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(MINUTE * 10);
     assert_eq!(
         (stage.spawns(db).len(), stage.shown(db).main),
@@ -56,7 +59,7 @@ fn item_46_what_a_server_leaves_that_has_served_is_no_heir() {
         let mut stage = Stage::new();
         let db = stage.enlist(policy);
         stage[db].ends = Some((after, Exit::Code(0), one_left(false)));
-        stage.tell(db, Fact::Configured(Remembered::default()));
+        stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
         stage.drive(after + SECOND);
         assert_eq!(stage.spawns(db).len() > 1, respawns);
         assert_eq!(stage.kills(db).is_empty(), !respawns);
@@ -67,10 +70,13 @@ fn item_46_what_a_server_leaves_that_has_served_is_no_heir() {
 fn item_46_a_launcher_that_failed_has_no_heir() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(SECOND);
     stage[db].alive = None;
-    stage.tell(db, Fact::Exited(Life(1), Exit::Code(1), one_left(true)));
+    stage.tell(
+        db,
+        ServiceEvent::Exited(Life(1), Exit::Code(1), one_left(true)),
+    );
     stage.drive(SECOND);
     assert_eq!(
         stage.kills(db).len(),

@@ -2,29 +2,31 @@
 
 use crate::stage::{MINUTE, Preparation, SECOND, Stage, busy, policy};
 use stayd::decide::action::{Action, Kind};
-use stayd::decide::event::{Answer, Event, Fact, Life, Remembered, Told, Wish};
+use stayd::decide::event::{
+    Answer, Event, Life, PersistedState, Request, ServiceEvent, ServiceMessage,
+};
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
 
-fn proven() -> Remembered {
-    Remembered {
+fn proven() -> PersistedState {
+    PersistedState {
         proven: true,
-        ..Remembered::default()
+        ..PersistedState::default()
     }
 }
 
-fn silent(policy: Policy, past: Remembered) -> (Stage, stayd::decide::event::ServiceId) {
+fn silent(policy: Policy, past: PersistedState) -> (Stage, stayd::decide::event::ServiceId) {
     let mut stage = Stage::new();
     let db = stage.enlist(policy);
     stage[db].falls_silent();
-    stage.tell(db, Fact::Configured(past));
+    stage.tell(db, ServiceEvent::Configured(past));
     (stage, db)
 }
 
 #[test]
 fn item_15_a_recovery_with_progress_is_never_killed() {
     let (mut stage, db) = silent(policy(), proven());
-    stage[db].sight = busy();
+    stage[db].sample = busy();
     stage.drive(MINUTE * 120);
     assert_eq!(
         (stage.phase(db), stage.kills(db).len()),
@@ -55,7 +57,7 @@ fn item_15_no_dead_round_counts_before_the_budget_ends() {
 
 #[test]
 fn item_15_a_server_that_says_it_is_starting_is_not_ready_and_not_killed() {
-    let (mut stage, db) = silent(policy(), Remembered::default());
+    let (mut stage, db) = silent(policy(), PersistedState::default());
     stage[db].answer = Answer::Degraded {
         said: "57P03: the database system is starting up".into(),
         starting: true,
@@ -72,7 +74,10 @@ fn item_16_a_migration_may_ask_for_more_time() {
     for _ in 0..30 {
         stage.drive(SECOND * 50);
         let life = stage.shown(db).life;
-        stage.tell(db, Fact::Told(life, Told::Extend(MINUTE)));
+        stage.tell(
+            db,
+            ServiceEvent::ServiceMessage(life, ServiceMessage::Extend(MINUTE)),
+        );
     }
     assert_eq!(
         (stage.phase(db), stage.kills(db).len()),
@@ -86,7 +91,10 @@ fn item_16_a_migration_may_ask_for_more_time() {
 fn item_16_an_extension_never_shortens_the_budget() {
     let (mut stage, db) = silent(policy(), proven());
     stage.drive(SECOND);
-    stage.tell(db, Fact::Told(Life(1), Told::Extend(SECOND)));
+    stage.tell(
+        db,
+        ServiceEvent::ServiceMessage(Life(1), ServiceMessage::Extend(SECOND)),
+    );
     stage.drive(SECOND * 50);
     assert_eq!(
         (stage.phase(db), stage.kills(db).len()),
@@ -96,7 +104,7 @@ fn item_16_an_extension_never_shortens_the_budget() {
 
 #[test]
 fn ready_after_the_budget_is_shown_as_answering() {
-    let (mut stage, db) = silent(policy(), Remembered::default());
+    let (mut stage, db) = silent(policy(), PersistedState::default());
     stage.drive(MINUTE * 2);
     assert!(stage.shown(db).reason.contains("is the probe right?"));
     stage[db].answer = Answer::Alive;
@@ -115,7 +123,7 @@ fn ready_is_announced_once_and_only_when_all_have_a_verdict() {
     stage[ids[1]].preparation = Preparation::PortHeld;
     stage[ids[2]].falls_silent();
     for id in ids {
-        stage.tell(id, Fact::Configured(Remembered::default()));
+        stage.tell(id, ServiceEvent::Configured(PersistedState::default()));
     }
     stage.drive(SECOND * 59);
     assert_eq!(
@@ -140,7 +148,7 @@ fn item_54_a_held_port_blocks_quietly_and_is_forgotten_when_it_is_free() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].preparation = Preparation::PortHeld;
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(MINUTE * 60);
     assert_eq!(stage.phase(db), Phase::Blocked);
     assert_eq!(stage.said(db, Kind::Blocked).len(), 1, "said once");
@@ -172,13 +180,13 @@ fn item_43_a_stop_during_the_start_waits_for_exec() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].spawn_takes = SECOND * 2;
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(SECOND);
-    stage.ask(db, Wish::Stop);
+    stage.ask(db, Request::Stop);
     stage.drive(SECOND / 2);
     let signalled = |stage: &Stage| {
         stage.when(db, |order| {
-            use stayd::decide::action::Order::{KillTree, Terminate};
+            use stayd::decide::action::ServiceAction::{KillTree, Terminate};
             matches!(order, KillTree(_) | Terminate { .. })
         })
     };
@@ -197,9 +205,9 @@ fn a_stop_during_the_preparation_starts_nothing() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].preparation = Preparation::Hangs;
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(SECOND);
-    stage.ask(db, Wish::Stop);
+    stage.ask(db, Request::Stop);
     stage.drive(SECOND);
     assert_eq!(
         (stage.phase(db), stage.spawns(db).len()),
@@ -214,14 +222,14 @@ fn stop_and_start_during_the_preparation_start_at_once() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].preparation = Preparation::Hangs;
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(SECOND);
-    stage.ask(db, Wish::Stop);
-    stage.ask(db, Wish::Start);
+    stage.ask(db, Request::Stop);
+    stage.ask(db, Request::Start);
     stage[db].preparation = Preparation::Succeeds;
     stage.tell(
         db,
-        Fact::NotPrepared(Life(1), stayd::decide::event::SpawnFailure::cancelled()),
+        ServiceEvent::NotPrepared(Life(1), stayd::decide::event::SpawnFailure::cancelled()),
     );
     stage.drive(SECOND / 20);
     assert_eq!(stage.spawns(db).len(), 1, "{}", stage.shown(db).reason);
@@ -233,7 +241,7 @@ fn a_preparation_that_never_ends_is_given_up_and_tried_again() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].preparation = Preparation::Hangs;
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(MINUTE * 2);
     assert_eq!(stage.phase(db), Phase::Starting, "again");
     assert!(
@@ -250,7 +258,7 @@ fn item_101_the_end_wins_over_every_pending_start() {
         let mut stage = Stage::new();
         let db = stage.enlist(policy());
         stage[db].spawn_takes = SECOND;
-        stage.tell(db, Fact::Configured(Remembered::default()));
+        stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
         stage.drive(SECOND / 1000 * passed);
         stage.happen(Event::Shutdown);
         let spawned = stage.spawns(db).len();
@@ -278,9 +286,9 @@ fn item_101_neither_a_backoff_nor_a_wish_starts_anything_while_stayd_ends() {
     );
     assert_eq!(stage.phase(db), Phase::Backoff);
     stage.happen(Event::Shutdown);
-    stage.ask(db, Wish::Start);
-    stage.ask(db, Wish::Restart);
-    stage.tell(db, Fact::Changed);
+    stage.ask(db, Request::Start);
+    stage.ask(db, Request::Restart);
+    stage.tell(db, ServiceEvent::Changed);
     stage.drive(MINUTE);
     assert_eq!(stage.spawns(db).len(), 1);
     assert_eq!(stage.count(&Action::Finish), 1);
@@ -288,7 +296,7 @@ fn item_101_neither_a_backoff_nor_a_wish_starts_anything_while_stayd_ends() {
 
 #[test]
 fn a_dead_first_round_does_not_delay_the_second_by_a_period() {
-    let (mut stage, db) = silent(policy(), Remembered::default());
+    let (mut stage, db) = silent(policy(), PersistedState::default());
     stage.drive(SECOND * 4);
     stage[db].answer = Answer::Alive;
     stage.drive(SECOND * 3);
@@ -300,7 +308,7 @@ fn a_refused_start_takes_no_life_number() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].preparation = Preparation::PortHeld;
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(MINUTE);
     assert_eq!(
         (stage.phase(db), stage.shown(db).life),
@@ -321,7 +329,7 @@ fn item_30_an_outsider_on_the_port_is_named_while_starting_and_afterwards() {
     let mut stage = Stage::new();
     let db = stage.enlist(policy());
     stage[db].answer = Answer::NoVerdict { why: WHY.into() };
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     stage.drive(SECOND * 5);
     for phase in [Phase::Starting, Phase::Unproven] {
         let shown = stage.shown(db);
@@ -329,6 +337,6 @@ fn item_30_an_outsider_on_the_port_is_named_while_starting_and_afterwards() {
         assert!(shown.reason.contains(WHY), "{}", shown.reason);
         stage.drive(MINUTE * 2);
     }
-    assert!(stage.said(db, Kind::Spared)[0].contains(WHY));
+    assert!(stage.said(db, Kind::Suppressed)[0].contains(WHY));
     assert_eq!(stage.kills(db), []);
 }

@@ -1,10 +1,11 @@
 //! A new version takes over in the same process: what the old one knew goes on, in virtual time.
 
 use crate::stage::{MINUTE, SECOND, Stage, policy};
-use stayd::decide::action::{Kind, Order};
-use stayd::decide::clock::Moment;
+use stayd::decide::action::{Kind, ServiceAction};
+use stayd::decide::clock::Instant;
 use stayd::decide::event::{
-    Exit, Fact, Leftover, Life, Remembered, ServiceId, Survey, Survivors, Wish,
+    AdoptableInstance, Exit, Life, PersistedState, Request, ScanOutcome, ServiceEvent, ServiceId,
+    Survivors,
 };
 use stayd::decide::policy::{GiveUp, Policy, Restart};
 use stayd::decide::snapshot::Phase;
@@ -23,7 +24,7 @@ fn taken_over(old: &Stage, db: ServiceId, policy: Policy) -> (Stage, ServiceId) 
     new.now = old.now;
     let id = new.enlist(policy);
     new[id].left = match main {
-        Some(_) => Survey::Ours(Leftover {
+        Some(_) => ScanOutcome::Ours(AdoptableInstance {
             runtime: None,
             life: carried.life,
             main,
@@ -31,15 +32,15 @@ fn taken_over(old: &Stage, db: ServiceId, policy: Policy) -> (Stage, ServiceId) 
             age: SECOND,
             former: Vec::new(),
         }),
-        None => Survey::Nothing(carried.life),
+        None => ScanOutcome::Nothing(carried.life),
     };
-    let past = Remembered {
+    let past = PersistedState {
         proven: true,
         last_life: carried.life,
         carried: Some(Box::new(carried)),
-        ..Remembered::default()
+        ..PersistedState::default()
     };
-    new.tell(id, Fact::Configured(past));
+    new.tell(id, ServiceEvent::Configured(past));
     (new, id)
 }
 
@@ -52,7 +53,7 @@ fn failing(policy: Policy) -> (Stage, ServiceId) {
     let mut stage = Stage::new();
     let db = stage.enlist(policy);
     dies(&mut stage, db);
-    stage.tell(db, Fact::Configured(Remembered::default()));
+    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
     (stage, db)
 }
 
@@ -93,7 +94,7 @@ fn item_90_a_wait_between_two_lives_goes_on_and_is_not_begun_anew() {
     );
     dies(&mut new, db);
     new.drive(due.since(new.now) + SECOND / 10);
-    let begun = new.when(db, |order| matches!(order, Order::Prepare(_)));
+    let begun = new.when(db, |order| matches!(order, ServiceAction::Prepare(_)));
     assert_eq!(begun, [due], "not before, and not later");
     new.drive(SECOND * 3);
     let waits = new.said(db, Kind::Backoff);
@@ -143,7 +144,7 @@ fn item_90_what_is_down_for_good_stays_down() {
         (Phase::Stopped, 0)
     );
     assert_eq!(new.shown(db).reason, old.shown(db).reason);
-    new.ask(db, Wish::Start);
+    new.ask(db, Request::Start);
     new.drive(SECOND);
     assert_eq!(new.spawns(db).len(), 1);
 }
@@ -155,16 +156,16 @@ fn item_90_a_life_that_was_nobodys_child_may_end_between_two_versions() {
     let mut new = Stage::new();
     new.now = old.now;
     let db = new.enlist(policy());
-    new[db].left = Survey::Ended {
+    new[db].left = ScanOutcome::Ended {
         life: carried.life,
         exit: None,
     };
-    let past = Remembered {
+    let past = PersistedState {
         last_life: carried.life,
         carried: Some(Box::new(carried)),
-        ..Remembered::default()
+        ..PersistedState::default()
     };
-    new.tell(db, Fact::Configured(past));
+    new.tell(db, ServiceEvent::Configured(past));
     assert_eq!(
         new.shown(db).last_exit.map(|(exit, _)| exit),
         Some(Exit::Unknown)
@@ -178,18 +179,21 @@ fn item_90_nothing_goes_over_while_something_is_under_way() {
     let (mut stage, db) = Stage::with_one(policy());
     assert!(carried(&stage, db).is_some());
     stage[db].obeys_term = false;
-    stage.ask(db, Wish::Stop);
+    stage.ask(db, Request::Stop);
     assert_eq!(carried(&stage, db), None, "it is being stopped");
     stage.drive(MINUTE);
     assert!(carried(&stage, db).is_some());
     stage[db].spawn_takes = SECOND;
-    stage.ask(db, Wish::Start);
+    stage.ask(db, Request::Start);
     assert_eq!(carried(&stage, db), None, "it is being started");
     stage.drive(SECOND * 3);
     stage[db].falls_silent();
     stage[db].evidence_takes = SECOND;
     while stage.shown(db).phase != Phase::Wedged {
-        assert!(stage.now < Moment::START.after(MINUTE * 10), "never wedged");
+        assert!(
+            stage.now < Instant::START.after(MINUTE * 10),
+            "never wedged"
+        );
         stage.drive(SECOND / 10);
     }
     assert_eq!(carried(&stage, db), None, "its verdict is spoken");

@@ -2,7 +2,9 @@
 
 use super::{SECOND, SOON};
 use stayd::decide::clock::Duration;
-use stayd::decide::event::{Answer, Exit, Holder, Life, Proc, Sight, Survey, Survivors};
+use stayd::decide::event::{
+    Answer, Exit, Holder, Life, Process, ResourceSample, ScanOutcome, Survivors,
+};
 use stayd::decide::runtime::{Offer, RuntimeId};
 
 /// How a preparation ends.
@@ -22,7 +24,7 @@ pub(crate) struct Actor {
     pub(crate) answer: Answer,
     pub(crate) readiness: Answer,
     /// What is seen of it while it does not answer.
-    pub(crate) sight: Sight,
+    pub(crate) sample: ResourceSample,
     pub(crate) preparation: Preparation,
     /// exec is reported this long after the order.
     pub(crate) spawn_takes: Duration,
@@ -39,7 +41,7 @@ pub(crate) struct Actor {
     /// Its main process lives.
     pub(crate) alive: Option<Life>,
     /// What an earlier stayd has left of it.
-    pub(crate) left: Survey,
+    pub(crate) left: ScanOutcome,
     /// Somebody else's process holds its port, and is watched under this number.
     pub(crate) attached: Option<Life>,
     /// What its disk has for the next life.
@@ -53,7 +55,7 @@ impl Actor {
         Self {
             answer: Answer::Alive,
             readiness: Answer::Alive,
-            sight: idle(),
+            sample: idle(),
             preparation: Preparation::Succeeds,
             spawn_takes: SOON,
             ends: None,
@@ -63,7 +65,7 @@ impl Actor {
             send_late: Duration::ZERO,
             mute: false,
             alive: None,
-            left: Survey::Nothing(Life(0)),
+            left: ScanOutcome::Nothing(Life(0)),
             attached: None,
             offer: Offer {
                 source: Ok(runtime("new")),
@@ -87,7 +89,10 @@ pub(crate) fn runtime(name: &str) -> RuntimeId {
 }
 
 /// Somebody else's process.
-pub(crate) const STRANGER: Proc = Proc { pid: 906, birth: 1 };
+pub(crate) const STRANGER: Process = Process {
+    pid: 906,
+    start_time: 1,
+};
 
 /// It, on the port.
 pub(super) fn holder() -> Holder {
@@ -105,17 +110,17 @@ pub(crate) fn silence() -> Answer {
 }
 
 /// Nobody does anything.
-pub(crate) fn idle() -> Sight {
-    Sight {
+pub(crate) fn idle() -> ResourceSample {
+    ResourceSample {
         watched: SECOND * 5,
         host_cpus: 2,
-        ..Sight::default()
+        ..ResourceSample::default()
     }
 }
 
 /// The tree uses a whole core.
-pub(crate) fn busy() -> Sight {
-    Sight {
+pub(crate) fn busy() -> ResourceSample {
+    ResourceSample {
         tree_cpu: SECOND * 5,
         ..idle()
     }

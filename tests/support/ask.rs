@@ -1,7 +1,7 @@
 //! Asking probes from a test.
 
-use stayd::act::child::{Environment, Nursery, Surroundings};
 use stayd::act::probe::{Context, Heartbeat, Prober};
+use stayd::act::spawn::spawner::{Environment, Spawner, Surroundings};
 use stayd::config::{Endpoint, Expect, Probe, Target};
 use stayd::decide::event::Answer;
 use std::path::PathBuf;
@@ -25,9 +25,9 @@ pub(crate) fn probe(target: Target) -> Probe {
 }
 
 /// What a probe needs, with this project's program for helpers.
-pub(crate) fn context(nursery: &Nursery) -> Context {
+pub(crate) fn context(spawner: &Spawner) -> Context {
     Context {
-        nursery: nursery.clone(),
+        spawner: spawner.clone(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_stayd")),
         surroundings: Surroundings {
             env: Environment::from([("PATH".into(), "/usr/bin:/bin".into())]),
@@ -40,7 +40,7 @@ pub(crate) fn context(nursery: &Nursery) -> Context {
 
 /// A prober that needs no reaper: for everything but `exec:`, `sqlite:` and names to be resolved.
 pub(crate) fn prober(probe: &Probe) -> Prober {
-    Prober::new(probe, context(&Nursery::new()))
+    Prober::new(probe, context(&Spawner::new()))
 }
 
 /// HTTP on `at`.
@@ -54,13 +54,13 @@ pub(crate) fn http(at: Endpoint, path: &str) -> Probe {
 }
 
 /// Runs an asynchronous test that is in a process of its own, reaping what its nursery starts.
-pub(crate) fn with_nursery<T>(test: impl AsyncFnOnce(Nursery) -> T) -> T {
+pub(crate) fn with_nursery<T>(test: impl AsyncFnOnce(Spawner) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let nursery = Nursery::new();
-    runtime.block_on(nursery.attend(test(nursery.clone())))
+    let spawner = Spawner::new();
+    runtime.block_on(spawner.attend(test(spawner.clone())))
 }
 
 /// What an answer says, whatever its class.

@@ -91,7 +91,7 @@ impl Census {
     }
 
     /// A number may be somebody else's by now: ours have the census's folder in their command.
-    fn living(&self, name: &str) -> Vec<i32> {
+    fn instance(&self, name: &str) -> Vec<i32> {
         let folder = self.path().display().to_string();
         let is_ours =
             |pid| stayd::sys::process::command_line(pid).is_ok_and(|line| line.contains(&folder));
@@ -109,15 +109,15 @@ impl Census {
         let last = daemon.wait_state("s", "running");
         let main = i32::try_from(last["pid"].as_i64().expect("a pid")).expect("a pid");
         wait_until("both have written themselves down", SOON, || {
-            self.mains().contains(&main) && !self.living("children").is_empty()
+            self.mains().contains(&main) && !self.instance("children").is_empty()
         });
         assert_eq!(
-            self.living("children").len(),
+            self.instance("children").len(),
             1,
             "{what}\n{}",
             daemon.said()
         );
-        assert_eq!(self.living("pids"), [main], "{what}\n{}", daemon.said());
+        assert_eq!(self.instance("pids"), [main], "{what}\n{}", daemon.said());
         assert_eq!(
             self.noted("second-copy"),
             [0; 0],
@@ -125,8 +125,8 @@ impl Census {
             daemon.said()
         );
         assert!(daemon.stop().success(), "{what}\n{}", daemon.said());
-        assert_eq!(self.living("pids"), [0; 0], "{what}");
-        assert_eq!(self.living("children"), [0; 0], "{what}");
+        assert_eq!(self.instance("pids"), [0; 0], "{what}");
+        assert_eq!(self.instance("children"), [0; 0], "{what}");
         assert_no_line_is_missing(&daemon, what);
     }
 }

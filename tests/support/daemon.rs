@@ -138,7 +138,7 @@ impl Stayd {
         Self::in_dir(TempDir::new(), config, |_| {})
     }
 
-    /// The same, with a stayd that dies at the named step (`stayd::act::step`).
+    /// The same, with a stayd that dies at the named step (`stayd::act::failpoint`).
     pub(crate) fn start_to_die_at(config: &str, step: &str) -> Self {
         Self::in_dir(TempDir::new(), config, |command| {
             command.env(DIE_AT, step);

@@ -76,13 +76,13 @@ impl Rehearsal {
     pub(crate) fn bootstrap(plist: &[u8]) -> Self {
         let job = Job::read(plist);
         let runs = Arc::new(Mutex::new(Vec::new()));
-        let (bootout, wish) = channel();
+        let (bootout, request) = channel();
         let kept = Arc::clone(&runs);
         let player = std::thread::spawn(move || {
             Player {
                 job,
                 runs: kept,
-                wish,
+                request,
             }
             .play()
         });
@@ -202,7 +202,7 @@ fn soft_limit(job: &Dictionary) -> Option<u64> {
 struct Player {
     job: Job,
     runs: Arc<Mutex<Vec<Run>>>,
-    wish: Receiver<()>,
+    request: Receiver<()>,
 }
 
 impl Player {
@@ -267,7 +267,7 @@ impl Player {
     /// Waits until then for the wish to end.
     fn is_booted_out_by(&self, until: Instant) -> bool {
         let wait = until.saturating_duration_since(Instant::now());
-        self.wish.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected)
+        self.request.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
@@ -279,9 +279,9 @@ fn group(pgid: i32) -> Vec<i32> {
 }
 
 fn signal(pid: i32, signal: i32) {
-    let living = process::stat(pid).and_then(|stat| Handle::open(stat.process));
+    let instance = process::stat(pid).and_then(|stat| Handle::open(stat.process));
     // it may end in between, and then it has what the signal was for
-    let _ = living.and_then(|living| living.signal(signal));
+    let _ = instance.and_then(|instance| instance.signal(signal));
 }
 
 /// A plist as a test writes it: these keys, a label, and `/bin/sh -c SCRIPT`.

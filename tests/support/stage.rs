@@ -3,11 +3,11 @@
 //! Every order has an outcome, as the actor's part says; [`Stage::drive`] lets virtual time pass and delivers what
 //! becomes true. Nothing waits, nothing is random: the same play gives the same log.
 
-use stayd::decide::action::{Action, Keep, Kind, Order};
-use stayd::decide::clock::{Duration, Moment};
+use stayd::decide::action::{Action, Kind, Persist, ServiceAction};
+use stayd::decide::clock::{Duration, Instant};
 use stayd::decide::event::{
-    Answer, Check, Departure, Event, Exit, Fact, Life, Proc, Remembered, Round, ServiceId, Sight,
-    SpawnFailure, Survey, Survivors, Wish,
+    Answer, Check, Departure, Event, Exit, Life, PersistedState, ProbeAttempt, Process, Request,
+    ResourceSample, ScanOutcome, ServiceEvent, ServiceId, SpawnFailure, Survivors,
 };
 use stayd::decide::fleet::Machine;
 use stayd::decide::policy::{
@@ -74,7 +74,7 @@ pub(crate) fn watchdog() -> Watchdog {
 /// What is on its way.
 #[derive(Clone, Debug)]
 enum Due {
-    Fact(ServiceId, Fact),
+    ServiceEvent(ServiceId, ServiceEvent),
     /// The main process ends by itself, if it has not ended yet.
     Ends(ServiceId, Life, Exit, Survivors),
     Killed(ServiceId, Life),
@@ -83,20 +83,20 @@ enum Due {
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
-    pub(crate) at: Moment,
+    pub(crate) at: Instant,
     pub(crate) action: Action,
 }
 
 /// The machine, its world, and everything that happened.
 pub(crate) struct Stage {
     pub(crate) machine: Machine,
-    pub(crate) now: Moment,
+    pub(crate) now: Instant,
     pub(crate) log: Vec<Done>,
     /// Every event as the machine got it.
-    pub(crate) history: Vec<(Moment, Event)>,
+    pub(crate) history: Vec<(Instant, Event)>,
     actors: Vec<Actor>,
     policies: Vec<Policy>,
-    due: BTreeMap<(Moment, usize), Due>,
+    due: BTreeMap<(Instant, usize), Due>,
     scheduled: usize,
 }
 
@@ -104,7 +104,7 @@ impl Stage {
     pub(crate) fn new() -> Self {
         Self {
             machine: Machine::default(),
-            now: Moment::START,
+            now: Instant::START,
             log: Vec::new(),
             history: Vec::new(),
             actors: Vec::new(),
@@ -117,14 +117,14 @@ impl Stage {
     /// A stage with one service that is ready and has been for a minute.
     pub(crate) fn with_one(policy: Policy) -> (Self, ServiceId) {
         let mut stage = Self::new();
-        let id = stage.add(policy, Remembered::default());
+        let id = stage.add(policy, PersistedState::default());
         stage.drive(MINUTE + SECOND);
         (stage, id)
     }
 
-    pub(crate) fn add(&mut self, policy: Policy, past: Remembered) -> ServiceId {
+    pub(crate) fn add(&mut self, policy: Policy, past: PersistedState) -> ServiceId {
         let id = self.enlist(policy);
-        self.tell(id, Fact::Configured(past));
+        self.tell(id, ServiceEvent::Configured(past));
         id
     }
 
@@ -135,17 +135,17 @@ impl Stage {
         add_to(&mut self.machine, policy)
     }
 
-    pub(crate) fn tell(&mut self, id: ServiceId, fact: Fact) {
+    pub(crate) fn tell(&mut self, id: ServiceId, fact: ServiceEvent) {
         self.happen(Event::Service(id, fact));
     }
 
-    pub(crate) fn ask(&mut self, id: ServiceId, wish: Wish) {
-        self.tell(id, Fact::Asked(wish));
+    pub(crate) fn ask(&mut self, id: ServiceId, request: Request) {
+        self.tell(id, ServiceEvent::Requested(request));
     }
 
     pub(crate) fn hold(&mut self, id: ServiceId, span: Duration) {
         let reason = "backup".into();
-        self.ask(id, Wish::Hold { span, reason });
+        self.ask(id, Request::Hold { span, reason });
     }
 
     /// An event at this moment, and what it leads to.
@@ -157,7 +157,7 @@ impl Stage {
                 action: action.clone(),
             });
             if let Action::Service(id, order) = action {
-                self.perform(id, order);
+                self.execute(id, order);
             }
         }
     }
@@ -168,7 +168,7 @@ impl Stage {
         for _ in 0..EVENTS_MAX {
             let arrives = self.due.first_key_value().map(|((at, _), _)| *at);
             let next = arrives
-                .unwrap_or(Moment::NEVER)
+                .unwrap_or(Instant::NEVER)
                 .min(self.machine.deadline());
             if next > end {
                 self.now = end;
@@ -200,8 +200,8 @@ impl Stage {
             return;
         };
         match due {
-            Due::Fact(id, fact) => {
-                if let Fact::Spawned(life, _) = fact {
+            Due::ServiceEvent(id, fact) => {
+                if let ServiceEvent::Spawned(life, _) = fact {
                     self.is_born(id, life);
                 }
                 self.tell(id, fact);
@@ -209,11 +209,11 @@ impl Stage {
             Due::Ends(id, life, exit, survivors) => self.ends(id, life, exit, survivors),
             Due::Killed(id, life) if self[id].stuck => {
                 let (left, stuck) = (1, 1);
-                self.tell(id, Fact::NotEmptied { life, left, stuck });
+                self.tell(id, ServiceEvent::NotEmptied { life, left, stuck });
             }
             Due::Killed(id, life) => {
                 self.ends(id, life, Exit::Signal(9), Survivors::default());
-                self.tell(id, Fact::Emptied(life));
+                self.tell(id, ServiceEvent::Emptied(life));
             }
         }
     }
@@ -229,8 +229,8 @@ impl Stage {
     /// The main process of `life` ends now, if it has not ended yet.
     pub(crate) fn ends(&mut self, id: ServiceId, life: Life, exit: Exit, survivors: Survivors) {
         if self[id].alive == Some(life) {
-            self[id].alive = survivors.heir.map(|_| life);
-            self.tell(id, Fact::Exited(life, exit, survivors));
+            self[id].alive = survivors.successor.map(|_| life);
+            self.tell(id, ServiceEvent::Exited(life, exit, survivors));
         }
     }
 
@@ -238,7 +238,7 @@ impl Stage {
     pub(crate) fn stranger_leaves(&mut self, id: ServiceId, departure: Departure) {
         self[id].preparation = Preparation::Succeeds;
         let life = self[id].attached.expect("a stranger is watched");
-        self.tell(id, Fact::StrangerLeft(life, departure));
+        self.tell(id, ServiceEvent::ForeignProcessLeft(life, departure));
     }
 
     fn schedule(&mut self, after: Duration, due: Due) {
@@ -247,87 +247,92 @@ impl Stage {
             .insert((self.now.after(after), self.scheduled), due);
     }
 
-    fn perform(&mut self, id: ServiceId, order: Order) {
+    fn execute(&mut self, id: ServiceId, order: ServiceAction) {
         match order {
-            Order::Survey => {
+            ServiceAction::ScanOutcome => {
                 let left = self[id].left.clone();
-                if let Survey::Ours(leftover) = &left {
+                if let ScanOutcome::Ours(leftover) = &left {
                     self[id].alive = leftover.main.map(|_| leftover.life);
                 }
-                self.tell(id, Fact::Surveyed(left));
+                self.tell(id, ServiceEvent::RecoveryScanned(left));
             }
-            Order::Materialize(life) => {
+            ServiceAction::Materialize(life) => {
                 let offer = self[id].offer.clone();
-                self.later(id, Fact::Materialized(life, offer));
+                self.later(id, ServiceEvent::Materialized(life, offer));
             }
-            Order::UseRuntime(runtime) => self[id].runs_from.push(runtime),
-            Order::RefuseRuntime(runtime, _) => self[id].offer.refused = Some(runtime),
-            Order::Prepare(life) => match self[id].preparation {
-                Preparation::Succeeds => self.later(id, Fact::Prepared(life)),
+            ServiceAction::UseRuntime(runtime) => self[id].runs_from.push(runtime),
+            ServiceAction::MarkRuntimeBad(runtime, _) => self[id].offer.refused = Some(runtime),
+            ServiceAction::Prepare(life) => match self[id].preparation {
+                Preparation::Succeeds => self.later(id, ServiceEvent::Prepared(life)),
                 Preparation::PortHeld => {
-                    self.later(id, Fact::PortHeld(life, actor::holder()));
+                    self.later(id, ServiceEvent::PortHeld(life, actor::holder()));
                 }
                 Preparation::Fails(what) => {
                     let failure = SpawnFailure {
                         message: what.into(),
                         lasting: false,
                     };
-                    self.later(id, Fact::BeforeFailed(life, failure));
+                    self.later(id, ServiceEvent::BeforeFailed(life, failure));
                 }
                 Preparation::Hangs => {}
             },
-            Order::CancelPreparation(life) if self[id].preparation == Preparation::Hangs => {
-                self.later(id, Fact::NotPrepared(life, SpawnFailure::cancelled()));
+            ServiceAction::CancelPreparation(life)
+                if self[id].preparation == Preparation::Hangs =>
+            {
+                self.later(
+                    id,
+                    ServiceEvent::NotPrepared(life, SpawnFailure::cancelled()),
+                );
             }
-            Order::Spawn(life) => {
-                let main = Proc {
+            ServiceAction::Spawn(life) => {
+                let main = Process {
                     pid: 100,
-                    birth: life.0.into(),
+                    start_time: life.0.into(),
                 };
-                let due = Due::Fact(id, Fact::Spawned(life, main));
+                let due = Due::ServiceEvent(id, ServiceEvent::Spawned(life, main));
                 self.schedule(self[id].spawn_takes, due);
             }
-            Order::Terminate { life, .. } if self[id].obeys_term => {
+            ServiceAction::Terminate { life, .. } if self[id].obeys_term => {
                 self.schedule(
                     SOON,
                     Due::Ends(id, life, Exit::Signal(15), Survivors::default()),
                 );
             }
-            Order::KillTree(life) => {
+            ServiceAction::KillTree(life) => {
                 let takes = if self[id].stuck { KILL_DEADLINE } else { SOON };
                 self.schedule(takes, Due::Killed(id, life));
             }
-            Order::Probe {
+            ServiceAction::Probe {
                 life,
                 check,
                 deadline,
             } => self.is_asked(id, life, check, deadline),
-            Order::TakeEvidence { life, .. } => {
+            ServiceAction::TakeEvidence { life, .. } => {
                 self.schedule(
                     self[id].evidence_takes,
-                    Due::Fact(id, Fact::EvidenceTaken(life)),
+                    Due::ServiceEvent(id, ServiceEvent::EvidenceTaken(life)),
                 );
             }
-            Order::Attach { life, .. } => self[id].attached = Some(life),
-            Order::Retire(_) => self[id].attached = None,
-            Order::CancelPreparation(_)
-            | Order::Terminate { .. }
-            | Order::SignalFirst(_)
-            | Order::Inherit { .. }
-            | Order::CloseSockets
-            | Order::AwaitChange(_)
-            | Order::PraiseRuntime(_)
-            | Order::Conclude(..)
-            | Order::Record(_)
-            | Order::Keep(_) => {}
+            ServiceAction::Attach { life, .. } => self[id].attached = Some(life),
+            ServiceAction::Retire(_) => self[id].attached = None,
+            ServiceAction::CancelPreparation(_)
+            | ServiceAction::Terminate { .. }
+            | ServiceAction::SignalFirst(_)
+            | ServiceAction::SuperviseSuccessor { .. }
+            | ServiceAction::CloseSockets
+            | ServiceAction::AwaitChange(_)
+            | ServiceAction::MarkRuntimeGood(_)
+            | ServiceAction::Conclude(..)
+            | ServiceAction::Record(_)
+            | ServiceAction::Persist(_) => {}
         }
     }
 
-    fn later(&mut self, id: ServiceId, fact: Fact) {
-        self.schedule(SOON, Due::Fact(id, fact));
+    fn later(&mut self, id: ServiceId, fact: ServiceEvent) {
+        self.schedule(SOON, Due::ServiceEvent(id, fact));
     }
 
-    fn is_asked(&mut self, id: ServiceId, life: Life, check: Check, deadline: Moment) {
+    fn is_asked(&mut self, id: ServiceId, life: Life, check: Check, deadline: Instant) {
         let actor = &self[id];
         let answer = match check {
             Check::Liveness => actor.answer.clone(),
@@ -340,21 +345,24 @@ impl Stage {
         } else {
             SOON
         };
-        let sight = if silent {
-            actor.sight
+        let sample = if silent {
+            actor.sample
         } else {
-            Sight::default()
+            ResourceSample::default()
         };
-        let round = Round {
+        let attempt = ProbeAttempt {
             asked_at,
             deadline,
             answer,
             latency,
-            sight,
+            sample,
         };
         if !actor.mute {
             let takes = asked_at.since(self.now) + latency;
-            self.schedule(takes, Due::Fact(id, Fact::Probed(life, check, round)));
+            self.schedule(
+                takes,
+                Due::ServiceEvent(id, ServiceEvent::Probed(life, check, attempt)),
+            );
         }
     }
 
@@ -369,40 +377,40 @@ impl Stage {
     }
 
     /// When an order that `is` so was given for `id`.
-    pub(crate) fn when(&self, id: ServiceId, is: impl Fn(&Order) -> bool) -> Vec<Moment> {
+    pub(crate) fn when(&self, id: ServiceId, is: impl Fn(&ServiceAction) -> bool) -> Vec<Instant> {
         self.orders(id)
             .filter(|(_, order)| is(order))
             .map(|(at, _)| at)
             .collect()
     }
 
-    fn orders(&self, id: ServiceId) -> impl Iterator<Item = (Moment, &Order)> {
+    fn orders(&self, id: ServiceId) -> impl Iterator<Item = (Instant, &ServiceAction)> {
         self.log.iter().filter_map(move |done| match &done.action {
             Action::Service(of, order) if *of == id => Some((done.at, order)),
             Action::Service(..) | Action::AnnounceReady | Action::Finish => None,
         })
     }
 
-    pub(crate) fn kills(&self, id: ServiceId) -> Vec<Moment> {
-        self.when(id, |order| matches!(order, Order::KillTree(_)))
+    pub(crate) fn kills(&self, id: ServiceId) -> Vec<Instant> {
+        self.when(id, |order| matches!(order, ServiceAction::KillTree(_)))
     }
 
-    pub(crate) fn spawns(&self, id: ServiceId) -> Vec<Moment> {
-        self.when(id, |order| matches!(order, Order::Spawn(_)))
+    pub(crate) fn spawns(&self, id: ServiceId) -> Vec<Instant> {
+        self.when(id, |order| matches!(order, ServiceAction::Spawn(_)))
     }
 
     /// What was recorded of this kind.
     pub(crate) fn said(&self, id: ServiceId, kind: Kind) -> Vec<String> {
         let records = self.orders(id).filter_map(|(_, order)| match order {
-            Order::Record(record) if record.kind == kind => Some(record.sentence.clone()),
+            ServiceAction::Record(record) if record.kind == kind => Some(record.sentence.clone()),
             _ => None,
         });
         records.collect()
     }
 
-    pub(crate) fn kept(&self, id: ServiceId) -> Vec<Keep> {
+    pub(crate) fn kept(&self, id: ServiceId) -> Vec<Persist> {
         let kept = self.orders(id).filter_map(|(_, order)| match order {
-            Order::Keep(keep) => Some(keep.clone()),
+            ServiceAction::Persist(keep) => Some(keep.clone()),
             _ => None,
         });
         kept.collect()

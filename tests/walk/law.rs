@@ -1,44 +1,47 @@
 //! What an order would do to a process, and what allows one.
 
-use stayd::decide::action::Order;
-use stayd::decide::event::{Event, Fact, Wish};
+use stayd::decide::action::ServiceAction;
+use stayd::decide::event::{Event, Request, ServiceEvent};
 
 /// Whether a process would notice: what is forbidden while a stranger is watched, with anything that would be started
 /// beside it.
-pub(crate) fn touches(order: &Order) -> bool {
+pub(crate) fn touches(order: &ServiceAction) -> bool {
     match order {
-        Order::Terminate { .. }
-        | Order::SignalFirst(_)
-        | Order::KillTree(_)
-        | Order::Inherit { .. }
-        | Order::Prepare(_)
-        | Order::Spawn(_)
-        | Order::Survey => true,
-        Order::Attach { .. }
-        | Order::CancelPreparation(_)
-        | Order::Probe { .. }
-        | Order::TakeEvidence { .. }
-        | Order::Retire(_)
-        | Order::Conclude(..)
-        | Order::CloseSockets
-        | Order::AwaitChange(_)
-        | Order::Record(_)
-        | Order::Materialize(_)
-        | Order::UseRuntime(_)
-        | Order::PraiseRuntime(_)
-        | Order::RefuseRuntime(..)
-        | Order::Keep(_) => false,
+        ServiceAction::Terminate { .. }
+        | ServiceAction::SignalFirst(_)
+        | ServiceAction::KillTree(_)
+        | ServiceAction::SuperviseSuccessor { .. }
+        | ServiceAction::Prepare(_)
+        | ServiceAction::Spawn(_)
+        | ServiceAction::ScanOutcome => true,
+        ServiceAction::Attach { .. }
+        | ServiceAction::CancelPreparation(_)
+        | ServiceAction::Probe { .. }
+        | ServiceAction::TakeEvidence { .. }
+        | ServiceAction::Retire(_)
+        | ServiceAction::Conclude(..)
+        | ServiceAction::CloseSockets
+        | ServiceAction::AwaitChange(_)
+        | ServiceAction::Record(_)
+        | ServiceAction::Materialize(_)
+        | ServiceAction::UseRuntime(_)
+        | ServiceAction::MarkRuntimeGood(_)
+        | ServiceAction::MarkRuntimeBad(..)
+        | ServiceAction::Persist(_) => false,
     }
 }
 
 pub(crate) fn is_restart(event: &Event) -> bool {
-    matches!(event, Event::Service(_, Fact::Asked(Wish::Restart)))
+    matches!(
+        event,
+        Event::Service(_, ServiceEvent::Requested(Request::Restart))
+    )
 }
 
 pub(crate) fn spawned(event: &Event) -> bool {
-    matches!(event, Event::Service(_, Fact::Spawned(..)))
+    matches!(event, Event::Service(_, ServiceEvent::Spawned(..)))
 }
 
 pub(crate) fn surveyed(event: &Event) -> bool {
-    matches!(event, Event::Service(_, Fact::Surveyed(_)))
+    matches!(event, Event::Service(_, ServiceEvent::RecoveryScanned(_)))
 }

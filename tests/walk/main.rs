@@ -9,7 +9,9 @@ mod law;
 mod possible;
 mod world;
 
-use stayd::decide::event::{Answer, Check, Fact, Life, Remembered, Round, Sight};
+use stayd::decide::event::{
+    Answer, Check, Life, PersistedState, ProbeAttempt, ResourceSample, ServiceEvent,
+};
 use stayd::decide::policy::{OnLeftover, OnStranger, Policy, Restart, Watchdog};
 use stayd::decide::snapshot::Phase;
 use std::collections::HashSet;
@@ -59,11 +61,11 @@ impl Walk {
 
 /// A world that has come to a running, proven service in its second round.
 fn running(policy: Policy) -> World {
-    let mut world = World::new(policy, Remembered::default());
-    world.become_true(Fact::Prepared(Life(1)));
-    world.become_true(Fact::Spawned(Life(1), proc_of(Life(1))));
+    let mut world = World::new(policy, PersistedState::default());
+    world.become_true(ServiceEvent::Prepared(Life(1)));
+    world.become_true(ServiceEvent::Spawned(Life(1), proc_of(Life(1))));
     world.happen(Next::Deadline);
-    answer(&mut world, &Answer::Alive, Sight::default());
+    answer(&mut world, &Answer::Alive, ResourceSample::default());
     assert_eq!(
         world.machine.snapshot(world.now, ID).expect("there").phase,
         Phase::Running
@@ -71,19 +73,19 @@ fn running(policy: Policy) -> World {
     world
 }
 
-fn answer(world: &mut World, answer: &Answer, sight: Sight) {
+fn answer(world: &mut World, answer: &Answer, sample: ResourceSample) {
     let (life, asked_at, deadline) = world.outside.asked.expect("a question is under way");
     if matches!(answer, Answer::Dead { .. }) {
         world.now = world.now.max(deadline);
     }
-    let round = Round {
+    let attempt = ProbeAttempt {
         asked_at,
         deadline,
         answer: answer.clone(),
         latency: world.now.since(asked_at),
-        sight,
+        sample,
     };
-    world.become_true(Fact::Probed(life, Check::Liveness, round));
+    world.become_true(ServiceEvent::Probed(life, Check::Liveness, attempt));
 }
 
 #[test]
@@ -93,17 +95,17 @@ fn every_state_from_what_an_earlier_stayd_has_left() {
         leftover: OnLeftover::Replace,
         ..policy()
     };
-    let proven = Remembered {
+    let proven = PersistedState {
         proven: true,
         last_life: Life(7),
-        ..Remembered::default()
+        ..PersistedState::default()
     };
-    let stopped = Remembered {
+    let stopped = PersistedState {
         stopped: true,
         ..proven.clone()
     };
     for (policy, past) in [
-        (policy(), Remembered::default()),
+        (policy(), PersistedState::default()),
         (policy(), proven.clone()),
         (policy(), stopped),
         (replaces, proven),
@@ -117,25 +119,25 @@ fn every_state_from_what_an_earlier_stayd_has_left() {
 fn every_state_from_the_start() {
     let mut walk = Walk::new();
     for past in [
-        Remembered::default(),
-        Remembered {
+        PersistedState::default(),
+        PersistedState {
             proven: true,
             last_life: Life(7),
-            ..Remembered::default()
+            ..PersistedState::default()
         },
-        Remembered {
+        PersistedState {
             stopped: true,
-            ..Remembered::default()
+            ..PersistedState::default()
         },
-        Remembered {
+        PersistedState {
             parked: true,
             last_life: Life(3),
-            ..Remembered::default()
+            ..PersistedState::default()
         },
-        Remembered {
+        PersistedState {
             hold: Some((SECOND, "migration".into())),
             proven: true,
-            ..Remembered::default()
+            ..PersistedState::default()
         },
     ] {
         walk.walk(&World::new(policy(), past), 6);
@@ -159,11 +161,11 @@ fn every_state_from_the_start() {
 fn every_state_around_a_runtime() {
     let mut walk = Walk::new();
     for past in [
-        Remembered::default(),
-        Remembered {
+        PersistedState::default(),
+        PersistedState {
             proven: true,
             last_life: Life(7),
-            ..Remembered::default()
+            ..PersistedState::default()
         },
     ] {
         let copies = Policy {
@@ -194,11 +196,11 @@ fn every_state_around_a_stranger() {
     };
     let mut walk = Walk::new();
     for main in [Some(STRANGER), None] {
-        let mut world = World::new(attaches, Remembered::default());
-        world.become_true(Fact::PortHeld(Life(1), holder(main)));
+        let mut world = World::new(attaches, PersistedState::default());
+        world.become_true(ServiceEvent::PortHeld(Life(1), holder(main)));
         walk.walk(&world, 6);
         world.happen(Next::Deadline);
-        answer(&mut world, &Answer::Alive, Sight::default());
+        answer(&mut world, &Answer::Alive, ResourceSample::default());
         assert_eq!(
             world.machine.snapshot(world.now, ID).expect("there").phase,
             Phase::Attached
@@ -257,8 +259,8 @@ fn a_seeded_walk_goes_deep() {
         .unwrap_or(1_u64);
     println!("WALK_SEED={seed}");
     let mut bits = seed;
-    for round in 0..2_000 {
-        let stranger = if round % 2 == 0 {
+    for attempt in 0..2_000 {
+        let stranger = if attempt % 2 == 0 {
             OnStranger::Report
         } else {
             OnStranger::Attach
@@ -267,7 +269,7 @@ fn a_seeded_walk_goes_deep() {
             stranger,
             ..policy()
         };
-        let mut world = World::new(rules, Remembered::default());
+        let mut world = World::new(rules, PersistedState::default());
         for _ in 0..60 {
             if world.finished {
                 break;
@@ -296,9 +298,9 @@ fn falls_silent(world: &mut World) {
     let silence = Answer::Dead {
         how: "no answer".into(),
     };
-    let idle = Sight {
+    let idle = ResourceSample {
         watched: SECOND,
-        ..Sight::default()
+        ..ResourceSample::default()
     };
     answer(world, &silence, idle);
 }

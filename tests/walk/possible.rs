@@ -1,9 +1,10 @@
 //! What may happen next in a world: every outcome of every order, now or after its life.
 
-use stayd::decide::clock::{Duration, Moment};
+use stayd::decide::clock::{Duration, Instant};
 use stayd::decide::event::{
-    Answer, Check, Departure, Exit, Fact, Former, Holder, Leftover, Life, Proc, Round, Sight,
-    SpawnFailure, Survey, Survivors, Told, Wish,
+    AdoptableInstance, Answer, ChangedSetting, Check, Departure, Exit, Holder, Life, ProbeAttempt,
+    Process, Request, ResourceSample, ScanOutcome, ServiceEvent, ServiceMessage, SpawnFailure,
+    Survivors,
 };
 
 use stayd::decide::policy::{
@@ -18,67 +19,90 @@ impl World {
     pub(crate) fn possibilities(&self) -> Vec<Next> {
         let outside = &self.outside;
         let mut next = Vec::new();
-        if self.machine.deadline() != Moment::NEVER {
+        if self.machine.deadline() != Instant::NEVER {
             next.push(Next::Deadline);
             next.push(Next::PastDeadline);
         }
         if !self.leaving {
             next.push(Next::Shutdown);
             next.extend(
-                [Wish::Stop, Wish::Start, Wish::Restart].map(|wish| Next::Fact(Fact::Asked(wish))),
+                [Request::Stop, Request::Start, Request::Restart]
+                    .map(|request| Next::ServiceEvent(ServiceEvent::Requested(request))),
             );
-            let hold = Wish::Hold {
+            let hold = Request::Hold {
                 span: SECOND * 2,
                 reason: "backup".into(),
             };
-            next.push(Next::Fact(Fact::Asked(if outside.hold {
-                Wish::Release
-            } else {
-                hold
-            })));
+            next.push(Next::ServiceEvent(ServiceEvent::Requested(
+                if outside.hold { Request::Release } else { hold },
+            )));
         }
         // A look that was under way when it was no longer wanted may still tell.
-        next.push(Next::Fact(Fact::Changed));
+        next.push(Next::ServiceEvent(ServiceEvent::Changed));
         if outside.surveying {
-            next.extend(surveys().map(|survey| Next::Fact(Fact::Surveyed(survey))));
+            next.extend(
+                surveys().map(|survey| Next::ServiceEvent(ServiceEvent::RecoveryScanned(survey))),
+            );
         }
         if let Some(life) = outside.copying {
-            next.extend(offers().map(|offer| Next::Fact(Fact::Materialized(life, offer))));
-            next.push(Next::Fact(Fact::NotPrepared(life, failure())));
+            next.extend(
+                offers().map(|offer| Next::ServiceEvent(ServiceEvent::Materialized(life, offer))),
+            );
+            next.push(Next::ServiceEvent(ServiceEvent::NotPrepared(
+                life,
+                failure(),
+            )));
         }
         if let Some(life) = outside.preparing {
-            next.push(Next::Fact(Fact::Prepared(life)));
-            next.push(Next::Fact(Fact::NotPrepared(life, failure())));
-            next.push(Next::Fact(Fact::BeforeFailed(life, failure())));
+            next.push(Next::ServiceEvent(ServiceEvent::Prepared(life)));
+            next.push(Next::ServiceEvent(ServiceEvent::NotPrepared(
+                life,
+                failure(),
+            )));
+            next.push(Next::ServiceEvent(ServiceEvent::BeforeFailed(
+                life,
+                failure(),
+            )));
             for main in [Some(STRANGER), None] {
-                next.push(Next::Fact(Fact::PortHeld(life, holder(main))));
+                next.push(Next::ServiceEvent(ServiceEvent::PortHeld(
+                    life,
+                    holder(main),
+                )));
             }
         }
         if let Some(life) = outside.spawning {
-            next.push(Next::Fact(Fact::Spawned(life, proc_of(life))));
-            next.push(Next::Fact(Fact::NotSpawned(life, failure())));
+            next.push(Next::ServiceEvent(ServiceEvent::Spawned(
+                life,
+                proc_of(life),
+            )));
+            next.push(Next::ServiceEvent(ServiceEvent::NotSpawned(
+                life,
+                failure(),
+            )));
         }
         if let Some(life) = outside.main {
             self.about_the_living(life, &mut next);
         }
         if let Some(life) = outside.attached {
             for left in [Departure::Ended(Exit::Unknown), Departure::LeftPort] {
-                next.push(Next::Fact(Fact::StrangerLeft(life, left)));
+                next.push(Next::ServiceEvent(ServiceEvent::ForeignProcessLeft(
+                    life, left,
+                )));
             }
             self.about_the_asked(life, &mut next);
         }
         if let Some(life) = outside.killed {
-            next.push(Next::Fact(Fact::NotEmptied {
+            next.push(Next::ServiceEvent(ServiceEvent::NotEmptied {
                 life,
                 left: 1,
                 stuck: 1,
             }));
             if outside.main.is_none() {
-                next.push(Next::Fact(Fact::Emptied(life)));
+                next.push(Next::ServiceEvent(ServiceEvent::Emptied(life)));
             }
         }
         if let Some(life) = outside.taking_evidence {
-            next.push(Next::Fact(Fact::EvidenceTaken(life)));
+            next.push(Next::ServiceEvent(ServiceEvent::EvidenceTaken(life)));
         }
         next.push(Next::Slept);
         next.push(Next::Late);
@@ -88,19 +112,33 @@ impl World {
 
     pub(crate) fn about_the_living(&self, life: Life, next: &mut Vec<Next>) {
         for exit in [Exit::Code(0), Exit::Signal(9)] {
-            next.push(Next::Fact(Fact::Exited(life, exit, Survivors::default())));
+            next.push(Next::ServiceEvent(ServiceEvent::Exited(
+                life,
+                exit,
+                Survivors::default(),
+            )));
         }
-        let heir = Some(Proc { pid: 900, birth: 9 });
+        let successor = Some(Process {
+            pid: 900,
+            start_time: 9,
+        });
         for (exit, listens) in [(0, true), (0, false), (1, true)] {
             let survivors = Survivors {
                 count: 1,
-                heir,
-                heir_listens: Some(listens),
+                successor,
+                successor_listens: Some(listens),
                 ..Survivors::default()
             };
-            next.push(Next::Fact(Fact::Exited(life, Exit::Code(exit), survivors)));
+            next.push(Next::ServiceEvent(ServiceEvent::Exited(
+                life,
+                Exit::Code(exit),
+                survivors,
+            )));
         }
-        next.push(Next::Fact(Fact::Told(life, Told::Trigger)));
+        next.push(Next::ServiceEvent(ServiceEvent::ServiceMessage(
+            life,
+            ServiceMessage::Trigger,
+        )));
         self.about_the_asked(life, next);
     }
 
@@ -108,21 +146,25 @@ impl World {
         if let Some((asked_life, asked_at, deadline)) = self.outside.asked
             && asked_life == life
         {
-            for (answer, sight) in answers() {
+            for (answer, sample) in answers() {
                 let silent = matches!(answer, Answer::Dead { .. });
                 let done = if silent {
                     deadline.max(self.now)
                 } else {
                     self.now
                 };
-                let round = Round {
+                let attempt = ProbeAttempt {
                     asked_at,
                     deadline,
                     answer,
                     latency: done.since(asked_at),
-                    sight,
+                    sample,
                 };
-                next.push(Next::Fact(Fact::Probed(life, Check::Liveness, round)));
+                next.push(Next::ServiceEvent(ServiceEvent::Probed(
+                    life,
+                    Check::Liveness,
+                    attempt,
+                )));
             }
         }
     }
@@ -136,89 +178,96 @@ impl World {
             return;
         }
         let old = Life(current.0 - 1);
-        let round = Round {
+        let attempt = ProbeAttempt {
             asked_at: self.now,
             deadline: self.now,
             answer: Answer::Dead {
                 how: "stale".into(),
             },
             latency: SECOND,
-            sight: Sight::default(),
+            sample: ResourceSample::default(),
         };
-        next.push(Next::StaleFact(Fact::Probed(old, Check::Liveness, round)));
-        next.push(Next::StaleFact(Fact::Exited(
+        next.push(Next::StaleFact(ServiceEvent::Probed(
+            old,
+            Check::Liveness,
+            attempt,
+        )));
+        next.push(Next::StaleFact(ServiceEvent::Exited(
             old,
             Exit::Code(1),
             Survivors::default(),
         )));
-        next.push(Next::StaleFact(Fact::Emptied(old)));
-        next.push(Next::StaleFact(Fact::StrangerLeft(
+        next.push(Next::StaleFact(ServiceEvent::Emptied(old)));
+        next.push(Next::StaleFact(ServiceEvent::ForeignProcessLeft(
             old,
             Departure::LeftPort,
         )));
-        next.push(Next::StaleFact(Fact::Spawned(old, proc_of(old))));
-        next.push(Next::StaleFact(Fact::EvidenceTaken(old)));
-        next.push(Next::StaleFact(Fact::Told(old, Told::Trigger)));
+        next.push(Next::StaleFact(ServiceEvent::Spawned(old, proc_of(old))));
+        next.push(Next::StaleFact(ServiceEvent::EvidenceTaken(old)));
+        next.push(Next::StaleFact(ServiceEvent::ServiceMessage(
+            old,
+            ServiceMessage::Trigger,
+        )));
     }
 }
 
 /// Everything that an earlier stayd can have left.
-fn surveys() -> [Survey; 8] {
+fn surveys() -> [ScanOutcome; 8] {
     let life = Life(7);
     let ours = |main, same_command: bool| {
-        Survey::Ours(Leftover {
+        ScanOutcome::Ours(AdoptableInstance {
             runtime: None,
             life,
             main,
             ending: false,
             age: SECOND,
             former: (!same_command)
-                .then_some(Former::Command)
+                .then_some(ChangedSetting::Command)
                 .into_iter()
                 .collect(),
         })
     };
     [
-        Survey::Nothing(Life(0)),
-        Survey::Nothing(life),
-        Survey::Ended { life, exit: None },
-        Survey::Ended {
+        ScanOutcome::Nothing(Life(0)),
+        ScanOutcome::Nothing(life),
+        ScanOutcome::Ended { life, exit: None },
+        ScanOutcome::Ended {
             life,
             exit: Some(Exit::Code(0)),
         },
         ours(Some(proc_of(life)), true),
         ours(Some(proc_of(life)), false),
         ours(None, true),
-        Survey::Unclear("pid 7 shows no mark".into()),
+        ScanOutcome::Unclear("pid 7 shows no mark".into()),
     ]
 }
 
-pub(crate) fn answers() -> Vec<(Answer, Sight)> {
+pub(crate) fn answers() -> Vec<(Answer, ResourceSample)> {
     let silence = Answer::Dead {
         how: "no answer".into(),
     };
-    let idle = Sight {
+    let idle = ResourceSample {
         watched: SECOND,
-        ..Sight::default()
+        ..ResourceSample::default()
     };
     vec![
-        (Answer::Alive, Sight::default()),
+        (Answer::Alive, ResourceSample::default()),
         (
             Answer::NoVerdict {
                 why: "EMFILE".into(),
             },
-            Sight::default(),
+            ResourceSample::default(),
         ),
         (
             silence.clone(),
-            Sight {
+            ResourceSample {
                 traced: true,
                 ..idle
             },
         ),
         (
             silence.clone(),
-            Sight {
+            ResourceSample {
                 tree_cpu: SECOND,
                 ..idle
             },
@@ -245,9 +294,12 @@ fn offers() -> impl Iterator<Item = Offer> {
 }
 
 /// Somebody else's process.
-pub(crate) const STRANGER: Proc = Proc { pid: 906, birth: 1 };
+pub(crate) const STRANGER: Process = Process {
+    pid: 906,
+    start_time: 1,
+};
 
-pub(crate) fn holder(main: Option<Proc>) -> Holder {
+pub(crate) fn holder(main: Option<Process>) -> Holder {
     Holder {
         port: 1,
         main,
@@ -262,10 +314,10 @@ pub(crate) fn failure() -> SpawnFailure {
     }
 }
 
-pub(crate) fn proc_of(life: Life) -> Proc {
-    Proc {
+pub(crate) fn proc_of(life: Life) -> Process {
+    Process {
         pid: 100 + i32::try_from(life.0).expect("few lives"),
-        birth: life.0.into(),
+        start_time: life.0.into(),
     }
 }
 

@@ -1,9 +1,12 @@
 //! The world around the machine: plays the operating system, and holds every order against the laws.
 
 use super::law::{is_restart, spawned, surveyed, touches};
-use stayd::decide::action::{Action, Order};
-use stayd::decide::clock::{Duration, Moment};
-use stayd::decide::event::{Answer, Event, Fact, Life, Remembered, ServiceId, Survey, Told, Wish};
+use stayd::decide::action::{Action, ServiceAction};
+use stayd::decide::clock::{Duration, Instant};
+use stayd::decide::event::{
+    Answer, Event, Life, PersistedState, Request, ScanOutcome, ServiceEvent, ServiceId,
+    ServiceMessage,
+};
 use stayd::decide::fleet::Machine;
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
@@ -23,7 +26,7 @@ pub(crate) struct Outside {
     /// SIGKILL ordered for this life.
     pub(crate) killed: Option<Life>,
     /// A question of this life is under way, with its times.
-    pub(crate) asked: Option<(Life, Moment, Moment)>,
+    pub(crate) asked: Option<(Life, Instant, Instant)>,
     /// An answer of this service's current life has come.
     pub(crate) answered: bool,
     /// Dead rounds delivered since the last round that was not, for this life.
@@ -49,7 +52,7 @@ pub(crate) struct Outside {
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) machine: Machine,
-    pub(crate) now: Moment,
+    pub(crate) now: Instant,
     pub(crate) outside: Outside,
     /// Facts about lives that are over, still on their way.
     pub(crate) leaving: bool,
@@ -64,19 +67,19 @@ pub(crate) enum Next {
     Shutdown,
     Slept,
     Late,
-    Fact(Fact),
-    StaleFact(Fact),
+    ServiceEvent(ServiceEvent),
+    StaleFact(ServiceEvent),
 }
 
 impl World {
     /// Nothing was left by an earlier stayd.
-    pub(crate) fn new(policy: Policy, past: Remembered) -> Self {
+    pub(crate) fn new(policy: Policy, past: PersistedState) -> Self {
         let mut world = Self::before_the_survey(policy, past);
-        world.become_true(Fact::Surveyed(Survey::Nothing(Life(0))));
+        world.become_true(ServiceEvent::RecoveryScanned(ScanOutcome::Nothing(Life(0))));
         world
     }
 
-    pub(crate) fn before_the_survey(policy: Policy, past: Remembered) -> Self {
+    pub(crate) fn before_the_survey(policy: Policy, past: PersistedState) -> Self {
         let mut machine = Machine::default();
         let identity = Identity {
             name: "db".into(),
@@ -93,12 +96,12 @@ impl World {
         };
         let mut world = Self {
             machine,
-            now: Moment::START,
+            now: Instant::START,
             outside,
             leaving: false,
             finished: false,
         };
-        world.deliver(Event::Service(ID, Fact::Configured(past)), false);
+        world.deliver(Event::Service(ID, ServiceEvent::Configured(past)), false);
         world
     }
 
@@ -132,25 +135,30 @@ impl World {
         }
     }
 
-    pub(crate) fn check_and_do(&mut self, order: Order, is_dead_round: bool, event: &Event) {
+    pub(crate) fn check_and_do(
+        &mut self,
+        order: ServiceAction,
+        is_dead_round: bool,
+        event: &Event,
+    ) {
         let outside = &mut self.outside;
         assert!(
             outside.attached.is_none() || !touches(&order),
             "nobody touches a stranger: {order:?}"
         );
         match order {
-            Order::Survey => {
+            ServiceAction::ScanOutcome => {
                 assert!(!outside.surveying && outside.main.is_none() && !outside.others);
                 outside.surveying = true;
                 outside.unclear = false;
             }
-            Order::Materialize(life) => {
+            ServiceAction::Materialize(life) => {
                 assert!(!outside.surveying && !outside.unclear && !self.leaving);
                 assert!(outside.main.is_none() && !outside.others);
                 assert!(outside.copying.is_none() && outside.preparing.is_none());
                 outside.copying = Some(life);
             }
-            Order::Prepare(life) => {
+            ServiceAction::Prepare(life) => {
                 assert!(outside.copying.is_none(), "runs from what is whole");
                 assert!(!outside.surveying && !outside.unclear, "never two copies");
                 assert!(!self.leaving, "the end wins over every pending start");
@@ -161,7 +169,7 @@ impl World {
                 assert!(outside.preparing.is_none() && outside.spawning.is_none());
                 outside.preparing = Some(life);
             }
-            Order::Spawn(life) => {
+            ServiceAction::Spawn(life) => {
                 assert!(!self.leaving && outside.wanted_up);
                 assert!(
                     outside.main.is_none() && !outside.others,
@@ -170,7 +178,7 @@ impl World {
                 assert!(outside.spawning.is_none());
                 outside.spawning = Some(life);
             }
-            Order::Attach { life, .. } => {
+            ServiceAction::Attach { life, .. } => {
                 assert_eq!(outside.held, Some(life), "somebody holds the port");
                 assert!(outside.wanted_up && !self.leaving);
                 assert!(outside.main.is_none() && !outside.others);
@@ -179,12 +187,15 @@ impl World {
                 outside.answered = false;
                 outside.dead_row = 0;
             }
-            Order::CancelPreparation(life) => {
+            ServiceAction::CancelPreparation(life) => {
                 assert_eq!(outside.preparing.or(outside.copying), Some(life));
             }
-            Order::TakeEvidence { life, .. } => {
+            ServiceAction::TakeEvidence { life, .. } => {
                 assert_eq!(outside.main.or(outside.attached), Some(life));
-                let triggered = matches!(event, Event::Service(_, Fact::Told(_, Told::Trigger)));
+                let triggered = matches!(
+                    event,
+                    Event::Service(_, ServiceEvent::ServiceMessage(_, ServiceMessage::Trigger))
+                );
                 assert!(
                     is_dead_round || triggered,
                     "only a dead round condemns, not {event:?}"
@@ -203,8 +214,8 @@ impl World {
                 );
                 outside.taking_evidence = Some(life);
             }
-            Order::SignalFirst(life) => assert_eq!(outside.main, Some(life)),
-            Order::KillTree(life) => {
+            ServiceAction::SignalFirst(life) => assert_eq!(outside.main, Some(life)),
+            ServiceAction::KillTree(life) => {
                 assert!(
                     outside.spawning.is_none(),
                     "no kill before exec is reported"
@@ -215,7 +226,7 @@ impl World {
                 );
                 outside.killed = Some(life);
             }
-            Order::Terminate { life, tree } => {
+            ServiceAction::Terminate { life, tree } => {
                 assert!(
                     tree || outside.main == Some(life),
                     "terminates its own main process"
@@ -229,16 +240,16 @@ impl World {
                         || surveyed(event)
                 );
             }
-            Order::Inherit { life, .. } => {
+            ServiceAction::SuperviseSuccessor { life, .. } => {
                 outside.main = Some(life);
                 outside.others = false;
             }
-            Order::Probe { life, deadline, .. } => {
+            ServiceAction::Probe { life, deadline, .. } => {
                 assert_eq!(outside.main.or(outside.attached), Some(life));
                 assert!(deadline > self.now);
                 outside.asked = Some((life, self.now, deadline));
             }
-            Order::Retire(_) | Order::Conclude(..) => {
+            ServiceAction::Retire(_) | ServiceAction::Conclude(..) => {
                 assert!(outside.main.is_none() && !outside.others);
                 outside.held = None;
                 outside.attached = None;
@@ -247,18 +258,18 @@ impl World {
                 outside.taking_evidence = None;
                 outside.dead_row = 0;
             }
-            Order::Record(record) => {
+            ServiceAction::Record(record) => {
                 assert!(!record.sentence.is_empty());
                 if record.sentence.starts_with("ready after") {
                     outside.dead_row = 0;
                 }
             }
-            Order::CloseSockets => assert!(outside.main.is_none() && !self.leaving),
-            Order::Keep(_)
-            | Order::AwaitChange(_)
-            | Order::UseRuntime(_)
-            | Order::PraiseRuntime(_)
-            | Order::RefuseRuntime(..) => {}
+            ServiceAction::CloseSockets => assert!(outside.main.is_none() && !self.leaving),
+            ServiceAction::Persist(_)
+            | ServiceAction::AwaitChange(_)
+            | ServiceAction::UseRuntime(_)
+            | ServiceAction::MarkRuntimeGood(_)
+            | ServiceAction::MarkRuntimeBad(..) => {}
         }
     }
 
@@ -295,7 +306,7 @@ impl World {
                     "a late fact changes nothing: {fact:?}"
                 );
             }
-            Next::Fact(fact) => self.become_true(fact),
+            Next::ServiceEvent(fact) => self.become_true(fact),
         }
     }
 
@@ -307,61 +318,66 @@ impl World {
         self.deliver(Event::Tick, false);
     }
 
-    pub(crate) fn become_true(&mut self, fact: Fact) {
+    pub(crate) fn become_true(&mut self, fact: ServiceEvent) {
         let outside = &mut self.outside;
         let mut dead = false;
         match &fact {
-            Fact::Asked(Wish::Stop) => outside.wanted_up = false,
-            Fact::Asked(Wish::Start | Wish::Restart) => outside.wanted_up = true,
-            Fact::Asked(Wish::Hold { .. }) => outside.hold = true,
-            Fact::Asked(Wish::Release) => outside.hold = false,
-            Fact::Materialized(..) => outside.copying = None,
-            Fact::Prepared(_) | Fact::NotPrepared(..) | Fact::BeforeFailed(..) => {
+            ServiceEvent::Requested(Request::Stop) => outside.wanted_up = false,
+            ServiceEvent::Requested(Request::Start | Request::Restart) => outside.wanted_up = true,
+            ServiceEvent::Requested(Request::Hold { .. }) => outside.hold = true,
+            ServiceEvent::Requested(Request::Release) => outside.hold = false,
+            ServiceEvent::Materialized(..) => outside.copying = None,
+            ServiceEvent::Prepared(_)
+            | ServiceEvent::NotPrepared(..)
+            | ServiceEvent::BeforeFailed(..) => {
                 outside.preparing = None;
                 outside.copying = None;
             }
-            Fact::PortHeld(life, _) => {
+            ServiceEvent::PortHeld(life, _) => {
                 outside.preparing = None;
                 outside.held = Some(*life);
             }
-            Fact::Spawned(life, _) => {
+            ServiceEvent::Spawned(life, _) => {
                 outside.spawning = None;
                 outside.main = Some(*life);
                 outside.answered = false;
                 outside.dead_row = 0;
             }
-            Fact::NotSpawned(..) => outside.spawning = None,
-            Fact::Exited(_, _, survivors) => {
+            ServiceEvent::NotSpawned(..) => outside.spawning = None,
+            ServiceEvent::Exited(_, _, survivors) => {
                 outside.main = None;
                 outside.asked = None;
                 outside.others = survivors.count > 0;
             }
-            Fact::Emptied(_) => outside.others = false,
-            Fact::Probed(_, _, round) => {
+            ServiceEvent::Emptied(_) => outside.others = false,
+            ServiceEvent::Probed(_, _, attempt) => {
                 outside.asked = None;
-                let answered = matches!(round.answer, Answer::Alive | Answer::Degraded { .. });
+                let answered = matches!(attempt.answer, Answer::Alive | Answer::Degraded { .. });
                 outside.answered |= answered;
                 // what a stranger answers proves nothing about our own command
                 outside.ever_answered |= answered && outside.attached.is_none();
-                outside.debugged = round.sight.traced;
-                dead = matches!(round.answer, Answer::Dead { .. }) && !round.sight.traced;
-                outside.dead_row = match round.answer {
+                outside.debugged = attempt.sample.traced;
+                dead = matches!(attempt.answer, Answer::Dead { .. }) && !attempt.sample.traced;
+                outside.dead_row = match attempt.answer {
                     Answer::NoVerdict { .. } => outside.dead_row,
                     _ if dead => outside.dead_row + 1,
                     _ => 0,
                 };
             }
-            Fact::EvidenceTaken(_) => outside.taking_evidence = None,
-            Fact::NotEmptied { .. } => outside.others = outside.main.is_none(),
-            Fact::Surveyed(survey) => {
+            ServiceEvent::EvidenceTaken(_) => outside.taking_evidence = None,
+            ServiceEvent::NotEmptied { .. } => outside.others = outside.main.is_none(),
+            ServiceEvent::RecoveryScanned(survey) => {
                 outside.surveying = false;
-                outside.unclear = matches!(survey, Survey::Unclear(_));
-                if let Survey::Ours(left) = survey {
+                outside.unclear = matches!(survey, ScanOutcome::Unclear(_));
+                if let ScanOutcome::Ours(left) = survey {
                     outside.main = left.main.map(|_| left.life);
                     outside.others = left.main.is_none();
                 }
             }
-            Fact::Configured(_) | Fact::StrangerLeft(..) | Fact::Told(..) | Fact::Changed => {}
+            ServiceEvent::Configured(_)
+            | ServiceEvent::ForeignProcessLeft(..)
+            | ServiceEvent::ServiceMessage(..)
+            | ServiceEvent::Changed => {}
         }
         self.deliver(Event::Service(ID, fact), dead);
     }

@@ -45,7 +45,7 @@ pub enum Ask {
         /// Which process.
         pid: i32,
         /// Its kernel start time.
-        birth: u64,
+        start_time: u64,
         /// What would be started.
         look: Look,
     },
@@ -120,14 +120,14 @@ pub enum SqliteReply {
 
 /// A question on its way.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Question {
-    pub(super) id: u64,
-    pub(super) ask: Ask,
+pub(crate) struct Question {
+    pub(crate) id: u64,
+    pub(crate) ask: Ask,
 }
 
 /// An answer on its way, or that it is being worked on.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// The answer to the question of that number.
     Reply { id: u64, reply: Reply },
     /// It goes on.
@@ -147,7 +147,7 @@ pub struct Far {
 
 impl Line {
     /// The answer to question `id`.
-    pub(super) fn reply_to(self, id: u64) -> Result<Reply, String> {
+    pub(crate) fn reply_to(self, id: u64) -> Result<Reply, String> {
         match self {
             Self::Reply { id: of, reply } if of == id => Ok(reply),
             Self::Reply { .. } | Self::Progress(_) | Self::Knocks(_) => {

@@ -1,6 +1,6 @@
 //! The FIFO of a life: its name, its owner, its ends.
 
-use crate::act::claim::ClaimFile;
+use crate::act::claims::ClaimFile;
 use crate::decide::event::Life;
 use crate::sys::pipe;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -82,12 +82,12 @@ fn identity(meta: &Metadata) -> ClaimFile {
         .created()
         .ok()
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let birth = made
+    let start_time = made
         .and_then(|age| u64::try_from(age.as_nanos()).ok())
         .unwrap_or(0);
     ClaimFile {
         dev: meta.dev(),
         inode: meta.ino(),
-        birth,
+        created: start_time,
     }
 }

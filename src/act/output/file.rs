@@ -1,7 +1,7 @@
 //! The file that captured output ends in, and its rotated elders: `current.log`, `current.log.1`, …
 
-use crate::act::state_dir::{FILE_MODE, make_folder};
-use crate::act::step::{Step, reached};
+use crate::act::dirs::state_dir::{FILE_MODE, make_folder};
+use crate::act::failpoint::{Failpoint, reached};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -142,18 +142,18 @@ impl LogFile {
 
     /// Ages every file by one, as far as the first gap; the eldest makes room only when there is none.
     fn rotate(&mut self) -> io::Result<()> {
-        reached(Step::BeforeRotation);
+        reached(Failpoint::BeforeRotation);
         if self.keep == 0 {
             fs::remove_file(path_of(&self.dir, 0))?;
         }
         let gap = (1..self.keep).find(|&age| !path_of(&self.dir, age).exists());
         for age in (0..gap.unwrap_or(self.keep)).rev() {
             if age == 0 {
-                reached(Step::HalfRotated);
+                reached(Failpoint::HalfRotated);
             }
             fs::rename(path_of(&self.dir, age), path_of(&self.dir, age + 1))?;
         }
-        reached(Step::AfterRotation);
+        reached(Failpoint::AfterRotation);
         self.current = None;
         Ok(())
     }

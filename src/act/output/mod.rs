@@ -19,8 +19,8 @@ mod tail;
 pub use sink::{Audience, Sink};
 pub use tail::{Follow, tail, tail_and_follow};
 
-use super::claim::ClaimFile;
-use super::state_dir::{StateDir, make_folder};
+use crate::act::claims::ClaimFile;
+use crate::act::dirs::state_dir::{StateDir, make_folder};
 use crate::config::Log;
 use crate::decide::event::Life;
 use crate::sys::{clock, pipe};
@@ -42,7 +42,7 @@ const CAPACITIES_BYTES: [usize; 3] = [1024 * 1024, 512 * 1024, 256 * 1024];
 const LAST_LINE_BYTES_MAX: usize = 1024;
 
 /// A life and whose it is.
-pub type LifeKey = (String, Life);
+pub type InstanceKey = (String, Life);
 
 /// What the pump has to say; it never logs by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +50,14 @@ pub enum News {
     /// The disk refuses a service's output; it is thrown away, counted, and tried again.
     Refused {
         /// Whose.
-        key: LifeKey,
+        key: InstanceKey,
         /// What the system said.
         cause: String,
     },
     /// The disk takes it again; the same sentence stands in the file.
     Lost {
         /// Whose.
-        key: LifeKey,
+        key: InstanceKey,
         /// How much is missing.
         bytes: u64,
         /// Why.
@@ -66,7 +66,7 @@ pub enum News {
     /// A life is over, and somebody outside it still holds its output open. It is closed all the same.
     HeldOpen {
         /// Whose.
-        key: LifeKey,
+        key: InstanceKey,
         /// The process, when it could be found.
         holder: Option<i32>,
     },
@@ -77,7 +77,7 @@ pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
 
 /// What a new life gets.
 #[derive(Debug)]
-pub struct LifeOutput {
+pub struct InstanceOutput {
     /// Its fd 1.
     pub stdout: OwnedFd,
     /// Its fd 2.
@@ -117,7 +117,7 @@ pub struct Output {
     tell: Tell,
     pump: Option<Pump>,
     screen: Option<Screen>,
-    fifos: BTreeMap<LifeKey, PathBuf>,
+    fifos: BTreeMap<InstanceKey, PathBuf>,
 }
 
 impl Output {
@@ -145,7 +145,7 @@ impl Output {
         life: Life,
         log: &Log,
         owner: Option<(u32, u32)>,
-    ) -> Result<LifeOutput, OutputError> {
+    ) -> Result<InstanceOutput, OutputError> {
         let path = self.make_fifo(service, life, owner)?;
         let refused = |step, error| OutputError {
             step,
@@ -171,7 +171,7 @@ impl Output {
             }
         };
         self.fifos.insert((service.to_owned(), life), path);
-        Ok(LifeOutput {
+        Ok(InstanceOutput {
             stdout,
             stderr,
             claim: claim.into(),

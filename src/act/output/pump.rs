@@ -3,7 +3,7 @@
 
 use super::relief::Relief;
 use super::stream::{Load, Stream, Turn};
-use super::{LifeKey, News, Tell, awake};
+use super::{InstanceKey, News, Tell, awake};
 use crate::sys::clock;
 use crate::sys::pipe::{self, Moved, Mover};
 use crate::sys::process::Stat;
@@ -30,7 +30,7 @@ const STACK_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 enum Order {
     Watch(Box<Stream>),
-    Retire(LifeKey),
+    Retire(InstanceKey),
     Stop,
 }
 
@@ -78,7 +78,7 @@ impl Pump {
         self.order(Order::Watch(Box::new(stream)))
     }
 
-    pub(super) fn retire(&self, key: LifeKey) -> io::Result<()> {
+    pub(super) fn retire(&self, key: InstanceKey) -> io::Result<()> {
         self.order(Order::Retire(key))
     }
 

@@ -3,7 +3,7 @@
 use super::file::LogFile;
 use super::relief::Valve;
 use super::screen::Lines;
-use super::{LifeKey, News, awake};
+use super::{InstanceKey, News, awake};
 use crate::sys::pipe::{self, Moved, Mover, Want};
 use std::fs::File;
 use std::io;
@@ -47,7 +47,7 @@ struct Closing {
 /// One life's stream.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) key: LifeKey,
+    pub(super) key: InstanceKey,
     valve: Arc<Valve>,
     log: LogFile,
     lines: Option<Lines>,
@@ -83,7 +83,7 @@ pub(super) enum Turn {
 
 impl Stream {
     pub(super) fn new(
-        key: LifeKey,
+        key: InstanceKey,
         fifo: File,
         capacity: usize,
         log: LogFile,

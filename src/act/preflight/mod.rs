@@ -4,11 +4,12 @@
 //! for a noexec mount. Here each is looked at by itself. Everything may hang with the disk it touches: not for the loop.
 
 mod image;
+pub mod needs;
 mod reach;
 #[cfg(test)]
 mod tests;
 
-use super::launch::{Launch, candidates};
+use crate::act::spawn::launch::{Launch, candidates};
 use crate::config::runtime::in_place;
 use reach::{Person, Want};
 use serde::{Deserialize, Serialize};

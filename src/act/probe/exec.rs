@@ -1,10 +1,10 @@
 //! `exec:`: a command of its own, without a shell: 0 alive; 4, 126, 127 no verdict; anything else dead.
 
 use super::{Answer, Ask, dead, in_words, no_verdict, quote};
-use crate::act::child::{Nursery, Surroundings};
-use crate::act::launch::{Launch, Mark};
+use crate::act::spawn::launch::{CommandToken, Launch};
+use crate::act::spawn::spawner::{Spawner, Surroundings};
 use crate::act::tree::Tree;
-use crate::act::undertaker::{Burial, Undertaker};
+use crate::act::tree::killer::{PendingKill, TreeKiller};
 use crate::sys::reaper::Status;
 use std::fs::File;
 use std::io;
@@ -36,28 +36,28 @@ const NO_VERDICT_CODES: [(i32, &str); 3] = [
 #[derive(Debug)]
 pub(super) struct Exec {
     argv: Vec<String>,
-    nursery: Nursery,
+    spawner: Spawner,
     surroundings: Surroundings,
     /// The last command, where it has not ended although it was killed.
-    unburied: Option<Burial>,
+    unburied: Option<PendingKill>,
 }
 
 impl Exec {
     pub(super) const fn new(
         argv: Vec<String>,
-        nursery: Nursery,
+        spawner: Spawner,
         surroundings: Surroundings,
     ) -> Self {
         Self {
             argv,
-            nursery,
+            spawner,
             surroundings,
             unburied: None,
         }
     }
 
     /// Starts the command and waits for its end, once the one before it is gone.
-    async fn round(
+    async fn attempt(
         &mut self,
         limit: Duration,
         command: &mut Option<Command>,
@@ -81,7 +81,8 @@ impl Exec {
             file_of(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
-        let mark = Mark::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
+        let mark =
+            CommandToken::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
         let mark = Some(mark);
         let launch = Launch {
             argv: self.argv.clone(),
@@ -91,7 +92,7 @@ impl Exec {
             mark: mark.clone(),
         };
         let running = self
-            .nursery
+            .spawner
             .start(launch, deadline)
             .await
             .map_err(|failure| failure.message)?;
@@ -102,7 +103,7 @@ impl Exec {
             exit: running.exit,
             status: None,
             tree: Some(tree),
-            undertaker: self.nursery.undertaker().clone(),
+            tree_killer: self.spawner.tree_killer().clone(),
             output,
             tail: Vec::new(),
         })
@@ -112,10 +113,10 @@ impl Exec {
 impl Ask for Exec {
     async fn ask(&mut self, limit: Duration) -> Answer {
         let mut command = None;
-        let round = timeout(limit, self.round(limit, &mut command)).await;
+        let attempt = timeout(limit, self.attempt(limit, &mut command)).await;
         let Some(command) = command else {
             let limit = in_words(limit);
-            return no_verdict(match round {
+            return no_verdict(match attempt {
                 Ok(Err(why)) => why,
                 _ if self.unburied.is_some() => {
                     "the last command is killed and still hangs in the system".into()
@@ -123,7 +124,7 @@ impl Ask for Exec {
                 Ok(Ok(())) | Err(_) => format!("the command could not be started within {limit}"),
             });
         };
-        let answer = command.judge(round.is_ok(), limit);
+        let answer = command.judge(attempt.is_ok(), limit);
         if let Some(mut burial) = command.bury()
             && timeout(BURIAL_WITHIN, burial.done()).await.is_err()
         {
@@ -141,7 +142,7 @@ struct Command {
     status: Option<Status>,
     /// It and what it has started; taken by whoever ends that.
     tree: Option<Tree>,
-    undertaker: Undertaker,
+    tree_killer: TreeKiller,
     output: pipe::Receiver,
     tail: Vec<u8>,
 }
@@ -205,10 +206,10 @@ impl Command {
     }
 
     /// Has all ended that it has started; none when nothing is left.
-    fn bury(mut self) -> Option<Burial> {
+    fn bury(mut self) -> Option<PendingKill> {
         let tree = self.tree.take()?;
         let is_over = self.status.is_some() && tree.is_surely_gone();
-        (!is_over).then(|| Burial::of(tree, self.undertaker.clone()))
+        (!is_over).then(|| PendingKill::of(tree, self.tree_killer.clone()))
     }
 }
 
@@ -216,7 +217,7 @@ impl Drop for Command {
     fn drop(&mut self) {
         if let Some(tree) = self.tree.take() {
             // Nobody waits for it but the end of stayd.
-            let _ = self.undertaker.begin(tree);
+            let _ = self.tree_killer.begin(tree);
         }
     }
 }

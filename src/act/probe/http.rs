@@ -40,7 +40,7 @@ impl Ask for Http {
     async fn ask(&mut self, timeout: Duration) -> Answer {
         let stage = Stage::new("connection");
         within(timeout, &stage, async {
-            match self.round(&stage).await {
+            match self.attempt(&stage).await {
                 Ok(answer) | Err(answer) => answer,
             }
         })
@@ -49,7 +49,7 @@ impl Ask for Http {
 }
 
 impl Http {
-    async fn round(&mut self, stage: &Stage) -> Result<Answer, Answer> {
+    async fn attempt(&mut self, stage: &Stage) -> Result<Answer, Answer> {
         let request = self.request()?;
         let stream = self.dialer.dial(stage).await?;
         stage.waits_for("HTTP response");

@@ -3,6 +3,7 @@
 //! A probe reports what it saw, as an [`Answer`]; it never judges. Every round has a hard deadline, costs nobody
 //! else anything while it hangs, and at most one round of a check is under way at any time (`&mut self`).
 
+pub(crate) mod attempt;
 mod dial;
 mod exec;
 mod http;
@@ -14,8 +15,8 @@ mod tcp;
 pub use notify::Heartbeat;
 pub(super) use sqlite::ask_file as ask_sqlite_file;
 
-use super::child::{Nursery, Surroundings};
-use super::helper::Helper;
+use crate::act::helper::Helper;
+use crate::act::spawn::spawner::{Spawner, Surroundings};
 use crate::config::{Probe, Target};
 use crate::decide::clock::in_words;
 use crate::decide::event::Answer;
@@ -32,7 +33,7 @@ const SAID_CHARS_MAX: usize = 200;
 #[derive(Clone)]
 pub struct Context {
     /// Starts helpers and `exec:` commands.
-    pub nursery: Nursery,
+    pub spawner: Spawner,
     /// stayd's own program, from which helpers are started.
     pub program: PathBuf,
     /// Where `exec:` commands run: the service's environment (less token and claim), directory and user.
@@ -71,7 +72,7 @@ impl Prober {
             secret: probe.query_shown.as_ref() != Some(&text),
             text,
         });
-        let helper = || Helper::new(context.nursery.clone(), context.program.clone());
+        let helper = || Helper::new(context.spawner.clone(), context.program.clone());
         Self(match &probe.target {
             Target::Postgres {
                 at,
@@ -109,7 +110,7 @@ impl Prober {
             }
             Target::Exec(argv) => Protocol::Exec(Box::new(exec::Exec::new(
                 argv.clone(),
-                context.nursery,
+                context.spawner,
                 context.surroundings,
             ))),
             Target::Notify => Protocol::Notify(notify::Notify::new(context.heartbeat)),
@@ -149,11 +150,11 @@ pub async fn ask_once(
         let why = "only the service itself can say WATCHDOG=1, to the stayd that started it; `stayd status` shows what it said";
         return (no_verdict(why), Duration::ZERO);
     }
-    let nursery = Nursery::new();
+    let spawner = Spawner::new();
     let mut prober = Prober::new(
         probe,
         Context {
-            nursery: nursery.clone(),
+            spawner: spawner.clone(),
             program,
             surroundings,
             heartbeat: Heartbeat::default(),
@@ -162,7 +163,7 @@ pub async fn ask_once(
     // An `exec:` command may leave processes behind; where they do not land here they are nobody's.
     let _ = reaper::become_subreaper();
     let asked_at = clock::sample().awake;
-    let answer = nursery.attend(prober.ask(probe.timeout)).await;
+    let answer = spawner.attend(prober.ask(probe.timeout)).await;
     (answer, clock::sample().awake.saturating_sub(asked_at))
 }
 
@@ -196,8 +197,8 @@ impl Stage {
 }
 
 /// Runs a round to its end or to its deadline, whichever comes first. Silence is dead, once it was asked.
-async fn within(timeout: Duration, stage: &Stage, round: impl Future<Output = Answer>) -> Answer {
-    match tokio::time::timeout(timeout, round).await {
+async fn within(timeout: Duration, stage: &Stage, attempt: impl Future<Output = Answer>) -> Answer {
+    match tokio::time::timeout(timeout, attempt).await {
         Ok(answer) => answer,
         Err(_) if stage.asked.get() => silence(timeout, stage.waits_for.get()),
         Err(_) => no_verdict(format!(

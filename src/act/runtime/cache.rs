@@ -17,8 +17,8 @@ use super::listing::{Fingerprint, Listing, MODE_KEPT};
 use super::record::{self, Record};
 use super::trouble::Trouble;
 use super::{text, walk};
-use crate::act::state_dir::DIR_MODE;
-use crate::act::step::{Step, reached};
+use crate::act::dirs::state_dir::DIR_MODE;
+use crate::act::failpoint::{Failpoint, reached};
 use crate::sys::{copying, identity};
 use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -197,7 +197,7 @@ impl Held<'_> {
             outcome = self.try_materialize(service, source, anew, progress);
         }
         let made = outcome?;
-        reached(Step::Published);
+        reached(Failpoint::Published);
         self.change(service, |record| record.found(source, &made.fingerprint))?;
         Ok(made)
     }
@@ -263,7 +263,7 @@ impl Held<'_> {
             });
         }
         let stage = self.stage()?;
-        reached(Step::CopyBegun);
+        reached(Failpoint::CopyBegun);
         let copied = self
             .aside(|| {
                 let before = seen.clone();
@@ -316,14 +316,14 @@ impl Held<'_> {
             copy::remove(path).map_err(trouble)?;
             return Ok(fingerprint);
         }
-        reached(Step::Copied);
+        reached(Failpoint::Copied);
         let mut manifest = walk::walk(folder, path)?;
         for (made, from) in manifest.entries.iter_mut().zip(&copied.entries) {
             made.kind = from.kind.clone();
         }
         self.set_aside(&place).map_err(trouble)?;
         self.list(&fingerprint, &manifest).map_err(trouble)?;
-        reached(Step::Listed);
+        reached(Failpoint::Listed);
         let mode = source
             .root
             .metadata()

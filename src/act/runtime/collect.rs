@@ -6,7 +6,7 @@ use super::offer::names;
 use super::record::{self, Hold};
 use super::stock::Users;
 use super::{copy, walk};
-use crate::act::claim::{self, Claim, Reading};
+use crate::act::claims::{self, Claim, Reading};
 use crate::sys::identity;
 use crate::sys::process::{self, Process};
 use std::collections::BTreeMap;
@@ -169,7 +169,7 @@ pub fn is_bytecode(path: &Path) -> bool {
 /// service which keeps nothing counts only as long as something of that life is there.
 fn claimed(state: &Path, keep: &dyn Fn(&str) -> usize) -> io::Result<BTreeMap<Fingerprint, Need>> {
     let mut named = BTreeMap::new();
-    for (service, reading) in claim::read_all(state)? {
+    for (service, reading) in claims::read_all(state)? {
         match reading {
             Reading::Valid(claim) if keep(&service) == 0 && is_over(&claim) => {}
             Reading::Valid(claim) => {

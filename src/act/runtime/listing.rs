@@ -277,7 +277,7 @@ pub(super) mod tests {
         changed_nanos: 3,
     };
 
-    pub(in super::super) fn entry(path: &str, kind: Kind) -> Entry {
+    pub(crate) fn entry(path: &str, kind: Kind) -> Entry {
         Entry {
             path: path.into(),
             kind,
@@ -286,12 +286,12 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn file(path: &str, hash: u8) -> Entry {
+    pub(crate) fn file(path: &str, hash: u8) -> Entry {
         let hash = Some([hash; 32]);
         entry(path, Kind::File { bytes: 9, hash })
     }
 
-    pub(in super::super) fn link(path: &str, target: &str) -> Entry {
+    pub(crate) fn link(path: &str, target: &str) -> Entry {
         entry(path, Kind::Link(target.into()))
     }
 

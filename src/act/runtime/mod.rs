@@ -4,6 +4,7 @@
 
 pub mod by_hand;
 pub mod cache;
+pub(crate) mod change;
 pub mod check;
 pub mod collect;
 pub mod copy;
@@ -13,8 +14,11 @@ mod fitness;
 mod known;
 mod links;
 pub mod listing;
+pub(crate) mod materialize;
 pub mod offer;
 pub mod record;
+pub(crate) mod staleness;
+pub mod status_board;
 pub mod stock;
 #[cfg(test)]
 mod tests;

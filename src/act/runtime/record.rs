@@ -2,7 +2,7 @@
 
 use super::listing::{Fingerprint, Glance, Listing};
 use super::text;
-use crate::act::state_dir::FILE_MODE;
+use crate::act::dirs::state_dir::FILE_MODE;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

@@ -3,7 +3,7 @@
 use super::cache::{ALTERED, Cache};
 use super::listing::Fingerprint;
 use super::{record, walk};
-use crate::act::claim::{self, Claim, Reading};
+use crate::act::claims::{self, Claim, Reading};
 use crate::sys::process;
 use std::collections::BTreeMap;
 use std::fs;
@@ -146,7 +146,7 @@ fn running(state: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
         let stat = process::stat(main.pid).ok()?;
         (stat.process == main).then_some(())
     };
-    let claims = claim::read_all(state)?.into_iter();
+    let claims = claims::read_all(state)?.into_iter();
     let found = claims.filter_map(|(service, reading)| {
         let Reading::Valid(claim) = reading else {
             return None;

@@ -1,7 +1,7 @@
 //! Why an address cannot be bound, and who has it.
 
-use crate::act::portrait::Portraitist;
-use crate::act::shared::Shared;
+use crate::act::context::SharedContext;
+use crate::act::process_info::ProcessInspector;
 use crate::config::Listen;
 use crate::decide::event::SpawnFailure;
 use crate::sys::listen;
@@ -16,7 +16,11 @@ use std::time::Duration;
 const NAMING_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The refusal in a sentence, with the holder where there is one.
-pub(super) async fn explain(shared: &Shared, address: &Listen, error: &io::Error) -> SpawnFailure {
+pub(super) async fn explain(
+    shared: &SharedContext,
+    address: &Listen,
+    error: &io::Error,
+) -> SpawnFailure {
     if error.kind() == io::ErrorKind::AddrInUse {
         return SpawnFailure {
             message: taken(shared, address).await,
@@ -38,21 +42,21 @@ pub(super) async fn explain(shared: &Shared, address: &Listen, error: &io::Error
     }
 }
 
-async fn taken(shared: &Shared, address: &Listen) -> String {
+async fn taken(shared: &SharedContext, address: &Listen) -> String {
     let holder = match address {
         Listen::Tcp(wanted) => holder_of_port(*wanted),
         Listen::Unix(path) => holder_of_path(path.clone()).await,
     };
-    let mut portraitist = Portraitist::new(
-        shared.nursery.clone(),
+    let mut inspector = ProcessInspector::new(
+        shared.spawner.clone(),
         shared.program.clone(),
         NAMING_DEADLINE,
     );
-    let portrait = match holder {
-        Some(pid) => portraitist.describe(pid).await,
+    let process_info = match holder {
+        Some(pid) => inspector.describe(pid).await,
         None => None,
     };
-    let Some(holder) = portrait else {
+    let Some(holder) = process_info else {
         if let Listen::Unix(path) = address
             && !is_socket(path.clone()).await
         {

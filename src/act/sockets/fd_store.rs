@@ -1,8 +1,8 @@
 //! systemd's store of descriptors: what is in it comes back with the next start of this unit (sd_notify(3), FDSTORE=1).
 
 use super::Held;
-use crate::act::supervisor::{Circumstances, Supervisor};
-use crate::act::upward;
+use crate::act::notify::parent::{ParentSupervisor, StartContext};
+use crate::act::notify::supervisor;
 use crate::config::Listen;
 use crate::sys::datagram;
 use std::io;
@@ -14,15 +14,15 @@ const PREFIX: &str = "stayd-held-";
 
 /// The store of our unit; there is none without systemd.
 #[derive(Debug)]
-pub(in super::super) struct FdStore {
+pub(crate) struct FdStore {
     to: Option<PathBuf>,
 }
 
 impl FdStore {
-    /// The store of the unit that `circumstances` tell of.
-    pub(super) fn of(circumstances: &Circumstances) -> Self {
-        let systemd = circumstances.supervisor() == Supervisor::Systemd;
-        let to = circumstances.notify_path().filter(|_| systemd);
+    /// The store of the unit that `start_context` tell of.
+    pub(super) fn of(start_context: &StartContext) -> Self {
+        let systemd = start_context.supervisor() == ParentSupervisor::Systemd;
+        let to = start_context.notify_path().filter(|_| systemd);
         Self {
             to: to.map(Path::to_owned),
         }
@@ -59,7 +59,7 @@ impl FdStore {
         let Some(path) = &self.to else {
             return Ok(());
         };
-        let connection = upward::connected(path)?;
+        let connection = supervisor::connected(path)?;
         datagram::send(connection.as_fd(), message.as_bytes(), socket)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::fd_store::{self, FdStore};
 use super::{Held, Origin};
-use crate::act::supervisor::Circumstances;
+use crate::act::notify::parent::StartContext;
 use crate::config::{Listen, Service};
 use crate::sys::listen;
 use std::cell::RefCell;
@@ -20,12 +20,12 @@ impl Reception {
     /// Takes in what came with our start for one of these services, matched by address. What none of them declares is
     /// named and closed: a connection to it would wait for nobody.
     #[must_use]
-    pub fn open(circumstances: &Circumstances, services: &[Service]) -> Self {
+    pub fn open(start_context: &StartContext, services: &[Service]) -> Self {
         let reception = Self {
             waiting: RefCell::default(),
-            store: FdStore::of(circumstances),
+            store: FdStore::of(start_context),
         };
-        let (count, names) = circumstances.listen_fds();
+        let (count, names) = start_context.listen_fds();
         for (nth, address, socket) in listen::inherited(count) {
             let name = names.get(nth).map_or("", String::as_str);
             reception.receive(name, address, socket, services);
@@ -98,7 +98,7 @@ impl Reception {
     }
 
     /// Whether somebody keeps what we hold for the next stayd.
-    pub(in super::super) const fn outlives_us(&self) -> bool {
+    pub(crate) const fn outlives_us(&self) -> bool {
         self.store.is_there()
     }
 

@@ -1,39 +1,39 @@
 //! The sockets of a life that an earlier stayd began.
 
 use super::{Held, Origin, take_received};
-use crate::act::shared::Shared;
-use crate::act::survey::off_the_loop;
+use crate::act::context::SharedContext;
+use crate::act::context::{Instance, ServiceContext};
+use crate::act::recovery::scan::off_the_loop;
 use crate::act::tree::Tree;
-use crate::act::ward::{Living, Ward};
 use crate::config::Listen;
 use crate::decide::action::{Kind, Record};
 use crate::sys::listen;
 use std::io;
 
 /// Takes them from the OS supervisor's store, else from the living processes themselves; says which are not to be had.
-pub(in super::super) async fn regain(shared: &Shared, ward: &Ward, living: &Living) {
-    for address in &ward.config.sockets {
-        take_received(shared, ward, address);
+pub(crate) async fn regain(shared: &SharedContext, context: &ServiceContext, instance: &Instance) {
+    for address in &context.config.sockets {
+        take_received(shared, context, address);
     }
-    let wanted = missing(ward);
-    let tree = living.tree.borrow().clone();
+    let wanted = missing(context);
+    let tree = instance.tree.borrow().clone();
     let Some(tree) = tree.filter(|_| !wanted.is_empty()) else {
         return;
     };
     let fetched = off_the_loop(move || fetch(&tree, &wanted)).await;
     let (found, refusal) = fetched.unwrap_or_else(|cause| (Vec::new(), Some(cause)));
     for held in found {
-        ward.sockets.hold(shared, held);
+        context.sockets.hold(shared, held);
     }
-    for address in missing(ward) {
-        say_missing(shared, ward, living, &address, refusal.as_deref());
+    for address in missing(context) {
+        say_missing(shared, context, instance, &address, refusal.as_deref());
     }
 }
 
-fn missing(ward: &Ward) -> Vec<Listen> {
-    let declared = ward.config.sockets.iter();
+fn missing(context: &ServiceContext) -> Vec<Listen> {
+    let declared = context.config.sockets.iter();
     declared
-        .filter(|address| !ward.sockets.has(address))
+        .filter(|address| !context.sockets.has(address))
         .cloned()
         .collect()
 }
@@ -64,9 +64,9 @@ fn fetch(tree: &Tree, wanted: &[Listen]) -> (Vec<Held>, Option<String>) {
 
 /// Nothing is lost yet: the life has it.
 fn say_missing(
-    shared: &Shared,
-    ward: &Ward,
-    living: &Living,
+    shared: &SharedContext,
+    context: &ServiceContext,
+    instance: &Instance,
     address: &Listen,
     refusal: Option<&str>,
 ) {
@@ -75,12 +75,12 @@ fn say_missing(
         "cannot hold its socket {address} over the end of this life: {cause}; it is bound anew for the next one, and \
          connections are refused in between"
     );
-    tracing::warn!(service = ward.config.name, "{sentence}");
+    tracing::warn!(service = context.config.name, "{sentence}");
     let record = Record {
         kind: Kind::Adopted,
-        life: Some(living.life),
+        life: Some(instance.life),
         sentence,
         facts: Vec::new(),
     };
-    shared.store.record(Some(&ward.config.name), &record);
+    shared.store.record(Some(&context.config.name), &record);
 }

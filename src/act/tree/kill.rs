@@ -7,7 +7,7 @@
 
 use super::walk::Eyes;
 use super::{Member, Tree};
-use crate::act::step::{Step, reached};
+use crate::act::failpoint::{Failpoint, reached};
 use crate::sys::cgroup::is_empty;
 use crate::sys::process::{self, Handle, State};
 use crate::sys::reaper::{self, Reaped};
@@ -130,7 +130,7 @@ impl Tree {
         self.walk(eyes, &mut |member| {
             if member.is_alive() {
                 tell(member, SIGKILL);
-                reached(Step::FirstKilled);
+                reached(Failpoint::FirstKilled);
                 alive.push(member.clone());
             }
         });

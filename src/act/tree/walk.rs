@@ -1,7 +1,6 @@
 //! One look at the tree.
 
 use super::{Member, Tree};
-use crate::decide::event::Proc;
 use crate::decide::ownership::{Claim, Proof, Sighting, prove};
 use crate::sys::cgroup::with_those_below;
 use crate::sys::process::{self, Process, Stat};
@@ -45,7 +44,7 @@ struct Walk<'a> {
 impl Tree {
     /// Visits each member, parents before their children. `visit` may kill it: its children are listed already.
     pub(super) fn walk(&self, eyes: Eyes, visit: &mut dyn FnMut(&Member)) {
-        let members: Vec<Proc> = self.members.iter().copied().map(to_proc).collect();
+        let members: Vec<Process> = self.members.iter().copied().map(to_proc).collect();
         let in_cgroup: HashSet<i32> = self.cgroup.as_deref().map(in_cgroup).unwrap_or_default();
         let leads = self.leads(&in_cgroup);
         let claim = Claim {
@@ -136,7 +135,7 @@ impl Walk<'_> {
         if let Some(proof) = prove(&self.claim, &seen) {
             return Some(proof);
         }
-        if stat.process.birth < self.tree.born {
+        if stat.process.start_time < self.tree.born {
             return None; // nothing that it holds or carries could prove anything
         }
         if let Some((dev, ino)) = self.tree.claim_file {
@@ -178,17 +177,17 @@ impl Walk<'_> {
 /// Whether it is the very process that was on its parent's list: no later one has got its number since. Whose child it is
 /// now says less, for the parent may have died meanwhile, and anybody may have got its children.
 fn is_child(stat: &Stat, listed: &Listed) -> bool {
-    (listed.parent.birth..=listed.at).contains(&stat.process.birth)
+    (listed.parent.start_time..=listed.at).contains(&stat.process.start_time)
 }
 
 fn still_is(process: Process) -> bool {
     process::stat(process.pid).is_ok_and(|stat| stat.process == process)
 }
 
-fn to_proc(process: Process) -> Proc {
-    Proc {
+fn to_proc(process: Process) -> Process {
+    Process {
         pid: process.pid,
-        birth: process.birth,
+        start_time: process.start_time,
     }
 }
 

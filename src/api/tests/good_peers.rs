@@ -4,13 +4,13 @@ use super::in_a_house;
 use crate::api::client::{ANSWER_WITHIN, Client, ClientError};
 use crate::api::desk::Ask;
 use crate::api::wire::{
-    Answering, Events, HoldRequest, Incident, Incidents, Lines, Status, Wished,
+    Answering, Events, HoldRequest, Incident, Incidents, Lines, Requested, Status,
 };
-use crate::decide::event::Wish;
+use crate::decide::event::Request;
 use serde_json::json;
 use std::time::Duration;
 
-async fn ask(client: &Client, verb: &str) -> Result<Wished, ClientError> {
+async fn ask(client: &Client, verb: &str) -> Result<Requested, ClientError> {
     client
         .post(
             &format!("/v1/services/db/{verb}"),
@@ -61,10 +61,10 @@ fn wishes_are_taken_and_their_outcome_is_told() {
         assert!(restarted.done && restarted.service.life == 3);
         ask(&client, "reload").await.expect("reload");
         ask(&client, "release").await.expect("release");
-        let wishes = [Wish::Stop, Wish::Start, Wish::Restart].map(Ask::Wish);
-        let expected = wishes
+        let requests = [Request::Stop, Request::Start, Request::Restart].map(Ask::Request);
+        let expected = requests
             .into_iter()
-            .chain([Ask::Reload, Ask::Wish(Wish::Release)]);
+            .chain([Ask::Reload, Ask::Request(Request::Release)]);
         assert_eq!(*house.asked.borrow(), expected.collect::<Vec<_>>());
     });
 }
@@ -93,16 +93,16 @@ fn a_hold_needs_a_length_and_a_reason() {
             reason: reason.into(),
         };
         let path = "/v1/services/db/hold";
-        let held: Wished = client
+        let held: Requested = client
             .post(path, &hold("30m", "migration"), ANSWER_WITHIN)
             .await
             .expect("hold");
         assert!(held.done);
-        let wish = Wish::Hold {
+        let request = Request::Hold {
             span: Duration::from_secs(1800),
             reason: "migration".into(),
         };
-        assert_eq!(*house.asked.borrow(), [Ask::Wish(wish)]);
+        assert_eq!(*house.asked.borrow(), [Ask::Request(request)]);
         for wrong in [
             hold("", "x"),
             hold("30m", " "),
@@ -111,7 +111,7 @@ fn a_hold_needs_a_length_and_a_reason() {
             hold("soon", "x"),
         ] {
             let refused = client
-                .post::<_, Wished>(path, &wrong, ANSWER_WITHIN)
+                .post::<_, Requested>(path, &wrong, ANSWER_WITHIN)
                 .await
                 .expect_err("refused");
             assert!(refused.to_string().starts_with("cannot hold "), "{refused}");

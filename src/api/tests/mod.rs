@@ -13,7 +13,7 @@ use super::listen::{ControlSocket, bind};
 use super::lobby::Lobby;
 use super::routes::Gate;
 use super::{server, wire};
-use crate::decide::event::Wish;
+use crate::decide::event::Request;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::PathBuf;
@@ -141,7 +141,7 @@ impl House {
             ..Default::default()
         };
         let state = Rc::new(RefCell::new(db));
-        let (wishes, petitions) = mpsc::channel(8);
+        let (requests, petitions) = mpsc::channel(8);
         let book = Rc::new(Book {
             events: RefCell::default(),
             news: broadcast::channel(16).0,
@@ -162,7 +162,7 @@ impl House {
                 ..Default::default()
             }),
             look: Rc::new(|| Box::pin(async {})),
-            wishes,
+            requests,
             upgrades: mpsc::channel(1).0,
             journal: Rc::clone(&house.book) as Rc<dyn Journal>,
             logs: Rc::clone(&house.book) as Rc<dyn Logs>,
@@ -192,13 +192,13 @@ impl House {
 
 fn come_true(ask: &Ask, service: &mut wire::Service, rises_to: &str) {
     match ask {
-        Ask::Wish(Wish::Stop) => service.state = "stopped".to_owned(),
-        Ask::Wish(Wish::Start | Wish::Restart) => {
+        Ask::Request(Request::Stop) => service.state = "stopped".to_owned(),
+        Ask::Request(Request::Start | Request::Restart) => {
             service.life += 1;
             service.state = rises_to.to_owned();
             service.reason = format!("it is {rises_to}");
         }
-        Ask::Wish(Wish::Hold { .. } | Wish::Release) | Ask::Reload => {}
+        Ask::Request(Request::Hold { .. } | Request::Release) | Ask::Reload => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sockets for a command that stayd becomes: bound here, behind those that the OS supervisor has given (sd_listen_fds(3)).
 
 use super::{Order, holder, refused};
-use crate::act::launch::Environment;
+use crate::act::spawn::launch::Environment;
 use crate::cli::exit::{Exit, Failure};
 use crate::config::Listen;
 use crate::sys::{identity, listen, process, socket};

@@ -2,9 +2,9 @@
 
 use super::words::{remarks, sentences, why};
 use super::{Case, Target};
-use crate::act::explain::{Explained, Finding, Ledger};
+use crate::act::foreign::explain::{Explained, Finding, Ledger};
 use crate::api::wire::SCHEMA;
-use crate::decide::explain::{Fate, Keeper, Sight, Standing};
+use crate::decide::explain::{Fate, Keeper, Observation, Standing};
 use crate::decide::ownership::Proof;
 use crate::sys::socket;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub(super) fn answer(case: &Case) -> Value {
 }
 
 fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
-    let portrait = &explained.portrait;
+    let process_info = &explained.process_info;
     let addresses = explained.addresses.iter().map(ToString::to_string);
     let parents = explained.parents.iter();
     let parents: Vec<_> = parents
@@ -46,15 +46,15 @@ fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
     let findings: Vec<_> = explained.findings.iter().map(finding).collect();
     let (keeper, kept_as) = keeper(&explained.keeper);
     json!({
-        "pid": portrait.stat.process.pid,
-        "name": portrait.stat.comm,
-        "command": portrait.command,
-        "uid": portrait.uid,
-        "user": portrait.user,
-        "started_at": portrait.started_at(),
+        "pid": process_info.stat.process.pid,
+        "name": process_info.stat.comm,
+        "command": process_info.command,
+        "uid": process_info.uid,
+        "user": process_info.user,
+        "started_at": process_info.started_at(),
         "addresses": addresses.collect::<Vec<_>>(),
         "parents": parents,
-        "session": { "id": portrait.stat.sid, "leader": explained.session_leader },
+        "session": { "id": process_info.stat.sid, "leader": explained.session_leader },
         "cgroup": explained.cgroup,
         "kept_by": keeper,
         "kept_as": kept_as,
@@ -79,7 +79,7 @@ const fn keeper(keeper: &Keeper) -> (&'static str, Option<&String>) {
 fn finding(finding: &Finding) -> Value {
     let marks = finding.weighed.marks.iter();
     let marks: serde_json::Map<_, _> = marks
-        .map(|(proof, sight)| (mark(*proof).to_owned(), shown(*sight)))
+        .map(|(proof, sample)| (mark(*proof).to_owned(), shown(*sample)))
         .collect();
     json!({
         "instance": finding.instance,
@@ -93,11 +93,11 @@ fn finding(finding: &Finding) -> Value {
     })
 }
 
-const fn shown(sight: Sight) -> Value {
-    match sight {
-        Sight::Shown => Value::Bool(true),
-        Sight::Missing => Value::Bool(false),
-        Sight::Hidden => Value::Null,
+const fn shown(sample: Observation) -> Value {
+    match sample {
+        Observation::Shown => Value::Bool(true),
+        Observation::Missing => Value::Bool(false),
+        Observation::Hidden => Value::Null,
     }
 }
 

@@ -11,8 +11,8 @@ use super::exit::{Exit, Failure, Outcome};
 use super::find::Candidate;
 use super::instance;
 use super::screen::{Screen, tell};
-use crate::act::claim::{self, Reading};
-use crate::act::explain::{Ledger, Picture, Watched, explain_port, explain_process};
+use crate::act::claims::{self, Reading};
+use crate::act::foreign::explain::{Ledger, Picture, Watched, explain_port, explain_process};
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
 use crate::config::Config;
@@ -126,7 +126,7 @@ async fn ledger(candidate: &Candidate, config: Option<&Config>) -> Ledger {
     };
     let claimed = candidate.states.iter().flat_map(|state| claims(state));
     match running(candidate).await {
-        Daemon::Told(status) => {
+        Daemon::ServiceMessage(status) => {
             ledger.instance.clone_from(&status.daemon.name);
             ledger.stayd = Some(status.daemon.pid);
             ledger.claims = claims(Path::new(&status.daemon.state_dir));
@@ -146,7 +146,7 @@ async fn ledger(candidate: &Candidate, config: Option<&Config>) -> Ledger {
 /// What the stayd of an instance said.
 enum Daemon {
     /// Its status.
-    Told(Box<Status>),
+    ServiceMessage(Box<Status>),
     /// It is there and does not answer, or not to us.
     Silent,
     /// Nobody is there.
@@ -164,7 +164,7 @@ async fn running(candidate: &Candidate) -> Daemon {
         let client = Client::new(socket);
         let asked = client.get::<Status>("/v1/status");
         let why = match tokio::time::timeout(STATUS_WITHIN, asked).await {
-            Ok(Ok(status)) => return Daemon::Told(Box::new(status)),
+            Ok(Ok(status)) => return Daemon::ServiceMessage(Box::new(status)),
             Ok(Err(ClientError::NotRunning(_))) => continue,
             Ok(Err(error)) => error.to_string(),
             Err(_late) => format!("no answer within {} s", STATUS_WITHIN.as_secs()),
@@ -179,7 +179,7 @@ async fn running(candidate: &Candidate) -> Daemon {
 }
 
 fn claims(state: &Path) -> Vec<(String, Reading)> {
-    claim::read_all(state).unwrap_or_else(|error| {
+    claims::read_all(state).unwrap_or_else(|error| {
         tell(&format!(
             "stayd: cannot read the claims in {}: {error}; going on without them",
             state.display()

@@ -1,11 +1,11 @@
 //! An explanation in words.
 
 use super::{Case, Target};
-use crate::act::claim::Reading;
-use crate::act::explain::{Explained, Finding, Ledger};
+use crate::act::claims::Reading;
+use crate::act::foreign::explain::{Explained, Finding, Ledger};
 use crate::cli::screen::{Paint, Screen};
 use crate::cli::words::length;
-use crate::decide::explain::{Fate, Keeper, Sight, Standing};
+use crate::decide::explain::{Fate, Keeper, Observation, Standing};
 use crate::decide::ownership::Proof;
 use crate::sys::identity;
 use crate::sys::socket::{self, Listener};
@@ -32,16 +32,20 @@ pub(super) fn answer(screen: Screen, case: &Case, now: SystemTime) -> String {
 }
 
 fn described(screen: Screen, explained: &Explained, now: SystemTime) -> String {
-    let portrait = &explained.portrait;
-    let stat = &portrait.stat;
-    let uid = portrait.uid.map_or("?".to_owned(), |uid| uid.to_string());
-    let age = now.duration_since(portrait.started_at).unwrap_or_default();
+    let process_info = &explained.process_info;
+    let stat = &process_info.stat;
+    let uid = process_info
+        .uid
+        .map_or("?".to_owned(), |uid| uid.to_string());
+    let age = now
+        .duration_since(process_info.started_at)
+        .unwrap_or_default();
     let leader = explained.session_leader.as_deref();
     let mut rows = vec![
-        ("user", format!("{} (uid {uid})", portrait.user())),
+        ("user", format!("{} (uid {uid})", process_info.user())),
         (
             "started",
-            format!("{} ({} ago)", portrait.started_at(), length(age)),
+            format!("{} ({} ago)", process_info.started_at(), length(age)),
         ),
         ("parents", parents(&explained.parents)),
         (
@@ -61,7 +65,7 @@ fn described(screen: Screen, explained: &Explained, now: SystemTime) -> String {
         let addresses = explained.addresses.iter().map(ToString::to_string);
         rows.insert(0, ("listens on", addresses.collect::<Vec<_>>().join(", ")));
     }
-    let head = format!("pid {}  {}", stat.process.pid, portrait.command());
+    let head = format!("pid {}  {}", stat.process.pid, process_info.command());
     let mut text = format!("{}\n", screen.paint(Paint::Strong, &head));
     for (name, value) in rows {
         text.push_str(&format!("  {name:<10}  {value}\n"));
@@ -96,24 +100,24 @@ fn keeper(keeper: &Keeper) -> String {
 
 /// What it shows of one life; nothing where it shows nothing and is not named.
 fn proofs(finding: &Finding) -> String {
-    let shown = |(_, sight): &(_, Sight)| *sight == Sight::Shown;
+    let shown = |(_, sample): &(_, Observation)| *sample == Observation::Shown;
     if finding.weighed.standing == Standing::NotIts && !finding.weighed.marks.iter().any(shown) {
         return String::new();
     }
     let mut text = format!("  held against the claim of {}:\n", life(finding));
-    for (proof, sight) in &finding.weighed.marks {
-        let sight = match sight {
-            Sight::Shown => "yes",
-            Sight::Missing => "no ",
-            Sight::Hidden => "?  ",
+    for (proof, sample) in &finding.weighed.marks {
+        let sample = match sample {
+            Observation::Shown => "yes",
+            Observation::Missing => "no ",
+            Observation::Hidden => "?  ",
         };
-        text.push_str(&format!("    {sight}  it {}\n", mark(*proof)));
+        text.push_str(&format!("    {sample}  it {}\n", mark(*proof)));
     }
     if finding
         .weighed
         .marks
         .iter()
-        .any(|(_, sight)| *sight == Sight::Hidden)
+        .any(|(_, sample)| *sample == Observation::Hidden)
     {
         text.push_str("    (? is hidden from this user; root would see it)\n");
     }
@@ -152,7 +156,7 @@ pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String
     let told: Vec<_> = told
         .filter_map(|finding| sentence(explained, finding, ledgers))
         .collect();
-    let pid = explained.portrait.stat.process.pid;
+    let pid = explained.process_info.stat.process.pid;
     let mut taken = ledgers
         .iter()
         .filter(|ledger| ledger.orphans.contains(&pid));
@@ -177,7 +181,7 @@ pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String
 }
 
 fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Option<String> {
-    let pid = explained.portrait.stat.process.pid;
+    let pid = explained.process_info.stat.process.pid;
     let (life, service) = (life(finding), &finding.service);
     let of_its = |ledger: &&Ledger| ledger.instance == finding.instance;
     let stayd = ledgers.iter().find(of_its).and_then(|ledger| ledger.stayd);

@@ -1,7 +1,7 @@
 //! A running life, and the timetable of its probes.
 
-use super::super::clock::{Duration, Moment};
-use super::super::event::{Check, Proc, Round};
+use super::super::clock::{Duration, Instant};
+use super::super::event::{Check, ProbeAttempt, Process};
 use super::super::policy::Policy;
 use super::super::snapshot::Class;
 use super::super::verdict::Row;
@@ -20,15 +20,15 @@ pub(super) const DEGRADED_TOLERANCE: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Up {
     /// Always there for a life of ours; a stranger may be hidden from us.
-    pub(super) main: Option<Proc>,
-    pub(super) spawned_at: Moment,
+    pub(super) main: Option<Process>,
+    pub(super) spawned_at: Instant,
     /// The startup budget; `None` once ready, or once it is over.
-    pub(super) startup_until: Option<Moment>,
-    pub(super) ready_at: Option<Moment>,
+    pub(super) startup_until: Option<Instant>,
+    pub(super) ready_at: Option<Instant>,
     pub(super) row: Row,
     pub(super) liveness: Asking,
     pub(super) readiness: Asking,
-    pub(super) degraded_since: Option<Moment>,
+    pub(super) degraded_since: Option<Instant>,
     pub(super) degraded_told: bool,
     /// The reason says how it came to be what it is (its launcher's heir, a stranger) until something new happens.
     pub(super) keeps_reason: bool,
@@ -41,13 +41,13 @@ pub(super) struct Up {
 /// One probe's timetable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Asking {
-    next_at: Moment,
+    next_at: Instant,
     /// When the question under way was ordered, and its deadline, by which the answer is known.
-    open: Option<(Moment, Moment)>,
+    open: Option<(Instant, Instant)>,
     asked: u32,
     pub(super) class: Option<Class>,
     pub(super) latency: Option<Duration>,
-    pub(super) last_ok_at: Option<Moment>,
+    pub(super) last_ok_at: Option<Instant>,
 }
 
 impl Actual {
@@ -60,7 +60,7 @@ impl Actual {
             | Self::Down(_)
             | Self::Preparing { .. }
             | Self::Spawning
-            | Self::Condemned { .. }
+            | Self::KillPending { .. }
             | Self::Ending(_) => None,
         }
     }
@@ -76,7 +76,7 @@ impl Actual {
 }
 
 impl Up {
-    pub(super) fn new(main: Option<Proc>, now: Moment, policy: &Policy) -> Self {
+    pub(super) fn new(main: Option<Process>, now: Instant, policy: &Policy) -> Self {
         let first = Asking {
             next_at: now.after(STARTUP_PACE_MIN),
             ..Asking::default()
@@ -98,7 +98,7 @@ impl Up {
     }
 
     /// It has used up as much of its budget as it is old; one that is older has been ready, or never will be.
-    pub(super) fn has_run_for(&mut self, age: Duration, now: Moment, policy: &Policy) {
+    pub(super) fn has_run_for(&mut self, age: Duration, now: Instant, policy: &Policy) {
         if age < policy.startup {
             self.startup_until = Some(now.after(policy.startup - age));
         } else {
@@ -107,8 +107,8 @@ impl Up {
         }
     }
 
-    pub(super) fn deadline(&self, policy: &Policy) -> Moment {
-        let mut due = self.startup_until.unwrap_or(Moment::NEVER);
+    pub(super) fn deadline(&self, policy: &Policy) -> Instant {
+        let mut due = self.startup_until.unwrap_or(Instant::NEVER);
         if policy.watchdog.is_some() {
             due = due.min(self.liveness.due());
         }
@@ -123,7 +123,7 @@ impl Up {
         due
     }
 
-    pub(super) fn ready_for(&self, now: Moment) -> Option<Duration> {
+    pub(super) fn ready_for(&self, now: Instant) -> Option<Duration> {
         self.ready_at.map(|at| now.since(at))
     }
 
@@ -136,7 +136,7 @@ impl Up {
 }
 
 impl Asking {
-    pub(super) fn due(&self) -> Moment {
+    pub(super) fn due(&self) -> Instant {
         self.open
             .map_or(self.next_at, |(_, deadline)| deadline.after(PROBE_SLACK))
     }
@@ -144,10 +144,10 @@ impl Asking {
     /// Sends the next question if it is time; says its deadline.
     pub(super) fn ask(
         &mut self,
-        now: Moment,
+        now: Instant,
         period: Duration,
         timeout: Duration,
-    ) -> Option<Moment> {
+    ) -> Option<Instant> {
         if let Some((_, deadline)) = self.open {
             if now < deadline.after(PROBE_SLACK) {
                 return None;
@@ -166,21 +166,21 @@ impl Asking {
     }
 
     /// Takes the answer to the question under way and says when that was ordered; none if it is not that one's.
-    pub(super) fn close(&mut self, round: &Round) -> Option<Moment> {
+    pub(super) fn close(&mut self, attempt: &ProbeAttempt) -> Option<Instant> {
         let (ordered_at, _) = self
             .open
-            .take_if(|(_, deadline)| *deadline == round.deadline)?;
+            .take_if(|(_, deadline)| *deadline == attempt.deadline)?;
         Some(ordered_at)
     }
 
     /// While starting, the next question does not wait for a whole period.
-    pub(super) fn hurry(&mut self, now: Moment) {
+    pub(super) fn hurry(&mut self, now: Instant) {
         let doublings = self.asked.min(10);
         let pace = (STARTUP_PACE_MIN * (1 << doublings)).min(STARTUP_PACE_MAX);
         self.next_at = self.next_at.min(now.after(pace));
     }
 
-    pub(super) fn note(&mut self, now: Moment, class: Class, latency: Duration) {
+    pub(super) fn note(&mut self, now: Instant, class: Class, latency: Duration) {
         self.class = Some(class);
         self.latency = Some(latency);
         if matches!(class, Class::Alive | Class::Degraded) {

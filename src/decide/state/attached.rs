@@ -4,9 +4,9 @@
 //! is what can be seen from outside. What the stranger answers proves nothing about our own command, and its end is no
 //! failure of ours.
 
-use super::super::action::{Kind, Order, Value};
+use super::super::action::{Kind, ServiceAction, Value};
 use super::super::clock::Duration;
-use super::super::event::{Departure, Fact, Holder, Round, SpawnFailure};
+use super::super::event::{Departure, Holder, ProbeAttempt, ServiceEvent, SpawnFailure};
 use super::super::policy::OnStranger;
 use super::judging::{EVIDENCE_MAX, sight_facts};
 use super::{Actual, Down, Service, Turn, Up};
@@ -21,7 +21,7 @@ impl Service {
         if self.policy.stranger == OnStranger::Attach && !unwanted {
             return self.attach(holder, step);
         }
-        step.out.push(Order::Retire(self.life));
+        step.out.push(ServiceAction::Retire(self.life));
         let message = match holder.main {
             Some(_) => format!(
                 "{}, not provably ours and left alone; stop it, or choose another port (`stayd explain :{}` tells more)",
@@ -49,8 +49,8 @@ impl Service {
         facts.extend(pid.map(|pid| ("pid", Value::Number(pid))));
         self.record(Kind::Attached, self.reason.clone(), facts, step.out);
         // No life of ours is on its way: whoever connects to a socket of ours would wait in vain.
-        step.out.push(Order::CloseSockets);
-        step.out.push(Order::Attach {
+        step.out.push(ServiceAction::CloseSockets);
+        step.out.push(ServiceAction::Attach {
             life: self.life,
             stranger: holder.main,
         });
@@ -60,38 +60,38 @@ impl Service {
         self.enter_up(step);
     }
 
-    pub(super) fn fact_in_attached(&mut self, fact: &Fact, step: &mut Turn<'_>) {
+    pub(super) fn fact_in_attached(&mut self, fact: &ServiceEvent, step: &mut Turn<'_>) {
         match fact {
-            Fact::Probed(_, check, round) => self.probed(*check, round, step),
-            Fact::StrangerLeft(_, departure) => self.stranger_left(*departure, step),
-            Fact::Configured(_)
-            | Fact::Asked(_)
-            | Fact::Surveyed(_)
-            | Fact::Materialized(..)
-            | Fact::Prepared(_)
-            | Fact::NotPrepared(..)
-            | Fact::BeforeFailed(..)
-            | Fact::PortHeld(..)
-            | Fact::Spawned(..)
-            | Fact::NotSpawned(..)
-            | Fact::Exited(..)
-            | Fact::Emptied(_)
-            | Fact::NotEmptied { .. }
-            | Fact::EvidenceTaken(_)
-            | Fact::Told(..)
-            | Fact::Changed => {}
+            ServiceEvent::Probed(_, check, attempt) => self.probed(*check, attempt, step),
+            ServiceEvent::ForeignProcessLeft(_, departure) => self.stranger_left(*departure, step),
+            ServiceEvent::Configured(_)
+            | ServiceEvent::Requested(_)
+            | ServiceEvent::RecoveryScanned(_)
+            | ServiceEvent::Materialized(..)
+            | ServiceEvent::Prepared(_)
+            | ServiceEvent::NotPrepared(..)
+            | ServiceEvent::BeforeFailed(..)
+            | ServiceEvent::PortHeld(..)
+            | ServiceEvent::Spawned(..)
+            | ServiceEvent::NotSpawned(..)
+            | ServiceEvent::Exited(..)
+            | ServiceEvent::Emptied(_)
+            | ServiceEvent::NotEmptied { .. }
+            | ServiceEvent::EvidenceTaken(_)
+            | ServiceEvent::ServiceMessage(..)
+            | ServiceEvent::Changed => {}
         }
     }
 
     /// What would be a kill, were it ours: it is told and looked at.
-    pub(super) fn tell_wedge(&mut self, round: &Round, step: &mut Turn<'_>) {
+    pub(super) fn tell_wedge(&mut self, attempt: &ProbeAttempt, step: &mut Turn<'_>) {
         let sentence = format!(
             "wedged: {}; not killed: {} is not ours",
-            self.silence_in_words(round, step.now),
+            self.silence_in_words(attempt, step.now),
             self.whom()
         );
-        self.record(Kind::Wedged, sentence, sight_facts(round), step.out);
-        step.out.push(Order::TakeEvidence {
+        self.record(Kind::Wedged, sentence, sight_facts(attempt), step.out);
+        step.out.push(ServiceAction::TakeEvidence {
             life: self.life,
             within: EVIDENCE_MAX,
         });
@@ -108,7 +108,7 @@ impl Service {
             Departure::LeftPort => "has left the port".into(),
         };
         self.reason = format!("no longer attached: {} {what}", self.whom());
-        step.out.push(Order::Retire(self.life));
+        step.out.push(ServiceAction::Retire(self.life));
         self.record(Kind::Detached, self.reason.clone(), Vec::new(), step.out);
         if step.now >= attached_until {
             self.begin_life(step);
@@ -120,7 +120,7 @@ impl Service {
 
     /// Stops watching, because of a wish or because stayd ends; nobody is signalled.
     pub(super) fn detach(&mut self, step: &mut Turn<'_>) {
-        step.out.push(Order::Retire(self.life));
+        step.out.push(ServiceAction::Retire(self.life));
         self.reason = format!(
             "stopped on request: {} is not ours, and runs on unwatched",
             self.whom()

@@ -3,8 +3,8 @@
 //! A service goes over at rest: running, or down. The moments are of one clock, which goes on counting. What the new one
 //! finds in the kernel wins over all of this.
 
-use super::super::clock::{Duration, Moment};
-use super::super::event::{Exit, Life, Proc};
+use super::super::clock::{Duration, Instant};
+use super::super::event::{Exit, Life, Process};
 use super::super::policy::Policy;
 use super::super::runtime::Memory;
 use super::super::snapshot::Class;
@@ -21,19 +21,19 @@ pub struct Carried {
     /// Whether it is wanted up.
     pub wanted_up: bool,
     /// No kills until then, and why.
-    pub hold: Option<(Moment, String)>,
+    pub hold: Option<(Instant, String)>,
     /// An earlier stayd, in another process, began the life.
     pub adopted: bool,
     /// When it came into its state.
-    pub since: Moment,
+    pub since: Instant,
     /// Lives after the first.
     pub restarts: u32,
     /// Why it is as it is.
     pub reason: String,
     /// How and when the last life ended.
-    pub last_exit: Option<(Exit, Moment)>,
+    pub last_exit: Option<(Exit, Instant)>,
     /// When lives ended, since the last stable one.
-    pub ended: Vec<Moment>,
+    pub ended: Vec<Instant>,
     /// It gave up, and no stable life has come since.
     pub gave_up: bool,
     /// Starts that were refused in a row.
@@ -50,11 +50,11 @@ pub enum Rest {
     /// Down for good.
     Stopped,
     /// Down until then: the wait between two lives.
-    Backoff(Moment),
+    Backoff(Instant),
     /// The same, given up.
-    Parked(Moment),
+    Parked(Instant),
     /// The same, refused.
-    Blocked(Moment),
+    Blocked(Instant),
     /// Somebody else's process is watched.
     Attached,
     /// A main process runs.
@@ -65,13 +65,13 @@ pub enum Rest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CarriedUp {
     /// When its program began.
-    pub spawned_at: Moment,
+    pub spawned_at: Instant,
     /// The end of its startup budget; none once that is over.
-    pub startup_until: Option<Moment>,
+    pub startup_until: Option<Instant>,
     /// Since when it is ready.
-    pub ready_at: Option<Moment>,
+    pub ready_at: Option<Instant>,
     /// Since when it answers with errors.
-    pub degraded_since: Option<Moment>,
+    pub degraded_since: Option<Instant>,
     /// That has been told as an incident.
     pub degraded_told: bool,
     /// Its reason stays until something new happens.
@@ -90,7 +90,7 @@ pub struct News {
     /// How long it took.
     pub latency: Option<Duration>,
     /// When it was last answered.
-    pub last_ok_at: Option<Moment>,
+    pub last_ok_at: Option<Instant>,
 }
 
 impl Service {
@@ -108,7 +108,7 @@ impl Service {
             | Actual::Surveying { .. }
             | Actual::Preparing { .. }
             | Actual::Spawning
-            | Actual::Condemned { .. }
+            | Actual::KillPending { .. }
             | Actual::Ending(_) => return None,
         };
         Some(Carried {
@@ -148,7 +148,7 @@ impl Service {
 
     /// Nothing of it runs: it is left as it was.
     pub(super) fn rest_again(&mut self, rest: Rest, step: &mut Turn<'_>) {
-        let until = |until: Moment| until.max(step.now);
+        let until = |until: Instant| until.max(step.now);
         let down = match rest {
             Rest::Stopped => Down::Stopped,
             Rest::Backoff(at) => Down::Backoff { until: until(at) },
@@ -178,7 +178,12 @@ impl Up {
     }
 
     /// Goes on with it. Its dead rounds are counted anew: nobody has asked meanwhile.
-    pub(super) fn going_on(main: Proc, carried: CarriedUp, now: Moment, policy: &Policy) -> Self {
+    pub(super) fn going_on(
+        main: Process,
+        carried: CarriedUp,
+        now: Instant,
+        policy: &Policy,
+    ) -> Self {
         let mut up = Self::new(Some(main), now, policy);
         up.spawned_at = carried.spawned_at;
         up.startup_until = carried.startup_until;

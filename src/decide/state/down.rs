@@ -1,9 +1,9 @@
 //! From nothing to a process: down, preparing, spawning.
 
-use super::super::action::{Keep, Kind, Order};
-use super::super::clock::{Duration, Moment, in_words};
+use super::super::action::{Kind, Persist, ServiceAction};
+use super::super::clock::{Duration, Instant, in_words};
 use super::super::cure;
-use super::super::event::{Exit, Fact, SpawnFailure};
+use super::super::event::{Exit, ServiceEvent, SpawnFailure};
 use super::super::policy::Restart;
 use super::super::restart::{self, Next};
 use super::materializing::RUNS_FROM_AN_EARLIER;
@@ -39,7 +39,7 @@ impl Service {
             cancelled: false,
             copying: false,
         };
-        step.out.push(Order::Prepare(self.life));
+        step.out.push(ServiceAction::Prepare(self.life));
     }
 
     pub(super) fn time_in_down(&mut self, step: &mut Turn<'_>) {
@@ -55,8 +55,8 @@ impl Service {
         }
     }
 
-    pub(super) fn fact_in_down(&mut self, fact: &Fact, step: &mut Turn<'_>) {
-        if *fact == Fact::Changed && !matches!(self.actual, Actual::Down(Down::Stopped)) {
+    pub(super) fn fact_in_down(&mut self, fact: &ServiceEvent, step: &mut Turn<'_>) {
+        if *fact == ServiceEvent::Changed && !matches!(self.actual, Actual::Down(Down::Stopped)) {
             self.forgive(step);
             self.reason = "tried again: what it is started from has changed".into();
             self.record(Kind::Backoff, self.reason.clone(), Vec::new(), step.out);
@@ -69,40 +69,40 @@ impl Service {
             && !*cancelled
         {
             *cancelled = true;
-            step.out.push(Order::CancelPreparation(self.life));
+            step.out.push(ServiceAction::CancelPreparation(self.life));
         }
     }
 
-    pub(super) fn fact_in_preparing(&mut self, fact: Fact, step: &mut Turn<'_>) {
+    pub(super) fn fact_in_preparing(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
         let Actual::Preparing { cancelled, .. } = self.actual else {
             return;
         };
         match fact {
-            Fact::Prepared(_) if cancelled || !self.wanted_up || self.leaving => {
-                step.out.push(Order::Retire(self.life));
+            ServiceEvent::Prepared(_) if cancelled || !self.wanted_up || self.leaving => {
+                step.out.push(ServiceAction::Retire(self.life));
                 self.not_prepared(SpawnFailure::cancelled(), step);
             }
-            Fact::Prepared(life) => {
+            ServiceEvent::Prepared(life) => {
                 self.actual = Actual::Spawning;
-                step.out.push(Order::Spawn(life));
+                step.out.push(ServiceAction::Spawn(life));
             }
-            Fact::Materialized(_, offer) => self.materialized(&offer, step),
-            Fact::NotPrepared(_, failure) => self.not_prepared(failure, step),
-            Fact::BeforeFailed(_, failure) => self.before_failed(failure, step),
-            Fact::PortHeld(_, holder) => self.port_held(&holder, cancelled, step),
-            Fact::Configured(_)
-            | Fact::Asked(_)
-            | Fact::Surveyed(_)
-            | Fact::StrangerLeft(..)
-            | Fact::Spawned(..)
-            | Fact::NotSpawned(..)
-            | Fact::Exited(..)
-            | Fact::Emptied(_)
-            | Fact::NotEmptied { .. }
-            | Fact::Probed(..)
-            | Fact::EvidenceTaken(_)
-            | Fact::Told(..)
-            | Fact::Changed => {}
+            ServiceEvent::Materialized(_, offer) => self.materialized(&offer, step),
+            ServiceEvent::NotPrepared(_, failure) => self.not_prepared(failure, step),
+            ServiceEvent::BeforeFailed(_, failure) => self.before_failed(failure, step),
+            ServiceEvent::PortHeld(_, holder) => self.port_held(&holder, cancelled, step),
+            ServiceEvent::Configured(_)
+            | ServiceEvent::Requested(_)
+            | ServiceEvent::RecoveryScanned(_)
+            | ServiceEvent::ForeignProcessLeft(..)
+            | ServiceEvent::Spawned(..)
+            | ServiceEvent::NotSpawned(..)
+            | ServiceEvent::Exited(..)
+            | ServiceEvent::Emptied(_)
+            | ServiceEvent::NotEmptied { .. }
+            | ServiceEvent::Probed(..)
+            | ServiceEvent::EvidenceTaken(_)
+            | ServiceEvent::ServiceMessage(..)
+            | ServiceEvent::Changed => {}
         }
     }
 
@@ -135,9 +135,9 @@ impl Service {
         }
     }
 
-    pub(super) fn fact_in_spawning(&mut self, fact: Fact, step: &mut Turn<'_>) {
+    pub(super) fn fact_in_spawning(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
         match fact {
-            Fact::Spawned(life, main) => {
+            ServiceEvent::Spawned(life, main) => {
                 if core::mem::take(&mut self.refusals) > 0 {
                     self.reason.clear(); // what kept it from starting is over
                 }
@@ -166,26 +166,26 @@ impl Service {
                     "facts of other lives are dropped at the door"
                 );
             }
-            Fact::NotSpawned(life, failure) => {
-                step.out.push(Order::Retire(life));
+            ServiceEvent::NotSpawned(life, failure) => {
+                step.out.push(ServiceAction::Retire(life));
                 self.refused(failure, step);
             }
-            Fact::Configured(_)
-            | Fact::Asked(_)
-            | Fact::Surveyed(_)
-            | Fact::Materialized(..)
-            | Fact::Prepared(_)
-            | Fact::NotPrepared(..)
-            | Fact::BeforeFailed(..)
-            | Fact::PortHeld(..)
-            | Fact::StrangerLeft(..)
-            | Fact::Exited(..)
-            | Fact::Emptied(_)
-            | Fact::NotEmptied { .. }
-            | Fact::Probed(..)
-            | Fact::EvidenceTaken(_)
-            | Fact::Told(..)
-            | Fact::Changed => {}
+            ServiceEvent::Configured(_)
+            | ServiceEvent::Requested(_)
+            | ServiceEvent::RecoveryScanned(_)
+            | ServiceEvent::Materialized(..)
+            | ServiceEvent::Prepared(_)
+            | ServiceEvent::NotPrepared(..)
+            | ServiceEvent::BeforeFailed(..)
+            | ServiceEvent::PortHeld(..)
+            | ServiceEvent::ForeignProcessLeft(..)
+            | ServiceEvent::Exited(..)
+            | ServiceEvent::Emptied(_)
+            | ServiceEvent::NotEmptied { .. }
+            | ServiceEvent::Probed(..)
+            | ServiceEvent::EvidenceTaken(_)
+            | ServiceEvent::ServiceMessage(..)
+            | ServiceEvent::Changed => {}
         }
     }
 
@@ -224,9 +224,9 @@ impl Service {
         let again = restart::wanted_again(self.policy.restart, exit, end.by_watchdog);
         let is_wanted = self.wanted_up && !self.leaving;
         step.out.push(if is_wanted && !restarting && !again {
-            Order::Conclude(self.life, exit)
+            ServiceAction::Conclude(self.life, exit)
         } else {
-            Order::Retire(self.life)
+            ServiceAction::Retire(self.life)
         });
         if self.leaving || !self.wanted_up {
             self.reason = "stopped on request".into();
@@ -279,14 +279,16 @@ impl Service {
             Next::Parked(wait) => self.park(wait, step),
         }
         if was_parked && !self.history.is_parked() {
-            step.out.push(Order::Keep(Keep::Parked(false)));
+            step.out
+                .push(ServiceAction::Persist(Persist::Parked(false)));
         }
     }
 
     /// The past does not count any more: a stable life, a person's wish, another program.
     pub(super) fn forgive(&mut self, step: &mut Turn<'_>) {
         if self.history.is_parked() {
-            step.out.push(Order::Keep(Keep::Parked(false)));
+            step.out
+                .push(ServiceAction::Persist(Persist::Parked(false)));
         }
         self.history.clear();
         self.refusals = 0;
@@ -309,9 +311,9 @@ impl Service {
         );
         let facts = vec![("exits", Value::Number(give_up.exits.into()))];
         self.record(Kind::GaveUp, sentence.clone(), facts, step.out);
-        step.out.push(Order::Keep(Keep::Parked(true)));
+        step.out.push(ServiceAction::Persist(Persist::Parked(true)));
         self.reason = sentence;
-        let until: Moment = step.now.after(wait);
+        let until: Instant = step.now.after(wait);
         self.become_down(Down::Parked { until }, step);
     }
 

@@ -1,9 +1,9 @@
 //! A tree on its way out: the stop signal, its grace, SIGKILL, and what SIGKILL does not end.
 
-use super::super::action::{Kind, Order, Value};
+use super::super::action::{Kind, ServiceAction, Value};
 use super::super::clock::{Duration, in_words};
-use super::super::event::Fact;
-use super::{Actual, Condemned, Ending, Service, Step, Turn};
+use super::super::event::ServiceEvent;
+use super::{Actual, Ending, KillPending, Service, Step, Turn};
 
 /// What SIGKILL did not end is killed again this much later.
 const UNKILLABLE_AGAIN: Duration = Duration::from_secs(10);
@@ -11,11 +11,11 @@ const UNKILLABLE_AGAIN: Duration = Duration::from_secs(10);
 impl Service {
     /// Ends a running life on a wish: the stop signal first.
     pub(super) fn begin_stop(&mut self, step: &mut Turn<'_>) {
-        let (up, condemned) = match &self.actual {
+        let (up, kill_pending) = match &self.actual {
             Actual::Up(up) => (up, false),
-            Actual::Condemned {
+            Actual::KillPending {
                 up,
-                step: Condemned::Evidence { .. } | Condemned::First { .. },
+                step: KillPending::Evidence { .. } | KillPending::First { .. },
             } => (up, true),
             Actual::Unborn
             | Actual::Surveying { .. }
@@ -34,7 +34,7 @@ impl Service {
             main: up.main,
             ready_for: up.ready_for(step.now),
             exit: None,
-            by_watchdog: condemned,
+            by_watchdog: kill_pending,
             by_wish: true,
             step: Step::Grace {
                 kill_at: step.now.after(grace),
@@ -42,7 +42,7 @@ impl Service {
         };
         self.actual = Actual::Ending(ending);
         self.since = step.now;
-        step.out.push(Order::Terminate {
+        step.out.push(ServiceAction::Terminate {
             life: self.life,
             tree: false,
         });
@@ -67,7 +67,7 @@ impl Service {
                     "the stop signal did not end it within {}: SIGKILL",
                     in_words(grace)
                 );
-                step.out.push(Order::KillTree(life));
+                step.out.push(ServiceAction::KillTree(life));
                 self.record(
                     Kind::Killed,
                     sentence,
@@ -77,22 +77,22 @@ impl Service {
             }
             Step::Unkillable { again_at } if step.now >= again_at => {
                 ending.step = Step::Kill;
-                step.out.push(Order::KillTree(life));
+                step.out.push(ServiceAction::KillTree(life));
             }
             Step::Grace { .. } | Step::Kill | Step::Unkillable { .. } => {}
         }
     }
 
-    pub(super) fn fact_in_ending(&mut self, fact: Fact, step: &mut Turn<'_>) {
+    pub(super) fn fact_in_ending(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
         match fact {
-            Fact::Exited(life, exit, survivors) => {
+            ServiceEvent::Exited(life, exit, survivors) => {
                 let Actual::Ending(ending) = &mut self.actual else {
                     return;
                 };
                 ending.exit = Some(exit);
                 match ending.step {
                     Step::Grace { .. } if survivors.count > 0 => {
-                        step.out.push(Order::Terminate { life, tree: true });
+                        step.out.push(ServiceAction::Terminate { life, tree: true });
                     }
                     Step::Grace { .. } => self.end_now(step),
                     // The kill has given up and reports no more: this exit was the last of it.
@@ -100,23 +100,23 @@ impl Service {
                     Step::Kill | Step::Unkillable { .. } => {}
                 }
             }
-            Fact::Emptied(_) => self.emptied(step),
-            Fact::NotEmptied { left, stuck, .. } => self.not_emptied(left, stuck, step),
-            Fact::Configured(_)
-            | Fact::Asked(_)
-            | Fact::Surveyed(_)
-            | Fact::Materialized(..)
-            | Fact::Prepared(_)
-            | Fact::NotPrepared(..)
-            | Fact::BeforeFailed(..)
-            | Fact::PortHeld(..)
-            | Fact::StrangerLeft(..)
-            | Fact::Spawned(..)
-            | Fact::NotSpawned(..)
-            | Fact::Probed(..)
-            | Fact::EvidenceTaken(_)
-            | Fact::Told(..)
-            | Fact::Changed => {}
+            ServiceEvent::Emptied(_) => self.emptied(step),
+            ServiceEvent::NotEmptied { left, stuck, .. } => self.not_emptied(left, stuck, step),
+            ServiceEvent::Configured(_)
+            | ServiceEvent::Requested(_)
+            | ServiceEvent::RecoveryScanned(_)
+            | ServiceEvent::Materialized(..)
+            | ServiceEvent::Prepared(_)
+            | ServiceEvent::NotPrepared(..)
+            | ServiceEvent::BeforeFailed(..)
+            | ServiceEvent::PortHeld(..)
+            | ServiceEvent::ForeignProcessLeft(..)
+            | ServiceEvent::Spawned(..)
+            | ServiceEvent::NotSpawned(..)
+            | ServiceEvent::Probed(..)
+            | ServiceEvent::EvidenceTaken(_)
+            | ServiceEvent::ServiceMessage(..)
+            | ServiceEvent::Changed => {}
         }
     }
 

@@ -1,12 +1,12 @@
 //! Rounds become classes, classes become verdicts, and a verdict is spoken or spared.
 
-use super::super::action::{Keep, Kind, Order, Value};
-use super::super::clock::{Duration, Moment, in_words};
-use super::super::event::{Answer, Check, Round};
+use super::super::action::{Kind, Persist, ServiceAction, Value};
+use super::super::clock::{Duration, Instant, in_words};
+use super::super::event::{Answer, Check, ProbeAttempt};
 use super::super::policy::{Mode, Watchdog};
 use super::super::snapshot::Class;
 use super::super::verdict::{self, Judgement, Row, Spare, Standing};
-use super::{Actual, Condemned, Permit, Service, Turn, millis};
+use super::{Actual, KillPending, Permit, Service, Turn, millis};
 
 /// Evidence is taken for this long at most.
 pub(super) const EVIDENCE_MAX: Duration = Duration::from_millis(300);
@@ -14,14 +14,14 @@ pub(super) const EVIDENCE_MAX: Duration = Duration::from_millis(300);
 pub(super) const ANSWERING: &str = "answering";
 
 impl Service {
-    pub(super) fn probed(&mut self, check: Check, round: &Round, step: &mut Turn<'_>) {
+    pub(super) fn probed(&mut self, check: Check, attempt: &ProbeAttempt, step: &mut Turn<'_>) {
         let Some(up) = self.actual.watched_mut() else {
             return;
         };
-        let Some(ordered_at) = up.asking(check).close(round) else {
+        let Some(ordered_at) = up.asking(check).close(attempt) else {
             return;
         };
-        if round.asked_at.since(ordered_at) > verdict::LATENESS_MAX {
+        if attempt.asked_at.since(ordered_at) > verdict::LATENESS_MAX {
             up.row.distrust_in_flight(step.now);
         }
         let degraded_kills = self
@@ -29,28 +29,28 @@ impl Service {
             .watchdog
             .is_some_and(|rules| rules.degraded_kills);
         let (class, why) = verdict::classify(
-            round,
+            attempt,
             &up.row,
             self.policy.stopped_is,
             degraded_kills && check == Check::Liveness,
         );
         let before = up.asking(check).class;
-        up.asking(check).note(step.now, class, round.latency);
+        up.asking(check).note(step.now, class, attempt.latency);
         if up.startup_until.is_some() && class != Class::Alive {
             up.asking(check).hurry(step.now);
-            if verdict::is_busy(&round.sight) {
+            if verdict::is_busy(&attempt.sample) {
                 let later = step.now.after(self.policy.startup);
                 up.startup_until = up.startup_until.map(|until| until.max(later));
             }
         }
         match check {
             Check::Liveness => {
-                self.note_class(before, class, &why, round, step);
-                self.tell_trouble(class, &why, &round.answer);
-                self.open_gate(check, class, &round.answer, step);
-                self.judge(class, round, step);
+                self.note_class(before, class, &why, attempt, step);
+                self.tell_trouble(class, &why, &attempt.answer);
+                self.open_gate(check, class, &attempt.answer, step);
+                self.judge(class, attempt, step);
             }
-            Check::Readiness => self.open_gate(check, class, &round.answer, step),
+            Check::Readiness => self.open_gate(check, class, &attempt.answer, step),
         }
     }
 
@@ -60,17 +60,17 @@ impl Service {
         before: Option<Class>,
         class: Class,
         why: &str,
-        round: &Round,
+        attempt: &ProbeAttempt,
         step: &mut Turn<'_>,
     ) {
         let attached = self.is_attached();
         let Some(up) = self.actual.watched_mut() else {
             return;
         };
-        let answered = matches!(round.answer, Answer::Alive | Answer::Degraded { .. });
+        let answered = matches!(attempt.answer, Answer::Alive | Answer::Degraded { .. });
         if answered && !self.proven && !attached {
             self.proven = true;
-            step.out.push(Order::Keep(Keep::Proven));
+            step.out.push(ServiceAction::Persist(Persist::Proven));
         }
         if class == Class::Degraded {
             up.degraded_since.get_or_insert(step.now);
@@ -85,18 +85,18 @@ impl Service {
         match class {
             Class::Alive if starting => {}
             Class::Alive => {
-                let facts = vec![("latency_ms", millis(round.latency))];
+                let facts = vec![("latency_ms", millis(attempt.latency))];
                 self.record(Kind::Verdict, "answering again".into(), facts, step.out);
             }
             Class::Dead if starting => {}
             Class::Degraded | Class::Dead => {
                 let sentence = format!("{}: {why}", class.name());
-                self.record(Kind::Verdict, sentence, sight_facts(round), step.out);
+                self.record(Kind::Verdict, sentence, sight_facts(attempt), step.out);
             }
             Class::NoVerdict | Class::Void => {
                 // Nothing is concluded from it: whoever asks why nothing is killed finds it.
                 let sentence = format!("not judged ({}): {why}", class.name());
-                self.record(Kind::Spared, sentence, sight_facts(round), step.out);
+                self.record(Kind::Suppressed, sentence, sight_facts(attempt), step.out);
             }
         }
     }
@@ -172,7 +172,7 @@ impl Service {
         )
     }
 
-    fn judge(&mut self, class: Class, round: &Round, step: &mut Turn<'_>) {
+    fn judge(&mut self, class: Class, attempt: &ProbeAttempt, step: &mut Turn<'_>) {
         let Some(rules) = self.policy.watchdog else {
             return;
         };
@@ -188,18 +188,24 @@ impl Service {
         if up.startup_until.is_some() {
             return;
         }
-        match up.row.judge(step.now, class, round, &rules, standing) {
+        match up.row.judge(step.now, class, attempt, &rules, standing) {
             Judgement::Fine | Judgement::Suspect => {}
-            Judgement::Spared(Spare::Stranger) => self.tell_wedge(round, step),
-            Judgement::Spared(spare) => self.spare(spare, &rules, round, step),
+            Judgement::Suppressed(Spare::Stranger) => self.tell_wedge(attempt, step),
+            Judgement::Suppressed(spare) => self.spare(spare, &rules, attempt, step),
             Judgement::Wedged => {
-                let sentence = format!("killed: {}", self.silence_in_words(round, step.now));
-                self.condemn_because(sentence, &rules, sight_facts(round), step);
+                let sentence = format!("killed: {}", self.silence_in_words(attempt, step.now));
+                self.condemn_because(sentence, &rules, sight_facts(attempt), step);
             }
         }
     }
 
-    fn spare(&mut self, spare: Spare, rules: &Watchdog, round: &Round, step: &mut Turn<'_>) {
+    fn spare(
+        &mut self,
+        spare: Spare,
+        rules: &Watchdog,
+        attempt: &ProbeAttempt,
+        step: &mut Turn<'_>,
+    ) {
         let question = &self.identity.question;
         let sentence = match spare {
             Spare::Unproven => {
@@ -208,13 +214,13 @@ impl Service {
             Spare::Held => format!("not killed: held ({})", self.hold_reason()),
             Spare::Busy => format!(
                 "not killed: no answer to {question}, but busy ({}); waiting up to {} longer",
-                verdict::cpu_in_words(&round.sight),
+                verdict::cpu_in_words(&attempt.sample),
                 in_words(rules.busy_grace)
             ),
             Spare::Overloaded => format!(
                 "not killed: no answer to {question}, but the host is overloaded by others ({} runnable on {} \
                  processors)",
-                round.sight.host_runnable, round.sight.host_cpus
+                attempt.sample.host_runnable, attempt.sample.host_cpus
             ),
             Spare::HostSuspected => format!(
                 "not killed: no answer to {question}, but all services that are watched are silent: the host is suspected"
@@ -222,7 +228,7 @@ impl Service {
             Spare::Shadow => format!("would have killed (shadow mode): no answer to {question}"),
             Spare::Stranger => return, // told as a wedge
         };
-        self.record(Kind::Spared, sentence, sight_facts(round), step.out);
+        self.record(Kind::Suppressed, sentence, sight_facts(attempt), step.out);
         let Some(up) = self.actual.watched_mut() else {
             return;
         };
@@ -237,7 +243,7 @@ impl Service {
     }
 
     /// "no answer to SELECT 1 in 3 probes (3.4 s), using no CPU".
-    pub(super) fn silence_in_words(&self, round: &Round, now: Moment) -> String {
+    pub(super) fn silence_in_words(&self, attempt: &ProbeAttempt, now: Instant) -> String {
         let row = self.actual.watched().map(|up| &up.row);
         let began = row.and_then(Row::began);
         let took = began.map_or(Duration::ZERO, |began| now.since(began));
@@ -246,7 +252,7 @@ impl Service {
             self.identity.question,
             row.map_or(0, Row::failures),
             took.as_secs_f64(),
-            verdict::cpu_in_words(&round.sight)
+            verdict::cpu_in_words(&attempt.sample)
         )
     }
 
@@ -263,7 +269,7 @@ impl Service {
         } else {
             return self.condemn_because(format!("killed: {WHY}"), &rules, Vec::new(), step);
         };
-        self.record(Kind::Spared, spared, Vec::new(), step.out);
+        self.record(Kind::Suppressed, spared, Vec::new(), step.out);
     }
 
     fn hold_reason(&self) -> &str {
@@ -283,31 +289,31 @@ impl Service {
         self.reason = sentence;
         self.since = step.now;
         self.record(Kind::Killed, self.reason.clone(), facts, step.out);
-        step.out.push(Order::TakeEvidence {
+        step.out.push(ServiceAction::TakeEvidence {
             life: self.life,
             within,
         });
         let until = step.now.after(within);
-        self.actual = Actual::Condemned {
+        self.actual = Actual::KillPending {
             up,
-            step: Condemned::Evidence { until },
+            step: KillPending::Evidence { until },
         };
     }
 }
 
-pub(super) fn sight_facts(round: &Round) -> Vec<(&'static str, Value)> {
-    let sight = &round.sight;
+pub(super) fn sight_facts(attempt: &ProbeAttempt) -> Vec<(&'static str, Value)> {
+    let sample = &attempt.sample;
     vec![
-        ("latency_ms", millis(round.latency)),
-        ("stopped", Value::Flag(sight.stopped)),
-        ("traced", Value::Flag(sight.traced)),
-        ("frozen", Value::Flag(sight.frozen)),
-        ("watched_ms", millis(sight.watched)),
-        ("tree_cpu_ms", millis(sight.tree_cpu)),
-        ("tree_io_bytes", Value::Number(sight.tree_io_bytes)),
-        ("throttled", Value::Flag(sight.throttled)),
-        ("host_cpu_ms", millis(sight.host_cpu)),
-        ("host_cpus", Value::Number(sight.host_cpus.into())),
-        ("host_runnable", Value::Number(sight.host_runnable.into())),
+        ("latency_ms", millis(attempt.latency)),
+        ("stopped", Value::Flag(sample.stopped)),
+        ("traced", Value::Flag(sample.traced)),
+        ("frozen", Value::Flag(sample.frozen)),
+        ("watched_ms", millis(sample.watched)),
+        ("tree_cpu_ms", millis(sample.tree_cpu)),
+        ("tree_io_bytes", Value::Number(sample.tree_io_bytes)),
+        ("throttled", Value::Flag(sample.throttled)),
+        ("host_cpu_ms", millis(sample.host_cpu)),
+        ("host_cpus", Value::Number(sample.host_cpus.into())),
+        ("host_runnable", Value::Number(sample.host_runnable.into())),
     ]
 }

@@ -1,7 +1,7 @@
 //! Before a life: which runtime does it begin with, and what becomes of one that is no good?
 
-use super::super::action::{Kind, Order, Value};
-use super::super::clock::{Duration, Moment};
+use super::super::action::{Kind, ServiceAction, Value};
+use super::super::clock::{Duration, Instant};
 use super::super::event::SpawnFailure;
 use super::super::runtime::{Choice, Offer, RuntimeId};
 use super::{Actual, Service, Turn};
@@ -18,7 +18,7 @@ impl Service {
             cancelled: false,
             copying: true,
         };
-        step.out.push(Order::Materialize(self.life));
+        step.out.push(ServiceAction::Materialize(self.life));
     }
 
     pub(super) fn materialized(&mut self, offer: &Offer, step: &mut Turn<'_>) {
@@ -73,19 +73,19 @@ impl Service {
             };
             self.record(kind, news.join("; "), facts, step.out);
         }
-        step.out.push(Order::UseRuntime(id));
+        step.out.push(ServiceAction::UseRuntime(id));
         self.prepare(step);
     }
 
     /// When a runtime is good that nothing but exec has said yes to: no probe asks whether what runs from it answers.
-    pub(super) fn runtime_is_good_at(&self) -> Moment {
+    pub(super) fn runtime_is_good_at(&self) -> Instant {
         let Actual::Up(up) = &self.actual else {
-            return Moment::NEVER;
+            return Instant::NEVER;
         };
         let unproven = self.policy.has_runtime && !self.runtimes.good;
         up.ready_at
             .filter(|_| unproven)
-            .map_or(Moment::NEVER, |at| {
+            .map_or(Instant::NEVER, |at| {
                 at.after(self.policy.backoff.stable_after)
             })
     }
@@ -94,7 +94,7 @@ impl Service {
         if self.runtimes.became_ready()
             && let Some(id) = self.runtimes.current.clone()
         {
-            step.out.push(Order::PraiseRuntime(id));
+            step.out.push(ServiceAction::MarkRuntimeGood(id));
         }
     }
 
@@ -135,7 +135,8 @@ impl Service {
             ("to", Value::Text(good.0)),
         ];
         self.record(Kind::RolledBack, sentence.clone(), facts, step.out);
-        step.out.push(Order::RefuseRuntime(bad, why.to_owned()));
+        step.out
+            .push(ServiceAction::MarkRuntimeBad(bad, why.to_owned()));
         self.reason = sentence;
         self.forgive(step);
         true

@@ -12,7 +12,7 @@
 //!    │◄──────────────────────────────────────┴───────────────────────┘                      │
 //!    │                                                                   row of dead rounds │
 //!    │   emptied                     deadline                 evidence taken                ▼
-//!    └──────────── Ending(kill) ◄──────────── Ending(stop) ◄─── wish ── Up    Condemned (evidence, first)
+//!    └──────────── Ending(kill) ◄──────────── Ending(stop) ◄─── wish ── Up    KillPending (evidence, first)
 //!                    │    ▲                                                       │
 //!                    ▼    └───────────────────────────────────────────────────────┘
 //!               unkillable (kill again, never spawn)
@@ -26,19 +26,19 @@
 mod asking;
 mod attached;
 mod carried;
-mod condemned;
 mod down;
 mod ending;
 mod judging;
+mod kill_pending;
 mod materializing;
+mod requests;
 mod surveying;
 mod up;
 mod view;
-mod wishes;
 
-use super::action::{Kind, Order, Record, Value};
-use super::clock::{Duration, Moment};
-use super::event::{Exit, Fact, Former, Life};
+use super::action::{Kind, Record, ServiceAction, Value};
+use super::clock::{Duration, Instant};
+use super::event::{ChangedSetting, Exit, Life, ServiceEvent};
 use super::policy::Policy;
 use super::restart::History;
 use super::runtime::Memory;
@@ -76,10 +76,10 @@ pub struct Service {
     life: Life,
     /// The last start was refused: its number goes to the next.
     number_is_free: bool,
-    since: Moment,
+    since: Instant,
     restarts: u32,
     reason: String,
-    last_exit: Option<(Exit, Moment)>,
+    last_exit: Option<(Exit, Instant)>,
     history: History,
     /// Failed preparations in a row; they wait like ended lives, and never park.
     refusals: u32,
@@ -91,20 +91,20 @@ pub struct Service {
     adopted: bool,
     runtimes: Memory,
     /// What of that life's surroundings the configuration has changed since.
-    former: Vec<Former>,
+    former: Vec<ChangedSetting>,
 }
 
 /// No kills until then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Hold {
-    until: Moment,
+    until: Instant,
     reason: String,
 }
 
 /// What is the case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Actual {
-    /// Not configured yet; waits for [`Fact::Configured`].
+    /// Not configured yet; waits for [`ServiceEvent::Configured`].
     Unborn,
     /// It is looked for what an earlier stayd has left.
     Surveying {
@@ -115,7 +115,7 @@ enum Actual {
     Down(Down),
     /// Its runtime is looked at and perhaps copied; then claim, `before` and port check are under way.
     Preparing {
-        until: Moment,
+        until: Instant,
         cancelled: bool,
         copying: bool,
     },
@@ -126,7 +126,7 @@ enum Actual {
     /// Somebody else's process holds the port and is watched. No handler of this state signals anybody.
     Attached(Up),
     /// The verdict is spoken: evidence, then perhaps `first`.
-    Condemned { up: Up, step: Condemned },
+    KillPending { up: Up, step: KillPending },
     /// The tree is being ended.
     Ending(Ending),
 }
@@ -134,21 +134,21 @@ enum Actual {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Down {
     Stopped,
-    Backoff { until: Moment },
-    Parked { until: Moment },
-    Blocked { until: Moment },
+    Backoff { until: Instant },
+    Parked { until: Instant },
+    Blocked { until: Instant },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Condemned {
-    Evidence { until: Moment },
-    First { until: Moment },
+enum KillPending {
+    Evidence { until: Instant },
+    First { until: Instant },
 }
 
 /// A tree on its way out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Ending {
-    main: Option<super::event::Proc>,
+    main: Option<super::event::Process>,
     /// How long it had been ready.
     ready_for: Option<Duration>,
     /// Known once the main process is reaped.
@@ -163,11 +163,11 @@ struct Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Step {
     /// The stop signal is sent; SIGKILL follows at this time.
-    Grace { kill_at: Moment },
+    Grace { kill_at: Instant },
     /// SIGKILL is under way; its outcome is a fact.
     Kill,
     /// SIGKILL did not end it; again at this time.
-    Unkillable { again_at: Moment },
+    Unkillable { again_at: Instant },
 }
 
 /// Whether a verdict may become a kill now.
@@ -181,9 +181,9 @@ pub enum Permit {
 
 /// What a handler needs besides the fact.
 struct Turn<'a> {
-    now: Moment,
+    now: Instant,
     permit: Permit,
-    out: &'a mut Vec<Order>,
+    out: &'a mut Vec<ServiceAction>,
 }
 
 impl Service {
@@ -199,7 +199,7 @@ impl Service {
             actual: Actual::Unborn,
             life: Life(0),
             number_is_free: false,
-            since: Moment::START,
+            since: Instant::START,
             restarts: 0,
             reason: String::new(),
             last_exit: None,
@@ -215,20 +215,26 @@ impl Service {
     }
 
     /// Takes a fact about this service, or `None` for the passing of time, and appends orders.
-    pub fn step(&mut self, now: Moment, fact: Option<Fact>, permit: Permit, out: &mut Vec<Order>) {
+    pub fn step(
+        &mut self,
+        now: Instant,
+        fact: Option<ServiceEvent>,
+        permit: Permit,
+        out: &mut Vec<ServiceAction>,
+    ) {
         let mut step = Turn { now, permit, out };
         self.expire_hold(&mut step);
         match fact {
             None => self.on_time(&mut step),
             Some(fact) if fact.life().is_some_and(|life| life != self.life) => {}
-            Some(Fact::Configured(past)) => self.on_configured(past, &mut step),
-            Some(Fact::Asked(wish)) => self.on_wish(wish, &mut step),
+            Some(ServiceEvent::Configured(past)) => self.on_configured(past, &mut step),
+            Some(ServiceEvent::Requested(request)) => self.on_wish(request, &mut step),
             Some(fact) => self.on_fact(fact, &mut step),
         }
     }
 
     /// The machine slept for `span`: silence from before says nothing.
-    pub fn slept(&mut self, now: Moment, span: Duration, out: &mut Vec<Order>) {
+    pub fn slept(&mut self, now: Instant, span: Duration, out: &mut Vec<ServiceAction>) {
         let Some(up) = self.actual.watched_mut() else {
             return;
         };
@@ -244,7 +250,7 @@ impl Service {
                 span.as_secs()
             );
             self.record(
-                Kind::Spared,
+                Kind::Suppressed,
                 sentence,
                 vec![("slept_ms", millis(span))],
                 out,
@@ -253,14 +259,14 @@ impl Service {
     }
 
     /// The loop was late: silence from rounds in flight says nothing.
-    pub fn was_late(&mut self, now: Moment) {
+    pub fn was_late(&mut self, now: Instant) {
         if let Some(up) = self.actual.watched_mut() {
             up.row.distrust_in_flight(now);
         }
     }
 
     /// stayd ends: stop, in order; `at_once` when it was asked for a second time.
-    pub fn leave(&mut self, now: Moment, at_once: bool, out: &mut Vec<Order>) {
+    pub fn leave(&mut self, now: Instant, at_once: bool, out: &mut Vec<ServiceAction>) {
         self.leaving = true;
         self.hurried |= at_once;
         let mut step = Turn {
@@ -274,12 +280,12 @@ impl Service {
             Actual::Surveying { .. } | Actual::Spawning => {}
             Actual::Down(down) => *down = Down::Stopped,
             Actual::Preparing { .. } => self.cancel_preparation(&mut step),
-            Actual::Up(_) | Actual::Condemned { .. } => self.begin_stop(&mut step),
+            Actual::Up(_) | Actual::KillPending { .. } => self.begin_stop(&mut step),
             Actual::Attached(_) => self.detach(&mut step),
             Actual::Ending(ending) => {
                 if at_once && matches!(ending.step, Step::Grace { .. }) {
                     ending.step = Step::Kill;
-                    step.out.push(Order::KillTree(self.life));
+                    step.out.push(ServiceAction::KillTree(self.life));
                 }
             }
         }
@@ -287,27 +293,27 @@ impl Service {
 
     /// When this service next wants a tick.
     #[must_use]
-    pub fn deadline(&self) -> Moment {
+    pub fn deadline(&self) -> Instant {
         if self.leaving && self.is_down() {
-            return Moment::NEVER;
+            return Instant::NEVER;
         }
         let own = match &self.actual {
             Actual::Unborn
             | Actual::Surveying { .. }
             | Actual::Spawning
-            | Actual::Down(Down::Stopped) => Moment::NEVER,
+            | Actual::Down(Down::Stopped) => Instant::NEVER,
             Actual::Down(
                 Down::Backoff { until } | Down::Parked { until } | Down::Blocked { until },
             )
-            | Actual::Condemned {
-                step: Condemned::Evidence { until } | Condemned::First { until },
+            | Actual::KillPending {
+                step: KillPending::Evidence { until } | KillPending::First { until },
                 ..
             } => *until,
             Actual::Preparing {
                 until, cancelled, ..
             } => {
                 if *cancelled {
-                    Moment::NEVER
+                    Instant::NEVER
                 } else {
                     *until
                 }
@@ -316,7 +322,7 @@ impl Service {
             Actual::Attached(up) => up.deadline(&self.policy),
             Actual::Ending(ending) => match ending.step {
                 Step::Grace { kill_at } => kill_at,
-                Step::Kill => Moment::NEVER,
+                Step::Kill => Instant::NEVER,
                 Step::Unkillable { again_at } => again_at,
             },
         };
@@ -335,12 +341,12 @@ impl Service {
                 }
             }
             Actual::Up(_) | Actual::Attached(_) => self.time_in_up(step),
-            Actual::Condemned { .. } => self.time_in_condemned(step),
+            Actual::KillPending { .. } => self.time_in_condemned(step),
             Actual::Ending(_) => self.time_in_ending(step),
         }
     }
 
-    fn on_fact(&mut self, fact: Fact, step: &mut Turn<'_>) {
+    fn on_fact(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
         match self.actual {
             Actual::Unborn => {}
             Actual::Surveying { .. } => self.fact_in_surveying(fact, step),
@@ -349,7 +355,7 @@ impl Service {
             Actual::Spawning => self.fact_in_spawning(fact, step),
             Actual::Up(_) => self.fact_in_up(fact, step),
             Actual::Attached(_) => self.fact_in_attached(&fact, step),
-            Actual::Condemned { .. } => self.fact_in_condemned(fact, step),
+            Actual::KillPending { .. } => self.fact_in_condemned(fact, step),
             Actual::Ending(_) => self.fact_in_ending(fact, step),
         }
     }
@@ -358,10 +364,10 @@ impl Service {
     /// sockets for the next one.
     fn become_down(&mut self, down: Down, step: &mut Turn<'_>) {
         if matches!(down, Down::Stopped | Down::Parked { .. }) && !self.leaving {
-            step.out.push(Order::CloseSockets);
+            step.out.push(ServiceAction::CloseSockets);
         }
         if matches!(down, Down::Parked { .. }) && !self.leaving {
-            step.out.push(Order::AwaitChange(true));
+            step.out.push(ServiceAction::AwaitChange(true));
         } else {
             self.await_nothing(step);
         }
@@ -372,7 +378,7 @@ impl Service {
     /// A parked service waits for no change any more.
     fn await_nothing(&self, step: &mut Turn<'_>) {
         if matches!(self.actual, Actual::Down(Down::Parked { .. })) {
-            step.out.push(Order::AwaitChange(false));
+            step.out.push(ServiceAction::AwaitChange(false));
         }
     }
 
@@ -381,10 +387,10 @@ impl Service {
         kind: Kind,
         sentence: String,
         facts: Vec<(&'static str, Value)>,
-        out: &mut Vec<Order>,
+        out: &mut Vec<ServiceAction>,
     ) {
         let life = (self.life > Life(0)).then_some(self.life);
-        out.push(Order::Record(Record {
+        out.push(ServiceAction::Record(Record {
             kind,
             life,
             sentence,

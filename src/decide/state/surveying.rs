@@ -2,14 +2,17 @@
 //!
 //! What is ours goes on, or is ended; what may be ours and cannot be proven is never doubled and never touched.
 
-use super::super::action::{Kind, Order, Value};
-use super::super::event::{Exit, Fact, Former, Leftover, Proc, Remembered, SpawnFailure, Survey};
+use super::super::action::{Kind, ServiceAction, Value};
+use super::super::event::{
+    AdoptableInstance, ChangedSetting, Exit, PersistedState, Process, ScanOutcome, ServiceEvent,
+    SpawnFailure,
+};
 use super::super::policy::OnLeftover;
 use super::super::restart;
 use super::{Actual, CarriedUp, Down, Ending, Hold, Rest, STOPPED, Service, Step, Turn, Up};
 
 impl Service {
-    pub(super) fn on_configured(&mut self, past: Remembered, step: &mut Turn<'_>) {
+    pub(super) fn on_configured(&mut self, past: PersistedState, step: &mut Turn<'_>) {
         if self.actual != Actual::Unborn {
             return;
         }
@@ -37,32 +40,34 @@ impl Service {
             self.since = step.now;
         }
         self.actual = Actual::Surveying { parked, rest };
-        step.out.push(Order::Survey);
+        step.out.push(ServiceAction::ScanOutcome);
     }
 
-    pub(super) fn fact_in_surveying(&mut self, fact: Fact, step: &mut Turn<'_>) {
+    pub(super) fn fact_in_surveying(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
         let Actual::Surveying { parked, rest } = &mut self.actual else {
             return;
         };
-        let Fact::Surveyed(survey) = fact else {
+        let ServiceEvent::RecoveryScanned(survey) = fact else {
             return;
         };
         let (parked, rest) = (*parked, rest.take().map(|rest| *rest));
         match survey {
-            Survey::Nothing(claimed) => {
+            ScanOutcome::Nothing(claimed) => {
                 self.life = self.life.max(claimed);
                 self.nothing_runs(parked, rest, step);
             }
-            Survey::Ended { life, .. } if life < self.life => self.nothing_runs(parked, rest, step),
-            Survey::Ended { life, exit } => {
+            ScanOutcome::Ended { life, .. } if life < self.life => {
+                self.nothing_runs(parked, rest, step)
+            }
+            ScanOutcome::Ended { life, exit } => {
                 self.life = life;
                 match rest {
                     Some(_) => self.nothing_runs(parked, rest, step),
                     None => self.ended_unseen(exit, parked, step),
                 }
             }
-            Survey::Ours(leftover) => self.take_over(&leftover, rest, step),
-            Survey::Unclear(message) => self.unclear(message, step),
+            ScanOutcome::Ours(leftover) => self.take_over(&leftover, rest, step),
+            ScanOutcome::Unclear(message) => self.unclear(message, step),
         }
     }
 
@@ -127,7 +132,7 @@ impl Service {
         self.number_is_free = false; // none was taken
     }
 
-    fn take_over(&mut self, leftover: &Leftover, rest: Option<Rest>, step: &mut Turn<'_>) {
+    fn take_over(&mut self, leftover: &AdoptableInstance, rest: Option<Rest>, step: &mut Turn<'_>) {
         self.surveyed = true;
         self.number_is_free = false;
         self.life = leftover.life;
@@ -144,7 +149,13 @@ impl Service {
     }
 
     /// The same life in the same process, under another version: as if nothing had happened.
-    fn go_on(&mut self, main: Proc, up: CarriedUp, leftover: &Leftover, step: &mut Turn<'_>) {
+    fn go_on(
+        &mut self,
+        main: Process,
+        up: CarriedUp,
+        leftover: &AdoptableInstance,
+        step: &mut Turn<'_>,
+    ) {
         let replaced_because = self.why_to_replace(leftover, false);
         self.former.clone_from(&leftover.former);
         self.actual = Actual::Up(Up::going_on(main, up, step.now, &self.policy));
@@ -159,12 +170,16 @@ impl Service {
     }
 
     /// `is_leftover`: of a stayd in another process. A new version that takes over ends nobody for the configuration's sake.
-    fn why_to_replace(&self, leftover: &Leftover, is_leftover: bool) -> Option<&'static str> {
+    fn why_to_replace(
+        &self,
+        leftover: &AdoptableInstance,
+        is_leftover: bool,
+    ) -> Option<&'static str> {
         if self.leaving || !self.wanted_up {
             Some("it was to be stopped")
         } else if leftover.ending {
             Some("it was being ended")
-        } else if is_leftover && leftover.former.contains(&Former::Command) {
+        } else if is_leftover && leftover.former.contains(&ChangedSetting::Command) {
             Some("its command is not the configuration's any more")
         } else if is_leftover && self.policy.leftover == OnLeftover::Replace {
             Some("leftover = \"replace\"")
@@ -173,7 +188,7 @@ impl Service {
         }
     }
 
-    fn take_over_main(&mut self, main: Proc, leftover: &Leftover, step: &mut Turn<'_>) {
+    fn take_over_main(&mut self, main: Process, leftover: &AdoptableInstance, step: &mut Turn<'_>) {
         let replaced_because = self.why_to_replace(leftover, true);
         self.reason = match replaced_because {
             None => format!("adopted: pid {} of an earlier stayd goes on", main.pid),
@@ -209,7 +224,7 @@ impl Service {
             by_wish,
             ..unseen_end()
         });
-        step.out.push(Order::KillTree(self.life));
+        step.out.push(ServiceAction::KillTree(self.life));
     }
 }
 

@@ -1,9 +1,9 @@
 //! A main process runs: its readiness, its rounds as they fall due, its end.
 
-use super::super::action::{Kind, Order, Value};
-use super::super::clock::{Duration, Moment, in_words};
+use super::super::action::{Kind, ServiceAction, Value};
+use super::super::clock::{Duration, Instant, in_words};
 use super::super::cure;
-use super::super::event::{Answer, Check, Exit, Fact, Survivors, Told};
+use super::super::event::{Answer, Check, Exit, ServiceEvent, ServiceMessage, Survivors};
 use super::super::snapshot::Class;
 use super::asking::DEGRADED_TOLERANCE;
 use super::judging::ANSWERING;
@@ -68,18 +68,18 @@ impl Service {
     }
 
     /// When this life will have run for long enough to be good for something.
-    pub(super) fn uptime_counts_at(&self) -> Moment {
+    pub(super) fn uptime_counts_at(&self) -> Instant {
         self.parking_ends().min(self.runtime_is_good_at())
     }
 
     /// When a parked service has proven itself: only stable uptime does, not a successful start.
-    pub(super) fn parking_ends(&self) -> Moment {
+    pub(super) fn parking_ends(&self) -> Instant {
         let Actual::Up(up) = &self.actual else {
-            return Moment::NEVER;
+            return Instant::NEVER;
         };
         up.ready_at
             .filter(|_| self.history.is_parked())
-            .map_or(Moment::NEVER, |at| {
+            .map_or(Instant::NEVER, |at| {
                 at.after(self.policy.backoff.stable_after)
             })
     }
@@ -92,7 +92,7 @@ impl Service {
         if let Some(rules) = &self.policy.watchdog
             && let Some(deadline) = up.liveness.ask(step.now, rules.period(), rules.timeout)
         {
-            step.out.push(Order::Probe {
+            step.out.push(ServiceAction::Probe {
                 life,
                 check: Check::Liveness,
                 deadline,
@@ -101,7 +101,7 @@ impl Service {
         if self.policy.ready_probe
             && let Some(deadline) = up.readiness.ask(step.now, readiness.0, readiness.1)
         {
-            step.out.push(Order::Probe {
+            step.out.push(ServiceAction::Probe {
                 life,
                 check: Check::Readiness,
                 deadline,
@@ -226,42 +226,42 @@ impl Service {
         }
     }
 
-    pub(super) fn fact_in_up(&mut self, fact: Fact, step: &mut Turn<'_>) {
+    pub(super) fn fact_in_up(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
         match fact {
-            Fact::Exited(_, exit, survivors) => self.main_exited(exit, &survivors, step),
-            Fact::Probed(_, check, round) => self.probed(check, &round, step),
-            Fact::Told(_, told) => self.told(told, step),
-            Fact::Configured(_)
-            | Fact::Asked(_)
-            | Fact::Surveyed(_)
-            | Fact::Materialized(..)
-            | Fact::Prepared(_)
-            | Fact::NotPrepared(..)
-            | Fact::BeforeFailed(..)
-            | Fact::PortHeld(..)
-            | Fact::StrangerLeft(..)
-            | Fact::Spawned(..)
-            | Fact::NotSpawned(..)
-            | Fact::Emptied(_)
-            | Fact::NotEmptied { .. }
-            | Fact::EvidenceTaken(_)
-            | Fact::Changed => {}
+            ServiceEvent::Exited(_, exit, survivors) => self.main_exited(exit, &survivors, step),
+            ServiceEvent::Probed(_, check, attempt) => self.probed(check, &attempt, step),
+            ServiceEvent::ServiceMessage(_, told) => self.told(told, step),
+            ServiceEvent::Configured(_)
+            | ServiceEvent::Requested(_)
+            | ServiceEvent::RecoveryScanned(_)
+            | ServiceEvent::Materialized(..)
+            | ServiceEvent::Prepared(_)
+            | ServiceEvent::NotPrepared(..)
+            | ServiceEvent::BeforeFailed(..)
+            | ServiceEvent::PortHeld(..)
+            | ServiceEvent::ForeignProcessLeft(..)
+            | ServiceEvent::Spawned(..)
+            | ServiceEvent::NotSpawned(..)
+            | ServiceEvent::Emptied(_)
+            | ServiceEvent::NotEmptied { .. }
+            | ServiceEvent::EvidenceTaken(_)
+            | ServiceEvent::Changed => {}
         }
     }
 
-    fn told(&mut self, told: Told, step: &mut Turn<'_>) {
+    fn told(&mut self, told: ServiceMessage, step: &mut Turn<'_>) {
         let gate = self.gate();
         let Actual::Up(up) = &mut self.actual else {
             return;
         };
         match told {
-            Told::Ready if gate == Gate::Notified => self.become_ready(step),
-            Told::Extend(span) => {
+            ServiceMessage::Ready if gate == Gate::Notified => self.become_ready(step),
+            ServiceMessage::Extend(span) => {
                 let later = step.now.after(span);
                 up.startup_until = up.startup_until.map(|until| until.max(later));
             }
-            Told::Trigger => self.asked_for_its_end(step),
-            Told::Ready | Told::Watchdog | Told::Stopping => {}
+            ServiceMessage::Trigger => self.asked_for_its_end(step),
+            ServiceMessage::Ready | ServiceMessage::Watchdog | ServiceMessage::Stopping => {}
         }
     }
 
@@ -274,19 +274,19 @@ impl Service {
         let young = up.ready_at.is_none() || uptime < self.policy.startup;
         // Who has served and listens no more was no launcher, whatever it leaves behind.
         let has_served = up.ready_at.is_some() && (has_answered || uptime >= LAUNCHES_WITHIN);
-        let is_launcher = young && !(has_served && survivors.heir_listens == Some(false));
-        if let Some(heir) = survivors
-            .heir
+        let is_launcher = young && !(has_served && survivors.successor_listens == Some(false));
+        if let Some(successor) = survivors
+            .successor
             .filter(|_| exit == Exit::Code(0) && is_launcher)
         {
-            let listens = survivors.heir_listens == Some(true);
-            up.main = Some(heir);
+            let listens = survivors.successor_listens == Some(true);
+            up.main = Some(successor);
             up.keeps_reason = true;
-            self.reason = cure::daemonized(&self.identity.program, uptime, heir, listens);
+            self.reason = cure::daemonized(&self.identity.program, uptime, successor, listens);
             self.record(Kind::Daemonized, self.reason.clone(), Vec::new(), step.out);
-            step.out.push(Order::Inherit {
+            step.out.push(ServiceAction::SuperviseSuccessor {
                 life: self.life,
-                heir,
+                successor,
             });
             return;
         }
@@ -316,7 +316,7 @@ impl Service {
         if survivors.count == 0 {
             self.life_over(&ending, step);
         } else {
-            step.out.push(Order::KillTree(self.life));
+            step.out.push(ServiceAction::KillTree(self.life));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a service shows of itself.
 
-use super::super::clock::Moment;
-use super::super::event::{Check, Proc};
+use super::super::clock::Instant;
+use super::super::event::{Check, Process};
 use super::super::snapshot::{Class, Phase, ProbeView, Snapshot};
 use super::asking::{Asking, DEGRADED_TOLERANCE};
 use super::{Actual, Down, Service, Step, Up};
@@ -9,7 +9,7 @@ use super::{Actual, Down, Service, Step, Up};
 impl Service {
     /// A copy of what is known, at `now`.
     #[must_use]
-    pub fn snapshot(&self, now: Moment) -> Snapshot {
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
         Snapshot {
             phase: self.phase(),
             wanted_up: self.wanted_up,
@@ -67,7 +67,7 @@ impl Service {
             Actual::Up(_) if self.policy.watchdog.is_some() && !self.proven => Phase::Unproven,
             Actual::Up(up) if up.row.failures() > 0 => Phase::Suspect,
             Actual::Up(_) => Phase::Running,
-            Actual::Condemned { .. } => Phase::Wedged,
+            Actual::KillPending { .. } => Phase::Wedged,
             Actual::Ending(ending) => match ending.step {
                 Step::Unkillable { .. } => Phase::Unkillable,
                 Step::Grace { .. } | Step::Kill if ending.by_watchdog => Phase::Wedged,
@@ -93,7 +93,7 @@ impl Service {
             Actual::Up(up) | Actual::Attached(up) => {
                 up.startup_until.is_none() || self.last_exit.is_some()
             }
-            Actual::Down(_) | Actual::Condemned { .. } | Actual::Ending(_) => true,
+            Actual::Down(_) | Actual::KillPending { .. } | Actual::Ending(_) => true,
         }
     }
 
@@ -124,9 +124,9 @@ impl Service {
 
     /// The main process, or the stranger that is watched, while there is one and it can be seen.
     #[must_use]
-    pub const fn main(&self) -> Option<Proc> {
+    pub const fn main(&self) -> Option<Process> {
         match &self.actual {
-            Actual::Up(up) | Actual::Attached(up) | Actual::Condemned { up, .. } => up.main,
+            Actual::Up(up) | Actual::Attached(up) | Actual::KillPending { up, .. } => up.main,
             Actual::Ending(ending) if ending.exit.is_none() => ending.main,
             Actual::Unborn
             | Actual::Surveying { .. }
@@ -139,7 +139,7 @@ impl Service {
 
     /// A running life, or a stranger, under an armed watchdog: when it began, and when its row of dead rounds began.
     #[must_use]
-    pub fn under_watch(&self) -> Option<(Moment, Option<Moment>)> {
+    pub fn under_watch(&self) -> Option<(Instant, Option<Instant>)> {
         self.policy.watchdog?;
         match &self.actual {
             Actual::Up(up) | Actual::Attached(up)
@@ -147,7 +147,7 @@ impl Service {
             {
                 Some((up.spawned_at, up.row.began()))
             }
-            Actual::Condemned { up, .. } => Some((up.spawned_at, up.row.began())),
+            Actual::KillPending { up, .. } => Some((up.spawned_at, up.row.began())),
             Actual::Unborn
             | Actual::Surveying { .. }
             | Actual::Down(_)
@@ -161,7 +161,7 @@ impl Service {
 
     /// Ready, answering as far as is known, and not degraded for ten minutes.
     #[must_use]
-    pub fn is_healthy(&self, now: Moment) -> bool {
+    pub fn is_healthy(&self, now: Instant) -> bool {
         let Some(up) = self.actual.watched() else {
             return false;
         };
@@ -179,7 +179,7 @@ impl Service {
     }
 
     fn probe_views(&self) -> Vec<ProbeView> {
-        let (Actual::Up(up) | Actual::Attached(up) | Actual::Condemned { up, .. }) = &self.actual
+        let (Actual::Up(up) | Actual::Attached(up) | Actual::KillPending { up, .. }) = &self.actual
         else {
             return Vec::new();
         };

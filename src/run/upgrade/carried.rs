@@ -1,6 +1,6 @@
 //! What a service goes over with, as text. Moments are nanoseconds since the loop began.
 
-use crate::decide::clock::{Duration, Moment};
+use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Exit, Life};
 use crate::decide::runtime::{Memory, RuntimeId};
 use crate::decide::snapshot::Class;
@@ -87,7 +87,7 @@ impl From<Carried> for Written {
             last_exit: carried
                 .last_exit
                 .map(|(exit, at)| (exit.into(), at.as_nanos())),
-            ended: carried.ended.into_iter().map(Moment::as_nanos).collect(),
+            ended: carried.ended.into_iter().map(Instant::as_nanos).collect(),
             gave_up: carried.gave_up,
             refusals: carried.refusals,
             runtime: carried.runtimes.current.map(|id| id.0),
@@ -100,7 +100,7 @@ impl From<Carried> for Written {
 
 impl From<Written> for Carried {
     fn from(written: Written) -> Self {
-        let at = Moment::from_nanos;
+        let at = Instant::from_nanos;
         Self {
             life: Life(written.life),
             number_is_free: written.number_is_free,
@@ -161,7 +161,7 @@ impl From<Rest> for WrittenRest {
 
 impl From<WrittenRest> for Rest {
     fn from(written: WrittenRest) -> Self {
-        let at = Moment::from_nanos;
+        let at = Instant::from_nanos;
         match written {
             WrittenRest::Stopped => Self::Stopped,
             WrittenRest::Backoff(until) => Self::Backoff(at(until)),
@@ -177,9 +177,9 @@ impl From<CarriedUp> for WrittenUp {
     fn from(up: CarriedUp) -> Self {
         Self {
             spawned_at: up.spawned_at.as_nanos(),
-            startup_until: up.startup_until.map(Moment::as_nanos),
-            ready_at: up.ready_at.map(Moment::as_nanos),
-            degraded_since: up.degraded_since.map(Moment::as_nanos),
+            startup_until: up.startup_until.map(Instant::as_nanos),
+            ready_at: up.ready_at.map(Instant::as_nanos),
+            degraded_since: up.degraded_since.map(Instant::as_nanos),
             degraded_told: up.degraded_told,
             keeps_reason: up.keeps_reason,
             liveness: up.liveness.into(),
@@ -190,7 +190,7 @@ impl From<CarriedUp> for WrittenUp {
 
 impl From<WrittenUp> for CarriedUp {
     fn from(written: WrittenUp) -> Self {
-        let at = Moment::from_nanos;
+        let at = Instant::from_nanos;
         Self {
             spawned_at: at(written.spawned_at),
             startup_until: written.startup_until.map(at),
@@ -216,7 +216,7 @@ impl From<News> for WrittenNews {
         Self {
             class: news.class.map(class),
             latency: news.latency,
-            last_ok_at: news.last_ok_at.map(Moment::as_nanos),
+            last_ok_at: news.last_ok_at.map(Instant::as_nanos),
         }
     }
 }
@@ -233,7 +233,7 @@ impl From<WrittenNews> for News {
         Self {
             class: written.class.map(class),
             latency: written.latency,
-            last_ok_at: written.last_ok_at.map(Moment::from_nanos),
+            last_ok_at: written.last_ok_at.map(Instant::from_nanos),
         }
     }
 }

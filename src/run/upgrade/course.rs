@@ -2,10 +2,10 @@
 
 use super::threads::in_the_way;
 use super::trial::{Tried, try_out};
-use crate::act::step::{Step, reached};
+use crate::act::failpoint::{Failpoint, reached};
 use crate::api::desk::{Kind, Refusal, UpgradePetition};
 use crate::decide::action::{self, Record, Value};
-use crate::decide::clock::Moment;
+use crate::decide::clock::Instant;
 use crate::run::daemon::Daemon;
 use crate::run::home::LeftLocks;
 use std::io;
@@ -28,7 +28,7 @@ pub(super) enum Stage {
     Trying(JoinHandle<Result<Tried, String>>),
     Settling {
         tried: Tried,
-        until: Moment,
+        until: Instant,
     },
     AtRest {
         tried: Tried,
@@ -75,7 +75,7 @@ impl Daemon {
         } else if self.leaving {
             "cannot upgrade: stayd is ending"
         } else {
-            let trial = try_out(&self.parts.performer, &self.parts.options);
+            let trial = try_out(&self.parts.executor, &self.parts.options);
             let stage = Stage::Trying(tokio::task::spawn_local(trial));
             self.course = Some(Course { petition, stage });
             return;
@@ -101,7 +101,7 @@ impl Daemon {
     }
 
     /// Whether a new version takes over now: nothing is under way that would be cut, and what it needs can be left to it.
-    pub(in crate::run) fn is_at_rest(&mut self, now: Moment) -> bool {
+    pub(in crate::run) fn is_at_rest(&mut self, now: Instant) -> bool {
         let Some(Course {
             stage: Stage::Settling { until, .. },
             ..
@@ -140,7 +140,7 @@ impl Daemon {
         if !self.parts.facts.is_empty() || !self.parts.ended.is_empty() {
             return Some("there is news to be heard".into());
         }
-        self.parts.performer.settle().or_else(|| in_the_way(false))
+        self.parts.executor.settle().or_else(|| in_the_way(false))
     }
 
     fn rest(&mut self) {
@@ -158,7 +158,7 @@ impl Daemon {
             other => other,
         };
         self.course = Some(Course { petition, stage });
-        reached(Step::AtRest);
+        reached(Failpoint::AtRest);
     }
 
     fn essentials(&self) -> io::Result<Essentials> {
@@ -173,7 +173,7 @@ impl Daemon {
         let Some(course) = self.course.take() else {
             return;
         };
-        self.parts.performer.carry_on();
+        self.parts.executor.carry_on();
         let version = env!("CARGO_PKG_VERSION");
         let message = format!("cannot upgrade: {why}; version {version} goes on");
         tracing::warn!("{message}");

@@ -4,7 +4,7 @@ use super::course::{Course, Essentials, Stage};
 use super::estate::{Estate, FORMAT, Inheritance, ServiceLeft};
 use super::threads::wait_until_alone;
 use super::trial::Tried;
-use crate::act::step::{Step, reached};
+use crate::act::failpoint::{Failpoint, reached};
 use crate::api::view::rfc3339;
 use crate::api::wire::Upgrade;
 use crate::config::Config;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Whoever has connected and has no answer by then is sent away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// Told of descriptors that came with our start; what is left of them goes over as ours (sd_listen_fds(3)).
+/// ServiceMessage of descriptors that came with our start; what is left of them goes over as ours (sd_listen_fds(3)).
 const OF_DESCRIPTORS: &str = "LISTEN_";
 
 /// Everything that is left, and whom it is left to.
@@ -41,14 +41,14 @@ impl Daemon {
         let Stage::AtRest { tried, essentials } = stage else {
             return None;
         };
-        crate::run::heard(self.parts.upward.watchdog());
+        crate::run::heard(self.parts.notifications.watchdog());
         let (upgrade, started_at) = self.announcement(&tried);
         // Whoever asked may have gone.
         let _ = petition.send(Ok(upgrade.clone()));
         self.counter.lobby.close(ANSWERS_WITHIN).await;
         let mut fds = Vec::new();
         let services = self.leave_services(&mut fds);
-        let sockets = self.parts.performer.leave_sockets(&mut fds);
+        let sockets = self.parts.executor.leave_sockets(&mut fds);
         self.close_files();
         self.parts.home.leave();
         let (socket, group) = self.counter.leave();
@@ -96,7 +96,7 @@ impl Daemon {
 
     fn leave_services(&self, fds: &mut Vec<OwnedFd>) -> BTreeMap<String, ServiceLeft> {
         let machine = self.machine.borrow();
-        let mut lives = self.parts.performer.leave(fds);
+        let mut lives = self.parts.executor.leave(fds);
         let known = self.parts.config.services.iter().zip(machine.services());
         let left = known.map(|(config, service)| {
             let left = ServiceLeft {
@@ -109,7 +109,7 @@ impl Daemon {
     }
 
     fn close_files(&self) {
-        let shared = self.parts.performer.shared();
+        let shared = self.parts.executor.shared();
         // What is not moved in time stays in the FIFOs, for the next version.
         let _moved = shared.output.borrow_mut().close(OUTPUT_CLOSE_MAX);
         self.parts.store.close();
@@ -166,7 +166,7 @@ fn become_another(
         Err((error, fds)) => return (format!("cannot leave anything to it: {error}"), fds),
     };
     logging::flush();
-    reached(Step::BeforeExec);
+    reached(Failpoint::BeforeExec);
     let error = handover::execute(program, &argv, &env, &parcel);
     let why = format!("cannot execute {}: {error}", program.path().display());
     (why, parcel.unpack())

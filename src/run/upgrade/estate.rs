@@ -1,9 +1,11 @@
 //! What one version leaves to the next: descriptors, and a text that says what each of them is.
 
 use super::carried;
-use crate::act::child::Nursery;
-use crate::act::inheritance::{Inherited, LifeLeft, Luggage, SocketLeft};
+use crate::act::recovery::handover::{
+    InheritedDescriptors, InheritedInstance, InstanceHandover, SocketHandover,
+};
 use crate::act::sockets::Held;
+use crate::act::spawn::spawner::Spawner;
 use crate::api::wire;
 use crate::decide::state::Carried;
 use crate::run::desk::LeftSocket;
@@ -35,14 +37,14 @@ pub(super) struct Estate {
     pub(super) group: Option<u32>,
     pub(super) services: BTreeMap<String, ServiceLeft>,
     /// Held for them.
-    pub(super) sockets: Vec<SocketLeft>,
+    pub(super) sockets: Vec<SocketHandover>,
 }
 
 /// One service.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ServiceLeft {
     pub(super) carried: Option<carried::Written>,
-    pub(super) life: Option<LifeLeft>,
+    pub(super) life: Option<InstanceHandover>,
 }
 
 /// What the version before has left, in hand.
@@ -55,8 +57,8 @@ pub struct Inheritance {
     pub(in crate::run) upgrade: wire::Upgrade,
     pub(in crate::run) carried: BTreeMap<String, Carried>,
     pub(in crate::run) held: Vec<Held>,
-    lives: BTreeMap<String, LifeLeft>,
-    luggage: Luggage,
+    lives: BTreeMap<String, InstanceHandover>,
+    descriptors: InheritedDescriptors,
 }
 
 impl Inheritance {
@@ -78,18 +80,22 @@ impl Inheritance {
         let estate: Estate = serde_json::from_slice(text).map_err(|error| {
             format!("cannot understand what the version before has left: {error}")
         })?;
-        let mut luggage = Luggage::new(fds);
-        let locks = luggage.take(estate.lock).map(|lock| LeftLocks {
+        let mut descriptors = InheritedDescriptors::new(fds);
+        let locks = descriptors.take(estate.lock).map(|lock| LeftLocks {
             lock,
-            deputy: estate.deputy.and_then(|place| luggage.take(place)),
+            deputy: estate.deputy.and_then(|place| descriptors.take(place)),
         });
-        let socket = luggage.take(estate.listener).map(|listener| LeftSocket {
-            listener,
-            path: estate.socket,
-            group: estate.group,
-        });
+        let socket = descriptors
+            .take(estate.listener)
+            .map(|listener| LeftSocket {
+                listener,
+                path: estate.socket,
+                group: estate.group,
+            });
         let held = estate.sockets.into_iter();
-        let held = held.filter_map(|left| left.receive(&mut luggage)).collect();
+        let held = held
+            .filter_map(|left| left.receive(&mut descriptors))
+            .collect();
         let (mut carried, mut lives) = (BTreeMap::new(), BTreeMap::new());
         for (name, service) in estate.services {
             if let Some(written) = service.carried {
@@ -108,15 +114,18 @@ impl Inheritance {
             carried,
             held,
             lives,
-            luggage,
+            descriptors,
         })
     }
 
     /// The lives. To be called before anything is reaped.
-    pub(in crate::run) fn lives(&mut self, nursery: &Nursery) -> BTreeMap<String, Inherited> {
+    pub(in crate::run) fn lives(
+        &mut self,
+        spawner: &Spawner,
+    ) -> BTreeMap<String, InheritedInstance> {
         let lives = std::mem::take(&mut self.lives).into_iter();
         lives
-            .map(|(name, life)| (name, life.receive(nursery, &mut self.luggage)))
+            .map(|(name, life)| (name, life.receive(spawner, &mut self.descriptors)))
             .collect()
     }
 }

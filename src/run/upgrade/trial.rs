@@ -1,10 +1,10 @@
 //! A version is asked, in a process of its own, whether it could take over.
 
 use super::estate::FORMAT;
-use crate::act::launch::{Environment, Launch, Surroundings};
-use crate::act::performer::Performer;
-use crate::act::store::SCHEMA;
-use crate::act::trial;
+use crate::act::executor::Executor;
+use crate::act::journal::SCHEMA;
+use crate::act::spawn::launch::{Environment, Launch, Surroundings};
+use crate::act::spawn::trial;
 use crate::run::{Invocation, Options};
 use crate::sys::handover;
 use crate::sys::identity;
@@ -42,10 +42,10 @@ pub(in crate::run) struct Tried {
 
 /// Opens the file that is there now and has it tell whether it could take over.
 pub(super) fn try_out(
-    performer: &Performer,
+    executor: &Executor,
     options: &Options,
 ) -> impl Future<Output = Result<Tried, String>> + use<> {
-    let nursery = performer.shared().nursery.clone();
+    let spawner = executor.shared().spawner.clone();
     let invocation = options.invocation.clone();
     let state_dir = options.state_dir.display().to_string();
     async move {
@@ -56,7 +56,7 @@ pub(super) fn try_out(
         let launch = trial_of(&program, &invocation).map_err(named)?;
         // It is started by its descriptor, which tells a person nothing.
         let by_descriptor = launch.argv.first().cloned().unwrap_or_default();
-        let said = trial::run(&nursery, launch, TRIAL_WITHIN)
+        let said = trial::run(&spawner, launch, TRIAL_WITHIN)
             .await
             .map_err(|why| named(why.replace(&by_descriptor, "it")))?;
         let testimony: Testimony = serde_json::from_str(&said)

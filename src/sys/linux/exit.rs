@@ -32,11 +32,11 @@ pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
 
 pub(in super::super) fn told(process: Process, pidfd: &OwnedFd) -> Telling {
     if let Some(status) = of_zombie(process) {
-        return Telling::Told(status);
+        return Telling::ServiceMessage(status);
     }
     let is_there = super::process::stat(process.pid).is_ok_and(|stat| stat.process == process);
     match of_reaped(pidfd) {
-        Ok(Some(status)) => Telling::Told(status),
+        Ok(Some(status)) => Telling::ServiceMessage(status),
         // A kernel that keeps it for the holders of a pidfd has it before the number is free (`release_task`).
         Err(_) if !is_there => Telling::Never,
         Ok(None) | Err(_) => Telling::NotYet,

@@ -88,7 +88,7 @@ mod tests {
         assert_ne!(found[0].1.as_raw_fd(), socket.as_raw_fd());
         let nobody = Process {
             pid: us.pid,
-            birth: us.birth + 1,
+            start_time: us.start_time + 1,
         };
         assert_eq!(
             fetch(nobody, &[address]).expect_err("another one").kind(),

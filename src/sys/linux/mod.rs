@@ -1,7 +1,6 @@
 //! Linux 5.9 and newer, behind the faces in `sys`.
 
 pub(super) mod alarm;
-mod birth;
 mod cgroup;
 mod clone;
 pub(super) mod copying;
@@ -15,6 +14,7 @@ mod memory;
 mod pidfd;
 pub(super) mod process;
 mod spawn;
+mod start_time;
 pub(super) mod tables;
 mod timer;
 

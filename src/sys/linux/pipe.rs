@@ -145,9 +145,12 @@ fn until_told(mut call: impl FnMut() -> isize) -> io::Result<Moved> {
     }
 }
 
-pub(super) fn enlarge(fifo: &File, wishes: &[usize]) -> usize {
-    for wish in wishes.iter().filter_map(|&wish| i32::try_from(wish).ok()) {
-        if fcntl(fifo, FcntlArg::F_SETPIPE_SZ(wish)).is_ok() {
+pub(super) fn enlarge(fifo: &File, requests: &[usize]) -> usize {
+    for request in requests
+        .iter()
+        .filter_map(|&request| i32::try_from(request).ok())
+    {
+        if fcntl(fifo, FcntlArg::F_SETPIPE_SZ(request)).is_ok() {
             break;
         }
     }

@@ -31,14 +31,14 @@ pub(in super::super) fn birth_of_one_born_now() -> u64 {
     u64::try_from(now / tick).unwrap_or(u64::MAX)
 }
 
-pub(in super::super) fn born_at(birth: u64) -> SystemTime {
+pub(in super::super) fn born_at(start_time: u64) -> SystemTime {
     let now = super::super::clock::sample();
-    let age = now.boot.saturating_sub(ticks(birth));
+    let age = now.boot.saturating_sub(ticks(start_time));
     now.wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 pub(in super::super) fn age(process: Process) -> std::time::Duration {
-    ticks(birth_of_one_born_now().saturating_sub(process.birth))
+    ticks(birth_of_one_born_now().saturating_sub(process.start_time))
 }
 
 pub(super) fn read_stat(path: &str) -> io::Result<Stat> {
@@ -68,7 +68,7 @@ pub(super) fn parse_stat(line: &str) -> Option<Stat> {
     Some(Stat {
         process: Process {
             pid: pid.trim().parse().ok()?,
-            birth: field(22)?.parse().ok()?,
+            start_time: field(22)?.parse().ok()?,
         },
         ppid: field(4)?.parse().ok()?,
         pgid: field(5)?.parse().ok()?,
@@ -271,7 +271,7 @@ mod tests {
     fn a_name_with_parentheses_does_not_move_the_fields() {
         let stat = parse_stat(LINE).expect("a stat line");
         assert_eq!(stat.comm, "a) b (c");
-        assert_eq!((stat.process.pid, stat.process.birth), (42, 123_456));
+        assert_eq!((stat.process.pid, stat.process.start_time), (42, 123_456));
         assert_eq!(
             (stat.ppid, stat.pgid, stat.sid, stat.threads),
             (1, 42, 41, 3)

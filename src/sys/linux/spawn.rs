@@ -8,8 +8,8 @@
 use super::super::flight::Flight;
 use super::super::process::Process;
 use super::super::spawn::{Child, Plan, SpawnError, Stage};
-use super::birth::{self, Orders};
 use super::clone::clone;
+use super::start_time::{self, Orders};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
@@ -34,13 +34,13 @@ pub(in super::super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
             errno: libc::EINTR,
         }));
     }
-    let birth = birth_of(pid, &flight).map_err(|error| {
+    let start_time = birth_of(pid, &flight).map_err(|error| {
         abandon(&pidfd);
         refusal(Stage::Clone, &error)
     })?;
     flight.arrived();
     Ok(Child {
-        process: Process { pid, birth },
+        process: Process { pid, start_time },
         pidfd: Some(pidfd),
         flight,
     })
@@ -97,7 +97,7 @@ impl Request {
             clone(
                 libc::SYS_clone,
                 arguments,
-                birth::run,
+                start_time::run,
                 (&raw mut *orders).cast(),
             )
         }
@@ -130,7 +130,7 @@ impl Request {
             clone(
                 libc::SYS_clone3,
                 call,
-                birth::run,
+                start_time::run,
                 (&raw mut *orders).cast(),
             )
         }
@@ -176,8 +176,8 @@ fn ended_before_exec(pidfd: &OwnedFd) -> bool {
 fn birth_of(pid: i32, flight: &Flight) -> io::Result<u64> {
     let seen = super::process::stat(pid);
     match flight.birth_if_reaped() {
-        Some(birth) => Ok(birth),
-        None => seen.map(|stat| stat.process.birth),
+        Some(start_time) => Ok(start_time),
+        None => seen.map(|stat| stat.process.start_time),
     }
 }
 

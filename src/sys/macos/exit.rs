@@ -51,9 +51,9 @@ pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Telling {
     match (count, i32::try_from(event.data)) {
         (0, _) => Telling::NotYet,
         (1, Ok(waited)) if libc::WIFSIGNALED(waited) => {
-            Telling::Told(Status::Signal(libc::WTERMSIG(waited)))
+            Telling::ServiceMessage(Status::Signal(libc::WTERMSIG(waited)))
         }
-        (1, Ok(waited)) => Telling::Told(Status::Code(libc::WEXITSTATUS(waited))),
+        (1, Ok(waited)) => Telling::ServiceMessage(Status::Code(libc::WEXITSTATUS(waited))),
         // It comes once.
         _ => Telling::Never,
     }

@@ -64,12 +64,12 @@ pub(in super::super) fn birth_of_one_born_now() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-pub(in super::super) fn born_at(birth: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_micros(birth)
+pub(in super::super) fn born_at(start_time: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(start_time)
 }
 
 pub(in super::super) fn age(process: Process) -> Duration {
-    Duration::from_micros(birth_of_one_born_now().saturating_sub(process.birth))
+    Duration::from_micros(birth_of_one_born_now().saturating_sub(process.start_time))
 }
 
 pub(in super::super) fn memory_bytes(pid: i32) -> Option<u64> {
@@ -90,7 +90,7 @@ pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
     Ok(Stat {
         process: Process {
             pid,
-            birth: bsd.pbi_start_tvsec * MICROS + bsd.pbi_start_tvusec,
+            start_time: bsd.pbi_start_tvsec * MICROS + bsd.pbi_start_tvusec,
         },
         ppid: bsd.pbi_ppid.cast_signed(),
         pgid: bsd.pbi_pgid.cast_signed(),

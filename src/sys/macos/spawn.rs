@@ -47,14 +47,14 @@ pub(in super::super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
         unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
         return Err(failure);
     }
-    let seen = super::process::stat(pid).map(|stat| stat.process.birth);
-    let birth = match flight.birth_if_reaped() {
-        Some(birth) => birth,
+    let seen = super::process::stat(pid).map(|stat| stat.process.start_time);
+    let start_time = match flight.birth_if_reaped() {
+        Some(start_time) => start_time,
         None => seen.map_err(|error| at_clone(errno_of(&error)))?,
     };
     flight.arrived();
     Ok(Child {
-        process: Process { pid, birth },
+        process: Process { pid, start_time },
         pidfd: None,
         flight,
     })

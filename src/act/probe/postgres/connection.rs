@@ -3,7 +3,7 @@
 //! Everything here may be dropped at any await and taken up again: bytes that have come or still have to go stay in
 //! the connection. That is how a question outlives the round that asked it.
 
-use super::super::dial::Stream;
+use crate::act::probe::dial::Stream;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

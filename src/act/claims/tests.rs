@@ -1,0 +1,231 @@
+//! Claims under suspicion: torn, forged, somebody else's, on a disk that refuses.
+
+use super::*;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let dir = tempfile::tempdir().expect("folder");
+    let state = StateDir::open(dir.path(), None).expect("state");
+    (dir, state)
+}
+
+fn claim(life: u32) -> Claim {
+    Claim {
+        pid: None,
+        start_time: None,
+        boot_id: "boot".to_owned(),
+        pid_ns: 4,
+        token: Token::fresh().expect("token"),
+        life,
+        claim_fd: ClaimFile {
+            dev: 1,
+            inode: 2,
+            created: 3,
+        },
+        first: None,
+        ending: false,
+        ended: None,
+        uid: None,
+        members: Vec::new(),
+        program: "/bin/true".into(),
+        command_key: None,
+        user: None,
+        env_key: None,
+        fingerprint: None,
+        runtime: None,
+        workspace: "/".into(),
+        port: Some(5432),
+        started_at: None,
+    }
+}
+
+fn process(pid: i32) -> Process {
+    Process {
+        pid,
+        start_time: 77,
+    }
+}
+
+fn reason(reading: Reading) -> String {
+    match reading {
+        Reading::Unverifiable(reason) => reason,
+        Reading::Absent | Reading::Valid(_) => panic!("believed: {reading:?}"),
+    }
+}
+
+#[test]
+fn a_claim_is_intent_then_process_then_nothing() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    assert_eq!(claims.read("db"), Reading::Absent);
+
+    claims.intend("db", claim(3)).expect("intent");
+    let Reading::Valid(intent) = Claims::new(&state).read("db") else {
+        panic!("no intent")
+    };
+    assert_eq!((intent.life, intent.main()), (3, None));
+    let mode = fs::metadata(state.claims().join("db.json"))
+        .expect("file")
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    claims
+        .name_main("db", Life(3), process(50), "2026-11-21T10:00:00Z".into())
+        .expect("named");
+    claims
+        .add_members("db", Life(3), &[process(51)])
+        .expect("member");
+    let Reading::Valid(now) = Claims::new(&state).read("db") else {
+        panic!("no claim")
+    };
+    assert_eq!(now.main(), Some(process(50)));
+    assert_eq!(now.members, vec![process(51).into()]);
+    assert_eq!(claims.services().expect("list"), ["db"]);
+
+    claims.release("db", Life(3)).expect("release");
+    assert_eq!(claims.read("db"), Reading::Absent);
+    assert_eq!(fs::read_dir(state.claims()).expect("dir").count(), 0);
+}
+
+#[test]
+fn a_late_fact_about_an_older_life_changes_no_claim() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    claims.intend("db", claim(4)).expect("intent");
+    claims
+        .name_main("db", Life(3), process(50), String::new())
+        .expect("ignored");
+    claims.release("db", Life(3)).expect("ignored");
+    let Reading::Valid(now) = claims.read("db") else {
+        panic!("released")
+    };
+    assert_eq!(now.main(), None);
+}
+
+#[test]
+fn members_are_bounded() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    claims.intend("db", claim(1)).expect("intent");
+    let last = 1_000 + i32::try_from(MEMBERS_MAX).expect("small");
+    for pid in 1_000..=last {
+        claims
+            .add_members("db", Life(1), &[process(pid)])
+            .expect("member");
+    }
+    let members = &claims.get("db").expect("claim").members;
+    assert_eq!(members.len(), MEMBERS_MAX);
+    assert_eq!(members.last(), Some(&process(last).into()));
+    assert!(matches!(claims.read("db"), Reading::Valid(_)));
+}
+
+#[test]
+fn item_58_a_claim_that_is_torn_at_any_byte_is_unverifiable() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    claims.intend("db", claim(1)).expect("intent");
+    let path = state.claims().join("db.json");
+    let whole = fs::read(&path).expect("claim");
+    for length in 0..whole.len() {
+        fs::write(&path, &whole[..length]).expect("tear");
+        reason(claims.read("db"));
+    }
+    let mut flipped = whole.clone();
+    flipped[20] ^= 1;
+    fs::write(&path, flipped).expect("flip");
+    assert!(reason(claims.read("db")).contains("checksum"));
+    fs::write(&path, vec![b' '; 100_000]).expect("flood");
+    assert!(reason(claims.read("db")).contains("too many"));
+}
+
+#[test]
+fn item_58_a_claim_that_others_could_have_written_is_unverifiable() {
+    let (dir, state) = state();
+    let mut claims = Claims::new(&state);
+    claims.intend("db", claim(1)).expect("intent");
+    let path = state.claims().join("db.json");
+
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("chmod");
+    assert!(reason(claims.read("db")).contains("lets others in"));
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("chmod");
+
+    if crate::sys::identity::euid() == 0 {
+        std::os::unix::fs::chown(&path, Some(65_534), None).expect("chown");
+        assert!(reason(claims.read("db")).contains("belongs to user 65534"));
+    }
+
+    let elsewhere = dir.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).expect("move");
+    std::os::unix::fs::symlink(&elsewhere, &path).expect("link");
+    assert!(reason(claims.read("db")).contains("cannot open"));
+
+    fs::remove_file(&path).expect("unlink");
+    crate::sys::pipe::make(&path).expect("fifo");
+    assert!(reason(claims.read("db")).contains("not a plain file"));
+}
+
+#[test]
+fn item_60_a_claim_that_names_init_is_unverifiable() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    for pid in [1, 0, -1, i32::MIN] {
+        let named = Member { pid, start_time: 0 };
+        let as_main = Claim {
+            pid: Some(pid),
+            start_time: Some(0),
+            ..claim(1)
+        };
+        let as_first = Claim {
+            first: Some(named),
+            ..claim(1)
+        };
+        let as_member = Claim {
+            members: vec![named],
+            ..claim(1)
+        };
+        for forged in [as_main, as_first, as_member] {
+            claims.intend("db", forged).expect("write");
+            assert!(reason(claims.read("db")).contains("nobody may signal"));
+        }
+    }
+}
+
+#[test]
+fn item_82_a_refused_claim_is_kept_and_written_later() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    claims.intend("db", claim(1)).expect("intent");
+    let aside = state.root().join("aside");
+    fs::rename(state.claims(), &aside).expect("take the folder away");
+
+    let error = claims
+        .name_main("db", Life(1), process(50), String::new())
+        .expect_err("refused");
+    assert!(error.to_string().contains("kept in memory"), "{error}");
+    assert_eq!(claims.unsaved().collect::<Vec<_>>(), ["db"]);
+    assert!(!claims.retry());
+    let error = claims.intend("web", claim(1)).expect_err("refused");
+    assert!(error.to_string().contains("kept in memory"), "{error}");
+
+    fs::rename(&aside, state.claims()).expect("bring it back");
+    assert!(claims.retry());
+    let Reading::Valid(now) = claims.read("db") else {
+        panic!("lost")
+    };
+    assert_eq!(now.main(), Some(process(50)));
+}
+
+#[test]
+fn a_shorter_claim_leaves_nothing_of_a_longer_one() {
+    let (_dir, state) = state();
+    let mut claims = Claims::new(&state);
+    for life in 1..=5 {
+        let mut next = claim(life);
+        next.program = "x"
+            .repeat(1000 / usize::try_from(life).expect("small"))
+            .into();
+        claims.intend("db", next.clone()).expect("intent");
+        assert_eq!(claims.read("db"), Reading::Valid(Box::new(next)));
+    }
+}

@@ -1,0 +1,155 @@
+//! What is known of an instance: its stayd's word, its configuration, its claims.
+
+use super::Finding;
+use crate::act::claims::{Claim, Reading};
+use crate::decide::event::Life;
+use crate::decide::explain::{Fate, Keeper, Observation, Standing, Surroundings, Weighed, fate};
+use crate::decide::ownership::Proof;
+use crate::sys::process::Stat;
+use std::net::SocketAddr;
+
+/// An instance, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Its name.
+    pub instance: String,
+    /// The stayd that runs it.
+    pub stayd: Option<i32>,
+    /// Its services, by that stayd's word or by the configuration.
+    pub services: Vec<Watched>,
+    /// Orphans that landed with that stayd, by its word: nothing proves whose they are.
+    pub orphans: Vec<i32>,
+    /// Its claims, by service.
+    pub claims: Vec<(String, Reading)>,
+}
+
+/// A service of an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Its name.
+    pub name: String,
+    /// The main process that a running stayd knows.
+    pub pid: Option<i32>,
+    /// Its current or last life.
+    pub life: u32,
+    /// The port it wants.
+    pub port: Option<u16>,
+    /// `leftover = "replace"`.
+    pub replaces: bool,
+    /// It has no process of its own, and watches somebody else's.
+    pub attached: bool,
+    /// `foreign = "attach"`.
+    pub attaches: bool,
+}
+
+/// The stayd that the process descends from.
+pub(crate) fn stayd_above(ledgers: &[Ledger], line: &[Stat]) -> Option<Keeper> {
+    let pids = line.iter().skip(1).map(|stat| Some(stat.process.pid));
+    let above = |pid| ledgers.iter().find(|ledger| ledger.stayd == pid);
+    let mut known = pids.filter_map(above);
+    known
+        .next()
+        .map(|ledger| Keeper::Stayd(ledger.instance.clone()))
+}
+
+/// A claim that can be held against a process.
+pub(crate) struct Claimed {
+    /// Of which service.
+    pub(crate) service: String,
+    /// What it says.
+    pub(crate) claim: Claim,
+    /// A running stayd says that this life runs.
+    pub(crate) runs: bool,
+}
+
+/// The claims of an instance that are to be believed.
+pub(crate) fn claims_of(ledger: &Ledger) -> Vec<Claimed> {
+    let read = ledger.claims.iter().filter_map(|(service, reading)| {
+        let Reading::Valid(claim) = reading else {
+            return None;
+        };
+        let runs = |watched: &Watched| {
+            watched.name == *service && watched.pid.is_some() && watched.life == claim.life
+        };
+        Some(Claimed {
+            runs: ledger.services.iter().any(runs),
+            service: service.clone(),
+            claim: (**claim).clone(),
+        })
+    });
+    read.collect()
+}
+
+/// What a running stayd says of its main processes, where its claims are not shown to us.
+pub(crate) fn by_word(ledger: &Ledger, line: &[Stat]) -> Vec<Finding> {
+    let is_read = |watched: &Watched| {
+        let valid = |(name, reading): &(String, Reading)| {
+            *name == watched.name && matches!(reading, Reading::Valid(_))
+        };
+        ledger.claims.iter().any(valid)
+    };
+    let told = ledger.services.iter().filter(|watched| !is_read(watched));
+    let found = told.filter_map(|watched| {
+        let place = line
+            .iter()
+            .position(|stat| Some(stat.process.pid) == watched.pid)?;
+        let proof = if place == 0 {
+            Proof::Child
+        } else {
+            Proof::Parentage
+        };
+        Some(Finding {
+            instance: ledger.instance.clone(),
+            service: watched.name.clone(),
+            life: Life(watched.life),
+            weighed: Weighed {
+                marks: vec![(proof, Observation::Shown)],
+                standing: Standing::Ours(proof),
+            },
+            fate: Fate::Kept,
+        })
+    });
+    found.collect()
+}
+
+/// The services that want a port which this process holds, and of which nothing else is known.
+pub(crate) fn in_the_way(
+    ledger: &Ledger,
+    addresses: &[SocketAddr],
+    known: &[Finding],
+) -> Vec<Finding> {
+    let is_known = |watched: &&Watched| {
+        let mut findings = known.iter();
+        findings.any(|each| each.instance == ledger.instance && each.service == watched.name)
+    };
+    let blocked = ledger.services.iter().filter(|watched| !is_known(watched));
+    let blocked = blocked.filter(|watched| holds(addresses, watched.port));
+    let found = blocked.map(|watched| Finding {
+        instance: ledger.instance.clone(),
+        service: watched.name.clone(),
+        life: Life(watched.life),
+        weighed: Weighed {
+            marks: Vec::new(),
+            standing: Standing::NotIts,
+        },
+        fate: fate(
+            Standing::NotIts,
+            &Surroundings {
+                forgotten: false,
+                stayd_runs: ledger.stayd.is_some(),
+                is_main: false,
+                main_lives: watched.pid.is_some(),
+                replaces: watched.replaces,
+                holds_its_port: true,
+                service_runs: watched.pid.is_some(),
+                attached: watched.attached,
+                attaches: watched.attaches,
+            },
+        ),
+    });
+    found.collect()
+}
+
+pub(crate) fn holds(addresses: &[SocketAddr], port: Option<u16>) -> bool {
+    port.is_some_and(|port| addresses.iter().any(|address| address.port() == port))
+}

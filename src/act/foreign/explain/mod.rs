@@ -1,0 +1,317 @@
+//! Who holds a port, or who a process is, held against the claims of the instances there are.
+//!
+//! Only looks: nothing is signalled, written or connected to.
+
+mod ledger;
+
+pub use ledger::{Ledger, Watched};
+
+use crate::act::process_info::{ProcessInfo, ProcessInspector, Shown, line_of};
+use crate::act::spawn::spawner::Spawner;
+use crate::decide::event::Life;
+use crate::decide::explain::{
+    Fate, Keeper, Record, Standing, Surroundings, Visible, Weighed, fate, keeper, weigh,
+};
+use crate::decide::ownership::Sighting;
+use crate::sys::identity;
+use crate::sys::process::{self, Process, Stat};
+use crate::sys::socket::{self, Listener};
+use ledger::{Claimed, by_word, claims_of, holds, in_the_way, stayd_above};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All that processes are asked themselves, together.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+/// So many listening sockets of one port are looked at (SO_REUSEPORT: one for each worker).
+const LISTENERS_MAX: usize = 64;
+/// So many processes are described; the others are counted.
+const HOLDERS_MAX: usize = 16;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Picture {
+    /// The processes, those with the lowest numbers first.
+    pub holders: Vec<Explained>,
+    /// So many more hold the port.
+    pub more: usize,
+    /// Listening sockets that no process shown to us has open.
+    pub unseen: Vec<Listener>,
+}
+
+/// A process and what is known about it.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// Who it is.
+    pub process_info: ProcessInfo,
+    /// Where it listens, on the port that was asked about or on one that a service wants.
+    pub addresses: Vec<SocketAddr>,
+    /// Its parents, the nearest first: pid and short name.
+    pub parents: Vec<(i32, String)>,
+    /// The short name of its session's leader, if that lives.
+    pub session_leader: Option<String>,
+    /// Its cgroup, on Linux.
+    pub cgroup: Option<String>,
+    /// Who looks after it.
+    pub keeper: Keeper,
+    /// It is the stayd of this instance itself.
+    pub is_stayd_of: Option<String>,
+    /// How it stands to each claim.
+    pub findings: Vec<Finding>,
+}
+
+/// A process held against the claim of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Of which instance.
+    pub instance: String,
+    /// Of which service.
+    pub service: String,
+    /// Of which life.
+    pub life: Life,
+    /// What it shows, and what that proves.
+    pub weighed: Weighed,
+    /// What becomes of it.
+    pub fate: Fate,
+}
+
+/// Explains those who listen on TCP `port`. `program` is this program of ours.
+///
+/// # Errors
+/// The kernel does not list its sockets or its processes.
+pub async fn explain_port(port: u16, ledgers: &[Ledger], program: PathBuf) -> io::Result<Picture> {
+    let listeners = socket::listeners(port)?;
+    let mut holders: BTreeMap<i32, Vec<SocketAddr>> = BTreeMap::new();
+    let mut unseen = Vec::new();
+    for listener in listeners.into_iter().take(LISTENERS_MAX) {
+        let pids = socket::find_holders(&listener, LISTENERS_MAX)?;
+        if pids.is_empty() {
+            unseen.push(listener);
+        }
+        for pid in pids {
+            holders.entry(pid).or_default().push(listener.addr);
+        }
+    }
+    let more = holders.len().saturating_sub(HOLDERS_MAX);
+    let shown: Vec<_> = holders.into_iter().take(HOLDERS_MAX).collect();
+    let holders = explain_all(shown, ledgers, program).await;
+    Ok(Picture {
+        holders,
+        more,
+        unseen,
+    })
+}
+
+/// Explains one process; nobody in the picture when there is none, or none that is shown to us.
+pub async fn explain_process(pid: i32, ledgers: &[Ledger], program: PathBuf) -> Picture {
+    let wanted = ledgers.iter().flat_map(|ledger| &ledger.services);
+    let listeners = wanted
+        .filter_map(|watched| watched.port)
+        .flat_map(|port| socket::listeners(port).unwrap_or_default());
+    let held = listeners.filter(|each| socket::holds_listener(pid, each).unwrap_or(false));
+    let addresses = held.map(|listener| listener.addr).collect();
+    Picture {
+        holders: explain_all(vec![(pid, addresses)], ledgers, program).await,
+        ..Picture::default()
+    }
+}
+
+async fn explain_all(
+    pids: Vec<(i32, Vec<SocketAddr>)>,
+    ledgers: &[Ledger],
+    program: PathBuf,
+) -> Vec<Explained> {
+    let spawner = Spawner::new();
+    let looking = async {
+        let mut look = Look {
+            inspector: ProcessInspector::new(spawner.clone(), program, LOOK_DEADLINE),
+            tokens: BTreeMap::new(),
+            here: (
+                identity::boot_id().unwrap_or_default(),
+                identity::pid_namespace(),
+            ),
+        };
+        let mut explained = Vec::new();
+        for (pid, addresses) in pids {
+            explained.extend(look.explain(pid, addresses, ledgers).await);
+        }
+        explained
+    };
+    spawner.attend(looking).await
+}
+
+struct Look {
+    inspector: ProcessInspector,
+    /// Each process is asked once.
+    tokens: BTreeMap<Process, Shown<Option<String>>>,
+    /// This boot, and our pid namespace.
+    here: (String, u64),
+}
+
+impl Look {
+    async fn explain(
+        &mut self,
+        pid: i32,
+        addresses: Vec<SocketAddr>,
+        ledgers: &[Ledger],
+    ) -> Option<Explained> {
+        let process_info = self.inspector.describe(pid).await?;
+        let line = line_of(&process_info.stat);
+        let mut findings = Vec::new();
+        for ledger in ledgers {
+            for claim in claims_of(ledger) {
+                findings.push(self.hold_against(ledger, &claim, &line, &addresses).await);
+            }
+            findings.extend(by_word(ledger, &line));
+            findings.extend(in_the_way(ledger, &addresses, &findings));
+        }
+        let parents = line.iter().skip(1);
+        let parents: Vec<_> = parents
+            .map(|stat| (stat.process.pid, stat.comm.clone()))
+            .collect();
+        let names: Vec<&str> = parents.iter().map(|(_, name)| name.as_str()).collect();
+        let cgroup = process::cgroup(pid);
+        Some(Explained {
+            addresses,
+            keeper: stayd_above(ledgers, &line)
+                .unwrap_or_else(|| keeper(cgroup.as_deref(), &names)),
+            session_leader: process::stat(process_info.stat.sid)
+                .ok()
+                .map(|stat| stat.comm),
+            is_stayd_of: ledgers
+                .iter()
+                .find(|ledger| ledger.stayd == Some(pid))
+                .map(|ledger| ledger.instance.clone()),
+            cgroup,
+            parents,
+            process_info,
+            findings,
+        })
+    }
+
+    /// From the oldest parent down, so that whoever descends from a member is known to.
+    async fn hold_against(
+        &mut self,
+        ledger: &Ledger,
+        claimed: &Claimed,
+        line: &[Stat],
+        addresses: &[SocketAddr],
+    ) -> Finding {
+        let watched = ledger
+            .services
+            .iter()
+            .find(|each| each.name == claimed.service);
+        let claim = &claimed.claim;
+        let members: Vec<Process> = claim
+            .members
+            .iter()
+            .map(|&each| to_proc(each.into()))
+            .collect();
+        let record = Record {
+            life: Life(claim.life),
+            main: claim.main().map(to_proc),
+            first: claim.first.map(|first| to_proc(first.into())),
+            uid: claim.uid.unwrap_or_else(identity::euid),
+            members: &members,
+            present: (&claim.boot_id, claim.pid_ns) == (&self.here.0, self.here.1),
+            runs: claimed.runs,
+            ourselves: ledger.stayd.unwrap_or_else(identity::pid),
+        };
+        let mut weighed = Weighed {
+            marks: Vec::new(),
+            standing: Standing::NotIts,
+        };
+        for stat in line.iter().rev() {
+            let below_member = matches!(weighed.standing, Standing::Ours(_));
+            let (mut seen, visible) = self.look_at(ledger, claimed, stat).await;
+            seen.below_member = below_member;
+            weighed = weigh(&record, &seen, visible);
+        }
+        let around = Surroundings {
+            forgotten: watched.is_none() && !ledger.services.is_empty(),
+            stayd_runs: ledger.stayd.is_some(),
+            is_main: claim
+                .main()
+                .is_none_or(|main| Some(main) == line.first().map(|stat| stat.process)),
+            main_lives: claim.main().is_some_and(lives),
+            replaces: watched.is_some_and(|watched| watched.replaces),
+            holds_its_port: holds(
+                addresses,
+                watched.map_or(claim.port, |watched| watched.port),
+            ),
+            service_runs: claimed.runs,
+            attached: watched.is_some_and(|watched| watched.attached),
+            attaches: watched.is_some_and(|watched| watched.attaches),
+        };
+        Finding {
+            instance: ledger.instance.clone(),
+            service: claimed.service.clone(),
+            life: record.life,
+            fate: fate(weighed.standing, &around),
+            weighed,
+        }
+    }
+
+    async fn look_at(
+        &mut self,
+        ledger: &Ledger,
+        claimed: &Claimed,
+        stat: &Stat,
+    ) -> (Sighting, Visible) {
+        let Process { pid, .. } = stat.process;
+        let claim = &claimed.claim;
+        let held = process::holds_file(pid, claim.claim_fd.dev, claim.claim_fd.inode);
+        let token = self.token_of(stat.process).await;
+        let carried = |token: &Option<String>| token.as_deref() == Some(claim.token.as_str());
+        let leader = process::stat(stat.sid).ok();
+        let seen = Sighting {
+            proc: to_proc(stat.process),
+            below_member: false,
+            session: stat.sid,
+            session_leader: leader.map(|leader| to_proc(leader.process)),
+            in_cgroup: is_in_cgroup(pid, ledger, claimed),
+            holds_claim: *held.as_ref().unwrap_or(&false),
+            carries_token: matches!(&token, Shown::This(token) if carried(token)),
+            uid: process::uid(pid).unwrap_or(u32::MAX),
+            our_child: false,
+            spawned: stat.before_exec,
+        };
+        let visible = Visible {
+            descriptors: held.is_ok(),
+            environment: token != Shown::Hidden,
+        };
+        (seen, visible)
+    }
+
+    async fn token_of(&mut self, process: Process) -> Shown<Option<String>> {
+        if let Some(known) = self.tokens.get(&process) {
+            return known.clone();
+        }
+        let token = self.inspector.token_of(process).await;
+        self.tokens.insert(process, token.clone());
+        token
+    }
+}
+
+/// The life's own cgroup is called after it, wherever its stayd was put.
+fn is_in_cgroup(pid: i32, ledger: &Ledger, claimed: &Claimed) -> bool {
+    let name = crate::act::tree::cgroups::name(
+        &ledger.instance,
+        &claimed.service,
+        Life(claimed.claim.life),
+    );
+    process::cgroup(pid).is_some_and(|cgroup| cgroup.split('/').any(|part| part == name))
+}
+
+fn lives(process: Process) -> bool {
+    process::stat(process.pid).is_ok_and(|stat| stat.process == process && stat.is_alive())
+}
+
+const fn to_proc(process: Process) -> Process {
+    Process {
+        pid: process.pid,
+        start_time: process.start_time,
+    }
+}

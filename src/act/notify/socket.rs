@@ -1,0 +1,276 @@
+//! The socket on which a service reports about itself (sd_notify(3)).
+
+use crate::act::dirs::runtime_dir;
+use crate::decide::event::ServiceMessage;
+use crate::sys::datagram;
+use std::cell::Cell;
+use std::fs::{self, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+/// Longest message; systemd takes no longer one either.
+const MESSAGE_BYTES_MAX: usize = 4096;
+/// Longest STATUS that is kept, in characters.
+const STATUS_CHARS_MAX: usize = 200;
+/// Longest socket path, its NUL not counted (unix(7); 104 with it on macOS).
+const PATH_BYTES_MAX: usize = 103;
+/// A service may change its user by itself, so anybody may write; whose word counts is decided by the sender's pid.
+/// Where that is not told, only the service's user may write.
+const MODE: u32 = if datagram::KNOWS_SENDERS {
+    0o666
+} else {
+    0o600
+};
+
+/// What one message said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The sender as the kernel knows it; none where it does not tell.
+    pub sender: Option<i32>,
+    /// What it told, in its order.
+    pub told: Vec<ServiceMessage>,
+    /// STATUS=, cleaned and shortened.
+    pub status: Option<String>,
+    /// MAINPID=, a claim that has to be checked.
+    pub main_pid: Option<i32>,
+}
+
+/// A service's NOTIFY_SOCKET; its file goes with it, unless it is left to another.
+#[derive(Debug)]
+pub struct NotifySocket {
+    socket: UnixDatagram,
+    path: PathBuf,
+    malformed: Cell<u64>,
+    is_left: Cell<bool>,
+}
+
+impl NotifySocket {
+    /// Binds the socket of `service` in `directory`, under a shorter name or in the temporary directory where the path
+    /// would be too long, and gives it to `owner` (uid, gid), the service's user where that is not ours. A missing
+    /// directory is made, and opened for that user; a file that was left there is replaced.
+    ///
+    /// # Errors
+    /// The directory is not ours alone, or the system's refusal.
+    pub fn bind(directory: &Path, service: &str, owner: Option<(u32, u32)>) -> io::Result<Self> {
+        runtime_dir::open(directory, owner.map(|(uid, _)| uid))?;
+        let path = place(directory, service)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let socket = UnixDatagram::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(MODE))?;
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::lchown(&path, Some(uid), Some(gid))?;
+        }
+        datagram::want_senders(socket.as_fd())?;
+        Ok(Self {
+            socket,
+            path,
+            malformed: Cell::new(0),
+            is_left: Cell::new(false),
+        })
+    }
+
+    /// Goes on hearing at `path`, with everything that waits to be read.
+    ///
+    /// # Errors
+    /// It is no such socket.
+    pub fn resume(socket: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            socket: UnixDatagram::from_std(socket.into())?,
+            path,
+            malformed: Cell::new(0),
+            is_left: Cell::new(false),
+        })
+    }
+
+    /// For whoever goes on hearing: the socket, whose file stays.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn leave(&self) -> io::Result<OwnedFd> {
+        let socket = self.socket.as_fd().try_clone_to_owned()?;
+        self.is_left.set(true);
+        Ok(socket)
+    }
+
+    /// What the service gets as NOTIFY_SOCKET.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Messages that were ignored: too long, or without a single field that can be read.
+    #[must_use]
+    pub const fn malformed(&self) -> u64 {
+        self.malformed.get()
+    }
+
+    /// The next message that says something. May be dropped and called again without losing one.
+    ///
+    /// # Errors
+    /// The socket has broken; it has to be bound anew.
+    pub async fn next(&self) -> io::Result<Message> {
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        loop {
+            let got = self
+                .socket
+                .async_io(Interest::READABLE, || {
+                    datagram::receive(self.socket.as_fd(), &mut buffer)
+                })
+                .await?;
+            match parse(&buffer[..got.bytes]) {
+                Some(message) if !got.truncated => {
+                    return Ok(Message {
+                        sender: got.sender,
+                        ..message
+                    });
+                }
+                Some(_) | None => self.malformed.set(self.malformed.get() + 1),
+            }
+        }
+    }
+}
+
+impl Drop for NotifySocket {
+    fn drop(&mut self) {
+        if self.is_left.get() {
+            return;
+        }
+        // Nothing depends on its going: the next bind replaces it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The first of the possible paths that is short enough.
+fn place(directory: &Path, service: &str) -> io::Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    (directory, service).hash(&mut hasher);
+    let short = format!("{:016x}.notify", hasher.finish());
+    [
+        directory.join(format!("{service}.notify")),
+        directory.join(&short),
+        std::env::temp_dir().join(format!("stayd-{}-{short}", std::process::id())),
+    ]
+    .into_iter()
+    .find(|path| path.as_os_str().as_bytes().len() <= PATH_BYTES_MAX)
+    .ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "no socket path of at most {PATH_BYTES_MAX} bytes; give a shorter runtime directory"
+            ),
+        )
+    })
+}
+
+/// Reads NAME=VALUE lines; unknown names are as good as known ones, lines without `=` make a message malformed.
+fn parse(bytes: &[u8]) -> Option<Message> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut message = Message::default();
+    let mut fields = 0;
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once('=')?;
+        fields += 1;
+        match name {
+            "STATUS" => message.status = Some(clean(value)),
+            "MAINPID" => message.main_pid = value.parse().ok().filter(|pid| *pid > 1),
+            _ => message.told.extend(told(name, value)),
+        }
+    }
+    (fields > 0).then_some(message)
+}
+
+fn told(name: &str, value: &str) -> Option<ServiceMessage> {
+    match (name, value) {
+        ("READY", "1") => Some(ServiceMessage::Ready),
+        ("WATCHDOG", "1") => Some(ServiceMessage::Watchdog),
+        ("WATCHDOG", "trigger") => Some(ServiceMessage::Trigger),
+        ("STOPPING", "1") => Some(ServiceMessage::Stopping),
+        ("EXTEND_TIMEOUT_USEC", micros) => Some(ServiceMessage::Extend(Duration::from_micros(
+            micros.parse().ok()?,
+        ))),
+        _ => None,
+    }
+}
+
+fn clean(status: &str) -> String {
+    status
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(STATUS_CHARS_MAX)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MESSAGE_BYTES_MAX, NotifySocket, PATH_BYTES_MAX, ServiceMessage, parse};
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+
+    #[test]
+    fn fields_are_read_and_strangers_ignored() {
+        let message = parse(
+            b"READY=1\nSTATUS=all \x1b[31mwell\nX_OWN=2\nMAINPID=77\nEXTEND_TIMEOUT_USEC=5000000\n",
+        )
+        .expect("a message");
+        assert_eq!(
+            message.told,
+            [
+                ServiceMessage::Ready,
+                ServiceMessage::Extend(Duration::from_secs(5))
+            ]
+        );
+        assert_eq!(message.status.as_deref(), Some("all  [31mwell"));
+        assert_eq!(message.main_pid, Some(77));
+        for malformed in [&b""[..], b"\n\n", b"READY", b"\xff=1"] {
+            assert_eq!(parse(malformed), None);
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn messages_come_with_their_sender_and_bad_ones_are_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = NotifySocket::bind(folder.path(), "db", None).expect("a socket");
+        let client = UnixDatagram::unbound().expect("a client");
+        for message in [
+            &b"nonsense"[..],
+            &[b'='; MESSAGE_BYTES_MAX + 1],
+            b"WATCHDOG=1",
+        ] {
+            client.send_to(message, socket.path()).expect("sent");
+        }
+        let message = tokio::time::timeout(Duration::from_secs(5), socket.next())
+            .await
+            .expect("in time")
+            .expect("a message");
+        assert_eq!(message.told, [ServiceMessage::Watchdog]);
+        assert_eq!(socket.malformed(), 2);
+        if cfg!(target_os = "linux") {
+            assert_eq!(message.sender, Some(std::process::id().cast_signed()));
+        }
+        let path = socket.path().to_owned();
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn item_99_too_long_a_path_gets_a_shorter_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let deep = folder.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).expect("made");
+        for (directory, service) in [(folder.path(), "s".repeat(120)), (&deep, "db".into())] {
+            let socket = NotifySocket::bind(directory, &service, None).expect("a socket");
+            assert!(socket.path().as_os_str().as_bytes().len() <= PATH_BYTES_MAX);
+        }
+    }
+}

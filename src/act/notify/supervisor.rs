@@ -1,0 +1,222 @@
+//! Talking up: READY, STATUS, WATCHDOG and STOPPING to who started us (sd_notify(3)).
+
+use super::parent::StartContext;
+use sd_notify::NotifyState;
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest STATUS= that is sent; systemd takes 4 KiB for a whole message.
+const STATUS_BYTES_MAX: usize = 1024;
+
+/// Talks to the OS supervisor. Where none listens, saying something does nothing and succeeds.
+///
+/// The address is taken once, at the start, so nothing has to be taken out of this process's environment (which another
+/// thread may be reading); children get a clean one. It never waits: a message that finds the queue full is an error of
+/// this moment, and the next one comes soon.
+#[derive(Debug, Default)]
+pub struct SupervisorNotifications {
+    to: Option<PathBuf>,
+    socket: Option<UnixDatagram>,
+    watchdog: Option<Duration>,
+}
+
+impl SupervisorNotifications {
+    /// The line up that `start_context` tell of, if there is one.
+    #[must_use]
+    pub fn new(start_context: &StartContext) -> Self {
+        let to = start_context.notify_path().map(Path::to_owned);
+        Self {
+            watchdog: start_context.watchdog().filter(|_| to.is_some()),
+            to,
+            socket: None,
+        }
+    }
+
+    /// Whether somebody listens.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.to.is_some()
+    }
+
+    /// How often [`Self::watchdog`] is to be called: half the time after which silence ends us. None: nobody watches.
+    #[must_use]
+    pub fn ping_every(&self) -> Option<Duration> {
+        self.watchdog.map(|limit| limit / 2)
+    }
+
+    /// Every service has a verdict; `status` says which.
+    ///
+    /// # Errors
+    /// The message did not leave.
+    pub fn ready(&mut self, status: &str) -> io::Result<()> {
+        let status = one_line(status);
+        self.send(&[NotifyState::Ready, NotifyState::Status(&status)])
+    }
+
+    /// A sentence for `systemctl status`.
+    ///
+    /// # Errors
+    /// The message did not leave.
+    pub fn status(&mut self, text: &str) -> io::Result<()> {
+        self.send(&[NotifyState::Status(&one_line(text))])
+    }
+
+    /// The loop has proven its own progress.
+    ///
+    /// # Errors
+    /// The message did not leave.
+    pub fn watchdog(&mut self) -> io::Result<()> {
+        self.send(&[NotifyState::Watchdog])
+    }
+
+    /// The orderly end has begun. Final: since systemd 259 nothing takes it back.
+    ///
+    /// # Errors
+    /// The message did not leave.
+    pub fn stopping(&mut self) -> io::Result<()> {
+        self.send(&[NotifyState::Stopping])
+    }
+
+    /// Asks that the start or stop under way may take `span` from now; must come again before that lapses.
+    ///
+    /// # Errors
+    /// The message did not leave.
+    pub fn extend_timeout(&mut self, span: Duration) -> io::Result<()> {
+        let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+        self.send(&[NotifyState::ExtendTimeoutUsec(micros)])
+    }
+
+    /// Sends one message; once more over a new socket when the listener was replaced.
+    fn send(&mut self, states: &[NotifyState<'_>]) -> io::Result<()> {
+        let Some(path) = &self.to else {
+            return Ok(());
+        };
+        let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+        let message = lines.join("\n");
+        let mut sent = match &self.socket {
+            Some(socket) => said(socket, &message),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        if sent
+            .as_ref()
+            .is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+        {
+            self.socket = None;
+            sent = connected(path).and_then(|socket| said(self.socket.insert(socket), &message));
+        }
+        sent.map_err(|error| unheard(path, &error))
+    }
+}
+
+/// A socket that never waits.
+pub(crate) fn connected(path: &Path) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.connect(path)?;
+    Ok(socket)
+}
+
+fn said(socket: &UnixDatagram, message: &str) -> io::Result<()> {
+    socket.send(message.as_bytes()).map(drop)
+}
+
+fn unheard(path: &Path, error: &io::Error) -> io::Error {
+    let path = path.display();
+    let sentence = format!(
+        "cannot talk to the OS supervisor at {path}: {error}; the next message tries again"
+    );
+    io::Error::new(error.kind(), sentence)
+}
+
+/// `text` as STATUS= takes it: on one line, of bounded length.
+fn one_line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    line.truncate(line.floor_char_boundary(STATUS_BYTES_MAX));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STATUS_BYTES_MAX, SupervisorNotifications};
+    use crate::act::notify::parent::StartContext;
+    use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// A unit's main process whose systemd listens at `path`.
+    fn unit(path: &Path) -> StartContext {
+        let variables = [
+            ("SYSTEMD_EXEC_PID", "4711"),
+            ("NOTIFY_SOCKET", path.to_str().expect("UTF-8")),
+            ("WATCHDOG_USEC", "30000000"),
+            ("WATCHDOG_PID", "4711"),
+        ];
+        StartContext {
+            pid: 4711,
+            parent: 1,
+            variables: variables
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+            ..StartContext::default()
+        }
+    }
+
+    #[test]
+    fn nobody_listens_and_nothing_fails() {
+        let mut up = SupervisorNotifications::new(&StartContext::default());
+        assert!(!up.is_heard());
+        assert_eq!(up.ping_every(), None);
+        up.ready("fine").expect("silence");
+    }
+
+    #[test]
+    fn systemd_hears_every_word_and_a_replaced_listener_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify");
+        let listener = UnixDatagram::bind(&path).expect("a socket");
+        let heard = |listener: &UnixDatagram| {
+            let mut buffer = [0; 8192];
+            let length = listener.recv(&mut buffer).expect("a message");
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        let mut up = SupervisorNotifications::new(&unit(&path));
+        assert_eq!(up.ping_every(), Some(Duration::from_secs(15)));
+        up.ready("db is ready\nREADY=0").expect("sent");
+        assert_eq!(heard(&listener), "READY=1\nSTATUS=db is ready READY=0");
+        up.watchdog().expect("sent");
+        assert_eq!(heard(&listener), "WATCHDOG=1");
+        up.extend_timeout(Duration::from_secs(20)).expect("sent");
+        assert_eq!(heard(&listener), "EXTEND_TIMEOUT_USEC=20000000");
+
+        drop(listener);
+        std::fs::remove_file(&path).expect("removed");
+        let error = up.stopping().expect_err("nobody listens");
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot talk to the OS supervisor at /")
+        );
+        let listener = UnixDatagram::bind(&path).expect("a socket");
+        up.stopping().expect("sent");
+        assert_eq!(heard(&listener), "STOPPING=1");
+        up.status(&"ü".repeat(STATUS_BYTES_MAX)).expect("sent");
+        assert_eq!(heard(&listener).len(), "STATUS=".len() + STATUS_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_listener_that_reads_nothing_holds_nobody_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("notify");
+        let _deaf = UnixDatagram::bind(&path).expect("a socket");
+        let mut up = SupervisorNotifications::new(&unit(&path));
+        let full = (0..100_000)
+            .find_map(|_| up.watchdog().err())
+            .expect("the queue is bounded");
+        assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+    }
+}

@@ -1,0 +1,53 @@
+//! What the machine is told of a life that was begun before it: by a claim, held against the configuration.
+
+use crate::act::claims::Claim;
+use crate::act::context::ServiceContext;
+use crate::config;
+use crate::decide::event::{AdoptableInstance, ChangedSetting, Life};
+use crate::decide::runtime::RuntimeId;
+use crate::sys::process::{self, Process};
+use std::time::Duration;
+
+/// What is told of a life that is ours.
+pub(crate) fn leftover(
+    context: &ServiceContext,
+    claim: &Claim,
+    main: Option<Process>,
+) -> AdoptableInstance {
+    AdoptableInstance {
+        life: Life(claim.life),
+        main: main.map(|main| Process {
+            pid: main.pid,
+            start_time: main.start_time,
+        }),
+        ending: claim.ending,
+        age: main.map_or(Duration::ZERO, process::age),
+        former: former(&context.config, claim),
+        runtime: claim.fingerprint.clone().map(RuntimeId),
+    }
+}
+
+/// What it was started with and would not be started with now.
+fn former(config: &config::Service, claim: &Claim) -> Vec<ChangedSetting> {
+    let knows = claim.env_key.is_some();
+    let command = claim.command_key.as_ref();
+    let changed = [
+        (
+            command.is_some_and(|key| *key != config.command_key()),
+            ChangedSetting::Command,
+        ),
+        (knows && claim.user != config.user, ChangedSetting::User),
+        (
+            knows && claim.env_key != Some(config.env_key()),
+            ChangedSetting::Environment,
+        ),
+        (
+            claim.workspace != config.cwd_in(claim.runtime.as_deref()),
+            ChangedSetting::Folder,
+        ),
+    ];
+    let changed = changed.into_iter();
+    changed
+        .filter_map(|(is_so, former)| is_so.then_some(former))
+        .collect()
+}

@@ -1,0 +1,50 @@
+//! What earlier stayds have left of services that are not configured any more: nobody else names them, or reads what
+//! they write.
+
+use super::scan::{is_present, lives};
+use crate::act::claims::{Claim, Reading};
+use crate::act::context::SharedContext;
+use crate::act::foreign::reported::ReportedProcess;
+use crate::config::Log;
+use crate::decide::event::Life;
+
+/// One process of each such service that still runs.
+#[must_use]
+pub fn forgotten(shared: &SharedContext, configured: &[&str]) -> Vec<ReportedProcess> {
+    let claims = shared.claims.borrow();
+    let mut output = shared.output.borrow_mut();
+    let mut claimed = claims.services().unwrap_or_default();
+    claimed.retain(|name| !configured.contains(&name.as_str()));
+    let left = claimed
+        .into_iter()
+        .filter_map(|name| match claims.read(&name) {
+            Reading::Valid(claim) if is_present(shared, &claim) => {
+                let left = left_of(name.clone(), &claim)?;
+                // A FIFO that nobody reads would stop it at its next line; where there is none, there is nothing to read.
+                let _ = output.adopt(&name, Life(claim.life), &Log::BY_DEFAULT, claim.claim_fd);
+                Some(left)
+            }
+            Reading::Valid(_) | Reading::Absent | Reading::Unverifiable(_) => None,
+        });
+    left.collect()
+}
+
+/// The main process; where that has ended, somebody else of its tree.
+fn left_of(name: String, claim: &Claim) -> Option<ReportedProcess> {
+    let members = claim.members.iter().copied().map(Into::into);
+    let process = claim
+        .main()
+        .into_iter()
+        .chain(members)
+        .find(|&each| lives(each))?;
+    let (pid, life) = (process.pid, claim.life);
+    let message = format!(
+        "pid {pid} was started as life {life} of {name}, which is not in the configuration any more; it is left alone and \
+         nobody watches it: stop it with `kill {pid}`, or put [service.{name}] back"
+    );
+    Some(ReportedProcess {
+        process,
+        of: Some((name, Life(life))),
+        message,
+    })
+}

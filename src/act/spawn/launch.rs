@@ -1,0 +1,392 @@
+//! From what a person wrote to what the kernel needs: program, environment, user, descriptors.
+
+use crate::act::claims::Token;
+use crate::decide::event::SpawnFailure;
+use crate::sys::process;
+use crate::sys::spawn::{Plan, SpawnError, Stage, User};
+use crate::sys::user::groups;
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Searched when the environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Descriptors that every program may count on.
+const STANDARD_FDS: RawFd = 3;
+/// Meant for stayd itself, never for a child.
+const NOT_FOR_CHILDREN: [&str; 5] = [
+    "NOTIFY_SOCKET",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "SYSTEMD_EXEC_PID",
+    "XPC_SERVICE_NAME",
+];
+/// The same, by their beginnings.
+const NOT_FOR_CHILDREN_PREFIXES: [&str; 3] = ["WATCHDOG_", "LISTEN_", "STAYD_"];
+
+/// What a login sets for its user.
+const NAMES_THE_USER: [&str; 3] = ["HOME", "USER", "LOGNAME"];
+
+/// A whole environment.
+pub type Environment = BTreeMap<OsString, OsString>;
+
+/// What a child may have of an environment: all but what the OS supervisor or another stayd meant for this process.
+#[must_use]
+pub fn clean_environment(ours: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
+    ours.into_iter()
+        .filter(|(name, _)| !is_for_us_alone(name))
+        .collect()
+}
+
+/// Takes our own user's name and home out, for a child that runs as another; [`Launch::plan`] puts that one's in.
+pub fn forget_our_user(env: &mut Environment) {
+    for name in NAMES_THE_USER {
+        env.remove(OsStr::new(name));
+    }
+}
+
+fn is_for_us_alone(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    NOT_FOR_CHILDREN.iter().any(|ours| name == ours.as_bytes())
+        || NOT_FOR_CHILDREN_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// Where a program runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Its whole environment. A value of exactly `@PID` becomes the child's pid.
+    pub env: Environment,
+    /// Its working directory, absolute.
+    pub cwd: PathBuf,
+    /// The user it runs as; none: ours.
+    pub user: Option<String>,
+}
+
+/// A program to start.
+#[derive(Debug)]
+pub struct Launch {
+    /// argv, at least one word. The first is searched in the PATH of `surroundings.env` unless it has a slash.
+    pub argv: Vec<String>,
+    /// Where.
+    pub surroundings: Surroundings,
+    /// (number there, our descriptor); those of 0, 1 and 2 that are missing become /dev/null.
+    pub fds: Vec<(RawFd, OwnedFd)>,
+    /// An open cgroup directory to be born in (Linux).
+    pub cgroup: Option<OwnedFd>,
+    /// What all that it starts can be known by.
+    pub mark: Option<CommandToken>,
+}
+
+/// A variable in a child's environment by which its whole tree can be proven ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandToken {
+    /// The variable.
+    pub name: &'static str,
+    /// 128 random bits in hexadecimal.
+    pub token: String,
+}
+
+/// Carried by what is ended with its round: exec probes, `before`, evidence commands.
+const ROUND_TOKEN: &str = "STAYD_PROBE_TOKEN";
+/// Carried by exec probes and evidence commands: the token of the life that they ask for, by which a later stayd knows
+/// them. Under another name, so that nobody takes them for the life.
+pub const ASKED_FOR: &str = "STAYD_PROBE_OF";
+
+impl CommandToken {
+    /// One for a command that leaves nothing behind when it is over.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn fresh() -> io::Result<Self> {
+        Ok(Self {
+            name: ROUND_TOKEN,
+            token: Token::fresh()?.as_str().to_owned(),
+        })
+    }
+
+    /// Whether a process carries one, whichever. Reads its memory, and so may hang.
+    #[must_use]
+    pub fn is_shown_by(pid: i32) -> bool {
+        process::environment_value(pid, ROUND_TOKEN).is_ok_and(|value| value.is_some())
+    }
+}
+
+impl Launch {
+    /// Prepares everything that must be ready before the fork.
+    ///
+    /// Looks the user up, which can hang in a directory service: not for the loop's thread.
+    ///
+    /// # Errors
+    /// A sentence that names what cannot be prepared.
+    pub fn plan(self) -> Result<Plan, SpawnFailure> {
+        let Some(name) = self.argv.first() else {
+            return Err(lasting(
+                "cannot start an empty command: no word in it".into(),
+            ));
+        };
+        let mut env = self.surroundings.env;
+        if let Some(mark) = self.mark {
+            env.insert(mark.name.into(), mark.token.into());
+        }
+        let program = candidates(
+            OsStr::new(name),
+            env.get(OsStr::new("PATH")),
+            &self.surroundings.cwd,
+        );
+        let user = match &self.surroundings.user {
+            None => None,
+            Some(user) => Some(become_user(user, &mut env)?),
+        };
+        Ok(Plan {
+            program: c_strings(program.into_iter().map(PathBuf::into_os_string))?,
+            argv: c_strings(self.argv.into_iter().map(OsString::from))?,
+            env: c_strings(env.into_iter().map(assignment))?,
+            cwd: c_string(self.surroundings.cwd.into_os_string())?,
+            fds: with_standard_fds(self.fds)?,
+            user,
+            cgroup: self.cgroup,
+        })
+    }
+}
+
+/// Files that the program's name may mean, in the order of execvp(3).
+pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> Vec<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return vec![cwd.join(name)];
+    }
+    let path = path.map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+    std::env::split_paths(path)
+        .map(|folder| cwd.join(folder).join(name))
+        .collect()
+}
+
+/// Looks a user up and gives it its own HOME, USER and LOGNAME where nobody has set them.
+fn become_user(name: &str, env: &mut Environment) -> Result<User, SpawnFailure> {
+    let found = nix::unistd::User::from_name(name)
+        .map_err(|error| passing(format!("cannot look up the user {name}: {error}")))?
+        .ok_or_else(|| lasting(format!("cannot run as {name}: there is no such user")))?;
+    let groups = groups(name, found.gid.as_raw())
+        .map_err(|error| passing(format!("cannot look up the groups of {name}: {error}")))?;
+    let values = [found.dir.into_os_string(), name.into(), name.into()];
+    for (variable, value) in NAMES_THE_USER.into_iter().zip(values) {
+        env.entry(variable.into()).or_insert(value);
+    }
+    Ok(User {
+        uid: found.uid.as_raw(),
+        gid: found.gid.as_raw(),
+        groups,
+    })
+}
+
+fn with_standard_fds(
+    mut fds: Vec<(RawFd, OwnedFd)>,
+) -> Result<Vec<(RawFd, OwnedFd)>, SpawnFailure> {
+    for number in 0..STANDARD_FDS {
+        if fds.iter().all(|(taken, _)| *taken != number) {
+            let null = open_null(number)
+                .map_err(|error| passing(format!("cannot open /dev/null: {error}")))?;
+            fds.push((number, null.into()));
+        }
+    }
+    fds.sort_by_key(|(number, _)| *number);
+    Ok(fds)
+}
+
+fn open_null(number: RawFd) -> io::Result<File> {
+    OpenOptions::new()
+        .read(number == 0)
+        .write(number != 0)
+        .open("/dev/null")
+}
+
+fn assignment((name, value): (OsString, OsString)) -> OsString {
+    let mut text = name;
+    text.push("=");
+    text.push(value);
+    text
+}
+
+fn c_strings(words: impl Iterator<Item = OsString>) -> Result<Vec<CString>, SpawnFailure> {
+    words.map(c_string).collect()
+}
+
+fn c_string(word: OsString) -> Result<CString, SpawnFailure> {
+    CString::new(word.into_vec())
+        .map_err(|_| lasting("cannot start it: a word or variable has a NUL byte in it".into()))
+}
+
+/// Puts a failed spawn into a sentence about `argv0` in `surroundings`.
+pub(crate) fn explain(
+    error: SpawnError,
+    argv0: &str,
+    cwd: &Path,
+    user: Option<&str>,
+) -> SpawnFailure {
+    let what = match (error.stage, user) {
+        (Stage::User, Some(user)) => format!("become {user}"),
+        (Stage::Directory, _) => format!("enter {}", cwd.display()),
+        (stage, _) => stage.purpose().into(),
+    };
+    let errno = Errno::from_raw(error.errno);
+    if (error.stage, errno) == (Stage::Exec, Errno::EINTR) {
+        return passing(format!(
+            "cannot start {argv0}: it was killed before its program ran; trying again"
+        ));
+    }
+    let hint = match (error.stage, errno) {
+        (Stage::Exec, Errno::ENOENT) if argv0.contains('/') && cwd.join(argv0).exists() => {
+            "; the file is there, so its interpreter (the first line, or the loader) is not"
+        }
+        (Stage::Exec, Errno::ENOENT) if !argv0.contains('/') => "; it is not in PATH",
+        (Stage::Exec, Errno::ENOEXEC) => "; a script needs a first line such as #!/bin/sh",
+        (Stage::User, Errno::EPERM) => "; only root may change the user",
+        _ => "",
+    };
+    SpawnFailure {
+        message: format!(
+            "cannot start {argv0}: cannot {what}: {}{hint}",
+            errno.desc()
+        ),
+        lasting: is_lasting(errno),
+    }
+}
+
+/// Whether trying again cannot help.
+fn is_lasting(errno: Errno) -> bool {
+    const PASSING: [Errno; 7] = [
+        Errno::EAGAIN,
+        Errno::ENOMEM,
+        Errno::EMFILE,
+        Errno::ENFILE,
+        Errno::ETXTBSY,
+        Errno::EIO,
+        Errno::EBUSY,
+    ];
+    !PASSING.contains(&errno)
+}
+
+pub(crate) const fn lasting(message: String) -> SpawnFailure {
+    SpawnFailure {
+        message,
+        lasting: true,
+    }
+}
+
+pub(crate) const fn passing(message: String) -> SpawnFailure {
+    SpawnFailure {
+        message,
+        lasting: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Environment, Launch, SpawnError, Stage, Surroundings, candidates, clean_environment,
+        explain, forget_our_user,
+    };
+    use std::ffi::{OsStr, OsString};
+    use std::path::{Path, PathBuf};
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
+    }
+
+    #[test]
+    fn item_73_what_was_meant_for_us_goes_no_further() {
+        let ours = environment(&[
+            ("HOME", "/root"),
+            ("INVOCATION_ID", "1"),
+            ("JOURNAL_STREAM", "1"),
+            ("LANG", "C"),
+            ("LISTEN_FDS", "1"),
+            ("LISTEN_PID", "1"),
+            ("NOTIFY_SOCKET", "/run/x"),
+            ("PATH", "/bin"),
+            ("STAYD_TOKEN", "1"),
+            ("SYSTEMD_EXEC_PID", "1"),
+            ("WATCHDOG_PID", "1"),
+            ("WATCHDOG_USEC", "1"),
+            ("XPC_SERVICE_NAME", "1"),
+        ]);
+        let mut kept = clean_environment(ours);
+        assert_eq!(
+            kept,
+            environment(&[("HOME", "/root"), ("LANG", "C"), ("PATH", "/bin")])
+        );
+        forget_our_user(&mut kept);
+        assert_eq!(kept, environment(&[("LANG", "C"), ("PATH", "/bin")]));
+    }
+
+    #[test]
+    fn who_was_killed_before_exec_is_not_said_to_have_a_wrong_program() {
+        let error = SpawnError {
+            stage: Stage::Exec,
+            errno: libc::EINTR,
+        };
+        let failure = explain(error, "check", Path::new("/"), None);
+        assert!(!failure.lasting, "{failure:?}");
+        assert!(
+            failure.message.contains("killed before its program ran"),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
+    fn a_program_is_searched_in_the_childs_path() {
+        let cwd = Path::new("/srv");
+        let path = OsString::from("/opt/bin:bin");
+        assert_eq!(
+            candidates(OsStr::new("tool"), Some(&path), cwd),
+            [
+                PathBuf::from("/opt/bin/tool"),
+                PathBuf::from("/srv/bin/tool")
+            ]
+        );
+        assert_eq!(
+            candidates(OsStr::new("./tool"), Some(&path), cwd),
+            [PathBuf::from("/srv/./tool")]
+        );
+        assert_eq!(candidates(OsStr::new("tool"), None, cwd).len(), 3);
+    }
+
+    #[test]
+    fn a_plan_has_the_standard_descriptors_and_names_what_is_wrong() {
+        let launch = |argv: &[&str], user: Option<&str>| Launch {
+            argv: argv.iter().map(ToString::to_string).collect(),
+            surroundings: Surroundings {
+                env: environment(&[("A", "b")]),
+                cwd: "/".into(),
+                user: user.map(Into::into),
+            },
+            fds: Vec::new(),
+            cgroup: None,
+            mark: None,
+        };
+        let plan = launch(&["true"], None).plan().expect("a plan");
+        let numbers: Vec<_> = plan.fds.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        assert_eq!(plan.env[0].to_bytes(), b"A=b");
+        for (argv, user, word) in [
+            (&[][..], None, "empty"),
+            (&["a\0b"][..], None, "NUL"),
+            (&["true"][..], Some("no-such-user-here"), "no such user"),
+        ] {
+            let failure = launch(argv, user).plan().expect_err("no plan");
+            assert!(
+                failure.lasting && failure.message.contains(word),
+                "{failure:?}"
+            );
+        }
+    }
+}

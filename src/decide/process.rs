@@ -1,0 +1,11 @@
+//! The identity of a process: its number together with the time at which the kernel started it.
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Process {
+    /// The number; always > 1 for anything that may be signalled.
+    pub pid: i32,
+    /// Kernel start time: Linux ticks since boot (proc(5), stat field 22), macOS microseconds since 1970. Within one
+    /// tick (10 ms) the kernel does not give a number twice: all others come first.
+    pub start_time: u64,
+}
