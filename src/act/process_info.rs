@@ -8,12 +8,13 @@ use crate::act::spawn::spawner::Spawner;
 use crate::act::tree::LIFE_TOKEN;
 use crate::sys::identity;
 use crate::sys::process::{self, Process, Stat};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// One question may not take longer, so that a sick process does not eat up the time of all.
-const QUESTION_DEADLINE: Duration = Duration::from_secs(1);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(1);
 
 /// So many parents are followed.
 const PARENTS_MAX: usize = 32;
@@ -123,14 +124,14 @@ impl ProcessInspector {
     pub async fn describe(&mut self, pid: i32) -> Option<ProcessInfo> {
         let stat = process::stat(pid).ok()?;
         let uid = process::uid(pid).ok();
-        let command = self.ask(Ask::CommandLine { pid }).await;
+        let command = self.ask(CommandLine { pid }).await;
         let user = match uid {
-            Some(uid) => self.ask(Ask::UserName { uid }).await,
-            None => Shown::Hidden,
+            Some(uid) => known(self.ask(UserName { uid }).await).flatten(),
+            None => None,
         };
         Some(ProcessInfo {
             uid,
-            user: known(user),
+            user,
             started_at: process::born_at(stat.process),
             command: known(command).filter(|line| !line.trim().is_empty()),
             stat,
@@ -141,30 +142,69 @@ impl ProcessInspector {
     pub async fn token_of(&mut self, process: Process) -> Shown<Option<String>> {
         let name = LIFE_TOKEN.to_owned();
         let pid = process.pid;
-        let token = self.ask(Ask::Environment { pid, name }).await;
+        let token = self.ask(EnvironmentVariable { pid, name }).await;
         let still_is = process::stat(pid).is_ok_and(|stat| stat.process == process);
         if still_is { token } else { Shown::Hidden }
     }
 
-    async fn ask(&mut self, ask: Ask) -> Shown<Option<String>> {
+    async fn ask<R: Request>(&mut self, request: R) -> Shown<R::Reply> {
         let left = self.until.saturating_duration_since(Instant::now());
-        match self.helper.ask(ask, left.min(QUESTION_DEADLINE)).await {
-            Ok(Reply::Text(text)) => Shown::This(text),
-            Ok(
-                Reply::Sqlite(_)
-                | Reply::Addresses(_)
-                | Reply::Variables(_)
-                | Reply::Runtime(_)
-                | Reply::Failed(_),
-            )
-            | Err(_) => Shown::Hidden,
-        }
+        let reply = self.helper.ask(request, left.min(REQUEST_DEADLINE)).await;
+        reply.map_or(Shown::Hidden, Shown::This)
     }
 }
 
-fn known(shown: Shown<Option<String>>) -> Option<String> {
+/// Asks for the command line of a process, its words joined with blanks.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CommandLine {
+    /// Which process.
+    pub pid: i32,
+}
+
+impl Request for CommandLine {
+    const NAME: &'static str = "command-line";
+    type Reply = String;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<String, String> {
+        process::command_line(self.pid).map_err(|error| error.to_string())
+    }
+}
+
+/// Asks for one variable in the environment of a process; none: the process has no such variable.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EnvironmentVariable {
+    pid: i32,
+    name: String,
+}
+
+impl Request for EnvironmentVariable {
+    const NAME: &'static str = "environment-variable";
+    type Reply = Option<String>;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
+        process::environment_value(self.pid, &self.name).map_err(|error| error.to_string())
+    }
+}
+
+/// Asks for the name of a user; none: no user has that number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct UserName {
+    uid: u32,
+}
+
+impl Request for UserName {
+    const NAME: &'static str = "user-name";
+    type Reply = Option<String>;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
+        let user = nix::unistd::User::from_uid(self.uid.into()).map_err(|errno| errno.to_string())?;
+        Ok(user.map(|user| user.name))
+    }
+}
+
+fn known<T>(shown: Shown<T>) -> Option<T> {
     match shown {
-        Shown::This(text) => text,
+        Shown::This(value) => Some(value),
         Shown::Hidden => None,
     }
 }

@@ -1,37 +1,40 @@
-//! Who asks a disk that may hang: a helper, and never another one while the last hangs there.
+//! Sends requests that touch one disk, one after the other, and never starts a second helper while the last one hangs.
 
-use crate::act::context::SharedContext;
-use crate::act::helper::{Ask, Far, Helper, Patience, Reply, Trouble};
-use crate::act::runtime::offer::{Deed, RuntimeAsk, Said};
+use super::{Helper, HelperError, Progress, Request, Timeouts};
+use crate::act::spawn::spawner::Spawner;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A helper that was killed goes within this time, or it hangs.
-const GOES_WITHIN: Duration = Duration::from_secs(1);
-const HANGS: &str = "the helper that asked it last is killed and still hangs in the system";
-const GIVEN_UP: &str = "the helper that asked it has waited in vain";
+/// A killed helper ends within this time, or it hangs.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+const HANGS: &str = "the helper that read it last is killed and still hangs in the system";
+const GIVEN_UP: &str = "the helper that reads it has made no progress and is killed";
 
-/// Asks one disk, one question after the other.
+/// Sends requests that touch one disk. Keeps a helper only while it hangs: a free helper costs memory, and a helper that
+/// hangs even after its SIGKILL must not be joined by another one at each attempt.
+#[derive(Debug)]
 pub(crate) struct HelperClient {
-    /// Here only while its last question hangs.
     hanging: RefCell<Option<Helper>>,
     turn: Semaphore,
 }
 
-/// Why there is no answer.
+/// Why there is no reply.
 #[derive(Debug)]
-pub(crate) enum NoAnswer {
-    /// The disk is silent.
+pub(crate) enum NoReply {
+    /// The helper carried the request out, and it failed.
+    Failed(String),
+    /// The disk does not answer.
     Silent(String),
-    /// Anything else: says nothing about the disk.
-    Other(String),
+    /// The request was not sent; this says nothing about the disk.
+    NotAsked(String),
 }
 
-/// The helper of one question; stays with its envoy if it hangs.
-struct Sent<'a> {
-    envoy: &'a HelperClient,
+/// The helper of one request. When the request ends, the client keeps the helper if that hangs.
+struct Lease<'a> {
+    client: &'a HelperClient,
     helper: Option<Helper>,
     _turn: SemaphorePermit<'a>,
 }
@@ -46,82 +49,90 @@ impl Default for HelperClient {
 }
 
 impl HelperClient {
-    /// Asks about the runtimes of `service`, for as long as `patience` allows.
+    /// Sends a request and waits for its reply for at most `within`.
     ///
     /// # Errors
-    /// Why there is no answer.
-    pub(crate) async fn ask(
+    /// Why there is no reply.
+    pub(crate) async fn ask<R: Request>(
         &self,
-        shared: &SharedContext,
-        service: &str,
-        deed: Deed,
-        patience: Patience,
-        far: &Cell<Far>,
-    ) -> Result<Said, NoAnswer> {
-        let question = Ask::Runtime(RuntimeAsk {
-            state: shared.state.clone(),
-            service: service.to_owned(),
-            deed,
-        });
-        match self.question(shared, question, patience, far).await? {
-            Reply::Runtime(said) => Ok(said),
-            Reply::Failed(cause) => Err(NoAnswer::Other(cause)),
-            Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Variables(_) => {
-                Err(NoAnswer::Other("the helper answered something else".into()))
-            }
-        }
+        spawner: &Spawner,
+        program: &Path,
+        request: R,
+        within: Duration,
+    ) -> Result<R::Reply, NoReply> {
+        let mut lease = self.lease(spawner, program, within).await?;
+        let helper = lease.helper()?;
+        helper.ask(request, within).await.map_err(NoReply::from)
     }
 
-    /// Asks anything, for as long as `patience` allows.
+    /// Sends a request that takes long, and gives up when it makes no progress for as long as `timeouts` says.
     ///
     /// # Errors
-    /// Why there is no answer.
-    pub(crate) async fn question(
+    /// Why there is no reply.
+    pub(crate) async fn ask_at_length<R: Request>(
         &self,
-        shared: &SharedContext,
-        question: Ask,
-        patience: Patience,
-        far: &Cell<Far>,
-    ) -> Result<Reply, NoAnswer> {
-        let mut sent = self.send(shared, patience.moving).await?;
-        let Some(helper) = &mut sent.helper else {
-            return Err(NoAnswer::Other("there is no helper".into()));
-        };
-        if !helper.is_free(GOES_WITHIN).await {
-            return Err(NoAnswer::Silent(HANGS.into()));
+        spawner: &Spawner,
+        program: &Path,
+        request: R,
+        timeouts: Timeouts,
+        progress: &Cell<Progress>,
+    ) -> Result<R::Reply, NoReply> {
+        let mut lease = self.lease(spawner, program, timeouts.progress).await?;
+        let helper = lease.helper()?;
+        if !helper.is_free(ENDS_WITHIN).await {
+            return Err(NoReply::Silent(HANGS.into()));
         }
-        let answer = helper.ask_at_length(question, patience, far).await;
-        answer.map_err(|trouble| match trouble {
-            Trouble::Unasked(cause) => NoAnswer::Other(cause),
-            Trouble::Silent => NoAnswer::Silent(GIVEN_UP.into()),
-        })
+        let reply = helper.ask_at_length(request, timeouts, progress).await;
+        reply.map_err(NoReply::from)
     }
 
-    async fn send(&self, shared: &SharedContext, within: Duration) -> Result<Sent<'_>, NoAnswer> {
-        let busy = || NoAnswer::Other("the question before is not answered yet".into());
+    async fn lease(
+        &self,
+        spawner: &Spawner,
+        program: &Path,
+        within: Duration,
+    ) -> Result<Lease<'_>, NoReply> {
+        let busy = || NoReply::NotAsked("the request before has no reply yet".into());
         let turn = tokio::time::timeout(within, self.turn.acquire()).await;
         let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-        let begin = || Helper::new(shared.spawner.clone(), shared.program.clone());
-        let helper = self.hanging.take().unwrap_or_else(begin);
-        Ok(Sent {
-            envoy: self,
+        let new = || Helper::new(spawner.clone(), program.to_owned());
+        let helper = self.hanging.take().unwrap_or_else(new);
+        Ok(Lease {
+            client: self,
             helper: Some(helper),
             _turn: turn,
         })
     }
 }
 
-impl Drop for Sent<'_> {
+impl Lease<'_> {
+    fn helper(&mut self) -> Result<&mut Helper, NoReply> {
+        let none = || NoReply::NotAsked("there is no helper".into());
+        self.helper.as_mut().ok_or_else(none)
+    }
+}
+
+impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(helper) = self.helper.take().filter(Helper::may_hang) {
-            self.envoy.hanging.replace(Some(helper));
+            self.client.hanging.replace(Some(helper));
         }
     }
 }
 
-impl fmt::Display for NoAnswer {
+impl From<HelperError> for NoReply {
+    fn from(error: HelperError) -> Self {
+        match error {
+            HelperError::Failed(cause) => Self::Failed(cause),
+            HelperError::NotAsked(cause) => Self::NotAsked(cause),
+            HelperError::Silent => Self::Silent(GIVEN_UP.into()),
+        }
+    }
+}
+
+impl fmt::Display for NoReply {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Silent(why) | Self::Other(why)) = self;
+        let (Self::Failed(why) | Self::Silent(why) | Self::NotAsked(why)) = self;
         out.write_str(why)
     }
 }

@@ -1,106 +1,128 @@
-//! The helper: this same program in a process of its own, for everything that can hang.
+//! A helper is this same program in a process of its own. It does everything that can hang in the kernel.
 //!
-//! A file on a pulled disk, a name server, the memory of a sick process: whoever touches them may never come back, and
-//! a thread stuck in the kernel keeps even a killed process alive. So such questions go to a child, one JSON line each
-//! way over a socket pair. It is kept between questions, killed at a deadline, and started anew for the next question.
+//! A file on a pulled disk, a name server, the memory of a sick process: a thread that touches one of these may never
+//! return, and a thread stuck in the kernel keeps even a killed process alive. So stayd sends such requests to a child,
+//! one JSON line each way over a socket pair. The child is kept between requests and killed at a deadline; the next
+//! request starts a new one.
 
-pub(crate) mod client;
-pub(crate) mod wire;
+mod client;
+mod serve;
+mod wire;
 
-pub use wire::{Ask, Far, FileId, Reply, SqliteAsk, SqliteReply};
+pub(crate) use client::{HelperClient, NoReply};
+pub use serve::{Handlers, Reporter};
+pub use wire::Progress;
 
-use crate::act::failpoint::handed_on;
-use crate::act::spawn::launch::Launch;
-use crate::act::spawn::spawner::{Running, Spawner, Surroundings};
+use super::failpoint::handed_on;
+use super::spawn::launch::{Launch, Surroundings};
+use super::spawn::spawner::{Running, Spawner};
 use crate::sys::reaper::Status;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::cell::Cell;
+use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
-use wire::{Line, Question};
+use wire::{ReplyLine, RequestLine};
 
 /// The hidden verb that makes this program a helper.
 pub const VERB: &str = "__helper";
-/// Longest question, in bytes.
-pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
-/// Longest answer, in bytes: an env_file of 1 MiB in which every other byte is escaped.
-const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// A helper that does not even start within this time is given up.
+/// Longest request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Longest reply, in bytes: an env_file of 1 MiB in which every other byte is escaped.
+const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// A helper that has not started within this time is given up.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = libc::SIGKILL;
 const STUCK: &str = "the last helper is killed and still hangs in the system";
 
-/// Why there is no reply.
+/// One kind of request to a helper process, with the type of its reply.
+pub trait Request: Debug + Serialize + DeserializeOwned {
+    /// Names the kind on the wire.
+    const NAME: &'static str;
+    /// What the helper process returns.
+    type Reply: Serialize + DeserializeOwned;
+
+    /// Carries the request out. Runs in the helper process, and may block for as long as a disk does.
+    ///
+    /// # Errors
+    /// What failed, in a sentence.
+    fn carry_out(self, reporter: &Reporter<'_>) -> Result<Self::Reply, String>;
+}
+
+/// Why a helper returned no reply.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The helper could not be asked; says nothing about what was asked for.
-    Unasked(String),
-    /// It was asked and did not answer in time; it is killed.
+pub enum HelperError {
+    /// The helper carried the request out, and it failed.
+    Failed(String),
+    /// The request reached no helper; this says nothing about what was asked for.
+    NotAsked(String),
+    /// The helper did not reply in time, and stayd killed it.
     Silent,
 }
 
-/// How long a task may stand still.
+/// How long a long request may make no progress.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Before the disk it asks has answered at all.
-    pub knocking: Duration,
+pub struct Timeouts {
+    /// Before the disk that it reads has answered at all.
+    pub first_answer: Duration,
     /// Once it is under way.
-    pub moving: Duration,
+    pub progress: Duration,
 }
 
-/// One helper process, started when it is first needed.
+/// One helper process, started when the first request needs it.
 #[derive(Debug)]
 pub struct Helper {
     spawner: Spawner,
     program: PathBuf,
     user: Option<String>,
-    live: Option<Live>,
-    /// The exit of a helper that was killed and has not been reaped: stuck in the kernel.
+    child: Option<Child>,
+    /// The exit of a helper that was killed and is not reaped yet: it is stuck in the kernel.
     stuck: Option<oneshot::Receiver<Status>>,
     next_id: u64,
 }
 
 #[derive(Debug)]
-struct Live {
+struct Child {
     stream: UnixStream,
-    /// Not yet a whole line.
-    heard: Vec<u8>,
+    /// The beginning of a line whose end has not arrived yet.
+    buffer: Vec<u8>,
     running: Running,
 }
 
 impl Helper {
-    /// A helper that will run `program`, this program of ours.
+    /// Returns a helper that will run `program`, which is stayd's own program.
     #[must_use]
     pub const fn new(spawner: Spawner, program: PathBuf) -> Self {
         Self {
             spawner,
             program,
             user: None,
-            live: None,
+            child: None,
             stuck: None,
             next_id: 0,
         }
     }
 
-    /// The same, running as `user`.
+    /// Makes the helper run as `user`.
     #[must_use]
     pub fn run_as(mut self, user: Option<String>) -> Self {
         self.user = user;
         self
     }
 
-    /// The helper's pid, while there is one.
+    /// The helper's pid, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
-        self.live.as_ref().map(|live| live.running.process.pid)
+        self.child.as_ref().map(|child| child.running.process.pid)
     }
 
-    /// Whether the last one has gone, waited for at most `within`: one that hangs even after its SIGKILL has not.
+    /// Waits at most `within` for the end of a helper that was killed. Returns false when it still hangs.
     pub async fn is_free(&mut self, within: Duration) -> bool {
         if let Some(exit) = &mut self.stuck {
             if tokio::time::timeout(within, exit).await.is_err() {
@@ -111,177 +133,173 @@ impl Helper {
         true
     }
 
-    /// Whether the last one was killed and is not known to have gone.
+    /// Whether the last helper was killed and is not known to have ended.
     #[must_use]
     pub const fn may_hang(&self) -> bool {
         self.stuck.is_some()
     }
 
-    /// Asks, and gives up at `deadline`: the helper is killed then, and the next question gets a new one.
+    /// Sends a request and waits for its reply until `deadline`. Then stayd kills the helper, and the next request gets
+    /// a new one.
     ///
     /// # Errors
-    /// [`Trouble::Silent`] at the deadline; [`Trouble::Unasked`] where the question never reached a helper, because none
-    /// could be started or the last one is still stuck.
-    pub async fn ask(&mut self, ask: Ask, deadline: Duration) -> Result<Reply, Trouble> {
+    /// [`HelperError::Silent`] at the deadline. [`HelperError::NotAsked`] where the request reached no helper, because
+    /// none could be started or the last one is still stuck.
+    pub async fn ask<R: Request>(
+        &mut self,
+        request: R,
+        deadline: Duration,
+    ) -> Result<R::Reply, HelperError> {
         // Taken out, so that a dropped future takes its half-used helper with it.
-        let mut guard = OnLoan::of(self);
-        match tokio::time::timeout(deadline, guard.exchange(ask)).await {
-            Ok(Ok(reply)) => {
-                guard.give_back();
-                Ok(reply)
+        let mut exchange = Exchange::begin(self);
+        match tokio::time::timeout(deadline, exchange.reply_to(request)).await {
+            Ok(Ok(outcome)) => {
+                exchange.keep_child();
+                outcome.map_err(HelperError::Failed)
             }
-            Ok(Err(error)) => Err(Trouble::Unasked(error)),
-            Err(_) if guard.asked => Err(Trouble::Silent),
-            Err(_) if guard.owner.stuck.is_some() => Err(Trouble::Unasked(STUCK.into())),
-            Err(_) => Err(Trouble::Unasked("the helper did not start in time".into())),
+            Ok(Err(error)) => Err(HelperError::NotAsked(error)),
+            Err(_) if exchange.sent => Err(HelperError::Silent),
+            Err(_) if exchange.owner.stuck.is_some() => Err(HelperError::NotAsked(STUCK.into())),
+            Err(_) => Err(HelperError::NotAsked(
+                "the helper did not start in time".into(),
+            )),
         }
     }
 
-    /// Asks what takes its time, and gives up when it does not go on for as long as `patience` says. `far` says how far it
-    /// is.
+    /// Sends a request that takes long, and gives up when it makes no progress for as long as `timeouts` says. Writes
+    /// its progress to `progress`.
     ///
     /// # Errors
     /// As [`Helper::ask`].
-    pub async fn ask_at_length(
+    pub async fn ask_at_length<R: Request>(
         &mut self,
-        ask: Ask,
-        patience: Patience,
-        far: &Cell<Far>,
-    ) -> Result<Reply, Trouble> {
-        let mut guard = OnLoan::of(self);
-        let asked = tokio::time::timeout(START_DEADLINE, guard.put(ask)).await;
-        let id = match asked {
+        request: R,
+        timeouts: Timeouts,
+        progress: &Cell<Progress>,
+    ) -> Result<R::Reply, HelperError> {
+        let mut exchange = Exchange::begin(self);
+        let sent = tokio::time::timeout(START_DEADLINE, exchange.send(request)).await;
+        let id = match sent {
             Ok(Ok(id)) => id,
-            Ok(Err(error)) => return Err(Trouble::Unasked(error)),
-            Err(_) => return Err(Trouble::Unasked(STUCK.into())),
+            Ok(Err(error)) => return Err(HelperError::NotAsked(error)),
+            Err(_) => return Err(HelperError::NotAsked(STUCK.into())),
         };
-        let mut stall = patience.moving;
+        let mut stall = timeouts.progress;
         loop {
-            match tokio::time::timeout(stall, guard.hear()).await {
-                Ok(Ok(Line::Progress(now))) => far.set(now),
-                Ok(Ok(Line::Knocks(true))) => stall = patience.knocking,
-                Ok(Ok(Line::Knocks(false))) => stall = patience.moving,
-                Ok(Ok(line)) => {
-                    let reply = line.reply_to(id).map_err(Trouble::Unasked)?;
-                    guard.give_back();
-                    return Ok(reply);
+            match tokio::time::timeout(stall, exchange.next_line()).await {
+                Ok(Ok(ReplyLine::Progress(now))) => progress.set(now),
+                Ok(Ok(ReplyLine::WaitsForDisk(true))) => stall = timeouts.first_answer,
+                Ok(Ok(ReplyLine::WaitsForDisk(false))) => stall = timeouts.progress,
+                Ok(Ok(ReplyLine::Done { id: of, outcome })) if of == id => {
+                    exchange.keep_child();
+                    return outcome.map_err(HelperError::Failed);
                 }
-                Ok(Err(error)) => return Err(Trouble::Unasked(error)),
-                Err(_) => return Err(Trouble::Silent),
+                Ok(Ok(ReplyLine::Done { .. })) => {
+                    return Err(HelperError::NotAsked(OTHER_REQUEST.into()));
+                }
+                Ok(Err(error)) => return Err(HelperError::NotAsked(error)),
+                Err(_) => return Err(HelperError::Silent),
             }
-        }
-    }
-
-    /// The addresses of a name. Has no deadline of its own: dropping the future kills the helper.
-    ///
-    /// # Errors
-    /// A cause, in words.
-    pub async fn resolve(&mut self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let ask = Ask::Resolve {
-            host: host.into(),
-            port,
-        };
-        match self.ask(ask, Duration::MAX).await {
-            Ok(Reply::Addresses(addresses)) => Ok(addresses),
-            Ok(Reply::Failed(cause)) | Err(Trouble::Unasked(cause)) => Err(cause),
-            Ok(Reply::Sqlite(_) | Reply::Text(_) | Reply::Variables(_) | Reply::Runtime(_)) => {
-                Err("the helper answered something else".into())
-            }
-            Err(Trouble::Silent) => Err("no answer".into()),
         }
     }
 }
 
-/// A helper process while a question is under way; killed unless it is given back.
-struct OnLoan<'a> {
+const OTHER_REQUEST: &str = "the helper replied to another request";
+
+/// A helper process while a request is under way. Dropping this kills the process, unless [`Exchange::keep_child`] was
+/// called.
+struct Exchange<'a> {
     owner: &'a mut Helper,
-    live: Option<Live>,
-    /// The question was sent.
-    asked: bool,
+    child: Option<Child>,
+    sent: bool,
 }
 
-impl<'a> OnLoan<'a> {
-    fn of(owner: &'a mut Helper) -> Self {
-        let live = owner.live.take();
+impl<'a> Exchange<'a> {
+    fn begin(owner: &'a mut Helper) -> Self {
+        let child = owner.child.take();
         Self {
             owner,
-            live,
-            asked: false,
+            child,
+            sent: false,
         }
     }
 
-    fn give_back(mut self) {
-        self.owner.live = self.live.take();
+    fn keep_child(mut self) {
+        self.owner.child = self.child.take();
     }
 
-    async fn exchange(&mut self, ask: Ask) -> Result<Reply, String> {
-        let id = self.put(ask).await?;
+    async fn reply_to<R: Request>(
+        &mut self,
+        request: R,
+    ) -> Result<Result<R::Reply, String>, String> {
+        let id = self.send(request).await?;
         loop {
-            match self.hear().await? {
-                Line::Progress(_) | Line::Knocks(_) => {}
-                line @ Line::Reply { .. } => return line.reply_to(id),
+            match self.next_line().await? {
+                ReplyLine::Progress(_) | ReplyLine::WaitsForDisk(_) => {}
+                ReplyLine::Done { id: of, outcome } if of == id => return Ok(outcome),
+                ReplyLine::Done { .. } => return Err(OTHER_REQUEST.into()),
             }
         }
     }
 
-    /// Sends the question to a helper that runs, and says its number.
-    async fn put(&mut self, ask: Ask) -> Result<u64, String> {
+    /// Sends the request to a running helper and returns its id.
+    async fn send<R: Request>(&mut self, body: R) -> Result<u64, String> {
         if let Some(exit) = &mut self.owner.stuck {
-            // Either way it has gone; how it ended does not matter.
+            // An error means that the helper has ended too; how it ended does not matter.
             let _ = exit.await;
             self.owner.stuck = None;
         }
         self.owner.next_id += 1;
         let id = self.owner.next_id;
-        let question = Question { id, ask };
-        if let Some(live) = &mut self.live {
-            // One that ended between two questions is replaced; one that was sent the question is not asked twice.
-            if live.running.exit.try_recv().is_ok() || live.stream.try_read(&mut [0]).is_ok() {
-                self.live = None;
+        if let Some(child) = &mut self.child {
+            // A helper that ended between two requests is replaced. A request that was sent is not sent twice.
+            if child.running.exit.try_recv().is_ok() || child.stream.try_read(&mut [0]).is_ok() {
+                self.child = None;
             }
         }
-        let live = match &mut self.live {
-            Some(live) => live,
+        let child = match &mut self.child {
+            Some(child) => child,
             none => none.insert(self.owner.start().await?),
         };
-        send(&mut live.stream, &question).await?;
-        self.asked = true;
+        let name = R::NAME.to_owned();
+        write(&mut child.stream, &RequestLine { id, name, body }).await?;
+        self.sent = true;
         Ok(id)
     }
 
-    async fn hear(&mut self) -> Result<Line, String> {
-        let live = self.live.as_mut().ok_or("there is no helper")?;
-        live.hear().await
+    async fn next_line<T: DeserializeOwned>(&mut self) -> Result<ReplyLine<T>, String> {
+        let child = self.child.as_mut().ok_or("there is no helper")?;
+        child.next_line().await
     }
 }
 
-impl Drop for OnLoan<'_> {
+impl Drop for Exchange<'_> {
     fn drop(&mut self) {
-        if let Some(live) = self.live.take() {
-            // It may have ended by itself; then the exit says so at the next question.
-            let _ = live.running.handle.signal(SIGKILL);
-            self.owner.stuck = Some(live.running.exit);
+        if let Some(child) = self.child.take() {
+            // The helper may have ended by itself; then the next request finds its exit.
+            let _ = child.running.handle.signal(SIGKILL);
+            self.owner.stuck = Some(child.running.exit);
         }
     }
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        if let Some(live) = self.live.take() {
+        if let Some(child) = self.child.take() {
             // Its socket closes too, so that it ends even where this signal does not reach it.
-            let _ = live.running.handle.signal(SIGKILL);
+            let _ = child.running.handle.signal(SIGKILL);
         }
     }
 }
 
 impl Helper {
-    async fn start(&self) -> Result<Live, String> {
+    async fn start(&self) -> Result<Child, String> {
         let (ours, theirs) = socket_pair().map_err(|error| {
             format!(
                 "cannot make a socket pair for a helper: {error}; raise stayd's open-files limit"
             )
         })?;
-        // What we say goes where our own messages go.
+        // The helper writes its messages to the same place as stayd.
         let stderr = io::stderr()
             .as_fd()
             .try_clone_to_owned()
@@ -302,9 +320,9 @@ impl Helper {
             .start(launch, START_DEADLINE)
             .await
             .map_err(|failure| failure.message)?;
-        Ok(Live {
+        Ok(Child {
             stream: ours,
-            heard: Vec::new(),
+            buffer: Vec::new(),
             running,
         })
     }
@@ -316,40 +334,43 @@ fn socket_pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
     Ok((UnixStream::from_std(ours)?, theirs))
 }
 
-async fn send(stream: &mut UnixStream, question: &Question) -> Result<(), String> {
-    let mut line = serde_json::to_vec(question).map_err(|error| error.to_string())?;
-    if line.len() >= QUESTION_BYTES_MAX {
+async fn write<R: Serialize>(
+    stream: &mut UnixStream,
+    request: &RequestLine<R>,
+) -> Result<(), String> {
+    let mut line = serde_json::to_vec(request).map_err(|error| error.to_string())?;
+    if line.len() >= REQUEST_BYTES_MAX {
         return Err(format!(
-            "the question is longer than {QUESTION_BYTES_MAX} bytes"
+            "the request is longer than {REQUEST_BYTES_MAX} bytes"
         ));
     }
     line.push(b'\n');
     stream
         .write_all(&line)
         .await
-        .map_err(|error| format!("the helper does not listen: {error}"))
+        .map_err(|error| format!("the helper does not read: {error}"))
 }
 
-impl Live {
-    async fn hear(&mut self) -> Result<Line, String> {
+impl Child {
+    async fn next_line<T: DeserializeOwned>(&mut self) -> Result<ReplyLine<T>, String> {
         loop {
-            if let Some(end) = self.heard.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = self.heard.drain(..=end).collect();
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return serde_json::from_slice(&line)
-                    .map_err(|error| format!("the helper's answer is not understood: {error}"));
+                    .map_err(|error| format!("the helper's reply is not understood: {error}"));
             }
-            if self.heard.len() > ANSWER_BYTES_MAX {
+            if self.buffer.len() > REPLY_BYTES_MAX {
                 return Err(format!(
-                    "the helper's answer is longer than {ANSWER_BYTES_MAX} bytes"
+                    "the helper's reply is longer than {REPLY_BYTES_MAX} bytes"
                 ));
             }
             let count = self
                 .stream
-                .read_buf(&mut self.heard)
+                .read_buf(&mut self.buffer)
                 .await
                 .map_err(|error| format!("the helper broke off: {error}"))?;
             if count == 0 {
-                return Err("the helper ended instead of answering".into());
+                return Err("the helper ended before it replied".into());
             }
         }
     }

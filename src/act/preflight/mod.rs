@@ -6,11 +6,14 @@
 mod image;
 pub mod needs;
 mod reach;
+mod request;
 #[cfg(test)]
 mod tests;
 
 use crate::act::spawn::launch::{Launch, candidates};
 use crate::config::runtime::in_place;
+pub(crate) use request::ExplainStartFailure;
+
 use reach::{Person, Want};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};

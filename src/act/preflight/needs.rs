@@ -1,6 +1,6 @@
 //! Is there what the services need: folders, files of variables, users, programs? Asked in a helper, for each may hang.
 
-use crate::act::helper::{Ask, Helper, Reply, Trouble};
+use crate::act::helper::{Helper, HelperError};
 use crate::act::spawn::launch::candidates;
 use crate::act::spawn::spawner::Spawner;
 use crate::config::{self, Need};
@@ -25,27 +25,16 @@ pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
     let look = async {
         let mut missing = Vec::new();
         for (nth, need) in needs.iter().enumerate() {
-            match helper.ask(Ask::Need(need.clone()), LOOK_WITHIN).await {
-                Ok(Reply::Text(None)) => {}
-                Ok(Reply::Text(Some(sentence)) | Reply::Failed(sentence)) => {
+            match helper.ask(need.clone(), LOOK_WITHIN).await {
+                Ok(None) => {}
+                Ok(Some(sentence)) | Err(HelperError::Failed(sentence)) => {
                     missing.push((nth, sentence));
                 }
-                Ok(
-                    Reply::Sqlite(_)
-                    | Reply::Addresses(_)
-                    | Reply::Variables(_)
-                    | Reply::Runtime(_),
-                ) => {
-                    missing.push((
-                        nth,
-                        "cannot look at it: the helper answered something else".into(),
-                    ));
-                }
-                Err(Trouble::Unasked(cause)) => {
+                Err(HelperError::NotAsked(cause)) => {
                     missing.push((nth, format!("cannot look whether it is there: {cause}")));
                     break;
                 }
-                Err(Trouble::Silent) => {
+                Err(HelperError::Silent) => {
                     missing.push((nth, silent(need)));
                     break;
                 }

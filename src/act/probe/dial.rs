@@ -111,7 +111,7 @@ fn loopback_or_literal(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
 }
 
 async fn resolve(helper: &mut Helper, host: &str, port: u16) -> Result<Vec<SocketAddr>, Answer> {
-    helper.resolve(host, port).await.map_err(|cause| {
+    super::resolve::resolve(helper, host, port).await.map_err(|cause| {
         no_verdict(format!(
             "cannot resolve {host}: {cause}; write a literal address in the probe's URL"
         ))

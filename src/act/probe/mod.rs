@@ -9,11 +9,13 @@ mod exec;
 mod http;
 mod notify;
 mod postgres;
+mod resolve;
 mod sqlite;
 mod tcp;
 
 pub use notify::Heartbeat;
-pub(super) use sqlite::ask_file as ask_sqlite_file;
+pub(crate) use resolve::ResolveName;
+pub use sqlite::{FileId, SqliteReply, SqliteRequest};
 
 use crate::act::helper::Helper;
 use crate::act::spawn::spawner::{Spawner, Surroundings};

@@ -17,6 +17,7 @@ pub mod listing;
 pub(crate) mod materialize;
 pub mod offer;
 pub mod record;
+mod request;
 pub(crate) mod staleness;
 pub mod status_board;
 pub mod stock;

@@ -1,7 +1,7 @@
 //! What the helper does with a SQLite file: look first, touch a page, leave no trace.
 
 use super::super::{WITHHELD, quote};
-use crate::act::helper::{FileId, SqliteAsk, SqliteReply};
+use super::request::{FileId, SqliteReply, SqliteRequest};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, Metadata};
@@ -32,7 +32,7 @@ const DAMAGED: [ErrorCode; 2] = [ErrorCode::DatabaseCorrupt, ErrorCode::NotAData
 const READ_THE_SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 
 /// Asks the file once. Blocks for as long as its disk does.
-pub(crate) fn ask(question: &SqliteAsk) -> SqliteReply {
+pub(crate) fn ask(question: &SqliteRequest) -> SqliteReply {
     match look(&question.path) {
         Err(reply) => reply,
         Ok(file) => match touch(question) {
@@ -96,7 +96,7 @@ fn beside(path: &Path, suffix: &str) -> bool {
 }
 
 /// Opens, reads the schema, asks, takes and drops the write lock, closes without a checkpoint.
-fn touch(question: &SqliteAsk) -> rusqlite::Result<()> {
+fn touch(question: &SqliteRequest) -> rusqlite::Result<()> {
     let access = if question.write {
         OpenFlags::SQLITE_OPEN_READ_WRITE
     } else {
@@ -125,7 +125,7 @@ fn ask_one_row(database: &Connection, query: &str) -> rusqlite::Result<()> {
     rows.next().map(|_| ())
 }
 
-fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
+fn judge(error: &rusqlite::Error, question: &SqliteRequest) -> SqliteReply {
     let path = question.path.display();
     let words = if question.secret {
         WITHHELD.into()
@@ -160,7 +160,7 @@ fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
     SqliteReply::Degraded(format!("{path} answers with an error: {words}"))
 }
 
-fn refused(question: &SqliteAsk, words: &str) -> SqliteReply {
+fn refused(question: &SqliteRequest, words: &str) -> SqliteReply {
     SqliteReply::Degraded(format!(
         "{} refuses the query: {words}; fix the query",
         question.path.display()

@@ -1,17 +1,18 @@
 //! `sqlite:`: a file, opened read-only, asked and closed, in the helper.
 
 mod file;
+mod request;
 
-pub(crate) use file::ask as ask_file;
+pub use request::{FileId, SqliteReply, SqliteRequest};
 
 use super::{Answer, Ask, Query, dead, degraded, no_verdict, silence};
-use crate::act::helper::{self, FileId, Helper, Reply, SqliteAsk, SqliteReply, Trouble};
+use crate::act::helper::{Helper, HelperError};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// A question about a file.
-pub(crate) fn question(path: PathBuf, write: bool, query: Option<Query>) -> SqliteAsk {
-    SqliteAsk {
+pub(crate) fn question(path: PathBuf, write: bool, query: Option<Query>) -> SqliteRequest {
+    SqliteRequest {
         path,
         write,
         secret: query.as_ref().is_some_and(|query| query.secret),
@@ -24,13 +25,13 @@ pub(crate) fn question(path: PathBuf, write: bool, query: Option<Query>) -> Sqli
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     helper: Helper,
-    question: SqliteAsk,
+    question: SqliteRequest,
     /// The file of the first answer in this life.
     first_file: Option<FileId>,
 }
 
 impl Sqlite {
-    pub(crate) const fn new(helper: Helper, question: SqliteAsk) -> Self {
+    pub(crate) const fn new(helper: Helper, question: SqliteRequest) -> Self {
         Self {
             helper,
             question,
@@ -64,18 +65,12 @@ impl Ask for Sqlite {
         // Half of the time for somebody else's lock, so that the helper can still say what it waited for.
         let busy = timeout / 2;
         self.question.busy_ms = u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
-        let ask = helper::Ask::Sqlite(self.question.clone());
-        match self.helper.ask(ask, timeout).await {
-            Ok(Reply::Sqlite(reply)) => self.judge(reply),
-            Ok(
-                Reply::Failed(_)
-                | Reply::Addresses(_)
-                | Reply::Text(_)
-                | Reply::Variables(_)
-                | Reply::Runtime(_),
-            ) => no_verdict("the helper answered something else"),
-            Err(Trouble::Silent) => silence(timeout, "answer from the SQLite file"),
-            Err(Trouble::Unasked(why)) => no_verdict(format!("cannot ask the SQLite file: {why}")),
+        match self.helper.ask(self.question.clone(), timeout).await {
+            Ok(reply) => self.judge(reply),
+            Err(HelperError::Silent) => silence(timeout, "answer from the SQLite file"),
+            Err(HelperError::Failed(why) | HelperError::NotAsked(why)) => {
+                no_verdict(format!("cannot ask the SQLite file: {why}"))
+            }
         }
     }
 }

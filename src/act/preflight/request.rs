@@ -1,0 +1,29 @@
+//! Preflight checks as requests to the helper: each may hang with the disk that it touches.
+
+use super::{Look, look, needs};
+use crate::act::helper::{Reporter, Request};
+use crate::config::Need;
+use serde::{Deserialize, Serialize};
+
+/// Asks why a program cannot start. The reply is a sentence; none: nothing stands in the way.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExplainStartFailure(pub(crate) Look);
+
+impl Request for ExplainStartFailure {
+    const NAME: &'static str = "explain-start-failure";
+    type Reply = Option<String>;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
+        Ok(look(&self.0).err().map(|obstacle| obstacle.cause))
+    }
+}
+
+/// Asks whether something that a service needs is there. The reply says what is wrong with it; none: nothing.
+impl Request for Need {
+    const NAME: &'static str = "need";
+    type Reply = Option<String>;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
+        Ok(needs::look(&self))
+    }
+}
