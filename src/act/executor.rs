@@ -1,197 +1,229 @@
-//! Turns orders into deeds. Never waits for an outcome: each comes back as a fact.
+//! Carries out the actions that `decide` has chosen. Never waits for an outcome: each comes back to the loop as an event.
 
-use crate::act::context::ServiceContext;
-use crate::act::context::SharedContext;
+use super::context::{ServiceContext, SharedContext};
+use super::foreign::orphans::SEARCH_AFTER;
+use super::lifecycle::{
+    attach, materialize, prepare, program_change, retire, start, stop, successor,
+};
+use super::recovery::handover::{self, InstanceHandover, SocketHandover};
+use super::recovery::{self, InheritedInstance, InheritedInstances};
+use super::watchdog::{attempt, evidence};
 use crate::config;
-use crate::decide::action::ServiceAction;
+use crate::decide::action::{Kind, Record, ServiceAction};
 use crate::decide::event::ServiceId;
 use crate::sys::reaper::Reaped;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// All services' wards.
+/// Carries out the actions for all services.
 pub struct Executor {
-    pub(crate) shared: Rc<SharedContext>,
-    pub(crate) contexts: Vec<Rc<ServiceContext>>,
+    shared: Rc<SharedContext>,
+    /// In the order of the machine's ids.
+    services: Vec<Rc<ServiceContext>>,
+    /// What the version before has left in this process.
+    inherited: Rc<InheritedInstances>,
+    /// Another version is about to take over: probes are not asked, because it could not wait for their answers.
+    is_settling: Cell<bool>,
 }
 
 impl Executor {
-    /// Opens a ward for each service; their order is that of the machine's ids.
+    /// An executor for these services, in the order of the machine's ids. `inherited` are the instances that the version
+    /// before has left.
     #[must_use]
-    pub fn new(shared: SharedContext, services: Vec<config::Service>) -> Self {
-        let contexts = services.into_iter().enumerate();
-        let contexts = contexts
-            .map(|(index, service)| Rc::new(ServiceContext::new(ServiceId(index), service)))
-            .collect();
-        Self {
+    pub fn new(
+        shared: SharedContext,
+        services: Vec<config::Service>,
+        inherited: BTreeMap<String, InheritedInstance>,
+    ) -> Self {
+        let mut executor = Self {
             shared: Rc::new(shared),
-            contexts,
+            services: Vec::new(),
+            inherited: Rc::new(InheritedInstances::new(inherited)),
+            is_settling: Cell::new(false),
+        };
+        for service in services {
+            executor.add(service);
         }
+        executor
     }
 
-    /// Opens a ward for one more service, behind the others.
+    /// Adds one more service behind the others.
     pub fn add(&mut self, service: config::Service) {
-        let id = ServiceId(self.contexts.len());
-        self.contexts
-            .push(Rc::new(ServiceContext::new(id, service)));
+        let id = ServiceId(self.services.len());
+        let service = ServiceContext::new(id, service, &self.shared);
+        self.services.push(Rc::new(service));
     }
 
     /// A service's configuration.
     #[must_use]
     pub fn service(&self, id: ServiceId) -> Option<&config::Service> {
-        self.contexts.get(id.0).map(|context| &context.config)
+        self.services.get(id.0).map(|service| &service.config)
     }
 
-    /// What is shared.
+    /// What all services share.
     #[must_use]
     pub fn shared(&self) -> &SharedContext {
         &self.shared
     }
 
-    /// Does it, or begins to.
-    pub fn execute(&self, id: ServiceId, order: ServiceAction) {
-        let Some(context) = self.contexts.get(id.0).map(Rc::clone) else {
+    /// Carries out an action, or begins to.
+    pub fn execute(&self, id: ServiceId, action: ServiceAction) {
+        let Some(service) = self.services.get(id.0).map(Rc::clone) else {
             return;
         };
         let shared = Rc::clone(&self.shared);
-        match order {
+        match action {
             ServiceAction::ScanOutcome => {
-                begin(crate::act::recovery::scan::survey(shared, context))
+                let inherited = Rc::clone(&self.inherited);
+                begin(recovery::scan(shared, service, inherited));
             }
-            ServiceAction::Materialize(life) => begin(
-                crate::act::runtime::materialize::materialize(shared, context, life),
-            ),
-            ServiceAction::UseRuntime(id) => {
-                crate::act::runtime::materialize::use_now(&shared, &context, id)
+            ServiceAction::Materialize(life) => {
+                begin(materialize::materialize(shared, service, life));
             }
-            ServiceAction::MarkRuntimeGood(id) => begin(crate::act::runtime::materialize::praise(
-                shared, context, id,
-            )),
+            ServiceAction::UseRuntime(id) => materialize::use_runtime(&shared, &service, id),
+            ServiceAction::MarkRuntimeGood(id) => {
+                begin(materialize::mark_good(shared, service, id));
+            }
             ServiceAction::MarkRuntimeBad(id, why) => {
-                begin(crate::act::runtime::materialize::refuse(
-                    shared, context, id, why,
-                ));
+                begin(materialize::mark_bad(shared, service, id, why));
             }
-            ServiceAction::Prepare(life) => begin(crate::act::lifecycle::prepare::prepare(
-                shared, context, life,
-            )),
+            ServiceAction::Prepare(life) => begin(prepare::prepare(shared, service, life)),
             ServiceAction::Attach { life, stranger } => {
-                begin(crate::act::foreign::attach::attach(
-                    shared, context, life, stranger,
-                ));
+                begin(attach::attach(shared, service, life, stranger));
             }
-            ServiceAction::CancelPreparation(life) => {
-                crate::act::lifecycle::prepare::cancel(&context, life)
-            }
-            ServiceAction::Spawn(life) => begin(crate::act::lifecycle::instance::spawn(
-                shared, context, life,
-            )),
+            ServiceAction::CancelPreparation(life) => prepare::cancel(&service, life),
+            ServiceAction::Spawn(life) => begin(start::spawn(shared, service, life)),
             ServiceAction::Terminate { life, tree } => {
-                crate::act::lifecycle::instance::terminate(&shared, &context, life, tree)
+                stop::terminate(&shared, &service, life, tree);
             }
-            ServiceAction::SignalFirst(life) => {
-                crate::act::lifecycle::instance::signal_first(&context, life)
-            }
-            ServiceAction::KillTree(life) => begin(crate::act::lifecycle::instance::kill_tree(
-                shared, context, life,
-            )),
+            ServiceAction::SignalFirst(life) => stop::signal_first(&service, life),
+            ServiceAction::KillTree(life) => begin(stop::kill_tree(shared, service, life)),
             ServiceAction::SuperviseSuccessor { life, successor } => {
-                crate::act::lifecycle::successor::inherit(&shared, &context, life, successor)
+                successor::supervise(&shared, &service, life, successor);
             }
-            // Its time runs out without a verdict, if nobody takes our place before.
-            ServiceAction::Probe { .. } if shared.settling.get() => {}
+            // If no other version takes over before, the attempt's time runs out without a verdict.
+            ServiceAction::Probe { .. } if self.is_settling.get() => {}
             ServiceAction::Probe {
                 life,
                 check,
                 deadline,
             } => {
                 if shared.orphans.is_due((shared.now)()) {
-                    begin(crate::act::foreign::orphans::look(
-                        Rc::clone(&shared),
-                        self.contexts.clone(),
-                    ));
+                    self.search_orphans(Duration::ZERO);
                 }
-                begin(crate::act::probe::attempt::attempt(
-                    shared, context, life, check, deadline,
-                ));
+                begin(attempt::attempt(shared, service, life, check, deadline));
             }
             ServiceAction::TakeEvidence { life, within } => {
-                begin(crate::act::lifecycle::instance::take_evidence(
-                    shared, context, life, within,
-                ));
+                begin(evidence::take(shared, service, life, within));
             }
             ServiceAction::AwaitChange(awaited) => {
-                crate::act::runtime::change::set(&shared, &context, awaited)
+                program_change::watch(&shared, &service, awaited);
             }
-            ServiceAction::CloseSockets => crate::act::sockets::close(&shared, &context),
-            ServiceAction::Retire(life) => {
-                crate::act::lifecycle::retire::retire(&shared, &context, life)
-            }
+            ServiceAction::CloseSockets => service.sockets.close(),
+            ServiceAction::Retire(life) => retire::retire(&shared, &service, life),
             ServiceAction::Conclude(life, exit) => {
-                crate::act::lifecycle::retire::conclude(&shared, &context, life, exit)
+                retire::conclude(&shared, &service, life, exit);
             }
             ServiceAction::Record(record) => {
-                say(&context.config.name, &record);
-                shared.store.record(Some(&context.config.name), &record);
+                log(service.name(), &record);
+                shared.store.record(Some(service.name()), &record);
             }
             ServiceAction::Persist(keep) => {
-                shared
-                    .store
-                    .keep(&context.config.name, &context.config.proof_key(), &keep);
+                let proof_key = service.config.proof_key();
+                shared.store.keep(service.name(), &proof_key, &keep);
             }
         }
     }
 
-    /// At the end of stayd: closes what no OS supervisor keeps for the next one, and waits until its files are removed.
-    pub async fn close_sockets(&self) {
-        if self.shared.reception.outlives_us() {
-            return;
-        }
-        for context in &self.contexts {
-            crate::act::sockets::close(&self.shared, context);
-        }
-        for context in &self.contexts {
-            context.sockets.closed().await;
-        }
-    }
-
-    /// Hears of ended processes; those nobody waits for may be members of a tree that is being ended.
+    /// Handles reaped processes. An orphan may be a main process that stayd did not spawn, or the last member of a tree
+    /// that was told to end.
     pub fn reaped(&self, reaped: impl IntoIterator<Item = Reaped>) {
         let (mut orphans, mut any) = (false, false);
         for one in reaped {
             any = true;
-            orphans |= self
-                .shared
-                .spawner
-                .reaped(one)
-                .is_some_and(|stranger| !self.heir_ended(&stranger));
+            let orphan = self.shared.spawner.reaped(one);
+            orphans |= orphan.is_some_and(|orphan| !self.was_main(&orphan));
         }
         if orphans {
-            for context in &self.contexts {
-                crate::act::lifecycle::instance::look_for_the_end(&self.shared, context);
+            for service in &self.services {
+                stop::kill_tree_if_ended(&self.shared, service);
             }
         }
-        if any && self.shared.orphans.begins((self.shared.now)()) {
-            let (shared, contexts) = (Rc::clone(&self.shared), self.contexts.clone());
-            begin(crate::act::foreign::orphans::look_soon(shared, contexts));
+        if any && self.shared.orphans.begin((self.shared.now)()) {
+            self.search_orphans(SEARCH_AFTER);
         }
     }
 
-    fn heir_ended(&self, stranger: &Reaped) -> bool {
-        self.contexts
-            .iter()
-            .any(|context| crate::act::lifecycle::successor::ended(&self.shared, context, stranger))
+    fn was_main(&self, orphan: &Reaped) -> bool {
+        let is_its_main =
+            |service: &Rc<ServiceContext>| successor::reaped(&self.shared, service, orphan);
+        self.services.iter().any(is_its_main)
+    }
+
+    /// Searches for orphans that belong to no service, after `pause`.
+    fn search_orphans(&self, pause: Duration) {
+        let (shared, services) = (Rc::clone(&self.shared), self.services.clone());
+        begin(async move {
+            tokio::time::sleep(pause).await;
+            let trees = services.iter().filter_map(|service| service.whole_tree());
+            let (helpers, journal) = (&shared.helpers, &shared.store);
+            let reported = &shared.reported;
+            let orphans = &shared.orphans;
+            let trees = trees.collect();
+            orphans.search(trees, helpers, journal, reported).await;
+        });
     }
 
     /// Sends a service's reload signal to its main process.
     ///
     /// # Errors
-    /// When there is no main process, or the system refuses.
+    /// The service does not run, or the system refuses.
     pub fn reload(&self, id: ServiceId) -> Result<(), String> {
-        let context = self
-            .contexts
-            .get(id.0)
-            .ok_or("cannot reload: no such service")?;
-        crate::act::lifecycle::instance::reload(context)
+        let service = self.services.get(id.0);
+        stop::reload(service.ok_or("cannot reload: no such service")?)
+    }
+
+    /// At the end of stayd: closes the sockets that no parent supervisor keeps for the next stayd, and waits until their
+    /// files are removed.
+    pub async fn close_sockets(&self) {
+        if self.shared.received.outlives_us() {
+            return;
+        }
+        for service in &self.services {
+            service.sockets.close();
+        }
+        for service in &self.services {
+            service.sockets.closed().await;
+        }
+    }
+
+    /// Asks no probes any more, and says what is still under way that would be cut off if another version took over now;
+    /// none: nothing is. To be called again until then, or until [`Executor::carry_on`].
+    #[must_use]
+    pub fn settle(&self) -> Option<String> {
+        self.is_settling.set(true);
+        handover::obstacle(&self.shared, &self.services)
+    }
+
+    /// Asks probes again, because no other version takes over.
+    pub fn carry_on(&self) {
+        self.is_settling.set(false);
+    }
+
+    /// Leaves every instance to the next version and appends their descriptors to `fds`. Call it when
+    /// [`Executor::settle`] has returned none, and execute no action afterwards.
+    #[must_use]
+    pub fn leave_instances(&self, fds: &mut Vec<OwnedFd>) -> BTreeMap<String, InstanceHandover> {
+        handover::leave_instances(&self.shared, &self.services, fds)
+    }
+
+    /// Leaves the sockets that stayd holds, also between instances, and appends them to `fds`.
+    #[must_use]
+    pub fn leave_sockets(&self, fds: &mut Vec<OwnedFd>) -> Vec<SocketHandover> {
+        handover::leave_sockets(&self.shared, &self.services, fds)
     }
 }
 
@@ -199,8 +231,7 @@ fn begin(work: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(work);
 }
 
-fn say(service: &str, record: &crate::decide::action::Record) {
-    use crate::decide::action::Kind;
+fn log(service: &str, record: &Record) {
     let sentence = &record.sentence;
     match record.kind {
         Kind::Killed

@@ -12,15 +12,18 @@ mod helper_process;
 pub mod journal;
 mod lifecycle;
 pub mod notify;
+mod off_loop;
 pub mod output;
 pub mod preflight;
 pub mod probe;
+mod process_exit;
 pub mod process_info;
 pub mod recovery;
 pub mod runtime;
 pub mod sockets;
 pub mod spawn;
 pub mod tree;
+mod watchdog;
 
 pub use context::SharedContext;
 pub use helper_process::helper_main;

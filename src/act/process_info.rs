@@ -3,13 +3,11 @@
 //! The kernel's own tables are read at once. Command lines and environments lie in the process's memory, and the name of a
 //! user may lie behind a directory service: those are asked in a helper, within one deadline for all of them together.
 
-use crate::act::helper::{Ask, Helper, Reply};
-use crate::act::spawn::spawner::Spawner;
+use crate::act::helper::{Helper, Helpers, Reporter, Request};
 use crate::act::tree::LIFE_TOKEN;
 use crate::sys::identity;
 use crate::sys::process::{self, Process, Stat};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -111,11 +109,11 @@ pub struct ProcessInspector {
 }
 
 impl ProcessInspector {
-    /// One whose helper runs `program`, this program of ours; after `within` it asks nothing more.
+    /// An inspector that asks nothing more after `within`.
     #[must_use]
-    pub fn new(spawner: Spawner, program: PathBuf, within: Duration) -> Self {
+    pub fn new(helpers: &Helpers, within: Duration) -> Self {
         Self {
-            helper: Helper::new(spawner, program),
+            helper: helpers.helper(),
             until: Instant::now() + within,
         }
     }
@@ -197,7 +195,8 @@ impl Request for UserName {
     type Reply = Option<String>;
 
     fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
-        let user = nix::unistd::User::from_uid(self.uid.into()).map_err(|errno| errno.to_string())?;
+        let user =
+            nix::unistd::User::from_uid(self.uid.into()).map_err(|errno| errno.to_string())?;
         Ok(user.map(|user| user.name))
     }
 }

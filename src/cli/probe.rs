@@ -5,7 +5,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::instance::{here, variable};
 use super::screen::{Paint, Screen};
 use crate::act::probe::ask_once;
-use crate::act::spawn::launch::Surroundings;
+use crate::act::spawn::launch::ExecContext;
 use crate::act::spawn::spawner::clean_environment;
 use crate::config;
 use crate::decide::event::Answer;
@@ -30,13 +30,13 @@ pub(super) fn probe(
     })?;
     let program = sys::identity::own_program()
         .map_err(|error| Failure::system("find its own program", &error))?;
-    let surroundings = Surroundings {
+    let exec_context = ExecContext {
         env: clean_environment(env::vars_os()),
         cwd: here,
         user: None,
     };
     super::block_on(async {
-        let (answer, took) = ask_once(&probe, program, surroundings).await;
+        let (answer, took) = ask_once(&probe, program, exec_context).await;
         report(screen, &probe.shown, answer, took, json)
     })
 }

@@ -13,7 +13,7 @@ use crate::act::executor::Executor;
 use crate::act::journal::{Past, Store};
 use crate::act::notify::parent::ParentSupervisor;
 use crate::act::notify::supervisor::SupervisorNotifications;
-use crate::act::recovery::orphaned_services::forgotten;
+use crate::act::recovery::orphaned_services::orphaned_services;
 use crate::api::desk::{Ask, Kind, Petition, Refusal, Taken};
 use crate::config::{self, Config};
 use crate::decide::action::{self, Action};
@@ -184,8 +184,9 @@ impl Daemon {
         let configured = self.parts.config.services.iter();
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
         let shared = self.parts.executor.shared();
-        for left in forgotten(shared, &configured) {
-            shared.report_process(action::Kind::Forgotten, left);
+        for left in orphaned_services(shared, &configured) {
+            let (journal, kind) = (&shared.store, action::Kind::Forgotten);
+            shared.reported.report(journal, kind, left);
         }
         if self.parts.config.services.is_empty() {
             tracing::warn!("the configuration has no service; nothing to do until it has one");

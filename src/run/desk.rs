@@ -132,7 +132,7 @@ impl Identity {
             .iter()
             .map(|service| service.info.name.as_str())
             .collect();
-        let reported = self.reported.instance(&names).into_iter().map(left_alone);
+        let reported = self.reported.running(&names).into_iter().map(left_alone);
         let (forgotten, orphans) = reported.partition(|each| each.service.is_some());
         wire::Daemon {
             warnings: self.warnings.borrow().values().cloned().collect(),

@@ -1,14 +1,13 @@
 //! What `status` shows of the files that services run from.
 
 use super::desk::{Identity, Known};
-use crate::act::helper::Far;
+use crate::act::helper::Progress;
 use crate::act::runtime::amount;
-use crate::act::runtime::status_board::Plain;
+use crate::act::runtime::status_board::ProgramCheck;
 use crate::api::wire;
 use crate::decide::event::ServiceId;
 use crate::decide::fleet::Machine;
 use crate::decide::snapshot::{Phase, Snapshot};
-use crate::sys::process::Process;
 use std::cell::RefCell;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -26,9 +25,7 @@ impl Identity {
                 stale: self.status_board.is_stale(service),
             });
         }
-        let path = self
-            .status_board
-            .replaced(service, process_of(snapshot.main?))?;
+        let path = self.status_board.replaced(service, snapshot.main?)?;
         Some(wire::Runtime {
             fingerprint: None,
             path,
@@ -38,8 +35,8 @@ impl Identity {
 
     /// What takes its time, and how far that is.
     pub(super) fn at_work(&self, service: &str, snapshot: &Snapshot) -> Option<String> {
-        let far = self.status_board.far(service)?;
-        let copies = snapshot.phase == Phase::Materializing && far != Far::default();
+        let far = self.status_board.copy_progress(service)?;
+        let copies = snapshot.phase == Phase::Materializing && far != Progress::default();
         copies.then(|| {
             format!(
                 "copying its runtime: {} so far",
@@ -56,9 +53,9 @@ impl Identity {
             let look = known.program.clone()?;
             let snapshot = machine.borrow().snapshot(now, ServiceId(index))?;
             let main = snapshot.main.filter(|_| !snapshot.attached)?;
-            Some(Plain {
+            Some(ProgramCheck {
                 service: known.info.name.clone(),
-                main: process_of(main),
+                main,
                 look,
             })
         };
@@ -70,20 +67,13 @@ impl Identity {
             .filter_map(plain)
             .collect();
         let programs = async {
-            if let Some(looking) = self.status_board.look(now, plain) {
+            if let Some(looking) = self.status_board.check_programs(now, plain) {
                 // What came of it is kept.
                 let _ = looking.await;
             }
         };
-        let both = async { tokio::join!(programs, self.status_board.look_at_sources(now)) };
+        let both = async { tokio::join!(programs, self.status_board.check_sources(now)) };
         // What is not seen by then is shown to the next who asks.
         let _ = timeout(LOOK_WITHIN, both).await;
-    }
-}
-
-const fn process_of(main: Process) -> Process {
-    Process {
-        pid: main.pid,
-        start_time: main.start_time,
     }
 }

@@ -15,12 +15,13 @@ use crate::act::executor::Executor;
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::foreign::orphans::UnattributedOrphans;
 use crate::act::foreign::reported::ReportedProcesses;
+use crate::act::helper::Helpers;
 use crate::act::journal::Store;
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
 use crate::act::notify::supervisor::SupervisorNotifications;
 use crate::act::output::{Audience, News, Output};
 use crate::act::runtime::status_board::StatusBoard;
-use crate::act::sockets::Reception;
+use crate::act::sockets::ReceivedSockets;
 use crate::act::spawn::spawner::{Spawner, clean_environment};
 use crate::act::tree::cgroups::Cgroups;
 use crate::act::tree::killer::TreeKiller;
@@ -28,7 +29,6 @@ use crate::api::wire::Upgrade;
 use crate::config::Config;
 use crate::sys::reaper::{self, Reaped};
 use crate::sys::{identity, memory};
-use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -189,36 +189,35 @@ async fn assemble(
     let unit_delegates = outside.start_context.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
     let spawner = Spawner::with(tree_killer);
-    let status_board = Rc::new(StatusBoard::new(spawner.clone(), program.clone()));
+    let helpers = Helpers::new(spawner.clone(), &program);
+    let status_board = Rc::new(StatusBoard::new(&helpers));
     let lives = inherited.as_mut().map(|left| left.lives(&spawner));
-    let reception = Reception::open(&outside.start_context, &config.services);
+    let received = ReceivedSockets::open(&outside.start_context, &config.services);
     for held in inherited.iter_mut().flat_map(|left| left.held.drain(..)) {
-        reception.inherit(held, &config.services);
+        received.inherit(held, &config.services);
     }
     let shared = SharedContext {
         spawner,
+        helpers,
         output: output(home.state(), &outside),
         store: store.clone(),
         claims: Claims::new(home.state()),
         reported: ReportedProcesses::default(),
         orphans: UnattributedOrphans::default(),
-        cgroups: RefCell::new(cgroups),
-        reception,
+        cgroups,
+        received: Rc::new(received),
         inbox,
         boot: (boot_id, identity::pid_namespace()),
-        program,
         environment: clean_environment(std::env::vars_os()),
         status_board: Rc::clone(&status_board),
         state: home.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),
         state_key: state_key(home.state()),
-        inherited: RefCell::new(lives.unwrap_or_default()),
-        settling: Cell::new(false),
         now: Box::new(move || origin.now()),
         stamp: Box::new(move |moment| origin.stamp(moment)),
     };
     let reported = shared.reported.clone();
-    let executor = Executor::new(shared, config.services.clone());
+    let executor = Executor::new(shared, config.services.clone(), lives.unwrap_or_default());
     let Outside {
         supervisor,
         signals,

@@ -5,8 +5,10 @@ use crate::support::ask::{
 };
 use crate::support::{TempDir, alone, wait_until};
 use rusqlite::Connection;
-use stayd::act::helper::{Ask, Helper, Reply, Trouble};
+use stayd::act::helper::{Helper, HelperError};
 use stayd::act::probe::Prober;
+use stayd::act::probe::SqliteRequest;
+use stayd::act::process_info::CommandLine;
 use stayd::act::spawn::spawner::Spawner;
 use stayd::config::{Probe, Target};
 use stayd::decide::event::Answer;
@@ -215,22 +217,19 @@ fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
             let path = dir.join("state.db");
             let _service = database(&path, "WAL");
             let mut helper = Helper::new(spawner.clone(), context(&spawner).program);
-            let own = Ask::CommandLine {
+            let own = || CommandLine {
                 pid: std::process::id().cast_signed(),
             };
-            let reply = helper.ask(own.clone(), LONG).await.expect("a reply");
-            assert!(
-                matches!(&reply, Reply::Text(Some(line)) if line.contains("real")),
-                "{reply:?}"
-            );
+            let line = helper.ask(own(), LONG).await.expect("a reply");
+            assert!(line.contains("real"), "{line}");
             let pid = helper.pid().expect("it runs");
-            let asked = Ask::Sqlite(stayd::act::helper::SqliteAsk {
+            let asked = SqliteRequest {
                 path,
                 write: true,
                 query: None,
                 secret: false,
                 busy_ms: 1000,
-            });
+            };
             helper.ask(asked.clone(), LONG).await.expect("a reply");
             let (ours, its) = (open_files("self"), open_files(&pid.to_string()));
             for _ in 0..200 {
@@ -244,8 +243,8 @@ fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
             let handle =
                 process::Handle::open(process::stat(pid).expect("it").process).expect("it");
             handle.signal(libc::SIGSTOP).expect("stopped");
-            assert_eq!(helper.ask(own.clone(), SHORT).await, Err(Trouble::Silent));
-            helper.ask(own, LONG).await.expect("a new helper replies");
+            assert_eq!(helper.ask(own(), SHORT).await, Err(HelperError::Silent));
+            helper.ask(own(), LONG).await.expect("a new helper replies");
             assert_ne!(helper.pid(), Some(pid));
         });
     });

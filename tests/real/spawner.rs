@@ -3,17 +3,17 @@
 use crate::support::ask::{LONG, context, with_nursery};
 use crate::support::{TempDir, alone, wait_until};
 use stayd::act::spawn::launch::Launch;
-use stayd::act::spawn::spawner::{Spawner, Surroundings};
+use stayd::act::spawn::spawner::{ExecContext, Spawner};
 use stayd::sys::process;
 use stayd::sys::reaper::{self, Reaped, Status};
 
 fn launch(spawner: &Spawner, argv: &[&str]) -> Launch {
     Launch {
         argv: argv.iter().map(ToString::to_string).collect(),
-        surroundings: context(spawner).surroundings,
+        exec_context: context(spawner).exec_context,
         fds: Vec::new(),
         cgroup: None,
-        mark: None,
+        command_token: None,
     }
 }
 
@@ -72,9 +72,9 @@ fn what_cannot_start_is_named_with_its_cure() {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(&script, mode).expect("executable");
             let script = script.display().to_string();
-            let nowhere = Surroundings {
+            let nowhere = ExecContext {
                 cwd: "/no/such/folder".into(),
-                ..context(&spawner).surroundings
+                ..context(&spawner).exec_context
             };
             let cases = [
                 (launch(&spawner, &["no-such-program"]), "it is not in PATH"),
@@ -82,7 +82,7 @@ fn what_cannot_start_is_named_with_its_cure() {
                 (launch(&spawner, &["/etc/passwd"]), "Permission denied"),
                 (
                     Launch {
-                        surroundings: nowhere,
+                        exec_context: nowhere,
                         ..launch(&spawner, &["true"])
                     },
                     "enter /no/such/folder",

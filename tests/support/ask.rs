@@ -1,7 +1,7 @@
 //! Asking probes from a test.
 
 use stayd::act::probe::{Context, Heartbeat, Prober};
-use stayd::act::spawn::spawner::{Environment, Spawner, Surroundings};
+use stayd::act::spawn::spawner::{Environment, ExecContext, Spawner};
 use stayd::config::{Endpoint, Expect, Probe, Target};
 use stayd::decide::event::Answer;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(crate) fn context(spawner: &Spawner) -> Context {
     Context {
         spawner: spawner.clone(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_stayd")),
-        surroundings: Surroundings {
+        exec_context: ExecContext {
             env: Environment::from([("PATH".into(), "/usr/bin:/bin".into())]),
             cwd: "/".into(),
             user: None,

@@ -1,93 +1,72 @@
-//! What all deeds share: the nursery, the output, the journal, the claims, and the way back to the loop.
+//! What the effects of all services share, and the way back to the loop.
 
 use crate::act::claims::Claims;
 use crate::act::foreign::orphans::UnattributedOrphans;
-use crate::act::foreign::reported::{ReportedProcess, ReportedProcesses};
+use crate::act::foreign::reported::ReportedProcesses;
+use crate::act::helper::Helpers;
 use crate::act::journal::Store;
 use crate::act::output::Output;
-use crate::act::recovery::handover::InheritedInstance;
 use crate::act::runtime::status_board::StatusBoard;
-use crate::act::sockets::Reception;
-use crate::act::spawn::spawner::{Environment, Spawner};
+use crate::act::sockets::ReceivedSockets;
+use crate::act::spawn::launch::Environment;
+use crate::act::spawn::spawner::Spawner;
 use crate::act::tree::cgroups::Cgroups;
-use crate::decide::action::{Kind, Record, Value};
 use crate::decide::clock::Instant;
 use crate::decide::event::{Event, ServiceEvent, ServiceId};
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 
-/// What all services share.
+/// What the effects of all services share.
 pub struct SharedContext {
-    /// Starts children, hears of their ends.
+    /// Starts children and reports their ends.
     pub spawner: Spawner,
+    /// Starts helpers.
+    pub helpers: Helpers,
     /// Captures output.
     pub output: Output,
     /// The journal.
     pub store: Store,
     /// Claims on disk.
     pub claims: Claims,
-    /// Who is named, shown and left alone.
+    /// Processes that stayd names, shows and leaves alone.
     pub reported: ReportedProcesses,
-    /// Which orphans have been looked at.
+    /// Orphans that landed with stayd.
     pub orphans: UnattributedOrphans,
-    /// Cgroups for the lives, while they are to be had.
-    pub cgroups: RefCell<Option<Cgroups>>,
-    /// Sockets that were handed to us.
-    pub reception: Reception,
-    /// Facts go here; the loop empties it.
+    /// Makes cgroups for instances.
+    pub cgroups: Cgroups,
+    /// Sockets that stayd received at its start.
+    pub received: Rc<ReceivedSockets>,
+    /// Events go here; the loop empties it.
     pub inbox: mpsc::Sender<Event>,
-    /// This boot, and the pid namespace.
+    /// This boot, and stayd's pid namespace.
     pub boot: (String, u64),
-    /// stayd's own program, for helpers.
-    pub program: PathBuf,
-    /// What a child inherits of our environment.
+    /// What a child inherits of stayd's environment.
     pub environment: Environment,
-    /// What is seen of the files that services run from.
+    /// What `status` shows of programs and runtimes.
     pub status_board: Rc<StatusBoard>,
-    /// The state folder.
+    /// The state directory.
     pub state: PathBuf,
-    /// Where notify sockets live.
+    /// The directory of notify sockets.
     pub runtime_dir: PathBuf,
-    /// Tells our state folder from others': instances of the same name share the folder of the sockets.
+    /// Tells this state directory from others: several stayds of one name share a runtime directory.
     pub state_key: String,
-    /// What the version before has left of each service, until that is taken in hand.
-    pub inherited: RefCell<BTreeMap<String, InheritedInstance>>,
-    /// A new version is about to take our place: nothing is asked that it could not wait for.
-    pub settling: Cell<bool>,
     /// Reads the loop's clock.
     pub now: Box<dyn Fn() -> Instant>,
-    /// Stamps for people.
+    /// The wall-clock time of an instant, for records.
     pub stamp: Box<dyn Fn(Instant) -> SystemTime>,
 }
 
 impl SharedContext {
-    /// Tells of a process that is left alone, in the log, in the journal, and in `status` until it ends.
-    pub fn report_process(&self, kind: Kind, reported: ReportedProcess) {
-        let (service, life) = reported
-            .of
-            .as_ref()
-            .map_or((None, None), |(service, life)| {
-                (Some(service.as_str()), Some(*life))
-            });
-        tracing::warn!("{}", reported.message);
-        let pid = reported.process.pid.unsigned_abs();
-        let record = Record {
-            kind,
-            life,
-            sentence: reported.message.clone(),
-            facts: vec![("pid", Value::Number(pid.into()))],
-        };
-        self.store.record(service, &record);
-        self.reported.add(reported);
+    /// Sends an event about a service to the loop.
+    pub(crate) async fn send(&self, id: ServiceId, event: ServiceEvent) {
+        // Fails only when the loop has ended; its tasks end after it.
+        let _ = self.inbox.send(Event::Service(id, event)).await;
     }
 
-    /// Brings a fact to the loop.
-    pub(crate) async fn tell(&self, id: ServiceId, fact: ServiceEvent) {
-        // The loop ends before its tasks do; then nobody wants to know.
-        let _ = self.inbox.send(Event::Service(id, fact)).await;
+    /// The present wall-clock time.
+    pub(crate) fn stamp_now(&self) -> SystemTime {
+        (self.stamp)((self.now)())
     }
 }

@@ -4,7 +4,6 @@
 //! as a [`Section`]; looking (which asks the kernel) and telling (pure) are two functions. None of them reads
 //! anything that waits for the memory lock of the process: not its command line, environment or mappings.
 
-pub(crate) mod collect;
 mod files;
 mod port;
 mod surroundings;

@@ -1,51 +1,37 @@
-//! Somebody else's process on a service's port: looked at until it leaves, and never signalled.
+//! Watches a foreign process on a service's port until it leaves. stayd never signals it.
 //!
-//! Its pidfd tells its end. Whether it still has the port is asked of the kernel now and then: that is also how the end of
-//! one shows that is hidden from us.
+//! Its pidfd tells its end. stayd asks the kernel now and then whether the process still has the port; that also shows the
+//! end of a process that is hidden from stayd.
 
-use crate::act::context::ServiceContext;
-use crate::act::context::SharedContext;
-use crate::act::lifecycle::successor::{exit_of, reaped_by_its_parent};
+use crate::act::process_exit::{exit_of, reaped_by_its_parent};
+use crate::act::sockets::Sockets;
 use crate::act::tree::Usage;
-use crate::decide::event::{Departure, Exit, Life, ServiceEvent};
+use crate::decide::event::{Departure, Exit};
 use crate::sys::exit;
 use crate::sys::process::{self, Handle, Process};
 use crate::sys::socket::{self, Listener};
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// Between two looks at the port.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Seen without its port so often in a row, it has left it: a server that binds anew is not raced.
+/// A process that is seen without its port so often in a row has left it. One look is not enough: a server that binds anew
+/// is not raced.
 const LOOKS_WITHOUT_MAX: u32 = 2;
 
-/// Watches `foreign` for as long as `life` is the present one, and tells when it leaves.
-pub(crate) async fn attach(
-    shared: Rc<SharedContext>,
-    context: Rc<ServiceContext>,
-    life: Life,
-    foreign: Option<Process>,
-) {
-    let (Some(instance), Some(port)) = (context.instance(life), context.config.port) else {
-        return;
-    };
-    let foreign = foreign.map(|Process { pid, start_time }| Process { pid, start_time });
-    instance.foreign.set(foreign);
-    let departure = tokio::select! {
-        exit = end_of(foreign) => Departure::Ended(exit),
-        () = leaves(&context, port, foreign) => Departure::LeftPort,
-        () = instance.over.notified() => return,
-    };
-    shared
-        .tell(
-            context.id,
-            ServiceEvent::ForeignProcessLeft(life, departure),
-        )
-        .await;
+/// Returns how the process has left the port. `sockets` are those of the service: stayd itself has them open.
+pub(crate) async fn until_it_leaves(
+    port: u16,
+    process: Option<Process>,
+    sockets: &Sockets,
+) -> Departure {
+    tokio::select! {
+        exit = end_of(process) => Departure::Ended(exit),
+        () = leaves(sockets, port, process) => Departure::LeftPort,
+    }
 }
 
-/// Returns when it has ended; never where that cannot be watched: then its port tells.
+/// Returns when the process has ended; never where stayd cannot watch that: then its port tells.
 async fn end_of(foreign: Option<Process>) -> Exit {
     let Some(foreign) = foreign else {
         return std::future::pending().await;
@@ -62,14 +48,14 @@ async fn end_of(foreign: Option<Process>) -> Exit {
     status.map_or(Exit::Unknown, exit_of)
 }
 
-/// Returns when the port is nobody's, or somebody else's.
-async fn leaves(context: &ServiceContext, port: u16, foreign: Option<Process>) {
-    let mut known = others_listeners(context, port).unwrap_or_default();
+/// Returns when the port is free, or when another process has it.
+async fn leaves(sockets: &Sockets, port: u16, foreign: Option<Process>) {
+    let mut known = others_listeners(sockets, port).unwrap_or_default();
     let mut without = 0;
     while without < LOOKS_WITHOUT_MAX {
         tokio::time::sleep(LOOK_EVERY).await;
-        // What cannot be seen has not left.
-        let Ok(listeners) = others_listeners(context, port) else {
+        // A table that cannot be read proves nothing.
+        let Ok(listeners) = others_listeners(sockets, port) else {
             continue;
         };
         if are_its(&listeners, &known, foreign) {
@@ -81,14 +67,14 @@ async fn leaves(context: &ServiceContext, port: u16, foreign: Option<Process>) {
     }
 }
 
-/// Who listens on the port, but for the sockets that are held for the service.
-fn others_listeners(context: &ServiceContext, port: u16) -> io::Result<Vec<Listener>> {
+/// The listeners on the port, except the sockets that stayd holds for the service.
+fn others_listeners(sockets: &Sockets, port: u16) -> io::Result<Vec<Listener>> {
     let mut listeners = socket::listeners(port)?;
-    listeners.retain(|listener| !crate::act::sockets::holds(context, listener));
+    listeners.retain(|listener| !sockets.holds(listener));
     Ok(listeners)
 }
 
-/// Its descriptors are searched only when all sockets are new.
+/// Whether one of the listeners belongs to the foreign process. Its descriptors are searched only when all sockets are new.
 fn are_its(listeners: &[Listener], known: &[Listener], foreign: Option<Process>) -> bool {
     let is_known = |listener: &Listener| known.iter().any(|one| one.inode == listener.inode);
     let holds = |pid: i32, listener| socket::holds_listener(pid, listener).unwrap_or(false);
@@ -96,7 +82,7 @@ fn are_its(listeners: &[Listener], known: &[Listener], foreign: Option<Process>)
         || foreign.is_some_and(|one| listeners.iter().any(|listener| holds(one.pid, listener)))
 }
 
-/// What the process has used so far, its children apart; none when it has gone.
+/// What a foreign process has used so far, without its children; none when it has ended.
 pub(crate) fn usage(foreign: Process) -> Option<Usage> {
     let stat = process::stat(foreign.pid).ok()?;
     (stat.process == foreign).then(|| Usage {
@@ -112,8 +98,8 @@ mod tests {
     use crate::sys::{identity, process};
     use std::net::TcpListener;
 
-    /// The process of this test is the stranger.
-    fn us() -> Option<Process> {
+    /// The process of this test takes the part of the foreign process.
+    fn this_process() -> Option<Process> {
         let stat = process::stat(identity::pid()).expect("we live");
         Some(stat.process)
     }
@@ -131,8 +117,8 @@ mod tests {
         let (_first, known) = bound();
         let (_second, new) = bound();
         assert!(are_its(&known, &known, None), "whoever it is");
-        assert!(are_its(&new, &known, us()), "it has bound anew");
+        assert!(are_its(&new, &known, this_process()), "it has bound anew");
         assert!(!are_its(&new, &known, None), "the port changed hands");
-        assert!(!are_its(&[], &known, us()), "the port is free");
+        assert!(!are_its(&[], &known, this_process()), "the port is free");
     }
 }

@@ -1,48 +1,67 @@
-//! Processes that are named, shown and left alone: nobody else would tell of them.
+//! Processes that stayd names, shows in `status` and leaves alone.
 
-use crate::act::recovery::scan::lives;
+use crate::act::journal::Store;
+use crate::act::process_exit::still_runs;
+use crate::decide::action::{Kind, Record, Value};
 use crate::decide::event::Life;
 use crate::sys::process::Process;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// So many are shown; the journal has the others.
+/// `status` shows at most so many; the journal has the others.
 const SHOWN_MAX: usize = 64;
 
-/// A process that no service runs as, and the sentence that names it.
+/// A process that belongs to no configured service, and the sentence that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedProcess {
-    /// Who.
+    /// Which process.
     pub process: Process,
     /// The service and the life that it was started as; none where nothing tells.
     pub of: Option<(String, Life)>,
-    /// What it is, what becomes of it and what to do.
+    /// What it is, what stayd does with it, and what the user can do.
     pub message: String,
 }
 
-/// Those that are known; clones share them.
+/// The reported processes. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct ReportedProcesses(Rc<RefCell<Vec<ReportedProcess>>>);
 
 impl ReportedProcesses {
-    /// One more; nothing where there are too many.
-    pub fn add(&self, reported: ReportedProcess) {
-        let mut known = self.0.borrow_mut();
-        known.retain(|each| lives(each.process));
-        if known.len() < SHOWN_MAX {
-            known.push(reported);
-        }
+    /// Reports a process in the log, in the journal and, until it ends, in `status`.
+    pub fn report(&self, journal: &Store, kind: Kind, reported: ReportedProcess) {
+        let of = reported.of.as_ref();
+        let service = of.map(|(service, _)| service.as_str());
+        let life = of.map(|(_, life)| *life);
+        tracing::warn!("{}", reported.message);
+        let pid = reported.process.pid.unsigned_abs();
+        let record = Record {
+            kind,
+            life,
+            sentence: reported.message.clone(),
+            facts: vec![("pid", Value::Number(pid.into()))],
+        };
+        journal.record(service, &record);
+        self.show(reported);
     }
 
-    /// Those that have not ended, but for those of services in `configured`: somebody looks after them again.
+    /// Returns the reported processes that still run, without those of the services in `configured`: these are supervised
+    /// again.
     #[must_use]
-    pub fn instance(&self, configured: &[&str]) -> Vec<ReportedProcess> {
+    pub fn running(&self, configured: &[&str]) -> Vec<ReportedProcess> {
         let mut known = self.0.borrow_mut();
-        let is_looked_after = |each: &ReportedProcess| {
+        let is_supervised = |each: &ReportedProcess| {
             let of = each.of.as_ref();
             of.is_some_and(|(service, _)| configured.contains(&service.as_str()))
         };
-        known.retain(|each| lives(each.process) && !is_looked_after(each));
+        known.retain(|each| still_runs(each.process) && !is_supervised(each));
         known.clone()
+    }
+
+    fn show(&self, reported: ReportedProcess) {
+        let mut known = self.0.borrow_mut();
+        known.retain(|each| still_runs(each.process));
+        if known.len() < SHOWN_MAX {
+            known.push(reported);
+        }
     }
 }

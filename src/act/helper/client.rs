@@ -1,10 +1,8 @@
 //! Sends requests that touch one disk, one after the other, and never starts a second helper while the last one hangs.
 
-use super::{Helper, HelperError, Progress, Request, Timeouts};
-use crate::act::spawn::spawner::Spawner;
+use super::{Helper, HelperError, Helpers, Progress, Request, Timeouts};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -17,6 +15,7 @@ const GIVEN_UP: &str = "the helper that reads it has made no progress and is kil
 /// hangs even after its SIGKILL must not be joined by another one at each attempt.
 #[derive(Debug)]
 pub(crate) struct HelperClient {
+    helpers: Helpers,
     hanging: RefCell<Option<Helper>>,
     turn: Semaphore,
 }
@@ -32,37 +31,34 @@ pub(crate) enum NoReply {
     NotAsked(String),
 }
 
-/// The helper of one request. When the request ends, the client keeps the helper if that hangs.
-struct Lease<'a> {
+/// A helper for the requests of one caller. In the end the client keeps the helper only if that hangs.
+#[derive(Debug)]
+pub(crate) struct Lease<'a> {
     client: &'a HelperClient,
     helper: Option<Helper>,
     _turn: SemaphorePermit<'a>,
 }
 
-impl Default for HelperClient {
-    fn default() -> Self {
+impl HelperClient {
+    /// A client that has sent nothing yet.
+    pub(crate) fn new(helpers: &Helpers) -> Self {
         Self {
+            helpers: helpers.clone(),
             hanging: RefCell::default(),
             turn: Semaphore::new(1),
         }
     }
-}
 
-impl HelperClient {
     /// Sends a request and waits for its reply for at most `within`.
     ///
     /// # Errors
     /// Why there is no reply.
     pub(crate) async fn ask<R: Request>(
         &self,
-        spawner: &Spawner,
-        program: &Path,
         request: R,
         within: Duration,
     ) -> Result<R::Reply, NoReply> {
-        let mut lease = self.lease(spawner, program, within).await?;
-        let helper = lease.helper()?;
-        helper.ask(request, within).await.map_err(NoReply::from)
+        self.lease(within).await?.ask(request, within).await
     }
 
     /// Sends a request that takes long, and gives up when it makes no progress for as long as `timeouts` says.
@@ -71,13 +67,11 @@ impl HelperClient {
     /// Why there is no reply.
     pub(crate) async fn ask_at_length<R: Request>(
         &self,
-        spawner: &Spawner,
-        program: &Path,
         request: R,
         timeouts: Timeouts,
         progress: &Cell<Progress>,
     ) -> Result<R::Reply, NoReply> {
-        let mut lease = self.lease(spawner, program, timeouts.progress).await?;
+        let mut lease = self.lease(timeouts.progress).await?;
         let helper = lease.helper()?;
         if !helper.is_free(ENDS_WITHIN).await {
             return Err(NoReply::Silent(HANGS.into()));
@@ -86,17 +80,16 @@ impl HelperClient {
         reply.map_err(NoReply::from)
     }
 
-    async fn lease(
-        &self,
-        spawner: &Spawner,
-        program: &Path,
-        within: Duration,
-    ) -> Result<Lease<'_>, NoReply> {
+    /// Reserves the client for several requests, which one helper carries out. Waits at most `within` for its turn.
+    ///
+    /// # Errors
+    /// Other requests are still under way.
+    pub(crate) async fn lease(&self, within: Duration) -> Result<Lease<'_>, NoReply> {
         let busy = || NoReply::NotAsked("the request before has no reply yet".into());
         let turn = tokio::time::timeout(within, self.turn.acquire()).await;
         let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-        let new = || Helper::new(spawner.clone(), program.to_owned());
-        let helper = self.hanging.take().unwrap_or_else(new);
+        let helper = self.hanging.take();
+        let helper = helper.unwrap_or_else(|| self.helpers.helper());
         Ok(Lease {
             client: self,
             helper: Some(helper),
@@ -106,6 +99,19 @@ impl HelperClient {
 }
 
 impl Lease<'_> {
+    /// Sends a request and waits for its reply for at most `within`.
+    ///
+    /// # Errors
+    /// Why there is no reply.
+    pub(crate) async fn ask<R: Request>(
+        &mut self,
+        request: R,
+        within: Duration,
+    ) -> Result<R::Reply, NoReply> {
+        let helper = self.helper()?;
+        helper.ask(request, within).await.map_err(NoReply::from)
+    }
+
     fn helper(&mut self) -> Result<&mut Helper, NoReply> {
         let none = || NoReply::NotAsked("there is no helper".into());
         self.helper.as_mut().ok_or_else(none)

@@ -14,7 +14,7 @@ pub use serve::{Handlers, Reporter};
 pub use wire::Progress;
 
 use super::failpoint::handed_on;
-use super::spawn::launch::{Launch, Surroundings};
+use super::spawn::launch::{ExecContext, Launch};
 use super::spawn::spawner::{Running, Spawner};
 use crate::sys::reaper::Status;
 use serde::Serialize;
@@ -23,7 +23,8 @@ use std::cell::Cell;
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -73,6 +74,34 @@ pub struct Timeouts {
     pub first_answer: Duration,
     /// Once it is under way.
     pub progress: Duration,
+}
+
+/// What every helper is started from.
+#[derive(Clone, Debug)]
+pub struct Helpers {
+    spawner: Spawner,
+    program: Rc<Path>,
+}
+
+impl Helpers {
+    /// Helpers that `spawner` starts and that run `program`, which is stayd's own program.
+    #[must_use]
+    pub fn new(spawner: Spawner, program: &Path) -> Self {
+        let program = program.into();
+        Self { spawner, program }
+    }
+
+    /// stayd's own program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// A helper; its process starts with its first request.
+    #[must_use]
+    pub fn helper(&self) -> Helper {
+        Helper::new(self.spawner.clone(), self.program.to_path_buf())
+    }
 }
 
 /// One helper process, started when the first request needs it.
@@ -306,14 +335,14 @@ impl Helper {
             .map_err(|error| format!("cannot duplicate stderr for a helper: {error}"))?;
         let launch = Launch {
             argv: vec![self.program.to_string_lossy().into_owned(), VERB.into()],
-            surroundings: Surroundings {
+            exec_context: ExecContext {
                 env: handed_on().into_iter().collect(),
                 cwd: "/".into(),
                 user: self.user.clone(),
             },
             fds: vec![(0, theirs.into()), (2, stderr)],
             cgroup: None,
-            mark: None,
+            command_token: None,
         };
         let running = self
             .spawner

@@ -84,7 +84,8 @@ impl Handlers {
     /// Adds one kind of request.
     #[must_use]
     pub fn with<R: Request>(mut self) -> Self {
-        self.0.push((R::NAME, Reporter::run::<R>));
+        self.0
+            .push((R::NAME, |reporter, body| reporter.run::<R>(body)));
         self
     }
 

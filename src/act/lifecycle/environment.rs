@@ -1,131 +1,138 @@
-//! What the service's program, its `before`, its exec probes and its evidence command see.
+//! The environment, folder and user of a service's program, its `before`, its exec probes and its evidence command.
 //!
-//! An env_file may lie on a dead mount, so a helper reads it, once for each life, and is given up at a deadline.
+//! An env_file may lie on a dead mount, so the helper reads it, once for each instance, and stayd gives up at a deadline.
 
-use super::prepare::passing;
-use crate::act::context::SharedContext;
-use crate::act::context::{Instance, ServiceContext};
-use crate::act::helper::{Ask, Helper, Reply, Trouble};
-use crate::act::spawn::launch::ASKED_FOR;
-use crate::act::spawn::spawner::{Environment, Surroundings, forget_our_user};
+use crate::act::context::{Instance, ServiceContext, SharedContext, Variables};
+use crate::act::helper::{NoReply, Reporter, Request};
+use crate::act::spawn::launch::{Environment, ExecContext, forget_our_user, temporary};
+use crate::act::tree::COMMAND_OF_INSTANCE;
+use crate::config;
 use crate::config::runtime::in_place;
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A disk that has not given the env_file by then is not waited for.
+/// A disk that has not given the env_file within this time is not waited for.
 pub(crate) const READ_WITHIN: Duration = Duration::from_secs(5);
 
-/// Names and values, in the order of the file.
-pub(crate) type Variables = Vec<(String, String)>;
+/// Asks for the variables in an env_file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReadEnvFile(PathBuf);
 
-/// The environment, folder and user of what is started for this life; `own` is what only the service itself gets, the
-/// proofs of the life among it.
+impl Request for ReadEnvFile {
+    const NAME: &'static str = "read-env-file";
+    type Reply = Variables;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Variables, String> {
+        config::read_env_file(&self.0).map_err(|finding| finding.to_string())
+    }
+}
+
+/// What the instance itself and its `before` are started with. `own` is what only the started program gets, among it the
+/// ownership evidence.
 ///
 /// # Errors
 /// The env_file cannot be read, or not in time.
-pub(crate) async fn surroundings(
+pub(crate) async fn of_the_instance(
     shared: &SharedContext,
-    context: &ServiceContext,
+    service: &ServiceContext,
     instance: &Instance,
     own: Environment,
-) -> Result<Surroundings, SpawnFailure> {
-    let variables = variables(shared, context, instance, READ_WITHIN).await?;
-    Ok(assemble(shared, context, &variables, own))
+) -> Result<ExecContext, SpawnFailure> {
+    let variables = variables(service, instance, READ_WITHIN).await?;
+    Ok(assemble(shared, service, &variables, own))
 }
 
-/// What an exec probe and an evidence command see.
+/// What an exec probe and an evidence command are started with.
 ///
 /// # Errors
-/// The env_file cannot be read, or not `within` the time that the round has.
-pub(crate) async fn of_a_question(
+/// The env_file cannot be read, or not `within` the time of the attempt.
+pub(crate) async fn of_a_command(
     shared: &SharedContext,
-    context: &ServiceContext,
+    service: &ServiceContext,
     instance: &Instance,
     within: Duration,
-) -> Result<Surroundings, SpawnFailure> {
-    let variables = variables(shared, context, instance, within.min(READ_WITHIN)).await?;
-    let asked_for = (ASKED_FOR.into(), instance.token.as_str().into());
-    let own = Environment::from([asked_for]);
-    Ok(assemble(shared, context, &variables, own))
+) -> Result<ExecContext, SpawnFailure> {
+    let variables = variables(service, instance, within.min(READ_WITHIN)).await?;
+    let token = (COMMAND_OF_INSTANCE.into(), instance.token.as_str().into());
+    Ok(assemble(
+        shared,
+        service,
+        &variables,
+        Environment::from([token]),
+    ))
 }
 
-/// The same without the env_file, for probes that start no program of the person's.
-pub(crate) fn without_env_file(shared: &SharedContext, context: &ServiceContext) -> Surroundings {
-    assemble(shared, context, &[], Environment::new())
+/// The same without the env_file, for probes that start no program of the user's.
+pub(crate) fn without_env_file(shared: &SharedContext, service: &ServiceContext) -> ExecContext {
+    assemble(shared, service, &[], Environment::new())
 }
 
 fn assemble(
     shared: &SharedContext,
-    context: &ServiceContext,
+    service: &ServiceContext,
     variables: &[(String, String)],
     own: Environment,
-) -> Surroundings {
+) -> ExecContext {
+    let config = &service.config;
     let mut env = shared.environment.clone();
-    if context.config.user.is_some() {
+    if config.user.is_some() {
         forget_our_user(&mut env);
     }
     let read = variables.iter().map(|(name, value)| (name, value));
-    let declared = read.chain(&context.config.env);
-    let root = context.runtimes.root();
+    let declared = read.chain(&config.env);
+    let root = service.runtimes.root();
     let in_place = |text: &str| OsString::from(in_place(text, root.as_deref()));
     env.extend(declared.map(|(name, value)| (OsString::from(name), in_place(value))));
-    env.insert("STAYD_SERVICE".into(), context.config.name.clone().into());
+    env.insert("STAYD_SERVICE".into(), service.name().into());
     env.extend(own);
-    Surroundings {
+    ExecContext {
         env,
-        cwd: context.config.cwd_in(root.as_deref()),
-        user: context.config.user.clone(),
+        cwd: config.cwd_in(root.as_deref()),
+        user: config.user.clone(),
     }
 }
 
-/// The env_file as it was when the life first asked for it: what it is asked with is what it was started with.
-pub(crate) async fn variables(
-    shared: &SharedContext,
-    context: &ServiceContext,
+/// The env_file as it was when it was first read for this instance: probes see what the instance was started with.
+pub(super) async fn variables(
+    service: &ServiceContext,
     instance: &Instance,
     within: Duration,
 ) -> Result<Rc<Variables>, SpawnFailure> {
-    if let Some(known) = &*instance.variables.borrow() {
-        return Ok(Rc::clone(known));
+    if let Some(known) = instance.preparation.variables() {
+        return Ok(known);
     }
-    let read = match &context.config.env_file {
-        Some(file) => read(shared, context, file, within).await?,
+    let read = match &service.config.env_file {
+        Some(file) => read(service, file, within).await?,
         None => Variables::new(),
     };
     let read = Rc::new(read);
-    instance.variables.replace(Some(Rc::clone(&read)));
+    instance.preparation.set_variables(Rc::clone(&read));
     Ok(read)
 }
 
 async fn read(
-    shared: &SharedContext,
-    context: &ServiceContext,
+    service: &ServiceContext,
     file: &Path,
     within: Duration,
 ) -> Result<Variables, SpawnFailure> {
-    let begin = || Helper::new(shared.spawner.clone(), shared.program.clone());
-    let mut helper = context.reader.take().unwrap_or_else(begin);
-    let why = match helper.ask(Ask::EnvFile(file.to_owned()), within).await {
-        Ok(Reply::Variables(variables)) => return Ok(variables),
-        Ok(Reply::Failed(message)) => {
+    let request = ReadEnvFile(file.to_owned());
+    let why = match service.env_file.ask(request, within).await {
+        Ok(variables) => return Ok(variables),
+        Err(NoReply::Failed(message)) => {
             return Err(SpawnFailure {
                 message,
                 lasting: true,
             });
         }
-        Ok(Reply::Sqlite(_) | Reply::Addresses(_) | Reply::Text(_) | Reply::Runtime(_)) => {
-            "the helper answered something else".to_owned()
-        }
-        Err(Trouble::Unasked(cause)) => cause,
-        Err(Trouble::Silent) => format!("no answer within {}", in_words(within)),
+        Err(NoReply::NotAsked(cause)) => cause,
+        Err(NoReply::Silent(_)) => format!("no answer within {}", in_words(within)),
     };
-    // Kept: one that hangs even after its SIGKILL is not joined by another at each try.
-    context.reader.replace(Some(helper));
-    Err(passing(format!(
+    Err(temporary(format!(
         "cannot read the env_file {}: {why}; its disk may be gone; trying again",
         file.display()
     )))

@@ -1,70 +1,68 @@
-//! Before a life: is the port free, may it be claimed, does `before` succeed?
+//! Prepares an instance: checks the port, writes the claim, opens output and sockets, runs `before`.
 
+use super::claim::write_intent;
 use super::environment::{self, READ_WITHIN};
-use crate::act::claims::{Claim, Token};
-use crate::act::context::SharedContext;
-use crate::act::context::{Instance, ServiceContext};
-use crate::act::failpoint::{Failpoint, reached};
-use crate::act::notify::socket::NotifySocket;
-use crate::act::output::InstanceOutput;
+use super::service_messages;
+use crate::act::claims::Token;
+use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
-use crate::act::spawn::launch::{CommandToken, Launch};
-use crate::act::spawn::spawner::{Environment, Running};
-use crate::act::tree::Tree;
+use crate::act::spawn::launch::{Environment, Launch, temporary};
+use crate::act::spawn::short_command::ShortCommand;
 use crate::decide::event::{Holder, Life, ServiceEvent, SpawnFailure};
-use crate::sys::process::{self, Process};
+use crate::sys::process::{self};
 use crate::sys::reaper::Status;
 use crate::sys::socket;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Starting a program takes no longer than this, or its disk is gone.
+/// A program that has not started within this time lies on a disk that is gone.
 pub(crate) const EXEC_DEADLINE: Duration = Duration::from_secs(10);
-/// Naming the holder of a port may not take longer.
+/// Finding out about the process that holds the port may not take longer.
 const NAMING_DEADLINE: Duration = Duration::from_secs(1);
-/// One port may be open in every worker of a server: no more of them are counted.
+/// Every worker of a server may have the port open; no more of them are counted.
 const HOLDERS_MAX: usize = 64;
-/// A directory service that has not named a user by then is not waited for.
+/// A directory service that has not named a user within this time is not waited for.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// Where to look when `before` fails.
 const BEFORE_EXIT_CODES_SHOWN: &str = "its output is in the service's log";
 
-/// Prepares `life` and says how it went.
-pub(crate) async fn prepare(shared: Rc<SharedContext>, context: Rc<ServiceContext>, life: Life) {
-    let fact = match try_prepare(&shared, &context, life).await {
-        Ok(instance) if instance.cancel_asked.get() => {
+/// Prepares the instance `life` and reports the outcome.
+pub(crate) async fn prepare(shared: Rc<SharedContext>, service: Rc<ServiceContext>, life: Life) {
+    let event = match try_prepare(&shared, &service, life).await {
+        Ok(instance) if instance.preparation.is_cancelled() => {
             ServiceEvent::NotPrepared(life, SpawnFailure::cancelled())
         }
         Ok(_) => ServiceEvent::Prepared(life),
-        Err(Refused::Port(holder)) => ServiceEvent::PortHeld(life, holder),
-        Err(Refused::Other(failure)) => ServiceEvent::NotPrepared(life, failure),
-        Err(Refused::Before(failure)) => ServiceEvent::BeforeFailed(life, failure),
+        Err(PrepareError::Port(holder)) => ServiceEvent::PortHeld(life, holder),
+        Err(PrepareError::Other(failure)) => ServiceEvent::NotPrepared(life, failure),
+        Err(PrepareError::Before(failure)) => ServiceEvent::BeforeFailed(life, failure),
     };
     if matches!(
-        fact,
+        event,
         ServiceEvent::NotPrepared(..) | ServiceEvent::BeforeFailed(..)
     ) {
-        super::retire::retire(&shared, &context, life);
+        super::retire::retire(&shared, &service, life);
     }
-    shared.tell(context.id, fact).await;
+    shared.send(service.id, event).await;
 }
 
-/// Ends a preparation: what waits in it returns.
-pub(crate) fn cancel(context: &ServiceContext, life: Life) {
-    if let Some(instance) = context.instance(life) {
-        instance.cancel_asked.set(true);
-        instance.cancelled.notify_one();
+/// Ends a preparation: everything that waits in it returns.
+pub(crate) fn cancel(service: &ServiceContext, life: Life) {
+    if let Some(instance) = service.instance(life) {
+        instance.preparation.cancel();
     }
-    context.runtimes.cancel();
+    service.runtimes.cancel();
 }
 
-enum Refused {
+enum PrepareError {
+    /// Another process holds the port.
     Port(Holder),
+    /// `before` did not succeed.
     Before(SpawnFailure),
     Other(SpawnFailure),
 }
 
-impl From<SpawnFailure> for Refused {
+impl From<SpawnFailure> for PrepareError {
     fn from(failure: SpawnFailure) -> Self {
         Self::Other(failure)
     }
@@ -72,51 +70,49 @@ impl From<SpawnFailure> for Refused {
 
 async fn try_prepare(
     shared: &Rc<SharedContext>,
-    context: &Rc<ServiceContext>,
+    service: &Rc<ServiceContext>,
     life: Life,
-) -> Result<Rc<Instance>, Refused> {
+) -> Result<Rc<Instance>, PrepareError> {
+    let config = &service.config;
     let token = Token::fresh().map_err(|error| {
-        passing(format!(
+        temporary(format!(
             "cannot make a token for {}: {error}; trying again",
-            context.config.name
+            config.name
         ))
     })?;
-    shared.store.life_began(&context.config.name, life.0);
-    let instance = Rc::new(Instance::new(life, token));
-    context.life.replace(Some(Rc::clone(&instance)));
-    if let Some(holder) = held_port(shared, context).await {
-        return Err(Refused::Port(holder));
+    shared.store.life_began(&config.name, life.0);
+    let instance = service.begin(Instance::new(life, token));
+    if let Some(holder) = held_port(shared, service).await {
+        return Err(PrepareError::Port(holder));
     }
-    let owner = output_owner(context).await?;
-    // Before anything is claimed: what hangs here has begun nothing.
-    environment::variables(shared, context, &instance, READ_WITHIN).await?;
-    crate::act::sockets::open(shared, context, owner).await?;
-    let opened = shared
-        .output
-        .open(&context.config.name, life, &context.config.log, owner);
-    let output = opened.map_err(|error| passing(format!("{error}; trying again")))?;
-    claim(shared, context, &instance, &output);
-    instance
-        .claim_file
-        .set(Some((output.claim_file.dev, output.claim_file.inode)));
-    instance.output.replace(Some(output));
-    if !context.config.kill_group_only {
-        crate::act::tree::cgroups::give(shared, context, &instance).await;
+    let owner = output_owner(service).await?;
+    // Before the claim is written: a preparation that hangs here has begun nothing.
+    environment::variables(service, &instance, READ_WITHIN).await?;
+    service.sockets.open(&shared.helpers, owner).await?;
+    let opened = shared.output.open(&config.name, life, &config.log, owner);
+    let output = opened.map_err(|error| temporary(format!("{error}; trying again")))?;
+    write_intent(shared, service, &instance, &output);
+    let file = output.claim_file;
+    instance.tree.set_claim_file(Some((file.dev, file.inode)));
+    instance.preparation.set_output(output);
+    if !config.kill_group_only {
+        let cgroups = &shared.cgroups;
+        cgroups.make(&config.name, life, &instance.cgroup).await;
     }
-    if context.config.offers_notify_socket() {
-        listen(shared, context, &instance, owner)?;
+    if config.offers_notify_socket() {
+        service_messages::offer_socket(shared, service, &instance, owner)?;
     }
-    if let Some(argv) = &context.config.before {
-        run_before(shared, context, &instance, argv).await?;
+    if let Some(argv) = &config.before {
+        run_before(shared, service, &instance, argv).await?;
     }
     Ok(instance)
 }
 
-/// The service's user, who owns its FIFO; asked off the loop, because a directory service may hang.
+/// The service's user (uid, gid), which owns its FIFO. Looked up off the loop, because a directory service may hang.
 pub(crate) async fn output_owner(
-    context: &ServiceContext,
+    service: &ServiceContext,
 ) -> Result<Option<(u32, u32)>, SpawnFailure> {
-    let Some(name) = context.config.user.clone() else {
+    let Some(name) = service.config.user.clone() else {
         return Ok(None);
     };
     let wanted = name.clone();
@@ -127,100 +123,22 @@ pub(crate) async fn output_owner(
             message: format!("cannot run as {name}: there is no such user"),
             lasting: true,
         }),
-        Ok(Ok(Err(error))) => Err(passing(format!(
+        Ok(Ok(Err(error))) => Err(temporary(format!(
             "cannot look up the user {name}: {error}; trying again"
         ))),
-        Ok(Err(_)) | Err(_) => Err(passing(format!(
+        Ok(Err(_)) | Err(_) => Err(temporary(format!(
             "cannot look up the user {name}: no answer; trying again"
         ))),
     }
 }
 
-/// Writes the intent: whatever happens from here on, the next stayd knows what to look for. A disk that refuses does not
-/// stop supervision.
-fn claim(
-    shared: &Rc<SharedContext>,
-    context: &ServiceContext,
-    instance: &Instance,
-    output: &InstanceOutput,
-) {
-    let config = &context.config;
-    let root = context.runtimes.root();
-    let command = config.command_in(root.as_deref());
-    let claim = Claim {
-        pid: None,
-        start_time: None,
-        boot_id: shared.boot.0.clone(),
-        pid_ns: shared.boot.1,
-        token: instance.token.clone(),
-        life: instance.life.0,
-        claim_fd: output.claim_file,
-        first: None,
-        ending: false,
-        ended: None,
-        uid: None,
-        members: Vec::new(),
-        command_key: Some(config.command_key()),
-        program: command.first().map(Into::into).unwrap_or_default(),
-        user: config.user.clone(),
-        env_key: Some(config.env_key()),
-        fingerprint: context.runtimes.id().map(|id| id.0),
-        workspace: config.cwd_in(root.as_deref()),
-        runtime: root,
-        port: config.port,
-        started_at: None,
-    };
-    reached(Failpoint::BeforeIntent);
-    let intended = shared.claims.intend(&config.name, claim);
-    reached(Failpoint::AfterIntent);
-    super::instance::keep_trying(shared, context, intended);
-}
-
-/// Offers the service a notify socket of its own.
-pub(crate) fn listen(
-    shared: &Rc<SharedContext>,
-    context: &Rc<ServiceContext>,
-    instance: &Rc<Instance>,
-    owner: Option<(u32, u32)>,
-) -> Result<(), SpawnFailure> {
-    let name = format!("{}.{}", context.config.name, shared.state_key);
-    let bound = NotifySocket::bind(&shared.runtime_dir, &name, owner);
-    let socket = bound.map_err(|error| {
-        passing(format!(
-            "cannot offer it a notify socket: {error}; trying again"
-        ))
-    })?;
-    hear(shared, context, instance, socket);
-    Ok(())
-}
-
-/// Listens to what the life tells about itself.
-pub(crate) fn hear(
-    shared: &Rc<SharedContext>,
-    context: &Rc<ServiceContext>,
-    instance: &Rc<Instance>,
-    socket: NotifySocket,
-) {
-    let socket = Rc::new(socket);
-    instance.notify.replace(Some(Rc::clone(&socket)));
-    let hearing = crate::act::notify::receive::hear(
-        Rc::clone(shared),
-        Rc::clone(context),
-        Rc::clone(instance),
-        socket,
-    );
-    instance
-        .hearing
-        .replace(Some(tokio::task::spawn_local(hearing).abort_handle()));
-}
-
-/// Who listens on the service's port, if somebody does: of several that share it, the oldest.
-async fn held_port(shared: &Rc<SharedContext>, context: &ServiceContext) -> Option<Holder> {
-    let port = context.config.port?;
+/// The process that listens on the service's port, if one does: of several that share it, the oldest.
+async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<Holder> {
+    let port = service.config.port?;
     let mut listeners = socket::listeners(port).ok()?.into_iter();
-    let listener = listeners.find(|listener| !crate::act::sockets::holds(context, listener))?;
+    let listener = listeners.find(|listener| !service.sockets.holds(listener))?;
     let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
-    let Some(process_info) = portrait_of_the_oldest(shared, &holders).await else {
+    let Some(info) = info_on_oldest(shared, &holders).await else {
         let words = format!(
             "port {port} is held by a process of user {} that cannot be seen from here",
             listener.uid
@@ -235,91 +153,62 @@ async fn held_port(shared: &Rc<SharedContext>, context: &ServiceContext) -> Opti
         0 => String::new(),
         count => format!(" and {count} more that share it"),
     };
-    let Process { pid, start_time } = process_info.stat.process;
-    let words = format!("port {port} is held by {}{others}", process_info.in_words());
-    let main = Some(Process { pid, start_time });
+    let words = format!("port {port} is held by {}{others}", info.in_words());
+    let main = Some(info.stat.process);
     Some(Holder { port, main, words })
 }
 
-/// None when all have gone by now, or there are none.
-async fn portrait_of_the_oldest(
-    shared: &Rc<SharedContext>,
-    holders: &[i32],
-) -> Option<ProcessInfo> {
+/// None when all have ended by now, or there are none.
+async fn info_on_oldest(shared: &SharedContext, holders: &[i32]) -> Option<ProcessInfo> {
     let stats = holders.iter().filter_map(|&pid| process::stat(pid).ok());
     let processes = stats.map(|stat| stat.process);
     let oldest = processes.min_by_key(|process| (process.start_time, process.pid))?;
-    let mut inspector = ProcessInspector::new(
-        shared.spawner.clone(),
-        shared.program.clone(),
-        NAMING_DEADLINE,
-    );
+    let mut inspector = ProcessInspector::new(&shared.helpers, NAMING_DEADLINE);
     inspector.describe(oldest.pid).await
 }
 
 async fn run_before(
     shared: &Rc<SharedContext>,
-    context: &ServiceContext,
+    service: &ServiceContext,
     instance: &Instance,
     argv: &[String],
-) -> Result<(), Refused> {
+) -> Result<(), PrepareError> {
     let name = argv.first().cloned().unwrap_or_default();
-    let mark = CommandToken::fresh()
-        .map_err(|error| passing(format!("cannot run `before`: {error}; trying again")))?;
-    let mark = Some(mark);
-    let surroundings =
-        environment::surroundings(shared, context, instance, Environment::new()).await?;
-    let launch = {
-        let output = instance.output.borrow();
-        let output = output
-            .as_ref()
-            .ok_or_else(|| passing("cannot run `before`: no output".into()))?;
-        let dup = |fd: &std::os::fd::OwnedFd| {
-            fd.try_clone()
-                .map_err(|error| passing(format!("cannot run `before`: {error}; trying again")))
-        };
-        Launch {
-            argv: context.in_place(argv),
-            surroundings,
-            fds: vec![(1, dup(&output.stdout)?), (2, dup(&output.stderr)?)],
-            cgroup: None,
-            mark: mark.clone(),
-        }
+    let own = Environment::new();
+    let exec_context = environment::of_the_instance(shared, service, instance, own).await?;
+    let output = instance.preparation.copy_output();
+    let (stdout, stderr) = output
+        .ok_or_else(|| temporary("cannot run `before`: no output".into()))?
+        .map_err(|error| temporary(format!("cannot run `before`: {error}; trying again")))?;
+    let launch = Launch {
+        argv: service.in_place(argv),
+        exec_context,
+        fds: vec![(1, stdout), (2, stderr)],
+        cgroup: None,
+        command_token: None,
     };
-    let started = shared.spawner.start(launch, EXEC_DEADLINE).await;
-    let running = started.map_err(|failure| match failure.lasting {
-        true => Refused::Before(failure),
-        false => Refused::Other(failure),
+    let started = ShortCommand::start(&shared.spawner, launch, EXEC_DEADLINE).await;
+    let mut before = started.map_err(|failure| match failure.lasting {
+        true => PrepareError::Before(failure),
+        false => PrepareError::Other(failure),
     })?;
-    let Running { process, exit, .. } = running;
-    let mut tree = Tree::of_child(process);
-    tree.marked(mark);
     let status = tokio::select! {
-        status = exit => Some(status.ok()),
-        () = instance.cancelled.notified() => None,
+        status = before.exit() => Some(status),
+        () = instance.preparation.cancelled() => None,
     };
-    // What it leaves behind would be nobody's: it ends with it.
-    if status.is_none() || !tree.is_surely_gone() {
-        shared.spawner.tree_killer().end(tree).await;
-    }
+    // What `before` leaves behind would belong to no instance, so it is killed with it.
+    before.end().await;
     let Some(status) = status else {
-        return Err(Refused::Before(SpawnFailure::cancelled()));
+        return Err(PrepareError::Before(SpawnFailure::cancelled()));
     };
     match status {
         Some(Status::Code(0)) => Ok(()),
-        Some(Status::Code(code)) => Err(Refused::Before(passing(format!(
+        Some(Status::Code(code)) => Err(PrepareError::Before(temporary(format!(
             "`before` ({name}) exited with status {code}; {BEFORE_EXIT_CODES_SHOWN}"
         )))),
-        Some(Status::Signal(signal)) => Err(Refused::Before(passing(format!(
+        Some(Status::Signal(signal)) => Err(PrepareError::Before(temporary(format!(
             "`before` ({name}) was ended by signal {signal}"
         )))),
-        None => Err(passing(format!("`before` ({name}) was lost")).into()),
-    }
-}
-
-pub(crate) const fn passing(message: String) -> SpawnFailure {
-    SpawnFailure {
-        message,
-        lasting: false,
+        None => Err(temporary(format!("the exit status of `before` ({name}) was lost")).into()),
     }
 }

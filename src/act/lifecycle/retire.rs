@@ -1,53 +1,50 @@
-//! A life is over: what it had is closed, and its claim goes, or says so.
+//! Cleans up after an instance, and releases its claim or lets the claim say how it ended.
 
-use crate::act::context::ServiceContext;
-use crate::act::context::SharedContext;
+use super::claim::retry_until_written;
+use crate::act::context::{ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::decide::event::{Exit, Life};
 use std::rc::Rc;
 
-/// The life is over, and none follows by itself: all is closed, and its claim says so.
-pub(crate) fn conclude(
-    shared: &Rc<SharedContext>,
-    context: &ServiceContext,
-    life: Life,
-    exit: Exit,
-) {
-    if !close(context, life) {
-        return;
-    }
-    let concluded = shared.claims.conclude(&context.config.name, life, exit);
-    super::instance::keep_trying(shared, context, concluded);
-    shared.output.retire(&context.config.name, life);
-}
-
-/// The life is over: whatever it had is closed.
-pub(crate) fn retire(shared: &Rc<SharedContext>, context: &ServiceContext, life: Life) {
-    if !close(context, life) {
+/// Cleans up after an instance and removes its claim.
+pub(crate) fn retire(shared: &Rc<SharedContext>, service: &ServiceContext, life: Life) {
+    if !close(service, life) {
         return;
     }
     reached(Failpoint::BeforeRelease);
-    if let Err(error) = shared.claims.release(&context.config.name, life) {
+    if let Err(error) = shared.claims.release(service.name(), life) {
         tracing::warn!(
-            service = context.config.name,
-            "cannot remove its claim: {error}; the next life replaces it"
+            service = service.name(),
+            "cannot remove its claim: {error}; the next instance replaces it"
         );
     }
     reached(Failpoint::AfterRelease);
-    // After the claim: a claim's file is not unlinked while its record exists.
-    shared.output.retire(&context.config.name, life);
+    // After the claim: the file behind the claim fd stays linked while the claim's record exists.
+    shared.output.retire(service.name(), life);
 }
 
-/// Closes what the life had of ours; false when it is not there any more.
-fn close(context: &ServiceContext, life: Life) -> bool {
-    let Some(instance) = context.take(life) else {
+/// Cleans up after an instance that no other one follows by itself. Its claim stays and says so.
+pub(crate) fn conclude(
+    shared: &Rc<SharedContext>,
+    service: &ServiceContext,
+    life: Life,
+    exit: Exit,
+) {
+    if !close(service, life) {
+        return;
+    }
+    let concluded = shared.claims.conclude(service.name(), life, exit);
+    retry_until_written(shared, service, concluded);
+    shared.output.retire(service.name(), life);
+}
+
+/// Closes what stayd holds for the instance. Returns false when that was done before.
+fn close(service: &ServiceContext, life: Life) -> bool {
+    let Some(instance) = service.take(life) else {
         return false;
     };
-    instance.over.notify_waiters();
-    if let Some(hearing) = instance.hearing.take() {
-        hearing.abort();
-    }
-    instance.notify.replace(None);
-    crate::act::tree::cgroups::take_back(&instance);
+    instance.retire();
+    instance.messages.end();
+    instance.cgroup.remove();
     true
 }

@@ -1,90 +1,69 @@
-//! Who is left of a life whose main process has ended.
+//! Finds what is left of an instance whose main process has ended.
 
-use super::instance::seen;
 use crate::act::context::{Instance, ServiceContext};
-use crate::act::sockets;
+use crate::act::off_loop::off_loop;
 use crate::act::tree::{Member, Tree};
 use crate::decide::event::{Exit, Survivors};
-use crate::sys::process::{self, Process};
+use crate::sys::process::Process;
 use crate::sys::socket;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 
-/// Environments are read from the processes' own memory, which a sick one may keep for itself; and those who may be of
-/// the life may come and go for ever.
+/// Environments are read from the processes' own memory, which a sick process may not show. And processes that may belong
+/// to the instance may start and end for ever.
 const LOOK_DEADLINE: Duration = Duration::from_secs(1);
-/// Stack of the thread that looks.
-const LOOK_STACK_BYTES: usize = 256 * 1024;
 
-/// Who of the life is left, its main process having ended with `exit`.
-pub(crate) async fn of(context: &ServiceContext, instance: &Instance, exit: Exit) -> Survivors {
+/// What of the instance is left after its main process has ended with `exit`.
+pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit) -> Survivors {
     let oom_kills = match exit {
-        Exit::Signal(libc::SIGKILL) => oom_kills_since(instance),
+        Exit::Signal(libc::SIGKILL) => instance.main.oom_kills_since_start(),
         Exit::Code(_) | Exit::Signal(_) | Exit::Unknown => 0,
     };
-    let nobody = Survivors {
+    let none = Survivors {
         oom_kills,
         ..Survivors::default()
     };
-    let tree = instance.tree.borrow_mut().as_mut().map(|tree| {
-        tree.remember();
-        tree.clone()
-    });
+    // Only for this tree: the claim is written again when stayd remembers members the next time.
+    instance.tree.remember();
+    let tree = instance.tree.get();
     let Some(tree) = tree.filter(|tree| !tree.is_surely_gone()) else {
-        return nobody;
+        return none;
     };
     let mut left = tree.members();
     left.retain(Member::is_alive);
     if left.is_empty() {
         let Some(found) = left_by_every_proof(tree.clone()).await else {
-            // Nobody is named, and the kill that follows goes on looking.
-            return Survivors { count: 1, ..nobody };
+            // No process can be named. The kill that follows looks again.
+            return Survivors { count: 1, ..none };
         };
         left = found;
     }
     if left.is_empty() {
-        return nobody;
+        return none;
     }
     let processes = left.iter().map(|member| member.process);
     let oldest = processes.min_by_key(|process| process.start_time);
-    let listening = listening(context, &tree);
+    let listening = listening(service, &tree);
     Survivors {
         count: left.len(),
-        successor: listening.flatten().or(oldest).map(seen),
+        successor: listening.flatten().or(oldest),
         successor_listens: listening.map(|holder| holder.is_some()),
         oom_kills,
     }
 }
 
-/// The survivor that listens on the port, if one does; none where nothing can be told. A socket that we hold tells nothing:
-/// all that it has started have it open.
-fn listening(context: &ServiceContext, tree: &Tree) -> Option<Option<Process>> {
-    let port = context.config.port?;
+/// The survivor that listens on the port, if one does. None where nothing can be told: every process of the tree has a
+/// socket open that stayd holds.
+fn listening(service: &ServiceContext, tree: &Tree) -> Option<Option<Process>> {
+    let port = service.config.port?;
     let listeners = socket::listeners(port).ok()?;
-    if listeners.iter().any(|each| sockets::holds(context, each)) {
+    if listeners.iter().any(|each| service.sockets.holds(each)) {
         return None;
     }
     tree.holds_listener(port).ok()
 }
 
-/// None when a process did not show its memory in time, or those who may be of it come and go.
+/// None when a process did not show its memory in time, or when suspects start and end all the time.
 async fn left_by_every_proof(tree: Tree) -> Option<Vec<Member>> {
-    let (answer, left) = oneshot::channel();
-    let looking = std::thread::Builder::new()
-        .name("look".into())
-        .stack_size(LOOK_STACK_BYTES)
-        .spawn(move || {
-            // Nobody waits any more after the deadline.
-            let _ = answer.send(tree.left_by_every_proof(Instant::now() + LOOK_DEADLINE));
-        });
-    looking.ok()?;
-    let left = tokio::time::timeout(LOOK_DEADLINE, left).await;
-    left.ok()?.ok()?
-}
-
-fn oom_kills_since(instance: &Instance) -> u64 {
-    let (before, now) = (instance.oom_kills.get(), process::oom_kill_count());
-    before
-        .zip(now)
-        .map_or(0, |(before, now)| now.saturating_sub(before))
+    let look = move || tree.left_by_every_proof(Instant::now() + LOOK_DEADLINE);
+    off_loop("survivors", LOOK_DEADLINE, look).await.ok()?
 }

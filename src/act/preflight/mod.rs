@@ -53,12 +53,12 @@ impl Look {
 
 impl From<&Launch> for Look {
     fn from(launch: &Launch) -> Self {
-        let path = launch.surroundings.env.get(OsStr::new("PATH"));
+        let path = launch.exec_context.env.get(OsStr::new("PATH"));
         Self {
             program: launch.argv.first().cloned().unwrap_or_default(),
-            cwd: launch.surroundings.cwd.clone(),
+            cwd: launch.exec_context.cwd.clone(),
             path: path.map(|path| path.to_string_lossy().into_owned()),
-            user: launch.surroundings.user.clone(),
+            user: launch.exec_context.user.clone(),
         }
     }
 }

@@ -111,11 +111,13 @@ fn loopback_or_literal(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
 }
 
 async fn resolve(helper: &mut Helper, host: &str, port: u16) -> Result<Vec<SocketAddr>, Answer> {
-    super::resolve::resolve(helper, host, port).await.map_err(|cause| {
-        no_verdict(format!(
-            "cannot resolve {host}: {cause}; write a literal address in the probe's URL"
-        ))
-    })
+    super::resolve::resolve(helper, host, port)
+        .await
+        .map_err(|cause| {
+            no_verdict(format!(
+                "cannot resolve {host}: {cause}; write a literal address in the probe's URL"
+            ))
+        })
 }
 
 /// Tries each address in turn; the first that accepts wins, else the first that was refused speaks.

@@ -1,10 +1,10 @@
 //! `exec:`: a command of its own, without a shell: 0 alive; 4, 126, 127 no verdict; anything else dead.
 
 use super::{Answer, Ask, dead, in_words, no_verdict, quote};
-use crate::act::spawn::launch::{CommandToken, Launch};
-use crate::act::spawn::spawner::{Spawner, Surroundings};
-use crate::act::tree::Tree;
+use crate::act::spawn::launch::Launch;
+use crate::act::spawn::spawner::{ExecContext, Spawner};
 use crate::act::tree::killer::{PendingKill, TreeKiller};
+use crate::act::tree::{CommandToken, Tree};
 use crate::sys::reaper::Status;
 use std::fs::File;
 use std::io;
@@ -37,7 +37,7 @@ const NO_VERDICT_CODES: [(i32, &str); 3] = [
 pub(super) struct Exec {
     argv: Vec<String>,
     spawner: Spawner,
-    surroundings: Surroundings,
+    exec_context: ExecContext,
     /// The last command, where it has not ended although it was killed.
     unburied: Option<PendingKill>,
 }
@@ -46,12 +46,12 @@ impl Exec {
     pub(super) const fn new(
         argv: Vec<String>,
         spawner: Spawner,
-        surroundings: Surroundings,
+        exec_context: ExecContext,
     ) -> Self {
         Self {
             argv,
             spawner,
-            surroundings,
+            exec_context,
             unburied: None,
         }
     }
@@ -81,15 +81,15 @@ impl Exec {
             file_of(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
-        let mark =
+        let command_token =
             CommandToken::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
-        let mark = Some(mark);
+        let command_token = Some(command_token);
         let launch = Launch {
             argv: self.argv.clone(),
-            surroundings: self.surroundings.clone(),
+            exec_context: self.exec_context.clone(),
             fds: vec![(1, theirs.into()), (2, errors.into())],
             cgroup: None,
-            mark: mark.clone(),
+            command_token: command_token.clone(),
         };
         let running = self
             .spawner
@@ -98,7 +98,7 @@ impl Exec {
             .map_err(|failure| failure.message)?;
         let mut tree = Tree::of_child(running.process);
         tree.claim_file = Some(pipe_file);
-        tree.marked(mark);
+        tree.set_command_token(command_token);
         Ok(Command {
             exit: running.exit,
             status: None,

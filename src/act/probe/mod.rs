@@ -3,7 +3,7 @@
 //! A probe reports what it saw, as an [`Answer`]; it never judges. Every round has a hard deadline, costs nobody
 //! else anything while it hangs, and at most one round of a check is under way at any time (`&mut self`).
 
-pub(crate) mod attempt;
+mod checks;
 mod dial;
 mod exec;
 mod http;
@@ -13,12 +13,13 @@ mod resolve;
 mod sqlite;
 mod tcp;
 
+pub(crate) use checks::{Baseline, Checks, Transcript};
 pub use notify::Heartbeat;
 pub(crate) use resolve::ResolveName;
 pub use sqlite::{FileId, SqliteReply, SqliteRequest};
 
 use crate::act::helper::Helper;
-use crate::act::spawn::spawner::{Spawner, Surroundings};
+use crate::act::spawn::spawner::{ExecContext, Spawner};
 use crate::config::{Probe, Target};
 use crate::decide::clock::in_words;
 use crate::decide::event::Answer;
@@ -39,7 +40,7 @@ pub struct Context {
     /// stayd's own program, from which helpers are started.
     pub program: PathBuf,
     /// Where `exec:` commands run: the service's environment (less token and claim), directory and user.
-    pub surroundings: Surroundings,
+    pub exec_context: ExecContext,
     /// Where the service's WATCHDOG=1 messages are counted.
     pub heartbeat: Heartbeat,
 }
@@ -91,7 +92,7 @@ impl Prober {
                 query,
             ))),
             Target::Sqlite { path, write } => {
-                let helper = helper().run_as(context.surroundings.user);
+                let helper = helper().run_as(context.exec_context.user);
                 let question = sqlite::question(path.clone(), *write, query);
                 Protocol::Sqlite(Box::new(sqlite::Sqlite::new(helper, question)))
             }
@@ -113,7 +114,7 @@ impl Prober {
             Target::Exec(argv) => Protocol::Exec(Box::new(exec::Exec::new(
                 argv.clone(),
                 context.spawner,
-                context.surroundings,
+                context.exec_context,
             ))),
             Target::Notify => Protocol::Notify(notify::Notify::new(context.heartbeat)),
         })
@@ -146,7 +147,7 @@ struct Query {
 pub async fn ask_once(
     probe: &Probe,
     program: PathBuf,
-    surroundings: Surroundings,
+    exec_context: ExecContext,
 ) -> (Answer, Duration) {
     if probe.target == Target::Notify {
         let why = "only the service itself can say WATCHDOG=1, to the stayd that started it; `stayd status` shows what it said";
@@ -158,7 +159,7 @@ pub async fn ask_once(
         Context {
             spawner: spawner.clone(),
             program,
-            surroundings,
+            exec_context,
             heartbeat: Heartbeat::default(),
         },
     );

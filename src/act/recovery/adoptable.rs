@@ -1,4 +1,4 @@
-//! What the machine is told of a life that was begun before it: by a claim, held against the configuration.
+//! Describes an instance of an earlier stayd to the loop: its claim, compared with the configuration.
 
 use crate::act::claims::Claim;
 use crate::act::context::ServiceContext;
@@ -8,27 +8,24 @@ use crate::decide::runtime::RuntimeId;
 use crate::sys::process::{self, Process};
 use std::time::Duration;
 
-/// What is told of a life that is ours.
-pub(crate) fn leftover(
-    context: &ServiceContext,
+/// What the loop is told about an instance that is proven ours.
+pub(super) fn adoptable(
+    service: &ServiceContext,
     claim: &Claim,
     main: Option<Process>,
 ) -> AdoptableInstance {
     AdoptableInstance {
         life: Life(claim.life),
-        main: main.map(|main| Process {
-            pid: main.pid,
-            start_time: main.start_time,
-        }),
+        main,
         ending: claim.ending,
         age: main.map_or(Duration::ZERO, process::age),
-        former: former(&context.config, claim),
+        former: changed_settings(&service.config, claim),
         runtime: claim.fingerprint.clone().map(RuntimeId),
     }
 }
 
-/// What it was started with and would not be started with now.
-fn former(config: &config::Service, claim: &Claim) -> Vec<ChangedSetting> {
+/// The settings that the instance was started with and that the configuration has changed since.
+fn changed_settings(config: &config::Service, claim: &Claim) -> Vec<ChangedSetting> {
     let knows = claim.env_key.is_some();
     let command = claim.command_key.as_ref();
     let changed = [

@@ -1,7 +1,13 @@
 //! What an earlier stayd left behind: finds it by its claims, proves what belongs to a service, and goes on with it.
 
+mod adopt;
 mod adoptable;
 pub mod handover;
+mod inherited;
 pub mod orphaned_services;
 mod probe_commands;
-pub(crate) mod scan;
+mod scan;
+
+pub use inherited::InheritedInstance;
+pub(crate) use inherited::InheritedInstances;
+pub(crate) use scan::scan;

@@ -1,25 +1,26 @@
-//! What earlier stayds have left of services that are not configured any more: nobody else names them, or reads what
-//! they write.
+//! Finds what earlier stayds have left of services that are not configured any more, and goes on capturing their output.
 
-use super::scan::{is_present, lives};
+use super::scan::is_of_this_boot;
 use crate::act::claims::{Claim, Reading};
 use crate::act::context::SharedContext;
 use crate::act::foreign::reported::ReportedProcess;
+use crate::act::process_exit::still_runs;
 use crate::config::Log;
 use crate::decide::event::Life;
 
-/// One process of each such service that still runs.
+/// One running process of each such service.
 #[must_use]
-pub fn forgotten(shared: &SharedContext, configured: &[&str]) -> Vec<ReportedProcess> {
+pub fn orphaned_services(shared: &SharedContext, configured: &[&str]) -> Vec<ReportedProcess> {
     let (claims, output) = (&shared.claims, &shared.output);
     let mut claimed = claims.services().unwrap_or_default();
     claimed.retain(|name| !configured.contains(&name.as_str()));
     let left = claimed
         .into_iter()
         .filter_map(|name| match claims.read(&name) {
-            Reading::Valid(claim) if is_present(shared, &claim) => {
+            Reading::Valid(claim) if is_of_this_boot(shared, &claim) => {
                 let left = left_of(name.clone(), &claim)?;
-                // A FIFO that nobody reads would stop it at its next line; where there is none, there is nothing to read.
+                // A FIFO without a reader would stop the process at its next line. Fails where there is no FIFO; then
+                // there is nothing to read.
                 let _ = output.adopt(&name, Life(claim.life), &Log::BY_DEFAULT, claim.claim_fd);
                 Some(left)
             }
@@ -28,18 +29,18 @@ pub fn forgotten(shared: &SharedContext, configured: &[&str]) -> Vec<ReportedPro
     left.collect()
 }
 
-/// The main process; where that has ended, somebody else of its tree.
+/// The main process or, where that has ended, another process of its tree.
 fn left_of(name: String, claim: &Claim) -> Option<ReportedProcess> {
     let members = claim.members.iter().copied().map(Into::into);
     let process = claim
         .main()
         .into_iter()
         .chain(members)
-        .find(|&each| lives(each))?;
+        .find(|&each| still_runs(each))?;
     let (pid, life) = (process.pid, claim.life);
     let message = format!(
         "pid {pid} was started as life {life} of {name}, which is not in the configuration any more; it is left alone and \
-         nobody watches it: stop it with `kill {pid}`, or put [service.{name}] back"
+         not watched: stop it with `kill {pid}`, or put [service.{name}] back"
     );
     Some(ReportedProcess {
         process,

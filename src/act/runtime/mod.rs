@@ -4,18 +4,18 @@
 
 pub mod by_hand;
 pub mod cache;
-pub(crate) mod change;
 pub mod check;
 pub mod collect;
 pub mod copy;
 pub mod difference;
 mod digest;
 mod fitness;
+pub(crate) mod in_use;
 mod known;
 mod links;
 pub mod listing;
-pub(crate) mod materialize;
 pub mod offer;
+pub(crate) mod program_watch;
 pub mod record;
 mod request;
 pub(crate) mod staleness;

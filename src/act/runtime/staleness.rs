@@ -1,12 +1,14 @@
-//! Is what runs still what a new life would be started from?
+//! Compares what runs with what a new instance would be started from.
 //!
-//! Nothing is remembered for it, so that it can be told of an adopted life as well. Everything may hang with the disk it
-//! touches: not for the loop.
+//! The comparison needs nothing from the start of the process, so it also works for an adopted instance. Everything may
+//! hang with the disk that it touches, so it runs in the helper.
 
+use crate::act::helper::{Reporter, Request};
 use crate::act::preflight::Look;
 use crate::act::spawn::launch::candidates;
 use crate::sys::clock;
 use crate::sys::process::{self, Process};
+use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -14,30 +16,57 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A file that was changed so long after the birth of a process is not what it was started from: stamps of files and of
-/// births come from clocks of different grain.
-pub(crate) const SURELY_LATER: Duration = Duration::from_secs(2);
-/// Begins the stamp of a file that was changed since then.
-pub(crate) const CHANGED_SINCE: &str = "changed ";
+/// A file that was changed this long after the start of a process is certainly not what the process was started from. Time
+/// stamps of files and of processes come from clocks of different resolution.
+pub(crate) const CERTAINLY_LATER: Duration = Duration::from_secs(2);
 /// File systems stamp with the clock of the last timer tick.
 const STAMPS_LAG: Duration = Duration::from_millis(10);
-/// What the kernel puts behind the name of a file that is gone (proc(5), exe).
+/// The kernel appends this to the name of a file that is gone (proc(5), exe).
 const GONE: &str = " (deleted)";
 
-/// The file that a new life would be started from, where that is not what `process` was started from.
+/// Asks for the path of the file that a new instance would be started from, where a process was started from another one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReplacedProgram {
+    pid: i32,
+    start_time: u64,
+    look: Look,
+}
+
+impl ReplacedProgram {
+    /// Compares `process` with what `look` would start.
+    pub(crate) const fn new(process: Process, look: Look) -> Self {
+        Self {
+            pid: process.pid,
+            start_time: process.start_time,
+            look,
+        }
+    }
+}
+
+impl Request for ReplacedProgram {
+    const NAME: &'static str = "replaced-program";
+    type Reply = Option<String>;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
+        let (pid, start_time) = (self.pid, self.start_time);
+        let file = replaced(Process { pid, start_time }, &self.look);
+        Ok(file.map(|file| file.display().to_string()))
+    }
+}
+
+/// Returns the file that a new instance would be started from, where `process` was started from another one.
 ///
-/// Another file is found by its number, and a script, whose process runs its interpreter, by its time of modification.
-/// None where nothing is proven: a program that has executed another one runs that one's file.
-#[must_use]
-pub(crate) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
+/// The inode number tells a replaced file. The time of modification tells a changed script, whose process runs the
+/// interpreter. None where nothing is proven: a program that has executed another one runs that one's file.
+fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
     let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
     if process::stat(process.pid).ok()?.process != process {
         return None;
     }
     let modified = there.modified().ok()?;
-    // A time to come says nothing.
-    if modified > process::born_at(process) + SURELY_LATER && modified <= clock::sample().wall {
+    // A time in the future proves nothing.
+    if modified > process::born_at(process) + CERTAINLY_LATER && modified <= clock::sample().wall {
         return Some(file);
     }
     let is_the_same = process::executes(process.pid, there.dev(), there.ino()).ok()?;
@@ -47,22 +76,44 @@ pub(crate) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
     let runs = process::executable(process.pid).ok()?;
     let runs = runs.file_name()?.to_string_lossy();
     let resolved = file.canonicalize().ok()?;
-    let is_its_successor = resolved.file_name()?.to_string_lossy() == runs.trim_end_matches(GONE);
-    is_its_successor.then_some(file)
+    let has_same_name = resolved.file_name()?.to_string_lossy() == runs.trim_end_matches(GONE);
+    has_same_name.then_some(file)
 }
 
-/// By what the file that a new life would be started from is known at a glance: another one is known by something else.
-/// Begins with [`CHANGED_SINCE`] where it was changed later than `since`.
-#[must_use]
-pub(crate) fn stamp(look: &Look, since: Option<SystemTime>) -> Option<String> {
+/// Asks for the stamp of the file that a new instance would be started from; none: there is no such file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProgramStamp {
+    /// What would be started.
+    pub(crate) look: Look,
+    /// Tells whether the file was changed later than this.
+    pub(crate) since: Option<SystemTime>,
+}
+
+/// Identifies a version of a program file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    /// Path, device, inode, size, time of modification and mode. Another version has another text.
+    pub(crate) text: String,
+    /// The file was changed later than [`ProgramStamp::since`].
+    pub(crate) is_newer: bool,
+}
+
+impl Request for ProgramStamp {
+    const NAME: &'static str = "program-stamp";
+    type Reply = Option<Stamp>;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<Stamp>, String> {
+        Ok(stamp(&self.look, self.since))
+    }
+}
+
+fn stamp(look: &Look, since: Option<SystemTime>) -> Option<Stamp> {
     let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
     let seconds = Duration::from_secs(there.ctime().try_into().ok()?);
     let changed = UNIX_EPOCH + seconds + Duration::from_nanos(there.ctime_nsec().try_into().ok()?);
-    let is_newer = since.is_some_and(|since| changed + STAMPS_LAG > since);
-    Some(format!(
-        "{}{} {}:{} {} {}.{:09} {:o}",
-        if is_newer { CHANGED_SINCE } else { "" },
+    let text = format!(
+        "{} {}:{} {} {}.{:09} {:o}",
         file.display(),
         there.dev(),
         there.ino(),
@@ -70,7 +121,9 @@ pub(crate) fn stamp(look: &Look, since: Option<SystemTime>) -> Option<String> {
         there.mtime(),
         there.mtime_nsec(),
         there.mode()
-    ))
+    );
+    let is_newer = since.is_some_and(|since| changed + STAMPS_LAG > since);
+    Some(Stamp { text, is_newer })
 }
 
 fn file_of(look: &Look) -> Option<PathBuf> {

@@ -1,37 +1,37 @@
-//! What is seen of the files that services run from: shown by `status`, and nothing is decided by it.
+//! Which programs and runtimes were changed while their services run, and how far copies are: shown by `status`. Nothing is
+//! decided by it.
 
-use super::staleness::SURELY_LATER;
-use crate::act::helper::{Ask, Far, Helper, Reply};
+use super::staleness::{CERTAINLY_LATER, ReplacedProgram};
+use crate::act::helper::{HelperClient, Helpers, NoReply, Progress};
 use crate::act::preflight::Look;
-use crate::act::spawn::spawner::Spawner;
 use crate::config;
 use crate::decide::clock::{Duration, Instant};
 use crate::sys::process::{self, Process};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-/// Between two looks at a program's file or a runtime's source, while somebody asks: whoever replaces a file looks soon afterwards.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// A disk that has not answered by then is not waited for.
+/// Between two checks of a program's file or of a runtime's source, while users ask: after a user replaces a file, the user
+/// soon asks for the status.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// A disk that has not answered within this time is not waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// A service that runs from no runtime.
+/// A service without a runtime, whose program file can be checked.
 #[derive(Clone, Debug)]
-pub struct Plain {
-    /// Which.
+pub struct ProgramCheck {
+    /// The service's name.
     pub service: String,
     /// Its main process.
     pub main: Process,
-    /// What a new life would be started from.
+    /// What a new instance would be started from.
     pub look: Look,
 }
 
-/// What a new life of `service` would be started from; none where a runtime, or a file of variables, decides that. `path`
-/// is the PATH that it inherits.
+/// What a new instance of `service` would be started from. None where a runtime or an env_file decides that. `path` is the
+/// PATH that the instance inherits.
 #[must_use]
 pub fn program_of(service: &config::Service, path: Option<String>) -> Option<Look> {
     let program = service.command.first()?.clone();
@@ -47,72 +47,68 @@ pub fn program_of(service: &config::Service, path: Option<String>) -> Option<Loo
     })
 }
 
-/// What a look at a program's file has told.
-struct Seen {
+/// The result of a program check.
+#[derive(Debug)]
+struct CheckedProgram {
     main: Process,
     at: Instant,
-    /// Another file is there by now, and where.
+    /// The path of the other file that is there by now.
     replaced: Option<String>,
 }
 
-/// A service that runs from a runtime: asks for a look at whether its source still holds that.
+/// Asks the task of one service to compare its runtime with the source.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
-    rung: Notify,
-    rung_at: Cell<Option<Instant>>,
-    /// Looks that are done.
-    looks: watch::Sender<u64>,
+pub(crate) struct SourceCheck {
+    wanted: Notify,
+    wanted_at: Cell<Option<Instant>>,
+    /// Counts the checks that are done.
+    done: watch::Sender<u64>,
 }
 
-impl Bell {
-    /// Returns when somebody wants a look.
-    pub(crate) async fn rings(&self) {
-        self.rung.notified().await;
+impl SourceCheck {
+    /// Returns when a check is wanted.
+    pub(crate) async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 
-    /// The look is done, whatever came of it.
-    pub(crate) fn is_answered(&self) {
-        self.looks.send_modify(|looks| *looks += 1);
+    /// The check is done, with any result.
+    pub(crate) fn is_done(&self) {
+        self.done.send_modify(|checks| *checks += 1);
     }
 
-    /// Wants a look; what is returned changes when one is done.
-    fn ring(&self, now: Instant) -> watch::Receiver<u64> {
-        self.rung_at.set(Some(now));
-        let looks = self.looks.subscribe();
-        self.rung.notify_one();
-        looks
+    /// Wants a check. The receiver changes when it is done.
+    fn want(&self, now: Instant) -> watch::Receiver<u64> {
+        self.wanted_at.set(Some(now));
+        let done = self.done.subscribe();
+        self.wanted.notify_one();
+        done
     }
 }
 
-/// What was seen.
+/// What `status` shows of programs and runtimes.
+#[derive(Debug)]
 pub struct StatusBoard {
-    spawner: Spawner,
-    /// This program of ours, for the helper.
-    program: PathBuf,
-    /// Services that run from a runtime that is not what their source holds.
+    helper: HelperClient,
+    /// Services whose runtime is not what their source holds.
     stale: RefCell<BTreeSet<String>>,
-    bells: RefCell<BTreeMap<String, Rc<Bell>>>,
-    /// Copies under way.
-    copies: RefCell<BTreeMap<String, Rc<Cell<Far>>>>,
-    programs: RefCell<BTreeMap<String, Seen>>,
-    /// Looks at programs; here only while its last question hangs.
-    helper: RefCell<Option<Helper>>,
-    looking: Cell<bool>,
+    source_checks: RefCell<BTreeMap<String, Rc<SourceCheck>>>,
+    /// The progress of copies under way.
+    copies: RefCell<BTreeMap<String, Rc<Cell<Progress>>>>,
+    programs: RefCell<BTreeMap<String, CheckedProgram>>,
+    is_checking: Cell<bool>,
 }
 
 impl StatusBoard {
-    /// Nothing is seen yet.
+    /// An empty board.
     #[must_use]
-    pub fn new(spawner: Spawner, program: PathBuf) -> Self {
+    pub fn new(helpers: &Helpers) -> Self {
         Self {
-            spawner,
-            program,
+            helper: HelperClient::new(helpers),
             stale: RefCell::default(),
-            bells: RefCell::default(),
+            source_checks: RefCell::default(),
             copies: RefCell::default(),
             programs: RefCell::default(),
-            helper: RefCell::default(),
-            looking: Cell::default(),
+            is_checking: Cell::default(),
         }
     }
 
@@ -122,6 +118,7 @@ impl StatusBoard {
         self.stale.borrow().contains(service)
     }
 
+    /// Notes whether the runtime that `service` runs from is not what its source holds.
     pub(crate) fn note_stale(&self, service: &str, stale: bool) {
         let mut all = self.stale.borrow_mut();
         if stale {
@@ -131,106 +128,106 @@ impl StatusBoard {
         }
     }
 
-    /// By which a look at the source of `service` is asked for.
-    pub(crate) fn bell(&self, service: &str) -> Rc<Bell> {
-        let mut bells = self.bells.borrow_mut();
-        Rc::clone(bells.entry(service.to_owned()).or_default())
+    /// The check of the source of `service`, which the service's task carries out when it is wanted.
+    pub(crate) fn source_check(&self, service: &str) -> Rc<SourceCheck> {
+        let mut checks = self.source_checks.borrow_mut();
+        Rc::clone(checks.entry(service.to_owned()).or_default())
     }
 
-    /// Has the sources looked at that have not been for a while, and returns when all of them were: where one hangs, never.
-    pub async fn look_at_sources(&self, now: Instant) {
-        let is_due = |bell: &&Rc<Bell>| {
-            let last = bell.rung_at.get();
-            last.is_none_or(|last| now.since(last) >= LOOK_EVERY)
+    /// Has all sources checked that were not checked for a while, and returns when that is done; never where one hangs.
+    pub async fn check_sources(&self, now: Instant) {
+        let is_due = |check: &&Rc<SourceCheck>| {
+            let last = check.wanted_at.get();
+            last.is_none_or(|last| now.since(last) >= CHECK_EVERY)
         };
-        let ring = |bell: &Rc<Bell>| bell.ring(now);
-        let looks: Vec<_> = self
-            .bells
+        let want = |check: &Rc<SourceCheck>| check.want(now);
+        let checks: Vec<_> = self
+            .source_checks
             .borrow()
             .values()
             .filter(is_due)
-            .map(ring)
+            .map(want)
             .collect();
-        for mut look in looks {
-            // The other end is in a bell, which stays.
-            let _ = look.changed().await;
+        for mut done in checks {
+            // The sender is in the map of this board, so this cannot fail.
+            let _ = done.changed().await;
         }
     }
 
-    /// How far the copy for `service` is, while there is one under way.
+    /// The progress of the copy for `service`, while one is under way.
     #[must_use]
-    pub fn far(&self, service: &str) -> Option<Far> {
+    pub fn copy_progress(&self, service: &str) -> Option<Progress> {
         let copies = self.copies.borrow();
-        copies.get(service).map(|far| far.get())
+        copies.get(service).map(|progress| progress.get())
     }
 
-    /// A copy for `service` is under way, as far as `far` says; none: no longer.
-    pub(crate) fn note_copy(&self, service: &str, far: Option<Rc<Cell<Far>>>) {
+    /// Notes that a copy for `service` is under way and writes its progress there; none: no longer.
+    pub(crate) fn note_copy(&self, service: &str, progress: Option<Rc<Cell<Progress>>>) {
         let mut copies = self.copies.borrow_mut();
-        match far {
-            Some(far) => copies.insert(service.to_owned(), far),
+        match progress {
+            Some(progress) => copies.insert(service.to_owned(), progress),
             None => copies.remove(service),
         };
     }
 
-    /// Where another program is by now than `main` of `service` was started from.
+    /// The path of the program that has replaced the one from which `main` of `service` was started.
     #[must_use]
     pub fn replaced(&self, service: &str, main: Process) -> Option<String> {
         let programs = self.programs.borrow();
-        let seen = programs.get(service).filter(|seen| seen.main == main)?;
-        seen.replaced.clone()
+        let checked = programs
+            .get(service)
+            .filter(|checked| checked.main == main)?;
+        checked.replaced.clone()
     }
 
-    /// Begins to look at the programs that have not been looked at for a while; none: there is nothing to be done.
-    pub fn look(self: &Rc<Self>, now: Instant, mut plain: Vec<Plain>) -> Option<JoinHandle<()>> {
-        plain.retain(|one| self.is_due(one, now));
-        if plain.is_empty() || self.looking.replace(true) {
+    /// Begins to check the programs that were not checked for a while; none: there is nothing to do.
+    pub fn check_programs(
+        self: &Rc<Self>,
+        now: Instant,
+        mut checks: Vec<ProgramCheck>,
+    ) -> Option<JoinHandle<()>> {
+        checks.retain(|check| self.is_due(check, now));
+        if checks.is_empty() || self.is_checking.replace(true) {
             return None;
         }
         let this = Rc::clone(self);
         Some(tokio::task::spawn_local(async move {
-            this.look_at(now, plain).await;
-            this.looking.set(false);
+            this.check_each(now, checks).await;
+            this.is_checking.set(false);
         }))
     }
 
-    fn is_due(&self, plain: &Plain, now: Instant) -> bool {
-        // Nothing could be told of one so young.
-        if process::age(plain.main) < SURELY_LATER {
+    fn is_due(&self, check: &ProgramCheck, now: Instant) -> bool {
+        // The clocks of files and processes are too coarse to tell anything about so young a process.
+        if process::age(check.main) < CERTAINLY_LATER {
             return false;
         }
         let programs = self.programs.borrow();
-        let seen = programs.get(&plain.service);
-        seen.is_none_or(|seen| seen.main != plain.main || now.since(seen.at) >= LOOK_EVERY)
+        let last = programs.get(&check.service);
+        last.is_none_or(|last| last.main != check.main || now.since(last.at) >= CHECK_EVERY)
     }
 
-    async fn look_at(&self, now: Instant, plain: Vec<Plain>) {
-        let begin = || Helper::new(self.spawner.clone(), self.program.clone());
-        let mut helper = self.helper.take().unwrap_or_else(begin);
-        for Plain {
+    async fn check_each(&self, now: Instant, checks: Vec<ProgramCheck>) {
+        let Ok(mut helper) = self.helper.lease(ANSWER_WITHIN).await else {
+            return;
+        };
+        for ProgramCheck {
             service,
             main,
             look,
-        } in plain
+        } in checks
         {
-            let question = Ask::Replaced {
-                pid: main.pid,
-                start_time: main.start_time,
-                look,
+            let request = ReplacedProgram::new(main, look);
+            let reply = helper.ask(request, ANSWER_WITHIN).await;
+            let hangs = matches!(reply, Err(NoReply::Silent(_) | NoReply::NotAsked(_)));
+            let checked = CheckedProgram {
+                main,
+                at: now,
+                // A file that cannot be seen is not shown.
+                replaced: reply.ok().flatten(),
             };
-            let answer = helper.ask(question, ANSWER_WITHIN).await;
-            let is_silent = answer.is_err();
-            let replaced = match answer {
-                Ok(Reply::Text(file)) => file,
-                // What cannot be seen is not shown.
-                Ok(_) | Err(_) => None,
-            };
-            let at = now;
-            let seen = Seen { main, at, replaced };
-            self.programs.borrow_mut().insert(service, seen);
-            if is_silent {
-                // Kept: one that hangs even after its SIGKILL is not joined by another at each try.
-                self.helper.replace(Some(helper));
+            self.programs.borrow_mut().insert(service, checked);
+            if hangs {
                 return;
             }
         }

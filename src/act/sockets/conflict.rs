@@ -1,6 +1,6 @@
-//! Why an address cannot be bound, and who has it.
+//! Explains why an address cannot be bound, and names the process that holds it.
 
-use crate::act::context::SharedContext;
+use crate::act::helper::Helpers;
 use crate::act::process_info::ProcessInspector;
 use crate::config::Listen;
 use crate::decide::event::SpawnFailure;
@@ -12,18 +12,18 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Naming the holder may not take longer.
+/// Finding out about the holder may not take longer.
 const NAMING_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The refusal in a sentence, with the holder where there is one.
+/// The refusal in a sentence, with the process that holds the address where there is one.
 pub(super) async fn explain(
-    shared: &SharedContext,
+    helpers: &Helpers,
     address: &Listen,
     error: &io::Error,
 ) -> SpawnFailure {
     if error.kind() == io::ErrorKind::AddrInUse {
         return SpawnFailure {
-            message: taken(shared, address).await,
+            message: taken(helpers, address).await,
             lasting: true,
         };
     }
@@ -42,16 +42,12 @@ pub(super) async fn explain(
     }
 }
 
-async fn taken(shared: &SharedContext, address: &Listen) -> String {
+async fn taken(helpers: &Helpers, address: &Listen) -> String {
     let holder = match address {
         Listen::Tcp(wanted) => holder_of_port(*wanted),
         Listen::Unix(path) => holder_of_path(path.clone()).await,
     };
-    let mut inspector = ProcessInspector::new(
-        shared.spawner.clone(),
-        shared.program.clone(),
-        NAMING_DEADLINE,
-    );
+    let mut inspector = ProcessInspector::new(helpers, NAMING_DEADLINE);
     let process_info = match holder {
         Some(pid) => inspector.describe(pid).await,
         None => None,
@@ -74,7 +70,7 @@ async fn taken(shared: &SharedContext, address: &Listen) -> String {
     )
 }
 
-/// True also where that is not told in time.
+/// Whether the path is a socket; true also where the disk does not answer in time.
 async fn is_socket(path: PathBuf) -> bool {
     let looking = tokio::task::spawn_blocking(move || {
         path.symlink_metadata()
@@ -85,7 +81,7 @@ async fn is_socket(path: PathBuf) -> bool {
         .map_or(true, |seen| seen.unwrap_or(true))
 }
 
-/// Of the listeners on the port the one that is in the way.
+/// The process whose listener on the port conflicts with the wanted address.
 fn holder_of_port(wanted: SocketAddr) -> Option<i32> {
     let listeners = socket::listeners(wanted.port()).ok()?;
     let in_the_way = listeners.iter().find(|each| {
@@ -95,7 +91,7 @@ fn holder_of_port(wanted: SocketAddr) -> Option<i32> {
     socket::find_holder(in_the_way).ok().flatten()
 }
 
-/// The path's disk may hang.
+/// The process that listens at a path. Looks off the loop: the path's disk may hang.
 async fn holder_of_path(path: PathBuf) -> Option<i32> {
     let look = tokio::task::spawn_blocking(move || listen::holder_of(&path));
     tokio::time::timeout(NAMING_DEADLINE, look)

@@ -1,4 +1,4 @@
-//! systemd's store of descriptors: what is in it comes back with the next start of this unit (sd_notify(3), FDSTORE=1).
+//! systemd's descriptor store: systemd passes its sockets to the next start of this unit (sd_notify(3), FDSTORE=1).
 
 use super::Held;
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
@@ -9,17 +9,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-/// Tells what we have stored from the names of .socket units.
+/// Begins the names of sockets that stayd has stored; .socket units use other names.
 const PREFIX: &str = "stayd-held-";
 
-/// The store of our unit; there is none without systemd.
+/// The store of stayd's unit; there is none without systemd.
 #[derive(Debug)]
-pub(crate) struct FdStore {
+pub(super) struct FdStore {
     to: Option<PathBuf>,
 }
 
 impl FdStore {
-    /// The store of the unit that `start_context` tell of.
+    /// The store of the unit in `start_context`.
     pub(super) fn of(start_context: &StartContext) -> Self {
         let systemd = start_context.supervisor() == ParentSupervisor::Systemd;
         let to = start_context.notify_path().filter(|_| systemd);
@@ -28,13 +28,13 @@ impl FdStore {
         }
     }
 
-    /// Whether somebody keeps what we hold when we are gone.
-    pub(super) const fn is_there(&self) -> bool {
+    /// Whether systemd keeps the sockets when stayd is gone.
+    pub(super) const fn exists(&self) -> bool {
         self.to.is_some()
     }
 
-    /// Puts a socket there; one that is in it already is not put there twice. FDPOLL=0: a child's shutdown(2) would
-    /// throw it out otherwise.
+    /// Puts a socket into the store; systemd ignores one that it has already. With FDPOLL=0 a child's shutdown(2) does not
+    /// remove it.
     pub(super) fn keep(&self, held: &Held) {
         let message = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={}", name(&held.address));
         if let Err(error) = self.send(&message, Some(held.socket.as_fd())) {
@@ -45,7 +45,7 @@ impl FdStore {
         }
     }
 
-    /// Takes it out again.
+    /// Removes a socket from the store.
     pub(super) fn forget(&self, address: &Listen) {
         let message = format!("FDSTOREREMOVE=1\nFDNAME={}", name(address));
         if let Err(error) = self.send(&message, None) {
@@ -69,7 +69,7 @@ pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// FDNAME takes ASCII without colons and control characters. Only what it begins with is ever read.
+/// FDNAME takes ASCII without colons and control characters. stayd only ever reads how the name begins.
 fn name(address: &Listen) -> String {
     let fits = |c: char| {
         if c.is_ascii_graphic() && c != ':' {

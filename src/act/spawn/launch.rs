@@ -1,8 +1,7 @@
 //! From what a person wrote to what the kernel needs: program, environment, user, descriptors.
 
-use crate::act::claims::Token;
+use crate::act::tree::CommandToken;
 use crate::decide::event::SpawnFailure;
-use crate::sys::process;
 use crate::sys::spawn::{Plan, SpawnError, Stage, User};
 use crate::sys::user::groups;
 use nix::errno::Errno;
@@ -60,7 +59,7 @@ fn is_for_us_alone(name: &OsStr) -> bool {
 
 /// Where a program runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct ExecContext {
     /// Its whole environment. A value of exactly `@PID` becomes the child's pid.
     pub env: Environment,
     /// Its working directory, absolute.
@@ -72,50 +71,16 @@ pub struct Surroundings {
 /// A program to start.
 #[derive(Debug)]
 pub struct Launch {
-    /// argv, at least one word. The first is searched in the PATH of `surroundings.env` unless it has a slash.
+    /// argv, at least one word. The first is searched in the PATH of `exec_context.env` unless it has a slash.
     pub argv: Vec<String>,
     /// Where.
-    pub surroundings: Surroundings,
+    pub exec_context: ExecContext,
     /// (number there, our descriptor); those of 0, 1 and 2 that are missing become /dev/null.
     pub fds: Vec<(RawFd, OwnedFd)>,
     /// An open cgroup directory to be born in (Linux).
     pub cgroup: Option<OwnedFd>,
-    /// What all that it starts can be known by.
-    pub mark: Option<CommandToken>,
-}
-
-/// A variable in a child's environment by which its whole tree can be proven ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandToken {
-    /// The variable.
-    pub name: &'static str,
-    /// 128 random bits in hexadecimal.
-    pub token: String,
-}
-
-/// Carried by what is ended with its round: exec probes, `before`, evidence commands.
-const ROUND_TOKEN: &str = "STAYD_PROBE_TOKEN";
-/// Carried by exec probes and evidence commands: the token of the life that they ask for, by which a later stayd knows
-/// them. Under another name, so that nobody takes them for the life.
-pub const ASKED_FOR: &str = "STAYD_PROBE_OF";
-
-impl CommandToken {
-    /// One for a command that leaves nothing behind when it is over.
-    ///
-    /// # Errors
-    /// When the system has no randomness to give.
-    pub fn fresh() -> io::Result<Self> {
-        Ok(Self {
-            name: ROUND_TOKEN,
-            token: Token::fresh()?.as_str().to_owned(),
-        })
-    }
-
-    /// Whether a process carries one, whichever. Reads its memory, and so may hang.
-    #[must_use]
-    pub fn is_shown_by(pid: i32) -> bool {
-        process::environment_value(pid, ROUND_TOKEN).is_ok_and(|value| value.is_some())
-    }
+    /// A token by which everything that it starts can be found.
+    pub command_token: Option<CommandToken>,
 }
 
 impl Launch {
@@ -127,20 +92,20 @@ impl Launch {
     /// A sentence that names what cannot be prepared.
     pub fn plan(self) -> Result<Plan, SpawnFailure> {
         let Some(name) = self.argv.first() else {
-            return Err(lasting(
+            return Err(permanent(
                 "cannot start an empty command: no word in it".into(),
             ));
         };
-        let mut env = self.surroundings.env;
-        if let Some(mark) = self.mark {
-            env.insert(mark.name.into(), mark.token.into());
+        let mut env = self.exec_context.env;
+        if let Some(command_token) = self.command_token {
+            env.insert(command_token.name.into(), command_token.token.into());
         }
         let program = candidates(
             OsStr::new(name),
             env.get(OsStr::new("PATH")),
-            &self.surroundings.cwd,
+            &self.exec_context.cwd,
         );
-        let user = match &self.surroundings.user {
+        let user = match &self.exec_context.user {
             None => None,
             Some(user) => Some(become_user(user, &mut env)?),
         };
@@ -148,7 +113,7 @@ impl Launch {
             program: c_strings(program.into_iter().map(PathBuf::into_os_string))?,
             argv: c_strings(self.argv.into_iter().map(OsString::from))?,
             env: c_strings(env.into_iter().map(assignment))?,
-            cwd: c_string(self.surroundings.cwd.into_os_string())?,
+            cwd: c_string(self.exec_context.cwd.into_os_string())?,
             fds: with_standard_fds(self.fds)?,
             user,
             cgroup: self.cgroup,
@@ -170,10 +135,10 @@ pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> V
 /// Looks a user up and gives it its own HOME, USER and LOGNAME where nobody has set them.
 fn become_user(name: &str, env: &mut Environment) -> Result<User, SpawnFailure> {
     let found = nix::unistd::User::from_name(name)
-        .map_err(|error| passing(format!("cannot look up the user {name}: {error}")))?
-        .ok_or_else(|| lasting(format!("cannot run as {name}: there is no such user")))?;
+        .map_err(|error| temporary(format!("cannot look up the user {name}: {error}")))?
+        .ok_or_else(|| permanent(format!("cannot run as {name}: there is no such user")))?;
     let groups = groups(name, found.gid.as_raw())
-        .map_err(|error| passing(format!("cannot look up the groups of {name}: {error}")))?;
+        .map_err(|error| temporary(format!("cannot look up the groups of {name}: {error}")))?;
     let values = [found.dir.into_os_string(), name.into(), name.into()];
     for (variable, value) in NAMES_THE_USER.into_iter().zip(values) {
         env.entry(variable.into()).or_insert(value);
@@ -191,7 +156,7 @@ fn with_standard_fds(
     for number in 0..STANDARD_FDS {
         if fds.iter().all(|(taken, _)| *taken != number) {
             let null = open_null(number)
-                .map_err(|error| passing(format!("cannot open /dev/null: {error}")))?;
+                .map_err(|error| temporary(format!("cannot open /dev/null: {error}")))?;
             fds.push((number, null.into()));
         }
     }
@@ -219,10 +184,10 @@ fn c_strings(words: impl Iterator<Item = OsString>) -> Result<Vec<CString>, Spaw
 
 fn c_string(word: OsString) -> Result<CString, SpawnFailure> {
     CString::new(word.into_vec())
-        .map_err(|_| lasting("cannot start it: a word or variable has a NUL byte in it".into()))
+        .map_err(|_| permanent("cannot start it: a word or variable has a NUL byte in it".into()))
 }
 
-/// Puts a failed spawn into a sentence about `argv0` in `surroundings`.
+/// Puts a failed spawn into a sentence about `argv0` in `exec_context`.
 pub(crate) fn explain(
     error: SpawnError,
     argv0: &str,
@@ -236,7 +201,7 @@ pub(crate) fn explain(
     };
     let errno = Errno::from_raw(error.errno);
     if (error.stage, errno) == (Stage::Exec, Errno::EINTR) {
-        return passing(format!(
+        return temporary(format!(
             "cannot start {argv0}: it was killed before its program ran; trying again"
         ));
     }
@@ -272,14 +237,14 @@ fn is_lasting(errno: Errno) -> bool {
     !PASSING.contains(&errno)
 }
 
-pub(crate) const fn lasting(message: String) -> SpawnFailure {
+pub(crate) const fn permanent(message: String) -> SpawnFailure {
     SpawnFailure {
         message,
         lasting: true,
     }
 }
 
-pub(crate) const fn passing(message: String) -> SpawnFailure {
+pub(crate) const fn temporary(message: String) -> SpawnFailure {
     SpawnFailure {
         message,
         lasting: false,
@@ -289,7 +254,7 @@ pub(crate) const fn passing(message: String) -> SpawnFailure {
 #[cfg(test)]
 mod tests {
     use super::{
-        Environment, Launch, SpawnError, Stage, Surroundings, candidates, clean_environment,
+        Environment, ExecContext, Launch, SpawnError, Stage, candidates, clean_environment,
         explain, forget_our_user,
     };
     use std::ffi::{OsStr, OsString};
@@ -364,14 +329,14 @@ mod tests {
     fn a_plan_has_the_standard_descriptors_and_names_what_is_wrong() {
         let launch = |argv: &[&str], user: Option<&str>| Launch {
             argv: argv.iter().map(ToString::to_string).collect(),
-            surroundings: Surroundings {
+            exec_context: ExecContext {
                 env: environment(&[("A", "b")]),
                 cwd: "/".into(),
                 user: user.map(Into::into),
             },
             fds: Vec::new(),
             cgroup: None,
-            mark: None,
+            command_token: None,
         };
         let plan = launch(&["true"], None).plan().expect("a plan");
         let numbers: Vec<_> = plan.fds.iter().map(|(number, _)| *number).collect();

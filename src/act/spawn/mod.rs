@@ -1,5 +1,5 @@
 //! Starts child processes and tells how each one ended.
 
 pub mod launch;
+pub mod short_command;
 pub mod spawner;
-pub mod trial;

@@ -1,9 +1,9 @@
 //! The nursery: starts children off the loop and tells each one's waiter how it ended.
 
-use super::launch::{self, CommandToken, Launch};
-pub use super::launch::{Environment, Surroundings, clean_environment, forget_our_user};
-use crate::act::tree::Tree;
+use super::launch::{self, Launch};
+pub use super::launch::{Environment, ExecContext, clean_environment, forget_our_user};
 use crate::act::tree::killer::{self, TreeKiller};
+use crate::act::tree::{CommandToken, Tree};
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use crate::sys::process::{Handle, Process};
@@ -115,10 +115,10 @@ impl Spawner {
                 self.0.idle.replace(Some(spawner));
                 result.map(|newborn| self.register(newborn))
             }
-            Ok(Err(_)) => Err(launch::passing(format!(
+            Ok(Err(_)) => Err(launch::temporary(format!(
                 "cannot start {name}: the thread that starts children has ended"
             ))),
-            Err(_) => Err(launch::passing(format!(
+            Err(_) => Err(launch::temporary(format!(
                 "cannot start {name}: exec did not return within {}; its disk may be gone",
                 in_words(deadline)
             ))),
@@ -207,12 +207,12 @@ impl Spawner {
             return Ok(idle);
         }
         if Arc::strong_count(&self.0.census) > SPAWNERS_MAX {
-            return Err(launch::passing(format!(
+            return Err(launch::temporary(format!(
                 "cannot start {name}: {SPAWNERS_MAX} other starts hang in the system"
             )));
         }
         SpawnThread::new(Arc::clone(&self.0.census), self.0.tree_killer.clone()).map_err(|error| {
-            launch::passing(format!(
+            launch::temporary(format!(
                 "cannot start {name}: cannot make a thread: {error}"
             ))
         })
@@ -290,7 +290,7 @@ impl SpawnThread {
     /// Never blocks: only an idle spawner is given an errand.
     fn give(&self, errand: Errand, name: &str) -> Result<(), SpawnFailure> {
         self.0.try_send(errand).map_err(|_| {
-            launch::passing(format!(
+            launch::temporary(format!(
                 "cannot start {name}: the thread that starts children does not take it"
             ))
         })
@@ -299,9 +299,9 @@ impl SpawnThread {
 
 fn give_birth(launch: Launch, tree_killer: &TreeKiller) -> Result<Newborn, SpawnFailure> {
     let name = launch.argv.first().cloned().unwrap_or_default();
-    let cwd = launch.surroundings.cwd.clone();
-    let user = launch.surroundings.user.clone();
-    let mark = launch.mark.clone();
+    let cwd = launch.exec_context.cwd.clone();
+    let user = launch.exec_context.user.clone();
+    let command_token = launch.command_token.clone();
     match spawn::spawn(launch.plan()?) {
         Ok(Child {
             process,
@@ -309,7 +309,7 @@ fn give_birth(launch: Launch, tree_killer: &TreeKiller) -> Result<Newborn, Spawn
             flight,
         }) => Ok(Newborn {
             handle: Arc::new(Handle { process, fd: pidfd }),
-            mark,
+            command_token,
             tree_killer: tree_killer.clone(),
             taken: false,
             _flight: flight,
@@ -321,7 +321,7 @@ fn give_birth(launch: Launch, tree_killer: &TreeKiller) -> Result<Newborn, Spawn
 /// A child that nobody has taken yet; killed if nobody does.
 struct Newborn {
     handle: Arc<Handle>,
-    mark: Option<CommandToken>,
+    command_token: Option<CommandToken>,
     tree_killer: TreeKiller,
     taken: bool,
     /// Until this ends the reaper keeps the child's exit for us.
@@ -340,7 +340,7 @@ impl Drop for Newborn {
         if !self.taken {
             // And what it has started by now.
             let mut tree = Tree::of_child(self.handle.process);
-            tree.marked(self.mark.take());
+            tree.set_command_token(self.command_token.take());
             let _ = self.tree_killer.begin(tree);
         }
     }

@@ -1,66 +1,106 @@
-//! A cgroup for each life, where the OS supervisor has delegated us our own.
+//! A cgroup for each instance, where the parent supervisor has delegated its own cgroup to stayd.
 //!
-//! A process leaves its cgroup neither by a session of its own nor by closing what it holds, and one write kills all that
-//! is in it. Controllers are never enabled, so stayd and its helper stay where they were put (the rule against inner
-//! processes does not apply), and limits on the unit hold for all. Everything works without.
+//! A process cannot leave its cgroup by starting a session or by closing descriptors, and one write kills every process
+//! in it. stayd never enables controllers, so stayd and its helper stay where they were put (the kernel's rule against
+//! processes in inner cgroups does not apply), and limits on the unit hold for all. Without cgroups everything else works.
 //!
-//! Creation and removal take locks of the whole machine's: they run beside the loop.
+//! Creation and removal take locks of the whole machine, so they run off the loop.
 
-use crate::act::context::SharedContext;
-use crate::act::context::{Instance, ServiceContext};
 use crate::decide::event::Life;
 use crate::sys::cgroup::{self, is_empty, remove};
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A kernel that has not made a cgroup by then is not asked again.
+/// A kernel that has not made a cgroup within this time is not asked again.
 const MAKE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Where lives get their cgroups.
+/// Makes cgroups for instances; makes none where stayd may not, or after the kernel has refused once.
+#[derive(Debug, Default)]
+pub struct Cgroups(RefCell<Option<Delegated>>);
+
+/// The cgroup that is delegated to this stayd.
 #[derive(Clone, Debug)]
-pub struct Cgroups {
+struct Delegated {
     parent: PathBuf,
-    instance: String,
+    /// The name of this stayd.
+    name: String,
 }
 
-/// What the cgroup of a life is called.
-pub(crate) fn name(instance: &str, service: &str, life: Life) -> String {
-    format!("{}{service}-{}", prefix(instance), life.0)
+/// The name of an instance's cgroup.
+pub(crate) fn name(stayd: &str, service: &str, life: Life) -> String {
+    format!("{}{service}-{}", prefix(stayd), life.0)
 }
 
-/// How the names of an instance's cgroups begin.
-fn prefix(instance: &str) -> String {
-    format!("stayd-{instance}-")
+/// The beginning of the names of all cgroups that the stayd of this name makes.
+fn prefix(stayd: &str) -> String {
+    format!("stayd-{stayd}-")
 }
 
-/// A life's own cgroup, nobody in it yet.
+/// A cgroup without processes.
 struct Fresh {
     path: PathBuf,
     directory: OwnedFd,
 }
 
 impl Cgroups {
-    /// Those of the instance `name`, if our own cgroup is delegated to us: it is marked so, or `unit_says_so`. Empty ones
-    /// that earlier lives have left are removed. None as well where the kernel does not answer within a second.
-    pub async fn find(name: &str, unit_says_so: bool) -> Option<Self> {
-        let instance = name.to_owned();
+    /// Finds the cgroup that is delegated to the stayd called `name`: the kernel marks it so, or `unit_says_so`. Removes
+    /// empty cgroups of earlier instances. Where the kernel does not answer within a second, no cgroups are made.
+    pub async fn find(name: &str, unit_says_so: bool) -> Self {
+        let name = name.to_owned();
         let found = tokio::task::spawn_blocking(move || {
             let parent = cgroup::own()?;
-            let cgroups = Self { parent, instance };
-            (unit_says_so || cgroup::is_delegated(&cgroups.parent)).then(|| {
-                cgroups.sweep();
-                cgroups
+            let delegated = Delegated { parent, name };
+            (unit_says_so || cgroup::is_delegated(&delegated.parent)).then(|| {
+                delegated.sweep();
+                delegated
             })
         });
         let found = tokio::time::timeout(MAKE_DEADLINE, found).await;
-        found.ok()?.ok()?
+        let found = found.ok().and_then(Result::ok).flatten();
+        Self(RefCell::new(found))
     }
 
+    /// The existing cgroup of an instance.
+    #[must_use]
+    pub fn of(&self, service: &str, life: Life) -> Option<PathBuf> {
+        let path = self.0.borrow().as_ref()?.path(service, life);
+        path.is_dir().then_some(path)
+    }
+
+    /// Makes a cgroup for an instance and stores it in `cgroup`. Where that fails, the instance starts in stayd's own
+    /// cgroup, and no more cgroups are made.
+    pub(crate) async fn make(&self, service: &str, life: Life, cgroup: &InstanceCgroup) {
+        let Some(delegated) = self.0.borrow().clone() else {
+            return;
+        };
+        let service = service.to_owned();
+        let making = tokio::task::spawn_blocking(move || delegated.make(&service, life));
+        match tokio::time::timeout(MAKE_DEADLINE, making).await {
+            Ok(Ok(Ok(fresh))) => {
+                cgroup.path.replace(Some(fresh.path));
+                cgroup.directory.replace(Some(fresh.directory));
+            }
+            Ok(Ok(Err(error))) => self.give_up(&error.to_string()),
+            Ok(Err(_)) | Err(_) => self.give_up("no answer from the kernel"),
+        }
+    }
+
+    fn give_up(&self, cause: &str) {
+        if self.0.take().is_some() {
+            tracing::warn!(
+                "cannot make a cgroup for a service: {cause}; stayd goes on without cgroups and finds trees by other evidence"
+            );
+        }
+    }
+}
+
+impl Delegated {
     fn sweep(&self) {
-        let prefix = prefix(&self.instance);
+        let prefix = prefix(&self.name);
         for entry in fs::read_dir(&self.parent).into_iter().flatten().flatten() {
             let is_ours = entry
                 .file_name()
@@ -72,18 +112,11 @@ impl Cgroups {
         }
     }
 
-    /// That of a life, if it is there.
-    #[must_use]
-    pub fn of(&self, service: &str, life: Life) -> Option<PathBuf> {
-        let path = self.path(service, life);
-        path.is_dir().then_some(path)
-    }
-
     fn path(&self, service: &str, life: Life) -> PathBuf {
-        self.parent.join(name(&self.instance, service, life))
+        self.parent.join(name(&self.name, service, life))
     }
 
-    /// Makes the one of a life. A name that is taken by living processes is an error, for they may be anybody's.
+    /// A cgroup of that name with living processes is an error: the processes may belong to anything.
     fn make(&self, service: &str, life: Life) -> io::Result<Fresh> {
         let path = self.path(service, life);
         if path.exists() {
@@ -95,36 +128,37 @@ impl Cgroups {
     }
 }
 
-/// Gives `instance` a cgroup to be born in; where that cannot be, it is born in ours.
-pub(crate) async fn give(shared: &SharedContext, context: &ServiceContext, instance: &Instance) {
-    let Some(cgroups) = shared.cgroups.borrow().clone() else {
-        return;
-    };
-    let (name, life) = (context.config.name.clone(), instance.life);
-    let making = tokio::task::spawn_blocking(move || cgroups.make(&name, life));
-    match tokio::time::timeout(MAKE_DEADLINE, making).await {
-        Ok(Ok(Ok(fresh))) => {
-            instance.cgroup.replace(Some(fresh.path));
-            instance.birthplace.replace(Some(fresh.directory));
+/// The cgroup of one instance, where it has one.
+#[derive(Debug, Default)]
+pub(crate) struct InstanceCgroup {
+    path: RefCell<Option<PathBuf>>,
+    directory: RefCell<Option<OwnedFd>>,
+}
+
+impl InstanceCgroup {
+    /// The cgroup at `path`, which an earlier stayd made for the instance.
+    pub(crate) fn existing(path: Option<PathBuf>) -> Self {
+        Self {
+            path: RefCell::new(path),
+            directory: RefCell::default(),
         }
-        Ok(Ok(Err(error))) => go_without(shared, &error.to_string()),
-        Ok(Err(_)) | Err(_) => go_without(shared, "no answer from the kernel"),
     }
-}
 
-/// From now on; said once.
-fn go_without(shared: &SharedContext, cause: &str) {
-    if shared.cgroups.take().is_some() {
-        tracing::warn!(
-            "cannot make a cgroup for a service: {cause}; going on without, trees are found by other proofs"
-        );
+    /// Its directory.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.path.borrow().clone()
     }
-}
 
-/// Removes what [`give`] has given. What is not empty stays for the next start to look at.
-pub(crate) fn take_back(instance: &Instance) {
-    instance.birthplace.replace(None);
-    if let Some(path) = instance.cgroup.take() {
-        tokio::task::spawn_blocking(move || remove(&path));
+    /// Its open directory, for the spawn; none the second time.
+    pub(crate) fn take_directory(&self) -> Option<OwnedFd> {
+        self.directory.take()
+    }
+
+    /// Removes it. A cgroup that still has processes stays, and the next start of stayd looks at it.
+    pub(crate) fn remove(&self) {
+        self.directory.take();
+        if let Some(path) = self.path.take() {
+            tokio::task::spawn_blocking(move || remove(&path));
+        }
     }
 }

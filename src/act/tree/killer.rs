@@ -1,6 +1,6 @@
-//! Ends trees, each on a thread of its own, and lets the end of stayd wait until that is done.
+//! The tree killer: kills process trees, each on a thread of its own, and lets stayd wait for these threads before it ends.
 
-use crate::act::tree::{KillOutcome, Tree};
+use super::{KillOutcome, Tree};
 use crate::sys::reaper::Reaped;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,95 +9,96 @@ use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// A tree that SIGKILL has not ended by then has a name: unkillable.
+/// A tree that SIGKILL has not ended within this time is reported as unkillable.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
-/// Ended processes that may wait for the loop.
+/// Reaped processes that may wait for the loop.
 const REAPED_MAX: usize = 1024;
-/// What nobody waits for is struck at so often, each time for as long: nobody else would try again.
-const STRIKES_MAX: u32 = 12;
-/// Between two tries to make a thread.
+/// A kill whose outcome nothing waits for is tried so often, each time up to the deadline: nothing else would repeat it.
+const ATTEMPTS_MAX: u32 = 12;
+/// Pause before another attempt to make a thread.
 const RETRY: Duration = Duration::from_millis(100);
-/// Stack of the thread that kills: it walks and signals.
+/// Stack of a killing thread: it walks tables of the kernel and sends signals.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Ends trees; clones share the queue and the wake.
+/// Kills process trees. Clones share the queue of reaped processes.
 #[derive(Clone, Debug)]
 pub struct TreeKiller {
     exits: mpsc::Sender<Reaped>,
-    /// Held by each thread that starts or ends children; the wake ends with the last one.
+    /// Each thread that starts or kills children holds a clone; [`KillThreads`] ends with the last one.
     at_work: blocking::Sender<Infallible>,
-    /// How many threads end children now.
-    striking: Arc<AtomicUsize>,
+    /// How many threads are killing.
+    killing: Arc<AtomicUsize>,
 }
 
-/// The end of all undertaking.
+/// Waits for the threads that start or kill children.
 #[derive(Debug)]
-pub struct Wake(blocking::Receiver<Infallible>);
+pub struct KillThreads(blocking::Receiver<Infallible>);
 
-/// An undertaker, the queue of processes that its kills have reaped (the loop empties it), and its wake.
+/// Returns a tree killer, the queue of processes that its kills have reaped (the loop empties it), and a handle to wait for
+/// its threads.
 #[must_use]
-pub fn open() -> (TreeKiller, mpsc::Receiver<Reaped>, Wake) {
+pub fn open() -> (TreeKiller, mpsc::Receiver<Reaped>, KillThreads) {
     let (exits, ended) = mpsc::channel(REAPED_MAX);
-    let (at_work, wake) = blocking::channel();
+    let (at_work, threads) = blocking::channel();
     let tree_killer = TreeKiller {
         exits,
         at_work,
-        striking: Arc::default(),
+        killing: Arc::default(),
     };
-    (tree_killer, ended, Wake(wake))
+    (tree_killer, ended, KillThreads(threads))
 }
 
 impl TreeKiller {
-    /// SIGKILLs the tree until nothing is left, or for five seconds; none when there was no thread to be had.
+    /// SIGKILLs the tree until nothing is left, for at most five seconds. None: the system gave no thread.
     pub async fn end(&self, tree: Tree) -> Option<KillOutcome> {
-        self.strike(tree, 1)?.await.ok()
+        self.start(tree, 1)?.await.ok()
     }
 
-    /// The same for about a minute, whether or not anybody waits for the outcome.
+    /// The same for about a minute, whether or not anything waits for the outcome.
     pub(crate) fn begin(&self, tree: Tree) -> Option<oneshot::Receiver<KillOutcome>> {
-        self.strike(tree, STRIKES_MAX)
+        self.start(tree, ATTEMPTS_MAX)
     }
 
-    /// Whether a thread ends something; what it reaps on the way may not have been told yet.
+    /// Whether a thread is killing. The loop may not have heard yet of what that thread has reaped.
     #[must_use]
     pub fn is_at_work(&self) -> bool {
-        self.striking.load(Ordering::SeqCst) > 0
+        self.killing.load(Ordering::SeqCst) > 0
     }
 
-    fn strike(&self, tree: Tree, strikes: u32) -> Option<oneshot::Receiver<KillOutcome>> {
-        let (answer, outcome) = oneshot::channel();
+    fn start(&self, tree: Tree, attempts: u32) -> Option<oneshot::Receiver<KillOutcome>> {
+        let (send, outcome) = oneshot::channel();
         let Self {
             exits,
             at_work,
-            striking,
+            killing,
         } = self.clone();
-        striking.fetch_add(1, Ordering::SeqCst);
+        killing.fetch_add(1, Ordering::SeqCst);
         let thread = std::thread::Builder::new()
             .name("kill".into())
             .stack_size(STACK_BYTES);
         let started = thread.spawn(move || {
             let _at_work = at_work;
-            let strike = || {
+            let kill = || {
                 tree.clone().kill(KILL_DEADLINE, &|reaped| {
-                    // The loop empties this queue; when it has ended, nobody wants to know.
+                    // Fails only when the loop, which empties this queue, has ended.
                     let _ = exits.blocking_send(reaped);
                 })
             };
-            let mut outcome = strike();
-            for _ in 1..strikes {
+            let mut outcome = kill();
+            for _ in 1..attempts {
                 if outcome.left == 0 {
                     break;
                 }
-                outcome = strike();
+                outcome = kill();
             }
-            // The same holds for the outcome.
-            let _ = answer.send(outcome);
-            striking.fetch_sub(1, Ordering::SeqCst);
+            // Fails only when nothing waits for the outcome.
+            let _ = send.send(outcome);
+            killing.fetch_sub(1, Ordering::SeqCst);
         });
         match started {
             Ok(_) => Some(outcome),
             Err(error) => {
-                self.striking.fetch_sub(1, Ordering::SeqCst);
+                self.killing.fetch_sub(1, Ordering::SeqCst);
                 tracing::error!("cannot make a thread to kill with: {error}; trying again");
                 None
             }
@@ -105,16 +106,16 @@ impl TreeKiller {
     }
 }
 
-impl Wake {
-    /// Blocks until no thread starts or ends children any more and every undertaker is dropped; false when one was stuck
-    /// for longer than `within`.
+impl KillThreads {
+    /// Blocks until no thread starts or kills children any more and every tree killer is dropped. Returns false when a
+    /// thread was stuck for longer than `within`.
     #[must_use]
     pub fn wait(&self, within: Duration) -> bool {
         self.0.recv_timeout(within) == Err(blocking::RecvTimeoutError::Disconnected)
     }
 }
 
-/// The end of a tree that nobody waits for at once.
+/// A kill that goes on in the background; its end can be waited for later.
 #[derive(Debug)]
 pub(crate) struct PendingKill {
     tree: Tree,
@@ -123,7 +124,7 @@ pub(crate) struct PendingKill {
 }
 
 impl PendingKill {
-    /// Begins it.
+    /// Begins the kill.
     pub(crate) fn of(tree: Tree, tree_killer: TreeKiller) -> Self {
         let outcome = tree_killer.begin(tree.clone());
         Self {
@@ -133,7 +134,7 @@ impl PendingKill {
         }
     }
 
-    /// Returns when nothing of it is left. May be given up and asked again.
+    /// Returns when nothing of the tree is left. The future may be dropped and made again.
     pub(crate) async fn done(&mut self) {
         loop {
             if let Some(outcome) = &mut self.outcome {

@@ -5,14 +5,17 @@
 //! claim by [`ownership::prove`](crate::decide::ownership::prove); what cannot be proven is not touched.
 
 pub mod cgroups;
+mod command_token;
+mod instance_tree;
 mod kill;
 pub mod killer;
 pub(crate) mod stop_state;
 mod walk;
 
+pub use command_token::{COMMAND_OF_INSTANCE, CommandToken};
+pub(crate) use instance_tree::InstanceTree;
 pub use kill::KillOutcome;
 
-use crate::act::spawn::launch::CommandToken;
 use crate::decide::ownership::Proof;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, socket, spawn};
@@ -131,7 +134,7 @@ impl Tree {
     }
 
     /// Gives it the mark that its processes carry.
-    pub fn marked(&mut self, mark: Option<CommandToken>) {
+    pub fn set_command_token(&mut self, mark: Option<CommandToken>) {
         if let Some(CommandToken { name, token }) = mark {
             self.token_name = name;
             self.token = token;

@@ -96,7 +96,7 @@ impl Daemon {
 
     fn leave_services(&self, fds: &mut Vec<OwnedFd>) -> BTreeMap<String, ServiceLeft> {
         let machine = self.machine.borrow();
-        let mut lives = self.parts.executor.leave(fds);
+        let mut lives = self.parts.executor.leave_instances(fds);
         let known = self.parts.config.services.iter().zip(machine.services());
         let left = known.map(|(config, service)| {
             let left = ServiceLeft {

@@ -1,9 +1,8 @@
 //! What one version leaves to the next: descriptors, and a text that says what each of them is.
 
 use super::carried;
-use crate::act::recovery::handover::{
-    InheritedDescriptors, InheritedInstance, InstanceHandover, SocketHandover,
-};
+use crate::act::recovery::InheritedInstance;
+use crate::act::recovery::handover::{InheritedDescriptors, InstanceHandover, SocketHandover};
 use crate::act::sockets::Held;
 use crate::act::spawn::spawner::Spawner;
 use crate::api::wire;

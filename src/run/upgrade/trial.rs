@@ -3,8 +3,8 @@
 use super::estate::FORMAT;
 use crate::act::executor::Executor;
 use crate::act::journal::SCHEMA;
-use crate::act::spawn::launch::{Environment, Launch, Surroundings};
-use crate::act::spawn::trial;
+use crate::act::spawn::launch::{Environment, ExecContext, Launch};
+use crate::act::spawn::short_command;
 use crate::run::{Invocation, Options};
 use crate::sys::handover;
 use crate::sys::identity;
@@ -56,7 +56,7 @@ pub(super) fn try_out(
         let launch = trial_of(&program, &invocation).map_err(named)?;
         // It is started by its descriptor, which tells a person nothing.
         let by_descriptor = launch.argv.first().cloned().unwrap_or_default();
-        let said = trial::run(&spawner, launch, TRIAL_WITHIN)
+        let said = short_command::output_of(&spawner, launch, TRIAL_WITHIN)
             .await
             .map_err(|why| named(why.replace(&by_descriptor, "it")))?;
         let testimony: Testimony = serde_json::from_str(&said)
@@ -115,13 +115,13 @@ fn trial_of(program: &Program, invocation: &Invocation) -> Result<Launch, String
         .collect();
     Ok(Launch {
         argv: words.into_iter().chain(ours).collect(),
-        surroundings: Surroundings {
+        exec_context: ExecContext {
             env,
             cwd: invocation.cwd.clone(),
             user: None,
         },
         fds: vec![(PROGRAM_FD, fd)],
         cgroup: None,
-        mark: None,
+        command_token: None,
     })
 }

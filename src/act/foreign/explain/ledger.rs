@@ -38,7 +38,7 @@ pub struct Watched {
     pub replaces: bool,
     /// It has no process of its own, and watches somebody else's.
     pub attached: bool,
-    /// `foreign = "attach"`.
+    /// `stranger = "attach"`.
     pub attaches: bool,
 }
 

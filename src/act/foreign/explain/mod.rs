@@ -6,6 +6,7 @@ mod ledger;
 
 pub use ledger::{Ledger, Watched};
 
+use crate::act::helper::Helpers;
 use crate::act::process_info::{ProcessInfo, ProcessInspector, Shown, line_of};
 use crate::act::spawn::spawner::Spawner;
 use crate::decide::event::Life;
@@ -124,9 +125,10 @@ async fn explain_all(
     program: PathBuf,
 ) -> Vec<Explained> {
     let spawner = Spawner::new();
+    let helpers = Helpers::new(spawner.clone(), &program);
     let looking = async {
         let mut look = Look {
-            inspector: ProcessInspector::new(spawner.clone(), program, LOOK_DEADLINE),
+            inspector: ProcessInspector::new(&helpers, LOOK_DEADLINE),
             tokens: BTreeMap::new(),
             here: (
                 identity::boot_id().unwrap_or_default(),
@@ -204,15 +206,11 @@ impl Look {
             .iter()
             .find(|each| each.name == claimed.service);
         let claim = &claimed.claim;
-        let members: Vec<Process> = claim
-            .members
-            .iter()
-            .map(|&each| to_proc(each.into()))
-            .collect();
+        let members: Vec<Process> = claim.members.iter().map(|&each| each.into()).collect();
         let record = Record {
             life: Life(claim.life),
-            main: claim.main().map(to_proc),
-            first: claim.first.map(|first| to_proc(first.into())),
+            main: claim.main(),
+            first: claim.first.map(Process::from),
             uid: claim.uid.unwrap_or_else(identity::euid),
             members: &members,
             present: (&claim.boot_id, claim.pid_ns) == (&self.here.0, self.here.1),
@@ -267,10 +265,10 @@ impl Look {
         let carried = |token: &Option<String>| token.as_deref() == Some(claim.token.as_str());
         let leader = process::stat(stat.sid).ok();
         let seen = Sighting {
-            proc: to_proc(stat.process),
+            proc: stat.process,
             below_member: false,
             session: stat.sid,
-            session_leader: leader.map(|leader| to_proc(leader.process)),
+            session_leader: leader.map(|leader| leader.process),
             in_cgroup: is_in_cgroup(pid, ledger, claimed),
             holds_claim: *held.as_ref().unwrap_or(&false),
             carries_token: matches!(&token, Shown::This(token) if carried(token)),
@@ -307,11 +305,4 @@ fn is_in_cgroup(pid: i32, ledger: &Ledger, claimed: &Claimed) -> bool {
 
 fn lives(process: Process) -> bool {
     process::stat(process.pid).is_ok_and(|stat| stat.process == process && stat.is_alive())
-}
-
-const fn to_proc(process: Process) -> Process {
-    Process {
-        pid: process.pid,
-        start_time: process.start_time,
-    }
 }

@@ -1,5 +1,5 @@
-//! Sockets that were handed to us: by systemd (a .socket unit, the descriptor store), by launchd, by the program that
-//! was in this process before.
+//! Sockets that stayd received at its start: from systemd (a .socket unit, the descriptor store), from launchd, from the
+//! version of stayd that ran in this process before an upgrade.
 
 use super::fd_store::{self, FdStore};
 use super::{Held, Origin};
@@ -9,36 +9,36 @@ use crate::sys::listen;
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
-/// What was handed over and no service has taken yet, and where what we hold outlives us.
+/// Received sockets that no service has taken yet, and the descriptor store.
 #[derive(Debug)]
-pub struct Reception {
+pub struct ReceivedSockets {
     waiting: RefCell<Vec<Held>>,
     store: FdStore,
 }
 
-impl Reception {
-    /// Takes in what came with our start for one of these services, matched by address. What none of them declares is
-    /// named and closed: a connection to it would wait for nobody.
+impl ReceivedSockets {
+    /// Takes the sockets that came with stayd's start, matched to these services by address. A socket that no service
+    /// declares is named in the log and closed: a client that connects to it would wait for ever.
     #[must_use]
     pub fn open(start_context: &StartContext, services: &[Service]) -> Self {
-        let reception = Self {
+        let received = Self {
             waiting: RefCell::default(),
             store: FdStore::of(start_context),
         };
         let (count, names) = start_context.listen_fds();
         for (nth, address, socket) in listen::inherited(count) {
             let name = names.get(nth).map_or("", String::as_str);
-            reception.receive(name, address, socket, services);
+            received.receive(name, address, socket, services);
         }
         for service in services
             .iter()
             .filter(|service| !service.sockets.is_empty())
         {
             for socket in listen::activated(&service.name) {
-                reception.add_given(&service.name, socket, services);
+                received.add_given(&service.name, socket, services);
             }
         }
-        reception
+        received
     }
 
     fn receive(&self, name: &str, address: Listen, socket: OwnedFd, services: &[Service]) {
@@ -68,7 +68,7 @@ impl Reception {
         }
     }
 
-    /// One that the version before has held; closed where no service declares it any more.
+    /// Takes a socket from the version of stayd before an upgrade. Closes it where no service declares it any more.
     pub fn inherit(&self, held: Held, services: &[Service]) {
         if is_declared(&held.address, services) {
             return self.put(held);
@@ -80,29 +80,29 @@ impl Reception {
         );
     }
 
-    /// One more.
+    /// Keeps a socket until a service takes it.
     pub fn put(&self, held: Held) {
         self.waiting.borrow_mut().push(held);
     }
 
-    /// The one at this address.
+    /// Takes the socket at this address.
     pub(super) fn take(&self, address: &Listen) -> Option<Held> {
         let mut waiting = self.waiting.borrow_mut();
         let place = waiting.iter().position(|held| held.address == *address)?;
         Some(waiting.remove(place))
     }
 
-    /// Those that no service has taken.
-    pub(super) fn list<T>(&self, each: impl Fn(&Held) -> T) -> Vec<T> {
+    /// Calls `each` with every socket that no service has taken.
+    pub(crate) fn list<T>(&self, each: impl Fn(&Held) -> T) -> Vec<T> {
         self.waiting.borrow().iter().map(each).collect()
     }
 
-    /// Whether somebody keeps what we hold for the next stayd.
+    /// Whether the parent supervisor keeps stayd's sockets for the next stayd.
     pub(crate) const fn outlives_us(&self) -> bool {
-        self.store.is_there()
+        self.store.exists()
     }
 
-    /// Where what we hold outlives us.
+    /// The descriptor store.
     pub(super) const fn store(&self) -> &FdStore {
         &self.store
     }

@@ -1,0 +1,102 @@
+//! Ends an instance: sends signals, and kills its tree.
+
+use super::claim::retry_until_written;
+use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::failpoint::{Failpoint, reached};
+use crate::decide::event::{Life, ServiceEvent};
+use std::rc::Rc;
+
+/// Follows a stop signal, so that a stopped process can act on it.
+const SIGCONT: i32 = libc::SIGCONT;
+
+/// Sends the stop signal to the main process or, if `tree`, to all that is left of the tree.
+pub(crate) fn terminate(
+    shared: &Rc<SharedContext>,
+    service: &Rc<ServiceContext>,
+    life: Life,
+    tree: bool,
+) {
+    let Some(instance) = service.instance(life) else {
+        return;
+    };
+    let signal = service.config.stop_signal.0;
+    if tree {
+        instance.tree.terminate(&[signal, SIGCONT]);
+        reached(Failpoint::Terminated);
+        return kill_tree_if_ended(shared, service);
+    }
+    let ending = shared.claims.end(service.name(), life);
+    retry_until_written(shared, service, ending);
+    // A process that has ended meanwhile needs no signal.
+    let _ = instance.main.signal(signal);
+    let _ = instance.main.signal(SIGCONT);
+    reached(Failpoint::Terminated);
+}
+
+/// Sends the watchdog's first signal.
+pub(crate) fn signal_first(service: &ServiceContext, life: Life) {
+    if let (Some(instance), Some(signal)) = (service.instance(life), service.config.first_signal) {
+        // A process that has ended meanwhile needs no signal.
+        let _ = instance.main.signal(signal.0);
+    }
+}
+
+/// Sends the reload signal.
+///
+/// # Errors
+/// The service does not run, or the system refuses.
+pub(crate) fn reload(service: &ServiceContext) -> Result<(), String> {
+    let name = service.name();
+    let instance = service
+        .current()
+        .ok_or_else(|| format!("cannot reload {name}: it does not run; start it first"))?;
+    let signal = service.config.reload_signal.0;
+    let sent = instance.main.signal(signal);
+    sent.map_err(|error| format!("cannot reload {name}: {error}"))
+}
+
+/// Kills the whole tree and reports whether anything is left.
+pub(crate) async fn kill_tree(shared: Rc<SharedContext>, service: Rc<ServiceContext>, life: Life) {
+    let Some(instance) = service.instance(life) else {
+        return;
+    };
+    let Some(tree) = instance.tree.get() else {
+        return;
+    };
+    let event = match shared.spawner.tree_killer().end(tree).await {
+        Some(outcome) if outcome.left == 0 => {
+            // The loop hears of the main process's exit before it hears of the end of its tree.
+            instance.main.ended().await;
+            reached(Failpoint::TreeEmpty);
+            ServiceEvent::Emptied(life)
+        }
+        Some(outcome) => ServiceEvent::NotEmptied {
+            life,
+            left: outcome.left,
+            stuck: outcome.stuck,
+        },
+        None => ServiceEvent::NotEmptied {
+            life,
+            left: 1,
+            stuck: 0,
+        },
+    };
+    shared.send(service.id, event).await;
+}
+
+/// After an orphan was reaped: kills the rest of a tree that was told to end, if no member of it is seen any more.
+///
+/// Processes may be left that only other evidence finds. Then all others have ended, and these have had their time.
+pub(crate) fn kill_tree_if_ended(shared: &Rc<SharedContext>, service: &Rc<ServiceContext>) {
+    let Some(instance) = service.current() else {
+        return;
+    };
+    if has_ended(&instance) {
+        let (shared, service) = (Rc::clone(shared), Rc::clone(service));
+        tokio::task::spawn_local(kill_tree(shared, service, instance.life));
+    }
+}
+
+fn has_ended(instance: &Instance) -> bool {
+    instance.main.has_ended() && instance.tree.has_just_ended()
+}

@@ -1,0 +1,151 @@
+//! Runs a short command and leaves nothing of it behind: `before`, evidence commands, programs that stayd asks about
+//! themselves.
+
+use super::launch::{Launch, temporary};
+use super::spawner::Spawner;
+use crate::act::tree::killer::TreeKiller;
+use crate::act::tree::{CommandToken, Tree};
+use crate::decide::clock::in_words;
+use crate::decide::event::SpawnFailure;
+use crate::sys::reaper::Status;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// More of the output is not read: a program that writes more has not understood the request.
+const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+/// A longer last line is cut.
+const LINE_CHARS_MAX: usize = 400;
+
+/// A command that runs. [`ShortCommand::end`] waits until nothing of its tree is left; dropping it kills the tree in the
+/// background.
+#[derive(Debug)]
+pub(crate) struct ShortCommand {
+    exit: oneshot::Receiver<Status>,
+    has_exited: bool,
+    tree: Option<Tree>,
+    tree_killer: TreeKiller,
+}
+
+impl ShortCommand {
+    /// Starts `launch` with a command token of its own.
+    ///
+    /// # Errors
+    /// The step that failed, in a sentence.
+    pub(crate) async fn start(
+        spawner: &Spawner,
+        mut launch: Launch,
+        deadline: Duration,
+    ) -> Result<Self, SpawnFailure> {
+        let token = CommandToken::fresh().map_err(|error| {
+            temporary(format!(
+                "cannot make a token for the command: {error}; trying again"
+            ))
+        })?;
+        launch.command_token = Some(token.clone());
+        let running = spawner.start(launch, deadline).await?;
+        let mut tree = Tree::of_child(running.process);
+        tree.set_command_token(Some(token));
+        Ok(Self {
+            exit: running.exit,
+            has_exited: false,
+            tree: Some(tree),
+            tree_killer: spawner.tree_killer().clone(),
+        })
+    }
+
+    /// Waits for the end of the command's first process; none: its status was lost.
+    pub(crate) async fn exit(&mut self) -> Option<Status> {
+        let status = (&mut self.exit).await;
+        self.has_exited = true;
+        status.ok()
+    }
+
+    /// Kills what is left of the command and waits until it is gone.
+    pub(crate) async fn end(mut self) {
+        if let Some(tree) = self.tree.take()
+            && !(self.has_exited && tree.is_surely_gone())
+        {
+            self.tree_killer.end(tree).await;
+        }
+    }
+}
+
+impl Drop for ShortCommand {
+    fn drop(&mut self) {
+        if let Some(tree) = self.tree.take() {
+            // Nothing waits for this kill; the end of stayd waits for its thread.
+            let _ = self.tree_killer.begin(tree);
+        }
+    }
+}
+
+/// Runs `launch` to its end within `within` and returns what it wrote to stdout. Kills it and everything that it has
+/// started in any case.
+///
+/// # Errors
+/// The end of a sentence: the program could not be started, did not end, or ended with another status than 0; with its last
+/// line.
+pub async fn output_of(
+    spawner: &Spawner,
+    mut launch: Launch,
+    within: Duration,
+) -> Result<String, String> {
+    let (mut stdout, out) = pipe().map_err(|error| format!("there is no pipe for it: {error}"))?;
+    let (mut stderr, err) = pipe().map_err(|error| format!("there is no pipe for it: {error}"))?;
+    launch.fds.extend([(1, out), (2, err)]);
+    let mut command = ShortCommand::start(spawner, launch, within)
+        .await
+        .map_err(|failure| failure.message)?;
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let ended = timeout(within, async {
+        let ((), (), status) = tokio::join!(
+            read(&mut stdout, &mut output),
+            read(&mut stderr, &mut errors),
+            command.exit()
+        );
+        status
+    });
+    let ended = ended.await;
+    command.end().await;
+    let last_line = last_line(&errors).or_else(|| last_line(&output));
+    match ended {
+        Ok(Some(Status::Code(0))) => Ok(String::from_utf8_lossy(&output).into_owned()),
+        Ok(status) => Err(last_line.unwrap_or_else(|| in_a_sentence(status))),
+        Err(_late) => {
+            let line = last_line.map(|line| format!("; it said: {line}"));
+            let within = in_words(within);
+            let line = line.unwrap_or_default();
+            Err(format!("it did not come to an end within {within}{line}"))
+        }
+    }
+}
+
+fn pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (ours, theirs) = io::pipe()?;
+    Ok((pipe::Receiver::from_owned_fd(ours.into())?, theirs.into()))
+}
+
+/// Reads to the end, or up to the bound. Output that cannot be read counts as not written.
+async fn read(from: &mut pipe::Receiver, into: &mut Vec<u8>) {
+    let _broken = from.take(OUTPUT_BYTES_MAX).read_to_end(into).await;
+}
+
+fn in_a_sentence(status: Option<Status>) -> String {
+    match status {
+        Some(Status::Code(code)) => format!("it exited with status {code} and said nothing"),
+        Some(Status::Signal(number)) => format!("it was ended by signal {number}"),
+        None => "its exit status was lost".into(),
+    }
+}
+
+fn last_line(output: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(output);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    let clean = line.trim().chars().filter(|c| !c.is_control());
+    Some(clean.take(LINE_CHARS_MAX).collect())
+}

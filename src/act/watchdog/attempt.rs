@@ -1,0 +1,154 @@
+//! One attempt of a probe: asks the service, and samples its tree meanwhile.
+
+use super::{listener, sample};
+use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::lifecycle::claim::remember_members;
+use crate::act::lifecycle::environment;
+use crate::act::probe::{Context, Prober};
+use crate::config::Target;
+use crate::decide::clock::{Duration, Instant};
+use crate::decide::event::{Answer, Check, Life, ProbeAttempt, ServiceEvent};
+use std::rc::Rc;
+
+/// Asks once and reports the answer to the loop.
+pub(crate) async fn attempt(
+    shared: Rc<SharedContext>,
+    service: Rc<ServiceContext>,
+    life: Life,
+    check: Check,
+    deadline: Instant,
+) {
+    let Some(instance) = service.instance(life) else {
+        return;
+    };
+    let asked_at = (shared.now)();
+    let timeout = deadline.since(asked_at);
+    let answer = match listener::outside_the_tree(&shared, &service, &instance, check) {
+        Some(why) => Answer::NoVerdict { why },
+        None => ask(&shared, &service, &instance, check, timeout).await,
+    };
+    let latency = (shared.now)().since(asked_at);
+    // Members that leave the tree are remembered while there is evidence for them; later it may be gone.
+    if instance.tree.search_is_due((shared.now)()) {
+        remember_members(&shared, &service, &instance);
+    }
+    let sample = sample::after(&shared, &service, &instance, &answer, timeout);
+    if check == Check::Liveness {
+        let line = transcript_line(&shared, asked_at, latency, &answer);
+        service.transcript.add(line);
+    }
+    let attempt = ProbeAttempt {
+        asked_at,
+        deadline,
+        answer,
+        latency,
+        sample,
+    };
+    let event = ServiceEvent::Probed(life, check, attempt);
+    shared.send(service.id, event).await;
+}
+
+/// Asks, and measures in the middle of an unanswered attempt what the tree has used; the end is compared with that.
+async fn ask(
+    shared: &Rc<SharedContext>,
+    service: &Rc<ServiceContext>,
+    instance: &Rc<Instance>,
+    check: Check,
+    timeout: Duration,
+) -> Answer {
+    let began = (shared.now)();
+    let mut prober = match take_prober(shared, service, instance, check, timeout).await {
+        Ok(prober) => prober,
+        Err(why) => return Answer::NoVerdict { why },
+    };
+    let timeout = timeout.saturating_sub((shared.now)().since(began));
+    let answer = {
+        let mut asking = std::pin::pin!(prober.ask(timeout));
+        tokio::select! {
+            biased;
+            answer = &mut asking => answer,
+            () = instance.retired() => return retired(),
+            () = tokio::time::sleep(timeout / 2) => {
+                sample::begin(shared, service, instance, timeout);
+                tokio::select! {
+                    biased;
+                    answer = &mut asking => answer,
+                    () = instance.retired() => return retired(),
+                }
+            }
+        }
+    };
+    instance.checks.prober(check).put(prober);
+    answer
+}
+
+/// The instance has ended before the answer. The attempt is given up, and dropping it ends its processes.
+fn retired() -> Answer {
+    Answer::NoVerdict {
+        why: "cannot ask any more: the instance has ended".into(),
+    }
+}
+
+/// The check's prober, made for its first attempt; or why there is none for this attempt.
+async fn take_prober(
+    shared: &Rc<SharedContext>,
+    service: &ServiceContext,
+    instance: &Instance,
+    check: Check,
+    timeout: Duration,
+) -> Result<Box<Prober>, String> {
+    let slot = instance.checks.prober(check);
+    match slot.take() {
+        Ok(Some(prober)) => Ok(prober),
+        Ok(None) => match make_prober(shared, service, instance, check, timeout).await {
+            Ok(prober) => Ok(Box::new(prober)),
+            Err(why) => {
+                slot.release();
+                Err(why)
+            }
+        },
+        Err(_) => Err("cannot ask: the attempt before has not returned".into()),
+    }
+}
+
+async fn make_prober(
+    shared: &Rc<SharedContext>,
+    service: &ServiceContext,
+    instance: &Instance,
+    check: Check,
+    timeout: Duration,
+) -> Result<Prober, String> {
+    let probe = service
+        .probe(check)
+        .ok_or("cannot ask: there is no probe")?;
+    let exec_context = match &probe.target {
+        Target::Exec(_) => {
+            let read = environment::of_a_command(shared, service, instance, timeout).await;
+            read.map_err(|failure| format!("cannot ask: {}", failure.message))?
+        }
+        _ => environment::without_env_file(shared, service),
+    };
+    let context = Context {
+        spawner: shared.spawner.clone(),
+        program: shared.helpers.program().to_owned(),
+        exec_context,
+        heartbeat: instance.checks.heartbeat.clone(),
+    };
+    Ok(Prober::new(probe, context))
+}
+
+fn transcript_line(
+    shared: &SharedContext,
+    asked_at: Instant,
+    latency: Duration,
+    answer: &Answer,
+) -> String {
+    let at = humantime::format_rfc3339_millis((shared.stamp)(asked_at));
+    let what = match answer {
+        Answer::Alive => "alive".to_owned(),
+        Answer::Degraded { said, .. } => format!("degraded: {said}"),
+        Answer::Dead { how } => format!("dead: {how}"),
+        Answer::NoVerdict { why } => format!("no verdict: {why}"),
+    };
+    format!("{at} after {} ms: {what}", latency.as_millis())
+}

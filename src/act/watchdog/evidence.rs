@@ -1,0 +1,134 @@
+//! Takes evidence before a kill: collects it off the loop, writes it to the journal, and runs the user's own command.
+
+use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::evidence::{self, Subject};
+use crate::act::failpoint::{Failpoint, reached};
+use crate::act::lifecycle::environment;
+use crate::act::lifecycle::prepare::EXEC_DEADLINE;
+use crate::act::off_loop::{OffLoopError, off_loop};
+use crate::act::spawn::launch::Launch;
+use crate::act::spawn::short_command::ShortCommand;
+use crate::decide::event::{Life, ServiceEvent};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The part that reads tables of the kernel takes no longer than this.
+const COLLECT_MAX: Duration = Duration::from_millis(280);
+/// A thread that has returned nothing by then hangs in the kernel. The kill never waits so long: its own bound is shorter.
+const THREAD_DEADLINE: Duration = Duration::from_secs(60);
+/// The user's command may take this long; then stayd kills it.
+const COMMAND_MAX: Duration = Duration::from_secs(5);
+
+/// Takes evidence for at most `within` and reports to the loop that it is done.
+pub(crate) async fn take(
+    shared: Rc<SharedContext>,
+    service: Rc<ServiceContext>,
+    life: Life,
+    within: Duration,
+) {
+    reached(Failpoint::BeforeEvidence);
+    if let Some(instance) = service.instance(life) {
+        let work = collect(&shared, &service, &instance);
+        // Evidence that is not there in time is not waited for: the kill is more important.
+        let _ = tokio::time::timeout(within, work).await;
+    }
+    reached(Failpoint::AfterEvidence);
+    let event = ServiceEvent::EvidenceTaken(life);
+    shared.send(service.id, event).await;
+}
+
+async fn collect(
+    shared: &Rc<SharedContext>,
+    service: &Rc<ServiceContext>,
+    instance: &Rc<Instance>,
+) {
+    let Some(subject) = subject(shared, service, instance) else {
+        return;
+    };
+    let look = move || evidence::take(subject, COLLECT_MAX);
+    match off_loop("evidence", THREAD_DEADLINE, look).await {
+        Ok(evidence) => {
+            tracing::warn!(service = service.name(), "evidence: {}", evidence.summary);
+            let (summary, text) = (evidence.summary, evidence.text);
+            let life = instance.life.0;
+            shared.store.evidence(service.name(), life, summary, text);
+        }
+        Err(error @ OffLoopError::NoThread(_)) => {
+            return tracing::warn!(service = service.name(), "cannot take evidence: {error}");
+        }
+        Err(OffLoopError::TimedOut(_)) => {}
+    }
+    // The user's command may do anything to the process, so it is not run for a foreign process.
+    if let (Some(argv), None) = (&service.config.evidence, instance.foreign()) {
+        run_command(shared, service, instance, argv).await;
+    }
+}
+
+/// What the evidence is about; none: nothing runs.
+fn subject(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+) -> Option<Subject> {
+    let transcript = service.transcript.lines();
+    if let Some(foreign) = instance.foreign() {
+        return Some(Subject {
+            main: foreign,
+            members: Vec::new(),
+            port: service.config.port,
+            transcript,
+            last_lines: Vec::new(),
+        });
+    }
+    let tree = instance.tree.get()?;
+    let members = tree.members().into_iter().map(|member| member.process);
+    let output = &shared.output;
+    let last_lines = output.last_lines(service.name(), evidence::LAST_LINES_MAX);
+    Some(Subject {
+        main: tree.main,
+        members: members.filter(|process| *process != tree.main).collect(),
+        port: service.config.port,
+        transcript,
+        last_lines: last_lines.unwrap_or_default(),
+    })
+}
+
+/// Runs the user's evidence command for a bounded time, and leaves nothing of it behind.
+async fn run_command(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    argv: &[String],
+) {
+    let within = environment::READ_WITHIN;
+    let exec_context = environment::of_a_command(shared, service, instance, within).await;
+    let Ok(exec_context) = exec_context else {
+        return;
+    };
+    let launch = Launch {
+        argv: service.in_place(argv),
+        exec_context,
+        fds: Vec::new(),
+        cgroup: None,
+        command_token: None,
+    };
+    let started = ShortCommand::start(&shared.spawner, launch, EXEC_DEADLINE).await;
+    let mut command = match started {
+        Ok(command) => command,
+        Err(failure) => {
+            return tracing::warn!(
+                service = service.name(),
+                "the evidence command: {}",
+                failure.message
+            );
+        }
+    };
+    let ended = tokio::time::timeout(COMMAND_MAX, command.exit()).await;
+    if ended.is_err() {
+        tracing::warn!(
+            service = service.name(),
+            "the evidence command took too long; it is killed"
+        );
+    }
+    command.end().await;
+}
