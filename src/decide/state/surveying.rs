@@ -57,7 +57,7 @@ impl Service {
                 self.nothing_runs(parked, rest, step);
             }
             ScanOutcome::Ended { life, .. } if life < self.life => {
-                self.nothing_runs(parked, rest, step)
+                self.nothing_runs(parked, rest, step);
             }
             ScanOutcome::Ended { life, exit } => {
                 self.life = life;

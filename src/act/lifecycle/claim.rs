@@ -1,0 +1,97 @@
+//! Writes the claim of an instance, and keeps it complete while the disk refuses.
+
+use crate::act::claims::{Claim, ClaimError};
+use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::failpoint::{Failpoint, reached};
+use crate::act::output::InstanceOutput;
+use crate::decide::event::Life;
+use crate::sys::process::Process;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Between two attempts to write a claim that the disk refused.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Writes the intent before the spawn: whatever happens from here on, the next stayd knows what to look for. A disk that
+/// refuses does not stop supervision.
+pub(super) fn write_intent(
+    shared: &Rc<SharedContext>,
+    service: &ServiceContext,
+    instance: &Instance,
+    output: &InstanceOutput,
+) {
+    let config = &service.config;
+    let root = service.runtimes.root();
+    let command = config.command_in(root.as_deref());
+    let claim = Claim {
+        pid: None,
+        start_time: None,
+        boot_id: shared.boot.0.clone(),
+        pid_ns: shared.boot.1,
+        token: instance.token.clone(),
+        life: instance.life.0,
+        claim_fd: output.claim_file,
+        first: None,
+        ending: false,
+        ended: None,
+        uid: None,
+        members: Vec::new(),
+        command_key: Some(config.command_key()),
+        program: command.first().map(Into::into).unwrap_or_default(),
+        user: config.user.clone(),
+        env_key: Some(config.env_key()),
+        fingerprint: service.runtimes.id().map(|id| id.0),
+        workspace: config.cwd_in(root.as_deref()),
+        runtime: root,
+        port: config.port,
+        started_at: None,
+    };
+    reached(Failpoint::BeforeIntent);
+    let intended = shared.claims.intend(&config.name, claim);
+    reached(Failpoint::AfterIntent);
+    retry_until_written(shared, service, intended);
+}
+
+/// Completes the claim with the main process.
+pub(crate) fn name_main(
+    shared: &Rc<SharedContext>,
+    service: &ServiceContext,
+    life: Life,
+    main: Process,
+) {
+    let at = humantime::format_rfc3339_millis(shared.stamp_now()).to_string();
+    let named = shared.claims.name_main(service.name(), life, main, at);
+    retry_until_written(shared, service, named);
+}
+
+/// Remembers members that have left the tree, in memory and in the claim, while there is evidence for them.
+pub(crate) fn remember_members(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+) {
+    if let Some(members) = instance.tree.remember() {
+        let claims = &shared.claims;
+        let added = claims.add_members(service.name(), instance.life, &members);
+        if let Err(error) = added {
+            tracing::warn!(service = service.name(), "{error}");
+        }
+    }
+}
+
+/// Warns when a claim is only in memory, and writes it until the disk takes it.
+pub(crate) fn retry_until_written(
+    shared: &Rc<SharedContext>,
+    service: &ServiceContext,
+    written: Result<(), ClaimError>,
+) {
+    if let Err(error) = written {
+        tracing::warn!(service = service.name(), "{error}");
+        let shared = Rc::clone(shared);
+        tokio::task::spawn_local(async move {
+            while !shared.claims.retry() {
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+    }
+}

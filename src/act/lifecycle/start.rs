@@ -1,0 +1,161 @@
+//! Starts the prepared instance and reports its start and its end.
+
+use super::claim::name_main;
+use super::environment;
+use super::prepare::EXEC_DEADLINE;
+use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::failpoint::{Failpoint, reached};
+use crate::act::output::InstanceOutput;
+use crate::act::preflight::{ExplainStartFailure, Look};
+use crate::act::process_exit::exit_of;
+use crate::act::spawn::launch::{Environment, Launch, temporary};
+use crate::act::spawn::spawner::Running;
+use crate::act::tree::{LIFE_PID, Tree};
+use crate::config::Target;
+use crate::decide::event::{Exit, Life, ServiceEvent, SpawnFailure};
+use crate::sys::listen;
+use crate::sys::process::{self, Process};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Finding out why a program does not start may hang with its disk.
+const EXPLAIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Starts the prepared instance; later reports the end of its main process.
+pub(crate) async fn spawn(shared: Rc<SharedContext>, service: Rc<ServiceContext>, life: Life) {
+    let Some(instance) = service.instance(life) else {
+        return;
+    };
+    service.program_watch.instance_starts(shared.stamp_now());
+    let started = match launch(&shared, &service, &instance).await {
+        Ok(launch) => start(&shared, launch).await,
+        Err(failure) => Err(failure),
+    };
+    let running = match started {
+        Ok(running) => running,
+        Err(failure) => {
+            let event = ServiceEvent::NotSpawned(life, failure);
+            return shared.send(service.id, event).await;
+        }
+    };
+    let main = running.process;
+    reached(Failpoint::Forked);
+    instance.main.set_spawned(Arc::clone(&running.handle));
+    instance.tree.set(tree_of(&service, &instance, main));
+    name_main(&shared, &service, life, main);
+    reached(Failpoint::Named);
+    let event = ServiceEvent::Spawned(life, main);
+    shared.send(service.id, event).await;
+    let exit = running.exit.await.map_or(Exit::Unknown, exit_of);
+    main_ended(&shared, &service, &instance, exit).await;
+}
+
+/// Reports that the main process is reaped, and what is left of its tree.
+pub(crate) async fn main_ended(
+    shared: &Rc<SharedContext>,
+    service: &Rc<ServiceContext>,
+    instance: &Rc<Instance>,
+    exit: Exit,
+) {
+    instance.main.forget();
+    reached(Failpoint::Reaped);
+    let survivors = super::survivors::of(service, instance, exit).await;
+    let event = ServiceEvent::Exited(instance.life, exit, survivors);
+    shared.send(service.id, event).await;
+    instance.main.set_ended();
+}
+
+/// Starts the program. execve(2) has one error number for many causes, so where it says that the program can never start,
+/// the helper looks for the cause.
+async fn start(shared: &SharedContext, launch: Launch) -> Result<Running, SpawnFailure> {
+    let look = Look::from(&launch);
+    let started = shared.spawner.start(launch, EXEC_DEADLINE).await;
+    let failure = match started {
+        Err(failure) if failure.lasting => failure,
+        started => return started,
+    };
+    let name = look.program.clone();
+    let mut helper = shared.helpers.helper();
+    let request = ExplainStartFailure(look);
+    let cause = helper.ask(request, EXPLAIN_DEADLINE).await;
+    Err(match cause {
+        Ok(Some(cause)) => SpawnFailure {
+            message: format!("cannot start {name}: {cause}"),
+            ..failure
+        },
+        Ok(None) | Err(_) => failure,
+    })
+}
+
+async fn launch(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+) -> Result<Launch, SpawnFailure> {
+    let output = instance
+        .preparation
+        .take_output()
+        .ok_or_else(|| temporary("cannot start it: its output is not open; trying again".into()))?;
+    let InstanceOutput {
+        stdout,
+        stderr,
+        claim,
+        ..
+    } = output;
+    let held = service
+        .sockets
+        .copies()
+        .map_err(|error| temporary(format!("cannot give it its sockets: {error}; trying again")))?;
+    let own = own_environment(service, instance);
+    let exec_context = environment::of_the_instance(shared, service, instance, own).await?;
+    let mut fds = vec![
+        (1, stdout),
+        (2, stderr),
+        (service.sockets.claim_fd(), claim),
+    ];
+    fds.extend((listen::FIRST..).zip(held));
+    Ok(Launch {
+        argv: service
+            .config
+            .command_in(service.runtimes.root().as_deref()),
+        exec_context,
+        fds,
+        cgroup: instance.cgroup.take_directory(),
+        command_token: None,
+    })
+}
+
+/// The variables that prove the instance to be ours, and those by which it can talk to stayd.
+fn own_environment(service: &ServiceContext, instance: &Instance) -> Environment {
+    let mut own = service.sockets.environment();
+    if let Some(root) = service.runtimes.root() {
+        own.insert("STAYD_PACKAGE_ROOT".into(), root.into());
+    }
+    own.insert("STAYD_LIFE".into(), instance.life.0.to_string().into());
+    own.insert("STAYD_TOKEN".into(), instance.token.as_str().into());
+    own.insert(LIFE_PID.into(), "@PID".into());
+    let claim_fd = service.sockets.claim_fd();
+    own.insert("STAYD_CLAIM_FD".into(), claim_fd.to_string().into());
+    if let Some(path) = instance.messages.path() {
+        own.insert("NOTIFY_SOCKET".into(), path.into());
+    }
+    let probe = service.config.probe.as_ref();
+    let notifies = probe.is_some_and(|probe| matches!(probe.target, Target::Notify));
+    if let Some(rules) = service.config.policy.watchdog.filter(|_| notifies) {
+        let period = rules.period().as_micros();
+        own.insert("WATCHDOG_USEC".into(), period.to_string().into());
+        own.insert("WATCHDOG_PID".into(), "@PID".into());
+    }
+    own
+}
+
+fn tree_of(service: &ServiceContext, instance: &Instance, main: Process) -> Tree {
+    let uid = process::uid(main.pid).unwrap_or_else(|_| crate::sys::identity::euid());
+    let mut tree = Tree::new(main, uid);
+    instance.token.as_str().clone_into(&mut tree.token);
+    tree.claim_file = instance.tree.claim_file();
+    tree.cgroup = instance.cgroup.path();
+    tree.group_only = service.config.kill_group_only;
+    tree
+}

@@ -1,0 +1,121 @@
+//! What the probes of one instance keep between their attempts.
+
+use super::{Heartbeat, Prober};
+use crate::act::tree::Usage;
+use crate::decide::clock::Instant;
+use crate::decide::event::Check;
+use crate::sys::process::Host;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+/// The probes of one instance.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    liveness: ProberSlot,
+    readiness: ProberSlot,
+    /// Counts the service's WATCHDOG=1 messages.
+    pub(crate) heartbeat: Heartbeat,
+    /// What the tree and the host had used when an unanswered attempt was last measured.
+    pub(crate) baseline: Cell<Option<Baseline>>,
+    /// The last listener on the probe's port, and why it is not believed; none: it belongs to the tree.
+    judged_listener: RefCell<Option<(u64, Option<String>)>>,
+}
+
+/// Use of CPU and I/O at one instant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Baseline {
+    pub(crate) at: Instant,
+    pub(crate) tree: Usage,
+    pub(crate) host: Host,
+}
+
+impl Checks {
+    /// The prober of a check.
+    pub(crate) const fn prober(&self, check: Check) -> &ProberSlot {
+        match check {
+            Check::Liveness => &self.liveness,
+            Check::Readiness => &self.readiness,
+        }
+    }
+
+    /// The judgment on the listener with this inode, if it is the last one that was judged.
+    pub(crate) fn judgment(&self, inode: u64) -> Option<Option<String>> {
+        let judged = self.judged_listener.borrow();
+        let judged = judged.as_ref().filter(|(known, _)| *known == inode)?;
+        Some(judged.1.clone())
+    }
+
+    /// Keeps the judgment on a listener.
+    pub(crate) fn set_judgment(&self, inode: u64, judgment: Option<String>) {
+        self.judged_listener.replace(Some((inode, judgment)));
+    }
+}
+
+/// Holds the prober of one check. An attempt takes it out, so that there is never a second attempt under way.
+#[derive(Debug, Default)]
+pub(crate) struct ProberSlot(RefCell<Slot>);
+
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Empty,
+    Taken,
+    Ready(Box<Prober>),
+}
+
+/// The attempt before has not returned yet.
+#[derive(Debug)]
+pub(crate) struct StillTaken;
+
+impl ProberSlot {
+    /// Takes the prober for an attempt; none: it has to be made first.
+    pub(crate) fn take(&self) -> Result<Option<Box<Prober>>, StillTaken> {
+        match self.0.replace(Slot::Taken) {
+            Slot::Ready(prober) => Ok(Some(prober)),
+            Slot::Empty => Ok(None),
+            Slot::Taken => Err(StillTaken),
+        }
+    }
+
+    /// Gives the prober back after the attempt.
+    pub(crate) fn put(&self, prober: Box<Prober>) {
+        self.0.replace(Slot::Ready(prober));
+    }
+
+    /// The prober could not be made: the next attempt tries again.
+    pub(crate) fn release(&self) {
+        self.0.replace(Slot::Empty);
+    }
+
+    /// Drops the prober, which ends its helper; the next attempt makes a new one. Fails while an attempt is under way.
+    pub(crate) fn clear(&self) -> Result<(), StillTaken> {
+        if matches!(*self.0.borrow(), Slot::Taken) {
+            return Err(StillTaken);
+        }
+        self.release();
+        Ok(())
+    }
+}
+
+/// The last answers of a service's probe, in sentences, for the evidence.
+#[derive(Debug, Default)]
+pub(crate) struct Transcript(RefCell<VecDeque<String>>);
+
+impl Transcript {
+    /// More answers are not kept.
+    const LINES_MAX: usize = 20;
+
+    /// Adds a line.
+    pub(crate) fn add(&self, line: String) {
+        let mut lines = self.0.borrow_mut();
+        if lines.len() == Self::LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// All lines, the newest last.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.borrow().iter().cloned().collect()
+    }
+}

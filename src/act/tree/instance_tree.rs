@@ -1,0 +1,134 @@
+//! The tree of a service's present instance, as the effects share it.
+
+use super::{Member, Tree, Usage};
+use crate::decide::clock::{Duration, Instant};
+use crate::sys::process::Process;
+use std::cell::{Cell, RefCell};
+use std::io;
+
+/// Between two searches for members that have left the tree; a search comes with a probe attempt, not on its own.
+const SEARCH_EVERY: Duration = Duration::from_secs(2);
+/// The same for an adopted instance: its orphans do not land with stayd, so a search reads all processes.
+const SEARCH_ALL_EVERY: Duration = Duration::from_secs(30);
+
+/// The tree of one instance; none before its spawn, and for a foreign process.
+#[derive(Debug, Default)]
+pub(crate) struct InstanceTree {
+    tree: RefCell<Option<Tree>>,
+    /// Device and inode of the claim fd's file.
+    claim_file: Cell<Option<(u64, u64)>>,
+    /// The stop signal went to the whole tree; each reaped orphan may have been its last process.
+    is_ending: Cell<bool>,
+    searched_at: Cell<Option<Instant>>,
+}
+
+impl InstanceTree {
+    /// Supervises `tree` from now on.
+    pub(crate) fn set(&self, tree: Tree) {
+        self.tree.replace(Some(tree));
+    }
+
+    /// A copy of the tree.
+    pub(crate) fn get(&self) -> Option<Tree> {
+        self.tree.borrow().clone()
+    }
+
+    /// Whether there is a tree: the instance was spawned or adopted.
+    pub(crate) fn is_known(&self) -> bool {
+        self.tree.borrow().is_some()
+    }
+
+    /// Whether an earlier stayd spawned it.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.tree.borrow().as_ref().is_some_and(|tree| tree.adopted)
+    }
+
+    /// Device and inode of the claim fd's file.
+    pub(crate) fn claim_file(&self) -> Option<(u64, u64)> {
+        self.claim_file.get()
+    }
+
+    /// Remembers the claim fd's file, for a tree that is made later.
+    pub(crate) fn set_claim_file(&self, file: Option<(u64, u64)>) {
+        self.claim_file.set(file);
+    }
+
+    /// The main process is followed by `successor`, its descendant.
+    pub(crate) fn set_successor(&self, successor: Process) {
+        if let Some(tree) = self.tree.borrow_mut().as_mut() {
+            tree.members.push(tree.main);
+            tree.main = successor;
+        }
+    }
+
+    /// The living and the dead processes of the tree.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let tree = self.tree.borrow();
+        tree.as_ref().map(Tree::members).unwrap_or_default()
+    }
+
+    /// Whether the process with this number belongs to the tree.
+    pub(crate) fn has_member(&self, pid: i32) -> bool {
+        self.members()
+            .iter()
+            .any(|member| member.process.pid == pid)
+    }
+
+    /// The member that listens on TCP `port`; none where the tree is not known.
+    pub(crate) fn holds_listener(&self, port: u16) -> Option<io::Result<Option<Process>>> {
+        let tree = self.tree.borrow();
+        tree.as_ref().map(|tree| tree.holds_listener(port))
+    }
+
+    /// What the tree has used so far.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.tree.borrow().as_ref().map(Tree::usage)
+    }
+
+    /// Calls `look` with the tree, where it is known.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(Option<&Tree>) -> T) -> T {
+        look(self.tree.borrow().as_ref())
+    }
+
+    /// Remembers members that have left the tree, while there is evidence for them. Returns all remembered members when
+    /// they are others than before: the claim has to be written again.
+    pub(crate) fn remember(&self) -> Option<Vec<Process>> {
+        let mut tree = self.tree.borrow_mut();
+        let tree = tree.as_mut()?;
+        tree.remember().then(|| tree.members.clone())
+    }
+
+    /// Whether it is time to search again for members that have left the tree. Then the caller does it.
+    pub(crate) fn search_is_due(&self, now: Instant) -> bool {
+        let every = if self.is_adopted() {
+            SEARCH_ALL_EVERY
+        } else {
+            SEARCH_EVERY
+        };
+        let last = self.searched_at.get();
+        let is_due = last.is_none_or(|last| now.since(last) >= every);
+        if is_due {
+            self.searched_at.set(Some(now));
+        }
+        is_due
+    }
+
+    /// Sends each of `signals` to every process of the tree, and notes that the tree is to end.
+    pub(crate) fn terminate(&self, signals: &[i32]) {
+        self.is_ending.set(true);
+        if let Some(tree) = self.tree.borrow().as_ref() {
+            for signal in signals {
+                tree.terminate(*signal);
+            }
+        }
+    }
+
+    /// Whether a tree that was told to end has no living member any more. True only once.
+    pub(crate) fn has_just_ended(&self) -> bool {
+        if !self.is_ending.get() || self.members().iter().any(Member::is_alive) {
+            return false;
+        }
+        self.is_ending.set(false);
+        true
+    }
+}

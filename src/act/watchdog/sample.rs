@@ -1,0 +1,104 @@
+//! Samples what the tree and the host use while a probe gets no answer.
+
+use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::foreign::attach;
+use crate::act::lifecycle::claim::remember_members;
+use crate::act::probe::Baseline;
+use crate::act::tree::stop_state::StopState;
+use crate::decide::clock::{Duration, Instant};
+use crate::decide::event::{Answer, ResourceSample};
+use crate::sys::process::{self, State};
+
+/// A baseline older than this many timeouts tells nothing about the present.
+const BASELINE_TIMEOUTS_MAX: u32 = 10;
+
+/// Measures a baseline in the middle of an unanswered attempt, unless a recent one exists.
+pub(super) fn begin(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    timeout: Duration,
+) {
+    if baseline_is_stale(instance, (shared.now)(), timeout) {
+        let baseline = measure(shared, service, instance);
+        instance.checks.baseline.set(baseline);
+    }
+}
+
+/// What was seen of the tree and the host during an attempt that ended with `answer`.
+pub(super) fn after(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    answer: &Answer,
+    timeout: Duration,
+) -> ResourceSample {
+    let Some(main) = instance.watched_process() else {
+        return ResourceSample::default();
+    };
+    let state = process::stat(main.pid).map(|stat| stat.state);
+    let mut sample = ResourceSample {
+        stopped: matches!(state, Ok(State::Stopped)),
+        ..ResourceSample::default()
+    };
+    if sample.stopped || counts_as_dead(service, answer) {
+        let state = instance.tree.with(|tree| StopState::of(main, tree));
+        (sample.traced, sample.frozen) = (state.traced, state.frozen);
+    }
+    if matches!(answer, Answer::Alive | Answer::Degraded { .. }) {
+        instance.checks.baseline.set(None);
+        return sample;
+    }
+    let before = instance.checks.baseline.get();
+    let after = measure(shared, service, instance);
+    if let (Some(before), Some(after)) = (before, after)
+        && !baseline_is_stale(instance, after.at, timeout)
+    {
+        compare(&mut sample, &before, &after);
+    }
+    instance.checks.baseline.set(after);
+    sample
+}
+
+/// Whether the answer counts as dead if nothing excuses the service.
+fn counts_as_dead(service: &ServiceContext, answer: &Answer) -> bool {
+    let degraded_kills = || {
+        let rules = service.config.policy.watchdog;
+        rules.is_some_and(|rules| rules.degraded_kills)
+    };
+    match answer {
+        Answer::Dead { .. } => true,
+        Answer::Degraded { .. } => degraded_kills(),
+        Answer::Alive | Answer::NoVerdict { .. } => false,
+    }
+}
+
+fn compare(sample: &mut ResourceSample, before: &Baseline, after: &Baseline) {
+    sample.watched = after.at.since(before.at);
+    sample.tree_cpu = after.tree.cpu.saturating_sub(before.tree.cpu);
+    sample.tree_io_bytes = after.tree.io_bytes.saturating_sub(before.tree.io_bytes);
+    sample.throttled = after.tree.throttled > before.tree.throttled;
+    sample.host_cpu = after.host.cpu.saturating_sub(before.host.cpu);
+    sample.host_cpus = after.host.cpus;
+    sample.host_runnable = after.host.runnable;
+}
+
+fn measure(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+) -> Option<Baseline> {
+    remember_members(shared, service, instance);
+    let foreign = || instance.foreign().and_then(attach::usage);
+    Some(Baseline {
+        at: (shared.now)(),
+        tree: instance.tree.usage().or_else(foreign)?,
+        host: process::host().ok()?,
+    })
+}
+
+fn baseline_is_stale(instance: &Instance, now: Instant, timeout: Duration) -> bool {
+    let oldest = timeout.saturating_mul(BASELINE_TIMEOUTS_MAX);
+    let baseline = instance.checks.baseline.get();
+    baseline.is_none_or(|baseline| now.since(baseline.at) > oldest)
+}
