@@ -1,7 +1,7 @@
-//! Who a process is, as a person wants to know it: pid, command, user, start.
+//! Describes a process for a sentence: pid, command, user, start.
 //!
-//! The kernel's own tables are read at once. Command lines and environments lie in the process's memory, and the name of a
-//! user may lie behind a directory service: those are asked in a helper, within one deadline for all of them together.
+//! stayd reads the kernel's own tables at once. Command lines and environments lie in the process's memory, and the name of a
+//! user may come from a directory service: the helper reads these, within one deadline for all of them together.
 
 use crate::act::helper::{Helper, Helpers, Reporter, Request};
 use crate::act::tree::LIFE_TOKEN;
@@ -11,37 +11,37 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// One question may not take longer, so that a sick process does not eat up the time of all.
+/// One request may not take longer, so that a sick process does not use up the time for the others.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(1);
 
-/// So many parents are followed.
+/// At most so many parents are followed.
 const PARENTS_MAX: usize = 32;
-/// What the kernel calls a stayd.
+/// The kernel's short name of a stayd process.
 const OUR_NAME: &str = "stayd";
 
-/// A process, described.
+/// The description of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
-    /// What the kernel says.
+    /// What the kernel tells about it.
     pub stat: Stat,
-    /// Its real user, where told.
+    /// Its real user, where the kernel tells.
     pub uid: Option<u32>,
-    /// That user's name, where one is known in time.
+    /// That user's name, where it was found in time.
     pub user: Option<String>,
-    /// When it was born.
+    /// When it started.
     pub started_at: SystemTime,
-    /// Its command line, where it showed one in time.
+    /// Its command line, where the process showed it in time.
     pub command: Option<String>,
 }
 
 impl ProcessInfo {
-    /// Its command line, else the kernel's short name for it.
+    /// Its command line, or the kernel's short name for it.
     #[must_use]
     pub fn command(&self) -> &str {
         self.command.as_deref().unwrap_or(&self.stat.comm)
     }
 
-    /// `app`, else the number.
+    /// The user's name, or the user's number.
     #[must_use]
     pub fn user(&self) -> String {
         match (&self.user, self.uid) {
@@ -57,19 +57,19 @@ impl ProcessInfo {
         humantime::format_rfc3339_seconds(self.started_at).to_string()
     }
 
-    /// All of that in the middle of a sentence: `pid 7 (server) of user app, started …`, and under which stayd it runs if it
-    /// is another one's.
+    /// All of it for the middle of a sentence: `pid 7 (server) of user app, started …`, and the stayd above it, if that is
+    /// another one.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let keeper = stayd_above(&self.stat);
-        let keeper = keeper.map(|pid| format!(", under the stayd with pid {pid}"));
+        let above = stayd_above(&self.stat);
+        let above = above.map(|pid| format!(", under the stayd with pid {pid}"));
         format!(
             "pid {} ({}) of user {}, started {}{}",
             self.stat.process.pid,
             self.command(),
             self.user(),
             self.started_at(),
-            keeper.unwrap_or_default()
+            above.unwrap_or_default()
         )
     }
 }
@@ -83,7 +83,8 @@ pub fn line_of(stat: &Stat) -> Vec<Stat> {
         .collect()
 }
 
-/// The nearest parent with our name that is not we. A name proves nothing: it tells a person where to look.
+/// The nearest parent with the name of a stayd that is not this process. A name proves nothing, but it tells a user where to
+/// look.
 fn stayd_above(stat: &Stat) -> Option<i32> {
     let line = line_of(stat);
     let mut parents = line.iter().skip(1);
@@ -92,16 +93,16 @@ fn stayd_above(stat: &Stat) -> Option<i32> {
     (pid != identity::pid()).then_some(pid)
 }
 
-/// What another process shows of itself.
+/// Something that another process may hide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown<T> {
-    /// This.
+    /// The process shows it.
     This(T),
-    /// Nothing to us: another user's, not dumpable, or silent.
+    /// The process belongs to another user, is not dumpable, or did not answer in time.
     Hidden,
 }
 
-/// Describes processes, and never waits longer than it was told to.
+/// Describes processes within a deadline for all of them together.
 #[derive(Debug)]
 pub struct ProcessInspector {
     helper: Helper,
@@ -118,7 +119,7 @@ impl ProcessInspector {
         }
     }
 
-    /// Describes `pid`; none when there is no such process, or none that is shown to us.
+    /// Describes `pid`; none when there is no such process, or the kernel hides it.
     pub async fn describe(&mut self, pid: i32) -> Option<ProcessInfo> {
         let stat = process::stat(pid).ok()?;
         let uid = process::uid(pid).ok();
@@ -136,7 +137,7 @@ impl ProcessInspector {
         })
     }
 
-    /// The token in the environment of `process`; [`Shown::Hidden`] also when it has ended meanwhile.
+    /// The token in the environment of `process`; [`Shown::Hidden`] also when the process has ended meanwhile.
     pub async fn token_of(&mut self, process: Process) -> Shown<Option<String>> {
         let name = LIFE_TOKEN.to_owned();
         let pid = process.pid;

@@ -336,7 +336,7 @@ impl Daemon {
 
     /// READY once, and STATUS when it says something new.
     fn tell_status(&mut self, now: Instant) {
-        if !self.parts.notifications.is_heard() {
+        if !self.parts.notifications.has_listener() {
             return;
         }
         let status = summary(&self.machine.borrow(), &self.parts.config, now);

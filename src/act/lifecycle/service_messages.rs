@@ -61,7 +61,7 @@ async fn receive(
         if message.sender.is_some_and(|pid| !is_member(&instance, pid)) {
             continue;
         }
-        for message in message.told {
+        for message in message.fields {
             if message == ServiceMessage::Watchdog {
                 instance.checks.heartbeat.beat();
             }

@@ -1,7 +1,7 @@
-//! Who started us.
+//! Detects the parent supervisor: the program that started stayd.
 //!
-//! An inherited variable alone proves nothing: terminals, CI runners and web shells carry systemd's and launchd's.
-//! Detection decides the log's format and whether anybody hears READY, never whether stayd stays in the foreground.
+//! An inherited variable alone proves nothing: terminals, CI runners and web shells pass on those of systemd and launchd.
+//! The result decides the log's format and whether READY is sent, never whether stayd stays in the foreground.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,8 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// The environment variables that are looked at; all others stay unread.
-const LOOKED_AT: [&str; 11] = [
+/// The environment variables that are read; all others stay unread.
+const VARIABLES: [&str; 11] = [
     "JOURNAL_STREAM",
     "LISTEN_FDNAMES",
     "LISTEN_FDS",
@@ -27,23 +27,23 @@ const LOOKED_AT: [&str; 11] = [
     "XPC_SERVICE_NAME",
 ];
 
-/// Who started us.
+/// The program that started stayd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParentSupervisor {
-    /// A unit's main process.
+    /// systemd: stayd is the main process of a unit.
     Systemd,
-    /// A launchd job.
+    /// launchd: stayd is a job.
     Launchd,
-    /// The first process of a container.
+    /// A container runtime: stayd is the container's first process.
     Container,
-    /// A person.
+    /// A user in a terminal.
     Terminal,
-    /// A script, a cron job, another supervisor.
+    /// A script, a cron job or another supervisor.
     Other,
 }
 
 impl ParentSupervisor {
-    /// The word for it in `status`.
+    /// Its name in `status`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,21 +55,21 @@ impl ParentSupervisor {
         }
     }
 
-    /// Whether an exit would be answered with another start, so that stayd parks instead of leaving.
+    /// Whether it would start stayd again after an exit, so that stayd waits instead of exiting.
     #[must_use]
     pub const fn starts_again(self) -> bool {
         matches!(self, Self::Systemd | Self::Launchd | Self::Container)
     }
 }
 
-/// What is known about the start of this process, gathered once.
+/// What is known about the start of this process, read once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StartContext {
-    /// Our pid.
+    /// stayd's pid.
     pub pid: i32,
-    /// Our parent's pid.
+    /// The pid of stayd's parent.
     pub parent: i32,
-    /// The variables of the environment that are looked at.
+    /// The environment variables that are read.
     pub variables: BTreeMap<String, String>,
     /// Device and inode of stdout, if it is open.
     pub stdout: Option<(u64, u64)>,
@@ -80,7 +80,7 @@ pub struct StartContext {
 }
 
 impl StartContext {
-    /// Gathers them; `environment` is the process's own, as it was at the start.
+    /// Reads all of it. `environment` is the process's own, as it was at the start.
     pub fn gather(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let text = |(name, value): (OsString, OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -91,7 +91,7 @@ impl StartContext {
             variables: environment
                 .into_iter()
                 .filter_map(text)
-                .filter(|(name, _)| LOOKED_AT.contains(&name.as_str()))
+                .filter(|(name, _)| VARIABLES.contains(&name.as_str()))
                 .collect(),
             stdout: file_of(io::stdout()),
             stderr: file_of(io::stderr()),
@@ -107,15 +107,15 @@ impl StartContext {
         self.variable(name).and_then(|pid| pid.parse().ok()) == Some(self.pid)
     }
 
-    /// Who started us.
+    /// The parent supervisor.
     ///
-    /// systemd says which process it executed. launchd is parent 1 and either our own mark in the plist or a label that
-    /// is none of those a terminal or an application carries (`0`, `application.…`).
+    /// systemd says which process it executed. launchd is process 1, and either stayd's own plist has set a variable, or the
+    /// job label is none of those that a terminal or an application has (`0`, `application.…`).
     #[must_use]
     pub fn supervisor(&self) -> ParentSupervisor {
         if self.names_our_pid("SYSTEMD_EXEC_PID") {
             ParentSupervisor::Systemd
-        } else if self.parent == 1 && (self.is_marked_by_our_plist() || self.has_a_job_label()) {
+        } else if self.parent == 1 && (self.has_variable_of_our_plist() || self.has_a_job_label()) {
             ParentSupervisor::Launchd
         } else if self.pid == 1 {
             ParentSupervisor::Container
@@ -126,14 +126,14 @@ impl StartContext {
         }
     }
 
-    /// Whether our unit says that its cgroup is ours to divide.
+    /// Whether stayd's unit delegates its cgroup to stayd.
     #[must_use]
     pub fn unit_delegates(&self) -> bool {
         self.supervisor() == ParentSupervisor::Systemd
             && self.variable("STAYD_SUPERVISOR") == Some("systemd:delegated")
     }
 
-    /// How many descriptors systemd has handed to us, from 3 on, and their names (sd_listen_fds(3)).
+    /// How many descriptors systemd has passed to stayd, from 3 on, and their names (sd_listen_fds(3)).
     pub(crate) fn listen_fds(&self) -> (i32, Vec<String>) {
         let count = self
             .variable("LISTEN_FDS")
@@ -143,9 +143,9 @@ impl StartContext {
         (count, names.split(':').map(str::to_owned).collect())
     }
 
-    fn is_marked_by_our_plist(&self) -> bool {
+    fn has_variable_of_our_plist(&self) -> bool {
         self.variable("STAYD_SUPERVISOR")
-            .is_some_and(|mark| mark.starts_with("launchd:"))
+            .is_some_and(|value| value.starts_with("launchd:"))
     }
 
     fn has_a_job_label(&self) -> bool {
@@ -153,18 +153,11 @@ impl StartContext {
             .is_some_and(|label| !matches!(label, "" | "0") && !label.starts_with("application."))
     }
 
-    /// Whether journald reads our stderr, where the log goes (systemd.exec(5), `$JOURNAL_STREAM`).
+    /// Whether journald reads stayd's stderr, where the log goes (systemd.exec(5), `$JOURNAL_STREAM`).
     #[must_use]
     pub fn journal_reads_stderr(&self) -> bool {
         self.journal_stream()
             .is_some_and(|stream| self.stderr == Some(stream))
-    }
-
-    /// Whether journald reads our stdout, or stderr: what a service inherits then goes to the journal.
-    #[must_use]
-    pub fn journal_reads_us(&self) -> bool {
-        self.journal_stream()
-            .is_some_and(|stream| [self.stdout, self.stderr].contains(&Some(stream)))
     }
 
     fn journal_stream(&self) -> Option<(u64, u64)> {
@@ -172,26 +165,26 @@ impl StartContext {
         Some((device.parse().ok()?, inode.parse().ok()?))
     }
 
-    /// How long an orderly stop may take before SIGKILL comes, where we cannot ask for more: the `ExitTimeOut` that
-    /// our plist was written with.
+    /// How long an orderly stop may take before launchd sends SIGKILL: the `ExitTimeOut` in stayd's plist. launchd grants no
+    /// extension.
     #[must_use]
     pub fn stop_budget(&self) -> Option<Duration> {
-        if self.supervisor() != ParentSupervisor::Launchd || !self.is_marked_by_our_plist() {
+        if self.supervisor() != ParentSupervisor::Launchd || !self.has_variable_of_our_plist() {
             return None;
         }
         let seconds = self.variable("STAYD_STOP_BUDGET")?.parse().ok()?;
         Some(Duration::from_secs(seconds))
     }
 
-    /// The time without WATCHDOG=1 after which systemd ends us, if it watches us.
+    /// The time without WATCHDOG=1 after which systemd ends stayd, if it watches stayd.
     pub(crate) fn watchdog(&self) -> Option<Duration> {
-        let meant_for_us =
+        let is_for_this_process =
             self.variable("WATCHDOG_PID").is_none() || self.names_our_pid("WATCHDOG_PID");
         let micros: u64 = self.variable("WATCHDOG_USEC")?.parse().ok()?;
-        (meant_for_us && micros > 0).then(|| Duration::from_micros(micros))
+        (is_for_this_process && micros > 0).then(|| Duration::from_micros(micros))
     }
 
-    /// The socket of somebody who listens to *us*: systemd, or who started the container.
+    /// The socket on which the parent supervisor receives stayd's notifications: systemd's, or the container runtime's.
     pub(crate) fn notify_path(&self) -> Option<&Path> {
         let listens = matches!(
             self.supervisor(),
@@ -243,13 +236,13 @@ mod tests {
         ];
         let start_context = started(4710, &inherited);
         assert_eq!(start_context.supervisor(), ParentSupervisor::Other);
-        assert!(!start_context.journal_reads_us());
+        assert!(!start_context.journal_reads_stderr());
         assert_eq!(start_context.stop_budget(), None);
         assert_eq!(start_context.notify_path(), None);
     }
 
     #[test]
-    fn who_started_us() {
+    fn each_parent_supervisor_is_recognized() {
         type Variables = &'static [(&'static str, &'static str)];
         let tries: [(i32, Variables, ParentSupervisor); 8] = [
             (
@@ -299,21 +292,21 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_is_believed_only_about_our_own_streams() {
+    fn only_the_journal_stream_of_this_process_counts() {
         let stderr = started(1, &[("JOURNAL_STREAM", "9:91")]);
-        assert!(stderr.journal_reads_stderr() && stderr.journal_reads_us());
+        assert!(stderr.journal_reads_stderr());
         let stdout = started(1, &[("JOURNAL_STREAM", "9:90")]);
-        assert!(!stdout.journal_reads_stderr() && stdout.journal_reads_us());
+        assert!(!stdout.journal_reads_stderr());
         for junk in ["", "9", "9:", ":91", "9:91:1", "x:y"] {
             assert!(
-                !started(1, &[("JOURNAL_STREAM", junk)]).journal_reads_us(),
+                !started(1, &[("JOURNAL_STREAM", junk)]).journal_reads_stderr(),
                 "{junk}"
             );
         }
     }
 
     #[test]
-    fn the_stop_budget_is_what_our_plist_said() {
+    fn the_stop_budget_comes_from_stayds_plist_only() {
         let ours = [
             ("STAYD_SUPERVISOR", "launchd:x"),
             ("STAYD_STOP_BUDGET", "15"),

@@ -1,4 +1,4 @@
-//! The socket on which a service reports about itself (sd_notify(3)).
+//! The notify socket, on which an instance reports about itself (sd_notify(3)).
 
 use crate::act::dirs::runtime_dir;
 use crate::decide::event::ServiceMessage;
@@ -15,34 +15,28 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-/// Longest message; systemd takes no longer one either.
+/// Longest message, as in systemd.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// Longest STATUS that is kept, in characters.
-const STATUS_CHARS_MAX: usize = 200;
 /// Longest socket path, its NUL not counted (unix(7); 104 with it on macOS).
 const PATH_BYTES_MAX: usize = 103;
-/// A service may change its user by itself, so anybody may write; whose word counts is decided by the sender's pid.
-/// Where that is not told, only the service's user may write.
+/// A service may change its user by itself, so every user may write: the sender's pid decides whether a message counts. Where
+/// the kernel does not tell the sender, only the service's user may write.
 const MODE: u32 = if datagram::KNOWS_SENDERS {
     0o666
 } else {
     0o600
 };
 
-/// What one message said.
+/// The content of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// The sender as the kernel knows it; none where it does not tell.
+    /// The sender's pid, as the kernel knows it; none where the kernel does not tell.
     pub sender: Option<i32>,
-    /// What it told, in its order.
-    pub told: Vec<ServiceMessage>,
-    /// STATUS=, cleaned and shortened.
-    pub status: Option<String>,
-    /// MAINPID=, a claim that has to be checked.
-    pub main_pid: Option<i32>,
+    /// Its fields that stayd knows, in their order.
+    pub fields: Vec<ServiceMessage>,
 }
 
-/// A service's NOTIFY_SOCKET; its file goes with it, unless it is left to another.
+/// A service's NOTIFY_SOCKET. Dropping it removes its file, unless the socket was left to the next version of stayd.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: UnixDatagram,
@@ -52,12 +46,12 @@ pub struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Binds the socket of `service` in `directory`, under a shorter name or in the temporary directory where the path
-    /// would be too long, and gives it to `owner` (uid, gid), the service's user where that is not ours. A missing
-    /// directory is made, and opened for that user; a file that was left there is replaced.
+    /// Binds the socket of `service` in `directory`, under a shorter name or in the temporary directory where the path would
+    /// be too long. Gives it to `owner` (uid, gid), where the service runs as another user. Makes a missing directory and
+    /// opens it for that user, and replaces a file that was left there.
     ///
     /// # Errors
-    /// The directory is not ours alone, or the system's refusal.
+    /// Another user can write to the directory, or the system refuses.
     pub fn bind(directory: &Path, service: &str, owner: Option<(u32, u32)>) -> io::Result<Self> {
         runtime_dir::open(directory, owner.map(|(uid, _)| uid))?;
         let path = place(directory, service)?;
@@ -79,7 +73,7 @@ impl NotifySocket {
         })
     }
 
-    /// Goes on hearing at `path`, with everything that waits to be read.
+    /// Goes on receiving at `path` from a socket of the version before, with everything that waits in it.
     ///
     /// # Errors
     /// It is no such socket.
@@ -92,7 +86,7 @@ impl NotifySocket {
         })
     }
 
-    /// For whoever goes on hearing: the socket, whose file stays.
+    /// Returns the socket for the next version of stayd. Its file stays.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -102,22 +96,22 @@ impl NotifySocket {
         Ok(socket)
     }
 
-    /// What the service gets as NOTIFY_SOCKET.
+    /// Its path, which the service gets as NOTIFY_SOCKET.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Messages that were ignored: too long, or without a single field that can be read.
+    /// Counts ignored messages: too long ones, and those without a readable field.
     #[must_use]
     pub const fn malformed(&self) -> u64 {
         self.malformed.get()
     }
 
-    /// The next message that says something. May be dropped and called again without losing one.
+    /// Returns the next message. The future may be dropped and made again without losing a message.
     ///
     /// # Errors
-    /// The socket has broken; it has to be bound anew.
+    /// The socket is broken; it has to be bound anew.
     pub async fn next(&self) -> io::Result<Message> {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         loop {
@@ -145,7 +139,7 @@ impl Drop for NotifySocket {
         if self.is_left.get() {
             return;
         }
-        // Nothing depends on its going: the next bind replaces it.
+        // A file that stays is replaced by the next bind.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -172,24 +166,20 @@ fn place(directory: &Path, service: &str) -> io::Result<PathBuf> {
     })
 }
 
-/// Reads NAME=VALUE lines; unknown names are as good as known ones, lines without `=` make a message malformed.
+/// Reads NAME=VALUE lines. Unknown names are ignored. A line without `=` makes the message malformed.
 fn parse(bytes: &[u8]) -> Option<Message> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut message = Message::default();
-    let mut fields = 0;
+    let mut lines = 0;
     for line in text.lines().filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once('=')?;
-        fields += 1;
-        match name {
-            "STATUS" => message.status = Some(clean(value)),
-            "MAINPID" => message.main_pid = value.parse().ok().filter(|pid| *pid > 1),
-            _ => message.told.extend(told(name, value)),
-        }
+        lines += 1;
+        message.fields.extend(field(name, value));
     }
-    (fields > 0).then_some(message)
+    (lines > 0).then_some(message)
 }
 
-fn told(name: &str, value: &str) -> Option<ServiceMessage> {
+fn field(name: &str, value: &str) -> Option<ServiceMessage> {
     match (name, value) {
         ("READY", "1") => Some(ServiceMessage::Ready),
         ("WATCHDOG", "1") => Some(ServiceMessage::Watchdog),
@@ -202,14 +192,6 @@ fn told(name: &str, value: &str) -> Option<ServiceMessage> {
     }
 }
 
-fn clean(status: &str) -> String {
-    status
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(STATUS_CHARS_MAX)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{MESSAGE_BYTES_MAX, NotifySocket, PATH_BYTES_MAX, ServiceMessage, parse};
@@ -218,20 +200,18 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn fields_are_read_and_strangers_ignored() {
+    fn known_fields_are_read_and_unknown_ones_ignored() {
         let message = parse(
             b"READY=1\nSTATUS=all \x1b[31mwell\nX_OWN=2\nMAINPID=77\nEXTEND_TIMEOUT_USEC=5000000\n",
         )
         .expect("a message");
         assert_eq!(
-            message.told,
+            message.fields,
             [
                 ServiceMessage::Ready,
                 ServiceMessage::Extend(Duration::from_secs(5))
             ]
         );
-        assert_eq!(message.status.as_deref(), Some("all  [31mwell"));
-        assert_eq!(message.main_pid, Some(77));
         for malformed in [&b""[..], b"\n\n", b"READY", b"\xff=1"] {
             assert_eq!(parse(malformed), None);
         }
@@ -253,7 +233,7 @@ mod tests {
             .await
             .expect("in time")
             .expect("a message");
-        assert_eq!(message.told, [ServiceMessage::Watchdog]);
+        assert_eq!(message.fields, [ServiceMessage::Watchdog]);
         assert_eq!(socket.malformed(), 2);
         if cfg!(target_os = "linux") {
             assert_eq!(message.sender, Some(std::process::id().cast_signed()));
@@ -264,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn item_99_too_long_a_path_gets_a_shorter_one() {
+    async fn a_path_that_is_too_long_gets_a_shorter_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let deep = folder.path().join("d".repeat(120));
         std::fs::create_dir(&deep).expect("made");

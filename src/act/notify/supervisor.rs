@@ -1,4 +1,4 @@
-//! Talking up: READY, STATUS, WATCHDOG and STOPPING to who started us (sd_notify(3)).
+//! Sends READY, STATUS, WATCHDOG and STOPPING to the parent supervisor (sd_notify(3)).
 
 use super::parent::StartContext;
 use sd_notify::NotifyState;
@@ -7,14 +7,14 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The longest STATUS= that is sent; systemd takes 4 KiB for a whole message.
+/// The longest STATUS= that stayd sends; systemd takes 4 KiB for a whole message.
 const STATUS_BYTES_MAX: usize = 1024;
 
-/// Talks to the OS supervisor. Where none listens, saying something does nothing and succeeds.
+/// Sends notifications to the parent supervisor. Where it does not listen, sending does nothing and succeeds.
 ///
-/// The address is taken once, at the start, so nothing has to be taken out of this process's environment (which another
-/// thread may be reading); children get a clean one. It never waits: a message that finds the queue full is an error of
-/// this moment, and the next one comes soon.
+/// The address is read once, at the start, so that this process's environment need not be changed, which another thread may
+/// be reading; children get a clean one. Sending never waits: a message that finds the queue full fails, and the next one
+/// comes soon.
 #[derive(Debug, Default)]
 pub struct SupervisorNotifications {
     to: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub struct SupervisorNotifications {
 }
 
 impl SupervisorNotifications {
-    /// The line up that `start_context` tell of, if there is one.
+    /// Sends to the socket in `start_context`, if there is one.
     #[must_use]
     pub fn new(start_context: &StartContext) -> Self {
         let to = start_context.notify_path().map(Path::to_owned);
@@ -34,61 +34,62 @@ impl SupervisorNotifications {
         }
     }
 
-    /// Whether somebody listens.
+    /// Whether the parent supervisor listens.
     #[must_use]
-    pub fn is_heard(&self) -> bool {
+    pub fn has_listener(&self) -> bool {
         self.to.is_some()
     }
 
-    /// How often [`Self::watchdog`] is to be called: half the time after which silence ends us. None: nobody watches.
+    /// How often to call [`Self::watchdog`]: half the time after which silence ends stayd. None: the parent supervisor does
+    /// not watch stayd.
     #[must_use]
     pub fn ping_every(&self) -> Option<Duration> {
         self.watchdog.map(|limit| limit / 2)
     }
 
-    /// Every service has a verdict; `status` says which.
+    /// Says that every service has a verdict; `status` says which.
     ///
     /// # Errors
-    /// The message did not leave.
+    /// The message was not sent.
     pub fn ready(&mut self, status: &str) -> io::Result<()> {
         let status = one_line(status);
         self.send(&[NotifyState::Ready, NotifyState::Status(&status)])
     }
 
-    /// A sentence for `systemctl status`.
+    /// Sends a sentence for `systemctl status`.
     ///
     /// # Errors
-    /// The message did not leave.
+    /// The message was not sent.
     pub fn status(&mut self, text: &str) -> io::Result<()> {
         self.send(&[NotifyState::Status(&one_line(text))])
     }
 
-    /// The loop has proven its own progress.
+    /// Says that the loop has proven its own progress.
     ///
     /// # Errors
-    /// The message did not leave.
+    /// The message was not sent.
     pub fn watchdog(&mut self) -> io::Result<()> {
         self.send(&[NotifyState::Watchdog])
     }
 
-    /// The orderly end has begun. Final: since systemd 259 nothing takes it back.
+    /// Says that the orderly end has begun. This is final: since systemd 259 it cannot be taken back.
     ///
     /// # Errors
-    /// The message did not leave.
+    /// The message was not sent.
     pub fn stopping(&mut self) -> io::Result<()> {
         self.send(&[NotifyState::Stopping])
     }
 
-    /// Asks that the start or stop under way may take `span` from now; must come again before that lapses.
+    /// Asks for `span` more time, from now, for the start or stop under way. Call it again before that time is over.
     ///
     /// # Errors
-    /// The message did not leave.
+    /// The message was not sent.
     pub fn extend_timeout(&mut self, span: Duration) -> io::Result<()> {
         let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
         self.send(&[NotifyState::ExtendTimeoutUsec(micros)])
     }
 
-    /// Sends one message; once more over a new socket when the listener was replaced.
+    /// Sends one message. Sends it again over a new socket when the listener was replaced.
     fn send(&mut self, states: &[NotifyState<'_>]) -> io::Result<()> {
         let Some(path) = &self.to else {
             return Ok(());
@@ -110,7 +111,7 @@ impl SupervisorNotifications {
     }
 }
 
-/// A socket that never waits.
+/// A socket whose sends never wait.
 pub(crate) fn connected(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
@@ -130,7 +131,7 @@ fn unheard(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), sentence)
 }
 
-/// `text` as STATUS= takes it: on one line, of bounded length.
+/// `text` on one line and of bounded length, as STATUS= takes it.
 fn one_line(text: &str) -> String {
     let mut line: String = text
         .chars()
@@ -148,7 +149,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    /// A unit's main process whose systemd listens at `path`.
+    /// The start of a unit's main process whose systemd listens at `path`.
     fn unit(path: &Path) -> StartContext {
         let variables = [
             ("SYSTEMD_EXEC_PID", "4711"),
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn nobody_listens_and_nothing_fails() {
         let mut up = SupervisorNotifications::new(&StartContext::default());
-        assert!(!up.is_heard());
+        assert!(!up.has_listener());
         assert_eq!(up.ping_every(), None);
         up.ready("fine").expect("silence");
     }

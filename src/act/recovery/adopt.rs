@@ -1,7 +1,7 @@
 //! Adopts a proven instance of an earlier stayd: goes on with its output, its sockets and its messages.
 
+use super::claimed::NO_PROCESS;
 use super::inherited::InheritedInstances;
-use super::scan::NO_PROCESS;
 use crate::act::claims::Claim;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::lifecycle::materialize::adopt_runtime;

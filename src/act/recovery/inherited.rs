@@ -1,25 +1,10 @@
-//! Goes on with the instances that the version of stayd before an upgrade has left in this process.
-//!
-//! A child that is not reaped keeps its number, so the child that was left is the one that is found, dead or alive, and its
-//! exit status is waited for as before. Processes that are not our children are looked for and proven like those of any
-//! earlier stayd.
+//! The instances that the version of stayd before an upgrade has left in this process.
 
-use super::adopt::{capture_output, offer_socket_again, recover_sockets};
-use super::adoptable::adoptable;
 use crate::act::claims::Claim;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
-use crate::act::lifecycle::claim::retry_until_written;
-use crate::act::lifecycle::materialize::adopt_runtime;
 use crate::act::lifecycle::service_messages;
-use crate::act::lifecycle::start::main_ended;
 use crate::act::notify::socket::NotifySocket;
-use crate::act::process_exit::exit_of;
 use crate::act::spawn::spawner::Running;
-use crate::act::tree::Tree;
-use crate::act::tree::cgroups::InstanceCgroup;
-use crate::decide::event::{Exit, Life, ScanOutcome, ServiceEvent};
-use crate::sys::identity;
-use crate::sys::process::Process;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -99,84 +84,4 @@ impl InheritedInstance {
             notify_socket,
         }
     }
-}
-
-/// Goes on with an instance whose main process is our child. Reports its end when that comes.
-pub(super) async fn go_on(
-    shared: Rc<SharedContext>,
-    service: Rc<ServiceContext>,
-    mut inherited: InheritedInstance,
-) {
-    let Some(Running {
-        process,
-        handle,
-        exit,
-    }) = inherited.child.take()
-    else {
-        return;
-    };
-    let claim = &inherited.claim;
-    let life = Life(claim.life);
-    let cgroup = InstanceCgroup::existing(shared.cgroups.of(service.name(), life));
-    let instance = Instance::with_cgroup(life, claim.token.clone(), cgroup);
-    let file = claim.claim_fd;
-    instance.tree.set_claim_file(Some((file.dev, file.inode)));
-    instance.main.set_spawned(handle);
-    let tree = tree_of(&service, &instance, &inherited, process);
-    instance.tree.set(tree);
-    let instance = service.begin(instance);
-    take_up(&shared, &service, &instance, &mut inherited).await;
-    let adoptable = adoptable(&service, &inherited.claim, Some(process));
-    let written = shared.claims.intend(service.name(), inherited.claim);
-    retry_until_written(&shared, &service, written);
-    let event = ServiceEvent::RecoveryScanned(ScanOutcome::Ours(adoptable));
-    shared.send(service.id, event).await;
-    let exit = exit.await.map_or(Exit::Unknown, exit_of);
-    main_ended(&shared, &service, &instance, exit).await;
-}
-
-/// Goes on with what the instance runs from, writes to, talks to and listens on. What the version before has not left is
-/// recovered as after a crash.
-async fn take_up(
-    shared: &Rc<SharedContext>,
-    service: &Rc<ServiceContext>,
-    instance: &Rc<Instance>,
-    inherited: &mut InheritedInstance,
-) {
-    let resumed = inherited.resume(shared, service, instance);
-    let claim = &inherited.claim;
-    let (fingerprint, runtime) = (claim.fingerprint.as_deref(), claim.runtime.as_deref());
-    adopt_runtime(shared, service, fingerprint, runtime);
-    if !resumed.output {
-        capture_output(shared, service, claim);
-    }
-    if service.config.offers_notify_socket() && !resumed.notify_socket {
-        offer_socket_again(shared, service, instance).await;
-    }
-    recover_sockets(shared, service, instance).await;
-}
-
-/// The tree as the version before knew it.
-fn tree_of(
-    service: &ServiceContext,
-    instance: &Instance,
-    inherited: &InheritedInstance,
-    main: Process,
-) -> Tree {
-    let claim = &inherited.claim;
-    let first = claim.first.map_or(main, Process::from);
-    let mut tree = if inherited.adopted {
-        Tree::of_an_earlier_stayd(main, first.pid, first.start_time)
-    } else {
-        Tree::new(main, identity::euid())
-    };
-    tree.session = first.pid;
-    tree.born = first.start_time;
-    tree.uid = claim.uid.unwrap_or_else(identity::euid);
-    claim.token.as_str().clone_into(&mut tree.token);
-    tree.claim_file = instance.tree.claim_file();
-    tree.cgroup = instance.cgroup.path();
-    tree.members = claim.members.iter().copied().map(Into::into).collect();
-    tree.group_only = service.config.kill_group_only;
-    tree
 }

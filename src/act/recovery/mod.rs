@@ -2,8 +2,10 @@
 
 mod adopt;
 mod adoptable;
+mod claimed;
 pub mod handover;
 mod inherited;
+mod inherited_child;
 pub mod orphaned_services;
 mod probe_commands;
 mod scan;

@@ -1,6 +1,6 @@
 //! Finds what earlier stayds have left of services that are not configured any more, and goes on capturing their output.
 
-use super::scan::is_of_this_boot;
+use super::claimed::is_of_this_boot;
 use crate::act::claims::{Claim, Reading};
 use crate::act::context::SharedContext;
 use crate::act::foreign::reported::ReportedProcess;

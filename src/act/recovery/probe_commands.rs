@@ -4,7 +4,7 @@
 //! The commands carry the instance's token under a name of its own. It is compared with the claim, like the token of the
 //! instance itself.
 
-use super::scan::{NO_PROCESS, provable_file};
+use super::claimed::{NO_PROCESS, provable_file};
 use crate::act::claims::Claim;
 use crate::act::context::{ServiceContext, SharedContext};
 use crate::act::off_loop::off_loop;

@@ -1,4 +1,5 @@
-//! From what a person wrote to what the kernel needs: program, environment, user, descriptors.
+//! Translates a program to start, as the configuration names it, into what the kernel needs: paths, environment, user,
+//! descriptors.
 
 use crate::act::tree::CommandToken;
 use crate::decide::event::SpawnFailure;
@@ -13,11 +14,11 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Searched when the environment has no PATH.
+/// The search path where the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Descriptors that every program may count on.
+/// Every program may rely on descriptors 0, 1 and 2.
 const STANDARD_FDS: RawFd = 3;
-/// Meant for stayd itself, never for a child.
+/// Variables that are meant for stayd itself; a child never gets them.
 const NOT_FOR_CHILDREN: [&str; 5] = [
     "NOTIFY_SOCKET",
     "INVOCATION_ID",
@@ -25,16 +26,16 @@ const NOT_FOR_CHILDREN: [&str; 5] = [
     "SYSTEMD_EXEC_PID",
     "XPC_SERVICE_NAME",
 ];
-/// The same, by their beginnings.
+/// The same, by the beginning of their names.
 const NOT_FOR_CHILDREN_PREFIXES: [&str; 3] = ["WATCHDOG_", "LISTEN_", "STAYD_"];
 
-/// What a login sets for its user.
+/// Variables that a login sets for its user.
 const NAMES_THE_USER: [&str; 3] = ["HOME", "USER", "LOGNAME"];
 
 /// A whole environment.
 pub type Environment = BTreeMap<OsString, OsString>;
 
-/// What a child may have of an environment: all but what the OS supervisor or another stayd meant for this process.
+/// Removes from an environment what the parent supervisor or another stayd meant for this process.
 #[must_use]
 pub fn clean_environment(ours: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
     ours.into_iter()
@@ -42,7 +43,8 @@ pub fn clean_environment(ours: impl IntoIterator<Item = (OsString, OsString)>) -
         .collect()
 }
 
-/// Takes our own user's name and home out, for a child that runs as another; [`Launch::plan`] puts that one's in.
+/// Removes the name and home of stayd's own user, for a child that runs as another user. [`Launch::plan`] adds those of that
+/// user.
 pub fn forget_our_user(env: &mut Environment) {
     for name in NAMES_THE_USER {
         env.remove(OsStr::new(name));
@@ -57,14 +59,14 @@ fn is_for_us_alone(name: &OsStr) -> bool {
             .any(|prefix| name.starts_with(prefix.as_bytes()))
 }
 
-/// Where a program runs.
+/// The environment, folder and user with which a program runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecContext {
     /// Its whole environment. A value of exactly `@PID` becomes the child's pid.
     pub env: Environment,
     /// Its working directory, absolute.
     pub cwd: PathBuf,
-    /// The user it runs as; none: ours.
+    /// The user it runs as; none: stayd's own.
     pub user: Option<String>,
 }
 
@@ -73,11 +75,11 @@ pub struct ExecContext {
 pub struct Launch {
     /// argv, at least one word. The first is searched in the PATH of `exec_context.env` unless it has a slash.
     pub argv: Vec<String>,
-    /// Where.
+    /// What it runs with.
     pub exec_context: ExecContext,
-    /// (number there, our descriptor); those of 0, 1 and 2 that are missing become /dev/null.
+    /// (number in the child, descriptor); those of 0, 1 and 2 that are missing become /dev/null.
     pub fds: Vec<(RawFd, OwnedFd)>,
-    /// An open cgroup directory to be born in (Linux).
+    /// The open directory of the cgroup in which it starts (Linux).
     pub cgroup: Option<OwnedFd>,
     /// A token by which everything that it starts can be found.
     pub command_token: Option<CommandToken>,
@@ -86,7 +88,7 @@ pub struct Launch {
 impl Launch {
     /// Prepares everything that must be ready before the fork.
     ///
-    /// Looks the user up, which can hang in a directory service: not for the loop's thread.
+    /// Looks the user up, which can hang in a directory service: do not call it on the loop's thread.
     ///
     /// # Errors
     /// A sentence that names what cannot be prepared.
@@ -121,7 +123,7 @@ impl Launch {
     }
 }
 
-/// Files that the program's name may mean, in the order of execvp(3).
+/// The files that the program's name may mean, in the order of execvp(3).
 pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> Vec<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return vec![cwd.join(name)];
@@ -132,7 +134,7 @@ pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> V
         .collect()
 }
 
-/// Looks a user up and gives it its own HOME, USER and LOGNAME where nobody has set them.
+/// Looks a user up, and sets HOME, USER and LOGNAME for it where the configuration has not set them.
 fn become_user(name: &str, env: &mut Environment) -> Result<User, SpawnFailure> {
     let found = nix::unistd::User::from_name(name)
         .map_err(|error| temporary(format!("cannot look up the user {name}: {error}")))?
@@ -187,7 +189,7 @@ fn c_string(word: OsString) -> Result<CString, SpawnFailure> {
         .map_err(|_| permanent("cannot start it: a word or variable has a NUL byte in it".into()))
 }
 
-/// Puts a failed spawn into a sentence about `argv0` in `exec_context`.
+/// Explains a failed spawn of `argv0` in a sentence.
 pub(crate) fn explain(
     error: SpawnError,
     argv0: &str,
@@ -223,7 +225,7 @@ pub(crate) fn explain(
     }
 }
 
-/// Whether trying again cannot help.
+/// Whether another attempt cannot help.
 fn is_lasting(errno: Errno) -> bool {
     const PASSING: [Errno; 7] = [
         Errno::EAGAIN,

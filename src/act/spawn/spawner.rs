@@ -1,4 +1,4 @@
-//! The nursery: starts children off the loop and tells each one's waiter how it ended.
+//! The spawner: starts children on threads of its own and reports to the waiting task how each child ended.
 
 use super::launch::{self, Launch};
 pub use super::launch::{Environment, ExecContext, clean_environment, forget_our_user};
@@ -20,21 +20,21 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 
-/// Threads that start children, those stuck in a dead file system included.
-const SPAWNERS_MAX: usize = 32;
-/// Stack of each; it prepares a plan and calls vfork.
-const SPAWNER_STACK_BYTES: usize = 256 * 1024;
-/// Exits that are kept until the start they may belong to has returned.
+/// Threads that start children, including those that are stuck in a dead file system.
+const THREADS_MAX: usize = 32;
+/// Stack of such a thread: it prepares a plan and calls vfork.
+const THREAD_STACK_BYTES: usize = 256 * 1024;
+/// Exits that are kept until the start that they may belong to has returned.
 const EARLY_EXITS_MAX: usize = 1024;
-/// Reaped at once by [`Spawner::attend`].
+/// [`Spawner::attend`] reaps at most so many processes at once.
 const REAP_MAX: usize = 64;
 
 /// A child that runs its program.
 #[derive(Debug)]
 pub struct Running {
-    /// Who.
+    /// Its identity.
     pub process: Process,
-    /// Signals exactly this process. Dropping it leaves the process alone.
+    /// Signals exactly this process. Dropping it does not end the process.
     pub handle: Arc<Handle>,
     /// How it ends, once it is reaped.
     pub exit: oneshot::Receiver<Status>,
@@ -47,12 +47,12 @@ pub struct Spawner(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     tree_killer: TreeKiller,
-    /// What the undertaker has reaped, where no loop empties the queue.
+    /// What the tree killer has reaped, in a program where no loop empties the queue.
     ended: RefCell<Option<mpsc::Receiver<Reaped>>>,
-    /// A thread that waits for work; kept, because making one costs more than the spawn.
+    /// A thread that waits for work. It is kept because making one costs more than the spawn.
     idle: RefCell<Option<SpawnThread>>,
-    /// Each spawner thread holds a share: one more than there are threads.
-    census: Arc<()>,
+    /// Each spawn thread holds a clone: the count is one more than there are threads.
+    threads: Arc<()>,
     /// Starts that have not returned.
     under_way: Cell<usize>,
     waiting: RefCell<HashMap<i32, oneshot::Sender<Status>>>,
@@ -67,7 +67,7 @@ impl Default for Spawner {
 }
 
 impl Spawner {
-    /// An empty nursery in a program without a loop; see [`Spawner::attend`].
+    /// A spawner for a program without a loop; see [`Spawner::attend`].
     #[must_use]
     pub fn new() -> Self {
         let (tree_killer, ended, _) = killer::open();
@@ -76,21 +76,21 @@ impl Spawner {
         spawner
     }
 
-    /// An empty nursery; what is started in it is ended by `tree_killer`.
+    /// A spawner whose children `tree_killer` kills.
     #[must_use]
     pub fn with(tree_killer: TreeKiller) -> Self {
         Self(Rc::new(Inner {
             tree_killer,
             ended: RefCell::default(),
             idle: RefCell::default(),
-            census: Arc::default(),
+            threads: Arc::default(),
             under_way: Cell::default(),
             waiting: RefCell::default(),
             early: RefCell::default(),
         }))
     }
 
-    /// Ends what was started here.
+    /// Kills what this spawner has started.
     #[must_use]
     pub fn tree_killer(&self) -> &TreeKiller {
         &self.0.tree_killer
@@ -98,22 +98,22 @@ impl Spawner {
 
     /// Starts a program and returns when it runs.
     ///
-    /// At `deadline` the start is given up (a chdir or exec on a dead mount hangs for as long as the mount is dead);
-    /// a process that comes of it later is killed. The same holds when this future is dropped.
+    /// At `deadline` the spawner gives the start up (a chdir or exec on a dead mount hangs for as long as the mount is
+    /// dead). If the child starts later, it is killed. The same holds when this future is dropped.
     ///
     /// # Errors
     /// The step that failed, in a sentence.
     pub async fn start(&self, launch: Launch, deadline: Duration) -> Result<Running, SpawnFailure> {
         let name = launch.argv.first().cloned().unwrap_or_default();
-        let spawner = self.spawner(&name)?;
+        let thread = self.idle_thread(&name)?;
         let _under_way = UnderWay::begin(&self.0);
-        let (answer, newborn) = oneshot::channel();
-        spawner.give(Errand { launch, answer }, &name)?;
-        let outcome = tokio::time::timeout(deadline, newborn).await;
+        let (reply, started) = oneshot::channel();
+        thread.give(SpawnRequest { launch, reply }, &name)?;
+        let outcome = tokio::time::timeout(deadline, started).await;
         match outcome {
             Ok(Ok(result)) => {
-                self.0.idle.replace(Some(spawner));
-                result.map(|newborn| self.register(newborn))
+                self.0.idle.replace(Some(thread));
+                result.map(|started| self.register(started))
             }
             Ok(Err(_)) => Err(launch::temporary(format!(
                 "cannot start {name}: the thread that starts children has ended"
@@ -125,11 +125,11 @@ impl Spawner {
         }
     }
 
-    /// Waits for the end of a child, not reaped yet, that the program started whose place this one has taken. To be
-    /// called before anything is reaped.
+    /// Waits for the end of a child that the version of stayd before an upgrade has started in this process. Call this
+    /// before any child is reaped.
     ///
     /// # Errors
-    /// It is no such child.
+    /// The process is no such child.
     pub fn inherit(&self, process: Process) -> io::Result<Running> {
         let handle = Arc::new(Handle::open(process)?);
         let (waiter, exit) = oneshot::channel();
@@ -141,23 +141,23 @@ impl Spawner {
         })
     }
 
-    /// Children whose end somebody waits for, or has ceased to wait for.
+    /// Children that were started here and are not reaped yet.
     #[must_use]
     pub fn unreaped(&self) -> Vec<i32> {
         self.0.waiting.borrow().keys().copied().collect()
     }
 
-    /// Whether a start has not returned, be it given up.
+    /// Whether a start has not returned, even if it was given up.
     #[must_use]
     pub fn is_starting(&self) -> bool {
         let idle = usize::from(self.0.idle.borrow().is_some());
-        self.0.under_way.get() > 0 || Arc::strong_count(&self.0.census) > 1 + idle
+        self.0.under_way.get() > 0 || Arc::strong_count(&self.0.threads) > 1 + idle
     }
 
-    /// Tells the waiter of a reaped process. Returns it when nobody waits for it: a stranger.
+    /// Passes the exit of a reaped process to the waiting task. Returns it when the process was not started here: an orphan.
     pub fn reaped(&self, reaped: Reaped) -> Option<Reaped> {
         if let Some(waiter) = self.0.waiting.borrow_mut().remove(&reaped.pid) {
-            // Whoever dropped the receiver does not want to know.
+            // Fails when the receiver was dropped: then nothing waits for this exit.
             let _ = waiter.send(reaped.status);
             return None;
         }
@@ -171,7 +171,7 @@ impl Spawner {
         None
     }
 
-    /// Runs `work` in a program that has no loop, reaping on SIGCHLD meanwhile.
+    /// Runs `work` in a program that has no loop, and reaps on SIGCHLD meanwhile.
     pub async fn attend<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
@@ -202,30 +202,30 @@ impl Spawner {
 }
 
 impl Spawner {
-    fn spawner(&self, name: &str) -> Result<SpawnThread, SpawnFailure> {
+    fn idle_thread(&self, name: &str) -> Result<SpawnThread, SpawnFailure> {
         if let Some(idle) = self.0.idle.take() {
             return Ok(idle);
         }
-        if Arc::strong_count(&self.0.census) > SPAWNERS_MAX {
+        if Arc::strong_count(&self.0.threads) > THREADS_MAX {
             return Err(launch::temporary(format!(
-                "cannot start {name}: {SPAWNERS_MAX} other starts hang in the system"
+                "cannot start {name}: {THREADS_MAX} other starts hang in the system"
             )));
         }
-        SpawnThread::new(Arc::clone(&self.0.census), self.0.tree_killer.clone()).map_err(|error| {
+        SpawnThread::new(Arc::clone(&self.0.threads), self.0.tree_killer.clone()).map_err(|error| {
             launch::temporary(format!(
                 "cannot start {name}: cannot make a thread: {error}"
             ))
         })
     }
 
-    /// Connects a child with its exit, which may have been reaped already.
-    fn register(&self, mut newborn: Newborn) -> Running {
-        let handle = newborn.take();
+    /// Connects a child with its exit, which the reaper may have seen already.
+    fn register(&self, mut started: StartedChild) -> Running {
+        let handle = started.take();
         let process = handle.process;
         let (waiter, exit) = oneshot::channel();
         match self.0.early.borrow_mut().remove(&process.pid) {
             Some(status) => {
-                // The receiver is at hand, so this cannot fail.
+                // The receiver exists, so this cannot fail.
                 let _ = waiter.send(status);
             }
             None => {
@@ -240,7 +240,7 @@ impl Spawner {
     }
 }
 
-/// Counts a start while it is under way; early exits are kept no longer than that.
+/// Counts a start while it is under way. Early exits are kept no longer than that.
 struct UnderWay(Rc<Inner>);
 
 impl UnderWay {
@@ -262,34 +262,35 @@ impl Drop for UnderWay {
 
 /// A thread that starts children, because vfork holds its caller until exec has read the program.
 #[derive(Debug)]
-struct SpawnThread(blocking::SyncSender<Errand>);
+struct SpawnThread(blocking::SyncSender<SpawnRequest>);
 
-struct Errand {
+struct SpawnRequest {
     launch: Launch,
-    answer: oneshot::Sender<Result<Newborn, SpawnFailure>>,
+    reply: oneshot::Sender<Result<StartedChild, SpawnFailure>>,
 }
 
 impl SpawnThread {
-    fn new(census: Arc<()>, tree_killer: TreeKiller) -> io::Result<Self> {
-        let (errands, inbox) = blocking::sync_channel::<Errand>(1);
+    fn new(threads: Arc<()>, tree_killer: TreeKiller) -> io::Result<Self> {
+        let (requests, inbox) = blocking::sync_channel::<SpawnRequest>(1);
         std::thread::Builder::new()
             .name("spawn".into())
-            .stack_size(SPAWNER_STACK_BYTES)
+            .stack_size(THREAD_STACK_BYTES)
             .spawn(move || {
-                let _counted = census;
-                // Whoever starts a child gets its SIGCHLD, unless it holds signals: then the loop has it at once.
+                let _counted = threads;
+                // The kernel sends SIGCHLD to the thread that started the child, unless that thread blocks signals. Then the
+                // loop gets it at once.
                 signal::hold_all();
-                for Errand { launch, answer } in inbox {
-                    // Nobody waits any more: dropping the answer kills what was born.
-                    let _ = answer.send(give_birth(launch, &tree_killer));
+                for SpawnRequest { launch, reply } in inbox {
+                    // Fails when nothing waits any more; dropping the reply kills the child.
+                    let _ = reply.send(start(launch, &tree_killer));
                 }
             })?;
-        Ok(Self(errands))
+        Ok(Self(requests))
     }
 
-    /// Never blocks: only an idle spawner is given an errand.
-    fn give(&self, errand: Errand, name: &str) -> Result<(), SpawnFailure> {
-        self.0.try_send(errand).map_err(|_| {
+    /// Never blocks: only an idle thread gets a request.
+    fn give(&self, request: SpawnRequest, name: &str) -> Result<(), SpawnFailure> {
+        self.0.try_send(request).map_err(|_| {
             launch::temporary(format!(
                 "cannot start {name}: the thread that starts children does not take it"
             ))
@@ -297,7 +298,7 @@ impl SpawnThread {
     }
 }
 
-fn give_birth(launch: Launch, tree_killer: &TreeKiller) -> Result<Newborn, SpawnFailure> {
+fn start(launch: Launch, tree_killer: &TreeKiller) -> Result<StartedChild, SpawnFailure> {
     let name = launch.argv.first().cloned().unwrap_or_default();
     let cwd = launch.exec_context.cwd.clone();
     let user = launch.exec_context.user.clone();
@@ -307,7 +308,7 @@ fn give_birth(launch: Launch, tree_killer: &TreeKiller) -> Result<Newborn, Spawn
             process,
             pidfd,
             flight,
-        }) => Ok(Newborn {
+        }) => Ok(StartedChild {
             handle: Arc::new(Handle { process, fd: pidfd }),
             command_token,
             tree_killer: tree_killer.clone(),
@@ -318,27 +319,27 @@ fn give_birth(launch: Launch, tree_killer: &TreeKiller) -> Result<Newborn, Spawn
     }
 }
 
-/// A child that nobody has taken yet; killed if nobody does.
-struct Newborn {
+/// A started child on its way to the task that waits for it. Dropping it on the way kills the child.
+struct StartedChild {
     handle: Arc<Handle>,
     command_token: Option<CommandToken>,
     tree_killer: TreeKiller,
     taken: bool,
-    /// Until this ends the reaper keeps the child's exit for us.
+    /// Until this is dropped the reaper keeps the child's exit for the spawner.
     _flight: Flight,
 }
 
-impl Newborn {
+impl StartedChild {
     fn take(&mut self) -> Arc<Handle> {
         self.taken = true;
         Arc::clone(&self.handle)
     }
 }
 
-impl Drop for Newborn {
+impl Drop for StartedChild {
     fn drop(&mut self) {
         if !self.taken {
-            // And what it has started by now.
+            // Together with what the child has started by now.
             let mut tree = Tree::of_child(self.handle.process);
             tree.set_command_token(self.command_token.take());
             let _ = self.tree_killer.begin(tree);

@@ -12,7 +12,7 @@ use super::find::Candidate;
 use super::instance;
 use super::screen::{Screen, tell};
 use crate::act::claims::{self, Reading};
-use crate::act::foreign::explain::{Ledger, Picture, Watched, explain_port, explain_process};
+use crate::act::foreign::explain::{Explanation, Ledger, Watched, explain_port, explain_process};
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
 use crate::config::Config;
@@ -47,7 +47,7 @@ impl Target {
 struct Case {
     target: Target,
     ledgers: Vec<Ledger>,
-    picture: Picture,
+    picture: Explanation,
 }
 
 /// Explains: 0 when all is told, 1 for a conflict or a process that is not there, 4 when the holder cannot be seen.
@@ -77,7 +77,11 @@ pub(super) fn explain(screen: Screen, common: &Common, what: &str) -> Outcome {
     })
 }
 
-async fn look(target: Target, ledgers: &[Ledger], program: PathBuf) -> Result<Picture, Failure> {
+async fn look(
+    target: Target,
+    ledgers: &[Ledger],
+    program: PathBuf,
+) -> Result<Explanation, Failure> {
     match target {
         Target::Process(pid) => Ok(explain_process(pid, ledgers, program).await),
         Target::Port(port) => explain_port(port, ledgers, program)

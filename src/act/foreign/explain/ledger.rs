@@ -1,4 +1,4 @@
-//! What is known of an instance: its stayd's word, its configuration, its claims.
+//! What is known of a stayd and its services: from the running stayd, from its configuration, from its claims.
 
 use super::Finding;
 use crate::act::claims::{Claim, Reading};
@@ -8,27 +8,27 @@ use crate::decide::ownership::Proof;
 use crate::sys::process::Stat;
 use std::net::SocketAddr;
 
-/// An instance, as far as it is known.
+/// What is known of one stayd.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// Its name.
     pub instance: String,
-    /// The stayd that runs it.
+    /// Its pid, if it runs.
     pub stayd: Option<i32>,
-    /// Its services, by that stayd's word or by the configuration.
+    /// Its services, as the running stayd or the configuration lists them.
     pub services: Vec<Watched>,
-    /// Orphans that landed with that stayd, by its word: nothing proves whose they are.
+    /// Orphans that landed with it and that no service can be proven to own, as the running stayd lists them.
     pub orphans: Vec<i32>,
     /// Its claims, by service.
     pub claims: Vec<(String, Reading)>,
 }
 
-/// A service of an instance.
+/// A service of a stayd.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
     /// Its name.
     pub name: String,
-    /// The main process that a running stayd knows.
+    /// Its main process, as the running stayd tells.
     pub pid: Option<i32>,
     /// Its current or last life.
     pub life: u32,
@@ -36,7 +36,7 @@ pub struct Watched {
     pub port: Option<u16>,
     /// `leftover = "replace"`.
     pub replaces: bool,
-    /// It has no process of its own, and watches somebody else's.
+    /// stayd watches a foreign process in its place.
     pub attached: bool,
     /// `stranger = "attach"`.
     pub attaches: bool,
@@ -52,17 +52,17 @@ pub(crate) fn stayd_above(ledgers: &[Ledger], line: &[Stat]) -> Option<Keeper> {
         .map(|ledger| Keeper::Stayd(ledger.instance.clone()))
 }
 
-/// A claim that can be held against a process.
+/// A claim that a process can be compared with.
 pub(crate) struct Claimed {
-    /// Of which service.
+    /// The service.
     pub(crate) service: String,
-    /// What it says.
+    /// The claim.
     pub(crate) claim: Claim,
-    /// A running stayd says that this life runs.
+    /// The running stayd says that this instance runs.
     pub(crate) runs: bool,
 }
 
-/// The claims of an instance that are to be believed.
+/// The claims of a stayd that can be believed.
 pub(crate) fn claims_of(ledger: &Ledger) -> Vec<Claimed> {
     let read = ledger.claims.iter().filter_map(|(service, reading)| {
         let Reading::Valid(claim) = reading else {
@@ -80,7 +80,7 @@ pub(crate) fn claims_of(ledger: &Ledger) -> Vec<Claimed> {
     read.collect()
 }
 
-/// What a running stayd says of its main processes, where its claims are not shown to us.
+/// The main processes that the running stayd lists, where its claims cannot be read.
 pub(crate) fn by_word(ledger: &Ledger, line: &[Stat]) -> Vec<Finding> {
     let is_read = |watched: &Watched| {
         let valid = |(name, reading): &(String, Reading)| {
@@ -112,7 +112,7 @@ pub(crate) fn by_word(ledger: &Ledger, line: &[Stat]) -> Vec<Finding> {
     found.collect()
 }
 
-/// The services that want a port which this process holds, and of which nothing else is known.
+/// The services that want a port which this process holds, where nothing else is known.
 pub(crate) fn in_the_way(
     ledger: &Ledger,
     addresses: &[SocketAddr],

@@ -1,6 +1,6 @@
-//! Who holds a port, or who a process is, held against the claims of the instances there are.
+//! Explains a process, or the processes that hold a port: compares them with the claims of every known stayd.
 //!
-//! Only looks: nothing is signalled, written or connected to.
+//! It only looks: it sends no signal, writes nothing and connects to nothing.
 
 mod ledger;
 
@@ -24,65 +24,69 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// All that processes are asked themselves, together.
+/// Everything that is read from processes' own memory takes no longer than this, together.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
-/// So many listening sockets of one port are looked at (SO_REUSEPORT: one for each worker).
+/// At most so many listening sockets of one port are looked at (with SO_REUSEPORT each worker has one).
 const LISTENERS_MAX: usize = 64;
-/// So many processes are described; the others are counted.
+/// At most so many processes are described; the others are counted.
 const HOLDERS_MAX: usize = 16;
 
-/// What was found.
+/// The result.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
+pub struct Explanation {
     /// The processes, those with the lowest numbers first.
     pub holders: Vec<Explained>,
-    /// So many more hold the port.
+    /// How many more hold the port.
     pub more: usize,
-    /// Listening sockets that no process shown to us has open.
+    /// Listening sockets that are open in no process that stayd may see.
     pub unseen: Vec<Listener>,
 }
 
 /// A process and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Explained {
-    /// Who it is.
+    /// Its description.
     pub process_info: ProcessInfo,
-    /// Where it listens, on the port that was asked about or on one that a service wants.
+    /// Its listening addresses on the port in question, or on ports that a service wants.
     pub addresses: Vec<SocketAddr>,
     /// Its parents, the nearest first: pid and short name.
     pub parents: Vec<(i32, String)>,
-    /// The short name of its session's leader, if that lives.
+    /// The short name of its session's leader, if that runs.
     pub session_leader: Option<String>,
     /// Its cgroup, on Linux.
     pub cgroup: Option<String>,
-    /// Who looks after it.
+    /// What supervises it.
     pub keeper: Keeper,
-    /// It is the stayd of this instance itself.
+    /// The process is itself the stayd of this name.
     pub is_stayd_of: Option<String>,
-    /// How it stands to each claim.
+    /// The comparison with each claim.
     pub findings: Vec<Finding>,
 }
 
-/// A process held against the claim of one service.
+/// The comparison of a process with the claim of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Of which instance.
+    /// The stayd's name.
     pub instance: String,
-    /// Of which service.
+    /// The service.
     pub service: String,
-    /// Of which life.
+    /// The life in the claim.
     pub life: Life,
-    /// What it shows, and what that proves.
+    /// The evidence that the process shows, and what it proves.
     pub weighed: Weighed,
-    /// What becomes of it.
+    /// What stayd would do with the process.
     pub fate: Fate,
 }
 
-/// Explains those who listen on TCP `port`. `program` is this program of ours.
+/// Explains the processes that listen on TCP `port`. `program` is stayd's own program.
 ///
 /// # Errors
 /// The kernel does not list its sockets or its processes.
-pub async fn explain_port(port: u16, ledgers: &[Ledger], program: PathBuf) -> io::Result<Picture> {
+pub async fn explain_port(
+    port: u16,
+    ledgers: &[Ledger],
+    program: PathBuf,
+) -> io::Result<Explanation> {
     let listeners = socket::listeners(port)?;
     let mut holders: BTreeMap<i32, Vec<SocketAddr>> = BTreeMap::new();
     let mut unseen = Vec::new();
@@ -98,24 +102,24 @@ pub async fn explain_port(port: u16, ledgers: &[Ledger], program: PathBuf) -> io
     let more = holders.len().saturating_sub(HOLDERS_MAX);
     let shown: Vec<_> = holders.into_iter().take(HOLDERS_MAX).collect();
     let holders = explain_all(shown, ledgers, program).await;
-    Ok(Picture {
+    Ok(Explanation {
         holders,
         more,
         unseen,
     })
 }
 
-/// Explains one process; nobody in the picture when there is none, or none that is shown to us.
-pub async fn explain_process(pid: i32, ledgers: &[Ledger], program: PathBuf) -> Picture {
+/// Explains one process. The result is empty when there is no such process, or the kernel hides it.
+pub async fn explain_process(pid: i32, ledgers: &[Ledger], program: PathBuf) -> Explanation {
     let wanted = ledgers.iter().flat_map(|ledger| &ledger.services);
     let listeners = wanted
         .filter_map(|watched| watched.port)
         .flat_map(|port| socket::listeners(port).unwrap_or_default());
     let held = listeners.filter(|each| socket::holds_listener(pid, each).unwrap_or(false));
     let addresses = held.map(|listener| listener.addr).collect();
-    Picture {
+    Explanation {
         holders: explain_all(vec![(pid, addresses)], ledgers, program).await,
-        ..Picture::default()
+        ..Explanation::default()
     }
 }
 
@@ -146,9 +150,9 @@ async fn explain_all(
 
 struct Look {
     inspector: ProcessInspector,
-    /// Each process is asked once.
+    /// Each process's token is read once.
     tokens: BTreeMap<Process, Shown<Option<String>>>,
-    /// This boot, and our pid namespace.
+    /// This boot, and stayd's pid namespace.
     here: (String, u64),
 }
 
@@ -193,7 +197,7 @@ impl Look {
         })
     }
 
-    /// From the oldest parent down, so that whoever descends from a member is known to.
+    /// Goes from the oldest parent down, so that descendants of a member are known to descend from it.
     async fn hold_against(
         &mut self,
         ledger: &Ledger,
@@ -293,7 +297,7 @@ impl Look {
     }
 }
 
-/// The life's own cgroup is called after it, wherever its stayd was put.
+/// Whether the process is in the instance's cgroup. The cgroup's name tells, wherever its stayd runs.
 fn is_in_cgroup(pid: i32, ledger: &Ledger, claimed: &Claimed) -> bool {
     let name = crate::act::tree::cgroups::name(
         &ledger.instance,

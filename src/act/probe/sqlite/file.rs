@@ -2,6 +2,7 @@
 
 use super::super::{WITHHELD, quote};
 use super::request::{FileId, SqliteReply, SqliteRequest};
+use crate::act::helper::{Reporter, Request};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, Metadata};
@@ -31,8 +32,17 @@ const DAMAGED: [ErrorCode; 2] = [ErrorCode::DatabaseCorrupt, ErrorCode::NotAData
 /// `SELECT 1` alone would never read a page.
 const READ_THE_SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 
+impl Request for SqliteRequest {
+    const NAME: &'static str = "sqlite";
+    type Reply = SqliteReply;
+
+    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<SqliteReply, String> {
+        Ok(ask(&self))
+    }
+}
+
 /// Asks the file once. Blocks for as long as its disk does.
-pub(crate) fn ask(question: &SqliteRequest) -> SqliteReply {
+fn ask(question: &SqliteRequest) -> SqliteReply {
     match look(&question.path) {
         Err(reply) => reply,
         Ok(file) => match touch(question) {

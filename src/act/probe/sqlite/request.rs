@@ -1,7 +1,5 @@
 //! The request that a SQLite probe sends to the helper, and its reply.
 
-use super::file;
-use crate::act::helper::{Reporter, Request};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -18,15 +16,6 @@ pub struct SqliteRequest {
     pub secret: bool,
     /// How long to wait for another process's lock, in milliseconds.
     pub busy_ms: u64,
-}
-
-impl Request for SqliteRequest {
-    const NAME: &'static str = "sqlite";
-    type Reply = SqliteReply;
-
-    fn carry_out(self, _reporter: &Reporter<'_>) -> Result<SqliteReply, String> {
-        Ok(file::ask(&self))
-    }
 }
 
 /// Identifies a file.
