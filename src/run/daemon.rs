@@ -168,7 +168,7 @@ impl Daemon {
         }
         self.parts.executor.close_sockets().await;
         let shared = self.parts.executor.shared();
-        if !shared.output.borrow_mut().close(OUTPUT_CLOSE_MAX) {
+        if !shared.output.close(OUTPUT_CLOSE_MAX) {
             tracing::warn!(
                 "the disk does not take the last output; it stays in the services' FIFOs"
             );
@@ -239,7 +239,7 @@ impl Daemon {
 
     fn finish(&mut self) {
         let shared = self.parts.executor.shared();
-        shared.claims.borrow_mut().release_ended();
+        shared.claims.release_ended();
         self.finished = true;
     }
 

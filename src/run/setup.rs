@@ -197,9 +197,9 @@ async fn assemble(
     }
     let shared = SharedContext {
         spawner,
-        output: RefCell::new(output(home.state(), &outside)),
+        output: output(home.state(), &outside),
         store: store.clone(),
-        claims: RefCell::new(Claims::new(home.state())),
+        claims: Claims::new(home.state()),
         reported: ReportedProcesses::default(),
         orphans: UnattributedOrphans::default(),
         cgroups: RefCell::new(cgroups),

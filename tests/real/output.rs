@@ -91,7 +91,7 @@ fn what_a_service_writes_is_in_its_file_and_its_ends_are_its_own() {
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());
-        let (mut output, news) = output(&state);
+        let (output, news) = output(&state);
         let ends = output
             .open("db", FIRST, &log(1 << 20, 1), None)
             .expect("open");
@@ -125,7 +125,7 @@ fn a_service_of_another_user_opens_its_stdout_again() {
         }
         let dir = TempDir::new();
         let state = state(dir.path());
-        let (mut output, _news) = output(&state);
+        let (output, _news) = output(&state);
         let owner = Some((65_534, 65_534));
         let ends = output
             .open("db", FIRST, &log(1 << 20, 1), owner)
@@ -229,8 +229,8 @@ fn kill_writer(state: &StateDir) {
 /// Begins the life, or goes on with it; moves its output until somebody kills this process.
 fn pump_until_killed(dir: &Path) {
     let state = state(dir);
-    let (mut output, _news) = output(&state);
-    let mut claims = Claims::new(&state);
+    let (output, _news) = output(&state);
+    let claims = Claims::new(&state);
     let log = log(1 << 20, 100);
     if let Reading::Valid(claim) = claims.read("db") {
         output
@@ -281,7 +281,7 @@ fn intent(claim_fd: ClaimFile) -> Claim {
 fn another_file_in_the_fifos_place_is_not_adopted() {
     let dir = TempDir::new();
     let state = state(dir.path());
-    let (mut output, _news) = output(&state);
+    let (output, _news) = output(&state);
     let ends = output
         .open("db", FIRST, &log(1 << 20, 1), None)
         .expect("open");
@@ -289,7 +289,7 @@ fn another_file_in_the_fifos_place_is_not_adopted() {
     let path = state.service_logs("db").join("life-1.fifo");
     fs::remove_file(&path).expect("remove");
     pipe::make(&path).expect("forge");
-    let (mut later, _news) = self::output(&state);
+    let (later, _news) = self::output(&state);
     let error = later
         .adopt("db", FIRST, &log(1 << 20, 1), claimed)
         .expect_err("refused");
@@ -301,7 +301,7 @@ fn item_44_a_grandchild_that_holds_the_output_open_delays_nothing_and_is_named()
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());
-        let (mut output, news) = output(&state);
+        let (output, news) = output(&state);
         let ends = output
             .open("db", FIRST, &log(1 << 20, 1), None)
             .expect("open");

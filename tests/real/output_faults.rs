@@ -23,7 +23,7 @@ fn pen(ends: InstanceOutput) -> (File, OwnedFd) {
 fn item_82_a_full_disk_never_blocks_the_service_and_the_gap_is_counted() {
     alone_with_small_disk(|disk| {
         let state = state(disk);
-        let (mut output, news) = output(&state);
+        let (output, news) = output(&state);
         fs::write(disk.join("filler"), vec![0; 512 << 10]).expect("fill");
         let ends = output
             .open("db", FIRST, &log(64 << 20, 1), None)
@@ -76,7 +76,7 @@ fn alone_with_small_disk(body: impl FnOnce(&Path)) {
 fn item_83_a_deleted_log_folder_is_built_again() {
     let dir = TempDir::new();
     let state = state(dir.path());
-    let (mut output, _news) = output(&state);
+    let (output, _news) = output(&state);
     let ends = output
         .open("db", FIRST, &log(1 << 20, 1), None)
         .expect("open");
@@ -92,7 +92,7 @@ fn item_83_a_deleted_log_folder_is_built_again() {
 fn item_83_an_unwritable_log_folder_costs_lines_and_nothing_else() {
     let dir = TempDir::new();
     let state = state(dir.path());
-    let (mut output, news) = output(&state);
+    let (output, news) = output(&state);
     let ends = output
         .open("db", FIRST, &log(1 << 20, 1), None)
         .expect("open");
@@ -126,7 +126,7 @@ fn item_97_an_endless_line_takes_no_memory_and_bounded_disk() {
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());
-        let (mut output, _news) = output(&state);
+        let (output, _news) = output(&state);
         let ends = output
             .open("db", FIRST, &log(1 << 20, 2), None)
             .expect("open");
@@ -164,7 +164,7 @@ fn many_lines_are_moved_in_few_batches() {
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());
-        let (mut output, _news) = output(&state);
+        let (output, _news) = output(&state);
         let ends = output
             .open("db", FIRST, &log(64 << 20, 1), None)
             .expect("open");
@@ -206,7 +206,7 @@ fn item_84_a_life_gets_its_fifo_elsewhere_when_the_log_folder_takes_none() {
     let runtime = TempDir::new();
     let state = StateDir::open(dir.path(), Some(runtime.path())).expect("state");
     fs::write(state.service_logs("db"), "in the way").expect("obstruct");
-    let (mut output, _news) = output(&state);
+    let (output, _news) = output(&state);
     let ends = output
         .open("db", FIRST, &log(1 << 20, 1), None)
         .expect("open");
@@ -215,7 +215,7 @@ fn item_84_a_life_gets_its_fifo_elsewhere_when_the_log_folder_takes_none() {
         fs::metadata(&fifo).expect("fifo").permissions().mode() & 0o777,
         0o600
     );
-    let (mut later, _news) = crate::output::output(&state);
+    let (later, _news) = crate::output::output(&state);
     later
         .adopt("db", FIRST, &log(1 << 20, 1), ends.claim_file)
         .expect("found there");

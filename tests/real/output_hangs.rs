@@ -79,7 +79,7 @@ fn item_82_a_disk_that_hangs_never_blocks_the_service_and_the_gap_is_counted() {
         let dir = TempDir::new();
         let disk = Disk::mount(dir.path());
         let state = state(&disk.folder.join("state"));
-        let (mut output, news) = output(&state);
+        let (output, news) = output(&state);
         let ends = output
             .open("db", FIRST, &log(64 << 20, 1), None)
             .expect("open");

@@ -64,7 +64,7 @@ fn lives_that_follow_each_other_at_once_share_one_file_and_lose_no_line() {
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());
-        let (mut output, _news) = output(&state);
+        let (output, _news) = output(&state);
         let log = log(MAX_BYTES, 1000);
         for life in 1..=LIVES {
             let ends = output.open("db", Life(life), &log, None).expect("open");
@@ -118,7 +118,7 @@ fn a_child_before_exec_is_nobody_who_holds_anothers_output_open() {
         };
         let dir = TempDir::new();
         let state = state(dir.path());
-        let (mut output, news) = output(&state);
+        let (output, news) = output(&state);
         let log = log(1 << 20, 1);
         let ends = output.open("db", FIRST, &log, None).expect("open");
         let fifo = ends.claim_file;

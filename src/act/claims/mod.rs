@@ -15,6 +15,7 @@ pub use record::{Claim, ClaimFile, Ended, Member, Token};
 use crate::act::dirs::state_dir::StateDir;
 use crate::decide::event::{Exit, Life};
 use crate::sys::process::{self, Process};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,7 +72,7 @@ struct Held {
 #[derive(Debug)]
 pub struct Claims {
     dir: PathBuf,
-    held: BTreeMap<String, Held>,
+    held: RefCell<BTreeMap<String, Held>>,
 }
 
 impl Claims {
@@ -80,7 +81,7 @@ impl Claims {
     pub fn new(state: &StateDir) -> Self {
         Self {
             dir: state.claims(),
-            held: BTreeMap::new(),
+            held: RefCell::default(),
         }
     }
 
@@ -103,16 +104,19 @@ impl Claims {
     /// # Errors
     /// [`ClaimError`] when the disk refuses; the claim is right in memory and [`Claims::retry`] writes it. Until then a
     /// stayd that dies leaves nothing by which the next one could know this life.
-    pub fn intend(&mut self, service: &str, claim: Claim) -> Result<(), ClaimError> {
+    pub fn intend(&self, service: &str, claim: Claim) -> Result<(), ClaimError> {
         let written = file::write(&self.dir, service, &claim);
         let saved = written.is_ok();
-        self.held.insert(service.to_owned(), Held { claim, saved });
+        self.held
+            .borrow_mut()
+            .insert(service.to_owned(), Held { claim, saved });
         written.map_err(|error| self.refused(service, error))
     }
 
     /// Takes over what was read from disk: its process is supervised again.
-    pub fn adopt(&mut self, service: &str, claim: Claim) {
+    pub fn adopt(&self, service: &str, claim: Claim) {
         self.held
+            .borrow_mut()
             .insert(service.to_owned(), Held { claim, saved: true });
     }
 
@@ -122,7 +126,7 @@ impl Claims {
     /// # Errors
     /// [`ClaimError`] when the disk refuses; the claim is right in memory and [`Claims::retry`] writes it.
     pub fn name_main(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         main: Process,
@@ -141,7 +145,7 @@ impl Claims {
     ///
     /// # Errors
     /// As [`Claims::name_main`].
-    pub fn end(&mut self, service: &str, life: Life) -> Result<(), ClaimError> {
+    pub fn end(&self, service: &str, life: Life) -> Result<(), ClaimError> {
         self.change(service, life, |claim| claim.ending = true)
     }
 
@@ -150,18 +154,20 @@ impl Claims {
     ///
     /// # Errors
     /// As [`Claims::name_main`].
-    pub fn conclude(&mut self, service: &str, life: Life, exit: Exit) -> Result<(), ClaimError> {
+    pub fn conclude(&self, service: &str, life: Life, exit: Exit) -> Result<(), ClaimError> {
         self.change(service, life, |claim| claim.ended = Some(exit.into()))
     }
 
     /// stayd ends in order: the next one begins everything anew.
-    pub fn release_ended(&mut self) {
-        let ended = self.held.iter().filter_map(|(service, held)| {
-            held.claim
-                .ended
-                .map(|_| (service.clone(), Life(held.claim.life)))
-        });
-        for (service, life) in ended.collect::<Vec<_>>() {
+    pub fn release_ended(&self) {
+        let ended: Vec<_> = self
+            .held
+            .borrow()
+            .iter()
+            .filter(|(_, held)| held.claim.ended.is_some())
+            .map(|(service, held)| (service.clone(), Life(held.claim.life)))
+            .collect();
+        for (service, life) in ended {
             if let Err(error) = self.release(&service, life) {
                 tracing::warn!(service, "cannot remove its claim: {error}");
             }
@@ -173,20 +179,21 @@ impl Claims {
     /// # Errors
     /// As [`Claims::name_main`].
     pub fn add_members(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         seen: &[Process],
     ) -> Result<(), ClaimError> {
-        let known = self
-            .held
-            .get(service)
-            .map_or(&[][..], |held| &held.claim.members);
-        let new: Vec<Member> = seen
-            .iter()
-            .map(|&process| Member::from(process))
-            .filter(|member| !known.contains(member))
-            .collect();
+        let new: Vec<Member> = {
+            let held = self.held.borrow();
+            let known = held
+                .get(service)
+                .map_or(&[][..], |held| &held.claim.members);
+            seen.iter()
+                .map(|&process| Member::from(process))
+                .filter(|member| !known.contains(member))
+                .collect()
+        };
         if new.is_empty() {
             return Ok(());
         }
@@ -199,59 +206,64 @@ impl Claims {
 
     /// The claim as we hold it.
     #[must_use]
-    pub fn get(&self, service: &str) -> Option<&Claim> {
-        self.held.get(service).map(|held| &held.claim)
+    pub fn get(&self, service: &str) -> Option<Claim> {
+        let held = self.held.borrow();
+        held.get(service).map(|held| held.claim.clone())
     }
 
     /// The life is over and nothing of it is left: its claim goes. A newer life's claim stays.
     ///
     /// # Errors
     /// What unlink(2) says; a claim that is gone already is success.
-    pub fn release(&mut self, service: &str, life: Life) -> io::Result<()> {
+    pub fn release(&self, service: &str, life: Life) -> io::Result<()> {
         if self
             .held
+            .borrow()
             .get(service)
             .is_none_or(|held| held.claim.life != life.0)
         {
             return Ok(());
         }
         file::remove(&self.dir, service)?;
-        self.held.remove(service);
+        self.held.borrow_mut().remove(service);
         Ok(())
     }
 
     /// Services whose claim on disk is older than the truth, because the disk refused it.
-    pub fn unsaved(&self) -> impl Iterator<Item = &str> {
+    pub fn unsaved(&self) -> Vec<String> {
         self.held
+            .borrow()
             .iter()
             .filter(|(_, held)| !held.saved)
-            .map(|(service, _)| service.as_str())
+            .map(|(service, _)| service.clone())
+            .collect()
     }
 
     /// The folder was made anew: everything that is held is written again; true when nothing is left over.
-    pub fn rewrite(&mut self) -> bool {
-        for held in self.held.values_mut() {
+    pub fn rewrite(&self) -> bool {
+        for held in self.held.borrow_mut().values_mut() {
             held.saved = false;
         }
         self.retry()
     }
 
     /// Writes again what the disk refused; true when nothing is left over.
-    pub fn retry(&mut self) -> bool {
-        for (service, held) in self.held.iter_mut().filter(|(_, held)| !held.saved) {
+    pub fn retry(&self) -> bool {
+        let mut held = self.held.borrow_mut();
+        for (service, held) in held.iter_mut().filter(|(_, held)| !held.saved) {
             held.saved = file::write(&self.dir, service, &held.claim).is_ok();
         }
-        self.unsaved().next().is_none()
+        held.values().all(|held| held.saved)
     }
 
     fn change(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         edit: impl FnOnce(&mut Claim),
     ) -> Result<(), ClaimError> {
-        let Some(held) = self
-            .held
+        let mut held = self.held.borrow_mut();
+        let Some(held) = held
             .get_mut(service)
             .filter(|held| held.claim.life == life.0)
         else {

@@ -57,7 +57,7 @@ fn reason(reading: Reading) -> String {
 #[test]
 fn a_claim_is_intent_then_process_then_nothing() {
     let (_dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     assert_eq!(claims.read("db"), Reading::Absent);
 
     claims.intend("db", claim(3)).expect("intent");
@@ -91,7 +91,7 @@ fn a_claim_is_intent_then_process_then_nothing() {
 #[test]
 fn a_late_fact_about_an_older_life_changes_no_claim() {
     let (_dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     claims.intend("db", claim(4)).expect("intent");
     claims
         .name_main("db", Life(3), process(50), String::new())
@@ -106,7 +106,7 @@ fn a_late_fact_about_an_older_life_changes_no_claim() {
 #[test]
 fn members_are_bounded() {
     let (_dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     claims.intend("db", claim(1)).expect("intent");
     let last = 1_000 + i32::try_from(MEMBERS_MAX).expect("small");
     for pid in 1_000..=last {
@@ -114,7 +114,7 @@ fn members_are_bounded() {
             .add_members("db", Life(1), &[process(pid)])
             .expect("member");
     }
-    let members = &claims.get("db").expect("claim").members;
+    let members = claims.get("db").expect("claim").members;
     assert_eq!(members.len(), MEMBERS_MAX);
     assert_eq!(members.last(), Some(&process(last).into()));
     assert!(matches!(claims.read("db"), Reading::Valid(_)));
@@ -123,7 +123,7 @@ fn members_are_bounded() {
 #[test]
 fn item_58_a_claim_that_is_torn_at_any_byte_is_unverifiable() {
     let (_dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     claims.intend("db", claim(1)).expect("intent");
     let path = state.claims().join("db.json");
     let whole = fs::read(&path).expect("claim");
@@ -142,7 +142,7 @@ fn item_58_a_claim_that_is_torn_at_any_byte_is_unverifiable() {
 #[test]
 fn item_58_a_claim_that_others_could_have_written_is_unverifiable() {
     let (dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     claims.intend("db", claim(1)).expect("intent");
     let path = state.claims().join("db.json");
 
@@ -168,7 +168,7 @@ fn item_58_a_claim_that_others_could_have_written_is_unverifiable() {
 #[test]
 fn item_60_a_claim_that_names_init_is_unverifiable() {
     let (_dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     for pid in [1, 0, -1, i32::MIN] {
         let named = Member { pid, start_time: 0 };
         let as_main = Claim {
@@ -194,7 +194,7 @@ fn item_60_a_claim_that_names_init_is_unverifiable() {
 #[test]
 fn item_82_a_refused_claim_is_kept_and_written_later() {
     let (_dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     claims.intend("db", claim(1)).expect("intent");
     let aside = state.root().join("aside");
     fs::rename(state.claims(), &aside).expect("take the folder away");
@@ -203,7 +203,7 @@ fn item_82_a_refused_claim_is_kept_and_written_later() {
         .name_main("db", Life(1), process(50), String::new())
         .expect_err("refused");
     assert!(error.to_string().contains("kept in memory"), "{error}");
-    assert_eq!(claims.unsaved().collect::<Vec<_>>(), ["db"]);
+    assert_eq!(claims.unsaved(), ["db"]);
     assert!(!claims.retry());
     let error = claims.intend("web", claim(1)).expect_err("refused");
     assert!(error.to_string().contains("kept in memory"), "{error}");
@@ -219,7 +219,7 @@ fn item_82_a_refused_claim_is_kept_and_written_later() {
 #[test]
 fn a_shorter_claim_leaves_nothing_of_a_longer_one() {
     let (_dir, state) = state();
-    let mut claims = Claims::new(&state);
+    let claims = Claims::new(&state);
     for life in 1..=5 {
         let mut next = claim(life);
         next.program = "x"

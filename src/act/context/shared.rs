@@ -25,11 +25,11 @@ pub struct SharedContext {
     /// Starts children, hears of their ends.
     pub spawner: Spawner,
     /// Captures output.
-    pub output: RefCell<Output>,
+    pub output: Output,
     /// The journal.
     pub store: Store,
     /// Claims on disk.
-    pub claims: RefCell<Claims>,
+    pub claims: Claims,
     /// Who is named, shown and left alone.
     pub reported: ReportedProcesses,
     /// Which orphans have been looked at.

@@ -81,7 +81,6 @@ fn subject(
     let members = tree.members().into_iter().map(|member| member.process);
     let last_lines = shared
         .output
-        .borrow()
         .last_lines(&context.config.name, evidence::LAST_LINES_MAX);
     Some(Subject {
         main: tree.main,

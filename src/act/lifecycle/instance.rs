@@ -94,7 +94,6 @@ pub(crate) fn name_main(
     let at = humantime::format_rfc3339_millis((shared.stamp)((shared.now)())).to_string();
     let named = shared
         .claims
-        .borrow_mut()
         .name_main(&context.config.name, life, main, at);
     keep_trying(shared, context, named);
 }
@@ -113,7 +112,7 @@ pub(crate) fn keep_trying(
 
 /// Writes what the disk refused, until it takes it.
 async fn save_claims(shared: Rc<SharedContext>) {
-    let saved = || shared.claims.borrow_mut().retry();
+    let saved = || shared.claims.retry();
     while !saved() {
         tokio::time::sleep(CLAIM_RETRY).await;
     }
@@ -124,11 +123,9 @@ pub(crate) fn remember(shared: &SharedContext, context: &ServiceContext, instanc
     let mut tree = instance.tree.borrow_mut();
     let Some(tree) = tree.as_mut() else { return };
     if tree.remember() {
-        let added = shared.claims.borrow_mut().add_members(
-            &context.config.name,
-            instance.life,
-            &tree.members,
-        );
+        let added = shared
+            .claims
+            .add_members(&context.config.name, instance.life, &tree.members);
         if let Err(error) = added {
             tracing::warn!(service = context.config.name, "{error}");
         }
@@ -242,7 +239,7 @@ pub(crate) fn terminate(
         return;
     };
     if !tree {
-        let ending = shared.claims.borrow_mut().end(&context.config.name, life);
+        let ending = shared.claims.end(&context.config.name, life);
         keep_trying(shared, context, ending);
         let _ = signal_main(&instance, context.config.stop_signal);
         let _ = signal_main(&instance, SIGCONT);

@@ -91,11 +91,9 @@ async fn try_prepare(
     // Before anything is claimed: what hangs here has begun nothing.
     environment::variables(shared, context, &instance, READ_WITHIN).await?;
     crate::act::sockets::open(shared, context, owner).await?;
-    let opened =
-        shared
-            .output
-            .borrow_mut()
-            .open(&context.config.name, life, &context.config.log, owner);
+    let opened = shared
+        .output
+        .open(&context.config.name, life, &context.config.log, owner);
     let output = opened.map_err(|error| passing(format!("{error}; trying again")))?;
     claim(shared, context, &instance, &output);
     instance
@@ -173,7 +171,7 @@ fn claim(
         started_at: None,
     };
     reached(Failpoint::BeforeIntent);
-    let intended = shared.claims.borrow_mut().intend(&config.name, claim);
+    let intended = shared.claims.intend(&config.name, claim);
     reached(Failpoint::AfterIntent);
     super::instance::keep_trying(shared, context, intended);
 }

@@ -16,15 +16,9 @@ pub(crate) fn conclude(
     if !close(context, life) {
         return;
     }
-    let concluded = shared
-        .claims
-        .borrow_mut()
-        .conclude(&context.config.name, life, exit);
+    let concluded = shared.claims.conclude(&context.config.name, life, exit);
     super::instance::keep_trying(shared, context, concluded);
-    shared
-        .output
-        .borrow_mut()
-        .retire(&context.config.name, life);
+    shared.output.retire(&context.config.name, life);
 }
 
 /// The life is over: whatever it had is closed.
@@ -33,11 +27,7 @@ pub(crate) fn retire(shared: &Rc<SharedContext>, context: &ServiceContext, life:
         return;
     }
     reached(Failpoint::BeforeRelease);
-    if let Err(error) = shared
-        .claims
-        .borrow_mut()
-        .release(&context.config.name, life)
-    {
+    if let Err(error) = shared.claims.release(&context.config.name, life) {
         tracing::warn!(
             service = context.config.name,
             "cannot remove its claim: {error}; the next life replaces it"
@@ -45,10 +35,7 @@ pub(crate) fn retire(shared: &Rc<SharedContext>, context: &ServiceContext, life:
     }
     reached(Failpoint::AfterRelease);
     // After the claim: a claim's file is not unlinked while its record exists.
-    shared
-        .output
-        .borrow_mut()
-        .retire(&context.config.name, life);
+    shared.output.retire(&context.config.name, life);
 }
 
 /// Closes what the life had of ours; false when it is not there any more.

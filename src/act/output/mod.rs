@@ -27,6 +27,7 @@ use crate::sys::{clock, pipe};
 use file::LogFile;
 use pump::Pump;
 use screen::{Lines, Screen};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -115,9 +116,9 @@ pub struct Output {
     state: StateDir,
     audience: Audience,
     tell: Tell,
-    pump: Option<Pump>,
-    screen: Option<Screen>,
-    fifos: BTreeMap<InstanceKey, PathBuf>,
+    pump: RefCell<Option<Pump>>,
+    screen: RefCell<Option<Screen>>,
+    fifos: RefCell<BTreeMap<InstanceKey, PathBuf>>,
 }
 
 impl Output {
@@ -128,9 +129,9 @@ impl Output {
             state,
             audience,
             tell,
-            pump: None,
-            screen: None,
-            fifos: BTreeMap::new(),
+            pump: RefCell::default(),
+            screen: RefCell::default(),
+            fifos: RefCell::default(),
         }
     }
 
@@ -140,7 +141,7 @@ impl Output {
     /// # Errors
     /// [`OutputError`] when no FIFO can be made anywhere, or the pump is stuck.
     pub fn open(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         log: &Log,
@@ -170,7 +171,9 @@ impl Output {
                 sink::our_ends().map_err(|error| refused("pass our stdout on beside", error))?
             }
         };
-        self.fifos.insert((service.to_owned(), life), path);
+        self.fifos
+            .borrow_mut()
+            .insert((service.to_owned(), life), path);
         Ok(InstanceOutput {
             stdout,
             stderr,
@@ -182,7 +185,8 @@ impl Output {
     /// A read end of a life's output, for whoever goes on with it: with that open, no writer ever sees a broken pipe.
     #[must_use]
     pub fn leave(&self, service: &str, life: Life) -> Option<OwnedFd> {
-        let path = self.fifos.get(&(service.to_owned(), life))?;
+        let fifos = self.fifos.borrow();
+        let path = fifos.get(&(service.to_owned(), life))?;
         Some(fifo::open_reader(path).ok()?.into())
     }
 
@@ -191,7 +195,7 @@ impl Output {
     /// # Errors
     /// [`OutputError`] when its FIFO is gone, or is not the one that the claim names.
     pub fn adopt(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         log: &Log,
@@ -220,7 +224,7 @@ impl Output {
     /// # Errors
     /// [`OutputError`] when there is no thread to move it.
     pub fn resume(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         log: &Log,
@@ -237,7 +241,7 @@ impl Output {
     }
 
     fn go_on(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         log: &Log,
@@ -253,20 +257,22 @@ impl Output {
                     error,
                 })?;
         }
-        self.fifos.insert((service.to_owned(), life), path);
+        self.fifos
+            .borrow_mut()
+            .insert((service.to_owned(), life), path);
         Ok(())
     }
 
     /// The life is over: what is buffered is still moved, then its FIFO goes, whoever holds it open. To be
     /// called when its claim has been released or replaced, because inodes are reused at once.
-    pub fn retire(&mut self, service: &str, life: Life) {
+    pub fn retire(&self, service: &str, life: Life) {
         let key = (service.to_owned(), life);
-        let Some(path) = self.fifos.remove(&key) else {
+        let Some(path) = self.fifos.borrow_mut().remove(&key) else {
             return;
         };
         // Gone already when somebody has deleted the folder.
         drop(fs::remove_file(path));
-        if let Some(pump) = &self.pump {
+        if let Some(pump) = &*self.pump.borrow() {
             // A pump that is stuck in the disk keeps the FIFO until it comes back; nobody waits for it.
             drop(pump.retire(key));
         }
@@ -296,7 +302,7 @@ impl Output {
 
     /// Moves what is there and ends the pump's thread; false when it is stuck in the disk for longer than
     /// `within`. The FIFOs stay for the next stayd.
-    pub fn close(&mut self, within: Duration) -> bool {
+    pub fn close(&self, within: Duration) -> bool {
         self.pump.take().is_none_or(|pump| pump.stop(within))
     }
 
@@ -336,14 +342,15 @@ impl Output {
         for entry in entries.flatten() {
             let name = entry.file_name();
             let life = name.to_str().and_then(fifo::life_of).map(Life);
-            if life.is_some_and(|life| !self.fifos.contains_key(&(service.to_owned(), life))) {
+            let fifos = self.fifos.borrow();
+            if life.is_some_and(|life| !fifos.contains_key(&(service.to_owned(), life))) {
                 drop(fs::remove_file(entry.path()));
             }
         }
     }
 
     fn watch(
-        &mut self,
+        &self,
         service: &str,
         life: Life,
         log: &Log,
@@ -365,16 +372,15 @@ impl Output {
             Some(pump) => pump,
             None => Pump::start(Arc::clone(&self.tell))?,
         };
-        self.pump.insert(pump).watch(stream)
+        self.pump.borrow_mut().insert(pump).watch(stream)
     }
 
-    fn screen(&mut self) -> io::Result<Screen> {
-        if self.screen.is_none() {
-            self.screen = Some(Screen::start()?);
+    fn screen(&self) -> io::Result<Screen> {
+        let mut screen = self.screen.borrow_mut();
+        if screen.is_none() {
+            *screen = Some(Screen::start()?);
         }
-        self.screen
-            .clone()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        screen.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 

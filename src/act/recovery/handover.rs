@@ -131,8 +131,9 @@ impl InheritedInstance {
     ) -> (bool, bool) {
         let config = &context.config;
         let output = self.output.take().is_some_and(|reader| {
-            let mut output = shared.output.borrow_mut();
-            let resumed = output.resume(&config.name, instance.life, &config.log, reader);
+            let resumed = shared
+                .output
+                .resume(&config.name, instance.life, &config.log, reader);
             resumed.is_ok()
         });
         let notify = self.notify.take().is_some_and(|(socket, path)| {
@@ -180,10 +181,7 @@ pub(crate) async fn go_on(
     context.life.replace(Some(Rc::clone(&instance)));
     take_up(&shared, &context, &instance, &mut inherited).await;
     let left = leftover(&context, &inherited.claim, Some(process));
-    let written = shared
-        .claims
-        .borrow_mut()
-        .intend(&context.config.name, inherited.claim);
+    let written = shared.claims.intend(&context.config.name, inherited.claim);
     keep_trying(&shared, &context, written);
     shared
         .tell(
@@ -339,12 +337,7 @@ impl Executor {
         instance: &Instance,
         fds: &mut Vec<OwnedFd>,
     ) -> Option<InstanceHandover> {
-        let claim = self
-            .shared
-            .claims
-            .borrow()
-            .get(&context.config.name)?
-            .clone();
+        let claim = self.shared.claims.get(&context.config.name)?;
         let main = instance.main.borrow().as_ref().map(|main| main.process)?;
         let is_child = process::stat(main.pid)
             .is_ok_and(|stat| stat.process == main && stat.ppid == identity::pid());
@@ -355,7 +348,6 @@ impl Executor {
         let output = pack(
             self.shared
                 .output
-                .borrow()
                 .leave(&context.config.name, instance.life),
         );
         if let Some(hearing) = instance.hearing.take() {

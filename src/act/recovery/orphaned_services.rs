@@ -11,8 +11,7 @@ use crate::decide::event::Life;
 /// One process of each such service that still runs.
 #[must_use]
 pub fn forgotten(shared: &SharedContext, configured: &[&str]) -> Vec<ReportedProcess> {
-    let claims = shared.claims.borrow();
-    let mut output = shared.output.borrow_mut();
+    let (claims, output) = (&shared.claims, &shared.output);
     let mut claimed = claims.services().unwrap_or_default();
     claimed.retain(|name| !configured.contains(&name.as_str()));
     let left = claimed

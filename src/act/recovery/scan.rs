@@ -55,7 +55,7 @@ async fn find(shared: &Rc<SharedContext>, context: &Rc<ServiceContext>) -> ScanO
     let name = &context.config.name;
     let reading = match super::handover::claim(shared, context) {
         Some(claim) => Reading::Valid(Box::new(claim)),
-        None => shared.claims.borrow().read(name),
+        None => shared.claims.read(name),
     };
     if let Reading::Valid(claim) = &reading
         && is_present(shared, claim)
@@ -101,7 +101,7 @@ async fn unclaimed(
     claimed: Life,
     why: &str,
 ) -> ScanOutcome {
-    let fifos = shared.output.borrow().claim_files(&context.config.name);
+    let fifos = shared.output.claim_files(&context.config.name);
     if fifos.is_empty() {
         return ScanOutcome::Nothing(claimed);
     }
@@ -227,7 +227,7 @@ pub(crate) fn provable_file(
     context: &ServiceContext,
     claim: &Claim,
 ) -> Option<(u64, u64)> {
-    let files = shared.output.borrow().claim_files(&context.config.name);
+    let files = shared.output.claim_files(&context.config.name);
     let ClaimFile { dev, inode, .. } = claim.claim_fd;
     files.contains(&claim.claim_fd).then_some((dev, inode))
 }
@@ -284,10 +284,7 @@ async fn judge(
 /// An earlier stayd has seen its end, and begun nothing after it.
 fn concluded(shared: &SharedContext, context: &ServiceContext, claim: Claim) -> ScanOutcome {
     let (life, exit) = (Life(claim.life), claim.ended.map(Exit::from));
-    shared
-        .claims
-        .borrow_mut()
-        .adopt(&context.config.name, claim);
+    shared.claims.adopt(&context.config.name, claim);
     ScanOutcome::Ended { life, exit }
 }
 
@@ -297,10 +294,7 @@ fn ended_unseen(shared: &SharedContext, context: &ServiceContext, claim: Claim) 
     let instance = Instance::new(life, claim.token.clone());
     instance.cgroup.replace(cgroup_of(shared, context, life));
     context.life.replace(Some(Rc::new(instance)));
-    shared
-        .claims
-        .borrow_mut()
-        .adopt(&context.config.name, claim);
+    shared.claims.adopt(&context.config.name, claim);
     ScanOutcome::Ended { life, exit: None }
 }
 
@@ -383,10 +377,7 @@ async fn take_in_hand(
     if !reads {
         go_on_with_output(shared, context, &claim);
     }
-    shared
-        .claims
-        .borrow_mut()
-        .adopt(&context.config.name, claim);
+    shared.claims.adopt(&context.config.name, claim);
     if context.config.offers_notify_socket() && !hears {
         listen_again(shared, context, &instance).await;
     }
@@ -399,12 +390,9 @@ async fn take_in_hand(
 
 pub(crate) fn go_on_with_output(shared: &SharedContext, context: &ServiceContext, claim: &Claim) {
     let config = &context.config;
-    let taken = shared.output.borrow_mut().adopt(
-        &config.name,
-        Life(claim.life),
-        &config.log,
-        claim.claim_fd,
-    );
+    let taken = shared
+        .output
+        .adopt(&config.name, Life(claim.life), &config.log, claim.claim_fd);
     if let Err(error) = taken {
         tracing::warn!(
             service = config.name,

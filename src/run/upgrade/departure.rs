@@ -111,7 +111,7 @@ impl Daemon {
     fn close_files(&self) {
         let shared = self.parts.executor.shared();
         // What is not moved in time stays in the FIFOs, for the next version.
-        let _moved = shared.output.borrow_mut().close(OUTPUT_CLOSE_MAX);
+        let _moved = shared.output.close(OUTPUT_CLOSE_MAX);
         self.parts.store.close();
     }
 }
