@@ -131,12 +131,12 @@ impl Executor {
             }
             ServiceAction::Record(record) => {
                 say(&context.config.name, &record);
-                shared.store.record(Some(&context.config.name), &record);
+                shared.journal.record(Some(&context.config.name), &record);
             }
             ServiceAction::Persist(keep) => {
                 shared
-                    .store
-                    .keep(&context.config.name, &context.config.proof_key(), &keep);
+                    .journal
+                    .persist(&context.config.name, &context.config.proof_key(), &keep);
             }
         }
     }

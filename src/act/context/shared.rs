@@ -3,7 +3,7 @@
 use crate::act::claims::Claims;
 use crate::act::foreign::orphans::UnattributedOrphans;
 use crate::act::foreign::reported::{ReportedProcess, ReportedProcesses};
-use crate::act::journal::Store;
+use crate::act::journal::Journal;
 use crate::act::output::Output;
 use crate::act::recovery::handover::InheritedInstance;
 use crate::act::runtime::status_board::StatusBoard;
@@ -27,7 +27,7 @@ pub struct SharedContext {
     /// Captures output.
     pub output: Output,
     /// The journal.
-    pub store: Store,
+    pub journal: Journal,
     /// Claims on disk.
     pub claims: Claims,
     /// Who is named, shown and left alone.
@@ -81,7 +81,7 @@ impl SharedContext {
             sentence: reported.message.clone(),
             facts: vec![("pid", Value::Number(pid.into()))],
         };
-        self.store.record(service, &record);
+        self.journal.record(service, &record);
         self.reported.add(reported);
     }
 

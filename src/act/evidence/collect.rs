@@ -48,7 +48,7 @@ pub(crate) async fn testify(
             "evidence: {}",
             evidence.summary
         );
-        shared.store.evidence(
+        shared.journal.attach_evidence(
             &context.config.name,
             instance.life.0,
             evidence.summary,
@@ -125,7 +125,7 @@ async fn run_command(
         }
     };
     let mut tree = Tree::of_child(running.process);
-    tree.marked(mark);
+    tree.set_token(mark);
     let ended = tokio::time::timeout(COMMAND_MAX, running.exit)
         .await
         .is_ok();
@@ -135,7 +135,7 @@ async fn run_command(
             "the evidence command took too long; it is killed"
         );
     }
-    if !ended || !tree.is_surely_gone() {
+    if !ended || !tree.is_known_gone() {
         shared.spawner.tree_killer().end(tree).await;
     }
 }

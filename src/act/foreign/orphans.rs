@@ -120,7 +120,7 @@ fn whole_tree(context: &ServiceContext) -> Option<Tree> {
 /// The orphans of the lives, and those that are nobody's. What a probe, `before` or an evidence command has left is
 /// neither: it ends with that.
 fn sort(orphans: Vec<Process>, trees: &[Tree]) -> (Vec<Process>, Vec<Process>) {
-    let members = trees.iter().flat_map(Tree::members_by_every_proof);
+    let members = trees.iter().flat_map(Tree::members_full_scan);
     let members: HashSet<Process> = members.map(|member| member.process).collect();
     let (proven, others): (Vec<_>, Vec<_>) =
         orphans.into_iter().partition(|each| members.contains(each));

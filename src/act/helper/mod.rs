@@ -9,7 +9,7 @@ pub(crate) mod wire;
 
 pub use wire::{Ask, Far, FileId, Reply, SqliteAsk, SqliteReply};
 
-use crate::act::failpoint::handed_on;
+use crate::act::failpoint::environment_for_helper;
 use crate::act::spawn::launch::Launch;
 use crate::act::spawn::spawner::{Running, Spawner, Surroundings};
 use crate::sys::reaper::Status;
@@ -289,7 +289,7 @@ impl Helper {
         let launch = Launch {
             argv: vec![self.program.to_string_lossy().into_owned(), VERB.into()],
             surroundings: Surroundings {
-                env: handed_on().into_iter().collect(),
+                env: environment_for_helper().into_iter().collect(),
                 cwd: "/".into(),
                 user: self.user.clone(),
             },

@@ -54,8 +54,8 @@ pub(crate) async fn spawn(shared: Rc<SharedContext>, context: Rc<ServiceContext>
     instance
         .tree
         .replace(Some(tree_of(&context, &instance, main)));
-    name_main(&shared, &context, life, main);
-    reached(Failpoint::Named);
+    set_main_process(&shared, &context, life, main);
+    reached(Failpoint::MainProcessRecorded);
     shared
         .tell(context.id, ServiceEvent::Spawned(life, seen(main)))
         .await;
@@ -85,7 +85,7 @@ async fn start(shared: &SharedContext, launch: Launch) -> Result<Running, SpawnF
 }
 
 /// Completes the claim. A disk that refuses does not stop the service: the claim is right in memory.
-pub(crate) fn name_main(
+pub(crate) fn set_main_process(
     shared: &Rc<SharedContext>,
     context: &ServiceContext,
     life: Life,
@@ -94,7 +94,7 @@ pub(crate) fn name_main(
     let at = humantime::format_rfc3339_millis((shared.stamp)((shared.now)())).to_string();
     let named = shared
         .claims
-        .name_main(&context.config.name, life, main, at);
+        .set_main_process(&context.config.name, life, main, at);
     keep_trying(shared, context, named);
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn keep_trying(
 
 /// Writes what the disk refused, until it takes it.
 async fn save_claims(shared: Rc<SharedContext>) {
-    let saved = || shared.claims.retry();
+    let saved = || shared.claims.retry_unsaved();
     while !saved() {
         tokio::time::sleep(CLAIM_RETRY).await;
     }
@@ -122,7 +122,7 @@ async fn save_claims(shared: Rc<SharedContext>) {
 pub(crate) fn remember(shared: &SharedContext, context: &ServiceContext, instance: &Instance) {
     let mut tree = instance.tree.borrow_mut();
     let Some(tree) = tree.as_mut() else { return };
-    if tree.remember() {
+    if tree.update_members() {
         let added = shared
             .claims
             .add_members(&context.config.name, instance.life, &tree.members);
@@ -239,7 +239,7 @@ pub(crate) fn terminate(
         return;
     };
     if !tree {
-        let ending = shared.claims.end(&context.config.name, life);
+        let ending = shared.claims.mark_ending(&context.config.name, life);
         keep_trying(shared, context, ending);
         let _ = signal_main(&instance, context.config.stop_signal);
         let _ = signal_main(&instance, SIGCONT);

@@ -81,7 +81,7 @@ async fn try_prepare(
             context.config.name
         ))
     })?;
-    shared.store.life_began(&context.config.name, life.0);
+    shared.journal.record_life(&context.config.name, life.0);
     let instance = Rc::new(Instance::new(life, token));
     context.life.replace(Some(Rc::clone(&instance)));
     if let Some(holder) = held_port(shared, context).await {
@@ -171,7 +171,7 @@ fn claim(
         started_at: None,
     };
     reached(Failpoint::BeforeIntent);
-    let intended = shared.claims.intend(&config.name, claim);
+    let intended = shared.claims.record_intent(&config.name, claim);
     reached(Failpoint::AfterIntent);
     super::instance::keep_trying(shared, context, intended);
 }
@@ -293,13 +293,13 @@ async fn run_before(
     })?;
     let Running { process, exit, .. } = running;
     let mut tree = Tree::of_child(process);
-    tree.marked(mark);
+    tree.set_token(mark);
     let status = tokio::select! {
         status = exit => Some(status.ok()),
         () = instance.cancelled.notified() => None,
     };
     // What it leaves behind would be nobody's: it ends with it.
-    if status.is_none() || !tree.is_surely_gone() {
+    if status.is_none() || !tree.is_known_gone() {
         shared.spawner.tree_killer().end(tree).await;
     }
     let Some(status) = status else {

@@ -16,7 +16,7 @@ pub(crate) fn conclude(
     if !close(context, life) {
         return;
     }
-    let concluded = shared.claims.conclude(&context.config.name, life, exit);
+    let concluded = shared.claims.record_exit(&context.config.name, life, exit);
     super::instance::keep_trying(shared, context, concluded);
     shared.output.retire(&context.config.name, life);
 }

@@ -2,7 +2,7 @@
 //!
 //! Its parent may be anybody. If we are it, the reaper tells of its end; else its pidfd does.
 
-use super::instance::{main_ended, name_main};
+use super::instance::{main_ended, set_main_process};
 use crate::act::context::SharedContext;
 use crate::act::context::{Instance, ServiceContext};
 use crate::decide::event::{Exit, Life};
@@ -39,7 +39,7 @@ pub(crate) fn inherit(
         tree.members.push(tree.main);
         tree.main = successor;
     }
-    name_main(shared, context, life, successor);
+    set_main_process(shared, context, life, successor);
     match Handle::open(successor) {
         Ok(handle) => {
             let handle = Arc::new(handle);

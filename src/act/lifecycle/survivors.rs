@@ -27,16 +27,16 @@ pub(crate) async fn of(context: &ServiceContext, instance: &Instance, exit: Exit
         ..Survivors::default()
     };
     let tree = instance.tree.borrow_mut().as_mut().map(|tree| {
-        tree.remember();
+        tree.update_members();
         tree.clone()
     });
-    let Some(tree) = tree.filter(|tree| !tree.is_surely_gone()) else {
+    let Some(tree) = tree.filter(|tree| !tree.is_known_gone()) else {
         return nobody;
     };
     let mut left = tree.members();
     left.retain(Member::is_alive);
     if left.is_empty() {
-        let Some(found) = left_by_every_proof(tree.clone()).await else {
+        let Some(found) = confirmed_survivors(tree.clone()).await else {
             // Nobody is named, and the kill that follows goes on looking.
             return Survivors { count: 1, ..nobody };
         };
@@ -68,14 +68,14 @@ fn listening(context: &ServiceContext, tree: &Tree) -> Option<Option<Process>> {
 }
 
 /// None when a process did not show its memory in time, or those who may be of it come and go.
-async fn left_by_every_proof(tree: Tree) -> Option<Vec<Member>> {
+async fn confirmed_survivors(tree: Tree) -> Option<Vec<Member>> {
     let (answer, left) = oneshot::channel();
     let looking = std::thread::Builder::new()
         .name("look".into())
         .stack_size(LOOK_STACK_BYTES)
         .spawn(move || {
             // Nobody waits any more after the deadline.
-            let _ = answer.send(tree.left_by_every_proof(Instant::now() + LOOK_DEADLINE));
+            let _ = answer.send(tree.confirmed_survivors(Instant::now() + LOOK_DEADLINE));
         });
     looking.ok()?;
     let left = tokio::time::timeout(LOOK_DEADLINE, left).await;

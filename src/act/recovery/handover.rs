@@ -131,9 +131,10 @@ impl InheritedInstance {
     ) -> (bool, bool) {
         let config = &context.config;
         let output = self.output.take().is_some_and(|reader| {
-            let resumed = shared
-                .output
-                .resume(&config.name, instance.life, &config.log, reader);
+            let resumed =
+                shared
+                    .output
+                    .adopt_inherited(&config.name, instance.life, &config.log, reader);
             resumed.is_ok()
         });
         let notify = self.notify.take().is_some_and(|(socket, path)| {
@@ -181,7 +182,9 @@ pub(crate) async fn go_on(
     context.life.replace(Some(Rc::clone(&instance)));
     take_up(&shared, &context, &instance, &mut inherited).await;
     let left = leftover(&context, &inherited.claim, Some(process));
-    let written = shared.claims.intend(&context.config.name, inherited.claim);
+    let written = shared
+        .claims
+        .record_intent(&context.config.name, inherited.claim);
     keep_trying(&shared, &context, written);
     shared
         .tell(
@@ -239,12 +242,12 @@ fn tree_of(
     let claim = &inherited.claim;
     let first = claim.first.map_or(main, Process::from);
     let mut tree = if inherited.adopted {
-        Tree::of_an_earlier_stayd(main, first.pid, first.start_time)
+        Tree::new_adopted(main, first.pid, first.start_time)
     } else {
         Tree::new(main, identity::euid())
     };
     tree.session = first.pid;
-    tree.born = first.start_time;
+    tree.first_start_time = first.start_time;
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = instance.claim_file.get();
@@ -348,7 +351,7 @@ impl Executor {
         let output = pack(
             self.shared
                 .output
-                .leave(&context.config.name, instance.life),
+                .open_handover_reader(&context.config.name, instance.life),
         );
         if let Some(hearing) = instance.hearing.take() {
             hearing.abort(); // what comes from now on waits in the socket

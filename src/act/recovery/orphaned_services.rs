@@ -2,7 +2,7 @@
 //! they write.
 
 use super::scan::{is_present, lives};
-use crate::act::claims::{Claim, Reading};
+use crate::act::claims::{Claim, ClaimOnDisk};
 use crate::act::context::SharedContext;
 use crate::act::foreign::reported::ReportedProcess;
 use crate::config::Log;
@@ -17,13 +17,13 @@ pub fn forgotten(shared: &SharedContext, configured: &[&str]) -> Vec<ReportedPro
     let left = claimed
         .into_iter()
         .filter_map(|name| match claims.read(&name) {
-            Reading::Valid(claim) if is_present(shared, &claim) => {
+            ClaimOnDisk::Valid(claim) if is_present(shared, &claim) => {
                 let left = left_of(name.clone(), &claim)?;
                 // A FIFO that nobody reads would stop it at its next line; where there is none, there is nothing to read.
                 let _ = output.adopt(&name, Life(claim.life), &Log::BY_DEFAULT, claim.claim_fd);
                 Some(left)
             }
-            Reading::Valid(_) | Reading::Absent | Reading::Unverifiable(_) => None,
+            ClaimOnDisk::Valid(_) | ClaimOnDisk::Absent | ClaimOnDisk::Unverifiable(_) => None,
         });
     left.collect()
 }

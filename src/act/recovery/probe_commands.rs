@@ -21,7 +21,7 @@ pub(crate) async fn end(shared: &SharedContext, context: &ServiceContext, claim:
         return;
     };
     let looked_at = tree.clone();
-    let look = move || looked_at.members_by_every_proof();
+    let look = move || looked_at.members_full_scan();
     // Who cannot be seen in time keeps the life from being seen too, and then both are looked for again.
     let mut left = off_the_loop(look).await.unwrap_or_default();
     left.retain(Member::is_alive);
@@ -48,7 +48,7 @@ pub(crate) async fn end(shared: &SharedContext, context: &ServiceContext, claim:
 fn commands_of(shared: &SharedContext, context: &ServiceContext, claim: &Claim) -> Option<Tree> {
     provable_file(shared, context, claim)?;
     let born = claim.first?.start_time;
-    let mut tree = Tree::of_an_earlier_stayd(NOBODY, 0, born);
+    let mut tree = Tree::new_adopted(NOBODY, 0, born);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     tree.token_name = ASKED_FOR;
     claim.token.as_str().clone_into(&mut tree.token);

@@ -5,7 +5,7 @@
 //! because their marks are often gone.
 
 use super::adoptable::leftover;
-use crate::act::claims::{Claim, ClaimFile, Reading};
+use crate::act::claims::{Claim, ClaimFile, ClaimOnDisk};
 use crate::act::context::SharedContext;
 use crate::act::context::{Instance, ServiceContext};
 use crate::act::failpoint::{Failpoint, reached};
@@ -54,17 +54,17 @@ pub(crate) async fn survey(shared: Rc<SharedContext>, context: Rc<ServiceContext
 async fn find(shared: &Rc<SharedContext>, context: &Rc<ServiceContext>) -> ScanOutcome {
     let name = &context.config.name;
     let reading = match super::handover::claim(shared, context) {
-        Some(claim) => Reading::Valid(Box::new(claim)),
+        Some(claim) => ClaimOnDisk::Valid(Box::new(claim)),
         None => shared.claims.read(name),
     };
-    if let Reading::Valid(claim) = &reading
+    if let ClaimOnDisk::Valid(claim) = &reading
         && is_present(shared, claim)
     {
         super::probe_commands::end(shared, context, claim).await;
     }
     match reading {
-        Reading::Absent => unclaimed(shared, context, Life(0), NO_CLAIM).await,
-        Reading::Unverifiable(why) => {
+        ClaimOnDisk::Absent => unclaimed(shared, context, Life(0), NO_CLAIM).await,
+        ClaimOnDisk::Unverifiable(why) => {
             let why = format!("an earlier stayd's claim is not believed: {why}");
             tracing::warn!(
                 service = context.config.name,
@@ -72,11 +72,11 @@ async fn find(shared: &Rc<SharedContext>, context: &Rc<ServiceContext>) -> ScanO
             );
             unclaimed(shared, context, Life(0), &why).await
         }
-        Reading::Valid(claim) if !is_present(shared, &claim) => {
+        ClaimOnDisk::Valid(claim) if !is_present(shared, &claim) => {
             ScanOutcome::Nothing(Life(claim.life))
         }
-        Reading::Valid(claim) if claim.ended.is_some() => concluded(shared, context, *claim),
-        Reading::Valid(claim) => match look(shared, context, &claim).await {
+        ClaimOnDisk::Valid(claim) if claim.ended.is_some() => concluded(shared, context, *claim),
+        ClaimOnDisk::Valid(claim) => match look(shared, context, &claim).await {
             Ok(sighted) => judge(shared, context, *claim, sighted).await,
             Err(message) => ScanOutcome::Unclear(message),
         },
@@ -182,7 +182,7 @@ async fn look(
     let tree = suspected(shared, context, claim);
     let main = claim.main();
     let seen = off_the_loop(move || {
-        let mut members = tree.members_by_every_proof();
+        let mut members = tree.members_full_scan();
         members.retain(Member::is_alive);
         let is_first = |member: &&Member| is_first_of_a_life(member, &tree.token);
         let first = members.iter().find(is_first).map(|member| member.process);
@@ -211,7 +211,7 @@ pub(crate) fn lives(process: Process) -> bool {
 /// The tree with nothing believed but marks: not the main process, and not its session's number.
 fn suspected(shared: &SharedContext, context: &ServiceContext, claim: &Claim) -> Tree {
     let born = claim.first.map_or(0, |first| first.start_time);
-    let mut tree = Tree::of_an_earlier_stayd(NOBODY, 0, born);
+    let mut tree = Tree::new_adopted(NOBODY, 0, born);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = provable_file(shared, context, claim);
@@ -275,9 +275,9 @@ async fn judge(
     }
     let left = leftover(context, &claim, main);
     let tree = believed(context, &claim, tree, main, &members);
-    reached(Failpoint::Proven);
+    reached(Failpoint::OwnershipProven);
     take_in_hand(shared, context, claim, tree, main).await;
-    reached(Failpoint::TakenInHand);
+    reached(Failpoint::Adopted);
     ScanOutcome::Ours(left)
 }
 
@@ -342,7 +342,7 @@ fn believed(
     // The number is given to no other session while a member lives; with nobody in it, it may be anybody's by now.
     let is_ours = members.iter().any(|member| member.stat.sid == session);
     tree.session = if is_ours { session } else { 0 };
-    tree.born = first.map_or(0, |first| first.start_time);
+    tree.first_start_time = first.map_or(0, |first| first.start_time);
     let outside = members
         .iter()
         .filter(|member| member.stat.sid != tree.session && member.process != tree.main);

@@ -82,5 +82,5 @@ fn say_missing(
         sentence,
         facts: Vec::new(),
     };
-    shared.store.record(Some(&context.config.name), &record);
+    shared.journal.record(Some(&context.config.name), &record);
 }

@@ -340,7 +340,7 @@ impl Drop for Newborn {
         if !self.taken {
             // And what it has started by now.
             let mut tree = Tree::of_child(self.handle.process);
-            tree.marked(self.mark.take());
+            tree.set_token(self.mark.take());
             let _ = self.tree_killer.begin(tree);
         }
     }

@@ -38,7 +38,7 @@ pub async fn run(
         .await
         .map_err(|failure| failure.message)?;
     let mut tree = Tree::of_child(process);
-    tree.marked(Some(mark));
+    tree.set_token(Some(mark));
     let (mut said, mut complained) = (Vec::new(), Vec::new());
     let ended = timeout(within, async {
         let (said, complained, status) = tokio::join!(
@@ -49,7 +49,7 @@ pub async fn run(
         (said, complained, status.ok())
     });
     let ended = ended.await;
-    if ended.is_err() || !tree.is_surely_gone() {
+    if ended.is_err() || !tree.is_known_gone() {
         spawner.tree_killer().end(tree).await;
     }
     let last_line = last_line(&complained).or_else(|| last_line(&said));
