@@ -1,9 +1,9 @@
-//! Failpoints: named places in the code at which a debug build kills itself or panics, so that tests can interrupt stayd
-//! between two steps.
+//! Failpoints: named places in the code at which a debug build kills itself or panics, so that tests can interrupt
+//! stayd between two steps.
 //!
-//! `STAYD_DIE_AT=BeforeIntent` sends SIGKILL to the process at that place; `STAYD_DIE_AT=panic:BeforeIntent` panics there,
-//! as a bug of stayd would. Every effect that takes more than one step has a failpoint between the steps, and a test
-//! goes through all of them. A release build contains none of this.
+//! `STAYD_DIE_AT=BeforeIntent` sends SIGKILL to the process at that place; `STAYD_DIE_AT=panic:BeforeIntent` panics
+//! there, as a bug of stayd would. Every effect that takes more than one step has a failpoint between the steps, and a
+//! test goes through all of them. A release build contains none of this.
 
 use std::ffi::OsString;
 

@@ -40,8 +40,8 @@ pub(crate) fn path(dir: &Path, service: &str) -> PathBuf {
 /// Replaces the claim atomically: a reader that opens it gets the whole old claim or the whole new one.
 ///
 /// The new claim is written over a spare file, and then the two files are exchanged (renameat2(2), RENAME_EXCHANGE).
-/// Renaming a fresh file over the old one would make ext4 write its data to the disk at once: 150 µs before every respawn,
-/// where the exchange takes 10 µs.
+/// Renaming a fresh file over the old one would make ext4 write its data to the disk at once: 150 µs before every
+/// respawn, where the exchange takes 10 µs.
 pub(crate) fn write(dir: &Path, service: &str, claim: &Claim) -> io::Result<()> {
     let target = path(dir, service);
     let spare = spare_path(dir, service);
@@ -67,8 +67,8 @@ fn write_over(path: &Path, text: &str) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// Opens the spare file for writing; replaces it unless it passes the checks for a claim file. After one exchange the spare
-/// is the file that was in the claim's place, and after the next exchange it is the claim again.
+/// Opens the spare file for writing; replaces it unless it passes the checks for a claim file. After one exchange the
+/// spare is the file that was in the claim's place, and after the next exchange it is the claim again.
 fn open_spare(path: &Path) -> io::Result<File> {
     let open = |create: bool| {
         OpenOptions::new()

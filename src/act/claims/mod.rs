@@ -1,8 +1,8 @@
 //! Claims: files that record each started process, so that a later stayd can prove that the process is its own.
 //!
-//! Each service has one file, which is replaced atomically. It is not fsynced: a power loss ends the boot, and claims are
-//! valid only within their boot. A claim with any defect is *unverifiable*, and stayd does not touch the processes that an
-//! unverifiable claim names.
+//! Each service has one file, which is replaced atomically. It is not fsynced: a power loss ends the boot, and claims
+//! are valid only within their boot. A claim with any defect is *unverifiable*, and stayd does not touch the processes
+//! that an unverifiable claim names.
 
 mod file;
 mod record;
@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 /// The largest number of members in a claim. The oldest are dropped first; the main process is never dropped.
 pub const MEMBERS_MAX: usize = 256;
 
-/// Reads the claim of every service that has one below `state`, without creating or changing anything. `state` may belong
-/// to another user.
+/// Reads the claim of every service that has one below `state`, without creating or changing anything. `state` may
+/// belong to another user.
 ///
 /// # Errors
 /// When the folder cannot be read. A missing folder is an empty list.
@@ -102,8 +102,9 @@ impl Claims {
     /// Writes a claim before its process exists, with `claim.pid` none.
     ///
     /// # Errors
-    /// [`ClaimError`] when the claim cannot be written. The claim in memory is correct and [`Claims::retry_unsaved`] writes
-    /// it later. If stayd dies before that, the next stayd has nothing by which it could recognize this instance.
+    /// [`ClaimError`] when the claim cannot be written. The claim in memory is correct and [`Claims::retry_unsaved`]
+    /// writes it later. If stayd dies before that, the next stayd has nothing by which it could recognize this
+    /// instance.
     pub fn record_intent(&self, service: &str, claim: Claim) -> Result<(), ClaimError> {
         let written = file::write(&self.dir, service, &claim);
         let is_saved = written.is_ok();
@@ -121,8 +122,8 @@ impl Claims {
     /// successor of a launcher. Does nothing when the claim is about another instance.
     ///
     /// # Errors
-    /// [`ClaimError`] when the claim cannot be written. The claim in memory is correct and [`Claims::retry_unsaved`] writes
-    /// it later.
+    /// [`ClaimError`] when the claim cannot be written. The claim in memory is correct and [`Claims::retry_unsaved`]
+    /// writes it later.
     pub fn set_main_process(
         &self,
         service: &str,
@@ -147,8 +148,9 @@ impl Claims {
         self.change(service, life, |claim| claim.ending = true)
     }
 
-    /// Records that the instance has ended and that no restart follows. The claim stays until [`Claims::release_ended`]:
-    /// if stayd does not shut down in order, the next stayd must not treat the service as one that has not run yet.
+    /// Records that the instance has ended and that no restart follows. The claim stays until
+    /// [`Claims::release_ended`]: if stayd does not shut down in order, the next stayd must not treat the service as
+    /// one that has not run yet.
     ///
     /// # Errors
     /// As [`Claims::set_main_process`].

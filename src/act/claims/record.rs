@@ -33,8 +33,8 @@ impl Token {
     }
 }
 
-/// Identifies the file behind an instance's claim fd. File systems reuse inodes at once, so the creation time is part of
-/// the identity.
+/// Identifies the file behind an instance's claim fd. File systems reuse inodes at once, so the creation time is part
+/// of the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimFile {
     /// Device number.
@@ -146,8 +146,8 @@ pub struct Claim {
     /// The user to run as, by the name in the configuration.
     #[serde(default)]
     pub user: Option<String>,
-    /// A hash of the environment that stayd passed; the variables themselves may hold secrets. None in a claim of an older
-    /// stayd, which wrote neither this nor `user`.
+    /// A hash of the environment that stayd passed; the variables themselves may hold secrets. None in a claim of an
+    /// older stayd, which wrote neither this nor `user`.
     #[serde(default)]
     pub env_key: Option<String>,
     /// The fingerprint of its runtime, if it has one.

@@ -1,5 +1,5 @@
-//! Creates and checks the runtime folder, in which services of other users find their sockets and only our user and root
-//! can create files.
+//! Creates and checks the runtime folder, in which services of other users find their sockets and only our user and
+//! root can create files.
 
 use crate::sys::identity;
 use std::fs::{self, DirBuilder, Metadata, Permissions};
@@ -11,8 +11,8 @@ use std::path::Path;
 const MODE: u32 = 0o711;
 /// Search permission for group and others.
 const GROUP_OR_OTHERS_SEARCH: u32 = 0o011;
-/// Write permission for group and others. The group's permission is checked only in the folder itself, because the folders
-/// above it belong to a group with one member on many systems.
+/// Write permission for group and others. The group's permission is checked only in the folder itself, because the
+/// folders above it belong to a group with one member on many systems.
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 /// Write permission for others.
 const OTHERS_WRITE: u32 = 0o002;
@@ -26,8 +26,8 @@ const ROOT: u32 = 0;
 /// user, adds search permission for other users.
 ///
 /// # Errors
-/// Errors of [`check`] and of the system calls; `PermissionDenied` naming the folder above `path` that the service's user
-/// cannot search.
+/// Errors of [`check`] and of the system calls; `PermissionDenied` naming the folder above `path` that the service's
+/// user cannot search.
 pub fn open(path: &Path, service_uid: Option<u32>) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(MODE).create(path)?;
     check(path)?;
@@ -41,8 +41,8 @@ pub fn open(path: &Path, service_uid: Option<u32>) -> io::Result<()> {
     check_search_permission(path, service_uid)
 }
 
-/// Checks that only our user and root can decide what `path` is: if it exists, it belongs to our user, and other users can
-/// write neither it nor a folder above it. A folder with the sticky bit, as /tmp, is accepted.
+/// Checks that only our user and root can decide what `path` is: if it exists, it belongs to our user, and other users
+/// can write neither it nor a folder above it. A folder with the sticky bit, as /tmp, is accepted.
 ///
 /// # Errors
 /// `PermissionDenied` with a sentence that names the folder; errors of lstat(2).

@@ -67,9 +67,9 @@ impl std::fmt::Display for StateDirError {
 impl std::error::Error for StateDirError {}
 
 impl StateDir {
-    /// Creates `root` and its folders if they are missing and checks that they belong to our user. If other users can only
-    /// read a folder, its mode is changed to 0700. `runtime`, if given, is the folder for FIFOs that cannot be created in
-    /// `root`, because its disk is full or does not support FIFOs.
+    /// Creates `root` and its folders if they are missing and checks that they belong to our user. If other users can
+    /// only read a folder, its mode is changed to 0700. `runtime`, if given, is the folder for FIFOs that cannot be
+    /// created in `root`, because its disk is full or does not support FIFOs.
     ///
     /// # Errors
     /// When a folder cannot be created, belongs to another user, or other users can write it; the same for `runtime`.

@@ -30,7 +30,7 @@ const WAL_BYTES_MAX: i64 = 512 * 1024;
 /// Prepared statements that SQLite caches; a batch needs three.
 const STATEMENTS_MAX: usize = 4;
 /// How long to wait for another process's lock, such as that of a user's sqlite3 shell.
-const BUSY_WITHIN: Duration = Duration::from_millis(500);
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One SQL script for each version of the schema; `user_version` counts the scripts that were executed.
 const MIGRATIONS: [&str; 1] = ["
@@ -56,14 +56,14 @@ pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 pub(crate) enum JournalError {
     /// The file is damaged: it is renamed and a new one is created.
     Damaged(String),
-    /// The disk refused the operation, or another process holds a lock.
-    WriteBackoff(String),
+    /// The disk refused the operation, or another process holds a lock on the file. It can succeed later.
+    Unavailable(String),
 }
 
 impl std::fmt::Display for JournalError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Damaged(why) | Self::WriteBackoff(why) => out.write_str(why),
+            Self::Damaged(why) | Self::Unavailable(why) => out.write_str(why),
         }
     }
 }
@@ -74,14 +74,14 @@ impl From<rusqlite::Error> for JournalError {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged(error.to_string())
             }
-            _ => Self::WriteBackoff(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
         }
     }
 }
 
 impl From<io::Error> for JournalError {
     fn from(error: io::Error) -> Self {
-        Self::WriteBackoff(error.to_string())
+        Self::Unavailable(error.to_string())
     }
 }
 
@@ -116,7 +116,7 @@ impl Database {
 
     /// Whether `path` still is this file. A user may have deleted or replaced it.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
-        fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == self.file)
+        fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
     }
 
     /// The highest id of an event; 0 when there is none.
@@ -275,7 +275,7 @@ fn prune(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_WITHIN)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // In exclusive mode the index of the log is in memory, not in a mapped file, where a full disk would cause SIGBUS.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;

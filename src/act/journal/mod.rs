@@ -1,9 +1,9 @@
 //! The journal: a database of every decision with its facts, of incidents with their evidence, and of the state of each
 //! service that outlives stayd.
 //!
-//! Recording never waits: records go into a bounded queue, and a thread writes them in batches, one transaction each. If the
-//! disk refuses writes, stayd continues and holds the records in memory; records beyond the bound are dropped and counted.
-//! A damaged file is renamed and a new one is created.
+//! Recording never waits: records go into a bounded queue, and a thread writes them in batches, one transaction each.
+//! If the disk refuses writes, stayd continues and holds the records in memory; records beyond the bound are dropped
+//! and counted. A damaged file is renamed and a new one is created.
 
 mod database;
 mod entry;
@@ -42,7 +42,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long shutdown waits for the disk.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A handle to the journal. Clones refer to the same journal, which closes with [`Journal::close`] or with the last clone.
+/// A handle to the journal. Clones refer to the same journal, which closes with [`Journal::close`] or with the last
+/// clone.
 #[derive(Clone, Debug)]
 pub struct Journal {
     owner: Arc<Owner>,
@@ -58,8 +59,8 @@ struct Owner {
 impl Journal {
     /// Opens the journal of `state` and reads what an earlier stayd stored; `boot_id` is the id of this boot.
     ///
-    /// This never fails: a damaged file is renamed, and if the disk refuses or does not answer, the journal starts empty and
-    /// in memory.
+    /// This never fails: a damaged file is renamed, and if the disk refuses or does not answer, the journal starts
+    /// empty and in memory.
     #[must_use]
     pub fn open(state: &StateDir, boot_id: &str) -> (Self, PersistedStates) {
         let queue = Arc::new(SharedQueue::new());
@@ -101,7 +102,8 @@ impl Journal {
         self.queue().lock().next_id.saturating_sub(1)
     }
 
-    /// Stores `change` to the state of `service`. `proof_key` identifies its probe, query, command and program. Never waits.
+    /// Stores `change` to the state of `service`. `proof_key` identifies its probe, query, command and program. Never
+    /// waits.
     pub fn persist(&self, service: &str, proof_key: &str, change: &Persist) {
         let now = clock::sample().wall;
         self.change_state(service, |row| {
@@ -117,16 +119,16 @@ impl Journal {
     /// Waits until everything that was queued before is in the file, where it survives a SIGKILL of stayd.
     ///
     /// # Errors
-    /// The reason why it is not in the file: the disk refuses, or does not answer within two seconds. It is written as soon
-    /// as the disk accepts it.
+    /// The reason why it is not in the file: the disk refuses, or does not answer within two seconds. It is written as
+    /// soon as the disk accepts it.
     pub async fn flush(&self) -> Result<(), String> {
         let (reply, flushed) = oneshot::channel();
         self.queue().request(JournalRequest::Flush(reply))?;
         within(FLUSH_TIMEOUT, flushed).await?
     }
 
-    /// Attaches evidence to the last kill, or wedge, of this instance. The evidence and the record can come in either order.
-    /// Never waits.
+    /// Attaches evidence to the last kill, or wedge, of this instance. The evidence and the record can come in either
+    /// order. Never waits.
     pub fn attach_evidence(&self, service: &str, life: u32, summary: String, text: String) {
         let evidence = Evidence::new(service, life, summary, text);
         self.queue().lock().push_evidence(evidence);
@@ -158,8 +160,8 @@ impl Journal {
         self.ask(|reply| JournalRequest::Incident(id, reply)).await
     }
 
-    /// Writes what is queued, closes the file and ends the thread; waits at most two seconds. Later calls do nothing, and
-    /// later records are only sent to the subscribers.
+    /// Writes what is queued, closes the file and ends the thread; waits at most two seconds. Later calls do nothing,
+    /// and later records are only sent to the subscribers.
     pub fn close(&self) {
         let shared = self.queue();
         let mut queue = shared.lock();

@@ -177,8 +177,8 @@ impl SharedQueue {
         Ok(())
     }
 
-    /// Sleeps until there is work, then fills `batch`. `pause` is the time until the next attempt after a failed write; new
-    /// records do not end the sleep before it.
+    /// Sleeps until there is work, then fills `batch`. `pause` is the time until the next attempt after a failed write;
+    /// new records do not end the sleep before it.
     pub(crate) fn wait_for_work(&self, pause: Option<Duration>, batch: &mut Batch) -> PendingWork {
         let is_idle = |queue: &mut Queue| {
             let is_urgent = queue.is_closing || !queue.requests.is_empty();

@@ -73,7 +73,8 @@ pub(crate) fn write_state(
     Ok(())
 }
 
-/// The FROM clause that joins events `e` with evidence `v`. Evidence belongs to the last kill, or wedge, of its instance.
+/// The FROM clause that joins events `e` with evidence `v`. Evidence belongs to the last kill, or wedge, of its
+/// instance.
 pub(crate) fn with_evidence() -> String {
     let kinds = quoted_list(&WITH_EVIDENCE);
     format!(

@@ -1,5 +1,5 @@
-//! The journal's thread: the only thread that accesses the database. It writes batches, answers requests, and sleeps when
-//! there is nothing to do.
+//! The journal's thread: the only thread that accesses the database. It writes batches, answers requests, and sleeps
+//! when there is nothing to do.
 
 use super::database::{self, Database, JournalError};
 use super::entry::{EventQuery, Incident, JournalEntry, to_millis};

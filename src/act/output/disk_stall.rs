@@ -1,9 +1,10 @@
-//! Discards output from FIFOs that fill up while the output thread hangs in a disk operation, so that no service blocks on
-//! a slow disk. Discarded bytes are counted.
+//! Discards output from FIFOs that fill up while the output thread hangs in a disk operation, so that no service blocks
+//! on a slow disk. Discarded bytes are counted.
 //!
-//! A kernel timer is armed when the output thread begins a turn and disarmed when the turn ends. The thread in this module
-//! waits for the timer, so it wakes only when a turn takes too long. A disk that hangs inside splice(2) keeps the FIFO that
-//! is being moved locked. The writer of that FIFO then blocks too, so this thread empties all other FIFOs before that one.
+//! A kernel timer is armed when the output thread begins a turn and disarmed when the turn ends. The thread in this
+//! module waits for the timer, so it wakes only when a turn takes too long. A disk that hangs inside splice(2) keeps
+//! the FIFO that is being moved locked. The writer of that FIFO then blocks too, so this thread empties all other FIFOs
+//! before that one.
 
 use crate::sys::clock;
 use crate::sys::pipe::{self, Moved};
@@ -160,8 +161,8 @@ impl DiskStallGuard {
         }
     }
 
-    /// A copy of the registered FIFOs, the one that is being moved last. Reading may block, so it must not happen under the
-    /// lock.
+    /// A copy of the registered FIFOs, the one that is being moved last. Reading may block, so it must not happen under
+    /// the lock.
     fn fifos(&self) -> Vec<Arc<SharedFifo>> {
         let mut fifos = self.lock().clone();
         fifos.sort_by_key(|fifo| fifo.is_moving.load(Ordering::SeqCst));

@@ -49,8 +49,8 @@ pub(super) fn open_reader(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens two blocking write ends, each with its own open file description. The caller holds a read end, so the open does
-/// not wait.
+/// Opens two blocking write ends, each with its own open file description. The caller holds a read end, so the open
+/// does not wait.
 pub(super) fn open_write_ends(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     let open = || {
         OpenOptions::new()
@@ -61,7 +61,8 @@ pub(super) fn open_write_ends(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((open()?.into(), open()?.into()))
 }
 
-/// The identities of all instance FIFOs in `folder` whose names begin with `prefix`; empty if the folder cannot be read.
+/// The identities of all instance FIFOs in `folder` whose names begin with `prefix`; empty if the folder cannot be
+/// read.
 pub(super) fn identities(folder: &Path, prefix: &str) -> Vec<ClaimFile> {
     let is_ours = |entry: &fs::DirEntry| {
         let name = entry.file_name();

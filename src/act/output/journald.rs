@@ -17,8 +17,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The priority of lines without a priority of their own.
 const INFO: u8 = 6;
 
-/// Whether our stdout or stderr is the stream that `$JOURNAL_STREAM` names. The variable alone proves nothing, because every
-/// descendant of a systemd service inherits it.
+/// Whether our stdout or stderr is the stream that `$JOURNAL_STREAM` names. The variable alone proves nothing, because
+/// every descendant of a systemd service inherits it.
 pub(super) fn is_our_output(journal_stream: &str) -> bool {
     let Some(named) = parse(journal_stream) else {
         return false;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// The name of the file that output is written to.
 pub(super) const CURRENT: &str = "current.log";
-/// The largest part at the end of a file in which rotation waits for a newline. That part is a quarter of a smaller file.
+/// The largest part at the end of a file in which rotation waits for a newline. That part is a quarter of a smaller
+/// file.
 const RESERVE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The path of the file that was rotated `age` times; 0 is the current file.
@@ -20,8 +21,8 @@ pub(super) fn path_of(dir: &Path, age: u32) -> PathBuf {
     }
 }
 
-/// The log of one service, as one instance writes it. Two instances can have it open at the same time, while the last output
-/// of the older one is drained. Either of them rotates the file for both.
+/// The log of one service, as one instance writes it. Two instances can have it open at the same time, while the last
+/// output of the older one is drained. Either of them rotates the file for both.
 #[derive(Debug)]
 pub(super) struct LogFile {
     dir: PathBuf,
@@ -51,9 +52,9 @@ impl LogFile {
         }
     }
 
-    /// The position for the next bytes. Rotates a nearly full file that ends with a whole line, if `is_more` says that there
-    /// are bytes for the next one. Creates folder and file again if they were deleted. The offset is the size given by
-    /// fstat(2), so bytes that a killed stayd has moved are neither moved again nor overwritten.
+    /// The position for the next bytes. Rotates a nearly full file that ends with a whole line, if `is_more` says that
+    /// there are bytes for the next one. Creates folder and file again if they were deleted. The offset is the size
+    /// given by fstat(2), so bytes that a killed stayd has moved are neither moved again nor overwritten.
     pub(super) fn write_position(
         &mut self,
         is_more: impl FnOnce() -> bool,
@@ -100,8 +101,8 @@ impl LogFile {
         })
     }
 
-    /// Opens the current file again unless the open one still is it: another instance may have rotated it, and a user may
-    /// have moved or deleted it. Returns its size.
+    /// Opens the current file again unless the open one still is it: another instance may have rotated it, and a user
+    /// may have moved or deleted it. Returns its size.
     fn open_current(&mut self) -> io::Result<u64> {
         let path = path_of(&self.dir, 0);
         if let Some(file) = &self.current {
@@ -143,7 +144,8 @@ impl LogFile {
         Ok(last == *b"\n")
     }
 
-    /// Renames each file to the next age, up to the first missing age. If no age is missing, the oldest file is replaced.
+    /// Renames each file to the next age, up to the first missing age. If no age is missing, the oldest file is
+    /// replaced.
     fn rotate(&mut self) -> io::Result<()> {
         reached(Failpoint::BeforeRotation);
         if self.keep == 0 {

@@ -1,7 +1,7 @@
 //! The output thread: the one thread that moves the output of all services from their FIFOs into their log files.
 //!
-//! It sleeps in poll(2) until a FIFO has bytes, and then a short time more, so that it moves batches. Idle services do not
-//! wake it.
+//! It sleeps in poll(2) until a FIFO has bytes, and then a short time more, so that it moves batches. Idle services do
+//! not wake it.
 
 use super::disk_stall::DiskStallGuard;
 use super::stream::{FillLevel, InstanceStream, TurnOutcome};
@@ -151,8 +151,8 @@ impl LogWriterThread {
         has_command
     }
 
-    /// Adjusts the gather time so that a batch is about a quarter of a FIFO. splice(2) locks out the process that writes,
-    /// so moving one byte costs as much as moving a hundred, and a full FIFO blocks that process.
+    /// Adjusts the gather time so that a batch is about a quarter of a FIFO. splice(2) locks out the process that
+    /// writes, so moving one byte costs as much as moving a hundred, and a full FIFO blocks that process.
     fn adapt_gather_time(&mut self, level: FillLevel) {
         self.gather = match level {
             FillLevel::Low => (self.gather * 2).min(GATHER_MAX),
@@ -203,7 +203,8 @@ impl LogWriterThread {
     /// Executes the commands that came. Returns false when one of them is to stop.
     fn execute_commands(&mut self) -> bool {
         let mut bytes = [0; 64];
-        // poll(2) has said that the pipe is readable, so this returns at once, with 0 bytes when the handle was dropped.
+        // poll(2) has said that the pipe is readable, so this returns at once, with 0 bytes when the handle was
+        // dropped.
         let Ok(count) = self.wake_pipe.read(&mut bytes) else {
             return true;
         };
@@ -298,8 +299,8 @@ fn holder_of(fifo: &File) -> Option<Stat> {
     pipe::find_holder(meta.dev(), meta.ino()).ok()?
 }
 
-/// Makes the older streams of `service` due. A new instance begins after the old one has ended, so the bytes that are left
-/// in the old FIFO go into the file first. Otherwise a line of the new instance could split a line of the old one.
+/// Makes the older streams of `service` due. A new instance begins after the old one has ended, so the bytes that are
+/// left in the old FIFO go into the file first. Otherwise a line of the new instance could split a line of the old one.
 fn wake_older_instances(streams: &mut [InstanceStream], service: &str) {
     streams
         .iter_mut()

@@ -2,9 +2,9 @@
 //!
 //! The child writes through ends that are opened for it alone, write-only and separate for stdout and stderr: Python's
 //! asyncio treats a read-write end as a closed peer, and node leaves `O_NONBLOCK` set on a shared one. The child also
-//! inherits a read end, its claim fd. So the FIFO still has a reader when stayd is killed: the service gets no SIGPIPE, and
-//! the next stayd reads what is buffered. Two kinds of output are lost nevertheless: what is buffered when the service ends
-//! while no stayd runs, and what a program itself drops when a write to the full pipe returns EAGAIN.
+//! inherits a read end, its claim fd. So the FIFO still has a reader when stayd is killed: the service gets no SIGPIPE,
+//! and the next stayd reads what is buffered. Two kinds of output are lost nevertheless: what is buffered when the
+//! service ends while no stayd runs, and what a program itself drops when a write to the full pipe returns EAGAIN.
 
 mod destination;
 mod disk_stall;
@@ -136,8 +136,8 @@ impl Output {
         }
     }
 
-    /// Creates the descriptors of a new instance. `owner` (uid, gid) is the service's user if that is not our user. The caller
-    /// passes the descriptors to the child and closes them.
+    /// Creates the descriptors of a new instance. `owner` (uid, gid) is the service's user if that is not our user. The
+    /// caller passes the descriptors to the child and closes them.
     ///
     /// # Errors
     /// [`OutputError`] when no FIFO can be created in any folder, or the output thread hangs.
@@ -158,6 +158,7 @@ impl Output {
         let claim = fifo::open_reader(&path).map_err(|error| failed("open", error))?;
         let claim_file =
             fifo::identify(&reader).map_err(|error| failed("read the metadata of", error))?;
+        let no_stdout = |error| failed("pass stayd's stdout to the service with the FIFO", error);
         let (stdout, stderr) = match LogDestination::resolve(log.to, self.stdout_reader) {
             destination @ (LogDestination::File | LogDestination::FileAndStdout) => {
                 let ends = fifo::open_write_ends(&path).map_err(|error| failed("open", error))?;
@@ -168,18 +169,8 @@ impl Output {
             // Without a stream of its own, the service inherits our stdout, which journald reads too, with our name.
             LogDestination::Journal => destination::journald_ends(service)
                 .or_else(|_| destination::inherited_ends())
-                .map_err(|error| {
-                    failed(
-                        "pass the stdout of stayd to the service with the FIFO",
-                        error,
-                    )
-                })?,
-            LogDestination::Inherit => destination::inherited_ends().map_err(|error| {
-                failed(
-                    "pass the stdout of stayd to the service with the FIFO",
-                    error,
-                )
-            })?,
+                .map_err(no_stdout)?,
+            LogDestination::Inherit => destination::inherited_ends().map_err(no_stdout)?,
         };
         self.fifos
             .borrow_mut()
@@ -192,7 +183,8 @@ impl Output {
         })
     }
 
-    /// A read end of an instance's FIFO, to hand over to a new version of stayd. While it is open, the service gets no SIGPIPE.
+    /// A read end of an instance's FIFO, to hand over to a new version of stayd. While it is open, the service gets no
+    /// SIGPIPE.
     #[must_use]
     pub fn open_handover_reader(&self, service: &str, life: Life) -> Option<OwnedFd> {
         let fifos = self.fifos.borrow();
@@ -276,8 +268,9 @@ impl Output {
         Ok(())
     }
 
-    /// Ends the output of an instance that has ended: moves what is buffered, then removes its FIFO, even if a process still
-    /// holds it open. Call it after the claim was released or replaced, because file systems reuse inodes at once.
+    /// Ends the output of an instance that has ended: moves what is buffered, then removes its FIFO, even if a process
+    /// still holds it open. Call it after the claim was released or replaced, because file systems reuse inodes at
+    /// once.
     pub fn retire(&self, service: &str, life: Life) {
         let key = (service.to_owned(), life);
         let Some(path) = self.fifos.borrow_mut().remove(&key) else {
@@ -300,8 +293,8 @@ impl Output {
             .collect()
     }
 
-    /// The last `count` lines of a service, oldest first, each cut to 1 KiB, for evidence. Empty if its output does not go to
-    /// a file.
+    /// The last `count` lines of a service, oldest first, each cut to 1 KiB, for evidence. Empty if its output does not
+    /// go to a file.
     ///
     /// # Errors
     /// Errors of open(2) and read(2).
@@ -313,8 +306,8 @@ impl Output {
         Ok(lines)
     }
 
-    /// Moves what is buffered and ends the output thread. Returns false if that takes longer than `timeout`, because the
-    /// thread hangs in the disk. The FIFOs stay for the next stayd.
+    /// Moves what is buffered and ends the output thread. Returns false if that takes longer than `timeout`, because
+    /// the thread hangs in the disk. The FIFOs stay for the next stayd.
     pub fn close(&self, timeout: Duration) -> bool {
         self.writer.take().is_none_or(|writer| writer.stop(timeout))
     }

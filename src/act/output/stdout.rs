@@ -1,7 +1,7 @@
 //! Copies services' output to stayd's own stdout, each line with the service's name before it.
 //!
-//! Writing to stdout can block: a terminal can be stopped with Ctrl-S, and the reader of a pipe can sleep. So a thread of
-//! its own writes. Lines that it cannot take in time are dropped and counted.
+//! Writing to stdout can block: a terminal can be stopped with Ctrl-S, and the reader of a pipe can sleep. So a thread
+//! of its own writes. Lines that it cannot take in time are dropped and counted.
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

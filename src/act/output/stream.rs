@@ -202,9 +202,9 @@ impl InstanceStream {
             .is_none_or(|lost| awake() >= lost.retry_at)
     }
 
-    /// Moves what the FIFO contained at the begin of the turn, but no more than [`BATCH_BYTES_MAX`]. Returns the number of
-    /// bytes and why it stopped. Bytes that come meanwhile wait for the next batch: following a process that writes all
-    /// the time would move its single writes.
+    /// Moves what the FIFO contained at the begin of the turn, but no more than [`BATCH_BYTES_MAX`]. Returns the number
+    /// of bytes and why it stopped. Bytes that come meanwhile wait for the next batch: following a process that writes
+    /// all the time would move its single writes.
     fn move_batch(&mut self, mover: &mut Mover) -> io::Result<(usize, Moved)> {
         let mut total = 0;
         loop {

@@ -1,5 +1,5 @@
-//! Reads captured output back: the last lines, and new output as it comes. It uses only the files, so a client can read them
-//! while no stayd runs.
+//! Reads captured output back: the last lines, and new output as it comes. It uses only the files, so a client can read
+//! them while no stayd runs.
 
 use super::log_file::path_of;
 use nix::poll::{PollTimeout, poll};
@@ -15,8 +15,8 @@ const TAIL_BYTES_MAX: u64 = 1024 * 1024;
 const BLOCK_BYTES: u64 = 64 * 1024;
 /// The largest number of rotated files that are searched.
 const AGES_MAX: u32 = 1000;
-/// After this many missing ages there are no older files. A rotation in progress leaves one missing age, which moves from
-/// the oldest file to the current one.
+/// After this many missing ages there are no older files. A rotation in progress leaves one missing age, which moves
+/// from the oldest file to the current one.
 const MISSING_AGES_MAX: usize = 3;
 /// Failed searches for a file that still has a link: rotations can be faster than a search, or a user has moved it.
 const SEARCHES_MAX: u32 = 10;
@@ -25,8 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Shown when files were deleted before they were read.
 const MISSED: &[u8] = b"stayd: some lines were rotated away before they could be shown\n";
 
-/// The last `count` lines in `dir`, a service's log folder, oldest first, including rotated files; at most 1 MiB. Without a
-/// log file the result is empty.
+/// The last `count` lines in `dir`, a service's log folder, oldest first, including rotated files; at most 1 MiB.
+/// Without a log file the result is empty.
 ///
 /// # Errors
 /// Errors of open(2) and read(2), except for a missing file.
@@ -122,8 +122,8 @@ pub struct LogFollower {
 }
 
 impl LogFollower {
-    /// The bytes written since the last call, at most 64 KiB; empty if none come within `timeout`. Blocks, so call it in a
-    /// client or on a thread of its own.
+    /// The bytes written since the last call, at most 64 KiB; empty if none come within `timeout`. Blocks, so call it
+    /// in a client or on a thread of its own.
     ///
     /// # Errors
     /// Errors of open(2) and read(2), except for a missing file.
@@ -161,7 +161,8 @@ impl LogFollower {
         }
     }
 
-    /// Whether to search for the file again: it still has a link, so the search missed it, unless that happens too often.
+    /// Whether to search for the file again: it still has a link, so the search missed it, unless that happens too
+    /// often.
     fn should_search_again(&mut self) -> io::Result<bool> {
         let links = self.file.as_ref().map(File::metadata).transpose()?;
         self.searches += 1;
@@ -250,8 +251,8 @@ fn age_of(dir: &Path, file: (u64, u64)) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-/// The results of `look` for each existing file, the current one first. A file that is rotated meanwhile is visited again; it
-/// is missed only if rotations are faster than the visits.
+/// The results of `look` for each existing file, the current one first. A file that is rotated meanwhile is visited
+/// again; it is missed only if rotations are faster than the visits.
 fn ages<T>(
     dir: &Path,
     look: impl Fn(PathBuf) -> io::Result<T>,

@@ -1,10 +1,10 @@
 //! Kills a process tree with SIGKILL.
 //!
-//! While a tree forks, no list of its members is complete. So stayd kills the listed members, reaps (zombies keep their pids
-//! and count against RLIMIT_NPROC), and lists again, until no member is left. Orphans of the tree are reparented to stayd, so
-//! the kill is done when no child of stayd can be a member. If there are other orphans that look like members, it is done
-//! when the same ones stay and none of them can be proven. The kill forks nothing, and it does not stop the processes first:
-//! stopping them was neither necessary nor sufficient.
+//! While a tree forks, no list of its members is complete. So stayd kills the listed members, reaps (zombies keep their
+//! pids and count against RLIMIT_NPROC), and lists again, until no member is left. Orphans of the tree are reparented
+//! to stayd, so the kill is done when no child of stayd can be a member. If there are other orphans that look like
+//! members, it is done when the same ones stay and none of them can be proven. The kill forks nothing, and it does not
+//! stop the processes first: stopping them was neither necessary nor sufficient.
 
 use super::walk::ScanDepth;
 use super::{Member, Tree};
@@ -19,10 +19,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The pause between two scans: long enough for a killed process to end, short enough that a fork bomb does not recover.
+/// The pause between two scans: long enough for a killed process to end, short enough that a fork bomb does not
+/// recover.
 const SCAN_INTERVAL: Duration = Duration::from_micros(500);
-/// The number of full scans that must find no member, because a process shows no environment during execve(2). That takes
-/// microseconds, and some milliseconds on a busy machine.
+/// The number of full scans that must find no member, because a process shows no environment during execve(2). That
+/// takes microseconds, and some milliseconds on a busy machine.
 const FINAL_SCANS: u32 = 5;
 const FINAL_SCAN_INTERVAL: Duration = Duration::from_millis(2);
 /// The largest number of exits that are reaped in one call.
@@ -38,8 +39,8 @@ pub struct KillOutcome {
 }
 
 impl Tree {
-    /// Sends `signal` once to every member, and SIGCONT, so that stopped members handle it. Returns the number of members that
-    /// got both. Does not read the memory of a process.
+    /// Sends `signal` once to every member, and SIGCONT, so that stopped members handle it. Returns the number of
+    /// members that got both. Does not read the memory of a process.
     pub fn terminate(&self, signal: i32) -> usize {
         let mut count = 0;
         self.walk(ScanDepth::Quick, &mut |member| {
@@ -48,15 +49,15 @@ impl Tree {
         count
     }
 
-    /// Kills every member with SIGKILL and returns when none is left, or after `deadline`. Passes all exits that it reaps,
-    /// including those of other trees, to `reaped`. Blocks, so call it on a thread of its own. The caller must enforce the
-    /// deadline too, because the final scans read environments and can hang.
+    /// Kills every member with SIGKILL and returns when none is left, or after `timeout`. Passes all exits that it
+    /// reaps, including those of other trees, to `reaped`. Blocks, so call it on a thread of its own. The caller must
+    /// enforce the timeout too, because the final scans read environments and can hang.
     ///
-    /// As root the thread gets a real-time priority; without it the kill does not overtake a fork bomb. An unprivileged stayd
-    /// without a cgroup cannot guarantee the end of a fork bomb that saturates the machine. Then the outcome says how many
-    /// members are left.
-    pub fn kill(self, deadline: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
-        let end = Instant::now() + deadline;
+    /// As root the thread gets a real-time priority; without it the kill does not overtake a fork bomb. An unprivileged
+    /// stayd without a cgroup cannot guarantee the end of a fork bomb that saturates the machine. Then the outcome says
+    /// how many members are left.
+    pub fn kill(self, timeout: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
+        let end = Instant::now() + timeout;
         let _ = schedule::put_this_thread_first(); // fails unless stayd runs as root
         let by_cgroup = self.cgroup.clone().filter(|_| !self.group_only);
         if let Some(dir) = by_cgroup
@@ -67,9 +68,9 @@ impl Tree {
         self.kill_by_scanning(end, reaped)
     }
 
-    /// The living members, found by full scans; none if that is undecided at `end`, because the processes that can be members
-    /// keep changing. Scans several times while they stay the same, because a process shows no environment during execve(2).
-    /// Can hang when it reads the memory of a process, so call it on a thread that may be abandoned.
+    /// The living members, found by full scans; none if that is undecided at `end`, because the processes that can be
+    /// members keep changing. Scans several times while they stay the same, because a process shows no environment
+    /// during execve(2). Can hang when it reads the memory of a process, so call it on a thread that may be abandoned.
     #[must_use]
     pub fn confirmed_survivors(&self, end: Instant) -> Option<Vec<Member>> {
         let mut before = None;
@@ -140,8 +141,8 @@ impl Tree {
         alive
     }
 
-    /// The processes that can be members after a scan; none if the scan found a living member or the main process is not
-    /// reaped.
+    /// The processes that can be members after a scan; none if the scan found a living member or the main process is
+    /// not reaped.
     fn possible_members_after(&self, alive: &[Member]) -> Option<Vec<i32>> {
         if !alive.is_empty() || self.main_is_unreaped() {
             return None;
@@ -155,8 +156,8 @@ impl Tree {
             .is_ok_and(|stat| stat.process == self.main && stat.ppid == identity::pid())
     }
 
-    /// Kills the cgroup `dir`. Returns true when the cgroup is empty and a scan finds no member outside it; false if the kernel
-    /// does not support that or the deadline has passed.
+    /// Kills the cgroup `dir`. Returns true when the cgroup is empty and a scan finds no member outside it; false if
+    /// the kernel does not support that or the deadline has passed.
     fn kill_cgroup(&self, dir: &Path, end: Instant, reaped: &dyn Fn(Reaped)) -> bool {
         if fs::write(dir.join("cgroup.kill"), "1").is_err() {
             return false;
@@ -193,8 +194,8 @@ fn reap_all(end: Instant, reaped: &dyn Fn(Reaped)) {
     }
 }
 
-/// The outcome at the deadline. A last scan without members proves nothing: a process that forks all the time can be missed
-/// by every scan. So at least one member counts as left.
+/// The outcome at the deadline. A last scan without members proves nothing: a process that forks all the time can be
+/// missed by every scan. So at least one member counts as left.
 fn unfinished(alive: &[Member]) -> KillOutcome {
     let is_stuck = |member: &&Member| member.stat.state == State::Uninterruptible;
     KillOutcome {

@@ -1,9 +1,10 @@
-//! The process tree of an instance: finds its members, measures what they use, finds the one that listens, and kills them.
+//! The process tree of an instance: finds its members, measures what they use, finds the one that listens, and kills
+//! them.
 //!
-//! A scan starts at the main process and follows living parents to their children. Then it checks the processes that may have
-//! left the tree: members known from earlier scans, the members of the cgroup, and the orphans that were reparented to stayd.
-//! [`ownership::prove`](crate::decide::ownership::prove) compares each with the claim. stayd does not touch a process that
-//! cannot be proven to be a member.
+//! A scan starts at the main process and follows living parents to their children. Then it checks the processes that
+//! may have left the tree: members known from earlier scans, the members of the cgroup, and the orphans that were
+//! reparented to stayd. [`ownership::prove`](crate::decide::ownership::prove) compares each with the claim. stayd does
+//! not touch a process that cannot be proven to be a member.
 
 pub mod cgroups;
 mod kill;
@@ -56,8 +57,8 @@ pub struct Tree {
     pub group_only: bool,
     /// An earlier stayd spawned it: it is not our child, and its orphans are not reparented to us.
     pub adopted: bool,
-    /// The count of this stayd's spawns when the tree was created, if the main process was our only child then. While the
-    /// count stays the same, every orphan that is reparented to us belongs to this instance.
+    /// The count of this stayd's spawns when the tree was created, if the main process was our only child then. While
+    /// the count stays the same, every orphan that is reparented to us belongs to this instance.
     sole_child_at: Option<u64>,
 }
 
@@ -80,8 +81,8 @@ impl Member {
     }
 }
 
-/// What the living members of a tree have used since they started. The share of a process is lost when it ends, so only an
-/// increase has a meaning.
+/// What the living members of a tree have used since they started. The share of a process is lost when it ends, so only
+/// an increase has a meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// User and system time.
@@ -93,8 +94,8 @@ pub struct Usage {
 }
 
 impl Tree {
-    /// The tree of a process that was just spawned, with no evidence but parentage and session. Create it before anything
-    /// else is spawned: then its orphans can be told from those of other children.
+    /// The tree of a process that was just spawned, with no evidence but parentage and session. Create it before
+    /// anything else is spawned: then its orphans can be told from those of other children.
     #[must_use]
     pub fn new(main: Process, uid: u32) -> Self {
         Self {
@@ -141,8 +142,8 @@ impl Tree {
         }
     }
 
-    /// Whether no process of the tree can be left: no orphan that was reparented to us can be a member. Reads nothing that could
-    /// hang. False is no statement, because an unrelated orphan can look like a member.
+    /// Whether no process of the tree can be left: no orphan that was reparented to us can be a member. Reads nothing
+    /// that could hang. False is no statement, because an unrelated orphan can look like a member.
     #[must_use]
     pub fn is_known_gone(&self) -> bool {
         let has_no_member = || {
@@ -158,9 +159,9 @@ impl Tree {
         !self.adopted && reaper::adopts_orphans()
     }
 
-    /// The orphans among our children that can be members, judged by start time and session; none if our children cannot be
-    /// read. An orphan that ended after it was listed counts, as does a zombie: its own children may have been reparented to
-    /// us after the listing. Empty if orphans of the tree are reparented to another process.
+    /// The orphans among our children that can be members, judged by start time and session; none if our children
+    /// cannot be read. An orphan that ended after it was listed counts, as does a zombie: its own children may have
+    /// been reparented to us after the listing. Empty if orphans of the tree are reparented to another process.
     fn possible_members(&self) -> Option<Vec<i32>> {
         if !self.orphans_come_to_us() {
             return Some(Vec::new());
@@ -201,12 +202,13 @@ impl Tree {
         members
     }
 
-    /// Updates [`Self::members`]: adds members that have left the session, while they can be proven, and removes ended ones.
-    /// Returns true if the list changed, so that the claim on disk must be written again.
+    /// Updates [`Self::members`]: adds members that have left the session, while they can be proven, and removes ended
+    /// ones. Returns true if the list changed, so that the claim on disk must be written again.
     pub fn update_members(&mut self) -> bool {
         let members = self.members();
         if self.adopted && members.iter().all(|member| member.stat.sid != self.session) {
-            // The session has no member, so an unrelated session can reuse its number. Adopted trees scan all processes.
+            // The session has no member, so an unrelated session can reuse its number. Adopted trees scan all
+            // processes.
             self.session = 0;
         }
         let mut outside: Vec<Process> = members

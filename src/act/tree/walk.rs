@@ -16,7 +16,8 @@ const SCAN_MAX: usize = 32_768;
 pub(super) enum ScanDepth {
     /// Only what cannot hang.
     Quick,
-    /// Also the environment. That reads the memory of the process and can hang, so it needs a thread that may be abandoned.
+    /// Also the environment. That reads the memory of the process and can hang, so it needs a thread that may be
+    /// abandoned.
     Full,
 }
 
@@ -176,8 +177,8 @@ impl Scan<'_> {
     }
 }
 
-/// Whether `stat` is of the process that was listed, not of a later one with its pid. The present parent is no evidence: the
-/// listed parent may have ended meanwhile, and then its children have another one.
+/// Whether `stat` is of the process that was listed, not of a later one with its pid. The present parent is no
+/// evidence: the listed parent may have ended meanwhile, and then its children have another one.
 fn is_child(stat: &Stat, listed: &ListedChild) -> bool {
     (listed.parent.start_time..=listed.at).contains(&stat.process.start_time)
 }
