@@ -129,11 +129,11 @@ impl Executor {
             }
             ServiceAction::Record(record) => {
                 log(service.name(), &record);
-                shared.store.record(Some(service.name()), &record);
+                shared.journal.record(Some(service.name()), &record);
             }
             ServiceAction::Persist(keep) => {
                 let proof_key = service.config.proof_key();
-                shared.store.keep(service.name(), &proof_key, &keep);
+                shared.journal.persist(service.name(), &proof_key, &keep);
             }
         }
     }
@@ -169,7 +169,7 @@ impl Executor {
         begin(async move {
             tokio::time::sleep(pause).await;
             let trees = services.iter().filter_map(|service| service.whole_tree());
-            let (helpers, journal) = (&shared.helpers, &shared.store);
+            let (helpers, journal) = (&shared.helpers, &shared.journal);
             let reported = &shared.reported;
             let orphans = &shared.orphans;
             let trees = trees.collect();

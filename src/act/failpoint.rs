@@ -1,84 +1,87 @@
-//! Named steps at which a debug build can be told to die, as by SIGKILL: `STAYD_DIE_AT=BeforeIntent`; or, as by a bug of
-//! ours, to panic: `STAYD_DIE_AT=panic:BeforeIntent`.
+//! Failpoints: named places in the code at which a debug build kills itself or panics, so that tests can interrupt
+//! stayd between two steps.
 //!
-//! Whatever stayd does in more than one step can be cut in two. A test goes through all steps; a release has none of it.
+//! `STAYD_DIE_AT=BeforeIntent` sends SIGKILL to the process at that place; `STAYD_DIE_AT=panic:BeforeIntent` panics
+//! there, as a bug of stayd would. Every effect that takes more than one step has a failpoint between the steps, and a
+//! test goes through all of them. A release build contains none of this.
 
 use std::ffi::OsString;
 
 #[cfg(debug_assertions)]
 const DIE_AT: &str = "STAYD_DIE_AT";
 
-/// A moment between two things that belong together.
+/// A place between two steps that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failpoint {
-    /// The life has its FIFO, and the claim does not know it.
+    /// The instance has its FIFO; its claim is not written yet.
     BeforeIntent,
-    /// The spare file holds the new claim, and has not changed places with the old one.
+    /// The spare file holds the new claim and is not exchanged with the old one yet.
     ClaimHalfWritten,
-    /// The claim names a life without a process.
+    /// The claim names an instance that has no process yet.
     AfterIntent,
-    /// The process runs, and the claim does not name it.
+    /// The process runs; the claim does not name it yet.
     Forked,
-    /// The claim names the process, and nobody else has heard of it.
-    Named,
-    /// An earlier stayd's life is proven, and not in hand.
-    Proven,
-    /// It is in hand, and nobody has heard of it.
-    TakenInHand,
+    /// The claim names the process; no event about it is sent yet.
+    MainProcessRecorded,
+    /// Ownership of an earlier stayd's instance is proven; the instance is not adopted yet.
+    OwnershipProven,
+    /// The instance is adopted; no event about it is sent yet.
+    Adopted,
     /// The stop signal is sent.
     Terminated,
-    /// The main process is reaped, and nobody has heard of it.
+    /// The main process is reaped; no event about it is sent yet.
     Reaped,
-    /// KillPending, and not looked at.
+    /// A kill is pending; evidence is not collected yet.
     BeforeEvidence,
-    /// Looked at, and alive.
+    /// Evidence is collected; the process still runs.
     AfterEvidence,
     /// One member of the tree is killed.
     FirstKilled,
-    /// The tree is gone, and its claim is not.
+    /// The tree is gone; its claim still exists.
     TreeEmpty,
-    /// The claim is about to go.
+    /// The claim is about to be removed.
     BeforeRelease,
-    /// The claim is gone, and its spare file is not.
+    /// The claim is removed; its spare file still exists.
     HalfReleased,
-    /// The claim is gone, and the FIFO is not.
+    /// The claim is removed; the FIFO still exists.
     AfterRelease,
-    /// The log file is full.
+    /// The log file is full and about to be rotated.
     BeforeRotation,
-    /// The elder log files have moved, and the current one has not.
+    /// The older log files are renamed; the current one is not.
     HalfRotated,
-    /// There is no current log file.
+    /// Rotation is done; there is no current log file.
     AfterRotation,
-    /// Everything is at rest for a new version, and nothing is left to it.
-    AtRest,
-    /// Everything is left to the new version, which does not run.
+    /// All work is suspended for the upgrade; nothing is handed over yet.
+    UpgradeReady,
+    /// Everything is handed over; the new version is not executed yet.
     BeforeExec,
-    /// The new version runs, and has not taken anything in hand.
-    Received,
-    /// The new version has its locks, its socket and its journal, and no service.
-    TakenOver,
-    /// A runtime is about to be copied, and has its folder.
+    /// The new version runs and has taken over nothing yet.
+    NewVersionStarted,
+    /// The new version has its locks, its socket and its journal, but no service yet.
+    ControlTakenOver,
+    /// The folder for a runtime's copy exists; copying has not begun.
     CopyBegun,
-    /// It is copied, and neither listed nor in its place.
+    /// The runtime is copied; it has no listing and is not renamed into place.
     Copied,
-    /// It is listed, and not in its place.
+    /// The listing is written; the copy is not renamed into place.
     Listed,
-    /// It is in its place, and its service does not know of it.
+    /// The copy is in its place; its service does not use it yet.
     Published,
 }
 
 impl Failpoint {
-    /// Those of a helper that copies a runtime.
-    pub const OF_A_COPY: [Self; 4] = [Self::CopyBegun, Self::Copied, Self::Listed, Self::Published];
-    /// Every step of stayd itself.
+    /// The failpoints in a helper that copies a runtime.
+    pub const RUNTIME_COPY: [Self; 4] =
+        [Self::CopyBegun, Self::Copied, Self::Listed, Self::Published];
+    /// The failpoints in stayd itself.
     pub const ALL: [Self; 23] = [
         Self::BeforeIntent,
         Self::ClaimHalfWritten,
         Self::AfterIntent,
         Self::Forked,
-        Self::Named,
-        Self::Proven,
-        Self::TakenInHand,
+        Self::MainProcessRecorded,
+        Self::OwnershipProven,
+        Self::Adopted,
         Self::Terminated,
         Self::Reaped,
         Self::BeforeEvidence,
@@ -91,48 +94,51 @@ impl Failpoint {
         Self::BeforeRotation,
         Self::HalfRotated,
         Self::AfterRotation,
-        Self::AtRest,
+        Self::UpgradeReady,
         Self::BeforeExec,
-        Self::Received,
-        Self::TakenOver,
+        Self::NewVersionStarted,
+        Self::ControlTakenOver,
     ];
 
-    /// Its name in `STAYD_DIE_AT`: the variant's own.
+    /// The value of `STAYD_DIE_AT` that selects this failpoint: the name of the variant.
     #[must_use]
     pub fn name(self) -> String {
         format!("{self:?}")
     }
 }
 
-/// What a helper of a debug build has to be given to die where it was told to.
+/// The variable that a debug build passes to a helper, so that the helper can die at one of its own failpoints.
 #[cfg(debug_assertions)]
-pub(crate) fn handed_on() -> Option<(OsString, OsString)> {
-    std::env::var_os(DIE_AT).map(|step| (DIE_AT.into(), step))
+pub(crate) fn environment_for_helper() -> Option<(OsString, OsString)> {
+    std::env::var_os(DIE_AT).map(|name| (DIE_AT.into(), name))
 }
 
-/// A release hands nothing on.
+/// A release build passes no variable to its helpers.
 #[cfg(not(debug_assertions))]
-pub(crate) const fn handed_on() -> Option<(OsString, OsString)> {
+pub(crate) const fn environment_for_helper() -> Option<(OsString, OsString)> {
     None
 }
 
-/// `step` is reached: a debug build that was told to die here does, and returns in no other case.
+/// Kills the process with SIGKILL if this is a debug build and `STAYD_DIE_AT` names `failpoint`; returns otherwise.
 ///
 /// # Panics
-/// When it was told to.
+/// If `STAYD_DIE_AT` is `panic:` and the name of `failpoint`.
 #[cfg(debug_assertions)]
-pub(crate) fn reached(step: Failpoint) {
-    static TOLD: std::sync::LazyLock<Option<String>> =
+pub(crate) fn reached(failpoint: Failpoint) {
+    static SELECTED: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var(DIE_AT).ok());
-    let Some(named) = &*TOLD else { return };
-    let bug = named.strip_prefix("panic:");
-    if bug.unwrap_or(named) != step.name() {
+    let Some(selected) = &*SELECTED else { return };
+    let to_panic = selected.strip_prefix("panic:");
+    if to_panic.unwrap_or(selected) != failpoint.name() {
         return;
     }
-    assert!(bug.is_none(), "told to panic at {step:?}");
+    assert!(
+        to_panic.is_none(),
+        "panic requested by {DIE_AT} at {failpoint:?}"
+    );
     let _does_not_return = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
 }
 
-/// A release goes on.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
 pub(crate) const fn reached(_: Failpoint) {}

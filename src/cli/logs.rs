@@ -4,7 +4,7 @@
 use super::exit::{Exit, Failure, Outcome};
 use super::screen::{Paint, Screen};
 use super::status::no_such_service;
-use crate::act::output::{Follow, tail_and_follow};
+use crate::act::output::{LogFollower, tail_and_follow};
 use crate::api::client::Client;
 use crate::api::query::encode;
 use crate::api::routes::service_path;
@@ -107,7 +107,7 @@ async fn go_on(writer: Writer, mut tails: Vec<Tail>) -> Outcome {
 struct Tail {
     folder: PathBuf,
     service: String,
-    follow: Follow,
+    follow: LogFollower,
     /// The beginning of a line whose end has not come yet.
     begun: Vec<u8>,
 }

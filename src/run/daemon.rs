@@ -10,7 +10,7 @@ use super::upgrade::{Course, progress};
 use super::upkeep::{Reading, is_read, summary};
 use super::{Ending, Options};
 use crate::act::executor::Executor;
-use crate::act::journal::{Past, Store};
+use crate::act::journal::{Journal, PersistedStates};
 use crate::act::notify::parent::ParentSupervisor;
 use crate::act::notify::supervisor::SupervisorNotifications;
 use crate::act::recovery::orphaned_services::orphaned_services;
@@ -47,8 +47,8 @@ pub(super) struct Parts {
     pub(super) stall: Arc<StallWatch>,
     pub(super) clock: Clock,
     pub(super) executor: Executor,
-    pub(super) store: Store,
-    pub(super) past: Past,
+    pub(super) journal: Journal,
+    pub(super) past: PersistedStates,
     pub(super) home: Home,
     pub(super) options: Options,
     pub(super) facts: mpsc::Receiver<Event>,
@@ -173,7 +173,7 @@ impl Daemon {
                 "the disk does not take the last output; it stays in the services' FIFOs"
             );
         }
-        self.parts.store.close();
+        self.parts.journal.close();
         End::Over(Ending::Done)
     }
 
@@ -185,7 +185,7 @@ impl Daemon {
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
         let shared = self.parts.executor.shared();
         for left in orphaned_services(shared, &configured) {
-            let (journal, kind) = (&shared.store, action::Kind::Forgotten);
+            let (journal, kind) = (&shared.journal, action::Kind::Forgotten);
             shared.reported.report(journal, kind, left);
         }
         if self.parts.config.services.is_empty() {
@@ -307,7 +307,7 @@ impl Daemon {
         let is_wish = matches!(ask, Ask::Request(_));
         match self.heed(&service, ask) {
             Ok(()) if is_wish => {
-                tokio::task::spawn_local(confirm(self.parts.store.clone(), reply));
+                tokio::task::spawn_local(confirm(self.parts.journal.clone(), reply));
             }
             // Whoever asked may have gone.
             answer => drop(reply.send(answer.map(|()| Taken::default()))),
@@ -353,14 +353,14 @@ impl Daemon {
 }
 
 /// Tells that a wish was taken, once it outlives this process; or that it does not.
-async fn confirm(store: Store, reply: oneshot::Sender<Result<Taken, Refusal>>) {
+async fn confirm(journal: Journal, reply: oneshot::Sender<Result<Taken, Refusal>>) {
     let unsaved = |why| {
         format!(
             "cannot store the wish: {why}; it is carried out, and stored when the disk takes it, but a stayd that ends before \
              that leaves nothing of it to the next"
         )
     };
-    let warning = store.saved().await.err().map(unsaved);
+    let warning = journal.flush().await.err().map(unsaved);
     // Whoever asked may have gone.
     drop(reply.send(Ok(Taken { warning })));
 }

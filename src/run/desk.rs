@@ -302,7 +302,7 @@ fn serve(
         }),
         requests,
         upgrades: asked,
-        journal: Rc::new(StoreJournal::new(parts.store.clone())),
+        journal: Rc::new(StoreJournal::new(parts.journal.clone())),
         logs: Rc::new(ServiceLogs(parts.home.state().logs())),
     };
     let (listener, lobby) = (Rc::new(listener), Lobby::default());

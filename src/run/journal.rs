@@ -1,6 +1,6 @@
 //! The journal as the control socket sees it.
 
-use crate::act::journal::{self, Entry, Store};
+use crate::act::journal::{self, JournalEntry};
 use crate::api::desk::{self, Journal, Kind, Local, Refusal, Since};
 use crate::api::limits;
 use crate::api::view::rfc3339;
@@ -14,11 +14,11 @@ const FOLLOWER_BEHIND_MAX: usize = 64;
 
 /// The store behind the socket's questions.
 #[derive(Clone, Debug)]
-pub(super) struct StoreJournal(Store);
+pub(super) struct StoreJournal(journal::Journal);
 
 impl StoreJournal {
     /// The socket's view of `store`.
-    pub(super) const fn new(store: Store) -> Self {
+    pub(super) const fn new(store: journal::Journal) -> Self {
         Self(store)
     }
 }
@@ -56,8 +56,8 @@ impl Journal for StoreJournal {
 /// Hands each record on in the socket's words until the follower has gone. What the store's channel dropped while
 /// this task did not get to run is read from the journal, for the follower could not see that gap.
 async fn forward(
-    store: Store,
-    mut news: broadcast::Receiver<Arc<Entry>>,
+    store: journal::Journal,
+    mut news: broadcast::Receiver<Arc<JournalEntry>>,
     mut last_id: u64,
     to: broadcast::Sender<Arc<wire::Event>>,
 ) {
@@ -83,21 +83,21 @@ async fn forward(
     }
 }
 
-fn after(id: u64) -> journal::Query {
-    journal::Query {
+fn after(id: u64) -> journal::EventQuery {
+    journal::EventQuery {
         after_id: Some(id),
         limit: limits::EVENTS_MAX,
-        ..journal::Query::default()
+        ..journal::EventQuery::default()
     }
 }
 
-fn to_store(query: desk::Query) -> journal::Query {
+fn to_store(query: desk::Query) -> journal::EventQuery {
     let (after_id, since) = match query.since {
         Since::Beginning => (None, None),
         Since::Id(id) => (Some(id), None),
         Since::Time(time) => (None, Some(time)),
     };
-    journal::Query {
+    journal::EventQuery {
         service: query.service,
         after_id,
         since,
@@ -106,7 +106,7 @@ fn to_store(query: desk::Query) -> journal::Query {
     }
 }
 
-fn shown(entry: Entry) -> wire::Event {
+fn shown(entry: JournalEntry) -> wire::Event {
     wire::Event {
         id: entry.id,
         at: rfc3339(entry.at),
@@ -141,7 +141,7 @@ fn unavailable(message: String) -> Refusal {
 mod tests {
     use super::StoreJournal;
     use crate::act::dirs::state_dir::StateDir;
-    use crate::act::journal::Store;
+    use crate::act::journal;
     use crate::api::desk::{Journal, Query, Since};
     use crate::decide::action::{Kind, Record};
     use crate::decide::event::Life;
@@ -164,13 +164,13 @@ mod tests {
     async fn the_socket_sees_records_as_they_come_and_incidents_with_their_evidence() {
         let dir = tempfile::tempdir().expect("folder");
         let state = StateDir::open(dir.path(), None).expect("state");
-        let (store, _past) = Store::open(&state, "boot");
+        let (store, _past) = journal::Journal::open(&state, "boot");
         let journal = StoreJournal::new(store.clone());
         let follow = async {
             store.record(Some("db"), &killed());
             let mut news = journal.subscribe();
             store.record(Some("db"), &killed());
-            store.evidence("db", 1, "a lock".to_owned(), "stacks".to_owned());
+            store.attach_evidence("db", 1, "a lock".to_owned(), "stacks".to_owned());
             let event = timeout(WITHIN, news.recv()).await;
             let event = event.expect("in time").expect("an event");
             assert_eq!((event.id, event.message.as_str()), (2, "no answer"));
@@ -193,7 +193,7 @@ mod tests {
         const BURST: u64 = 300;
         let dir = tempfile::tempdir().expect("folder");
         let state = StateDir::open(dir.path(), None).expect("state");
-        let (store, _past) = Store::open(&state, "boot");
+        let (store, _past) = journal::Journal::open(&state, "boot");
         let journal = StoreJournal::new(store.clone());
         let follow = async {
             let mut news = journal.subscribe();

@@ -16,10 +16,10 @@ use crate::act::failpoint::{Failpoint, reached};
 use crate::act::foreign::orphans::UnattributedOrphans;
 use crate::act::foreign::reported::ReportedProcesses;
 use crate::act::helper::Helpers;
-use crate::act::journal::Store;
+use crate::act::journal::Journal;
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
 use crate::act::notify::supervisor::SupervisorNotifications;
-use crate::act::output::{Audience, News, Output};
+use crate::act::output::{Output, OutputNotice, StdoutReader};
 use crate::act::runtime::status_board::StatusBoard;
 use crate::act::sockets::ReceivedSockets;
 use crate::act::spawn::spawner::{Spawner, clean_environment};
@@ -70,7 +70,7 @@ pub(super) async fn run(
         }
     };
     if inherited.is_some() {
-        reached(Failpoint::Received);
+        reached(Failpoint::NewVersionStarted);
     }
     let start_context = StartContext::gather(std::env::vars_os());
     let supervisor = start_context.supervisor();
@@ -184,7 +184,7 @@ async fn assemble(
         .as_ref()
         .map_or_else(Clock::start, |left| Clock::resume(left.clock_began));
     let origin = clock.origin();
-    let (store, past) = Store::open(home.state(), &boot_id);
+    let (journal, past) = Journal::open(home.state(), &boot_id);
     let (inbox, facts) = mpsc::channel(INBOX_MAX);
     let unit_delegates = outside.start_context.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
@@ -200,7 +200,7 @@ async fn assemble(
         spawner,
         helpers,
         output: output(home.state(), &outside),
-        store: store.clone(),
+        journal: journal.clone(),
         claims: Claims::new(home.state()),
         reported: ReportedProcesses::default(),
         orphans: UnattributedOrphans::default(),
@@ -236,7 +236,7 @@ async fn assemble(
     );
     let left = inherited.and_then(|left| {
         identity.has_been(&left.started_at, &left.upgrade);
-        tell(&store, &left);
+        tell(&journal, &left);
         Some(Left {
             socket: left.socket?,
             carried: left.carried,
@@ -250,7 +250,7 @@ async fn assemble(
         stall,
         clock,
         executor,
-        store,
+        journal,
         past,
         home,
         options: options.clone(),
@@ -258,7 +258,7 @@ async fn assemble(
         ended,
     };
     if left.is_some() {
-        reached(Failpoint::TakenOver);
+        reached(Failpoint::ControlTakenOver);
     }
     Daemon::new(parts, supervisor, left)
         .await
@@ -266,7 +266,7 @@ async fn assemble(
 }
 
 /// What became of the upgrade, in journal and log.
-fn tell(store: &Store, left: &Inheritance) {
+fn tell(journal: &Journal, left: &Inheritance) {
     let Upgrade {
         from, to, refused, ..
     } = &left.upgrade;
@@ -277,13 +277,13 @@ fn tell(store: &Store, left: &Inheritance) {
                 "version {to} has taken the place of version {from} in the same process; its services ({count}) go on"
             );
             tracing::info!("{sentence}");
-            store.record(None, &upgrade::record(&sentence, true));
+            journal.record(None, &upgrade::record(&sentence, true));
         }
         Some(why) => {
             let sentence =
                 format!("version {to} could not take over: {why}; version {from} goes on");
             tracing::error!("{sentence}");
-            store.record(None, &upgrade::record(&sentence, false));
+            journal.record(None, &upgrade::record(&sentence, false));
         }
     }
 }
@@ -297,7 +297,7 @@ fn state_key(state: &StateDir) -> String {
 
 /// Where the services' output goes, and how the pump is heard.
 fn output(state: &StateDir, outside: &Outside) -> Output {
-    let audience = Audience::look(
+    let audience = StdoutReader::detect(
         outside.supervisor == ParentSupervisor::Container,
         outside
             .start_context
@@ -308,9 +308,9 @@ fn output(state: &StateDir, outside: &Outside) -> Output {
     Output::new(state.clone(), audience, Arc::new(say))
 }
 
-fn say(news: News) {
+fn say(news: OutputNotice) {
     match news {
-        News::Refused {
+        OutputNotice::WriteFailed {
             key: (service, _),
             cause,
         } => {
@@ -319,14 +319,14 @@ fn say(news: News) {
                 "cannot write its output: {cause}; it is counted and thrown away until that works"
             );
         }
-        News::Lost {
+        OutputNotice::BytesLost {
             key: (service, _),
             bytes,
             cause,
         } => {
             tracing::warn!(service, "{bytes} bytes of its output are lost: {cause}");
         }
-        News::HeldOpen {
+        OutputNotice::HeldOpen {
             key: (service, life),
             holder,
         } => {

@@ -57,7 +57,7 @@ impl Daemon {
                 sentence,
                 facts: Vec::new(),
             };
-            self.parts.store.record(None, &record);
+            self.parts.journal.record(None, &record);
         }
     }
 
@@ -66,7 +66,7 @@ impl Daemon {
             self.parts.home.regain(&self.parts.options)?;
         }
         // What the disk does not take is in memory and tried again.
-        let _all_written = self.parts.executor.shared().claims.rewrite();
+        let _all_written = self.parts.executor.shared().claims.rewrite_all();
         self.counter.close().await;
         self.counter = desk::open(&self.parts, Rc::clone(&self.machine))
             .await

@@ -86,7 +86,9 @@ fn left_with(claim: Claim) -> (TempDir, String) {
     let folder = TempDir::new();
     let root = folder.join("state");
     let state = StateDir::open(&root, None).expect("a state folder");
-    Claims::new(&state).intend("db", claim).expect("written");
+    Claims::new(&state)
+        .record_intent("db", claim)
+        .expect("written");
     (folder, root.to_str().expect("UTF-8").to_owned())
 }
 

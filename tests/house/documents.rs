@@ -64,19 +64,19 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "reference/files.md",
         "last 20,000 records",
-        "act/journal/rows.rs",
+        "act/journal/database.rs",
         "EVENTS_MAX: u64 = 20_000;",
     ),
     (
         "reference/files.md",
         "last 64 incidents",
-        "act/journal/rows.rs",
+        "act/journal/database.rs",
         "EVIDENCE_MAX: u32 = 64;",
     ),
     (
         "how-to/why.md",
         "last 64 incidents",
-        "act/journal/rows.rs",
+        "act/journal/database.rs",
         "EVIDENCE_MAX: u32 = 64;",
     ),
     (

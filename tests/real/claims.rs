@@ -99,7 +99,7 @@ fn item_58_a_claim_that_others_can_read_starts_no_second_copy_and_is_replaced_by
     let open = |path: &PathBuf| {
         fs::set_permissions(path, Permissions::from_mode(0o644)).expect("chmod");
     };
-    assert_not_doubled(open, "mode 644 lets others in");
+    assert_not_doubled(open, "mode 644 lets other users in");
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn item_76_what_ends_the_group_of_a_dead_stayd_does_not_reach_its_services() {
 )]
 fn item_86_a_bug_of_ours_ends_stayd_at_once_and_the_next_one_takes_over() {
     for step in [
-        Failpoint::Named,
+        Failpoint::MainProcessRecorded,
         Failpoint::FirstKilled,
         Failpoint::BeforeRotation,
     ] {
@@ -132,7 +132,7 @@ fn item_86_a_bug_of_ours_ends_stayd_at_once_and_the_next_one_takes_over() {
         assert!(!daemon.wait().success());
         let said = daemon.said();
         assert!(
-            said.contains("bug in stayd") && said.contains("src/act/step.rs:"),
+            said.contains("bug in stayd") && said.contains("src/act/failpoint.rs:"),
             "{said}"
         );
         census.set_fit(true);

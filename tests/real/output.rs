@@ -1,9 +1,9 @@
 //! Captured output: what a child gets, what survives the pump's death, and who holds on too long.
 
 use crate::support::{SOON, TempDir, alone, plan, program, victim, wait_for_exit, wait_until};
-use stayd::act::claims::{Claim, ClaimFile, Claims, Reading, Token};
+use stayd::act::claims::{Claim, ClaimFile, ClaimOnDisk, Claims, Token};
 use stayd::act::dirs::state_dir::StateDir;
-use stayd::act::output::{Audience, InstanceOutput, News, Output, tail_and_follow};
+use stayd::act::output::{InstanceOutput, Output, OutputNotice, StdoutReader, tail_and_follow};
 use stayd::config::{Log, LogTo};
 use stayd::decide::event::Life;
 use stayd::sys::pipe;
@@ -30,11 +30,11 @@ pub(crate) fn log(max_size_bytes: u64, keep: u32) -> Log {
 }
 
 /// Output in `state`, and what its pump says.
-pub(crate) fn output(state: &StateDir) -> (Output, Receiver<News>) {
+pub(crate) fn output(state: &StateDir) -> (Output, Receiver<OutputNotice>) {
     let (sender, news) = channel();
     let sender = Mutex::new(sender);
     let tell = move |said| drop(sender.lock().expect("one pump").send(said));
-    let audience = Audience {
+    let audience = StdoutReader {
         terminal: false,
         container: false,
         journal: false,
@@ -213,7 +213,7 @@ fn no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again() {
 
 /// Ends whoever holds the FIFO that the claim names.
 fn kill_writer(state: &StateDir) {
-    let Reading::Valid(claim) = Claims::new(state).read("db") else {
+    let ClaimOnDisk::Valid(claim) = Claims::new(state).read("db") else {
         panic!("no claim")
     };
     let fifo = claim.claim_fd;
@@ -232,20 +232,20 @@ fn pump_until_killed(dir: &Path) {
     let (output, _news) = output(&state);
     let claims = Claims::new(&state);
     let log = log(1 << 20, 100);
-    if let Reading::Valid(claim) = claims.read("db") {
+    if let ClaimOnDisk::Valid(claim) = claims.read("db") {
         output
             .adopt("db", FIRST, &log, claim.claim_fd)
             .expect("adopt");
     } else {
         let ends = output.open("db", FIRST, &log, None).expect("open");
         claims
-            .intend("db", intent(ends.claim_file))
+            .record_intent("db", intent(ends.claim_file))
             .expect("intent");
         // It stays when it has written all, because what is in the FIFO goes with its last holder.
         let lines = LINES.to_string();
         let child = run(&victim(), &["flood", &lines, "sleep"], ends, None);
         claims
-            .name_main("db", FIRST, child.process, String::new())
+            .set_main_process("db", FIRST, child.process, String::new())
             .expect("claim");
     }
     wait_until("being killed", Duration::from_secs(60), || false);
@@ -308,7 +308,7 @@ fn item_44_a_grandchild_that_holds_the_output_open_delays_nothing_and_is_named()
         let child = shell("echo last words; sleep 1000 & echo $!", ends, None);
         assert_eq!(wait_for_exit(child), Status::Code(0));
         output.retire("db", FIRST);
-        let News::HeldOpen { key, holder } = news.recv_timeout(SOON).expect("news") else {
+        let OutputNotice::HeldOpen { key, holder } = news.recv_timeout(SOON).expect("news") else {
             panic!("other news")
         };
         let text = text(&state);

@@ -5,7 +5,7 @@ use crate::support::{
     SOON, TempDir, alone, alone_as_first_process, victim, wait_for_exit, wait_until,
 };
 use stayd::act::dirs::state_dir::StateDir;
-use stayd::act::output::{InstanceOutput, News, tail};
+use stayd::act::output::{InstanceOutput, OutputNotice, tail};
 use stayd::sys::reaper::Status;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -31,10 +31,14 @@ fn item_82_a_full_disk_never_blocks_the_service_and_the_gap_is_counted() {
         let child = run(&victim(), &["flood", "200000"], ends, None);
         // About 2.3 MB through a pipe of 1 MiB onto a disk with less than 512 KiB free.
         assert_eq!(wait_for_exit(child), Status::Code(0));
-        assert!(matches!(news.recv_timeout(SOON), Ok(News::Refused { .. })));
+        assert!(matches!(
+            news.recv_timeout(SOON),
+            Ok(OutputNotice::WriteFailed { .. })
+        ));
 
         fs::remove_file(disk.join("filler")).expect("make room");
-        let News::Lost { bytes, cause, .. } = news.recv_timeout(SOON).expect("news") else {
+        let OutputNotice::BytesLost { bytes, cause, .. } = news.recv_timeout(SOON).expect("news")
+        else {
             panic!("other news")
         };
         assert!(cause.contains("space"), "{cause}");
@@ -108,7 +112,10 @@ fn item_83_an_unwritable_log_folder_costs_lines_and_nothing_else() {
         pen.write_all(chunk.as_bytes())
             .expect("4 MiB are written, the pipe holds 1 MiB at most");
     }
-    assert!(matches!(news.recv_timeout(SOON), Ok(News::Refused { .. })));
+    assert!(matches!(
+        news.recv_timeout(SOON),
+        Ok(OutputNotice::WriteFailed { .. })
+    ));
     writeln!(other, "unharmed").expect("write");
     wait_until("the other service's line", SOON, || {
         tail(&state.service_logs("web"), 1).expect("tail") == ["unharmed"]

@@ -4,7 +4,7 @@ use crate::output::{FIRST, log, log_size, output, run, state, text};
 use crate::support::{
     SOON, TempDir, alone_in_a_namespace_of_processes, victim, wait_for_exit, wait_until,
 };
-use stayd::act::output::{InstanceOutput, News};
+use stayd::act::output::{InstanceOutput, OutputNotice};
 use stayd::sys::reaper::Status;
 use std::fs::File;
 use std::io::Write as _;
@@ -100,7 +100,8 @@ fn item_82_a_disk_that_hangs_never_blocks_the_service_and_the_gap_is_counted() {
         disk.thaw();
 
         assert_eq!(logged, "before\n".len(), "the disk took nothing meanwhile");
-        let News::Lost { bytes, cause, .. } = news.recv_timeout(SOON).expect("news") else {
+        let OutputNotice::BytesLost { bytes, cause, .. } = news.recv_timeout(SOON).expect("news")
+        else {
             panic!("other news")
         };
         assert_eq!(cause, "the disk is slow");

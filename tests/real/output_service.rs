@@ -164,7 +164,7 @@ fn output_that_has_been_moved_wakes_nobody_any_more() {
     wait_until("the line", SOON, || {
         fs::read_to_string(&log).is_ok_and(|text| text == "ready\nmoved\n")
     });
-    let sleeps = || ["output", "relief"].map(|thread| sleeps_of(daemon.pid(), thread));
+    let sleeps = || ["output", "disk-stall"].map(|thread| sleeps_of(daemon.pid(), thread));
     let mut before = sleeps();
     let mut since = Instant::now();
     wait_until("a time in which neither wakes", SOON, || {

@@ -175,10 +175,10 @@ fn item_51_a_session_that_has_ended_is_the_lifes_no_more() {
         } = first.process;
         let child = child_in_a_session_of_its_own(number);
         let successor = process::stat(child).expect("it lives").process;
-        let mut tree = Tree::of_an_earlier_stayd(successor, number, start_time);
+        let mut tree = Tree::new_adopted(successor, number, start_time);
         kill(number);
         wait_for_exit(first);
-        tree.remember();
+        tree.update_members();
         let follower = strangers_session(number);
         assert_eq!(tree.members().len(), 1, "the heir alone");
         assert_eq!(kill_tree(&tree), NOTHING_LEFT);
@@ -202,7 +202,7 @@ fn item_41_a_number_that_changes_hands_between_look_and_kill_is_not_signalled() 
         let stranger = stranger_as(seen.pid, |_| {});
         assert!(opened.signal(libc::SIGKILL).is_err(), "opened before");
         assert!(Handle::open(seen).is_err(), "opened afterwards");
-        let adopted = Tree::of_an_earlier_stayd(seen, seen.pid, seen.start_time);
+        let adopted = Tree::new_adopted(seen, seen.pid, seen.start_time);
         for tree in [tree, adopted] {
             assert_eq!(tree.terminate(libc::SIGTERM), 0);
             assert_eq!(kill_tree(&tree), NOTHING_LEFT);

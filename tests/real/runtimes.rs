@@ -245,7 +245,7 @@ fn item_63_a_copy_that_was_cut_off_by_a_kill_leaves_nothing_and_is_made_again() 
 /// The helper dies there, again and again; then stayd does, and the next one has the whole of it to make.
 #[test]
 fn item_63_a_copy_that_dies_at_any_step_leaves_nothing_half_made() {
-    for step in Failpoint::OF_A_COPY {
+    for step in Failpoint::RUNTIME_COPY {
         let source = Source::new();
         let daemon = Stayd::start_with(&source.config(), |command| {
             command.env("STAYD_DIE_AT", step.name());

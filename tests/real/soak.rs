@@ -65,11 +65,11 @@ fn provoke(census: &Census, step: Failpoint) -> Stayd {
         | Failpoint::ClaimHalfWritten
         | Failpoint::AfterIntent
         | Failpoint::Forked
-        | Failpoint::Named
+        | Failpoint::MainProcessRecorded
         | Failpoint::BeforeRotation
         | Failpoint::HalfRotated
         | Failpoint::AfterRotation => start(),
-        Failpoint::Proven | Failpoint::TakenInHand => {
+        Failpoint::OwnershipProven | Failpoint::Adopted => {
             let first = Stayd::start(&config);
             first.wait_state("s", "running");
             first.killed_and_again_to_die_at(&step.name())
@@ -91,7 +91,10 @@ fn provoke(census: &Census, step: Failpoint) -> Stayd {
             census.set_fit(false);
             daemon
         }
-        Failpoint::AtRest | Failpoint::BeforeExec | Failpoint::Received | Failpoint::TakenOver => {
+        Failpoint::UpgradeReady
+        | Failpoint::BeforeExec
+        | Failpoint::NewVersionStarted
+        | Failpoint::ControlTakenOver => {
             let daemon = running(start());
             // Whoever asks for it sees a stayd that ends.
             daemon.client(&["upgrade"]);

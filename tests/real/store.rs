@@ -2,7 +2,9 @@
 
 use crate::support::{TempDir, alone, wait_until};
 use stayd::act::dirs::state_dir::StateDir;
-use stayd::act::journal::{EVENTS_MAX, Entry, LOST, Past, Query, Store, WAITING_MAX};
+use stayd::act::journal::{
+    EVENTS_MAX, EventQuery, Journal, JournalEntry, LOST_KIND, PersistedStates, QUEUED_RECORDS_MAX,
+};
 use stayd::decide::action::{Kind, Persist, Record, Value};
 use stayd::decide::event::Life;
 use std::fs::{self, OpenOptions};
@@ -15,9 +17,9 @@ use std::time::Duration;
 pub(super) const WITHIN: Duration = Duration::from_secs(20);
 pub(super) const BOOT: &str = "this boot";
 
-pub(super) fn open_in(dir: &Path, boot_id: &str) -> (Store, Past) {
+pub(super) fn open_in(dir: &Path, boot_id: &str) -> (Journal, PersistedStates) {
     let state = StateDir::open(dir, None).expect("a state folder");
-    Store::open(&state, boot_id)
+    Journal::open(&state, boot_id)
 }
 
 pub(super) fn record(kind: Kind, life: u32, sentence: &str) -> Record {
@@ -42,17 +44,17 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-pub(super) fn query(store: &Store, query: Query) -> Vec<Entry> {
+pub(super) fn query(store: &Journal, query: EventQuery) -> Vec<JournalEntry> {
     wait(store.events(query)).expect("the journal answers")
 }
 
-pub(super) fn everything(store: &Store) -> Vec<Entry> {
+pub(super) fn everything(store: &Journal) -> Vec<JournalEntry> {
     let limit = usize::MAX;
     query(
         store,
-        Query {
+        EventQuery {
             limit,
-            ..Query::default()
+            ..EventQuery::default()
         },
     )
 }
@@ -77,27 +79,27 @@ fn records_are_told_at_once_and_found_by_service_time_and_kind() {
         serde_json::json!({"rounds": 3, "silent_ms": 3400, "traced": false, "said": "nothing"});
     assert_eq!(serde_json::Value::from(found[1].facts.clone()), facts);
 
-    let limited = Query {
+    let limited = EventQuery {
         limit: 2,
-        ..Query::default()
+        ..EventQuery::default()
     };
     assert_eq!(query(&store, limited.clone()), found[1..]);
-    let about_db = Query {
+    let about_db = EventQuery {
         service: Some("db".to_owned()),
         ..limited.clone()
     };
     assert_eq!(query(&store, about_db), found[..1]);
-    let after = Query {
+    let after = EventQuery {
         after_id: Some(2),
         ..limited.clone()
     };
     assert_eq!(query(&store, after), found[2..]);
-    let decisions = Query {
+    let decisions = EventQuery {
         decisions_only: true,
         ..limited.clone()
     };
     assert_eq!(query(&store, decisions), found[1..2]);
-    let later = Query {
+    let later = EventQuery {
         since: Some(found[2].at),
         ..limited
     };
@@ -108,7 +110,7 @@ fn records_are_told_at_once_and_found_by_service_time_and_kind() {
 fn evidence_belongs_to_the_last_kill_of_its_life() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
-    store.evidence("db", 2, "waits for a lock".to_owned(), "stacks".to_owned());
+    store.attach_evidence("db", 2, "waits for a lock".to_owned(), "stacks".to_owned());
     store.record(Some("db"), &record(Kind::Killed, 1, "another life"));
     store.record(Some("db"), &record(Kind::Killed, 2, "TERM"));
     store.record(Some("db"), &record(Kind::Killed, 2, "KILL"));
@@ -134,10 +136,10 @@ fn a_close_keeps_everything_for_the_owner_alone() {
     let (store, past) = open_in(dir.path(), BOOT);
     assert_eq!(past.of("db", "probe"), Default::default());
     store.record(Some("db"), &record(Kind::Started, 7, "a life"));
-    store.life_began("web", 4);
-    store.keep("db", "probe", &Persist::Stopped(true));
-    store.keep("db", "probe", &Persist::Proven);
-    store.keep(
+    store.record_life("web", 4);
+    store.persist("db", "probe", &Persist::Stopped(true));
+    store.persist("db", "probe", &Persist::Proven);
+    store.persist(
         "db",
         "probe",
         &Persist::Hold(Some((WITHIN, "backup".to_owned()))),
@@ -167,8 +169,8 @@ fn a_close_keeps_everything_for_the_owner_alone() {
 fn a_stop_is_forgotten_after_the_next_boot() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
-    store.keep("db", "probe", &Persist::Stopped(true));
-    store.keep("db", "probe", &Persist::Parked(true));
+    store.persist("db", "probe", &Persist::Stopped(true));
+    store.persist("db", "probe", &Persist::Parked(true));
     store.close();
     let (_store, past) = open_in(dir.path(), "another boot");
     let db = past.of("db", "probe");
@@ -232,13 +234,20 @@ fn item_82_what_a_refusing_disk_cannot_take_is_counted() {
     let dir = TempDir::new();
     fs::create_dir(dir.join("journal.db")).expect("a folder in the way");
     let (store, _past) = open_in(dir.path(), BOOT);
-    let more = 10 * WAITING_MAX;
+    let more = 10 * QUEUED_RECORDS_MAX;
     for number in 0..more {
         store.record(Some("db"), &record(Kind::Ready, 1, &number.to_string()));
     }
     let held = everything(&store);
-    assert!(held.len() <= 2 * WAITING_MAX, "{} are held", held.len());
-    let gaps: Vec<_> = held.iter().filter(|entry| entry.kind == LOST).collect();
+    assert!(
+        held.len() <= 2 * QUEUED_RECORDS_MAX,
+        "{} are held",
+        held.len()
+    );
+    let gaps: Vec<_> = held
+        .iter()
+        .filter(|entry| entry.kind == LOST_KIND)
+        .collect();
     let lost: u64 = gaps
         .iter()
         .filter_map(|gap| gap.facts["count"].as_u64())
@@ -267,16 +276,16 @@ fn the_oldest_records_go() {
             // The answer comes after what was told before it is written: nothing overflows.
             query(
                 &store,
-                Query {
+                EventQuery {
                     limit: 1,
-                    ..Query::default()
+                    ..EventQuery::default()
                 },
             );
         }
     }
     let found = everything(&store);
     assert!((max..max + 1_000).contains(&found.len()), "{}", found.len());
-    assert!(found.iter().all(|entry| entry.kind != LOST));
+    assert!(found.iter().all(|entry| entry.kind != LOST_KIND));
     assert_eq!(found.last().map(|entry| entry.id), Some(EVENTS_MAX + 2_000));
 }
 
@@ -297,7 +306,7 @@ fn item_82_a_full_disk_is_waited_out() {
                 &record(Kind::Ready, 1, &number.to_string().repeat(50)),
             );
         }
-        store.keep("db", "probe", &Persist::Stopped(true));
+        store.persist("db", "probe", &Persist::Stopped(true));
         assert_eq!(everything(&store).len(), 900, "a full disk hides nothing");
         fs::remove_file(&ballast).expect("room again");
         store.close();

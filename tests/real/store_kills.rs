@@ -2,7 +2,7 @@
 
 use super::store::{BOOT, WITHIN, everything, open_in, query, record, wait};
 use super::support::{TempDir, wait_for};
-use stayd::act::journal::{Query, WAITING_MAX};
+use stayd::act::journal::{EventQuery, QUEUED_RECORDS_MAX};
 use stayd::decide::action::{Kind, Persist};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -76,29 +76,29 @@ fn what_is_saved_outlives_a_kill_at_once() {
         .expect("the child");
     assert_eq!(ended.signal(), Some(libc::SIGKILL));
     let (store, past) = open_in(dir.path(), BOOT);
-    assert_eq!(everything(&store).len(), WAITING_MAX);
+    assert_eq!(everything(&store).len(), QUEUED_RECORDS_MAX);
     assert!(past.of("db", "probe").stopped);
 }
 
 fn save_and_be_killed(dir: &Path) {
     let (store, _past) = open_in(dir, BOOT);
-    for number in 1..=WAITING_MAX {
+    for number in 1..=QUEUED_RECORDS_MAX {
         store.record(
             Some("db"),
             &record(Kind::Ready, u32::try_from(number).expect("few"), "r"),
         );
     }
-    store.keep("db", "probe", &Persist::Stopped(true));
-    wait(store.saved()).expect("the disk takes it");
+    store.persist("db", "probe", &Persist::Stopped(true));
+    wait(store.flush()).expect("the disk takes it");
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).expect("the end");
 }
 
 /// Says after every hundredth record that it is on disk, as far as an answer of the journal means that.
 fn write_until_killed(dir: &Path) {
     let (store, _past) = open_in(dir, BOOT);
-    let last = Query {
+    let last = EventQuery {
         limit: 1,
-        ..Query::default()
+        ..EventQuery::default()
     };
     for number in 1.. {
         store.record(Some("db"), &record(Kind::Ready, number, "r"));

@@ -59,7 +59,7 @@ fn item_38_one_seen_in_time_is_remembered_without_any_other_proof() {
         });
         lab.wait_for_alive(2);
         wait_until("seen below its parent", SOON, || {
-            tree.remember();
+            tree.update_members();
             tree.members.len() == 1
         });
         process::Handle::open(child.process)

@@ -162,7 +162,7 @@ fn item_90_a_refused_exec_leaves_the_old_version_running_with_everything_it_had(
 )]
 fn item_90_a_death_of_the_new_version_is_a_crash_and_is_told() {
     let daemon = Stayd::start_copied_with(SERVICE, |command| {
-        command.env("STAYD_DIE_AT", "Received");
+        command.env("STAYD_DIE_AT", "NewVersionStarted");
     });
     let mut daemon = daemon.when_open();
     let left = pid(&daemon.wait_state("s", "running"));

@@ -1,4 +1,4 @@
-//! A claim as a file: one JSON object, its checksum the last field.
+//! Reads, verifies and atomically replaces the file of one claim: a JSON object whose last member is a checksum.
 
 use super::Claim;
 use crate::act::dirs::state_dir::FILE_MODE;
@@ -11,24 +11,25 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A claim with the most members and the longest paths stays well below this.
+/// The largest accepted file. A claim with the most members and the longest paths stays well below it.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// What comes before the checksum's 16 digits, and after them.
-const SEAL_OPEN: &str = ",\"checksum\":\"";
-const SEAL_CLOSE: &str = "\"}\n";
-/// What a claim's file is called behind the service's name.
+/// The text before the 16 digits of the checksum.
+const CHECKSUM_OPEN: &str = ",\"checksum\":\"";
+/// The text after the 16 digits of the checksum.
+const CHECKSUM_CLOSE: &str = "\"}\n";
+/// The end of a claim file's name; the service's name comes before it.
 const SUFFIX: &str = ".json";
-/// The last part of the name of a folder that was in a claim's place.
+/// The extension that a folder gets when it is renamed out of a claim's place.
 const SET_ASIDE: &str = "set-aside";
 
-/// What the disk says about a service.
+/// The claim of a service as found on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// There is no claim.
+pub enum ClaimOnDisk {
+    /// There is no claim file.
     Absent,
-    /// Whole, ours, and well formed; whether its process still lives is another question.
+    /// The file is complete, belongs to our user and is well formed. Its process may have ended.
     Valid(Box<Claim>),
-    /// Not to be believed, and nothing is done to what it names.
+    /// The file has a defect, named by the text. stayd does nothing to the processes that it names.
     Unverifiable(String),
 }
 
@@ -36,21 +37,22 @@ pub(crate) fn path(dir: &Path, service: &str) -> PathBuf {
     dir.join(format!("{service}{SUFFIX}"))
 }
 
-/// Replaces the claim: whoever opens it finds the old one or the new one, never a part.
+/// Replaces the claim atomically: a reader that opens it gets the whole old claim or the whole new one.
 ///
-/// Two files change places, and the spare one is written over. To rename a fresh file over the old one makes
-/// ext4 send its data to the disk at once: 150 µs on the way to every respawn where this takes 10.
+/// The new claim is written over a spare file, and then the two files are exchanged (renameat2(2), RENAME_EXCHANGE).
+/// Renaming a fresh file over the old one would make ext4 write its data to the disk at once: 150 µs before every
+/// respawn, where the exchange takes 10 µs.
 pub(crate) fn write(dir: &Path, service: &str, claim: &Claim) -> io::Result<()> {
     let target = path(dir, service);
     let spare = spare_path(dir, service);
-    let text = seal(&serde_json::to_string(claim).map_err(io::Error::other)?);
+    let text = add_checksum(&serde_json::to_string(claim).map_err(io::Error::other)?);
     let written = write_over(&spare, &text);
     reached(Failpoint::ClaimHalfWritten);
-    // The first claim has nothing to change places with, and some file systems know no exchange.
+    // The first claim of a service has no file to exchange with, and some file systems do not support the exchange.
     written
         .and_then(|()| exchange(&spare, &target).or_else(|_| fs::rename(&spare, &target)))
         .inspect_err(|_| {
-            // A half-written file would only take room on a full disk.
+            // On a full disk a half-written spare file would only use space.
             drop(fs::remove_file(&spare));
         })
 }
@@ -65,13 +67,13 @@ fn write_over(path: &Path, text: &str) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// What was found in the claim's place is the spare after one exchange, and the claim after another: anything that would
-/// not be believed as a claim makes room.
+/// Opens the spare file for writing; replaces it unless it passes the checks for a claim file. After one exchange the
+/// spare is the file that was in the claim's place, and after the next exchange it is the claim again.
 fn open_spare(path: &Path) -> io::Result<File> {
-    let open = |anew: bool| {
+    let open = |create: bool| {
         OpenOptions::new()
             .write(true)
-            .create_new(anew)
+            .create_new(create)
             .mode(FILE_MODE)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)
@@ -84,7 +86,7 @@ fn open_spare(path: &Path) -> io::Result<File> {
     open(true)
 }
 
-/// A folder may hold what somebody wants to keep: it is set aside.
+/// Removes the file at `path`. A folder may hold data that a user wants to keep, so it is renamed instead.
 fn make_room(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
         return fs::rename(path, path.with_extension(SET_ASIDE));
@@ -92,7 +94,7 @@ fn make_room(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Removes the claim, and then its spare.
+/// Removes the claim, then its spare file.
 pub(crate) fn remove(dir: &Path, service: &str) -> io::Result<()> {
     for path in [path(dir, service), spare_path(dir, service)] {
         match fs::remove_file(path) {
@@ -103,6 +105,7 @@ pub(crate) fn remove(dir: &Path, service: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// The services that have a claim file in `dir`, sorted.
 pub(crate) fn services(dir: &Path) -> io::Result<Vec<String>> {
     let mut services = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -117,29 +120,29 @@ pub(crate) fn services(dir: &Path) -> io::Result<Vec<String>> {
     Ok(services)
 }
 
-pub(crate) fn read(dir: &Path, service: &str) -> Reading {
+pub(crate) fn read(dir: &Path, service: &str) -> ClaimOnDisk {
     let first = read_once(dir, service);
     match first {
-        // Two writes while it was read have written over the very file: a second look finds a whole one.
-        Reading::Unverifiable(_) => read_once(dir, service),
-        Reading::Absent | Reading::Valid(_) => first,
+        // Two writes during the read overwrite the file that is being read; a second read gets a whole one.
+        ClaimOnDisk::Unverifiable(_) => read_once(dir, service),
+        ClaimOnDisk::Absent | ClaimOnDisk::Valid(_) => first,
     }
 }
 
-fn read_once(dir: &Path, service: &str) -> Reading {
+fn read_once(dir: &Path, service: &str) -> ClaimOnDisk {
     match read_text(&path(dir, service)) {
-        Ok(None) => Reading::Absent,
-        Ok(Some(text)) => match unseal(&text).and_then(|json| parse(&json)) {
-            Ok(claim) => Reading::Valid(Box::new(claim)),
-            Err(reason) => Reading::Unverifiable(reason),
+        Ok(None) => ClaimOnDisk::Absent,
+        Ok(Some(text)) => match verify_checksum(&text).and_then(|json| parse(&json)) {
+            Ok(claim) => ClaimOnDisk::Valid(Box::new(claim)),
+            Err(reason) => ClaimOnDisk::Unverifiable(reason),
         },
-        Err(reason) => Reading::Unverifiable(reason),
+        Err(reason) => ClaimOnDisk::Unverifiable(reason),
     }
 }
 
-/// The text of a file that can only be ours; none when there is no file.
+/// The text of the file at `path`, after checking that only our user could have written it; none when there is no file.
 fn read_text(path: &Path) -> Result<Option<String>, String> {
-    // O_NONBLOCK: a FIFO put in its place must not hold us.
+    // O_NONBLOCK: opening a FIFO that was put in the place of the file must not block.
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -157,6 +160,7 @@ fn read_text(path: &Path) -> Result<Option<String>, String> {
     Ok(Some(text))
 }
 
+/// Checks that `file` is a regular file of our user that other users cannot read or write, and not too large.
 fn check_file(file: &File) -> Result<(), String> {
     let meta = file.metadata().map_err(|error| error.to_string())?;
     if !meta.is_file() {
@@ -166,7 +170,10 @@ fn check_file(file: &File) -> Result<(), String> {
         return Err(format!("it belongs to user {}", meta.uid()));
     }
     if meta.mode() & 0o077 != 0 {
-        return Err(format!("mode {:o} lets others in", meta.mode() & 0o777));
+        return Err(format!(
+            "mode {:o} lets other users in",
+            meta.mode() & 0o777
+        ));
     }
     if meta.len() >= FILE_BYTES_MAX {
         return Err(format!("{} bytes are too many for a claim", meta.len()));
@@ -174,17 +181,21 @@ fn check_file(file: &File) -> Result<(), String> {
     Ok(())
 }
 
-fn seal(json: &str) -> String {
+/// Appends the checksum as the last member of the object `json`.
+fn add_checksum(json: &str) -> String {
     let body = json.strip_suffix('}').unwrap_or(json);
-    format!("{body}{SEAL_OPEN}{:016x}{SEAL_CLOSE}", checksum(body))
+    format!(
+        "{body}{CHECKSUM_OPEN}{:016x}{CHECKSUM_CLOSE}",
+        checksum(body)
+    )
 }
 
-/// The claim's JSON without its seal. The checksum is over the text as written, so that fields which a later
-/// stayd adds do not break it.
-fn unseal(text: &str) -> Result<String, String> {
+/// Checks the checksum of `text` and returns the JSON without it. The checksum is over the text as written, so it stays
+/// valid when a later stayd has added members.
+fn verify_checksum(text: &str) -> Result<String, String> {
     let torn = || "it is torn: its end is missing".to_owned();
-    let open = text.strip_suffix(SEAL_CLOSE).ok_or_else(torn)?;
-    let (body, sum) = open.rsplit_once(SEAL_OPEN).ok_or_else(torn)?;
+    let open = text.strip_suffix(CHECKSUM_CLOSE).ok_or_else(torn)?;
+    let (body, sum) = open.rsplit_once(CHECKSUM_OPEN).ok_or_else(torn)?;
     if sum != format!("{:016x}", checksum(body)) {
         return Err("its checksum is wrong".to_owned());
     }
@@ -199,16 +210,16 @@ fn parse(json: &str) -> Result<Claim, String> {
     let named = claim.members.iter().chain(&claim.first);
     let mut pids = named.map(|member| member.pid).chain(claim.pid);
     if pids.any(|pid| pid <= 1) {
-        return Err("it names a process that nobody may signal".to_owned());
+        return Err("it names a process that stayd must never signal".to_owned());
     }
     if claim.pid.is_some() != claim.start_time.is_some() {
-        return Err("its process has no birth".to_owned());
+        return Err("its process has no start time".to_owned());
     }
     Ok(claim)
 }
 
-/// Against torn writes and careless hands, not against forgers, whom the mode and the proofs in the process itself keep
-/// out.
+/// FNV-1a of `text`. It detects torn writes and accidental edits. It does not detect forgery: the file mode, and the
+/// evidence that a process itself must carry, protect against that.
 fn checksum(text: &str) -> u64 {
     Fnv::of(text.as_bytes())
 }

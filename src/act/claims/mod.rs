@@ -1,16 +1,16 @@
-//! Claims: what we wrote down about a process before it could run, so that a later stayd can prove it ours.
+//! Claims: files that record each started process, so that a later stayd can prove that the process is its own.
 //!
-//! One file for each service, replaced in one step. It is not fsynced: a power loss ends the boot, and with it
-//! every claim of that boot. Whatever is wrong with a claim makes it *unverifiable*, and what is
-//! unverifiable is left alone.
+//! Each service has one file, which is replaced atomically. It is not fsynced: a power loss ends the boot, and claims
+//! are valid only within their boot. A claim with any defect is *unverifiable*, and stayd does not touch the processes
+//! that an unverifiable claim names.
 
 mod file;
 mod record;
 #[cfg(test)]
 mod tests;
 
-pub use file::Reading;
-pub use record::{Claim, ClaimFile, Ended, Member, Token};
+pub use file::ClaimOnDisk;
+pub use record::{Claim, ClaimFile, Member, RecordedExit, Token};
 
 use crate::act::dirs::state_dir::StateDir;
 use crate::decide::event::{Exit, Life};
@@ -20,28 +20,28 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Members kept in a claim; the oldest are dropped first, the main process never.
+/// The largest number of members in a claim. The oldest are dropped first; the main process is never dropped.
 pub const MEMBERS_MAX: usize = 256;
 
-/// What the disk says about each service that has a claim below `state`, an instance's folder that may be anybody's:
-/// nothing is made there or changed.
+/// Reads the claim of every service that has one below `state`, without creating or changing anything. `state` may
+/// belong to another user.
 ///
 /// # Errors
-/// When the folder cannot be read; one that is not there has no claims.
-pub fn read_all(state: &Path) -> io::Result<Vec<(String, Reading)>> {
+/// When the folder cannot be read. A missing folder is an empty list.
+pub fn read_all(state: &Path) -> io::Result<Vec<(String, ClaimOnDisk)>> {
     let dir = StateDir::claims_below(state);
     let services = match file::services(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         services => services?,
     };
     let read = |service: String| {
-        let reading = file::read(&dir, &service);
-        (service, reading)
+        let on_disk = file::read(&dir, &service);
+        (service, on_disk)
     };
     Ok(services.into_iter().map(read).collect())
 }
 
-/// A claim could not be written.
+/// A claim could not be written to disk.
 #[derive(Debug)]
 pub struct ClaimError {
     path: PathBuf,
@@ -52,7 +52,7 @@ impl std::fmt::Display for ClaimError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             out,
-            "cannot write the claim {}: {}; kept in memory and tried again",
+            "cannot write the claim {}: {}; stayd keeps it in memory and tries again",
             self.path.display(),
             self.error
         )
@@ -61,37 +61,37 @@ impl std::fmt::Display for ClaimError {
 
 impl std::error::Error for ClaimError {}
 
-/// A claim in memory, and whether the disk has this version of it.
+/// A claim in memory, and whether this version of it is on disk.
 #[derive(Debug)]
-struct Held {
+struct CachedClaim {
     claim: Claim,
-    saved: bool,
+    is_saved: bool,
 }
 
-/// All claims of this instance.
+/// The claims of this stayd: in memory, and as files in STATE/claims.
 #[derive(Debug)]
 pub struct Claims {
     dir: PathBuf,
-    held: RefCell<BTreeMap<String, Held>>,
+    by_service: RefCell<BTreeMap<String, CachedClaim>>,
 }
 
 impl Claims {
-    /// The claims in `state`. Reads nothing yet.
+    /// The claims in `state`. Reads nothing from disk.
     #[must_use]
     pub fn new(state: &StateDir) -> Self {
         Self {
             dir: state.claims(),
-            held: RefCell::default(),
+            by_service: RefCell::default(),
         }
     }
 
-    /// What the disk says about `service`, with suspicion.
+    /// Reads and verifies the claim of `service` on disk.
     #[must_use]
-    pub fn read(&self, service: &str) -> Reading {
+    pub fn read(&self, service: &str) -> ClaimOnDisk {
         file::read(&self.dir, service)
     }
 
-    /// Services that have a claim on disk, also those no longer configured.
+    /// The services that have a claim on disk, including services that are no longer configured.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -99,33 +99,32 @@ impl Claims {
         file::services(&self.dir)
     }
 
-    /// Writes the intent to start a life, before there is a process: `claim.pid` is none.
+    /// Writes a claim before its process exists, with `claim.pid` none.
     ///
     /// # Errors
-    /// [`ClaimError`] when the disk refuses; the claim is right in memory and [`Claims::retry`] writes it. Until then a
-    /// stayd that dies leaves nothing by which the next one could know this life.
-    pub fn intend(&self, service: &str, claim: Claim) -> Result<(), ClaimError> {
+    /// [`ClaimError`] when the claim cannot be written. The claim in memory is correct and [`Claims::retry_unsaved`]
+    /// writes it later. If stayd dies before that, the next stayd has nothing by which it could recognize this
+    /// instance.
+    pub fn record_intent(&self, service: &str, claim: Claim) -> Result<(), ClaimError> {
         let written = file::write(&self.dir, service, &claim);
-        let saved = written.is_ok();
-        self.held
-            .borrow_mut()
-            .insert(service.to_owned(), Held { claim, saved });
-        written.map_err(|error| self.refused(service, error))
+        let is_saved = written.is_ok();
+        self.insert(service, CachedClaim { claim, is_saved });
+        written.map_err(|error| self.error(service, error))
     }
 
-    /// Takes over what was read from disk: its process is supervised again.
+    /// Takes over a claim that was read from disk: stayd supervises its process again.
     pub fn adopt(&self, service: &str, claim: Claim) {
-        self.held
-            .borrow_mut()
-            .insert(service.to_owned(), Held { claim, saved: true });
+        let is_saved = true;
+        self.insert(service, CachedClaim { claim, is_saved });
     }
 
-    /// The intent became a process: `exec` succeeded at `started_at` (RFC 3339). Also for an heir that takes
-    /// the place of a launcher. Nothing happens when `life` is not the claimed one.
+    /// Records the main process of instance `life`: a process whose `exec` succeeded at `started_at` (RFC 3339), or the
+    /// successor of a launcher. Does nothing when the claim is about another instance.
     ///
     /// # Errors
-    /// [`ClaimError`] when the disk refuses; the claim is right in memory and [`Claims::retry`] writes it.
-    pub fn name_main(
+    /// [`ClaimError`] when the claim cannot be written. The claim in memory is correct and [`Claims::retry_unsaved`]
+    /// writes it later.
+    pub fn set_main_process(
         &self,
         service: &str,
         life: Life,
@@ -141,43 +140,47 @@ impl Claims {
         })
     }
 
-    /// The life is told to end: whoever finds it later goes on with that.
+    /// Records that the instance was told to end. A stayd that adopts it continues to end it.
     ///
     /// # Errors
-    /// As [`Claims::name_main`].
-    pub fn end(&self, service: &str, life: Life) -> Result<(), ClaimError> {
+    /// As [`Claims::set_main_process`].
+    pub fn mark_ending(&self, service: &str, life: Life) -> Result<(), ClaimError> {
         self.change(service, life, |claim| claim.ending = true)
     }
 
-    /// The life is over, and none follows by itself: the claim stays until [`Claims::release_ended`], so that the next
-    /// stayd, if this one does not end in order, does not take the service for one that has not run yet.
+    /// Records that the instance has ended and that no restart follows. The claim stays until
+    /// [`Claims::release_ended`]: if stayd does not shut down in order, the next stayd must not treat the service as
+    /// one that has not run yet.
     ///
     /// # Errors
-    /// As [`Claims::name_main`].
-    pub fn conclude(&self, service: &str, life: Life, exit: Exit) -> Result<(), ClaimError> {
+    /// As [`Claims::set_main_process`].
+    pub fn record_exit(&self, service: &str, life: Life, exit: Exit) -> Result<(), ClaimError> {
         self.change(service, life, |claim| claim.ended = Some(exit.into()))
     }
 
-    /// stayd ends in order: the next one begins everything anew.
+    /// Removes the claims of ended instances, because stayd shuts down in order: the next stayd starts every service.
     pub fn release_ended(&self) {
         let ended: Vec<_> = self
-            .held
+            .by_service
             .borrow()
             .iter()
-            .filter(|(_, held)| held.claim.ended.is_some())
-            .map(|(service, held)| (service.clone(), Life(held.claim.life)))
+            .filter(|(_, cached)| cached.claim.ended.is_some())
+            .map(|(service, cached)| (service.clone(), Life(cached.claim.life)))
             .collect();
         for (service, life) in ended {
             if let Err(error) = self.release(&service, life) {
-                tracing::warn!(service, "cannot remove its claim: {error}");
+                tracing::warn!(
+                    service,
+                    "cannot remove its claim: {error}; the next stayd treats the service as ended and does not start it"
+                );
             }
         }
     }
 
-    /// Adds processes of the life that were seen outside its tree. Writes only when one is new.
+    /// Adds processes of the instance that were seen outside its tree. Writes only when at least one is new.
     ///
     /// # Errors
-    /// As [`Claims::name_main`].
+    /// As [`Claims::set_main_process`].
     pub fn add_members(
         &self,
         service: &str,
@@ -185,10 +188,10 @@ impl Claims {
         seen: &[Process],
     ) -> Result<(), ClaimError> {
         let new: Vec<Member> = {
-            let held = self.held.borrow();
-            let known = held
+            let by_service = self.by_service.borrow();
+            let known = by_service
                 .get(service)
-                .map_or(&[][..], |held| &held.claim.members);
+                .map_or(&[][..], |cached| &cached.claim.members);
             seen.iter()
                 .map(|&process| Member::from(process))
                 .filter(|member| !known.contains(member))
@@ -204,56 +207,63 @@ impl Claims {
         })
     }
 
-    /// The claim as we hold it.
+    /// The claim of `service` in memory.
     #[must_use]
     pub fn get(&self, service: &str) -> Option<Claim> {
-        let held = self.held.borrow();
-        held.get(service).map(|held| held.claim.clone())
+        let by_service = self.by_service.borrow();
+        by_service.get(service).map(|cached| cached.claim.clone())
     }
 
-    /// The life is over and nothing of it is left: its claim goes. A newer life's claim stays.
+    /// Removes the claim of instance `life`, because no process of it is left. A newer instance's claim stays.
     ///
     /// # Errors
-    /// What unlink(2) says; a claim that is gone already is success.
+    /// Errors of unlink(2), except that a missing file is success.
     pub fn release(&self, service: &str, life: Life) -> io::Result<()> {
         if self
-            .held
+            .by_service
             .borrow()
             .get(service)
-            .is_none_or(|held| held.claim.life != life.0)
+            .is_none_or(|cached| cached.claim.life != life.0)
         {
             return Ok(());
         }
         file::remove(&self.dir, service)?;
-        self.held.borrow_mut().remove(service);
+        self.by_service.borrow_mut().remove(service);
         Ok(())
     }
 
-    /// Services whose claim on disk is older than the truth, because the disk refused it.
+    /// The services whose claim on disk is outdated because it could not be written.
+    #[must_use]
     pub fn unsaved(&self) -> Vec<String> {
-        self.held
+        self.by_service
             .borrow()
             .iter()
-            .filter(|(_, held)| !held.saved)
+            .filter(|(_, cached)| !cached.is_saved)
             .map(|(service, _)| service.clone())
             .collect()
     }
 
-    /// The folder was made anew: everything that is held is written again; true when nothing is left over.
-    pub fn rewrite(&self) -> bool {
-        for held in self.held.borrow_mut().values_mut() {
-            held.saved = false;
+    /// Writes every claim again, into a folder that was just created. Returns true when all are on disk.
+    pub fn rewrite_all(&self) -> bool {
+        for cached in self.by_service.borrow_mut().values_mut() {
+            cached.is_saved = false;
         }
-        self.retry()
+        self.retry_unsaved()
     }
 
-    /// Writes again what the disk refused; true when nothing is left over.
-    pub fn retry(&self) -> bool {
-        let mut held = self.held.borrow_mut();
-        for (service, held) in held.iter_mut().filter(|(_, held)| !held.saved) {
-            held.saved = file::write(&self.dir, service, &held.claim).is_ok();
+    /// Writes again the claims that could not be written. Returns true when all are on disk.
+    pub fn retry_unsaved(&self) -> bool {
+        let mut by_service = self.by_service.borrow_mut();
+        for (service, cached) in by_service.iter_mut().filter(|(_, cached)| !cached.is_saved) {
+            cached.is_saved = file::write(&self.dir, service, &cached.claim).is_ok();
         }
-        held.values().all(|held| held.saved)
+        by_service.values().all(|cached| cached.is_saved)
+    }
+
+    fn insert(&self, service: &str, cached: CachedClaim) {
+        self.by_service
+            .borrow_mut()
+            .insert(service.to_owned(), cached);
     }
 
     fn change(
@@ -262,20 +272,20 @@ impl Claims {
         life: Life,
         edit: impl FnOnce(&mut Claim),
     ) -> Result<(), ClaimError> {
-        let mut held = self.held.borrow_mut();
-        let Some(held) = held
+        let mut by_service = self.by_service.borrow_mut();
+        let Some(cached) = by_service
             .get_mut(service)
-            .filter(|held| held.claim.life == life.0)
+            .filter(|cached| cached.claim.life == life.0)
         else {
             return Ok(());
         };
-        edit(&mut held.claim);
-        let written = file::write(&self.dir, service, &held.claim);
-        held.saved = written.is_ok();
-        written.map_err(|error| self.refused(service, error))
+        edit(&mut cached.claim);
+        let written = file::write(&self.dir, service, &cached.claim);
+        cached.is_saved = written.is_ok();
+        written.map_err(|error| self.error(service, error))
     }
 
-    fn refused(&self, service: &str, error: io::Error) -> ClaimError {
+    fn error(&self, service: &str, error: io::Error) -> ClaimError {
         ClaimError {
             path: file::path(&self.dir, service),
             error,

@@ -1,4 +1,4 @@
-//! What a claim says.
+//! The content of a claim: the types that are serialized to STATE/claims/SERVICE.json.
 
 use crate::decide::event::Exit;
 use crate::sys::process::Process;
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
 
-/// 128 random bits in a life's environment (`STAYD_TOKEN`), as 32 hexadecimal digits.
+/// 128 random bits in an instance's environment (`STAYD_TOKEN`), as 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(String);
 
 impl Token {
-    /// A fresh one from the system's generator.
+    /// A new token from the system's random generator.
     ///
     /// # Errors
-    /// When the system has no randomness to give.
+    /// When the system returns no random bytes.
     pub fn fresh() -> io::Result<Self> {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 
-    /// Its 32 digits.
+    /// The 32 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -33,22 +33,23 @@ impl Token {
     }
 }
 
-/// The file behind a life's claim fd. Inodes are reused at once, so its birth belongs to it.
+/// Identifies the file behind an instance's claim fd. File systems reuse inodes at once, so the creation time is part
+/// of the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimFile {
-    /// Device.
+    /// Device number.
     pub dev: u64,
-    /// Inode.
+    /// Inode number.
     pub inode: u64,
-    /// When it was made, nanoseconds since 1970; 0 where the file system does not say.
+    /// Creation time in nanoseconds since 1970; 0 where the file system does not record it.
     #[serde(rename = "birth")]
     pub created: u64,
 }
 
-/// A process as a claim names it.
+/// A process in a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its number.
+    /// Process id.
     pub pid: i32,
     /// Kernel start time, see [`Process::start_time`].
     #[serde(rename = "birth")]
@@ -73,19 +74,19 @@ impl From<Member> for Process {
     }
 }
 
-/// How a life ended after which none was to follow by itself.
+/// The recorded exit of an instance after which no restart follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// exit(2) with this status.
+pub enum RecordedExit {
+    /// It called exit(2) with this status.
     Code(i32),
-    /// By this signal.
+    /// This signal ended it.
     Signal(i32),
-    /// Nobody saw it.
+    /// The exit status is not known.
     Unknown,
 }
 
-impl From<Exit> for Ended {
+impl From<Exit> for RecordedExit {
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Code(code) => Self::Code(code),
@@ -95,73 +96,74 @@ impl From<Exit> for Ended {
     }
 }
 
-impl From<Ended> for Exit {
-    fn from(ended: Ended) -> Self {
+impl From<RecordedExit> for Exit {
+    fn from(ended: RecordedExit) -> Self {
         match ended {
-            Ended::Code(code) => Self::Code(code),
-            Ended::Signal(number) => Self::Signal(number),
-            Ended::Unknown => Self::Unknown,
+            RecordedExit::Code(code) => Self::Code(code),
+            RecordedExit::Signal(number) => Self::Signal(number),
+            RecordedExit::Unknown => Self::Unknown,
         }
     }
 }
 
-/// STATE/claims/SERVICE.json, as the contract lists it.
+/// The content of STATE/claims/SERVICE.json. The member names are fixed by the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The main process's number; none between the intent and the spawn.
+    /// Process id of the main process; none until the process is spawned.
     pub pid: Option<i32>,
-    /// Its kernel start time.
+    /// Kernel start time of the main process.
     #[serde(rename = "birth")]
     pub start_time: Option<u64>,
-    /// The boot it was written in.
+    /// Id of the boot in which the claim was written.
     pub boot_id: String,
-    /// Inode of the pid namespace that `pid` counts in; 0 where there are none.
+    /// Inode of the pid namespace of `pid`; 0 on systems without pid namespaces.
     pub pid_ns: u64,
-    /// The life's mark in its environment.
+    /// The token in the instance's environment.
     pub token: Token,
-    /// Which life.
+    /// The number of the instance.
     pub life: u32,
-    /// What the life's claim fd is.
+    /// The file behind the instance's claim fd.
     pub claim_fd: ClaimFile,
-    /// The process that the life began with, whose number is its session's; the main process may be its heir.
+    /// The first process of the instance; its pid is the session id. The main process may be its successor.
     #[serde(default)]
     pub first: Option<Member>,
-    /// It was told to end.
+    /// stayd has told the instance to end.
     #[serde(default)]
     pub ending: bool,
-    /// It is over, and none follows by itself.
+    /// The instance has ended and no restart follows.
     #[serde(default)]
-    pub ended: Option<Ended>,
-    /// The user it ran as.
+    pub ended: Option<RecordedExit>,
+    /// The user id that the instance ran as.
     #[serde(default)]
     pub uid: Option<u32>,
-    /// Processes of the life seen outside its tree.
+    /// Processes of the instance that were seen outside its tree.
     pub members: Vec<Member>,
     /// The program file.
     pub program: PathBuf,
-    /// A hash of its whole command, which may hold secrets.
+    /// A hash of the whole command; the command itself may hold secrets.
     #[serde(default)]
     pub command_key: Option<String>,
-    /// The user it was to run as, by the name in the configuration.
+    /// The user to run as, by the name in the configuration.
     #[serde(default)]
     pub user: Option<String>,
-    /// A hash of the variables it was given, which may hold secrets. None: from a stayd that wrote neither this nor `user`.
+    /// A hash of the environment that stayd passed; the variables themselves may hold secrets. None in a claim of an
+    /// older stayd, which wrote neither this nor `user`.
     #[serde(default)]
     pub env_key: Option<String>,
-    /// Of its runtime, when it has one.
+    /// The fingerprint of its runtime, if it has one.
     pub fingerprint: Option<String>,
-    /// Path of that runtime.
+    /// The path of that runtime.
     pub runtime: Option<PathBuf>,
-    /// Working directory.
+    /// The working directory.
     pub workspace: PathBuf,
-    /// The port it must own.
+    /// The port that the service must own.
     pub port: Option<u16>,
     /// When the main process started, RFC 3339.
     pub started_at: Option<String>,
 }
 
 impl Claim {
-    /// The main process, once there is one.
+    /// The main process; none until it is spawned.
     #[must_use]
     pub fn main(&self) -> Option<Process> {
         Some(Process {

@@ -1,4 +1,4 @@
-//! Claims under suspicion: torn, forged, somebody else's, on a disk that refuses.
+//! Tests of claims that are torn, forged or owned by another user, and of a disk that refuses writes.
 
 use super::*;
 use std::fs::{self, Permissions};
@@ -47,21 +47,21 @@ fn process(pid: i32) -> Process {
     }
 }
 
-fn reason(reading: Reading) -> String {
-    match reading {
-        Reading::Unverifiable(reason) => reason,
-        Reading::Absent | Reading::Valid(_) => panic!("believed: {reading:?}"),
+fn reason(on_disk: ClaimOnDisk) -> String {
+    match on_disk {
+        ClaimOnDisk::Unverifiable(reason) => reason,
+        ClaimOnDisk::Absent | ClaimOnDisk::Valid(_) => panic!("accepted: {on_disk:?}"),
     }
 }
 
 #[test]
-fn a_claim_is_intent_then_process_then_nothing() {
+fn a_claim_records_the_intent_then_the_process_and_is_removed_on_release() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
-    assert_eq!(claims.read("db"), Reading::Absent);
+    assert_eq!(claims.read("db"), ClaimOnDisk::Absent);
 
-    claims.intend("db", claim(3)).expect("intent");
-    let Reading::Valid(intent) = Claims::new(&state).read("db") else {
+    claims.record_intent("db", claim(3)).expect("intent");
+    let ClaimOnDisk::Valid(intent) = Claims::new(&state).read("db") else {
         panic!("no intent")
     };
     assert_eq!((intent.life, intent.main()), (3, None));
@@ -71,12 +71,12 @@ fn a_claim_is_intent_then_process_then_nothing() {
     assert_eq!(mode & 0o777, 0o600);
 
     claims
-        .name_main("db", Life(3), process(50), "2026-11-21T10:00:00Z".into())
+        .set_main_process("db", Life(3), process(50), "2026-11-21T10:00:00Z".into())
         .expect("named");
     claims
         .add_members("db", Life(3), &[process(51)])
         .expect("member");
-    let Reading::Valid(now) = Claims::new(&state).read("db") else {
+    let ClaimOnDisk::Valid(now) = Claims::new(&state).read("db") else {
         panic!("no claim")
     };
     assert_eq!(now.main(), Some(process(50)));
@@ -84,30 +84,30 @@ fn a_claim_is_intent_then_process_then_nothing() {
     assert_eq!(claims.services().expect("list"), ["db"]);
 
     claims.release("db", Life(3)).expect("release");
-    assert_eq!(claims.read("db"), Reading::Absent);
+    assert_eq!(claims.read("db"), ClaimOnDisk::Absent);
     assert_eq!(fs::read_dir(state.claims()).expect("dir").count(), 0);
 }
 
 #[test]
-fn a_late_fact_about_an_older_life_changes_no_claim() {
+fn a_late_call_about_an_older_instance_changes_nothing() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
-    claims.intend("db", claim(4)).expect("intent");
+    claims.record_intent("db", claim(4)).expect("intent");
     claims
-        .name_main("db", Life(3), process(50), String::new())
+        .set_main_process("db", Life(3), process(50), String::new())
         .expect("ignored");
     claims.release("db", Life(3)).expect("ignored");
-    let Reading::Valid(now) = claims.read("db") else {
+    let ClaimOnDisk::Valid(now) = claims.read("db") else {
         panic!("released")
     };
     assert_eq!(now.main(), None);
 }
 
 #[test]
-fn members_are_bounded() {
+fn the_number_of_members_is_bounded() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
-    claims.intend("db", claim(1)).expect("intent");
+    claims.record_intent("db", claim(1)).expect("intent");
     let last = 1_000 + i32::try_from(MEMBERS_MAX).expect("small");
     for pid in 1_000..=last {
         claims
@@ -117,14 +117,14 @@ fn members_are_bounded() {
     let members = claims.get("db").expect("claim").members;
     assert_eq!(members.len(), MEMBERS_MAX);
     assert_eq!(members.last(), Some(&process(last).into()));
-    assert!(matches!(claims.read("db"), Reading::Valid(_)));
+    assert!(matches!(claims.read("db"), ClaimOnDisk::Valid(_)));
 }
 
 #[test]
-fn item_58_a_claim_that_is_torn_at_any_byte_is_unverifiable() {
+fn a_claim_that_is_torn_at_any_byte_is_unverifiable() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
-    claims.intend("db", claim(1)).expect("intent");
+    claims.record_intent("db", claim(1)).expect("intent");
     let path = state.claims().join("db.json");
     let whole = fs::read(&path).expect("claim");
     for length in 0..whole.len() {
@@ -140,14 +140,14 @@ fn item_58_a_claim_that_is_torn_at_any_byte_is_unverifiable() {
 }
 
 #[test]
-fn item_58_a_claim_that_others_could_have_written_is_unverifiable() {
+fn a_claim_that_other_users_could_have_written_is_unverifiable() {
     let (dir, state) = state();
     let claims = Claims::new(&state);
-    claims.intend("db", claim(1)).expect("intent");
+    claims.record_intent("db", claim(1)).expect("intent");
     let path = state.claims().join("db.json");
 
     fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("chmod");
-    assert!(reason(claims.read("db")).contains("lets others in"));
+    assert!(reason(claims.read("db")).contains("lets other users in"));
     fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("chmod");
 
     if crate::sys::identity::euid() == 0 {
@@ -166,7 +166,7 @@ fn item_58_a_claim_that_others_could_have_written_is_unverifiable() {
 }
 
 #[test]
-fn item_60_a_claim_that_names_init_is_unverifiable() {
+fn a_claim_that_names_init_is_unverifiable() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
     for pid in [1, 0, -1, i32::MIN] {
@@ -185,39 +185,39 @@ fn item_60_a_claim_that_names_init_is_unverifiable() {
             ..claim(1)
         };
         for forged in [as_main, as_first, as_member] {
-            claims.intend("db", forged).expect("write");
-            assert!(reason(claims.read("db")).contains("nobody may signal"));
+            claims.record_intent("db", forged).expect("write");
+            assert!(reason(claims.read("db")).contains("must never signal"));
         }
     }
 }
 
 #[test]
-fn item_82_a_refused_claim_is_kept_and_written_later() {
+fn a_claim_that_cannot_be_written_is_kept_in_memory_and_written_later() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
-    claims.intend("db", claim(1)).expect("intent");
+    claims.record_intent("db", claim(1)).expect("intent");
     let aside = state.root().join("aside");
     fs::rename(state.claims(), &aside).expect("take the folder away");
 
     let error = claims
-        .name_main("db", Life(1), process(50), String::new())
+        .set_main_process("db", Life(1), process(50), String::new())
         .expect_err("refused");
-    assert!(error.to_string().contains("kept in memory"), "{error}");
+    assert!(error.to_string().contains("keeps it in memory"), "{error}");
     assert_eq!(claims.unsaved(), ["db"]);
-    assert!(!claims.retry());
-    let error = claims.intend("web", claim(1)).expect_err("refused");
-    assert!(error.to_string().contains("kept in memory"), "{error}");
+    assert!(!claims.retry_unsaved());
+    let error = claims.record_intent("web", claim(1)).expect_err("refused");
+    assert!(error.to_string().contains("keeps it in memory"), "{error}");
 
     fs::rename(&aside, state.claims()).expect("bring it back");
-    assert!(claims.retry());
-    let Reading::Valid(now) = claims.read("db") else {
+    assert!(claims.retry_unsaved());
+    let ClaimOnDisk::Valid(now) = claims.read("db") else {
         panic!("lost")
     };
     assert_eq!(now.main(), Some(process(50)));
 }
 
 #[test]
-fn a_shorter_claim_leaves_nothing_of_a_longer_one() {
+fn a_shorter_claim_overwrites_a_longer_one_completely() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
     for life in 1..=5 {
@@ -225,7 +225,7 @@ fn a_shorter_claim_leaves_nothing_of_a_longer_one() {
         next.program = "x"
             .repeat(1000 / usize::try_from(life).expect("small"))
             .into();
-        claims.intend("db", next.clone()).expect("intent");
-        assert_eq!(claims.read("db"), Reading::Valid(Box::new(next)));
+        claims.record_intent("db", next.clone()).expect("intent");
+        assert_eq!(claims.read("db"), ClaimOnDisk::Valid(Box::new(next)));
     }
 }

@@ -4,7 +4,7 @@ use crate::act::claims::Claims;
 use crate::act::foreign::orphans::UnattributedOrphans;
 use crate::act::foreign::reported::ReportedProcesses;
 use crate::act::helper::Helpers;
-use crate::act::journal::Store;
+use crate::act::journal::Journal;
 use crate::act::output::Output;
 use crate::act::runtime::status_board::StatusBoard;
 use crate::act::sockets::ReceivedSockets;
@@ -27,7 +27,7 @@ pub struct SharedContext {
     /// Captures output.
     pub output: Output,
     /// The journal.
-    pub store: Store,
+    pub journal: Journal,
     /// Claims on disk.
     pub claims: Claims,
     /// Processes that stayd names, shows and leaves alone.

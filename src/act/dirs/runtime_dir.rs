@@ -1,4 +1,5 @@
-//! The runtime folder: services of other users find their sockets in it, and nobody else can put anything there.
+//! Creates and checks the runtime folder, in which services of other users find their sockets and only our user and
+//! root can create files.
 
 use crate::sys::identity;
 use std::fs::{self, DirBuilder, Metadata, Permissions};
@@ -6,48 +7,51 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Of a folder that is made: others can pass through it, and list nothing.
+/// Mode of a folder that stayd creates: other users can search it, but not list it.
 const MODE: u32 = 0o711;
-/// The right of others to pass through a folder.
-const OTHERS_PASS: u32 = 0o011;
-/// The rights by which others put their files into a folder; a group's count in the folder itself alone, because the
-/// folders above belong to groups of one user on many systems.
-const OTHERS_PUT: u32 = 0o022;
-const ANYBODY_PUTS: u32 = 0o002;
-const ANYBODY_PASSES: u32 = 0o001;
-/// In such a folder only a file's owner can rename or remove it.
+/// Search permission for group and others.
+const GROUP_OR_OTHERS_SEARCH: u32 = 0o011;
+/// Write permission for group and others. The group's permission is checked only in the folder itself, because the
+/// folders above it belong to a group with one member on many systems.
+const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
+/// Write permission for others.
+const OTHERS_WRITE: u32 = 0o002;
+/// Search permission for others alone.
+const OTHERS_SEARCH: u32 = 0o001;
+/// In a folder with this bit only a file's owner can rename or remove the file.
 const STICKY: u32 = 0o1000;
 const ROOT: u32 = 0;
 
-/// Makes `path` where it is missing, checks it as [`check`] does, and where `visitor`, a service's user, is not ours,
-/// opens it for passing through.
+/// Creates `path` if it is missing and checks it as [`check`] does. If `service_uid`, the user of a service, is not our
+/// user, adds search permission for other users.
 ///
 /// # Errors
-/// What [`check`] or the system says; that the visitor cannot come so far, and at which folder it ends.
-pub fn open(path: &Path, visitor: Option<u32>) -> io::Result<()> {
+/// Errors of [`check`] and of the system calls; `PermissionDenied` naming the folder above `path` that the service's
+/// user cannot search.
+pub fn open(path: &Path, service_uid: Option<u32>) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(MODE).create(path)?;
     check(path)?;
-    let Some(visitor) = visitor.filter(|uid| *uid != identity::euid()) else {
+    let Some(service_uid) = service_uid.filter(|uid| *uid != identity::euid()) else {
         return Ok(());
     };
     let mode = fs::metadata(path)?.mode();
-    if mode & OTHERS_PASS != OTHERS_PASS {
-        fs::set_permissions(path, Permissions::from_mode(mode | OTHERS_PASS))?;
+    if mode & GROUP_OR_OTHERS_SEARCH != GROUP_OR_OTHERS_SEARCH {
+        fs::set_permissions(path, Permissions::from_mode(mode | GROUP_OR_OTHERS_SEARCH))?;
     }
-    check_passage(path, visitor)
+    check_search_permission(path, service_uid)
 }
 
-/// Whether only we and root decide what `path` is: it is ours, as far as it exists, and others write neither it nor a
-/// folder above it, unless that keeps each user's files to himself (as /tmp does).
+/// Checks that only our user and root can decide what `path` is: if it exists, it belongs to our user, and other users
+/// can write neither it nor a folder above it. A folder with the sticky bit, as /tmp, is accepted.
 ///
 /// # Errors
-/// `PermissionDenied`, with a sentence that names the folder; what the system says when it is looked at.
+/// `PermissionDenied` with a sentence that names the folder; errors of lstat(2).
 pub fn check(path: &Path) -> io::Result<()> {
-    check_one(path, OTHERS_PUT, &[identity::euid()])?;
+    check_one(path, GROUP_OR_OTHERS_WRITE, &[identity::euid()])?;
     for folder in path.ancestors().skip(1) {
-        check_one(folder, ANYBODY_PUTS, &[identity::euid(), ROOT])?;
+        check_one(folder, OTHERS_WRITE, &[identity::euid(), ROOT])?;
     }
-    // What symbolic links of root's lead to, /var/run on most systems.
+    // Follow symbolic links of root: /var/run is one on most systems.
     match path.canonicalize() {
         Ok(real) if real != path => check(&real),
         Ok(_) | Err(_) => Ok(()),
@@ -55,13 +59,14 @@ pub fn check(path: &Path) -> io::Result<()> {
 }
 
 fn check_one(folder: &Path, forbidden: u32, owners: &[u32]) -> io::Result<()> {
-    let about = match fs::symlink_metadata(folder) {
+    let metadata = match fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        about => about?,
+        metadata => metadata?,
     };
-    let writable = !about.is_symlink() && about.mode() & forbidden != 0 && !is_sticky(&about);
-    let wrong = if !owners.contains(&about.uid()) {
-        format!("it belongs to user {}", about.uid())
+    let writable =
+        !metadata.is_symlink() && metadata.mode() & forbidden != 0 && !is_sticky(&metadata);
+    let problem = if !owners.contains(&metadata.uid()) {
+        format!("it belongs to user {}", metadata.uid())
     } else if writable {
         "other users can write it".to_owned()
     } else {
@@ -69,30 +74,30 @@ fn check_one(folder: &Path, forbidden: u32, owners: &[u32]) -> io::Result<()> {
     };
     Err(refused(
         folder,
-        &wrong,
-        "remove it, or have its owner close it",
+        &problem,
+        "remove it, or let its owner take write permission from other users",
     ))
 }
 
-fn is_sticky(about: &Metadata) -> bool {
-    about.mode() & STICKY != 0
+fn is_sticky(metadata: &Metadata) -> bool {
+    metadata.mode() & STICKY != 0
 }
 
-/// The folders above are not ours to open.
-fn check_passage(path: &Path, visitor: u32) -> io::Result<()> {
+/// Checks that user `service_uid` can search the folders above `path`. stayd does not change their modes.
+fn check_search_permission(path: &Path, service_uid: u32) -> io::Result<()> {
     for folder in path.ancestors().skip(1) {
-        let about = fs::metadata(folder)?;
-        if about.uid() != visitor && about.mode() & ANYBODY_PASSES == 0 {
-            let wrong = format!("user {visitor} cannot pass through it");
-            return Err(refused(folder, &wrong, "open it with chmod o+x"));
+        let metadata = fs::metadata(folder)?;
+        if metadata.uid() != service_uid && metadata.mode() & OTHERS_SEARCH == 0 {
+            let problem = format!("user {service_uid} has no search permission for it");
+            return Err(refused(folder, &problem, "run chmod o+x on it"));
         }
     }
     Ok(())
 }
 
-fn refused(folder: &Path, wrong: &str, cure: &str) -> io::Error {
+fn refused(folder: &Path, problem: &str, remedy: &str) -> io::Error {
     let message = format!(
-        "cannot use the folder {}: {wrong}; {cure}",
+        "cannot use the folder {}: {problem}; {remedy}",
         folder.display()
     );
     io::Error::new(io::ErrorKind::PermissionDenied, message)
@@ -111,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_made_and_opened_only_for_visitors() {
+    fn a_folder_is_searchable_only_for_services_of_other_users() {
         let dir = tempfile::tempdir().expect("folder");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("chmod");
         let path = dir.path().join("stayd/db");
@@ -121,16 +126,19 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("chmod");
         open(&path, Some(identity::euid())).expect("ours");
         assert_eq!(mode(&path), 0o700);
-        let nobody = Some(65534);
-        let error = open(&path, nobody).expect_err("the folder above is closed");
-        assert!(error.to_string().contains("cannot pass"), "{error}");
+        let other_user = Some(65534);
+        let error = open(&path, other_user).expect_err("the folder above is closed");
+        assert!(
+            error.to_string().contains("no search permission"),
+            "{error}"
+        );
         fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).expect("chmod");
-        open(&path, nobody).expect("open");
+        open(&path, other_user).expect("open");
         assert_eq!(mode(&path), 0o711);
     }
 
     #[test]
-    fn a_folder_that_others_write_or_a_link_in_its_place_is_refused() {
+    fn a_folder_that_other_users_can_write_is_refused() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("stayd-7/db");
         open(&path, None).expect("made");
@@ -144,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_somebody_elses_is_refused() {
+    fn a_folder_of_another_user_or_a_link_to_one_is_refused() {
         let dir = tempfile::tempdir().expect("folder");
         let planted = dir.path().join("stayd-7");
         fs::create_dir(&planted).expect("made");

@@ -1,4 +1,4 @@
-//! Where an instance keeps what outlives it: the layout of STATE, and why a folder is refused.
+//! The state folder STATE: the paths in it, its creation, and the checks that only our user can change it.
 
 use super::runtime_dir;
 use crate::sys::identity;
@@ -11,33 +11,33 @@ use std::path::{Path, PathBuf};
 pub const DIR_MODE: u32 = 0o700;
 /// Mode of every file in it.
 pub const FILE_MODE: u32 = 0o600;
-/// Mode bits by which others than the owner write.
-const OTHERS_WRITE: u32 = 0o022;
-/// Mode bits by which others pass through a folder whose names they know.
-const OTHERS_SEARCH: u32 = 0o011;
+/// Write permission for group and others.
+const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
+/// Search permission for group and others: they can open files whose names they know.
+const GROUP_OR_OTHERS_SEARCH: u32 = 0o011;
 
-/// An instance's state folder, checked; the folders in it exist.
+/// The state folder of this stayd. It is checked, and the folders in it exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir {
     root: PathBuf,
     runtime: Option<PathBuf>,
 }
 
-/// Why the folder is not used.
+/// Why stayd cannot use a state folder.
 #[derive(Debug)]
 pub enum StateDirError {
-    /// The system refused a step: (what was tried, where, its answer).
+    /// A system call failed: (the step, the path, the error).
     System(&'static str, PathBuf, io::Error),
-    /// Somebody else owns it.
+    /// It belongs to another user.
     Foreign {
         /// The folder.
         path: PathBuf,
-        /// Whose it is.
+        /// The user id of its owner.
         owner: u32,
     },
-    /// Others could plant claims or logs in it.
+    /// Other users can write it, so they could place claims or logs in it.
     OthersMayWrite(PathBuf),
-    /// Others could plant sockets in the runtime folder, in words.
+    /// The runtime folder failed its check: other users could place sockets in it.
     Runtime(io::Error),
 }
 
@@ -56,7 +56,7 @@ impl std::fmt::Display for StateDirError {
             ),
             Self::OthersMayWrite(path) => write!(
                 out,
-                "cannot use {0}: other users can write it; run chmod 700 {0} when you know what is in it",
+                "cannot use {0}: other users can write it; check its content, then run chmod 700 {0}",
                 path.display()
             ),
             Self::Runtime(error) => write!(out, "{error}"),
@@ -67,20 +67,20 @@ impl std::fmt::Display for StateDirError {
 impl std::error::Error for StateDirError {}
 
 impl StateDir {
-    /// Makes `root` and its folders where they are missing, and checks that they are ours alone. A folder of
-    /// ours that others can only read is tightened to 0700. `runtime` is where things go that `root` cannot
-    /// take (a FIFO on a disk that is full or knows none); it is used when it is there.
+    /// Creates `root` and its folders if they are missing and checks that they belong to our user. If other users can
+    /// only read a folder, its mode is changed to 0700. `runtime`, if given, is the folder for FIFOs that cannot be
+    /// created in `root`, because its disk is full or does not support FIFOs.
     ///
     /// # Errors
-    /// When it cannot be made, belongs to somebody else, or others can write it; the same of `runtime`, if it is there.
+    /// When a folder cannot be created, belongs to another user, or other users can write it; the same for `runtime`.
     pub fn open(root: &Path, runtime: Option<&Path>) -> Result<Self, StateDirError> {
         let state = Self {
             root: root.to_owned(),
             runtime: runtime.map(Path::to_owned),
         };
-        secure(root)?;
+        create_private(root)?;
         for folder in [state.claims(), state.logs()] {
-            secure(&folder)?;
+            create_private(&folder)?;
         }
         if let Some(runtime) = runtime {
             runtime_dir::check(runtime).map_err(StateDirError::Runtime)?;
@@ -88,19 +88,19 @@ impl StateDir {
         Ok(state)
     }
 
-    /// The folder itself.
+    /// The path of STATE.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Held for life; says our pid.
+    /// The lock file, locked for as long as stayd runs; it contains our pid.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
 
-    /// The control socket, where the path is short enough for one.
+    /// The control socket, used if its path is short enough for a socket address.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")
@@ -112,7 +112,7 @@ impl StateDir {
         Self::claims_below(&self.root)
     }
 
-    /// The folder of the claims of an instance that keeps its state in `root`.
+    /// The folder of the claims of a stayd whose state folder is `root`.
     #[must_use]
     pub fn claims_below(root: &Path) -> PathBuf {
         root.join("claims")
@@ -136,16 +136,16 @@ impl StateDir {
         self.root.join("journal.db")
     }
 
-    /// Where a life's FIFO may be, in the order to try.
+    /// The paths that an instance's FIFO can have, in the order to try.
     #[must_use]
-    pub fn fifo_places(&self, service: &str, name: &str) -> Vec<PathBuf> {
+    pub fn fifo_paths(&self, service: &str, name: &str) -> Vec<PathBuf> {
         let folders = self.fifo_folders(service).into_iter();
         folders
             .map(|(folder, prefix)| folder.join(format!("{prefix}{name}")))
             .collect()
     }
 
-    /// The folders that FIFOs of a service may be in, and how their names begin there.
+    /// The folders that can contain FIFOs of a service, each with the prefix of their names in it.
     #[must_use]
     pub fn fifo_folders(&self, service: &str) -> Vec<(PathBuf, String)> {
         let beside_the_logs = (self.service_logs(service), String::new());
@@ -154,32 +154,33 @@ impl StateDir {
     }
 }
 
-/// Makes `path` a folder of ours alone, or says why it is not one.
-fn secure(path: &Path) -> Result<(), StateDirError> {
-    make_folder(path)
-        .map_err(|error| StateDirError::System("make the folder", path.to_owned(), error))?;
+/// Creates the folder `path` if it is missing, checks it, and removes read permission of other users.
+fn create_private(path: &Path) -> Result<(), StateDirError> {
+    create_folder(path)
+        .map_err(|error| StateDirError::System("create the folder", path.to_owned(), error))?;
     let meta = fs::metadata(path)
-        .map_err(|error| StateDirError::System("look at", path.to_owned(), error))?;
+        .map_err(|error| StateDirError::System("read the metadata of", path.to_owned(), error))?;
     check(path, &meta)?;
-    // A service of another user may search its way to its runtime.
-    if [DIR_MODE, DIR_MODE | OTHERS_SEARCH].contains(&(meta.mode() & 0o777)) {
+    // Services of other users need search permission to reach their runtimes.
+    if [DIR_MODE, DIR_MODE | GROUP_OR_OTHERS_SEARCH].contains(&(meta.mode() & 0o777)) {
         return Ok(());
     }
     fs::set_permissions(path, Permissions::from_mode(DIR_MODE))
-        .map_err(|error| StateDirError::System("close to others", path.to_owned(), error))
+        .map_err(|error| StateDirError::System("change the mode of", path.to_owned(), error))
 }
 
-/// Makes a folder, and those above it, for the owner alone; there already is success.
+/// Creates a folder and its parents with mode 0700. An existing folder is success.
 ///
 /// # Errors
-/// What mkdir(2) says.
-pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+/// Errors of mkdir(2).
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(DIR_MODE)
         .create(path)
 }
 
+/// Checks that the folder belongs to our user and that other users cannot write it.
 fn check(path: &Path, meta: &Metadata) -> Result<(), StateDirError> {
     if meta.uid() != identity::euid() {
         return Err(StateDirError::Foreign {
@@ -187,7 +188,7 @@ fn check(path: &Path, meta: &Metadata) -> Result<(), StateDirError> {
             owner: meta.uid(),
         });
     }
-    if meta.mode() & OTHERS_WRITE != 0 {
+    if meta.mode() & GROUP_OR_OTHERS_WRITE != 0 {
         return Err(StateDirError::OthersMayWrite(path.to_owned()));
     }
     Ok(())
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_folder_is_ours_alone() {
+    fn a_new_folder_is_private() {
         let dir = tempfile::tempdir().expect("folder");
         let root = dir.path().join("a/b");
         let state = StateDir::open(&root, None).expect("opens");
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_readable_folder_is_tightened_and_a_writable_one_refused() {
+    fn a_folder_that_others_can_read_is_made_private_and_one_they_can_write_is_refused() {
         let dir = tempfile::tempdir().expect("folder");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("chmod");
         StateDir::open(dir.path(), None).expect("opens");
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_way_is_named() {
+    fn an_error_about_a_file_in_the_way_names_the_option() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("taken");
         fs::write(&path, "").expect("write");

@@ -5,7 +5,7 @@
 
 use super::reported::{ReportedProcess, ReportedProcesses};
 use crate::act::helper::Helpers;
-use crate::act::journal::Store;
+use crate::act::journal::Journal;
 use crate::act::off_loop::off_loop;
 use crate::act::process_exit::still_runs;
 use crate::act::process_info::ProcessInspector;
@@ -69,7 +69,7 @@ impl UnattributedOrphans {
         &self,
         trees: Vec<Tree>,
         helpers: &Helpers,
-        journal: &Store,
+        journal: &Journal,
         reported: &ReportedProcesses,
     ) {
         let new = self.unjudged();
@@ -106,7 +106,7 @@ impl UnattributedOrphans {
         &self,
         orphan: Process,
         helpers: &Helpers,
-        journal: &Store,
+        journal: &Journal,
         reported: &ReportedProcesses,
     ) {
         let named = self.named.get();
@@ -142,7 +142,7 @@ impl UnattributedOrphans {
 /// Separates the orphans that belong to the trees from those that belong to no instance. An orphan of a probe, of `before`
 /// or of an evidence command is in neither list: it is killed with its command.
 fn sort(orphans: Vec<Process>, trees: &[Tree]) -> (Vec<Process>, Vec<Process>) {
-    let members = trees.iter().flat_map(Tree::members_by_every_proof);
+    let members = trees.iter().flat_map(Tree::members_full_scan);
     let members: HashSet<Process> = members.map(|member| member.process).collect();
     let (proven, others): (Vec<_>, Vec<_>) =
         orphans.into_iter().partition(|each| members.contains(each));

@@ -1,6 +1,6 @@
 //! Processes that stayd names, shows in `status` and leaves alone.
 
-use crate::act::journal::Store;
+use crate::act::journal::Journal;
 use crate::act::process_exit::still_runs;
 use crate::decide::action::{Kind, Record, Value};
 use crate::decide::event::Life;
@@ -28,7 +28,7 @@ pub struct ReportedProcesses(Rc<RefCell<Vec<ReportedProcess>>>);
 
 impl ReportedProcesses {
     /// Reports a process in the log, in the journal and, until it ends, in `status`.
-    pub fn report(&self, journal: &Store, kind: Kind, reported: ReportedProcess) {
+    pub fn report(&self, journal: &Journal, kind: Kind, reported: ReportedProcess) {
         let of = reported.of.as_ref();
         let service = of.map(|(service, _)| service.as_str());
         let life = of.map(|(_, life)| *life);

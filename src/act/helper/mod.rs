@@ -13,7 +13,7 @@ pub(crate) use client::{HelperClient, NoReply};
 pub use serve::{Handlers, Reporter};
 pub use wire::Progress;
 
-use super::failpoint::handed_on;
+use super::failpoint::environment_for_helper;
 use super::spawn::launch::{ExecContext, Launch};
 use super::spawn::spawner::{Running, Spawner};
 use crate::sys::reaper::Status;
@@ -336,7 +336,7 @@ impl Helper {
         let launch = Launch {
             argv: vec![self.program.to_string_lossy().into_owned(), VERB.into()],
             exec_context: ExecContext {
-                env: handed_on().into_iter().collect(),
+                env: environment_for_helper().into_iter().collect(),
                 cwd: "/".into(),
                 user: self.user.clone(),
             },

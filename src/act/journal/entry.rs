@@ -1,37 +1,37 @@
-//! What the journal holds, and how it is asked for.
+//! The contents of the journal: entries, incidents and evidence, and the query that selects entries.
 
 use crate::decide::action::{Kind, Record, Value};
 use serde_json::Map;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Most bytes of one piece of evidence; the rest is cut off and the cut is said.
+/// The largest text of one piece of evidence, in bytes. The rest is cut off, and the text says how much.
 const EVIDENCE_BYTES_MAX: usize = 128 * 1024;
 
 /// One record of the journal.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// Ascending, also over the death of stayd; there may be gaps.
+pub struct JournalEntry {
+    /// Ascending, also across restarts of stayd. There may be gaps.
     pub id: u64,
-    /// The wall clock when it was recorded, to the millisecond.
+    /// The wall clock at the time of recording, to the millisecond.
     pub at: SystemTime,
-    /// Whom it is about; none when about stayd itself.
+    /// The service that the record is about; none when it is about stayd itself.
     pub service: Option<String>,
-    /// [`Kind::name`], or [`LOST`].
+    /// [`Kind::name`], or [`LOST_KIND`].
     pub kind: String,
-    /// Which life, if one.
+    /// The number of the instance, if the record is about one.
     pub life: Option<u32>,
-    /// For a person.
+    /// The sentence that is shown to users.
     pub sentence: String,
-    /// What a decision was made from.
+    /// The facts that the decision was made from.
     pub facts: Map<String, serde_json::Value>,
     /// [`Kind::is_decision`]
     pub decision: bool,
 }
 
-/// The kind of the entry that stands where records were lost.
-pub const LOST: &str = "lost";
+/// The kind of the entry that replaces lost records.
+pub const LOST_KIND: &str = "lost";
 
-/// Kinds that are incidents.
+/// The kinds of records that are incidents.
 pub(crate) const INCIDENTS: [Kind; 10] = [
     Kind::Killed,
     Kind::Crashed,
@@ -45,36 +45,36 @@ pub(crate) const INCIDENTS: [Kind; 10] = [
     Kind::StateLost,
 ];
 
-/// Kinds of which evidence is taken.
+/// The kinds of records that evidence is collected for.
 pub(crate) const WITH_EVIDENCE: [Kind; 2] = [Kind::Killed, Kind::Wedged];
 
-/// Which entries are wanted: the newest `limit` of those that match.
+/// Selects the newest `limit` entries that match all conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    /// Only about this service.
+pub struct EventQuery {
+    /// Only entries about this service.
     pub service: Option<String>,
-    /// Only with a higher id.
+    /// Only entries with a higher id.
     pub after_id: Option<u64>,
-    /// Only later than this.
+    /// Only entries recorded later.
     pub since: Option<SystemTime>,
     /// Only decisions.
     pub decisions_only: bool,
-    /// At most this many.
+    /// The largest number of entries.
     pub limit: usize,
 }
 
-/// A wedge, crash, conflict or give-up.
+/// An entry about a problem of a service, such as a wedge, a crash or a conflict, with its evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
-    /// The decision.
-    pub entry: Entry,
-    /// What was seen before the kill, or of the wedge of a stranger, in a line.
+    /// The recorded decision.
+    pub entry: JournalEntry,
+    /// One line about the evidence collected before the kill, or about the wedge of a foreign process.
     pub evidence_summary: Option<String>,
-    /// All of it; only when one incident is asked for.
+    /// The whole evidence; only when a single incident is asked for.
     pub evidence: Option<String>,
 }
 
-/// What was seen before the kill of a life, or of the wedge of a stranger.
+/// What was collected before the kill of an instance, or about the wedge of a foreign process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Evidence {
     pub(crate) service: String,
@@ -83,7 +83,7 @@ pub(crate) struct Evidence {
     pub(crate) text: String,
 }
 
-impl Entry {
+impl JournalEntry {
     /// `record` as entry `id`, recorded at `at`.
     pub(crate) fn new(id: u64, at: SystemTime, service: Option<&str>, record: &Record) -> Self {
         Self {
@@ -102,13 +102,13 @@ impl Entry {
         }
     }
 
-    /// The entry in the place of `count` records that were lost, the last of which was `last`.
+    /// The entry that replaces `count` lost records. `last` is the last of them.
     pub(crate) fn lost(count: u64, last: &Self) -> Self {
         Self {
             id: last.id,
             at: last.at,
             service: None,
-            kind: LOST.to_owned(),
+            kind: LOST_KIND.to_owned(),
             life: None,
             sentence: format!("{count} records lost: the journal could not be written in time"),
             facts: Map::from_iter([("count".to_owned(), count.into())]),
@@ -116,15 +116,15 @@ impl Entry {
         }
     }
 
-    /// Whether it is an incident.
+    /// Whether the entry is an incident.
     pub(crate) fn is_incident(&self) -> bool {
         INCIDENTS.iter().any(|kind| kind.name() == self.kind)
     }
 }
 
-impl Query {
-    /// Whether `entry` is wanted, the limit aside.
-    pub(crate) fn matches(&self, entry: &Entry) -> bool {
+impl EventQuery {
+    /// Whether `entry` meets all conditions except the limit.
+    pub(crate) fn matches(&self, entry: &JournalEntry) -> bool {
         self.service
             .as_ref()
             .is_none_or(|service| entry.service.as_ref() == Some(service))
@@ -135,7 +135,7 @@ impl Query {
 }
 
 impl Evidence {
-    /// Evidence whose text is cut to its bound.
+    /// Evidence about instance `life` of `service`; cuts `text` to its largest size.
     pub(crate) fn new(service: &str, life: u32, summary: String, mut text: String) -> Self {
         if text.len() > EVIDENCE_BYTES_MAX {
             let surplus = text.len() - EVIDENCE_BYTES_MAX;
@@ -150,8 +150,8 @@ impl Evidence {
         }
     }
 
-    /// Whether it is about the life that `entry` speaks of the kill or the wedge of.
-    pub(crate) fn is_of(&self, entry: &Entry) -> bool {
+    /// Whether `entry` is the kill or the wedge of the instance that the evidence is about.
+    pub(crate) fn is_of(&self, entry: &JournalEntry) -> bool {
         WITH_EVIDENCE.iter().any(|kind| kind.name() == entry.kind)
             && entry.service.as_ref() == Some(&self.service)
             && entry.life == Some(self.life)
@@ -166,13 +166,13 @@ fn to_json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// Milliseconds since 1970 as the database holds them; a clock before that counts as 1970.
+/// Milliseconds since 1970, as stored in the database. A time before 1970 counts as 1970.
 pub(crate) fn to_millis(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The other way round.
+/// The inverse of [`to_millis`].
 pub(crate) fn from_millis(millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)

@@ -1,23 +1,19 @@
-//! The database's rows: how each is written, bounded and read.
+//! Conversion between the rows of the journal's database and the journal's types.
 
-use super::disk::{Batch, KEPT_MAX, Trouble};
-use super::entry::{Entry, Evidence, INCIDENTS, Incident, WITH_EVIDENCE, from_millis, to_millis};
-use super::past::{Hold, Kept};
+use super::entry::{Evidence, INCIDENTS, Incident, JournalEntry, WITH_EVIDENCE};
+use super::entry::{from_millis, to_millis};
+use super::persisted_state::{StateRow, StoredHold};
 use crate::decide::action::Kind;
 use rusqlite::{Row, Transaction, params};
 
-/// Most records; older ones go.
-pub const EVENTS_MAX: u64 = 20_000;
-/// So many beyond [`EVENTS_MAX`] are let grow, so that not every batch prunes.
-const PRUNE_AT: u64 = 500;
-/// Most pieces of evidence.
-const EVIDENCE_MAX: u32 = 64;
-
-/// What [`read_entry`] reads.
+/// The columns that [`read_entry`] reads, in its order.
 pub(crate) const COLUMNS: &str =
     "e.id, e.at, e.service, e.kind, e.life, e.sentence, e.facts, e.decision";
 
-pub(crate) fn write_entry(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), Trouble> {
+pub(crate) fn write_entry(
+    transaction: &Transaction<'_>,
+    entry: &JournalEntry,
+) -> rusqlite::Result<()> {
     let facts = serde_json::to_string(&entry.facts).unwrap_or_default();
     transaction
         .prepare_cached("INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
@@ -37,7 +33,7 @@ pub(crate) fn write_entry(transaction: &Transaction<'_>, entry: &Entry) -> Resul
 pub(crate) fn write_evidence(
     transaction: &Transaction<'_>,
     evidence: &Evidence,
-) -> Result<(), Trouble> {
+) -> rusqlite::Result<()> {
     transaction.execute(
         "INSERT OR REPLACE INTO evidence (service, life, summary, text) VALUES (?1, ?2, ?3, ?4)",
         params![
@@ -50,12 +46,13 @@ pub(crate) fn write_evidence(
     Ok(())
 }
 
-pub(crate) fn write_kept(
+/// Writes the state of `service`. A stored `last_life` is never lowered.
+pub(crate) fn write_state(
     transaction: &Transaction<'_>,
     service: &str,
-    kept: &Kept,
-) -> Result<(), Trouble> {
-    let hold = kept.hold.as_ref();
+    row: &StateRow,
+) -> rusqlite::Result<()> {
+    let hold = row.hold.as_ref();
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
@@ -63,48 +60,23 @@ pub(crate) fn write_kept(
         )?
         .execute(params![
             service,
-            kept.proof_key,
-            kept.stopped_in,
+            row.proof_key,
+            row.stopped_in,
             hold.map(|hold| hold.until_ms),
             hold.map(|hold| hold.span_ms),
             hold.map(|hold| &hold.reason),
-            kept.proven,
-            kept.parked,
-            kept.last_life,
-            kept.touched_ms,
+            row.proven,
+            row.parked,
+            row.last_life,
+            row.touched_ms,
         ])?;
     Ok(())
 }
 
-pub(crate) fn prune(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
-    let first_and_last = (batch.entries.first(), batch.entries.last());
-    if let (Some(first), Some(last)) = first_and_last
-        && first.id / PRUNE_AT != (last.id + 1) / PRUNE_AT
-    {
-        transaction.execute(
-            "DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?1)",
-            [signed(EVENTS_MAX)],
-        )?;
-    }
-    if !batch.evidence.is_empty() {
-        transaction.execute(
-            "DELETE FROM evidence WHERE id <= (SELECT id FROM evidence ORDER BY id DESC LIMIT 1 OFFSET ?1)",
-            [EVIDENCE_MAX],
-        )?;
-    }
-    if !batch.kept.is_empty() {
-        transaction.execute(
-            "DELETE FROM kept WHERE service IN
-             (SELECT service FROM kept ORDER BY touched DESC LIMIT -1 OFFSET ?1)",
-            [signed(KEPT_MAX as u64)],
-        )?;
-    }
-    Ok(())
-}
-
-/// The entries joined with what was seen: it belongs to the last kill, or wedge, of its life.
+/// The FROM clause that joins events `e` with evidence `v`. Evidence belongs to the last kill, or wedge, of its
+/// instance.
 pub(crate) fn with_evidence() -> String {
-    let kinds = listed(&WITH_EVIDENCE);
+    let kinds = quoted_list(&WITH_EVIDENCE);
     format!(
         "FROM events e LEFT JOIN evidence v ON e.kind IN ({kinds}) AND v.service = e.service AND v.life = e.life
          AND e.id = (SELECT max(k.id) FROM events k
@@ -112,18 +84,19 @@ pub(crate) fn with_evidence() -> String {
     )
 }
 
+/// The kinds of incidents as an SQL list.
 pub(crate) fn incident_kinds() -> String {
-    listed(&INCIDENTS)
+    quoted_list(&INCIDENTS)
 }
 
-fn listed(kinds: &[Kind]) -> String {
+fn quoted_list(kinds: &[Kind]) -> String {
     let quoted = kinds.iter().map(|kind| format!("'{}'", kind.name()));
     quoted.collect::<Vec<_>>().join(", ")
 }
 
-pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<JournalEntry> {
     let facts: String = row.get(6)?;
-    Ok(Entry {
+    Ok(JournalEntry {
         id: unsigned(row.get(0)?),
         at: from_millis(row.get(1)?),
         service: row.get(2)?,
@@ -135,6 +108,7 @@ pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     })
 }
 
+/// Reads a row of [`COLUMNS`] followed by the summary and the text of the evidence.
 pub(crate) fn read_incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
     Ok(Incident {
         entry: read_entry(row)?,
@@ -143,17 +117,18 @@ pub(crate) fn read_incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
     })
 }
 
-pub(crate) fn read_kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
+/// Reads a row of the table `kept`; column 0 is the service.
+pub(crate) fn read_state(row: &Row<'_>) -> rusqlite::Result<StateRow> {
     let until: Option<i64> = row.get(3)?;
     let hold = match until {
-        Some(until_ms) => Some(Hold {
+        Some(until_ms) => Some(StoredHold {
             until_ms,
             span_ms: row.get(4)?,
             reason: row.get(5)?,
         }),
         None => None,
     };
-    Ok(Kept {
+    Ok(StateRow {
         proof_key: row.get(1)?,
         stopped_in: row.get(2)?,
         hold,
@@ -164,20 +139,21 @@ pub(crate) fn read_kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
     })
 }
 
+/// Collects rows that come newest first, and returns them oldest first.
 pub(crate) fn oldest_first<T>(
     newest_first: impl Iterator<Item = rusqlite::Result<T>>,
-) -> Result<Vec<T>, Trouble> {
+) -> rusqlite::Result<Vec<T>> {
     let mut found = newest_first.collect::<rusqlite::Result<Vec<T>>>()?;
     found.reverse();
     Ok(found)
 }
 
-/// SQLite's integers have a sign; ours stay far below it.
+/// SQLite integers are signed. Our numbers stay far below the largest one.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The other way round.
+/// The inverse of [`signed`].
 pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

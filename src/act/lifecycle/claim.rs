@@ -47,20 +47,22 @@ pub(super) fn write_intent(
         started_at: None,
     };
     reached(Failpoint::BeforeIntent);
-    let intended = shared.claims.intend(&config.name, claim);
+    let intended = shared.claims.record_intent(&config.name, claim);
     reached(Failpoint::AfterIntent);
     retry_until_written(shared, service, intended);
 }
 
 /// Completes the claim with the main process.
-pub(crate) fn name_main(
+pub(crate) fn set_main_process(
     shared: &Rc<SharedContext>,
     service: &ServiceContext,
     life: Life,
     main: Process,
 ) {
     let at = humantime::format_rfc3339_millis(shared.stamp_now()).to_string();
-    let named = shared.claims.name_main(service.name(), life, main, at);
+    let named = shared
+        .claims
+        .set_main_process(service.name(), life, main, at);
     retry_until_written(shared, service, named);
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn remember_members(
     service: &ServiceContext,
     instance: &Instance,
 ) {
-    if let Some(members) = instance.tree.remember() {
+    if let Some(members) = instance.tree.update_members() {
         let claims = &shared.claims;
         let added = claims.add_members(service.name(), instance.life, &members);
         if let Err(error) = added {
@@ -89,7 +91,7 @@ pub(crate) fn retry_until_written(
         tracing::warn!(service = service.name(), "{error}");
         let shared = Rc::clone(shared);
         tokio::task::spawn_local(async move {
-            while !shared.claims.retry() {
+            while !shared.claims.retry_unsaved() {
                 tokio::time::sleep(RETRY).await;
             }
         });

@@ -80,7 +80,7 @@ async fn try_prepare(
             config.name
         ))
     })?;
-    shared.store.life_began(&config.name, life.0);
+    shared.journal.record_life(&config.name, life.0);
     let instance = service.begin(Instance::new(life, token));
     if let Some(holder) = held_port(shared, service).await {
         return Err(PrepareError::Port(holder));

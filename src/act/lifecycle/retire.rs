@@ -33,7 +33,7 @@ pub(crate) fn conclude(
     if !close(service, life) {
         return;
     }
-    let concluded = shared.claims.conclude(service.name(), life, exit);
+    let concluded = shared.claims.record_exit(service.name(), life, exit);
     retry_until_written(shared, service, concluded);
     shared.output.retire(service.name(), life);
 }

@@ -1,6 +1,6 @@
 //! Starts the prepared instance and reports its start and its end.
 
-use super::claim::name_main;
+use super::claim::set_main_process;
 use super::environment;
 use super::prepare::EXEC_DEADLINE;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
@@ -43,8 +43,8 @@ pub(crate) async fn spawn(shared: Rc<SharedContext>, service: Rc<ServiceContext>
     reached(Failpoint::Forked);
     instance.main.set_spawned(Arc::clone(&running.handle));
     instance.tree.set(tree_of(&service, &instance, main));
-    name_main(&shared, &service, life, main);
-    reached(Failpoint::Named);
+    set_main_process(&shared, &service, life, main);
+    reached(Failpoint::MainProcessRecorded);
     let event = ServiceEvent::Spawned(life, main);
     shared.send(service.id, event).await;
     let exit = running.exit.await.map_or(Exit::Unknown, exit_of);

@@ -25,7 +25,7 @@ pub(crate) fn terminate(
         reached(Failpoint::Terminated);
         return kill_tree_if_ended(shared, service);
     }
-    let ending = shared.claims.end(service.name(), life);
+    let ending = shared.claims.mark_ending(service.name(), life);
     retry_until_written(shared, service, ending);
     // A process that has ended meanwhile needs no signal.
     let _ = instance.main.signal(signal);

@@ -2,7 +2,7 @@
 //!
 //! Its parent may be any process. If stayd is the parent, the reaper reports its end; otherwise its pidfd does.
 
-use super::claim::name_main;
+use super::claim::set_main_process;
 use super::start::main_ended;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::process_exit::{exit_of, reaped_by_its_parent};
@@ -24,7 +24,7 @@ pub(crate) fn supervise(
         return;
     };
     instance.tree.set_successor(successor);
-    name_main(shared, service, life, successor);
+    set_main_process(shared, service, life, successor);
     match instance.main.set_not_spawned(successor) {
         Ok(handle) => {
             if process::stat(successor.pid).is_ok_and(|stat| stat.ppid != identity::pid()) {

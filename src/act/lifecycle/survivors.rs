@@ -23,15 +23,15 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
         ..Survivors::default()
     };
     // Only for this tree: the claim is written again when stayd remembers members the next time.
-    instance.tree.remember();
+    instance.tree.update_members();
     let tree = instance.tree.get();
-    let Some(tree) = tree.filter(|tree| !tree.is_surely_gone()) else {
+    let Some(tree) = tree.filter(|tree| !tree.is_known_gone()) else {
         return none;
     };
     let mut left = tree.members();
     left.retain(Member::is_alive);
     if left.is_empty() {
-        let Some(found) = left_by_every_proof(tree.clone()).await else {
+        let Some(found) = confirmed_survivors(tree.clone()).await else {
             // No process can be named. The kill that follows looks again.
             return Survivors { count: 1, ..none };
         };
@@ -63,7 +63,7 @@ fn listening(service: &ServiceContext, tree: &Tree) -> Option<Option<Process>> {
 }
 
 /// None when a process did not show its memory in time, or when suspects start and end all the time.
-async fn left_by_every_proof(tree: Tree) -> Option<Vec<Member>> {
-    let look = move || tree.left_by_every_proof(Instant::now() + LOOK_DEADLINE);
+async fn confirmed_survivors(tree: Tree) -> Option<Vec<Member>> {
+    let look = move || tree.confirmed_survivors(Instant::now() + LOOK_DEADLINE);
     off_loop("survivors", LOOK_DEADLINE, look).await.ok()?
 }

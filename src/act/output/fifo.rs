@@ -1,4 +1,4 @@
-//! The FIFO of a life: its name, its owner, its ends.
+//! The FIFO that carries an instance's output: its name, its creation, its ends and its identity.
 
 use crate::act::claims::ClaimFile;
 use crate::decide::event::Life;
@@ -10,10 +10,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+/// The file name of the FIFO of instance `life`.
 pub(super) fn name(life: Life) -> String {
     format!("life-{}.fifo", life.0)
 }
 
+/// The number of the instance whose FIFO has this file name.
 pub(super) fn life_of(name: &str) -> Option<u32> {
     name.strip_prefix("life-")?
         .strip_suffix(".fifo")?
@@ -21,21 +23,21 @@ pub(super) fn life_of(name: &str) -> Option<u32> {
         .ok()
 }
 
-/// Makes the FIFO anew and gives it to `owner` (uid, gid), when that is not us.
-pub(super) fn make(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+/// Creates the FIFO, replacing an existing one, and gives it to `owner` (uid, gid) if that is not our user.
+pub(super) fn create(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     pipe::make(path)?;
     match owner {
-        // So that /dev/stdout can be opened again by the service.
+        // A service that opens /dev/stdout opens the FIFO again, so it needs the permission.
         Some((uid, gid)) => std::os::unix::fs::lchown(path, Some(uid), Some(gid)),
         None => Ok(()),
     }
 }
 
-/// A read end that never waits: neither for a writer to come nor for bytes.
+/// Opens a read end with O_NONBLOCK: neither the open nor a read waits.
 pub(super) fn open_reader(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -47,8 +49,9 @@ pub(super) fn open_reader(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Two blocking write ends, each opened for itself. A read end is open, so neither open waits.
-pub(super) fn open_ends(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+/// Opens two blocking write ends, each with its own open file description. The caller holds a read end, so the open
+/// does not wait.
+pub(super) fn open_write_ends(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     let open = || {
         OpenOptions::new()
             .write(true)
@@ -58,7 +61,8 @@ pub(super) fn open_ends(path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((open()?.into(), open()?.into()))
 }
 
-/// All FIFOs in `folder` whose names begin with `prefix`, as claims say it; none where the folder cannot be read.
+/// The identities of all instance FIFOs in `folder` whose names begin with `prefix`; empty if the folder cannot be
+/// read.
 pub(super) fn identities(folder: &Path, prefix: &str) -> Vec<ClaimFile> {
     let is_ours = |entry: &fs::DirEntry| {
         let name = entry.file_name();
@@ -72,22 +76,22 @@ pub(super) fn identities(folder: &Path, prefix: &str) -> Vec<ClaimFile> {
     metas.map(|meta| identity(&meta)).collect()
 }
 
-/// What a claim says of it.
+/// The identity of the FIFO, as recorded in a claim.
 pub(super) fn identify(fifo: &File) -> io::Result<ClaimFile> {
     Ok(identity(&fifo.metadata()?))
 }
 
 fn identity(meta: &Metadata) -> ClaimFile {
-    let made = meta
+    let created = meta
         .created()
         .ok()
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let start_time = made
-        .and_then(|age| u64::try_from(age.as_nanos()).ok())
+    let created = created
+        .and_then(|since_1970| u64::try_from(since_1970.as_nanos()).ok())
         .unwrap_or(0);
     ClaimFile {
         dev: meta.dev(),
         inode: meta.ino(),
-        created: start_time,
+        created,
     }
 }

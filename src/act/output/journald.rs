@@ -1,4 +1,5 @@
-//! A stream to journald for one service (the protocol of `systemd-cat`), and whether journald reads us.
+//! Opens a journald stream for one service (the protocol of `systemd-cat`), and detects whether journald reads stayd's
+//! own output.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,16 +10,16 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where journald takes streams.
+/// The socket on which journald accepts streams.
 const SOCKET: &str = "/run/systemd/journal/stdout";
-/// The header is small; journald reads it at once or is not well.
-const HEADER_WITHIN: Duration = Duration::from_secs(1);
-/// Priority of a line that names none.
+/// How long to wait until journald takes the header. It is small, so journald reads it at once unless it hangs.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+/// The priority of lines without a priority of their own.
 const INFO: u8 = 6;
 
-/// Whether one of our stdout and stderr is the stream that `$JOURNAL_STREAM` names. The variable alone
-/// proves nothing: it is inherited by everything a service starts.
-pub(super) fn reads_us(journal_stream: &str) -> bool {
+/// Whether our stdout or stderr is the stream that `$JOURNAL_STREAM` names. The variable alone proves nothing, because
+/// every descendant of a systemd service inherits it.
+pub(super) fn is_our_output(journal_stream: &str) -> bool {
     let Some(named) = parse(journal_stream) else {
         return false;
     };
@@ -32,27 +33,27 @@ pub(super) fn reads_us(journal_stream: &str) -> bool {
         })
 }
 
-/// `dev:inode`, both decimal.
+/// Parses `dev:inode`, two decimal numbers.
 fn parse(value: &str) -> Option<(u64, u64)> {
     let (dev, ino) = value.split_once(':')?;
     Some((dev.parse().ok()?, ino.parse().ok()?))
 }
 
-/// A write-only stream whose lines carry `identifier`.
+/// Opens a write-only stream whose lines carry `identifier`.
 ///
 /// # Errors
-/// When journald is not there or does not take the header within a second.
+/// When journald does not run or does not read the header within a second.
 pub(super) fn connect(identifier: &str) -> io::Result<OwnedFd> {
     connect_to(Path::new(SOCKET), identifier)
 }
 
 fn connect_to(socket: &Path, identifier: &str) -> io::Result<OwnedFd> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_write_timeout(Some(HEADER_WITHIN))?;
+    stream.set_write_timeout(Some(HEADER_TIMEOUT))?;
     stream.shutdown(Shutdown::Read)?;
-    // Identifier, unit (journald knows it), priority, level prefix, and three forwards.
+    // Identifier, unit (empty: journald knows it), priority, level prefix, and three forward flags.
     write!(stream, "{identifier}\n\n{INFO}\n1\n0\n0\n0\n")?;
-    // The child shares the socket, and must not find a timeout on it.
+    // The child inherits the socket and must not inherit the timeout.
     stream.set_write_timeout(None)?;
     Ok(stream.into())
 }
@@ -64,7 +65,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn the_header_comes_first_and_then_what_the_service_writes() {
+    fn the_header_comes_before_what_the_service_writes() {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("journal");
         let listener = UnixListener::bind(&path).expect("bind");
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_numbers_name_a_stream() {
+    fn only_two_numbers_name_a_stream() {
         assert_eq!(parse("8:1234"), Some((8, 1234)));
         assert_eq!(parse("8"), None);
         assert_eq!(parse("x:1"), None);

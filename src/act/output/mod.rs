@@ -1,32 +1,32 @@
-//! Captured output: one FIFO for each life, emptied into a file by one thread for all.
+//! Captured output of services: one FIFO for each instance, and one thread that moves all output into log files.
 //!
-//! The child writes through ends that were opened for it alone, stdout and stderr apart and write-only:
-//! Python's asyncio takes a read-write end for a closed peer, and node leaves `O_NONBLOCK` behind on a shared
-//! one. It also inherits a read end, its claim fd. So a reader is left when stayd is killed: no SIGPIPE, and
-//! the next stayd goes on with what is buffered. What is lost nonetheless: what is buffered when the service
-//! ends while no stayd runs, and what a program itself drops when a full pipe says EAGAIN.
+//! The child writes through ends that are opened for it alone, write-only and separate for stdout and stderr: Python's
+//! asyncio treats a read-write end as a closed peer, and node leaves `O_NONBLOCK` set on a shared one. The child also
+//! inherits a read end, its claim fd. So the FIFO still has a reader when stayd is killed: the service gets no SIGPIPE,
+//! and the next stayd reads what is buffered. Two kinds of output are lost nevertheless: what is buffered when the
+//! service ends while no stayd runs, and what a program itself drops when a write to the full pipe returns EAGAIN.
 
+mod destination;
+mod disk_stall;
 mod fifo;
-mod file;
 mod journald;
-mod pump;
-mod relief;
-mod screen;
-mod sink;
+mod log_file;
+mod log_writer;
+
+mod stdout;
 mod stream;
 mod tail;
 
-pub use sink::{Audience, Sink};
-pub use tail::{Follow, tail, tail_and_follow};
+pub use destination::{LogDestination, StdoutReader};
+pub use tail::{LogFollower, tail, tail_and_follow};
 
 use crate::act::claims::ClaimFile;
-use crate::act::dirs::state_dir::{StateDir, make_folder};
+use crate::act::dirs::state_dir::{StateDir, create_folder};
 use crate::config::Log;
 use crate::decide::event::Life;
 use crate::sys::{clock, pipe};
-use file::LogFile;
-use pump::Pump;
-use screen::{Lines, Screen};
+use log_file::LogFile;
+use log_writer::LogWriter;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -35,65 +35,66 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use stream::Stream;
+use stdout::{PrefixedLines, StdoutWriter};
+use stream::InstanceStream;
 
-/// Capacities to ask for; the first that the system grants is taken, else its default stays.
+/// Sizes of the pipe to ask for, in this order, until the system accepts one. If it accepts none, its default stays.
 const CAPACITIES_BYTES: [usize; 3] = [1024 * 1024, 512 * 1024, 256 * 1024];
-/// A line handed out for evidence is cut to this.
+/// The longest line of evidence, in bytes; a longer one is cut.
 const LAST_LINE_BYTES_MAX: usize = 1024;
 
-/// A life and whose it is.
+/// A service and the number of its instance.
 pub type InstanceKey = (String, Life);
 
-/// What the pump has to say; it never logs by itself.
+/// A report of the output thread. The thread does not log by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The disk refuses a service's output; it is thrown away, counted, and tried again.
-    Refused {
-        /// Whose.
+pub enum OutputNotice {
+    /// The disk refuses a service's output. The output is discarded and counted, and the write is tried again.
+    WriteFailed {
+        /// The instance.
         key: InstanceKey,
-        /// What the system said.
+        /// The error of the system call.
         cause: String,
     },
-    /// The disk takes it again; the same sentence stands in the file.
-    Lost {
-        /// Whose.
+    /// The disk accepts output again. The log file contains the same information.
+    BytesLost {
+        /// The instance.
         key: InstanceKey,
-        /// How much is missing.
+        /// The number of bytes that are missing.
         bytes: u64,
-        /// Why.
+        /// The error that began the loss.
         cause: String,
     },
-    /// A life is over, and somebody outside it still holds its output open. It is closed all the same.
+    /// An instance has ended and a process outside it still holds its FIFO open. stayd closes the FIFO.
     HeldOpen {
-        /// Whose.
+        /// The instance.
         key: InstanceKey,
-        /// The process, when it could be found.
+        /// The process id, if the process could be found.
         holder: Option<i32>,
     },
 }
 
-/// Where [`News`] goes; called on the pump's thread, so it must not wait.
-pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
+/// Receives each [`OutputNotice`]. It is called on the output thread, so it must not wait.
+pub type NoticeHandler = Arc<dyn Fn(OutputNotice) + Send + Sync>;
 
-/// What a new life gets.
+/// The descriptors of a new instance.
 #[derive(Debug)]
 pub struct InstanceOutput {
-    /// Its fd 1.
+    /// The child's fd 1.
     pub stdout: OwnedFd,
-    /// Its fd 2.
+    /// The child's fd 2.
     pub stderr: OwnedFd,
-    /// Its claim fd.
+    /// The child's claim fd.
     pub claim: OwnedFd,
-    /// What to write into the claim.
+    /// The identity of the claim fd's file, for the claim.
     pub claim_file: ClaimFile,
 }
 
-/// Why there is no output for a life, "cannot …: cause".
+/// Why the output of an instance could not be set up: "cannot …: cause".
 #[derive(Debug)]
 pub struct OutputError {
     step: &'static str,
-    place: PathBuf,
+    path: PathBuf,
     error: io::Error,
 }
 
@@ -103,7 +104,7 @@ impl std::fmt::Display for OutputError {
             out,
             "cannot {} {}: {}",
             self.step,
-            self.place.display(),
+            self.path.display(),
             self.error
         )
     }
@@ -114,32 +115,32 @@ impl std::error::Error for OutputError {}
 /// The output of all services.
 pub struct Output {
     state: StateDir,
-    audience: Audience,
-    tell: Tell,
-    pump: RefCell<Option<Pump>>,
-    screen: RefCell<Option<Screen>>,
+    stdout_reader: StdoutReader,
+    on_notice: NoticeHandler,
+    writer: RefCell<Option<LogWriter>>,
+    stdout: RefCell<Option<StdoutWriter>>,
     fifos: RefCell<BTreeMap<InstanceKey, PathBuf>>,
 }
 
 impl Output {
-    /// Starts nothing yet: the pump's thread begins with the first life that needs it.
+    /// Starts no thread. The output thread starts with the first instance that needs it.
     #[must_use]
-    pub fn new(state: StateDir, audience: Audience, tell: Tell) -> Self {
+    pub fn new(state: StateDir, stdout_reader: StdoutReader, on_notice: NoticeHandler) -> Self {
         Self {
             state,
-            audience,
-            tell,
-            pump: RefCell::default(),
-            screen: RefCell::default(),
+            stdout_reader,
+            on_notice,
+            writer: RefCell::default(),
+            stdout: RefCell::default(),
             fifos: RefCell::default(),
         }
     }
 
-    /// Makes the descriptors of a new life. `owner` (uid, gid) is the service's user when it is not ours.
-    /// The write ends are the caller's to hand to the child and to close.
+    /// Creates the descriptors of a new instance. `owner` (uid, gid) is the service's user if that is not our user. The
+    /// caller passes the descriptors to the child and closes them.
     ///
     /// # Errors
-    /// [`OutputError`] when no FIFO can be made anywhere, or the pump is stuck.
+    /// [`OutputError`] when no FIFO can be created in any folder, or the output thread hangs.
     pub fn open(
         &self,
         service: &str,
@@ -147,29 +148,29 @@ impl Output {
         log: &Log,
         owner: Option<(u32, u32)>,
     ) -> Result<InstanceOutput, OutputError> {
-        let path = self.make_fifo(service, life, owner)?;
-        let refused = |step, error| OutputError {
+        let path = self.create_fifo(service, life, owner)?;
+        let failed = |step, error| OutputError {
             step,
-            place: path.clone(),
+            path: path.clone(),
             error,
         };
-        let reader = fifo::open_reader(&path).map_err(|error| refused("open", error))?;
-        let claim = fifo::open_reader(&path).map_err(|error| refused("open", error))?;
-        let claim_file = fifo::identify(&reader).map_err(|error| refused("look at", error))?;
-        let (stdout, stderr) = match Sink::settle(log.to, self.audience) {
-            sink @ (Sink::File | Sink::Both) => {
-                let ends = fifo::open_ends(&path).map_err(|error| refused("open", error))?;
-                self.watch(service, life, log, sink, reader)
-                    .map_err(|error| refused("capture output through", error))?;
+        let reader = fifo::open_reader(&path).map_err(|error| failed("open", error))?;
+        let claim = fifo::open_reader(&path).map_err(|error| failed("open", error))?;
+        let claim_file =
+            fifo::identify(&reader).map_err(|error| failed("read the metadata of", error))?;
+        let no_stdout = |error| failed("pass stayd's stdout to the service with the FIFO", error);
+        let (stdout, stderr) = match LogDestination::resolve(log.to, self.stdout_reader) {
+            destination @ (LogDestination::File | LogDestination::FileAndStdout) => {
+                let ends = fifo::open_write_ends(&path).map_err(|error| failed("open", error))?;
+                self.add_stream(service, life, log, destination, reader)
+                    .map_err(|error| failed("capture output through", error))?;
                 ends
             }
-            // No stream to be had: what we write goes to the journal too, under our own name.
-            Sink::Journal => sink::journal_ends(service)
-                .or_else(|_| sink::our_ends())
-                .map_err(|error| refused("pass our stdout on beside", error))?,
-            Sink::Ours => {
-                sink::our_ends().map_err(|error| refused("pass our stdout on beside", error))?
-            }
+            // Without a stream of its own, the service inherits our stdout, which journald reads too, with our name.
+            LogDestination::Journal => destination::journald_ends(service)
+                .or_else(|_| destination::inherited_ends())
+                .map_err(no_stdout)?,
+            LogDestination::Inherit => destination::inherited_ends().map_err(no_stdout)?,
         };
         self.fifos
             .borrow_mut()
@@ -182,18 +183,19 @@ impl Output {
         })
     }
 
-    /// A read end of a life's output, for whoever goes on with it: with that open, no writer ever sees a broken pipe.
+    /// A read end of an instance's FIFO, to hand over to a new version of stayd. While it is open, the service gets no
+    /// SIGPIPE.
     #[must_use]
-    pub fn leave(&self, service: &str, life: Life) -> Option<OwnedFd> {
+    pub fn open_handover_reader(&self, service: &str, life: Life) -> Option<OwnedFd> {
         let fifos = self.fifos.borrow();
         let path = fifos.get(&(service.to_owned(), life))?;
         Some(fifo::open_reader(path).ok()?.into())
     }
 
-    /// Goes on with a life that an earlier stayd began: what is buffered comes first.
+    /// Continues with the output of an instance that an earlier stayd started, beginning with what is buffered.
     ///
     /// # Errors
-    /// [`OutputError`] when its FIFO is gone, or is not the one that the claim names.
+    /// [`OutputError`] when its FIFO is missing or is not the one that the claim names.
     pub fn adopt(
         &self,
         service: &str,
@@ -201,46 +203,46 @@ impl Output {
         log: &Log,
         claimed: ClaimFile,
     ) -> Result<(), OutputError> {
-        let places = self.state.fifo_places(service, &fifo::name(life));
-        let found = places.iter().find_map(|path| {
+        let paths = self.state.fifo_paths(service, &fifo::name(life));
+        let found = paths.iter().find_map(|path| {
             let reader = fifo::open_reader(path).ok()?;
             (fifo::identify(&reader).ok()? == claimed).then_some((path, reader))
         });
         let Some((path, reader)) = found else {
             let error = io::ErrorKind::NotFound.into();
-            let place = places.into_iter().next().unwrap_or_default();
+            let path = paths.into_iter().next().unwrap_or_default();
             return Err(OutputError {
-                step: "go on with the output in",
-                place,
+                step: "continue with the output in",
+                path,
                 error,
             });
         };
         let path = path.clone();
-        self.go_on(service, life, log, path, reader)
+        self.continue_with(service, life, log, path, reader)
     }
 
-    /// Goes on with a life of the version before this one, which has left `reader`.
+    /// Continues with the output of an instance that the previous version of stayd handed over with `reader`.
     ///
     /// # Errors
-    /// [`OutputError`] when there is no thread to move it.
-    pub fn resume(
+    /// [`OutputError`] when the output thread cannot be started or hangs.
+    pub fn adopt_inherited(
         &self,
         service: &str,
         life: Life,
         log: &Log,
         reader: File,
     ) -> Result<(), OutputError> {
-        let places = self.state.fifo_places(service, &fifo::name(life));
-        let is_it = |path: &PathBuf| {
-            let there = fifo::open_reader(path).and_then(|there| fifo::identify(&there));
-            there.is_ok_and(|there| fifo::identify(&reader).is_ok_and(|ours| ours == there))
+        let paths = self.state.fifo_paths(service, &fifo::name(life));
+        let is_same = |path: &PathBuf| {
+            let found = fifo::open_reader(path).and_then(|found| fifo::identify(&found));
+            found.is_ok_and(|found| fifo::identify(&reader).is_ok_and(|ours| ours == found))
         };
-        let path = places.iter().find(|path| is_it(path)).or(places.first());
+        let path = paths.iter().find(|path| is_same(path)).or(paths.first());
         let path = path.cloned().unwrap_or_default();
-        self.go_on(service, life, log, path, reader)
+        self.continue_with(service, life, log, path, reader)
     }
 
-    fn go_on(
+    fn continue_with(
         &self,
         service: &str,
         life: Life,
@@ -248,12 +250,15 @@ impl Output {
         path: PathBuf,
         reader: File,
     ) -> Result<(), OutputError> {
-        let sink = Sink::settle(log.to, self.audience);
-        if matches!(sink, Sink::File | Sink::Both) {
-            self.watch(service, life, log, sink, reader)
+        let destination = LogDestination::resolve(log.to, self.stdout_reader);
+        if matches!(
+            destination,
+            LogDestination::File | LogDestination::FileAndStdout
+        ) {
+            self.add_stream(service, life, log, destination, reader)
                 .map_err(|error| OutputError {
                     step: "capture output through",
-                    place: path.clone(),
+                    path: path.clone(),
                     error,
                 })?;
         }
@@ -263,22 +268,23 @@ impl Output {
         Ok(())
     }
 
-    /// The life is over: what is buffered is still moved, then its FIFO goes, whoever holds it open. To be
-    /// called when its claim has been released or replaced, because inodes are reused at once.
+    /// Ends the output of an instance that has ended: moves what is buffered, then removes its FIFO, even if a process
+    /// still holds it open. Call it after the claim was released or replaced, because file systems reuse inodes at
+    /// once.
     pub fn retire(&self, service: &str, life: Life) {
         let key = (service.to_owned(), life);
         let Some(path) = self.fifos.borrow_mut().remove(&key) else {
             return;
         };
-        // Gone already when somebody has deleted the folder.
+        // The file is missing if a user has deleted the folder.
         drop(fs::remove_file(path));
-        if let Some(pump) = &*self.pump.borrow() {
-            // A pump that is stuck in the disk keeps the FIFO until it comes back; nobody waits for it.
-            drop(pump.retire(key));
+        if let Some(writer) = &*self.writer.borrow() {
+            // If the output thread hangs in the disk, it keeps the FIFO open until it continues. Do not wait for it.
+            drop(writer.retire(key));
         }
     }
 
-    /// The claim files of a service that still have their names, whichever life they are of.
+    /// The FIFOs of all instances of a service that still exist, as claim files.
     #[must_use]
     pub fn claim_files(&self, service: &str) -> Vec<ClaimFile> {
         let folders = self.state.fifo_folders(service).into_iter();
@@ -287,11 +293,11 @@ impl Output {
             .collect()
     }
 
-    /// The last `count` lines of a service, oldest first, each cut to 1 KiB; for evidence. Empty when its
-    /// output does not go to a file.
+    /// The last `count` lines of a service, oldest first, each cut to 1 KiB, for evidence. Empty if its output does not
+    /// go to a file.
     ///
     /// # Errors
-    /// What open(2) and read(2) say.
+    /// Errors of open(2) and read(2).
     pub fn last_lines(&self, service: &str, count: usize) -> io::Result<Vec<String>> {
         let mut lines = tail(&self.state.service_logs(service), count)?;
         for line in &mut lines {
@@ -300,42 +306,42 @@ impl Output {
         Ok(lines)
     }
 
-    /// Moves what is there and ends the pump's thread; false when it is stuck in the disk for longer than
-    /// `within`. The FIFOs stay for the next stayd.
-    pub fn close(&self, within: Duration) -> bool {
-        self.pump.take().is_none_or(|pump| pump.stop(within))
+    /// Moves what is buffered and ends the output thread. Returns false if that takes longer than `timeout`, because
+    /// the thread hangs in the disk. The FIFOs stay for the next stayd.
+    pub fn close(&self, timeout: Duration) -> bool {
+        self.writer.take().is_none_or(|writer| writer.stop(timeout))
     }
 
-    /// Makes the life's FIFO in the first place that takes one, and lets its owner open it.
-    fn make_fifo(
+    /// Creates the instance's FIFO in the first folder that accepts one, and gives it to `owner`.
+    fn create_fifo(
         &self,
         service: &str,
         life: Life,
         owner: Option<(u32, u32)>,
     ) -> Result<PathBuf, OutputError> {
         let logs = self.state.service_logs(service);
-        let mut refusal = None;
-        // A folder that cannot be made is told by the FIFO that cannot be made in it.
-        drop(make_folder(&logs));
-        self.sweep(service, &logs);
-        for place in self.state.fifo_places(service, &fifo::name(life)) {
-            match fifo::make(&place, owner) {
-                Ok(()) => return Ok(place),
+        let mut first_error = None;
+        // If the folder cannot be created, creating the FIFO in it fails and reports that.
+        drop(create_folder(&logs));
+        self.remove_stale_fifos(service, &logs);
+        for path in self.state.fifo_paths(service, &fifo::name(life)) {
+            match fifo::create(&path, owner) {
+                Ok(()) => return Ok(path),
                 Err(error) => {
-                    let step = "make the FIFO";
-                    refusal.get_or_insert(OutputError { step, place, error });
+                    let step = "create the FIFO";
+                    first_error.get_or_insert(OutputError { step, path, error });
                 }
             }
         }
-        Err(refusal.unwrap_or_else(|| OutputError {
-            step: "make a FIFO in",
-            place: logs,
+        Err(first_error.unwrap_or_else(|| OutputError {
+            step: "create a FIFO in",
+            path: logs,
             error: io::ErrorKind::NotFound.into(),
         }))
     }
 
-    /// Removes FIFOs that ended lives of an earlier stayd left behind.
-    fn sweep(&self, service: &str, logs: &Path) {
+    /// Removes FIFOs of ended instances of an earlier stayd.
+    fn remove_stale_fifos(&self, service: &str, logs: &Path) {
         let Ok(entries) = fs::read_dir(logs) else {
             return;
         };
@@ -349,42 +355,45 @@ impl Output {
         }
     }
 
-    fn watch(
+    /// Gives the read end of an instance's FIFO to the output thread, and starts the thread if necessary.
+    fn add_stream(
         &self,
         service: &str,
         life: Life,
         log: &Log,
-        sink: Sink,
+        destination: LogDestination,
         reader: File,
     ) -> io::Result<()> {
         let capacity = pipe::enlarge(&reader, &CAPACITIES_BYTES);
-        let lines = match sink {
-            Sink::Both => Some(Lines::new(self.screen()?, service)),
-            Sink::File | Sink::Ours | Sink::Journal => None,
+        let lines = match destination {
+            LogDestination::FileAndStdout => {
+                Some(PrefixedLines::new(self.stdout_writer()?, service))
+            }
+            LogDestination::File | LogDestination::Inherit | LogDestination::Journal => None,
         };
         let file = LogFile::new(
             self.state.service_logs(service),
             log.max_size_bytes,
             log.keep,
         );
-        let stream = Stream::new((service.to_owned(), life), reader, capacity, file, lines);
-        let pump = match self.pump.take() {
-            Some(pump) => pump,
-            None => Pump::start(Arc::clone(&self.tell))?,
+        let stream = InstanceStream::new((service.to_owned(), life), reader, capacity, file, lines);
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => LogWriter::start(Arc::clone(&self.on_notice))?,
         };
-        self.pump.borrow_mut().insert(pump).watch(stream)
+        self.writer.borrow_mut().insert(writer).add(stream)
     }
 
-    fn screen(&self) -> io::Result<Screen> {
-        let mut screen = self.screen.borrow_mut();
-        if screen.is_none() {
-            *screen = Some(Screen::start()?);
+    fn stdout_writer(&self) -> io::Result<StdoutWriter> {
+        let mut stdout = self.stdout.borrow_mut();
+        if stdout.is_none() {
+            *stdout = Some(StdoutWriter::start()?);
         }
-        screen.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
+        stdout.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-/// The time that stops in sleep: a drain that was due while the machine slept is not overdue.
+/// The monotonic time that stops while the machine sleeps, so that no deadline passes during sleep.
 fn awake() -> Duration {
     clock::sample().awake
 }

@@ -1,198 +1,210 @@
-//! One life's output on its way from the FIFO into the file.
+//! Moves the output of one instance from its FIFO into the log file, and counts what is lost when the disk refuses it.
 
-use super::file::LogFile;
-use super::relief::Valve;
-use super::screen::Lines;
-use super::{InstanceKey, News, awake};
+use super::disk_stall::SharedFifo;
+use super::log_file::LogFile;
+use super::stdout::PrefixedLines;
+use super::{InstanceKey, OutputNotice, awake};
 use crate::sys::pipe::{self, Moved, Mover, Want};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Moved for one service before the next has its turn.
+/// The most bytes that are moved for one service before the next one gets its turn.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Thrown away at once.
+/// Bytes read and discarded at a time.
 const DISCARD_BYTES: usize = 64 * 1024;
-/// Why bytes are lost while a turn hangs.
+/// The cause of a loss during a stall of the disk.
 const SLOW: &str = "the disk is slow";
-/// A disk that refused is tried again after this, twice as long each time …
+/// The first pause after the disk refused a write. It doubles with each further failure.
 const RETRY_MIN: Duration = Duration::from_millis(250);
-/// … up to this.
+/// The longest such pause.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// An ended life's FIFO that stays empty for this long is drained.
+/// The FIFO of an ended instance counts as drained when it stays empty for this long.
 const QUIET: Duration = Duration::from_millis(20);
-/// An ended life's FIFO is closed after this, whoever goes on writing.
+/// The FIFO of an ended instance is closed after this time, even if a process still writes to it.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 
-/// Bytes that never reached the file, and why.
+/// Bytes that did not reach the file, and the retry of the write.
 #[derive(Debug)]
-struct Loss {
-    bytes: u64,
+struct LostBytes {
+    count: u64,
     cause: String,
-    is_told: bool,
-    /// Not tried before.
+    is_reported: bool,
+    /// The time of the next attempt to write.
     retry_at: Duration,
-    /// The next wait after that.
+    /// The pause after that attempt if it fails.
     retry_in: Duration,
 }
 
-/// How far the end of a life has come.
+/// When to close the FIFO of an ended instance.
 #[derive(Clone, Copy, Debug)]
-struct Closing {
+struct DrainDeadlines {
     quiet_at: Duration,
     give_up_at: Duration,
 }
 
-/// One life's stream.
+/// The output of one instance.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct InstanceStream {
     pub(super) key: InstanceKey,
-    valve: Arc<Valve>,
+    fifo: Arc<SharedFifo>,
     log: LogFile,
-    lines: Option<Lines>,
-    loss: Option<Loss>,
-    closing: Option<Closing>,
-    /// No writer is left; nothing can come.
+    /// Copies the output to stayd's own stdout, if configured.
+    lines: Option<PrefixedLines>,
+    lost: Option<LostBytes>,
+    closing: Option<DrainDeadlines>,
+    /// The FIFO is empty and has no writer, so no more bytes can come.
     is_ended: bool,
-    /// It asked for its next turn.
+    /// The stream takes a turn as soon as possible.
     is_due: bool,
 }
 
-/// How full the FIFO was when its turn came.
+/// How full the FIFO was at the begin of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Load {
-    /// Less than an eighth: the batch was hardly worth its system calls.
-    Light,
-    /// What it should be.
-    Fair,
-    /// More than half: the writer comes near to being held up.
-    Heavy,
+pub(super) enum FillLevel {
+    /// Less than an eighth: the batch was too small for the cost of its system calls.
+    Low,
+    /// The intended level.
+    Medium,
+    /// More than half: the writing process will soon block.
+    High,
 }
 
-/// What a turn came to.
+/// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// The next turn comes when something does.
-    Calm(Load),
-    /// There was so much that it wants the next turn at once.
-    Busy,
-    /// The life's output is over, and drained; `true` when somebody still holds a write end.
-    Over(bool),
+pub(super) enum TurnOutcome {
+    /// The FIFO is drained; the next turn comes when there are new bytes.
+    Idle(FillLevel),
+    /// There are more bytes, so the stream needs the next turn at once.
+    MoreWaiting,
+    /// The instance has ended and its FIFO is drained. The stream can be removed.
+    Finished {
+        /// A process still holds a write end of the FIFO.
+        is_still_held: bool,
+    },
 }
 
-impl Stream {
+impl InstanceStream {
     pub(super) fn new(
         key: InstanceKey,
         fifo: File,
         capacity: usize,
         log: LogFile,
-        lines: Option<Lines>,
+        lines: Option<PrefixedLines>,
     ) -> Self {
         Self {
             key,
-            valve: Arc::new(Valve::new(fifo, capacity)),
+            fifo: Arc::new(SharedFifo::new(fifo, capacity)),
             log,
             lines,
-            loss: None,
+            lost: None,
             closing: None,
             is_ended: false,
             is_due: true,
         }
     }
 
-    /// Where its bytes come from.
-    pub(super) const fn valve(&self) -> &Arc<Valve> {
-        &self.valve
+    /// The FIFO that the bytes come from.
+    pub(super) const fn fifo(&self) -> &Arc<SharedFifo> {
+        &self.fifo
     }
 
-    /// The life is over: drain until quiet, then close.
-    pub(super) fn close_at(&mut self, now: Duration) {
-        self.closing = Some(Closing {
+    /// Starts to close the stream of an ended instance: it is drained until no more bytes come.
+    pub(super) fn start_closing(&mut self, now: Duration) {
+        self.closing = Some(DrainDeadlines {
             quiet_at: now + QUIET,
             give_up_at: now + DRAIN_MAX,
         });
     }
 
-    /// Whether new bytes can wake us.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.is_ended
+    /// Whether no more bytes can come.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
-    /// Something came.
+    /// Makes the stream due.
     pub(super) fn wake(&mut self) {
         self.is_due = true;
     }
 
-    /// Whether it wants a turn now.
+    /// Whether the stream needs a turn at `now`.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        self.is_due || self.deadline().is_some_and(|at| at <= now)
+        self.is_due || self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// When it wants a turn though nothing came.
+    /// When the stream needs a turn even if no new bytes come.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let drained = self
             .closing
             .map(|closing| closing.quiet_at.min(closing.give_up_at));
-        let retry = self.loss.as_ref().map(|loss| loss.retry_at);
+        let retry = self.lost.as_ref().map(|lost| lost.retry_at);
         drained.into_iter().chain(retry).min()
     }
 
-    /// Moves what is there. Never waits for the child.
-    pub(super) fn take_turn(&mut self, mover: &mut Mover, tell: &dyn Fn(News)) -> Turn {
-        self.own_up();
+    /// Moves the bytes in the FIFO into the file. Never waits for the child.
+    pub(super) fn take_turn(
+        &mut self,
+        mover: &mut Mover,
+        on_notice: &dyn Fn(OutputNotice),
+    ) -> TurnOutcome {
+        self.count_stall_losses();
         let moved = if self.may_write() {
-            self.mend(tell).and_then(|()| self.move_batch(mover))
+            self.report_loss(on_notice)
+                .and_then(|()| self.move_batch(mover))
         } else {
             self.discard()
         };
         let moved = moved.or_else(|error| {
-            self.refused(&error, tell);
+            self.write_failed(&error, on_notice);
             self.discard()
         });
-        // Reading an open FIFO fails in no known way; if it does, the stream has ended.
+        // No failure of reading an open FIFO is known. If it fails, treat the stream as ended.
         let (bytes, state) = moved.unwrap_or((0, Moved::Ended));
         self.is_ended = state == Moved::Ended;
-        self.judge(bytes, state)
+        self.outcome(bytes, state)
     }
 
-    fn judge(&mut self, bytes: usize, state: Moved) -> Turn {
+    fn outcome(&mut self, bytes: usize, state: Moved) -> TurnOutcome {
         let now = awake();
         if let Some(closing) = &mut self.closing {
             let is_quiet = bytes == 0 && now >= closing.quiet_at;
             if self.is_ended || is_quiet || now >= closing.give_up_at {
-                return Turn::Over(!self.is_ended);
+                return TurnOutcome::Finished {
+                    is_still_held: !self.is_ended,
+                };
             }
             if bytes > 0 {
                 closing.quiet_at = now + QUIET;
             }
         }
-        self.is_due = matches!(state, Moved::Bytes(_)) || self.valve.was_opened();
+        self.is_due = matches!(state, Moved::Bytes(_)) || self.fifo.has_discarded();
         if self.is_due {
-            Turn::Busy
+            TurnOutcome::MoreWaiting
         } else {
-            Turn::Calm(self.load(bytes))
+            TurnOutcome::Idle(self.fill_level(bytes))
         }
     }
 
-    fn load(&self, bytes: usize) -> Load {
-        if bytes < self.valve.capacity() / 8 {
-            Load::Light
-        } else if bytes > self.valve.capacity() / 2 {
-            Load::Heavy
+    fn fill_level(&self, bytes: usize) -> FillLevel {
+        if bytes < self.fifo.capacity() / 8 {
+            FillLevel::Low
+        } else if bytes > self.fifo.capacity() / 2 {
+            FillLevel::High
         } else {
-            Load::Fair
+            FillLevel::Medium
         }
     }
 
     fn may_write(&self) -> bool {
-        self.loss
+        self.lost
             .as_ref()
-            .is_none_or(|loss| awake() >= loss.retry_at)
+            .is_none_or(|lost| awake() >= lost.retry_at)
     }
 
-    /// Moves what the FIFO held when its turn came, or as much as others can wait for. Returns how much, and what
-    /// stopped it. What comes meanwhile gathers for the next batch: to chase a writer is to move its single writes.
+    /// Moves what the FIFO contained at the begin of the turn, but no more than [`BATCH_BYTES_MAX`]. Returns the number
+    /// of bytes and why it stopped. Bytes that come meanwhile wait for the next batch: following a process that writes
+    /// all the time would move its single writes.
     fn move_batch(&mut self, mover: &mut Mover) -> io::Result<(usize, Moved)> {
         let mut total = 0;
         loop {
@@ -210,113 +222,113 @@ impl Stream {
         }
     }
 
-    /// One transfer, and whether it left nothing behind but what has come since.
+    /// Makes one transfer. Also returns whether it moved everything that was in the FIFO when it began.
     fn move_once(&mut self, mover: &mut Mover) -> io::Result<(Moved, bool)> {
-        let fifo = self.valve.fifo();
-        // What cannot be counted is tried.
+        let fifo = self.fifo.fifo();
+        // If the number of bytes cannot be read, assume that there are some.
         let is_more = || pipe::waiting(fifo).map_or(true, |bytes| bytes > 0);
-        let place = self.log.place(is_more)?;
+        let position = self.log.write_position(is_more)?;
         let mut copy = Vec::new();
-        let max = usize::try_from(place.room)
+        let max = usize::try_from(position.bytes_max)
             .unwrap_or(usize::MAX)
             .min(BATCH_BYTES_MAX);
-        let is_bounded = place.to_newline || self.lines.is_some();
+        let is_bounded = position.to_newline || self.lines.is_some();
         let want = Want {
             max,
-            to_newline: place.to_newline,
+            to_newline: position.to_newline,
             copy: self.lines.is_some().then_some(&mut copy),
         };
-        let moved = mover.transfer(fifo, place.file, place.offset, want);
+        let moved = mover.transfer(fifo, position.file, position.offset, want);
         if let Some(lines) = &mut self.lines {
-            lines.show(&copy);
+            lines.write(&copy);
         }
-        let moved = moved.map_err(|refused| {
-            self.lose(refused.lost as u64, &refused.error.to_string());
-            refused.error
+        let moved = moved.map_err(|failed| {
+            self.count_loss(failed.lost as u64, &failed.error.to_string());
+            failed.error
         })?;
         let is_all = matches!(moved, Moved::Bytes(count) if count < max) && !is_bounded;
         Ok((moved, is_all))
     }
 
-    /// Reads and throws away what is there, counting; the screen still gets it.
+    /// Reads and discards the bytes in the FIFO, and counts them. They are still copied to stayd's stdout.
     fn discard(&mut self) -> io::Result<(usize, Moved)> {
         let mut buffer = vec![0; DISCARD_BYTES];
         let mut total = 0;
         while total < BATCH_BYTES_MAX {
-            let moved = pipe::take(self.valve.fifo(), &mut buffer)?;
+            let moved = pipe::take(self.fifo.fifo(), &mut buffer)?;
             let Moved::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
             total += count;
-            if let Some(loss) = &mut self.loss {
-                loss.bytes += count as u64;
+            if let Some(lost) = &mut self.lost {
+                lost.count += count as u64;
             }
             if let Some(lines) = &mut self.lines {
-                lines.show(&buffer[..count]);
+                lines.write(&buffer[..count]);
             }
         }
         Ok((total, Moved::Bytes(total)))
     }
 
-    /// Begins to count, or goes on counting, what is lost for `cause`.
-    fn lose(&mut self, bytes: u64, cause: &str) -> &mut Loss {
-        let loss = self.loss.get_or_insert_with(|| Loss {
-            bytes: 0,
+    /// Adds `bytes` to the loss. `cause` is stored only when this is the first loss since the last report.
+    fn count_loss(&mut self, bytes: u64, cause: &str) -> &mut LostBytes {
+        let lost = self.lost.get_or_insert_with(|| LostBytes {
+            count: 0,
             cause: cause.to_owned(),
-            is_told: false,
+            is_reported: false,
             retry_at: awake(),
             retry_in: RETRY_MIN,
         });
-        loss.bytes += bytes;
-        loss
+        lost.count += bytes;
+        lost
     }
 
-    /// Takes over what was thrown away while a turn hung.
-    fn own_up(&mut self) {
-        let bytes = self.valve.taken();
+    /// Counts the bytes that were discarded while a turn hung in the disk.
+    fn count_stall_losses(&mut self) {
+        let bytes = self.fifo.take_discarded();
         if bytes > 0 {
-            self.lose(bytes, SLOW);
+            self.count_loss(bytes, SLOW);
         }
     }
 
-    fn refused(&mut self, error: &io::Error, tell: &dyn Fn(News)) {
-        let loss = self.lose(0, &error.to_string());
-        loss.retry_at = awake() + loss.retry_in;
-        loss.retry_in = (loss.retry_in * 2).min(RETRY_MAX);
-        if !std::mem::replace(&mut loss.is_told, true) {
-            tell(News::Refused {
+    fn write_failed(&mut self, error: &io::Error, on_notice: &dyn Fn(OutputNotice)) {
+        let lost = self.count_loss(0, &error.to_string());
+        lost.retry_at = awake() + lost.retry_in;
+        lost.retry_in = (lost.retry_in * 2).min(RETRY_MAX);
+        if !std::mem::replace(&mut lost.is_reported, true) {
+            on_notice(OutputNotice::WriteFailed {
                 key: self.key.clone(),
                 cause: error.to_string(),
             });
         }
     }
 
-    /// Says in the file what is missing from it, now that it may take bytes again.
-    fn mend(&mut self, tell: &dyn Fn(News)) -> io::Result<()> {
-        let Some(loss) = &self.loss else {
+    /// Writes the number of lost bytes into the file, now that a write may succeed again.
+    fn report_loss(&mut self, on_notice: &dyn Fn(OutputNotice)) -> io::Result<()> {
+        let Some(lost) = &self.lost else {
             return Ok(());
         };
-        let (bytes, cause) = (loss.bytes, loss.cause.clone());
+        let (bytes, cause) = (lost.count, lost.cause.clone());
         if bytes > 0 {
             self.log
                 .append_line(&format!("stayd: {bytes} bytes lost: {cause}"))?;
-            tell(News::Lost {
+            on_notice(OutputNotice::BytesLost {
                 key: self.key.clone(),
                 bytes,
                 cause,
             });
         }
-        self.loss = None;
+        self.lost = None;
         Ok(())
     }
 
-    /// The last of it: an unfinished line for the screen, an unsaid loss for the file.
-    pub(super) fn finish(&mut self, tell: &dyn Fn(News)) {
+    /// Writes an unfinished line to stayd's stdout, and an unreported loss into the file.
+    pub(super) fn finish(&mut self, on_notice: &dyn Fn(OutputNotice)) {
         if let Some(lines) = &mut self.lines {
             lines.finish();
         }
-        self.own_up();
-        // A disk that still refuses was named when it began to.
-        drop(self.mend(tell));
+        self.count_stall_losses();
+        // If the disk still refuses, `WriteFailed` was sent when that began.
+        drop(self.report_loss(on_notice));
     }
 }

@@ -1,7 +1,7 @@
-//! Reading captured output back: its last lines, and what comes after them. Works on the files alone, so a
-//! client needs no daemon for it.
+//! Reads captured output back: the last lines, and new output as it comes. It uses only the files, so a client can read
+//! them while no stayd runs.
 
-use super::file::path_of;
+use super::log_file::path_of;
 use nix::poll::{PollTimeout, poll};
 use std::fs::{File, Metadata};
 use std::io;
@@ -9,26 +9,27 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The most that is read back, however many lines were asked for.
+/// The most bytes that are read back, independent of the number of lines asked for.
 const TAIL_BYTES_MAX: u64 = 1024 * 1024;
-/// Read at once.
+/// Bytes read at a time.
 const BLOCK_BYTES: u64 = 64 * 1024;
-/// How many rotated files are looked at.
+/// The largest number of rotated files that are searched.
 const AGES_MAX: u32 = 1000;
-/// Ages without a file before there are no elder ones: a rotation under way leaves one hole, which wanders down.
-const HOLES_MAX: usize = 3;
-/// Looks in vain for a file that has a name somewhere: rotations may outrun a look, or somebody has moved it away.
+/// After this many missing ages there are no older files. A rotation in progress leaves one missing age, which moves
+/// from the oldest file to the current one.
+const MISSING_AGES_MAX: usize = 3;
+/// Failed searches for a file that still has a link: rotations can be faster than a search, or a user has moved it.
 const SEARCHES_MAX: u32 = 10;
-/// Between two looks at a file that has not grown.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Said when files went away before they were read.
+/// The interval between two reads of a file that does not grow.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Shown when files were deleted before they were read.
 const MISSED: &[u8] = b"stayd: some lines were rotated away before they could be shown\n";
 
-/// The last `count` lines in `dir` (a service's log folder), oldest first, rotated files included; at most
-/// 1 MiB. No log is no lines.
+/// The last `count` lines in `dir`, a service's log folder, oldest first, including rotated files; at most 1 MiB.
+/// Without a log file the result is empty.
 ///
 /// # Errors
-/// What open(2) and read(2) say, a missing file apart.
+/// Errors of open(2) and read(2), except for a missing file.
 pub fn tail(dir: &Path, count: usize) -> io::Result<Vec<String>> {
     let (text, _) = tail_and_follow(dir, count)?;
     Ok(String::from_utf8_lossy(&text)
@@ -37,26 +38,26 @@ pub fn tail(dir: &Path, count: usize) -> io::Result<Vec<String>> {
         .collect())
 }
 
-/// The last `count` lines as they were written, and a reader for what follows them, with nothing between.
+/// The last `count` lines as raw bytes, and a reader that continues exactly after them.
 ///
 /// # Errors
 /// As [`tail`].
-pub fn tail_and_follow(dir: &Path, count: usize) -> io::Result<(Vec<u8>, Follow)> {
+pub fn tail_and_follow(dir: &Path, count: usize) -> io::Result<(Vec<u8>, LogFollower)> {
     let mut files = ages(dir, File::open);
-    let youngest = files.next().transpose()?.map(|(_, file)| file);
+    let newest = files.next().transpose()?.map(|(_, file)| file);
     let mut end = 0;
     let mut text = Vec::new();
-    if let Some(file) = &youngest {
+    if let Some(file) = &newest {
         end = file.metadata()?.len();
         read_back(file, end, count, &mut text)?;
     }
-    let mut last_seen = youngest.as_ref().map(identity).transpose()?;
+    let mut last_seen = newest.as_ref().map(identity).transpose()?;
     while count_lines(&text) < count && (text.len() as u64) < TAIL_BYTES_MAX {
         let Some((_, file)) = files.next().transpose()? else {
             break;
         };
         let seen = Some(identity(&file)?);
-        // Rotated while we looked: this is the file that we had already.
+        // A file that was rotated meanwhile is found again under its next age.
         if seen != last_seen {
             let length = file.metadata()?.len();
             read_back(&file, length, count, &mut text)?;
@@ -67,16 +68,16 @@ pub fn tail_and_follow(dir: &Path, count: usize) -> io::Result<(Vec<u8>, Follow)
     text.drain(..keep_from);
     Ok((
         text,
-        Follow {
+        LogFollower {
             dir: dir.to_owned(),
-            file: youngest,
+            file: newest,
             offset: end,
             searches: 0,
         },
     ))
 }
 
-/// Puts enough of the file before `end` in front of `text` to make `count` lines of it, if it has so many.
+/// Prepends blocks of the file before offset `end` to `text`, until `text` has `count` lines or the file begins.
 fn read_back(file: &File, end: u64, count: usize, text: &mut Vec<u8>) -> io::Result<()> {
     let mut start = end;
     while start > 0 && count_lines(text) <= count && (text.len() as u64) < TAIL_BYTES_MAX {
@@ -90,13 +91,13 @@ fn read_back(file: &File, end: u64, count: usize, text: &mut Vec<u8>) -> io::Res
     Ok(())
 }
 
-/// Lines in `text`; an unfinished one at the end counts.
+/// The number of lines in `text`, including an unfinished last one.
 fn count_lines(text: &[u8]) -> usize {
     let whole = text.iter().filter(|&&byte| byte == b'\n').count();
     whole + usize::from(text.last().is_some_and(|&byte| byte != b'\n'))
 }
 
-/// Where the last `count` lines of `text` begin.
+/// The index at which the last `count` lines of `text` begin.
 fn start_of_last(text: &[u8], count: usize) -> usize {
     if count == 0 {
         return text.len();
@@ -110,42 +111,42 @@ fn start_of_last(text: &[u8], count: usize) -> usize {
     newlines.map(|(at, _)| at + 1).nth(count - 1).unwrap_or(0)
 }
 
-/// Reads on where the log grows, through every rotation.
+/// Reads new output of a log, across rotations.
 #[derive(Debug)]
-pub struct Follow {
+pub struct LogFollower {
     dir: PathBuf,
     file: Option<File>,
     offset: u64,
-    /// How often it was not found in a row.
+    /// The number of consecutive searches that did not find `file`.
     searches: u32,
 }
 
-impl Follow {
-    /// What was written since the last call, as bytes, at most 64 KiB; empty when nothing came within
-    /// `patience`. Blocks: for a client, or a thread of its own.
+impl LogFollower {
+    /// The bytes written since the last call, at most 64 KiB; empty if none come within `timeout`. Blocks, so call it
+    /// in a client or on a thread of its own.
     ///
     /// # Errors
-    /// What open(2) and read(2) say, a missing file apart.
-    pub fn read(&mut self, patience: Duration) -> io::Result<Vec<u8>> {
+    /// Errors of open(2) and read(2), except for a missing file.
+    pub fn read(&mut self, timeout: Duration) -> io::Result<Vec<u8>> {
         let mut waited = Duration::ZERO;
         loop {
             let text = self.read_now()?;
-            if !text.is_empty() || waited >= patience {
+            if !text.is_empty() || waited >= timeout {
                 return Ok(text);
             }
-            let nap = LOOK_EVERY.min(patience.saturating_sub(waited));
-            pause(nap);
-            waited += nap;
+            let interval = POLL_INTERVAL.min(timeout.saturating_sub(waited));
+            pause(interval);
+            waited += interval;
         }
     }
 
     fn read_now(&mut self) -> io::Result<Vec<u8>> {
         let Some(file) = &self.file else {
-            let youngest = open(&self.dir, 0)?;
-            self.enter(youngest);
+            let current = open(&self.dir, 0)?;
+            self.switch_to(current);
             return self.read_block();
         };
-        // First whose turn it is, then what is there: nothing is written to a file once it is rotated.
+        // Determine the age before reading: once a file is rotated, nothing more is written to it.
         let age = age_of(&self.dir, identity(file)?)?;
         if age.is_some() {
             self.searches = 0;
@@ -154,14 +155,15 @@ impl Follow {
         match age {
             _ if !text.is_empty() => Ok(text),
             Some(0) => Ok(text),
-            Some(age) => self.enter_younger(age),
-            None if self.is_worth_a_search()? => Ok(text),
-            None => self.enter_oldest(),
+            Some(age) => self.switch_to_newer(age),
+            None if self.should_search_again()? => Ok(text),
+            None => self.switch_to_oldest(),
         }
     }
 
-    /// A file that still has a name was overlooked, unless that goes on.
-    fn is_worth_a_search(&mut self) -> io::Result<bool> {
+    /// Whether to search for the file again: it still has a link, so the search missed it, unless that happens too
+    /// often.
+    fn should_search_again(&mut self) -> io::Result<bool> {
         let links = self.file.as_ref().map(File::metadata).transpose()?;
         self.searches += 1;
         Ok(self.searches < SEARCHES_MAX && links.is_some_and(|meta| meta.nlink() > 0))
@@ -181,30 +183,30 @@ impl Follow {
         Ok(block)
     }
 
-    /// Goes on in the file after ours, which has `age`; stays when the ages changed meanwhile.
-    fn enter_younger(&mut self, age: u32) -> io::Result<Vec<u8>> {
-        let younger = open(&self.dir, age - 1)?;
+    /// Switches to the file after ours, whose age is `age`. Does nothing if a rotation changed the ages meanwhile.
+    fn switch_to_newer(&mut self, age: u32) -> io::Result<Vec<u8>> {
+        let newer = open(&self.dir, age - 1)?;
         let own = self.file.as_ref().map(identity).transpose()?;
-        let is_still = open(&self.dir, age)?.as_ref().map(identity).transpose()? == own;
-        if younger.is_none() || !is_still {
+        let has_same_age = open(&self.dir, age)?.as_ref().map(identity).transpose()? == own;
+        if newer.is_none() || !has_same_age {
             return Ok(Vec::new());
         }
-        self.enter(younger);
+        self.switch_to(newer);
         self.read_block()
     }
 
-    fn enter(&mut self, file: Option<File>) {
+    fn switch_to(&mut self, file: Option<File>) {
         self.file = file;
         self.offset = 0;
         self.searches = 0;
     }
 
-    /// Our file is gone: goes on with the eldest there is, and says so.
-    fn enter_oldest(&mut self) -> io::Result<Vec<u8>> {
-        let eldest = ages(&self.dir, File::open).last().transpose()?;
-        let is_missed = eldest.is_some();
-        self.enter(eldest.map(|(_, file)| file));
-        let mut text = if is_missed {
+    /// Switches to the oldest existing file, because ours is gone, and returns a line that says so first.
+    fn switch_to_oldest(&mut self) -> io::Result<Vec<u8>> {
+        let oldest = ages(&self.dir, File::open).last().transpose()?;
+        let has_missed = oldest.is_some();
+        self.switch_to(oldest.map(|(_, file)| file));
+        let mut text = if has_missed {
             MISSED.to_vec()
         } else {
             Vec::new()
@@ -214,11 +216,11 @@ impl Follow {
     }
 }
 
-/// poll(2) of nothing; a signal ends it early, which only means one more look.
-fn pause(span: Duration) {
+/// Sleeps in poll(2). A signal ends the sleep early, which causes only an additional read.
+fn pause(duration: Duration) {
     let _ = poll(
         &mut [],
-        PollTimeout::try_from(span).unwrap_or(PollTimeout::MAX),
+        PollTimeout::try_from(duration).unwrap_or(PollTimeout::MAX),
     );
 }
 
@@ -238,7 +240,7 @@ fn id(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// How many rotations lie between the file and the current one; none when it was not found.
+/// How often `file` was rotated; none if it was not found.
 fn age_of(dir: &Path, file: (u64, u64)) -> io::Result<Option<u32>> {
     for found in ages(dir, std::fs::metadata) {
         let (age, meta) = found?;
@@ -249,23 +251,23 @@ fn age_of(dir: &Path, file: (u64, u64)) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-/// What `look` finds at each age, the current file first. A file that ages meanwhile is met again, never missed, but
-/// where rotations come faster than looks.
+/// The results of `look` for each existing file, the current one first. A file that is rotated meanwhile is visited
+/// again; it is missed only if rotations are faster than the visits.
 fn ages<T>(
     dir: &Path,
     look: impl Fn(PathBuf) -> io::Result<T>,
 ) -> impl Iterator<Item = io::Result<(u32, T)>> {
-    let mut holes = 0;
+    let mut missing = 0;
     (0..AGES_MAX)
         .map(move |age| look(path_of(dir, age)).map(|found| (age, found)))
         .take_while(move |found| {
-            holes += usize::from(is_hole(found));
-            holes < HOLES_MAX
+            missing += usize::from(is_missing(found));
+            missing < MISSING_AGES_MAX
         })
-        .filter(|found| !is_hole(found))
+        .filter(|found| !is_missing(found))
 }
 
-fn is_hole<T>(found: &io::Result<T>) -> bool {
+fn is_missing<T>(found: &io::Result<T>) -> bool {
     found
         .as_ref()
         .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -277,12 +279,12 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
-    fn text(follow: &mut Follow) -> String {
+    fn text(follow: &mut LogFollower) -> String {
         String::from_utf8(follow.read(Duration::ZERO).expect("read")).expect("text")
     }
 
     #[test]
-    fn the_last_lines_come_from_as_many_files_as_it_takes() {
+    fn the_last_lines_are_read_from_several_files() {
         let dir = tempfile::tempdir().expect("folder");
         assert_eq!(tail(dir.path(), 3).expect("no log"), Vec::<String>::new());
         fs::write(path_of(dir.path(), 2), "1\n2\n").expect("write");
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn following_goes_through_rotations() {
+    fn following_continues_across_rotations() {
         let dir = tempfile::tempdir().expect("folder");
         let (seen, mut follow) = tail_and_follow(dir.path(), 5).expect("start");
         assert_eq!(seen, b"");
@@ -338,30 +340,33 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_under_way_loses_nobody() {
+    fn following_loses_no_lines_during_a_rotation() {
         let dir = tempfile::tempdir().expect("folder");
         fs::write(path_of(dir.path(), 1), "one\n").expect("write");
         let (seen, mut follow) = tail_and_follow(dir.path(), 5).expect("no current file");
         assert_eq!(seen, b"one\n");
         fs::rename(path_of(dir.path(), 1), path_of(dir.path(), 2)).expect("age");
         fs::write(path_of(dir.path(), 0), "two\n").expect("write");
-        let (seen, _) = tail_and_follow(dir.path(), 5).expect("a hole");
+        let (seen, _) = tail_and_follow(dir.path(), 5).expect("a missing age");
         assert_eq!(seen, b"one\ntwo\n");
         assert_eq!(
             text(&mut follow),
             "",
-            "whose turn it is shows when the hole is closed"
+            "the age of the file is unknown until the rotation is done"
         );
         fs::rename(path_of(dir.path(), 0), path_of(dir.path(), 1)).expect("age");
         fs::write(path_of(dir.path(), 0), "three\n").expect("write");
         assert_eq!(text(&mut follow), "two\n");
         assert_eq!(text(&mut follow), "three\n");
 
-        // Under a name that is none of ours it is looked for, but not for ever.
+        // A file that was moved to another name is searched for, but only a limited number of times.
         fs::rename(path_of(dir.path(), 0), dir.path().join("taken")).expect("move");
         fs::write(path_of(dir.path(), 1), "four\n").expect("write");
         let searched = (1..SEARCHES_MAX).all(|_| text(&mut follow).is_empty());
         assert!(searched);
-        assert!(text(&mut follow).ends_with("one\n"), "the eldest there is");
+        assert!(
+            text(&mut follow).ends_with("one\n"),
+            "the oldest existing file"
+        );
     }
 }

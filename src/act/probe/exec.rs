@@ -98,7 +98,7 @@ impl Exec {
             .map_err(|failure| failure.message)?;
         let mut tree = Tree::of_child(running.process);
         tree.claim_file = Some(pipe_file);
-        tree.set_command_token(command_token);
+        tree.set_token(command_token);
         Ok(Command {
             exit: running.exit,
             status: None,
@@ -162,7 +162,7 @@ impl Command {
                 }
                 () = sleep(LOOK_EVERY) => {
                     if let Some(tree) = &mut self.tree {
-                        tree.remember();
+                        tree.update_members();
                     }
                 }
             }
@@ -208,7 +208,7 @@ impl Command {
     /// Has all ended that it has started; none when nothing is left.
     fn bury(mut self) -> Option<PendingKill> {
         let tree = self.tree.take()?;
-        let is_over = self.status.is_some() && tree.is_surely_gone();
+        let is_over = self.status.is_some() && tree.is_known_gone();
         (!is_over).then(|| PendingKill::of(tree, self.tree_killer.clone()))
     }
 }

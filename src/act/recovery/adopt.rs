@@ -29,7 +29,7 @@ pub(super) fn proven_tree(
     // other session by now.
     let is_ours = members.iter().any(|member| member.stat.sid == session);
     tree.session = if is_ours { session } else { 0 };
-    tree.born = first.map_or(0, |first| first.start_time);
+    tree.first_start_time = first.map_or(0, |first| first.start_time);
     let outside = members
         .iter()
         .filter(|member| member.stat.sid != tree.session && member.process != tree.main);
@@ -119,6 +119,6 @@ pub(super) async fn recover_sockets(
             sentence,
             facts: Vec::new(),
         };
-        shared.store.record(Some(service.name()), &record);
+        shared.journal.record(Some(service.name()), &record);
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn suspected_tree(
     claim: &Claim,
 ) -> Tree {
     let born = claim.first.map_or(0, |first| first.start_time);
-    let mut tree = Tree::of_an_earlier_stayd(NO_PROCESS, 0, born);
+    let mut tree = Tree::new_adopted(NO_PROCESS, 0, born);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = provable_file(shared, service, claim);

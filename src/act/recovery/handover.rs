@@ -184,7 +184,11 @@ fn leave(
         fds.push(fd?);
         Some(fds.len() - 1)
     };
-    let output = pack(shared.output.leave(service.name(), instance.life));
+    let output = pack(
+        shared
+            .output
+            .open_handover_reader(service.name(), instance.life),
+    );
     let notify = instance
         .messages
         .hand_over()

@@ -69,7 +69,7 @@ impl InheritedInstance {
         let config = &service.config;
         let output = self.output.take().is_some_and(|reader| {
             let output = &shared.output;
-            let resumed = output.resume(&config.name, instance.life, &config.log, reader);
+            let resumed = output.adopt_inherited(&config.name, instance.life, &config.log, reader);
             resumed.is_ok()
         });
         let notify_socket = self.notify.take().is_some_and(|(socket, path)| {

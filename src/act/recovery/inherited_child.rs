@@ -46,7 +46,7 @@ pub(super) async fn go_on(
     let instance = service.begin(instance);
     take_up(&shared, &service, &instance, &mut inherited).await;
     let adoptable = adoptable(&service, &inherited.claim, Some(process));
-    let written = shared.claims.intend(service.name(), inherited.claim);
+    let written = shared.claims.record_intent(service.name(), inherited.claim);
     retry_until_written(&shared, &service, written);
     let event = ServiceEvent::RecoveryScanned(ScanOutcome::Ours(adoptable));
     shared.send(service.id, event).await;
@@ -85,12 +85,12 @@ fn tree_of(
     let claim = &inherited.claim;
     let first = claim.first.map_or(main, Process::from);
     let mut tree = if inherited.adopted {
-        Tree::of_an_earlier_stayd(main, first.pid, first.start_time)
+        Tree::new_adopted(main, first.pid, first.start_time)
     } else {
         Tree::new(main, identity::euid())
     };
     tree.session = first.pid;
-    tree.born = first.start_time;
+    tree.first_start_time = first.start_time;
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = instance.tree.claim_file();

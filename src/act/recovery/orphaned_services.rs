@@ -1,7 +1,7 @@
 //! Finds what earlier stayds have left of services that are not configured any more, and goes on capturing their output.
 
 use super::claimed::is_of_this_boot;
-use crate::act::claims::{Claim, Reading};
+use crate::act::claims::{Claim, ClaimOnDisk};
 use crate::act::context::SharedContext;
 use crate::act::foreign::reported::ReportedProcess;
 use crate::act::process_exit::still_runs;
@@ -17,14 +17,14 @@ pub fn orphaned_services(shared: &SharedContext, configured: &[&str]) -> Vec<Rep
     let left = claimed
         .into_iter()
         .filter_map(|name| match claims.read(&name) {
-            Reading::Valid(claim) if is_of_this_boot(shared, &claim) => {
+            ClaimOnDisk::Valid(claim) if is_of_this_boot(shared, &claim) => {
                 let left = left_of(name.clone(), &claim)?;
                 // A FIFO without a reader would stop the process at its next line. Fails where there is no FIFO; then
                 // there is nothing to read.
                 let _ = output.adopt(&name, Life(claim.life), &Log::BY_DEFAULT, claim.claim_fd);
                 Some(left)
             }
-            Reading::Valid(_) | Reading::Absent | Reading::Unverifiable(_) => None,
+            ClaimOnDisk::Valid(_) | ClaimOnDisk::Absent | ClaimOnDisk::Unverifiable(_) => None,
         });
     left.collect()
 }

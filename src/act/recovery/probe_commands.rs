@@ -23,7 +23,7 @@ pub(super) async fn end(shared: &SharedContext, service: &ServiceContext, claim:
         return;
     };
     let looked_at = tree.clone();
-    let look = move || looked_at.members_by_every_proof();
+    let look = move || looked_at.members_full_scan();
     let left = off_loop("recovery", LOOK_DEADLINE, look).await;
     // A process that does not show itself in time also hides the instance; then both are looked for again.
     let mut left = left.unwrap_or_default();
@@ -51,7 +51,7 @@ pub(super) async fn end(shared: &SharedContext, service: &ServiceContext, claim:
 fn commands_of(shared: &SharedContext, service: &ServiceContext, claim: &Claim) -> Option<Tree> {
     provable_file(shared, service, claim)?;
     let born = claim.first?.start_time;
-    let mut tree = Tree::of_an_earlier_stayd(NO_PROCESS, 0, born);
+    let mut tree = Tree::new_adopted(NO_PROCESS, 0, born);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     tree.token_name = COMMAND_OF_INSTANCE;
     claim.token.as_str().clone_into(&mut tree.token);

@@ -9,7 +9,7 @@ use super::adoptable::adoptable;
 use super::claimed::{is_of_this_boot, suspected_tree};
 use super::inherited::InheritedInstances;
 use super::inherited_child::go_on;
-use crate::act::claims::{Claim, ClaimFile, Reading};
+use crate::act::claims::{Claim, ClaimFile, ClaimOnDisk};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::lifecycle::successor::attend;
@@ -59,26 +59,26 @@ async fn find(
 ) -> ScanOutcome {
     let name = service.name();
     let reading = match inherited.claim(name) {
-        Some(claim) => Reading::Valid(Box::new(claim)),
+        Some(claim) => ClaimOnDisk::Valid(Box::new(claim)),
         None => shared.claims.read(name),
     };
-    if let Reading::Valid(claim) = &reading
+    if let ClaimOnDisk::Valid(claim) = &reading
         && is_of_this_boot(shared, claim)
     {
         super::probe_commands::end(shared, service, claim).await;
     }
     match reading {
-        Reading::Absent => unclaimed(shared, service, Life(0), NO_CLAIM).await,
-        Reading::Unverifiable(why) => {
+        ClaimOnDisk::Absent => unclaimed(shared, service, Life(0), NO_CLAIM).await,
+        ClaimOnDisk::Unverifiable(why) => {
             let why = format!("an earlier stayd's claim is not believed: {why}");
             tracing::warn!(service = name, "{why}; what it names is left alone");
             unclaimed(shared, service, Life(0), &why).await
         }
-        Reading::Valid(claim) if !is_of_this_boot(shared, &claim) => {
+        ClaimOnDisk::Valid(claim) if !is_of_this_boot(shared, &claim) => {
             ScanOutcome::Nothing(Life(claim.life))
         }
-        Reading::Valid(claim) if claim.ended.is_some() => concluded(shared, service, *claim),
-        Reading::Valid(claim) => match look(shared, service, &claim).await {
+        ClaimOnDisk::Valid(claim) if claim.ended.is_some() => concluded(shared, service, *claim),
+        ClaimOnDisk::Valid(claim) => match look(shared, service, &claim).await {
             Ok(sighted) => judge(shared, service, inherited, *claim, sighted).await,
             Err(message) => ScanOutcome::Unclear(message),
         },
@@ -137,7 +137,7 @@ async fn look(
     let tree = suspected_tree(shared, service, claim);
     let main = claim.main();
     let look = move || {
-        let mut members = tree.members_by_every_proof();
+        let mut members = tree.members_full_scan();
         members.retain(Member::is_alive);
         let is_first = |member: &&Member| is_first_process(member, &tree.token);
         let first = members.iter().find(is_first).map(|member| member.process);
@@ -193,9 +193,9 @@ async fn judge(
     }
     let adoptable = adoptable(service, &claim, main);
     let tree = proven_tree(service, &claim, tree, main, &members);
-    reached(Failpoint::Proven);
+    reached(Failpoint::OwnershipProven);
     adopt(shared, service, inherited, claim, tree, main).await;
-    reached(Failpoint::TakenInHand);
+    reached(Failpoint::Adopted);
     ScanOutcome::Ours(adoptable)
 }
 

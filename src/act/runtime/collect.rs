@@ -6,7 +6,7 @@ use super::offer::names;
 use super::record::{self, Hold};
 use super::stock::Users;
 use super::{copy, walk};
-use crate::act::claims::{self, Claim, Reading};
+use crate::act::claims::{self, Claim, ClaimOnDisk};
 use crate::sys::identity;
 use crate::sys::process::{self, Process};
 use std::collections::BTreeMap;
@@ -171,13 +171,13 @@ fn claimed(state: &Path, keep: &dyn Fn(&str) -> usize) -> io::Result<BTreeMap<Fi
     let mut named = BTreeMap::new();
     for (service, reading) in claims::read_all(state)? {
         match reading {
-            Reading::Valid(claim) if keep(&service) == 0 && is_over(&claim) => {}
-            Reading::Valid(claim) => {
+            ClaimOnDisk::Valid(claim) if keep(&service) == 0 && is_over(&claim) => {}
+            ClaimOnDisk::Valid(claim) => {
                 let fingerprint = claim.fingerprint.as_deref().and_then(Fingerprint::parse);
                 named.extend(fingerprint.map(|one| (one, Need::Claimed(service))));
             }
-            Reading::Absent => {}
-            Reading::Unverifiable(why) => {
+            ClaimOnDisk::Absent => {}
+            ClaimOnDisk::Unverifiable(why) => {
                 return Err(io::Error::other(format!(
                     "the claim of {service} is not believed, and may name any runtime: {why}"
                 )));

@@ -3,7 +3,7 @@
 use super::cache::{ALTERED, Cache};
 use super::listing::Fingerprint;
 use super::{record, walk};
-use crate::act::claims::{self, Claim, Reading};
+use crate::act::claims::{self, Claim, ClaimOnDisk};
 use crate::sys::process;
 use std::collections::BTreeMap;
 use std::fs;
@@ -148,7 +148,7 @@ fn running(state: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
     };
     let claims = claims::read_all(state)?.into_iter();
     let found = claims.filter_map(|(service, reading)| {
-        let Reading::Valid(claim) = reading else {
+        let ClaimOnDisk::Valid(claim) = reading else {
             return None;
         };
         lives(&claim)?;

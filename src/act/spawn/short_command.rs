@@ -49,7 +49,7 @@ impl ShortCommand {
         launch.command_token = Some(token.clone());
         let running = spawner.start(launch, deadline).await?;
         let mut tree = Tree::of_child(running.process);
-        tree.set_command_token(Some(token));
+        tree.set_token(Some(token));
         Ok(Self {
             exit: running.exit,
             has_exited: false,
@@ -68,7 +68,7 @@ impl ShortCommand {
     /// Kills what is left of the command and waits until it is gone.
     pub(crate) async fn end(mut self) {
         if let Some(tree) = self.tree.take()
-            && !(self.has_exited && tree.is_surely_gone())
+            && !(self.has_exited && tree.is_known_gone())
         {
             self.tree_killer.end(tree).await;
         }

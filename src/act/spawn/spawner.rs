@@ -341,7 +341,7 @@ impl Drop for StartedChild {
         if !self.taken {
             // Together with what the child has started by now.
             let mut tree = Tree::of_child(self.handle.process);
-            tree.set_command_token(self.command_token.take());
+            tree.set_token(self.command_token.take());
             let _ = self.tree_killer.begin(tree);
         }
     }

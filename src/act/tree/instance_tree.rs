@@ -92,10 +92,10 @@ impl InstanceTree {
 
     /// Remembers members that have left the tree, while there is evidence for them. Returns all remembered members when
     /// they are others than before: the claim has to be written again.
-    pub(crate) fn remember(&self) -> Option<Vec<Process>> {
+    pub(crate) fn update_members(&self) -> Option<Vec<Process>> {
         let mut tree = self.tree.borrow_mut();
         let tree = tree.as_mut()?;
-        tree.remember().then(|| tree.members.clone())
+        tree.update_members().then(|| tree.members.clone())
     }
 
     /// Whether it is time to search again for members that have left the tree. Then the caller does it.

@@ -1,11 +1,12 @@
-//! The end of a tree.
+//! Kills a process tree with SIGKILL.
 //!
-//! A tree that forks while it is killed has no moment at which a list of it is true. So: kill what the list shows,
-//! reap (zombies hold the numbers that the kill needs), list again, until nothing is left. Every orphan lands with
-//! us, so it is over when none of ours may be of it; and where somebody else's orphan may be, when the same ones stay and
-//! none of them can be proven. Nothing is forked here, and nothing is stopped first: that was neither needed nor enough.
+//! While a tree forks, no list of its members is complete. So stayd kills the listed members, reaps (zombies keep their
+//! pids and count against RLIMIT_NPROC), and lists again, until no member is left. Orphans of the tree are reparented
+//! to stayd, so the kill is done when no child of stayd can be a member. If there are other orphans that look like
+//! members, it is done when the same ones stay and none of them can be proven. The kill forks nothing, and it does not
+//! stop the processes first: stopping them was neither necessary nor sufficient.
 
-use super::walk::Eyes;
+use super::walk::ScanDepth;
 use super::{Member, Tree};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::sys::cgroup::is_empty;
@@ -18,118 +19,121 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks: long enough for a killed process to die, short enough that a bomb does not recover.
-const LOOK_EVERY: Duration = Duration::from_micros(500);
-/// An execve(2) is between two programs for microseconds, on a busy machine for some milliseconds.
-const LAST_LOOKS: u32 = 5;
-const LAST_LOOKS_EVERY: Duration = Duration::from_millis(2);
-/// Exits taken from the kernel in one go.
+/// The pause between two scans: long enough for a killed process to end, short enough that a fork bomb does not
+/// recover.
+const SCAN_INTERVAL: Duration = Duration::from_micros(500);
+/// The number of full scans that must find no member, because a process shows no environment during execve(2). That
+/// takes microseconds, and some milliseconds on a busy machine.
+const FINAL_SCANS: u32 = 5;
+const FINAL_SCAN_INTERVAL: Duration = Duration::from_millis(2);
+/// The largest number of exits that are reaped in one call.
 const REAP_BATCH: usize = 256;
 
 /// How a kill ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KillOutcome {
-    /// Members alive at the deadline, at least 1; 0 when the tree is gone.
+    /// The number of members alive at the deadline, at least 1; 0 if the tree is gone.
     pub left: usize,
-    /// Of those, in uninterruptible sleep: SIGKILL has to wait.
+    /// The number of those that are in uninterruptible sleep, so that SIGKILL has no effect yet.
     pub stuck: usize,
 }
 
 impl Tree {
-    /// Sends `signal`, and SIGCONT so that stopped ones hear it, once to every member. Returns how many there were.
-    /// Reads no process's memory.
+    /// Sends `signal` once to every member, and SIGCONT, so that stopped members handle it. Returns the number of
+    /// members that got both. Does not read the memory of a process.
     pub fn terminate(&self, signal: i32) -> usize {
-        let mut told = 0;
-        self.walk(Eyes::Quick, &mut |member| {
-            told += usize::from(tell(member, signal) && tell(member, SIGCONT));
+        let mut count = 0;
+        self.walk(ScanDepth::Quick, &mut |member| {
+            count += usize::from(send_signal(member, signal) && send_signal(member, SIGCONT));
         });
-        told
+        count
     }
 
-    /// Kills every member with SIGKILL and returns when none is left, or at the deadline. Blocks: give it a thread of
-    /// its own, and mind the deadline there too: the last look reads environments. Exits that are reaped on the way, other trees' too, go to `reaped`.
+    /// Kills every member with SIGKILL and returns when none is left, or after `timeout`. Passes all exits that it
+    /// reaps, including those of other trees, to `reaped`. Blocks, so call it on a thread of its own. The caller must
+    /// enforce the timeout too, because the final scans read environments and can hang.
     ///
-    /// As root the thread goes before all ordinary ones, without which a fork bomb is never caught up with. An
-    /// unprivileged stayd without a cgroup cannot promise the end of a bomb that saturates the machine: then the
-    /// outcome says what is left.
-    pub fn kill(self, deadline: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
-        let end = Instant::now() + deadline;
-        let _ = schedule::put_this_thread_first(); // anybody but root does without
+    /// As root the thread gets a real-time priority; without it the kill does not overtake a fork bomb. An unprivileged
+    /// stayd without a cgroup cannot guarantee the end of a fork bomb that saturates the machine. Then the outcome says
+    /// how many members are left.
+    pub fn kill(self, timeout: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
+        let end = Instant::now() + timeout;
+        let _ = schedule::put_this_thread_first(); // fails unless stayd runs as root
         let by_cgroup = self.cgroup.clone().filter(|_| !self.group_only);
         if let Some(dir) = by_cgroup
             && self.kill_cgroup(&dir, end, reaped)
         {
             return KillOutcome::default();
         }
-        self.kill_by_looking(end, reaped)
+        self.kill_by_scanning(end, reaped)
     }
 
-    /// Who of it lives, by every proof; none when nobody can say by `end`, because those who may be of it come and go.
-    /// Looks several times while the same ones are there, because a process that is just changing its program shows no
-    /// environment. May wait for a sick process's memory, so on a thread that may be lost.
+    /// The living members, found by full scans; none if that is undecided at `end`, because the processes that can be
+    /// members keep changing. Scans several times while they stay the same, because a process shows no environment
+    /// during execve(2). Can hang when it reads the memory of a process, so call it on a thread that may be abandoned.
     #[must_use]
-    pub fn left_by_every_proof(&self, end: Instant) -> Option<Vec<Member>> {
+    pub fn confirmed_survivors(&self, end: Instant) -> Option<Vec<Member>> {
         let mut before = None;
-        let mut looks = 0;
-        while looks < LAST_LOOKS {
-            let mut left = self.members_by_every_proof();
+        let mut scans = 0;
+        while scans < FINAL_SCANS {
+            let mut left = self.members_full_scan();
             left.retain(Member::is_alive);
-            if !left.is_empty() || self.is_surely_gone() {
+            if !left.is_empty() || self.is_known_gone() {
                 return Some(left);
             }
-            let now = self.suspects();
+            let now = self.possible_members();
             let are_the_same = now.is_some() && now == before;
-            looks = if are_the_same { looks + 1 } else { 0 };
+            scans = if are_the_same { scans + 1 } else { 0 };
             before = now;
             if Instant::now() >= end {
                 return None;
             }
-            thread::sleep(LAST_LOOKS_EVERY);
+            thread::sleep(FINAL_SCAN_INTERVAL);
         }
         Some(Vec::new())
     }
 
-    /// Looks quickly until that finds nobody, and only then into environments, which can take their time.
-    fn kill_by_looking(&self, end: Instant, reaped: &dyn Fn(Reaped)) -> KillOutcome {
-        let mut eyes = Eyes::Quick;
+    /// Makes quick scans until one finds no member, and then full scans, which can take long.
+    fn kill_by_scanning(&self, end: Instant, reaped: &dyn Fn(Reaped)) -> KillOutcome {
+        let mut depth = ScanDepth::Quick;
         let mut before = None;
-        let mut last_looks = 0;
+        let mut final_scans = 0;
         loop {
             reap_all(end, reaped);
-            let alive = self.strike(eyes);
+            let alive = self.kill_pass(depth);
             reap_all(end, reaped);
-            match self.suspects_if_quiet(&alive) {
+            match self.possible_members_after(&alive) {
                 None => {
-                    eyes = Eyes::Quick;
+                    depth = ScanDepth::Quick;
                     before = None;
-                    last_looks = 0;
-                    thread::sleep(LOOK_EVERY);
+                    final_scans = 0;
+                    thread::sleep(SCAN_INTERVAL);
                 }
-                Some(none) if none.is_empty() && self.leaves_its_orphans_to_us() => {
+                Some(none) if none.is_empty() && self.orphans_come_to_us() => {
                     return KillOutcome::default();
                 }
-                now if now == before && eyes == Eyes::Thorough => {
-                    last_looks += 1;
-                    if last_looks == LAST_LOOKS {
+                now if now == before && depth == ScanDepth::Full => {
+                    final_scans += 1;
+                    if final_scans == FINAL_SCANS {
                         return KillOutcome::default();
                     }
-                    thread::sleep(LAST_LOOKS_EVERY);
+                    thread::sleep(FINAL_SCAN_INTERVAL);
                 }
-                now if now == before => eyes = Eyes::Thorough,
+                now if now == before => depth = ScanDepth::Full,
                 now => before = now,
             }
             if Instant::now() >= end {
-                return not_finished(&alive);
+                return unfinished(&alive);
             }
         }
     }
 
-    /// One look, killing each member as it is found. Returns those that were alive.
-    fn strike(&self, eyes: Eyes) -> Vec<Member> {
+    /// Makes one scan and kills each member when it is found. Returns the members that were alive.
+    fn kill_pass(&self, depth: ScanDepth) -> Vec<Member> {
         let mut alive = Vec::new();
-        self.walk(eyes, &mut |member| {
+        self.walk(depth, &mut |member| {
             if member.is_alive() {
-                tell(member, SIGKILL);
+                send_signal(member, SIGKILL);
                 reached(Failpoint::FirstKilled);
                 alive.push(member.clone());
             }
@@ -137,55 +141,62 @@ impl Tree {
         alive
     }
 
-    /// Who may be of it after a look that found nobody alive; none when it found somebody.
-    fn suspects_if_quiet(&self, alive: &[Member]) -> Option<Vec<i32>> {
+    /// The processes that can be members after a scan; none if the scan found a living member or the main process is
+    /// not reaped.
+    fn possible_members_after(&self, alive: &[Member]) -> Option<Vec<i32>> {
         if !alive.is_empty() || self.main_is_unreaped() {
             return None;
         }
-        self.suspects()
+        self.possible_members()
     }
 
-    /// Our own child stays a number until it is reaped, and its exit is news that others wait for.
+    /// Whether the main process is our child and not reaped yet. Its exit event must be sent before the kill is done.
     fn main_is_unreaped(&self) -> bool {
         process::stat(self.main.pid)
             .is_ok_and(|stat| stat.process == self.main && stat.ppid == identity::pid())
     }
 
-    /// True when the kernel has said that the cgroup is empty and nobody is seen outside it; false where it cannot be killed as one.
+    /// Kills the cgroup `dir`. Returns true when the cgroup is empty and a scan finds no member outside it; false if
+    /// the kernel does not support that or the deadline has passed.
     fn kill_cgroup(&self, dir: &Path, end: Instant, reaped: &dyn Fn(Reaped)) -> bool {
         if fs::write(dir.join("cgroup.kill"), "1").is_err() {
             return false;
         }
         while Instant::now() < end {
             reap_all(end, reaped);
-            // who has been moved out of it, or never came in, is struck here
-            if is_empty(dir) && self.strike(Eyes::Quick).is_empty() && !self.main_is_unreaped() {
+            // The scan kills members that were moved out of the cgroup or never were in it.
+            if is_empty(dir)
+                && self.kill_pass(ScanDepth::Quick).is_empty()
+                && !self.main_is_unreaped()
+            {
                 return true;
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(SCAN_INTERVAL);
         }
         false
     }
 }
 
-/// Whether `signal` was sent to exactly this process.
-fn tell(member: &Member, signal: i32) -> bool {
+/// Sends `signal` to exactly this process. Returns whether that succeeded.
+fn send_signal(member: &Member, signal: i32) -> bool {
     Handle::open(member.process).is_ok_and(|handle| handle.signal(signal).is_ok())
 }
 
+/// Reaps all ended children until `end`, and passes them to `reaped`.
 fn reap_all(end: Instant, reaped: &dyn Fn(Reaped)) {
     loop {
         let ended = reaper::drain(REAP_BATCH);
-        let all = ended.len() < REAP_BATCH;
+        let is_last = ended.len() < REAP_BATCH;
         ended.into_iter().for_each(reaped);
-        if all || Instant::now() >= end {
+        if is_last || Instant::now() >= end {
             return;
         }
     }
 }
 
-/// At the deadline. That the last look found nobody proves nothing: what forks all the time is never there when looked at.
-fn not_finished(alive: &[Member]) -> KillOutcome {
+/// The outcome at the deadline. A last scan without members proves nothing: a process that forks all the time can be
+/// missed by every scan. So at least one member counts as left.
+fn unfinished(alive: &[Member]) -> KillOutcome {
     let is_stuck = |member: &&Member| member.stat.state == State::Uninterruptible;
     KillOutcome {
         left: alive.len().max(1),

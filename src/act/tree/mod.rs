@@ -1,8 +1,10 @@
-//! The tree of a life: who belongs to it, what it uses, who of it listens, and its end.
+//! The process tree of an instance: finds its members, measures what they use, finds the one that listens, and kills
+//! them.
 //!
-//! A look starts at the main process and follows living parentage, then turns to what has left the tree: members
-//! remembered from earlier, the cgroup, and the orphans that landed with us. Everything found is held against the
-//! claim by [`ownership::prove`](crate::decide::ownership::prove); what cannot be proven is not touched.
+//! A scan starts at the main process and follows living parents to their children. Then it checks the processes that
+//! may have left the tree: members known from earlier scans, the members of the cgroup, and the orphans that were
+//! reparented to stayd. [`ownership::prove`](crate::decide::ownership::prove) compares each with the claim. stayd does
+//! not touch a process that cannot be proven to be a member.
 
 pub mod cgroups;
 mod command_token;
@@ -22,86 +24,87 @@ use crate::sys::{identity, reaper, socket, spawn};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-use walk::Eyes;
+use walk::ScanDepth;
 
-/// So many members outside the session are remembered; the rest is found again by other proofs, or not.
+/// The largest number of members outside the session that are recorded. Other members are found only by other evidence.
 pub const MEMBERS_MAX: usize = 256;
 
-/// The variable that carries a life's token.
+/// The environment variable that carries an instance's token.
 pub const LIFE_TOKEN: &str = "STAYD_TOKEN";
-/// The variable that carries the number of a life's first process: the token is inherited by all that it starts.
+/// The environment variable that carries the pid of an instance's first process. It tells that process from its
+/// descendants, which inherit the token.
 pub const LIFE_PID: &str = "STAYD_PID";
 
-/// One life's processes, as far as this stayd knows the life.
+/// What this stayd knows of the processes of one instance.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// The main process: the one spawned, or its heir.
+    /// The main process: the spawned one, or its successor.
     pub main: Process,
-    /// The session of the life: the number of the process that was spawned.
+    /// The session of the instance: the pid of the spawned process.
     pub session: i32,
-    /// Birth of the process that was spawned; nothing older is a member.
-    pub born: u64,
-    /// The life's token, 128 bits in hexadecimal, as in STAYD_TOKEN.
+    /// Start time of the spawned process. An older process is not a member.
+    pub first_start_time: u64,
+    /// The instance's token, 128 bits in hexadecimal, as in STAYD_TOKEN.
     pub token: String,
-    /// The variable that carries the token.
+    /// The environment variable that carries the token.
     pub token_name: &'static str,
-    /// Device and inode of the claim file that the child was given open.
+    /// Device and inode of the claim file, which the child inherited open.
     pub claim_file: Option<(u64, u64)>,
-    /// The life's cgroup directory, where it has one of its own.
+    /// The directory of the instance's cgroup, if it has one of its own.
     pub cgroup: Option<PathBuf>,
-    /// The user it runs as.
+    /// The user id that the instance runs as.
     pub uid: u32,
-    /// Members that have left the session, seen earlier; as kept in the claim on disk.
+    /// Members outside the session that earlier scans found; the claim on disk lists the same ones.
     pub members: Vec<Process>,
-    /// Only the process group of the spawned process is meant (`kill = "group"`).
+    /// Only the process group of the spawned process belongs to the tree (`kill = "group"`).
     pub group_only: bool,
-    /// An earlier stayd spawned it: it is no child of ours, and its orphans land with somebody else.
+    /// An earlier stayd spawned it: it is not our child, and its orphans are not reparented to us.
     pub adopted: bool,
-    /// How many spawns of this stayd there were when the tree was made, if it was our only child then. While there
-    /// are no more, every orphan that lands with us is this life's.
+    /// The count of this stayd's spawns when the tree was created, if the main process was our only child then. While
+    /// the count stays the same, every orphan that is reparented to us belongs to this instance.
     sole_child_at: Option<u64>,
 }
 
-/// A process that belongs to the life.
+/// A process that belongs to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who.
+    /// The process.
     pub process: Process,
-    /// Why it belongs to it.
+    /// Why it belongs to the instance.
     pub proof: Proof,
-    /// What it is doing, as of the look.
+    /// Its state at the time of the scan.
     pub stat: Stat,
 }
 
 impl Member {
-    /// Whether it still ran when it was looked at.
+    /// Whether it was alive at the time of the scan.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.stat.is_alive()
     }
 }
 
-/// What a tree has used since its processes were born. Those that end take their share with them, so only growth
-/// means something.
+/// What the living members of a tree have used since they started. The share of a process is lost when it ends, so only
+/// an increase has a meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// User and system time.
     pub cpu: Duration,
-    /// Bytes through read and write calls.
+    /// Bytes moved by read and write calls.
     pub io_bytes: u64,
-    /// Times its cgroup was throttled by a quota.
+    /// How often the quota throttled its cgroup.
     pub throttled: u64,
 }
 
 impl Tree {
-    /// The tree of a process just spawned, with no other proof than its parentage and session yet. Make it at once,
-    /// before anything else is spawned: then its orphans can be told from others'.
+    /// The tree of a process that was just spawned, with no evidence but parentage and session. Create it before
+    /// anything else is spawned: then its orphans can be told from those of other children.
     #[must_use]
     pub fn new(main: Process, uid: u32) -> Self {
         Self {
             main,
             session: main.pid,
-            born: main.start_time,
+            first_start_time: main.start_time,
             token: String::new(),
             token_name: LIFE_TOKEN,
             claim_file: None,
@@ -114,133 +117,129 @@ impl Tree {
         }
     }
 
-    /// The tree of a life that an earlier stayd began with the process `session`, born at `born`.
+    /// The tree of an instance that an earlier stayd started. Its first process had the pid `session` and started at
+    /// `first_start_time`.
     #[must_use]
-    pub fn of_an_earlier_stayd(main: Process, session: i32, born: u64) -> Self {
+    pub fn new_adopted(main: Process, session: i32, first_start_time: u64) -> Self {
         Self {
             session,
-            born,
+            first_start_time,
             adopted: true,
             sole_child_at: None,
             ..Self::new(main, identity::euid())
         }
     }
 
-    /// The tree of a child of ours that runs its program, as whoever it runs.
+    /// The tree of a child of ours that runs its program; takes the user id from the process.
     #[must_use]
     pub fn of_child(main: Process) -> Self {
         let uid = process::uid(main.pid).unwrap_or_else(|_| identity::euid());
         Self::new(main, uid)
     }
 
-    /// Gives it the mark that its processes carry.
-    pub fn set_command_token(&mut self, mark: Option<CommandToken>) {
-        if let Some(CommandToken { name, token }) = mark {
+    /// Sets the token that the processes of a command carry in their environment.
+    pub fn set_token(&mut self, token: Option<CommandToken>) {
+        if let Some(CommandToken { name, token }) = token {
             self.token_name = name;
             self.token = token;
         }
     }
 
-    /// Whether nothing of it can be left: nobody who landed with us may be of it. Looks at nothing that could hang. False
-    /// says nothing: somebody else's orphan may be as young.
+    /// Whether no process of the tree can be left: no orphan that was reparented to us can be a member. Reads nothing
+    /// that could hang. False is no statement, because an unrelated orphan can look like a member.
     #[must_use]
-    pub fn is_surely_gone(&self) -> bool {
-        let nobody_is_it = || {
+    pub fn is_known_gone(&self) -> bool {
+        let has_no_member = || {
             !self.members().iter().any(Member::is_alive)
-                && self.suspects().is_some_and(|suspects| suspects.is_empty())
+                && self.possible_members().is_some_and(|pids| pids.is_empty())
         };
-        // Whoever is of it is below a child of ours.
-        self.leaves_its_orphans_to_us() && (reaper::has_no_child() || nobody_is_it())
+        // Every member is a descendant of a child of ours.
+        self.orphans_come_to_us() && (reaper::has_no_child() || has_no_member())
     }
 
-    /// Whether what it leaves behind lands with us: then our own children tell whether it is gone.
-    fn leaves_its_orphans_to_us(&self) -> bool {
+    /// Whether its orphans are reparented to us, so that our own children show whether it is gone.
+    fn orphans_come_to_us(&self) -> bool {
         !self.adopted && reaper::adopts_orphans()
     }
 
-    /// The orphans among our children that may be of it, as far as their age and session tell; none where that cannot be
-    /// read. One that has died since it was listed is one of them, and a zombie: what it has started may have landed behind
-    /// it. Nobody where orphans of it land elsewhere.
-    fn suspects(&self) -> Option<Vec<i32>> {
-        if !self.leaves_its_orphans_to_us() {
+    /// The orphans among our children that can be members, judged by start time and session; none if our children
+    /// cannot be read. An orphan that ended after it was listed counts, as does a zombie: its own children may have
+    /// been reparented to us after the listing. Empty if orphans of the tree are reparented to another process.
+    fn possible_members(&self) -> Option<Vec<i32>> {
+        if !self.orphans_come_to_us() {
             return Some(Vec::new());
         }
-        let is_suspect = |pid: i32| {
+        let is_possible = |pid: i32| {
             let Ok(stat) = process::stat(pid) else {
                 return true;
             };
-            let is_in_anothers_session = stat.sid != self.session && spawn::is_ours(stat.sid);
-            let is_meant = !self.group_only || stat.pgid == self.session;
+            let is_in_other_session = stat.sid != self.session && spawn::is_ours(stat.sid);
+            let is_in_group = !self.group_only || stat.pgid == self.session;
             let is_spawning = stat.before_exec;
-            stat.process.start_time >= self.born
-                && is_meant
-                && !is_in_anothers_session
+            stat.process.start_time >= self.first_start_time
+                && is_in_group
+                && !is_in_other_session
                 && !is_spawning
         };
         let children = reaper::children().ok()?.into_iter();
         let orphans = children
             .filter(|child| !child.spawned)
             .map(|child| child.pid);
-        Some(orphans.filter(|pid| is_suspect(*pid)).collect())
+        Some(orphans.filter(|pid| is_possible(*pid)).collect())
     }
 
-    /// Who belongs to the life now, zombies included. Reads no process's memory, so it cannot hang.
+    /// The members now, including zombies. Does not read the memory of a process, so it cannot hang.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
         let mut members = Vec::new();
-        self.walk(Eyes::Quick, &mut |member| members.push(member.clone()));
+        self.walk(ScanDepth::Quick, &mut |member| members.push(member.clone()));
         members
     }
 
-    /// The same, environments included: that may wait for a sick process's memory, so on a thread that may be lost.
+    /// The members now, including those proven only by the token in their environment. Reading an environment reads the
+    /// memory of a process and can hang, so call this on a thread that may be abandoned.
     #[must_use]
-    pub fn members_by_every_proof(&self) -> Vec<Member> {
+    pub fn members_full_scan(&self) -> Vec<Member> {
         let mut members = Vec::new();
-        self.walk(Eyes::Thorough, &mut |member| members.push(member.clone()));
+        self.walk(ScanDepth::Full, &mut |member| members.push(member.clone()));
         members
     }
 
-    /// Adds the members that have left the session, while their proof is to be had, and forgets the dead.
-    /// True when that changed anything: the claim on disk wants to be written again.
-    pub fn remember(&mut self) -> bool {
+    /// Updates [`Self::members`]: adds members that have left the session, while they can be proven, and removes ended
+    /// ones. Returns true if the list changed, so that the claim on disk must be written again.
+    pub fn update_members(&mut self) -> bool {
         let members = self.members();
         if self.adopted && members.iter().all(|member| member.stat.sid != self.session) {
-            // with nobody in it, its number may be anybody's; here all processes are looked at
+            // The session has no member, so an unrelated session can reuse its number. Adopted trees scan all
+            // processes.
             self.session = 0;
         }
-        let mut left: Vec<Process> = members
+        let mut outside: Vec<Process> = members
             .into_iter()
             .filter(|member| member.stat.sid != self.session && member.process != self.main)
             .map(|member| member.process)
             .collect();
-        // those known longest first: the port's holder was put there by `remember_first`
-        left.sort_by_key(|process| self.place_of(*process));
-        left.truncate(MEMBERS_MAX);
-        let changed = left != self.members;
-        self.members = left;
+        // Keep the order, so that the bound drops those that were found last.
+        outside.sort_by_key(|process| self.index_of(*process));
+        outside.truncate(MEMBERS_MAX);
+        let changed = outside != self.members;
+        self.members = outside;
         changed
     }
 
-    /// Puts `member`, the one that holds the port, before all others, so that no bound ever drops it.
-    pub fn remember_first(&mut self, member: Process) {
-        self.members.retain(|known| *known != member);
-        self.members.insert(0, member);
-        self.members.truncate(MEMBERS_MAX);
+    fn index_of(&self, process: Process) -> usize {
+        let index = self.members.iter().position(|known| *known == process);
+        index.unwrap_or(usize::MAX)
     }
 
-    fn place_of(&self, process: Process) -> usize {
-        let place = self.members.iter().position(|known| *known == process);
-        place.unwrap_or(usize::MAX)
-    }
-
-    /// What the tree has used so far.
+    /// What the living members have used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let mut usage = Usage {
             throttled: process::throttled_count(self.main.pid).unwrap_or(0),
             ..Usage::default()
         };
-        self.walk(Eyes::Quick, &mut |member| {
+        self.walk(ScanDepth::Quick, &mut |member| {
             usage.cpu += member.stat.cpu;
             let io_bytes = process::io_bytes(member.process.pid).unwrap_or(0);
             usage.io_bytes = usage.io_bytes.saturating_add(io_bytes);
@@ -248,10 +247,10 @@ impl Tree {
         usage
     }
 
-    /// The member that listens on TCP `port`; none when nobody does or only strangers do.
+    /// The member that listens on TCP `port`; none if no process does, or only foreign processes.
     ///
     /// # Errors
-    /// The kernel does not list its sockets.
+    /// When the list of sockets cannot be read from the kernel.
     pub fn holds_listener(&self, port: u16) -> io::Result<Option<Process>> {
         let listeners = socket::listeners(port)?;
         if listeners.is_empty() {
@@ -266,7 +265,7 @@ impl Tree {
     }
 }
 
-/// The count of spawns, if `main` is the only child that we have.
+/// The count of spawns, if `main` is our only child.
 fn sole_child_at(main: Process) -> Option<u64> {
     let spawns = spawn::count_if_all_that_is_left(main.pid)?;
     let children = process::own_children().ok()?;

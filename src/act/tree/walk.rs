@@ -1,4 +1,4 @@
-//! One look at the tree.
+//! One scan of a process tree: visits each member, and proves that it is one.
 
 use super::{Member, Tree};
 use crate::decide::ownership::{Claim, Proof, Sighting, prove};
@@ -8,120 +8,121 @@ use crate::sys::{identity, reaper, spawn};
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 
-/// A look ends after so many processes; a kill takes more looks.
-const WALK_MAX: usize = 32_768;
+/// The largest number of processes in one scan. A kill scans again.
+const SCAN_MAX: usize = 32_768;
 
-/// How closely to look.
+/// What a scan reads of each process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Eyes {
+pub(super) enum ScanDepth {
     /// Only what cannot hang.
     Quick,
-    /// Environments too: that may wait for a sick process's memory, so on a thread that may be lost.
-    Thorough,
+    /// Also the environment. That reads the memory of the process and can hang, so it needs a thread that may be
+    /// abandoned.
+    Full,
 }
 
-/// A process to look at.
-struct Lead {
+/// A process to examine.
+struct Candidate {
     pid: i32,
-    listed: Option<Listed>,
+    /// Set if a member listed it as its child.
+    listed: Option<ListedChild>,
 }
 
-/// It was among this member's children.
+/// The listing of a process among a member's children.
 #[derive(Clone, Copy)]
-struct Listed {
+struct ListedChild {
     parent: Process,
-    /// When, as a birth.
+    /// The time of the listing, in units of process start times.
     at: u64,
 }
 
-struct Walk<'a> {
+struct Scan<'a> {
     tree: &'a Tree,
-    eyes: Eyes,
+    depth: ScanDepth,
     claim: Claim<'a>,
     in_cgroup: HashSet<i32>,
 }
 
 impl Tree {
-    /// Visits each member, parents before their children. `visit` may kill it: its children are listed already.
-    pub(super) fn walk(&self, eyes: Eyes, visit: &mut dyn FnMut(&Member)) {
-        let members: Vec<Process> = self.members.iter().copied().map(to_proc).collect();
+    /// Visits each member, parents before their children. `visit` may kill the member: its children are already listed.
+    pub(super) fn walk(&self, depth: ScanDepth, visit: &mut dyn FnMut(&Member)) {
         let in_cgroup: HashSet<i32> = self.cgroup.as_deref().map(in_cgroup).unwrap_or_default();
-        let leads = self.leads(&in_cgroup);
+        let candidates = self.candidates(&in_cgroup);
         let claim = Claim {
-            main: to_proc(self.main),
+            main: self.main,
             session: self.session,
-            born: self.born,
+            born: self.first_start_time,
             uid: self.uid,
-            members: &members,
-            // asked after the listing: what was spawned since is not on the list
+            members: &self.members,
+            // Read after the listing: a process spawned since then is not in the list.
             sole_life: self.sole_child_at == Some(spawn::count()),
             we_are_first: identity::pid() == 1,
             ourselves: identity::pid(),
         };
-        let walk = Walk {
+        let scan = Scan {
             tree: self,
-            eyes,
+            depth,
             claim,
             in_cgroup,
         };
-        walk.follow(leads, visit);
+        scan.run(candidates, visit);
     }
 
-    /// Where members can be: the tree itself, those known, the cgroup, and wherever orphans land.
-    fn leads(&self, in_cgroup: &HashSet<i32>) -> VecDeque<Lead> {
-        let landed = if reaper::adopts_orphans() && !self.adopted {
+    /// The processes from which members can be found: the main process, known members, the cgroup, and orphans.
+    fn candidates(&self, in_cgroup: &HashSet<i32>) -> VecDeque<Candidate> {
+        let possible_orphans = if reaper::adopts_orphans() && !self.adopted {
             process::own_children()
         } else {
             process::all()
         };
-        // Those that we have spawned are somebody's main process, and are not looked at for each of the others.
-        let orphans = landed.unwrap_or_default().into_iter();
+        // A process that we spawned is the main process of an instance, so it is not an orphan of another one.
+        let orphans = possible_orphans.unwrap_or_default().into_iter();
         let orphans = orphans.filter(|pid| !spawn::is_ours(*pid));
         let known = self.members.iter().map(|member| member.pid);
         std::iter::once(self.main.pid)
             .chain(known)
             .chain(in_cgroup.iter().copied())
             .chain(orphans)
-            .map(|pid| Lead { pid, listed: None })
+            .map(|pid| Candidate { pid, listed: None })
             .collect()
     }
 }
 
-impl Walk<'_> {
-    fn follow(&self, mut leads: VecDeque<Lead>, visit: &mut dyn FnMut(&Member)) {
+impl Scan<'_> {
+    fn run(&self, mut candidates: VecDeque<Candidate>, visit: &mut dyn FnMut(&Member)) {
         let mut proven = HashSet::new();
-        let mut looks = 0;
-        while let Some(lead) = leads.pop_front()
-            && looks < WALK_MAX
+        let mut count = 0;
+        while let Some(candidate) = candidates.pop_front()
+            && count < SCAN_MAX
         {
-            looks += 1;
-            if proven.contains(&lead.pid) {
+            count += 1;
+            if proven.contains(&candidate.pid) {
                 continue;
             }
-            let Some(member) = self.judge(&lead) else {
+            let Some(member) = self.examine(&candidate) else {
                 continue;
             };
-            proven.insert(lead.pid);
-            let children = process::children(lead.pid).unwrap_or_default();
-            let listed = Listed {
+            proven.insert(candidate.pid);
+            let children = process::children(candidate.pid).unwrap_or_default();
+            let listed = ListedChild {
                 parent: member.process,
                 at: process::birth_of_one_born_now(),
             };
             visit(&member);
-            // before the other leads, so that parentage is found while the parent lives
+            // Before the other candidates, so that parentage is found while the parent lives.
             for pid in children {
                 let listed = Some(listed);
-                leads.push_front(Lead { pid, listed });
+                candidates.push_front(Candidate { pid, listed });
             }
         }
     }
 
-    fn judge(&self, lead: &Lead) -> Option<Member> {
-        let stat = process::stat(lead.pid).ok()?;
+    fn examine(&self, candidate: &Candidate) -> Option<Member> {
+        let stat = process::stat(candidate.pid).ok()?;
         if self.tree.group_only && stat.pgid != self.tree.session {
             return None;
         }
-        let proof = self.proof(lead, &stat)?;
+        let proof = self.proof(candidate, &stat)?;
         Some(Member {
             process: stat.process,
             proof,
@@ -129,69 +130,64 @@ impl Walk<'_> {
         })
     }
 
-    /// Looks at what is cheap first, and closer only while that proves nothing.
-    fn proof(&self, lead: &Lead, stat: &Stat) -> Option<Proof> {
-        let mut seen = self.first_sight(lead, stat);
+    /// Reads what is cheap first, and more only if that proves nothing.
+    fn proof(&self, candidate: &Candidate, stat: &Stat) -> Option<Proof> {
+        let mut seen = self.observe(candidate, stat);
         if let Some(proof) = prove(&self.claim, &seen) {
             return Some(proof);
         }
-        if stat.process.start_time < self.tree.born {
-            return None; // nothing that it holds or carries could prove anything
+        if stat.process.start_time < self.tree.first_start_time {
+            return None; // no descriptor or token can prove an older process
         }
         if let Some((dev, ino)) = self.tree.claim_file {
-            seen.holds_claim = process::holds_file(lead.pid, dev, ino).unwrap_or(false);
+            seen.holds_claim = process::holds_file(candidate.pid, dev, ino).unwrap_or(false);
         }
-        if !seen.holds_claim && self.eyes == Eyes::Thorough && !self.tree.token.is_empty() {
-            let token = process::environment_value(lead.pid, self.tree.token_name);
-            seen.uid = process::uid(lead.pid).ok()?;
+        if !seen.holds_claim && self.depth == ScanDepth::Full && !self.tree.token.is_empty() {
+            let token = process::environment_value(candidate.pid, self.tree.token_name);
+            seen.uid = process::uid(candidate.pid).ok()?;
             seen.carries_token = token.is_ok_and(|token| token.as_ref() == Some(&self.tree.token));
         }
-        if !still_is(stat.process) {
-            return None; // the descriptors and the environment may have been a later process's
+        if !still_exists(stat.process) {
+            return None; // the descriptors and the environment may be those of a later process with this pid
         }
         prove(&self.claim, &seen)
     }
 
-    fn first_sight(&self, lead: &Lead, stat: &Stat) -> Sighting {
-        let is_sessions = stat.sid == self.tree.session;
-        let leader = is_sessions.then(|| process::stat(stat.sid).ok()).flatten();
+    fn observe(&self, candidate: &Candidate, stat: &Stat) -> Sighting {
+        let is_in_session = stat.sid == self.tree.session;
+        let leader = is_in_session
+            .then(|| process::stat(stat.sid).ok())
+            .flatten();
         Sighting {
-            proc: to_proc(stat.process),
-            below_member: lead
+            proc: stat.process,
+            below_member: candidate
                 .listed
                 .as_ref()
                 .is_some_and(|listed| is_child(stat, listed)),
             session: stat.sid,
-            session_leader: leader.map(|leader| to_proc(leader.process)),
-            in_cgroup: self.in_cgroup.contains(&lead.pid),
+            session_leader: leader.map(|leader| leader.process),
+            in_cgroup: self.in_cgroup.contains(&candidate.pid),
             holds_claim: false,
             carries_token: false,
             uid: u32::MAX,
             our_child: stat.ppid == identity::pid(),
-            // in this order: one that had come to exec when it was looked at is known as ours by now
-            spawned: stat.before_exec || spawn::is_ours(lead.pid),
+            // In this order: a process that had reached exec when `stat` was read is registered as ours by now.
+            spawned: stat.before_exec || spawn::is_ours(candidate.pid),
         }
     }
 }
 
-/// Whether it is the very process that was on its parent's list: no later one has got its number since. Whose child it is
-/// now says less, for the parent may have died meanwhile, and anybody may have got its children.
-fn is_child(stat: &Stat, listed: &Listed) -> bool {
+/// Whether `stat` is of the process that was listed, not of a later one with its pid. The present parent is no
+/// evidence: the listed parent may have ended meanwhile, and then its children have another one.
+fn is_child(stat: &Stat, listed: &ListedChild) -> bool {
     (listed.parent.start_time..=listed.at).contains(&stat.process.start_time)
 }
 
-fn still_is(process: Process) -> bool {
+fn still_exists(process: Process) -> bool {
     process::stat(process.pid).is_ok_and(|stat| stat.process == process)
 }
 
-fn to_proc(process: Process) -> Process {
-    Process {
-        pid: process.pid,
-        start_time: process.start_time,
-    }
-}
-
-/// Every process in the cgroup `dir` and those below it.
+/// Every process in the cgroup `dir` and its descendants.
 fn in_cgroup(dir: &Path) -> HashSet<i32> {
     let mut pids = HashSet::new();
     for dir in with_those_below(dir) {

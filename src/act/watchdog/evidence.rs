@@ -51,7 +51,9 @@ async fn collect(
             tracing::warn!(service = service.name(), "evidence: {}", evidence.summary);
             let (summary, text) = (evidence.summary, evidence.text);
             let life = instance.life.0;
-            shared.store.evidence(service.name(), life, summary, text);
+            shared
+                .journal
+                .attach_evidence(service.name(), life, summary, text);
         }
         Err(error @ OffLoopError::NoThread(_)) => {
             return tracing::warn!(service = service.name(), "cannot take evidence: {error}");

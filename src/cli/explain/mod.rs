@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::find::Candidate;
 use super::instance;
 use super::screen::{Screen, tell};
-use crate::act::claims::{self, Reading};
+use crate::act::claims::{self, ClaimOnDisk};
 use crate::act::foreign::explain::{Explanation, Ledger, Watched, explain_port, explain_process};
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
@@ -182,7 +182,7 @@ async fn running(candidate: &Candidate) -> Daemon {
     Daemon::Absent
 }
 
-fn claims(state: &Path) -> Vec<(String, Reading)> {
+fn claims(state: &Path) -> Vec<(String, ClaimOnDisk)> {
     claims::read_all(state).unwrap_or_else(|error| {
         tell(&format!(
             "stayd: cannot read the claims in {}: {error}; going on without them",

@@ -1,7 +1,7 @@
 //! An explanation in words.
 
 use super::{Case, Target};
-use crate::act::claims::Reading;
+use crate::act::claims::ClaimOnDisk;
 use crate::act::foreign::explain::{Explained, Finding, Ledger};
 use crate::cli::screen::{Paint, Screen};
 use crate::cli::words::length;
@@ -270,7 +270,7 @@ pub(super) fn remarks(case: &Case) -> Vec<String> {
     }
     for ledger in &case.ledgers {
         for (service, reading) in &ledger.claims {
-            if let Reading::Unverifiable(why) = reading {
+            if let ClaimOnDisk::Unverifiable(why) = reading {
                 remarks.push(format!(
                     "The claim of {}/{service} is not believed ({why}); whatever it names is left alone.",
                     ledger.instance

@@ -158,7 +158,7 @@ impl Daemon {
             other => other,
         };
         self.course = Some(Course { petition, stage });
-        reached(Failpoint::AtRest);
+        reached(Failpoint::UpgradeReady);
     }
 
     fn essentials(&self) -> io::Result<Essentials> {
@@ -177,7 +177,7 @@ impl Daemon {
         let version = env!("CARGO_PKG_VERSION");
         let message = format!("cannot upgrade: {why}; version {version} goes on");
         tracing::warn!("{message}");
-        self.parts.store.record(None, &record(&message, false));
+        self.parts.journal.record(None, &record(&message, false));
         let refusal = Refusal::new(Kind::Conflict, message);
         let _ = course.petition.send(Err(refusal));
     }

@@ -112,7 +112,7 @@ impl Daemon {
         let shared = self.parts.executor.shared();
         // What is not moved in time stays in the FIFOs, for the next version.
         let _moved = shared.output.close(OUTPUT_CLOSE_MAX);
-        self.parts.store.close();
+        self.parts.journal.close();
     }
 }
 

@@ -12,7 +12,7 @@ const THREADS_MAX: usize = 256;
 /// Threads that only wait, for work or for a timer of ours: they can be cut off. The runtime's own begin so.
 const IDLE: [&str; 3] = ["stall", "voice", "tokio-"];
 /// Threads that are told to end when everything is left.
-const ENDING: [&str; 5] = ["journal", "output", "relief", "screen", "spawn"];
+const ENDING: [&str; 5] = ["journal", "output", "disk-stall", "stdout", "spawn"];
 
 /// What a thread does that must not be cut off now; none when there is no such thread. Those that are told to end count
 /// when they have been `told`, or are stuck.

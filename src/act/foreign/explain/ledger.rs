@@ -1,7 +1,7 @@
 //! What is known of a stayd and its services: from the running stayd, from its configuration, from its claims.
 
 use super::Finding;
-use crate::act::claims::{Claim, Reading};
+use crate::act::claims::{Claim, ClaimOnDisk};
 use crate::decide::event::Life;
 use crate::decide::explain::{Fate, Keeper, Observation, Standing, Surroundings, Weighed, fate};
 use crate::decide::ownership::Proof;
@@ -20,7 +20,7 @@ pub struct Ledger {
     /// Orphans that landed with it and that no service can be proven to own, as the running stayd lists them.
     pub orphans: Vec<i32>,
     /// Its claims, by service.
-    pub claims: Vec<(String, Reading)>,
+    pub claims: Vec<(String, ClaimOnDisk)>,
 }
 
 /// A service of a stayd.
@@ -65,7 +65,7 @@ pub(crate) struct Claimed {
 /// The claims of a stayd that can be believed.
 pub(crate) fn claims_of(ledger: &Ledger) -> Vec<Claimed> {
     let read = ledger.claims.iter().filter_map(|(service, reading)| {
-        let Reading::Valid(claim) = reading else {
+        let ClaimOnDisk::Valid(claim) = reading else {
             return None;
         };
         let runs = |watched: &Watched| {
@@ -83,8 +83,8 @@ pub(crate) fn claims_of(ledger: &Ledger) -> Vec<Claimed> {
 /// The main processes that the running stayd lists, where its claims cannot be read.
 pub(crate) fn by_word(ledger: &Ledger, line: &[Stat]) -> Vec<Finding> {
     let is_read = |watched: &Watched| {
-        let valid = |(name, reading): &(String, Reading)| {
-            *name == watched.name && matches!(reading, Reading::Valid(_))
+        let valid = |(name, reading): &(String, ClaimOnDisk)| {
+            *name == watched.name && matches!(reading, ClaimOnDisk::Valid(_))
         };
         ledger.claims.iter().any(valid)
     };

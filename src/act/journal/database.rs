@@ -1,34 +1,38 @@
-//! The database: opened, set aside when it is damaged, written in batches, asked.
+//! The journal's SQLite database: opening and checking the file, writing batches, pruning, and queries.
 
-use super::entry::{Entry, Evidence, Incident, Query, to_millis};
-use super::past::Kept;
+use super::entry::{EventQuery, Incident, JournalEntry, to_millis};
+use super::persisted_state::{SERVICES_MAX, StateRow};
+use super::queue::Batch;
 use super::rows::{self, COLUMNS, signed, unsigned};
 use crate::act::dirs::state_dir::FILE_MODE;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-/// Most services of which something is kept; those not touched for longest go.
-pub(crate) const KEPT_MAX: usize = 1024;
-/// Damaged files that are kept; a later one takes the place of the last.
+/// The largest number of events; older ones are deleted.
+pub const EVENTS_MAX: u64 = 20_000;
+/// The events are pruned once per this many new ids, so that not every batch has to prune.
+const PRUNE_INTERVAL: u64 = 500;
+/// The largest number of pieces of evidence.
+const EVIDENCE_MAX: u32 = 64;
+/// The largest number of damaged files that are preserved; a later one replaces the last of them.
 const SET_ASIDE_MAX: u32 = 8;
-/// Pages of 4 KiB that are held in memory.
+/// Pages of 4 KiB in SQLite's cache.
 const CACHE_PAGES: i64 = 64;
-/// Pages in the write-ahead log before it is copied into the file.
+/// Pages in the write-ahead log at which SQLite copies it into the database file.
 const CHECKPOINT_PAGES: i64 = 64;
-/// What is left of the write-ahead log's file after that.
+/// The size to which the file of the write-ahead log is cut after that.
 const WAL_BYTES_MAX: i64 = 512 * 1024;
-/// Statements that stay prepared: the three of a batch.
+/// Prepared statements that SQLite caches; a batch needs three.
 const STATEMENTS_MAX: usize = 4;
-/// How long somebody else's lock (a shell's on the file) is waited for.
-const BUSY_WITHIN: Duration = Duration::from_millis(500);
+/// How long to wait for another process's lock, such as that of a user's sqlite3 shell.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// One script for each step of the schema; `user_version` counts those that are done.
+/// One SQL script for each version of the schema; `user_version` counts the scripts that were executed.
 const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE events (
         id INTEGER PRIMARY KEY, at INTEGER NOT NULL, service TEXT, kind TEXT NOT NULL, life INTEGER,
@@ -43,69 +47,55 @@ const MIGRATIONS: [&str; 1] = ["
         proven INTEGER NOT NULL, parked INTEGER NOT NULL, last_life INTEGER NOT NULL, touched INTEGER NOT NULL);
 "];
 
-/// The schema that a journal has which this stayd has opened.
-#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+/// The schema version of a journal after this stayd has opened it.
+#[expect(clippy::cast_possible_truncation, reason = "there are only a few")]
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
-/// What one transaction writes.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) entries: Vec<Arc<Entry>>,
-    pub(crate) evidence: Vec<Evidence>,
-    pub(crate) kept: BTreeMap<String, Kept>,
-}
-
-impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.evidence.is_empty() && self.kept.is_empty()
-    }
-}
-
-/// Why the database cannot be used.
+/// Why an operation on the database failed.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The file makes no sense: it is set aside and another one begun.
+pub(crate) enum JournalError {
+    /// The file is damaged: it is renamed and a new one is created.
     Damaged(String),
-    /// The disk or a lock refuses.
-    Refused(String),
+    /// The disk refused the operation, or another process holds a lock on the file. It can succeed later.
+    Unavailable(String),
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for JournalError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Damaged(why) | Self::Refused(why) => out.write_str(why),
+            Self::Damaged(why) | Self::Unavailable(why) => out.write_str(why),
         }
     }
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for JournalError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Damaged(error.to_string())
             }
-            _ => Self::Refused(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
         }
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for JournalError {
     fn from(error: io::Error) -> Self {
-        Self::Refused(error.to_string())
+        Self::Unavailable(error.to_string())
     }
 }
 
 /// The open database.
 #[derive(Debug)]
-pub(crate) struct Disk {
+pub(crate) struct Database {
     connection: Connection,
     /// Device and inode of the file that was opened.
     file: (u64, u64),
 }
 
-impl Disk {
-    /// Opens `path`, checks it and brings its schema up to date.
-    pub(crate) fn open(path: &Path) -> Result<Self, Trouble> {
+impl Database {
+    /// Opens the database at `path`, creating it if it is missing, checks it and migrates its schema.
+    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
@@ -124,29 +114,29 @@ impl Disk {
         })
     }
 
-    /// Whether `path` still leads to this file: somebody may have deleted it, or put another in its place.
+    /// Whether `path` still is this file. A user may have deleted or replaced it.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
-        fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == self.file)
+        fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.file)
     }
 
-    /// The highest id, and whether there is any record.
-    pub(crate) fn last_id(&self) -> Result<u64, Trouble> {
+    /// The highest id of an event; 0 when there is none.
+    pub(crate) fn last_id(&self) -> Result<u64, JournalError> {
         let sql = "SELECT coalesce(max(id), 0) FROM events";
         Ok(unsigned(
             self.connection.query_row(sql, [], |row| row.get(0))?,
         ))
     }
 
-    /// What is kept of every service; its last life is the highest that was kept or recorded.
-    pub(crate) fn kept(&self) -> Result<BTreeMap<String, Kept>, Trouble> {
-        let mut kept = BTreeMap::new();
+    /// The stored state of every service. Its last life is the highest one in its row and in its events.
+    pub(crate) fn states(&self) -> Result<BTreeMap<String, StateRow>, JournalError> {
+        let mut states = BTreeMap::new();
         let mut statement = self.connection.prepare(
             "SELECT service, proof_key, stopped_in, hold_until, hold_span, hold_reason, proven, parked, last_life, touched
              FROM kept",
         )?;
-        for row in statement.query_map([], |row| Ok((row.get(0)?, rows::read_kept(row)?)))? {
-            let (service, row): (String, Kept) = row?;
-            kept.insert(service, row);
+        for row in statement.query_map([], |row| Ok((row.get(0)?, rows::read_state(row)?)))? {
+            let (service, row): (String, StateRow) = row?;
+            states.insert(service, row);
         }
         let mut statement = self.connection.prepare(
             "SELECT service, max(life) FROM events
@@ -154,14 +144,14 @@ impl Disk {
         )?;
         for row in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
             let (service, life): (String, u32) = row?;
-            let kept = kept.entry(service).or_insert_with(Kept::default);
-            kept.last_life = kept.last_life.max(life);
+            let row = states.entry(service).or_insert_with(StateRow::default);
+            row.last_life = row.last_life.max(life);
         }
-        Ok(kept)
+        Ok(states)
     }
 
-    /// Writes all of `batch` or nothing, and keeps every table within its bound.
-    pub(crate) fn write(&mut self, batch: &Batch) -> Result<(), Trouble> {
+    /// Writes `batch` in one transaction, and deletes the oldest rows of tables that are larger than their bounds.
+    pub(crate) fn write(&mut self, batch: &Batch) -> Result<(), JournalError> {
         let transaction = self.connection.transaction()?;
         for entry in &batch.entries {
             rows::write_entry(&transaction, entry)?;
@@ -169,15 +159,15 @@ impl Disk {
         for evidence in &batch.evidence {
             rows::write_evidence(&transaction, evidence)?;
         }
-        for (service, kept) in &batch.kept {
-            rows::write_kept(&transaction, service, kept)?;
+        for (service, row) in &batch.states {
+            rows::write_state(&transaction, service, row)?;
         }
-        rows::prune(&transaction, batch)?;
+        prune(&transaction, batch)?;
         Ok(transaction.commit()?)
     }
 
-    /// The newest entries that match, oldest first.
-    pub(crate) fn events(&self, query: &Query) -> Result<Vec<Entry>, Trouble> {
+    /// The newest entries that match `query`, oldest first.
+    pub(crate) fn events(&self, query: &EventQuery) -> Result<Vec<JournalEntry>, JournalError> {
         let mut statement = self.connection.prepare(&format!(
             "SELECT {COLUMNS} FROM events e
              WHERE (?1 IS NULL OR service = ?1) AND id > ?2 AND at > ?3 AND decision >= ?4
@@ -194,22 +184,22 @@ impl Disk {
             ],
             rows::read_entry,
         )?;
-        rows::oldest_first(found)
+        Ok(rows::oldest_first(found)?)
     }
 
     /// The newest incidents, oldest first, without the text of their evidence.
-    pub(crate) fn incidents(&self, limit: usize) -> Result<Vec<Incident>, Trouble> {
+    pub(crate) fn incidents(&self, limit: usize) -> Result<Vec<Incident>, JournalError> {
         let mut statement = self.connection.prepare(&format!(
             "SELECT {COLUMNS}, v.summary, NULL {} WHERE e.kind IN ({}) ORDER BY e.id DESC LIMIT ?1",
             rows::with_evidence(),
             rows::incident_kinds()
         ))?;
         let found = statement.query_map([signed(limit as u64)], rows::read_incident)?;
-        rows::oldest_first(found)
+        Ok(rows::oldest_first(found)?)
     }
 
-    /// One incident with all its evidence.
-    pub(crate) fn incident(&self, id: u64) -> Result<Option<Incident>, Trouble> {
+    /// The incident with this id and its whole evidence; none when there is no such incident.
+    pub(crate) fn incident(&self, id: u64) -> Result<Option<Incident>, JournalError> {
         let mut statement = self.connection.prepare(&format!(
             "SELECT {COLUMNS}, v.summary, v.text {} WHERE e.id = ?1 AND e.kind IN ({})",
             rows::with_evidence(),
@@ -220,14 +210,14 @@ impl Disk {
             .optional()?)
     }
 
-    /// Gives back the memory that a large answer took.
+    /// Frees the memory that a large answer needed.
     pub(crate) fn shrink(&self) {
-        // Only a wish: without it the pages go when others are needed.
-        let _unheeded = self.connection.execute_batch("PRAGMA shrink_memory");
+        // If this fails, SQLite frees the pages when it needs others.
+        let _ignored = self.connection.execute_batch("PRAGMA shrink_memory");
     }
 
-    /// Copies the write-ahead log into the file and closes it.
-    pub(crate) fn close(self) -> Result<(), Trouble> {
+    /// Copies the write-ahead log into the database file and closes the database.
+    pub(crate) fn close(self) -> Result<(), JournalError> {
         let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(truncate, [], |_row| Ok(()))?;
         self.connection
@@ -238,29 +228,56 @@ impl Disk {
 
 /// Renames the database at `path` and its write-ahead log, and returns the new name.
 pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let numbered = |number| beside(path, &format!(".corrupt-{number}"));
+    let numbered = |number| with_suffix(path, &format!(".corrupt-{number}"));
     let aside = (1..SET_ASIDE_MAX)
         .map(numbered)
         .find(|name| !name.exists())
         .unwrap_or_else(|| numbered(SET_ASIDE_MAX));
     fs::rename(path, &aside)?;
-    // A log left behind would be taken for the next file's.
-    match fs::rename(beside(path, "-wal"), beside(&aside, "-wal")) {
+    // A log that stays behind would be read as that of the new file.
+    match fs::rename(with_suffix(path, "-wal"), with_suffix(&aside, "-wal")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(aside),
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     name.into()
 }
 
+/// Deletes the oldest rows of each table that `batch` may have filled beyond its bound.
+fn prune(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+    let first_and_last = (batch.entries.first(), batch.entries.last());
+    if let (Some(first), Some(last)) = first_and_last
+        && first.id / PRUNE_INTERVAL != (last.id + 1) / PRUNE_INTERVAL
+    {
+        transaction.execute(
+            "DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+            [signed(EVENTS_MAX)],
+        )?;
+    }
+    if !batch.evidence.is_empty() {
+        transaction.execute(
+            "DELETE FROM evidence WHERE id <= (SELECT id FROM evidence ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+            [EVIDENCE_MAX],
+        )?;
+    }
+    if !batch.states.is_empty() {
+        transaction.execute(
+            "DELETE FROM kept WHERE service IN
+             (SELECT service FROM kept ORDER BY touched DESC LIMIT -1 OFFSET ?1)",
+            [signed(SERVICES_MAX as u64)],
+        )?;
+    }
+    Ok(())
+}
+
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_WITHIN)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // Exclusive: the log's index is in memory instead of a mapped file, where a full disk would be a SIGBUS.
+    // In exclusive mode the index of the log is in memory, not in a mapped file, where a full disk would cause SIGBUS.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "cache_size", CACHE_PAGES)?;
@@ -270,31 +287,31 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)
 }
 
-fn check(connection: &Connection) -> Result<(), Trouble> {
+fn check(connection: &Connection) -> Result<(), JournalError> {
     let sql = "PRAGMA quick_check(1)";
     let found: String = connection.query_row(sql, [], |row| row.get(0))?;
     if found == "ok" {
         return Ok(());
     }
-    Err(Trouble::Damaged(found))
+    Err(JournalError::Damaged(found))
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
+fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
     let version: usize = connection.pragma_query_value(None, "user_version", |row| {
         row.get::<_, u32>(0).map(|version| version as usize)
     })?;
-    let Some(steps) = MIGRATIONS.get(version..) else {
-        return Err(Trouble::Damaged(format!(
-            "it has schema {version} of a later stayd, this one knows {}",
+    let Some(missing) = MIGRATIONS.get(version..) else {
+        return Err(JournalError::Damaged(format!(
+            "its schema {version} is of a newer stayd; this stayd knows schemas up to {}",
             MIGRATIONS.len()
         )));
     };
-    if steps.is_empty() {
+    if missing.is_empty() {
         return Ok(());
     }
     let transaction = connection.transaction()?;
-    for step in steps {
-        transaction.execute_batch(step)?;
+    for script in missing {
+        transaction.execute_batch(script)?;
     }
     transaction.pragma_update(None, "user_version", signed(MIGRATIONS.len() as u64))?;
     Ok(transaction.commit()?)

@@ -1,18 +1,19 @@
-//! The file that captured output ends in, and its rotated elders: `current.log`, `current.log.1`, …
+//! The log file of one service, `current.log`, and its rotation to `current.log.1`, `current.log.2`, …
 
-use crate::act::dirs::state_dir::{FILE_MODE, make_folder};
+use crate::act::dirs::state_dir::{FILE_MODE, create_folder};
 use crate::act::failpoint::{Failpoint, reached};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What is written to now.
+/// The name of the file that output is written to.
 pub(super) const CURRENT: &str = "current.log";
-/// The end of a file in which rotation only waits for a newline: a quarter of it, and no more than this.
+/// The largest part at the end of a file in which rotation waits for a newline. That part is a quarter of a smaller
+/// file.
 const RESERVE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The path of the `age`-th file: 0 is the current one.
+/// The path of the file that was rotated `age` times; 0 is the current file.
 pub(super) fn path_of(dir: &Path, age: u32) -> PathBuf {
     match age {
         0 => dir.join(CURRENT),
@@ -20,8 +21,8 @@ pub(super) fn path_of(dir: &Path, age: u32) -> PathBuf {
     }
 }
 
-/// One service's log, as one life writes it. Two lives may have it open, the elder's last words beside the younger's
-/// first, and either of them rotates it for both.
+/// The log of one service, as one instance writes it. Two instances can have it open at the same time, while the last
+/// output of the older one is drained. Either of them rotates the file for both.
 #[derive(Debug)]
 pub(super) struct LogFile {
     dir: PathBuf,
@@ -30,14 +31,14 @@ pub(super) struct LogFile {
     current: Option<File>,
 }
 
-/// Where the next bytes belong.
+/// Where to write the next bytes.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct WritePosition<'a> {
     pub(super) file: &'a File,
     pub(super) offset: u64,
-    /// At most this many bytes, then ask again.
-    pub(super) room: u64,
-    /// The file is nearly full: only the rest of a line, please.
+    /// Write at most this many bytes, then get a new position.
+    pub(super) bytes_max: u64,
+    /// The file is nearly full: write no further than the next newline.
     pub(super) to_newline: bool,
 }
 
@@ -51,35 +52,38 @@ impl LogFile {
         }
     }
 
-    /// The place for the next bytes. Rotates a nearly full file that ends with a whole line once there `is_more` to
-    /// come, and builds folder and file anew when somebody has deleted them. The offset is what fstat(2) says, so
-    /// whatever a killed predecessor has moved is neither moved again nor written over.
-    pub(super) fn place(&mut self, is_more: impl FnOnce() -> bool) -> io::Result<Place<'_>> {
+    /// The position for the next bytes. Rotates a nearly full file that ends with a whole line, if `is_more` says that
+    /// there are bytes for the next one. Creates folder and file again if they were deleted. The offset is the size
+    /// given by fstat(2), so bytes that a killed stayd has moved are neither moved again nor overwritten.
+    pub(super) fn write_position(
+        &mut self,
+        is_more: impl FnOnce() -> bool,
+    ) -> io::Result<WritePosition<'_>> {
         let mut offset = self.open_current()?;
-        if self.is_to_be_rotated(offset)? && (offset >= self.max_size_bytes || is_more()) {
+        if self.must_rotate(offset)? && (offset >= self.max_size_bytes || is_more()) {
             self.rotate()?;
             offset = self.open_current()?;
         }
-        let full = offset >= self.reserve_begins();
-        let limit = if full {
+        let is_full = offset >= self.reserve_start();
+        let limit = if is_full {
             self.max_size_bytes
         } else {
-            self.reserve_begins()
+            self.reserve_start()
         };
         let file = self.current.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Place {
+        Ok(WritePosition {
             file,
             offset,
-            room: limit.saturating_sub(offset).max(1),
-            to_newline: full,
+            bytes_max: limit.saturating_sub(offset).max(1),
+            to_newline: is_full,
         })
     }
 
-    /// Appends a line of our own, on a line of its own; all of it or nothing.
+    /// Appends `line` on a line of its own: the whole line, or nothing.
     pub(super) fn append_line(&mut self, line: &str) -> io::Result<()> {
         let mut end = self.open_current()?;
         let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
-        // The line, and a newline before and after it.
+        // The line with a newline before and after it.
         if end > 0 && end.saturating_add(bytes).saturating_add(2) > self.max_size_bytes {
             self.rotate()?;
             end = self.open_current()?;
@@ -92,23 +96,23 @@ impl LogFile {
         let file = self.current.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let text = format!("{newline}{line}\n");
         file.write_all_at(text.as_bytes(), end).inspect_err(|_| {
-            // Best effort on a disk that refuses: half a line of ours is worse than none.
+            // Remove a half-written line. The disk may refuse this too.
             drop(file.set_len(end));
         })
     }
 
-    /// Makes sure that what is open is still the current file: another life may have rotated it, and anybody may have
-    /// moved it or deleted it. Returns its size.
+    /// Opens the current file again unless the open one still is it: another instance may have rotated it, and a user
+    /// may have moved or deleted it. Returns its size.
     fn open_current(&mut self) -> io::Result<u64> {
         let path = path_of(&self.dir, 0);
         if let Some(file) = &self.current {
             let ours = file.metadata()?;
-            let is_it = |there: Metadata| (there.dev(), there.ino()) == (ours.dev(), ours.ino());
-            if fs::symlink_metadata(&path).is_ok_and(is_it) {
+            let is_same = |found: Metadata| (found.dev(), found.ino()) == (ours.dev(), ours.ino());
+            if fs::symlink_metadata(&path).is_ok_and(is_same) {
                 return Ok(ours.len());
             }
         }
-        make_folder(&self.dir)?;
+        create_folder(&self.dir)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -122,13 +126,13 @@ impl LogFile {
         Ok(size)
     }
 
-    fn is_to_be_rotated(&self, size: u64) -> io::Result<bool> {
-        Ok(size >= self.reserve_begins()
+    fn must_rotate(&self, size: u64) -> io::Result<bool> {
+        Ok(size >= self.reserve_start()
             && (size >= self.max_size_bytes || self.ends_with_newline(size)?))
     }
 
-    /// From this size on the file is rotated at the next newline; no file ever grows past its whole size.
-    fn reserve_begins(&self) -> u64 {
+    /// The size from which on the file is rotated at the next newline. No file grows beyond `max_size_bytes`.
+    fn reserve_start(&self) -> u64 {
         let reserve = (self.max_size_bytes / 4).min(RESERVE_BYTES_MAX);
         self.max_size_bytes - reserve
     }
@@ -140,7 +144,8 @@ impl LogFile {
         Ok(last == *b"\n")
     }
 
-    /// Ages every file by one, as far as the first gap; the eldest makes room only when there is none.
+    /// Renames each file to the next age, up to the first missing age. If no age is missing, the oldest file is
+    /// replaced.
     fn rotate(&mut self) -> io::Result<()> {
         reached(Failpoint::BeforeRotation);
         if self.keep == 0 {
@@ -164,10 +169,10 @@ mod tests {
     use super::*;
 
     fn put(log: &mut LogFile, text: &str) {
-        let place = log.place(|| true).expect("place");
-        place
+        let position = log.write_position(|| true).expect("position");
+        position
             .file
-            .write_all_at(text.as_bytes(), place.offset)
+            .write_all_at(text.as_bytes(), position.offset)
             .expect("write");
     }
 
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_waits_for_a_newline_and_keeps_so_many() {
+    fn rotation_waits_for_a_newline_and_keeps_the_configured_number_of_files() {
         let dir = tempfile::tempdir().expect("folder");
         let mut log = LogFile::new(dir.path().to_owned(), 4, 2);
         for text in ["one\n", "tw", "o and more\n", "three\n", "four\n"] {
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_newline_rotation_comes_at_the_bound() {
+    fn without_a_newline_the_file_is_rotated_at_its_size_limit() {
         let dir = tempfile::tempdir().expect("folder");
         let mut log = LogFile::new(dir.path().to_owned(), 4, 1);
         for _ in 0..9 {
@@ -200,18 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_larger_than_was_said() {
+    fn no_file_grows_beyond_its_size_limit() {
         const MAX: u64 = 4096;
         let dir = tempfile::tempdir().expect("folder");
         let mut log = LogFile::new(dir.path().to_owned(), MAX, 50);
         for count in 0..2000_usize {
-            // What the pump does: no more than there is room for, and in a full file only to the newline.
+            // As the output thread does: at most `bytes_max`, and in a full file only up to the newline.
             let line = format!("{}\n", "x".repeat(count % 97));
             let mut rest = line.as_bytes();
             while !rest.is_empty() {
-                let place = log.place(|| true).expect("place");
-                let room = usize::try_from(place.room).expect("room").min(rest.len());
-                let written = place.file.write_all_at(&rest[..room], place.offset);
+                let position = log.write_position(|| true).expect("position");
+                let room = usize::try_from(position.bytes_max)
+                    .expect("size")
+                    .min(rest.len());
+                let written = position.file.write_all_at(&rest[..room], position.offset);
                 written.expect("write");
                 rest = &rest[room..];
             }
@@ -231,32 +238,35 @@ mod tests {
     }
 
     #[test]
-    fn two_lives_at_once_write_to_one_file_and_rotate_it_once() {
+    fn two_instances_write_to_one_file_and_rotate_it_once() {
         let dir = tempfile::tempdir().expect("folder");
         let open = || LogFile::new(dir.path().to_owned(), 8, 9);
-        let (mut elder, mut younger) = (open(), open());
-        put(&mut elder, "1 1\n");
-        put(&mut younger, "2 1\n");
-        put(&mut elder, "1 2\n");
-        put(&mut younger, "2 2\n");
-        put(&mut elder, "1 3\n");
+        let (mut older, mut newer) = (open(), open());
+        put(&mut older, "1 1\n");
+        put(&mut newer, "2 1\n");
+        put(&mut older, "1 2\n");
+        put(&mut newer, "2 2\n");
+        put(&mut older, "1 3\n");
         assert_eq!(read(dir.path(), 2), "1 1\n2 1\n");
         assert_eq!(read(dir.path(), 1), "1 2\n2 2\n");
         assert_eq!(read(dir.path(), 0), "1 3\n");
     }
 
     #[test]
-    fn a_full_file_waits_for_the_first_byte_of_the_next() {
+    fn a_full_file_is_rotated_only_when_there_are_more_bytes() {
         let dir = tempfile::tempdir().expect("folder");
         let mut log = LogFile::new(dir.path().to_owned(), 8, 1);
         put(&mut log, "six..\n");
-        let place = log.place(|| false).expect("place");
-        assert_eq!((place.offset, place.room, place.to_newline), (6, 2, true));
+        let position = log.write_position(|| false).expect("position");
+        assert_eq!(
+            (position.offset, position.bytes_max, position.to_newline),
+            (6, 2, true)
+        );
         assert_eq!(read(dir.path(), 1), "");
     }
 
     #[test]
-    fn keep_nothing_and_gaps_among_the_elders() {
+    fn rotation_keeps_no_file_if_told_so_and_fills_a_missing_age() {
         let dir = tempfile::tempdir().expect("folder");
         let mut log = LogFile::new(dir.path().to_owned(), 1, 0);
         put(&mut log, "a\n");
@@ -266,15 +276,15 @@ mod tests {
             ("b\n".into(), String::new())
         );
 
-        fs::write(path_of(dir.path(), 2), "old\n").expect("elder");
+        fs::write(path_of(dir.path(), 2), "old\n").expect("old file");
         let mut log = LogFile::new(dir.path().to_owned(), 1, 2);
         put(&mut log, "c\n");
         assert_eq!(read(dir.path(), 1), "b\n");
-        assert_eq!(read(dir.path(), 2), "old\n", "the gap took it");
+        assert_eq!(read(dir.path(), 2), "old\n", "the missing age was filled");
     }
 
     #[test]
-    fn a_line_of_ours_stands_alone() {
+    fn a_line_of_stayd_stands_on_a_line_of_its_own() {
         let dir = tempfile::tempdir().expect("folder");
         let mut log = LogFile::new(dir.path().to_owned(), 100, 1);
         log.append_line("first").expect("append");
