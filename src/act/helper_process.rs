@@ -6,7 +6,7 @@ use crate::act::preflight;
 use crate::act::preflight::needs;
 use crate::act::probe::ask_sqlite_file;
 use crate::act::runtime::copy::Progress;
-use crate::act::runtime::offer::RuntimeAsk;
+use crate::act::runtime::request::RuntimeRequest;
 use crate::act::runtime::staleness::{replaced, stamp};
 use crate::config;
 use crate::sys::process::{self, Process};
@@ -82,7 +82,7 @@ fn say(mut answers: &UnixStream, line: &Line) -> io::Result<()> {
 }
 
 /// Says again and again how far it is, as long as it goes on.
-fn at_length(ask: &RuntimeAsk, answers: &UnixStream) -> Reply {
+fn at_length(ask: &RuntimeRequest, answers: &UnixStream) -> Reply {
     let progress = Progress::default();
     let (finish, finished) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -94,7 +94,7 @@ fn at_length(ask: &RuntimeAsk, answers: &UnixStream) -> Reply {
                     files: progress.files.load(Ordering::Relaxed),
                     bytes: progress.bytes.load(Ordering::Relaxed),
                 };
-                let knocks = progress.knocks.load(Ordering::Relaxed);
+                let knocks = progress.waits_for_disk.load(Ordering::Relaxed);
                 if far != last && say(answers, &Line::Progress(far)).is_err()
                     || knocks != knocked && say(answers, &Line::Knocks(knocks)).is_err()
                 {
@@ -132,9 +132,9 @@ fn answer(ask: Ask, answers: &UnixStream) -> Reply {
             let file = replaced(Process { pid, start_time }, &look);
             Reply::Text(file.map(|file| file.display().to_string()))
         }
-        Ask::WhyNot(look) => Reply::Text(preflight::look(&look).err().map(|one| one.cause)),
+        Ask::WhyNot(look) => Reply::Text(preflight::check(&look).err().map(|one| one.cause)),
         Ask::Stamp(look, since) => Reply::Text(stamp(&look, since)),
-        Ask::Need(need) => Reply::Text(needs::look(&need)),
+        Ask::Need(need) => Reply::Text(needs::check(&need)),
         Ask::EnvFile(path) => match config::read_env_file(&path) {
             Ok(variables) => Reply::Variables(variables),
             Err(finding) => Reply::Failed(finding.to_string()),

@@ -2,7 +2,7 @@
 
 use crate::act::context::SharedContext;
 use crate::act::context::{Instance, ServiceContext};
-use crate::act::evidence::{self, Subject};
+use crate::act::evidence::{self, EvidenceTarget};
 use crate::act::lifecycle::environment;
 use crate::act::lifecycle::prepare::EXEC_DEADLINE;
 use crate::act::spawn::launch::{CommandToken, Launch};
@@ -65,10 +65,10 @@ fn subject(
     shared: &SharedContext,
     context: &ServiceContext,
     instance: &Instance,
-) -> Option<Subject> {
+) -> Option<EvidenceTarget> {
     let transcript = context.transcript.borrow().iter().cloned().collect();
     if let Some(foreign) = instance.foreign.get() {
-        return Some(Subject {
+        return Some(EvidenceTarget {
             main: foreign,
             members: Vec::new(),
             port: context.config.port,
@@ -83,7 +83,7 @@ fn subject(
         .output
         .borrow()
         .last_lines(&context.config.name, evidence::LAST_LINES_MAX);
-    Some(Subject {
+    Some(EvidenceTarget {
         main: tree.main,
         members: members.filter(|process| *process != tree.main).collect(),
         port: context.config.port,

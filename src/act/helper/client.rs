@@ -2,7 +2,7 @@
 
 use crate::act::context::SharedContext;
 use crate::act::helper::{Ask, Far, Helper, Patience, Reply, Trouble};
-use crate::act::runtime::offer::{Deed, RuntimeAsk, Said};
+use crate::act::runtime::request::{RuntimeOperation, RuntimeReply, RuntimeRequest};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::time::Duration;
@@ -54,14 +54,14 @@ impl HelperClient {
         &self,
         shared: &SharedContext,
         service: &str,
-        deed: Deed,
+        operation: RuntimeOperation,
         patience: Patience,
         far: &Cell<Far>,
-    ) -> Result<Said, NoAnswer> {
-        let question = Ask::Runtime(RuntimeAsk {
+    ) -> Result<RuntimeReply, NoAnswer> {
+        let question = Ask::Runtime(RuntimeRequest {
             state: shared.state.clone(),
             service: service.to_owned(),
-            deed,
+            operation,
         });
         match self.question(shared, question, patience, far).await? {
             Reply::Runtime(said) => Ok(said),

@@ -1,7 +1,7 @@
 //! What is said between the loop and a helper, one JSON line each.
 
-use crate::act::preflight::Look;
-use crate::act::runtime::offer::{RuntimeAsk, Said};
+use crate::act::preflight::ProgramLookup;
+use crate::act::runtime::request::{RuntimeReply, RuntimeRequest};
 use crate::config::Need;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -35,11 +35,11 @@ pub enum Ask {
     /// The variables in an env_file.
     EnvFile(PathBuf),
     /// About a service's runtimes. Copying takes its time: [`super::Helper::ask_at_length`].
-    Runtime(RuntimeAsk),
+    Runtime(RuntimeRequest),
     /// Why a program cannot start.
-    WhyNot(Look),
+    WhyNot(ProgramLookup),
     /// By what the file of a program is known at a glance, and whether it was changed since then.
-    Stamp(Look, Option<SystemTime>),
+    Stamp(ProgramLookup, Option<SystemTime>),
     /// Whether a process runs what a new life would be started from.
     Replaced {
         /// Which process.
@@ -47,7 +47,7 @@ pub enum Ask {
         /// Its kernel start time.
         start_time: u64,
         /// What would be started.
-        look: Look,
+        look: ProgramLookup,
     },
     /// One variable of a process's environment.
     Environment {
@@ -87,7 +87,7 @@ pub enum Reply {
     /// To [`Ask::EnvFile`].
     Variables(Vec<(String, String)>),
     /// To [`Ask::Runtime`].
-    Runtime(Said),
+    Runtime(RuntimeReply),
     /// It could not be done.
     Failed(String),
 }

@@ -9,7 +9,7 @@ use crate::act::context::{Instance, ServiceContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::helper::{Ask, Helper, Reply};
 use crate::act::output::InstanceOutput;
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::act::sockets;
 use crate::act::spawn::launch::Launch;
 use crate::act::spawn::spawner::{Environment, Running};
@@ -65,7 +65,7 @@ pub(crate) async fn spawn(shared: Rc<SharedContext>, context: Rc<ServiceContext>
 
 /// Starts it; where the kernel's one word for many causes says that this cannot be, the cause is looked for.
 async fn start(shared: &SharedContext, launch: Launch) -> Result<Running, SpawnFailure> {
-    let look = Look::from(&launch);
+    let look = ProgramLookup::from(&launch);
     let started = shared.spawner.start(launch, EXEC_DEADLINE).await;
     let failure = match started {
         Err(failure) if failure.lasting => failure,

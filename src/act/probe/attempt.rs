@@ -3,7 +3,7 @@
 use crate::act::context::SharedContext;
 use crate::act::context::{Asked, Baseline, Instance, ServiceContext};
 use crate::act::lifecycle::environment;
-use crate::act::probe::{Context, Prober};
+use crate::act::probe::{ProbeContext, Prober};
 use crate::act::tree::Tree;
 use crate::act::tree::stop_state::StopState;
 use crate::config::{Endpoint, Target};
@@ -158,7 +158,7 @@ async fn make_prober(
         }
         _ => environment::without_env_file(shared, context),
     };
-    let context = Context {
+    let context = ProbeContext {
         spawner: shared.spawner.clone(),
         program: shared.program.clone(),
         surroundings,

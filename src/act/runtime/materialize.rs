@@ -1,15 +1,15 @@
 //! The runtimes of a service, seen from the loop: asked for in a helper, given to the next life, remembered.
 
 use super::cache::Cache;
+use super::error::SourceError;
 use super::listing::Fingerprint;
-use super::offer::{Deed, Offered, Said};
-use super::record::Refusal;
-use super::trouble::Trouble;
+use super::record::RefusedRuntime;
+use super::request::{RuntimeOffer, RuntimeOperation, RuntimeReply};
 use crate::act::context::ServiceContext;
 use crate::act::context::SharedContext;
 use crate::act::helper::client::{HelperClient, NoAnswer};
 use crate::act::helper::{Far, Patience};
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::config::runtime::ROOT;
 use crate::decide::event::{Life, ServiceEvent, SpawnFailure};
 use crate::decide::runtime::{Offer, RuntimeId};
@@ -133,9 +133,9 @@ async fn look_when_asked(shared: Rc<SharedContext>, context: Rc<ServiceContext>,
         if context.life.borrow().is_some() {
             let source = runtime.source.clone();
             let running = running.clone();
-            let deed = Deed::Compare { source, running };
+            let operation = RuntimeOperation::IsStale { source, running };
             // A source that is away holds nothing newer, as far as is known.
-            if let Some(Said::Stale(stale)) = look(&shared, &context, deed).await {
+            if let Some(RuntimeReply::Stale(stale)) = look(&shared, &context, operation).await {
                 shared.status_board.note_stale(&context.config.name, stale);
             }
         }
@@ -144,9 +144,13 @@ async fn look_when_asked(shared: Rc<SharedContext>, context: Rc<ServiceContext>,
 }
 
 /// Asks the source what no life waits for; gives way to one that does.
-async fn look(shared: &SharedContext, context: &ServiceContext, deed: Deed) -> Option<Said> {
+async fn look(
+    shared: &SharedContext,
+    context: &ServiceContext,
+    operation: RuntimeOperation,
+) -> Option<RuntimeReply> {
     let far = Cell::default();
-    let asked = ask_source(shared, context, deed, &far);
+    let asked = ask_source(shared, context, operation, &far);
     tokio::select! {
         said = asked => said.ok(),
         () = context.runtimes.hurry.notified() => None,
@@ -159,9 +163,15 @@ pub(crate) async fn source_holds(
     context: &ServiceContext,
 ) -> Option<RuntimeId> {
     let source = context.config.runtime.as_ref()?.source.clone();
-    match look(shared, context, Deed::Holds { source }).await? {
-        Said::Holds(one) => Some(RuntimeId(one.as_str().to_owned())),
-        Said::Done | Said::Offered(_) | Said::Stale(_) => None,
+    match look(
+        shared,
+        context,
+        RuntimeOperation::FingerprintSource { source },
+    )
+    .await?
+    {
+        RuntimeReply::SourceFingerprint(one) => Some(RuntimeId(one.as_str().to_owned())),
+        RuntimeReply::Done | RuntimeReply::Offer(_) | RuntimeReply::Stale(_) => None,
     }
 }
 
@@ -192,34 +202,34 @@ async fn offer(shared: &SharedContext, context: &ServiceContext) -> Result<Offer
             "it has no runtime".into(),
         ));
     };
-    let deed = Deed::Offer {
+    let operation = RuntimeOperation::Materialize {
         source: runtime.source.clone(),
         keep: runtime.keep,
-        others: context.config.user.is_some(),
-        look: what_will_start(shared, context),
+        for_other_user: context.config.user.is_some(),
+        program: what_will_start(shared, context),
     };
     context.runtimes.hurry.notify_waiters();
-    let mut answer = ask_source(shared, context, deed, &context.runtimes.far).await;
+    let mut answer = ask_source(shared, context, operation, &context.runtimes.far).await;
     if let Err(NoAnswer::Silent(how)) = answer {
-        let deed = Deed::Fallback {
-            trouble: Trouble::Gone(format!(
+        let operation = RuntimeOperation::Fallback {
+            error: SourceError::Unavailable(format!(
                 "cannot read the runtime's source {}: its disk does not answer: {how}",
                 runtime.source.display()
             )),
-            others: context.config.user.is_some(),
+            for_other_user: context.config.user.is_some(),
         };
-        answer = ask_keeper(shared, context, deed).await;
+        answer = ask_keeper(shared, context, operation).await;
     }
     match answer {
-        Ok(Said::Offered(offered)) => {
+        Ok(RuntimeReply::Offer(offered)) => {
             // A source that is away holds nothing newer, as far as is known; one that is there and cannot be used does.
-            let unreadable = !matches!(offered.source, Ok(_) | Err(Trouble::Gone(_)));
+            let unreadable = !matches!(offered.source, Ok(_) | Err(SourceError::Unavailable(_)));
             let offer = as_offer(offered);
             context.runtimes.offered.replace(offer.source.clone().ok());
             context.runtimes.unreadable.set(unreadable);
             Ok(offer)
         }
-        Ok(Said::Done | Said::Stale(_) | Said::Holds(_)) => {
+        Ok(RuntimeReply::Done | RuntimeReply::Stale(_) | RuntimeReply::SourceFingerprint(_)) => {
             Err(cannot_look("the helper answered something else"))
         }
         Err(cause) => Err(cannot_look(&cause.to_string())),
@@ -227,7 +237,7 @@ async fn offer(shared: &SharedContext, context: &ServiceContext) -> Result<Offer
 }
 
 /// What `before` makes and what a file of variables says cannot be known before they are run and read.
-fn what_will_start(shared: &SharedContext, context: &ServiceContext) -> Option<Look> {
+fn what_will_start(shared: &SharedContext, context: &ServiceContext) -> Option<ProgramLookup> {
     let config = &context.config;
     if config.before.is_some() || config.env_file.is_some() {
         return None;
@@ -237,7 +247,7 @@ fn what_will_start(shared: &SharedContext, context: &ServiceContext) -> Option<L
         let given = shared.environment.get(OsStr::new("PATH"));
         given.map(|path| path.to_string_lossy().into_owned())
     });
-    Some(Look {
+    Some(ProgramLookup {
         program: config
             .command_in(Some(Path::new(ROOT)))
             .into_iter()
@@ -254,10 +264,10 @@ fn cannot_look(cause: &str) -> SpawnFailure {
     ))
 }
 
-fn as_offer(offered: Offered) -> Offer {
+fn as_offer(offered: RuntimeOffer) -> Offer {
     let id = |one: Fingerprint| RuntimeId(one.as_str().to_owned());
     Offer {
-        source: offered.source.map(id).map_err(|trouble| failure(&trouble)),
+        source: offered.source.map(id).map_err(|error| failure(&error)),
         fallback: offered.fallback.map(id),
         refused: offered.refused.map(id),
         good: offered.good,
@@ -265,24 +275,24 @@ fn as_offer(offered: Offered) -> Offer {
     }
 }
 
-fn failure(trouble: &Trouble) -> SpawnFailure {
-    let (cure, lasting) = match trouble {
-        Trouble::Gone(_) => ("is its disk there? trying again", false),
-        Trouble::Denied(_) => (
+fn failure(error: &SourceError) -> SpawnFailure {
+    let (cure, lasting) = match error {
+        SourceError::Unavailable(_) => ("is its disk there? trying again", false),
+        SourceError::PermissionDenied(_) => (
             "who may read it can copy it with `stayd runtime import SERVICE`",
             true,
         ),
-        Trouble::Refused(_) => ("nothing is copied", true),
-        Trouble::Unfit(_) => ("trying again", true),
-        Trouble::Unsteady(_) => ("trying again when it is quiet", false),
-        Trouble::Full(_) => (
+        SourceError::NotCopyable(_) => ("nothing is copied", true),
+        SourceError::NotStartable(_) => ("trying again", true),
+        SourceError::Changing(_) => ("trying again when it is quiet", false),
+        SourceError::NoSpace(_) => (
             "what was copied so far is removed; make room, trying again",
             false,
         ),
-        Trouble::System(_) => ("trying again", false),
+        SourceError::Other(_) => ("trying again", false),
     };
     SpawnFailure {
-        message: format!("{trouble}; {cure}"),
+        message: format!("{error}; {cure}"),
         lasting,
     }
 }
@@ -290,7 +300,7 @@ fn failure(trouble: &Trouble) -> SpawnFailure {
 /// Remembers that the service became ready under `id`.
 pub(crate) async fn praise(shared: Rc<SharedContext>, context: Rc<ServiceContext>, id: RuntimeId) {
     if let Some(fingerprint) = Fingerprint::parse(&id.0) {
-        note(&shared, &context, Deed::Praise(fingerprint)).await;
+        note(&shared, &context, RuntimeOperation::MarkGood(fingerprint)).await;
     }
 }
 
@@ -305,14 +315,14 @@ pub(crate) async fn refuse(
         note(
             &shared,
             &context,
-            Deed::Refuse(Refusal { fingerprint, why }),
+            RuntimeOperation::MarkBad(RefusedRuntime { fingerprint, why }),
         )
         .await;
     }
 }
 
-async fn note(shared: &SharedContext, context: &ServiceContext, deed: Deed) {
-    if let Err(cause) = ask_keeper(shared, context, deed).await {
+async fn note(shared: &SharedContext, context: &ServiceContext, operation: RuntimeOperation) {
+    if let Err(cause) = ask_keeper(shared, context, operation).await {
         tracing::warn!(
             service = context.config.name,
             "cannot remember what became of its runtime: {cause}; after a restart of stayd it is not known"
@@ -323,21 +333,21 @@ async fn note(shared: &SharedContext, context: &ServiceContext, deed: Deed) {
 async fn ask_source(
     shared: &SharedContext,
     context: &ServiceContext,
-    deed: Deed,
+    operation: RuntimeOperation,
     far: &Cell<Far>,
-) -> Result<Said, NoAnswer> {
+) -> Result<RuntimeReply, NoAnswer> {
     let envoy = &context.runtimes.envoy;
     let service = &context.config.name;
-    envoy.ask(shared, service, deed, PATIENCE, far).await
+    envoy.ask(shared, service, operation, PATIENCE, far).await
 }
 
 async fn ask_keeper(
     shared: &SharedContext,
     context: &ServiceContext,
-    deed: Deed,
-) -> Result<Said, NoAnswer> {
+    operation: RuntimeOperation,
+) -> Result<RuntimeReply, NoAnswer> {
     let keeper = &context.runtimes.keeper;
     let service = &context.config.name;
     let far = Cell::default();
-    keeper.ask(shared, service, deed, PATIENCE, &far).await
+    keeper.ask(shared, service, operation, PATIENCE, &far).await
 }

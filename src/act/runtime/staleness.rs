@@ -3,7 +3,7 @@
 //! Nothing is remembered for it, so that it can be told of an adopted life as well. Everything may hang with the disk it
 //! touches: not for the loop.
 
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::act::spawn::launch::candidates;
 use crate::sys::clock;
 use crate::sys::process::{self, Process};
@@ -29,7 +29,7 @@ const GONE: &str = " (deleted)";
 /// Another file is found by its number, and a script, whose process runs its interpreter, by its time of modification.
 /// None where nothing is proven: a program that has executed another one runs that one's file.
 #[must_use]
-pub(crate) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
+pub(crate) fn replaced(process: Process, look: &ProgramLookup) -> Option<PathBuf> {
     let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
     if process::stat(process.pid).ok()?.process != process {
@@ -54,7 +54,7 @@ pub(crate) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
 /// By what the file that a new life would be started from is known at a glance: another one is known by something else.
 /// Begins with [`CHANGED_SINCE`] where it was changed later than `since`.
 #[must_use]
-pub(crate) fn stamp(look: &Look, since: Option<SystemTime>) -> Option<String> {
+pub(crate) fn stamp(look: &ProgramLookup, since: Option<SystemTime>) -> Option<String> {
     let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
     let seconds = Duration::from_secs(there.ctime().try_into().ok()?);
@@ -73,7 +73,7 @@ pub(crate) fn stamp(look: &Look, since: Option<SystemTime>) -> Option<String> {
     ))
 }
 
-fn file_of(look: &Look) -> Option<PathBuf> {
+fn file_of(look: &ProgramLookup) -> Option<PathBuf> {
     let path = look.path.as_ref().map(OsString::from);
     let places = candidates(OsStr::new(&look.program), path.as_ref(), &look.cwd);
     places.into_iter().find(|place| place.is_file())

@@ -2,7 +2,7 @@
 
 use super::staleness::SURELY_LATER;
 use crate::act::helper::{Ask, Far, Helper, Reply};
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::act::spawn::spawner::Spawner;
 use crate::config;
 use crate::decide::clock::{Duration, Instant};
@@ -27,19 +27,19 @@ pub struct Plain {
     /// Its main process.
     pub main: Process,
     /// What a new life would be started from.
-    pub look: Look,
+    pub look: ProgramLookup,
 }
 
 /// What a new life of `service` would be started from; none where a runtime, or a file of variables, decides that. `path`
 /// is the PATH that it inherits.
 #[must_use]
-pub fn program_of(service: &config::Service, path: Option<String>) -> Option<Look> {
+pub fn program_of(service: &config::Service, path: Option<String>) -> Option<ProgramLookup> {
     let program = service.command.first()?.clone();
     let is_searched = !program.contains('/');
     if service.runtime.is_some() || (is_searched && service.env_file.is_some()) {
         return None;
     }
-    Some(Look {
+    Some(ProgramLookup {
         program,
         cwd: service.cwd.clone(),
         path: service.env.get("PATH").cloned().or(path),

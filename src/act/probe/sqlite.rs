@@ -1,7 +1,10 @@
-//! What the helper does with a SQLite file: look first, touch a page, leave no trace.
+//! `sqlite:`: opens a database file, asks and closes it. This is done in a helper process, because a file may hang.
+//!
+//! `SELECT 1` alone would not read a page, so the schema is read too. The probe creates no file: it reads the header first,
+//! opens read-only where it can, and does not checkpoint on close.
 
-use super::super::{WITHHELD, quote};
-use crate::act::helper::{FileId, SqliteAsk, SqliteReply};
+use super::{Answer, ProtocolProbe, Query, WITHHELD, dead, degraded, no_answer, no_verdict, quote};
+use crate::act::helper::{self, FileId, Helper, Reply, SqliteAsk, SqliteReply, Trouble};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, Metadata};
@@ -10,17 +13,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Up to and including the format versions (SQLite file format, section 1.3).
+/// The header up to and including the format versions (SQLite file format, section 1.3).
 const HEADER_BYTES: usize = 20;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Header offset of the version needed to read; 2 is WAL.
+/// Offset in the header of the version that a reader must support; 2 means WAL.
 const READ_VERSION_AT: usize = 19;
 const WAL: u8 = 2;
 
-/// Somebody else's lock.
+/// Another process holds a lock.
 const BUSY: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
-/// Says nothing about the file.
-const OUR_OWN_TROUBLE: [ErrorCode; 4] = [
+/// Errors on our side, which say nothing about the file.
+const LOCAL_ERRORS: [ErrorCode; 4] = [
     ErrorCode::CannotOpen,
     ErrorCode::PermissionDenied,
     ErrorCode::AuthorizationForStatementDenied,
@@ -28,22 +31,93 @@ const OUR_OWN_TROUBLE: [ErrorCode; 4] = [
 ];
 const DAMAGED: [ErrorCode; 2] = [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase];
 
-/// `SELECT 1` alone would never read a page.
+/// Reads at least one page of the file.
 const READ_THE_SCHEMA: &str = "SELECT count(*) FROM sqlite_schema";
 
-/// Asks the file once. Blocks for as long as its disk does.
-pub(crate) fn ask(question: &SqliteAsk) -> SqliteReply {
-    match look(&question.path) {
+/// The request to the helper process.
+pub(super) fn question(path: PathBuf, write: bool, query: Option<Query>) -> SqliteAsk {
+    SqliteAsk {
+        path,
+        write,
+        secret: query.as_ref().is_some_and(|query| query.secret),
+        query: query.map(|query| query.text),
+        busy_ms: 0,
+    }
+}
+
+/// A query to a database file.
+#[derive(Debug)]
+pub(super) struct SqliteProbe {
+    helper: Helper,
+    question: SqliteAsk,
+    /// The file that answered first. A different file later was put in its place.
+    first_file: Option<FileId>,
+}
+
+impl SqliteProbe {
+    pub(super) const fn new(helper: Helper, question: SqliteAsk) -> Self {
+        Self {
+            helper,
+            question,
+            first_file: None,
+        }
+    }
+
+    fn judge(&mut self, reply: SqliteReply) -> Answer {
+        match reply {
+            SqliteReply::Alive(file) => {
+                if *self.first_file.get_or_insert(file) == file {
+                    return Answer::Alive;
+                }
+                degraded(format!(
+                    "{} was replaced by another file; the service may still write to the old one",
+                    self.question.path.display()
+                ))
+            }
+            SqliteReply::Degraded(said) => degraded(said),
+            // A file that was a database before has been overwritten. If none has answered yet, the path may be wrong.
+            SqliteReply::Foreign(said) if self.first_file.is_some() => degraded(said),
+            SqliteReply::Foreign(why) => no_verdict(why),
+            SqliteReply::Dead(how) => dead(how),
+            SqliteReply::NoVerdict(why) => no_verdict(why),
+        }
+    }
+}
+
+impl ProtocolProbe for SqliteProbe {
+    async fn ask(&mut self, timeout: Duration) -> Answer {
+        // Wait for locks of other processes only half of the time, so that the helper can still report what it waited for.
+        let busy = timeout / 2;
+        self.question.busy_ms = u64::try_from(busy.as_millis()).unwrap_or(u64::MAX);
+        let ask = helper::Ask::Sqlite(self.question.clone());
+        match self.helper.ask(ask, timeout).await {
+            Ok(Reply::Sqlite(reply)) => self.judge(reply),
+            Ok(
+                Reply::Failed(_)
+                | Reply::Addresses(_)
+                | Reply::Text(_)
+                | Reply::Variables(_)
+                | Reply::Runtime(_),
+            ) => no_verdict("the helper answered something else"),
+            Err(Trouble::Silent) => no_answer(timeout, "answer from the SQLite file"),
+            Err(Trouble::Unasked(why)) => no_verdict(format!("cannot ask the SQLite file: {why}")),
+        }
+    }
+}
+
+/// Asks the file once, in the helper process. Blocks for as long as its disk does.
+pub(crate) fn ask_file(question: &SqliteAsk) -> SqliteReply {
+    match check_file(&question.path) {
         Err(reply) => reply,
-        Ok(file) => match touch(question) {
+        Ok(file) => match ask_database(question) {
             Ok(()) => SqliteReply::Alive(file),
             Err(error) => judge(&error, question),
         },
     }
 }
 
-/// Which file it is, if it may be opened without creating anything beside it.
-fn look(path: &Path) -> Result<FileId, SqliteReply> {
+/// Identifies the file, if SQLite can open it without creating files beside it.
+fn check_file(path: &Path) -> Result<FileId, SqliteReply> {
     let cannot = |error: io::Error| {
         let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
         if absent.contains(&error.kind()) {
@@ -60,7 +134,7 @@ fn look(path: &Path) -> Result<FileId, SqliteReply> {
         .map_err(cannot)?;
     if header.is_empty() {
         return Err(SqliteReply::Degraded(format!(
-            "{} is empty: nothing was ever written to it",
+            "{} is empty: no database was written to it yet",
             path.display()
         )));
     }
@@ -95,8 +169,9 @@ fn beside(path: &Path, suffix: &str) -> bool {
     PathBuf::from(name).exists()
 }
 
-/// Opens, reads the schema, asks, takes and drops the write lock, closes without a checkpoint.
-fn touch(question: &SqliteAsk) -> rusqlite::Result<()> {
+/// Opens the database, reads the schema, asks the query, takes and releases the write lock, and closes without a
+/// checkpoint.
+fn ask_database(question: &SqliteAsk) -> rusqlite::Result<()> {
     let access = if question.write {
         OpenFlags::SQLITE_OPEN_READ_WRITE
     } else {
@@ -118,7 +193,7 @@ fn touch(question: &SqliteAsk) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Runs a query as far as its first row, if it has one.
+/// Runs a query up to its first row, if any.
 fn ask_one_row(database: &Connection, query: &str) -> rusqlite::Result<()> {
     let mut statement = database.prepare(query)?;
     let mut rows = statement.raw_query();
@@ -130,7 +205,7 @@ fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
     let words = if question.secret {
         WITHHELD.into()
     } else if let rusqlite::Error::SqlInputError { msg, .. } = error {
-        // Its own words repeat the whole query.
+        // The whole error would repeat the query.
         quote(msg.as_bytes())
     } else {
         quote(error.to_string().as_bytes())
@@ -140,11 +215,11 @@ fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
     };
     if BUSY.contains(&code) {
         return SqliteReply::Degraded(format!(
-            "{path} is locked by somebody else for more than {} ms",
+            "{path} is locked by another process for more than {} ms",
             question.busy_ms
         ));
     }
-    if OUR_OWN_TROUBLE.contains(&code) {
+    if LOCAL_ERRORS.contains(&code) {
         return SqliteReply::NoVerdict(format!("cannot open {path}: {words}"));
     }
     if DAMAGED.contains(&code) {
