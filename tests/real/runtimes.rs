@@ -104,7 +104,7 @@ fn item_64_a_copy_that_was_changed_behind_our_back_is_made_anew_before_it_is_run
     assert!(
         daemon
             .said()
-            .contains("changed behind our back (bin/server)"),
+            .contains("was altered (bin/server)"),
         "{}",
         daemon.said()
     );

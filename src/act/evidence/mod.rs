@@ -240,7 +240,7 @@ mod tests {
 
     fn this_process() -> EvidenceTarget {
         EvidenceTarget {
-            main: process::stat(pid()).expect("we live").process,
+            main: process::stat(pid()).expect("this process exists").process,
             members: Vec::new(),
             port: None,
             transcript: (0..30).map(|n| format!("answer {n}")).collect(),
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_large_tree_is_listed_in_part_and_counted_as_a_whole() {
-        let one = process::stat(pid()).expect("we live");
+        let one = process::stat(pid()).expect("this process exists");
         let section = render_processes(&vec![one; PROCESSES_LISTED_MAX + 3]);
         assert_eq!(section.lines.len(), PROCESSES_LISTED_MAX + 1);
         assert_eq!(section.lines.last().map(String::as_str), Some("and 3 more"));

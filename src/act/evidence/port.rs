@@ -72,7 +72,10 @@ fn holder(listener: &Listener, target: &EvidenceTarget, deadline: &Deadline) -> 
 
 fn render(port: u16, state: &PortState) -> Section {
     let (sentence, holder) = match state {
-        PortState::Unknown(why) => (format!("port {port}: cannot see who listens: {why}"), None),
+        PortState::Unknown(why) => (
+            format!("port {port}: cannot list the listeners: {why}"),
+            None,
+        ),
         PortState::Free => (format!("no process listens on port {port}"), None),
         PortState::Held(None) => (
             format!(
@@ -156,7 +159,7 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = socket.local_addr().expect("bound").port();
         let target = EvidenceTarget {
-            main: process::stat(pid()).expect("we live").process,
+            main: process::stat(pid()).expect("this process exists").process,
             members: Vec::new(),
             port: Some(port),
             transcript: Vec::new(),

@@ -40,10 +40,10 @@ mod tests {
 
     #[test]
     fn the_summary_names_only_pressure_above_the_bound() {
-        let told = |percent: &str| format!("some avg10={percent} avg60=1.36\nfull avg10=0.00");
+        let text_with = |percent: &str| format!("some avg10={percent} avg60=1.36\nfull avg10=0.00");
         let section = render(&[
-            ("cpu", told("45.20")),
-            ("io", told("19.99")),
+            ("cpu", text_with("45.20")),
+            ("io", text_with("19.99")),
             ("memory", "?".into()),
         ]);
         assert_eq!(section.summary.as_deref(), Some("pressure on cpu 45 %"));

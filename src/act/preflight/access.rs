@@ -56,7 +56,7 @@ impl RunAsUser {
         }
         if access == Access::Execute && path.is_file() && copying::forbids_execution(path) {
             return Err(forbidden(format!(
-                "{0} lies on a file system that is mounted noexec; `mount -o remount,exec {1}`, or put it elsewhere",
+                "{0} is on a file system that is mounted noexec; `mount -o remount,exec {1}`, or put it elsewhere",
                 path.display(),
                 mount_of(path).display()
             )));

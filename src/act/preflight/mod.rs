@@ -1,4 +1,4 @@
-//! Finds out before a start why a program cannot be started, and says it in words with the one command that fixes it.
+//! Finds out before a start why a program cannot be started, and returns a sentence with the one command that fixes it.
 //!
 //! execve(2) returns one errno for many causes: "No such file or directory" for a missing interpreter, "Permission denied"
 //! for a noexec mount. Here each cause is checked by itself. All checks block for as long as the disk does, so the loop

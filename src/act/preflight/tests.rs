@@ -33,7 +33,7 @@ fn error_of(content: &[u8], mode: u32) -> (PreflightErrorKind, String) {
 
 /// The executable of this test, with some bytes replaced.
 fn patched(from: &[u8], to: &[u8]) -> Vec<u8> {
-    let mut image = fs::read(std::env::current_exe().expect("we")).expect("read");
+    let mut image = fs::read(std::env::current_exe().expect("this executable")).expect("read");
     let at = image
         .windows(from.len())
         .position(|bytes| bytes == from)
@@ -47,7 +47,7 @@ fn a_program_that_can_be_started_is_found() {
     let folder = folder_with(b"#!/usr/bin/env -S A=b sh -e\n", 0o755);
     let found = check(&lookup("./run", folder.path())).expect("starts");
     assert_eq!(found, folder.path().join("./run"));
-    let own = std::env::current_exe().expect("we");
+    let own = std::env::current_exe().expect("this executable");
     assert_eq!(
         check(&lookup(own.to_str().expect("text"), Path::new("/"))),
         Ok(own)
@@ -60,7 +60,7 @@ fn a_program_for_another_machine_or_system_is_recognized() {
         return; // the test patches an ELF file
     }
     const EM_S390: [u8; 2] = [22, 0];
-    let mut image = fs::read(std::env::current_exe().expect("we")).expect("read");
+    let mut image = fs::read(std::env::current_exe().expect("this executable")).expect("read");
     image[18..20].copy_from_slice(&EM_S390);
     let (kind, cause) = error_of(&image, 0o755);
     assert_eq!(kind, PreflightErrorKind::Missing);
@@ -127,7 +127,7 @@ fn a_missing_or_inaccessible_working_directory_is_named() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("ours alone");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("private");
     let closed = ProgramLookup {
         user: Some("daemon".to_owned()),
         ..lookup("./run", folder.path())

@@ -148,7 +148,8 @@ async fn connect_tcp(addresses: &[SocketAddr]) -> Result<Stream, Answer> {
     })
 }
 
-/// If a loopback address refuses and that of the other address family accepts, the URL is wrong. The answer says so.
+/// If a loopback address refuses and that of the other address family accepts, the URL is wrong, and the answer names the
+/// other address.
 async fn check_other_family(refused: SocketAddr, failure: Answer) -> Answer {
     let other: SocketAddr = match refused.ip() {
         IpAddr::V4(Ipv4Addr::LOCALHOST) => (Ipv6Addr::LOCALHOST, refused.port()).into(),
@@ -189,7 +190,7 @@ fn classify(error: &io::Error, address: &str) -> Answer {
     })
 }
 
-/// What the user can do about `error`, if it is a local error, which says nothing about the service.
+/// What the user can do about `error`, if it is a local error, which does not depend on the service.
 pub(super) fn local_error_remedy(error: &io::Error) -> Option<&'static str> {
     let errno = Errno::from_raw(error.raw_os_error()?);
     LOCAL_ERRORS

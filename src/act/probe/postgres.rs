@@ -79,7 +79,7 @@ impl PostgresProbe {
             match self.query(phase).await {
                 Ok(answer) => return answer,
                 Err(ProtocolError::Closed { .. }) => self.connection = None,
-                Err(error) => return self.answer_for(error),
+                Err(error) => return self.judge_protocol_error(error),
             }
         }
         match self.log_in(phase).await {
@@ -88,7 +88,7 @@ impl PostgresProbe {
         }
         match self.query(phase).await {
             Ok(answer) => answer,
-            Err(error) => self.answer_for(error),
+            Err(error) => self.judge_protocol_error(error),
         }
     }
 
@@ -123,7 +123,7 @@ impl PostgresProbe {
     }
 
     /// The answer for an attempt whose connection failed. The connection is closed.
-    fn answer_for(&mut self, error: ProtocolError) -> Answer {
+    fn judge_protocol_error(&mut self, error: ProtocolError) -> Answer {
         self.connection = None;
         match error {
             ProtocolError::Closed {
@@ -295,7 +295,7 @@ fn malformed(what: &str) -> Answer {
 
 /// A refused login is an answer. Most of the time the probe's configuration is wrong.
 fn judge_login(error: &ServerError, secret: Option<&str>) -> Answer {
-    let (what, cure) = match error.code.as_str() {
+    let (what, remedy) = match error.code.as_str() {
         "57P03" => ("it is not ready", ""),
         "53300" => ("it has too many connections", ""),
         "3D000" => ("it has no such database", "; check the probe's URL"),
@@ -305,14 +305,14 @@ fn judge_login(error: &ServerError, secret: Option<&str>) -> Answer {
         ),
         _ => ("it refuses the login", ""),
     };
-    said(what, error, cure, secret)
+    degraded_with(what, error, remedy, secret)
 }
 
 /// An error in reply to a query is an answer. Its class decides what the user can do.
 fn judge_query(error: &ServerError, secret: Option<&str>) -> Answer {
     /// Classes of SQLSTATE that are about the statement, not about the server.
     const STATEMENT: [&str; 10] = ["0A", "22", "23", "25", "26", "34", "3D", "3F", "42", "44"];
-    let (what, cure) = match error.code.as_str() {
+    let (what, remedy) = match error.code.as_str() {
         "57P03" => ("it is not ready", ""),
         "53300" => ("it has too many connections", ""),
         "25006" => (
@@ -324,14 +324,14 @@ fn judge_query(error: &ServerError, secret: Option<&str>) -> Answer {
         }
         _ => ("it answers with an error", ""),
     };
-    said(what, error, cure, secret)
+    degraded_with(what, error, remedy, secret)
 }
 
-fn said(what: &str, error: &ServerError, cure: &str, secret: Option<&str>) -> Answer {
+fn degraded_with(what: &str, error: &ServerError, remedy: &str, secret: Option<&str>) -> Answer {
     let message = redact(quote(&error.message), secret);
     let code = &error.code;
     Answer::Degraded {
-        said: format!("{what}: {message} ({code}){cure}"),
+        said: format!("{what}: {message} ({code}){remedy}"),
         starting: code == "57P03",
     }
 }
@@ -441,7 +441,7 @@ impl Connection {
             match message.tag {
                 b'Z' => return Ok(sent),
                 b'E' => sent = Some(server_error(&message.body)),
-                // The query began a COPY, and the server waits for data. It has answered, but the query is wrong.
+                // The query began a COPY, and the server waits for data. It has answered, but the query is unsuitable.
                 b'G' | b'H' | b'W' => return Err(ProtocolError::TooLarge),
                 _ if bytes > REPLY_BYTES_MAX => return Err(ProtocolError::TooLarge),
                 _ => {}

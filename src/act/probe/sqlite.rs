@@ -22,7 +22,7 @@ const WAL: u8 = 2;
 
 /// Another process holds a lock.
 const BUSY: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
-/// Errors on our side, which say nothing about the file.
+/// Errors on stayd's side, which do not depend on the file.
 const LOCAL_ERRORS: [ErrorCode; 4] = [
     ErrorCode::CannotOpen,
     ErrorCode::PermissionDenied,
@@ -50,7 +50,7 @@ pub(super) fn question(path: PathBuf, write: bool, query: Option<Query>) -> Sqli
 pub(super) struct SqliteProbe {
     helper: Helper,
     question: SqliteAsk,
-    /// The file that answered first. A different file later was put in its place.
+    /// The file that answered first. A different file at the same path is reported.
     first_file: Option<FileId>,
 }
 
@@ -223,8 +223,8 @@ fn judge(error: &rusqlite::Error, question: &SqliteAsk) -> SqliteReply {
         return SqliteReply::NoVerdict(format!("cannot open {path}: {words}"));
     }
     if DAMAGED.contains(&code) {
-        let cure = "restore it from a backup";
-        return SqliteReply::Degraded(format!("{path} is damaged: {words}; {cure}"));
+        let remedy = "restore it from a backup";
+        return SqliteReply::Degraded(format!("{path} is damaged: {words}; {remedy}"));
     }
     if code == ErrorCode::ReadOnly {
         return SqliteReply::Degraded(format!("{path} is read-only: {words}"));

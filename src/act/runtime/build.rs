@@ -31,7 +31,7 @@ struct StagingDir {
 
 impl LockedCache<'_> {
     /// Returns the runtime with the content of `source`; copies it if it does not exist. With `anew` it is copied even if
-    /// it exists, because the existing one was modified; that one is renamed and kept.
+    /// it exists, because the existing one was altered; that one is renamed and kept.
     ///
     /// # Errors
     /// The source cannot be read or the copy cannot be made. Existing runtimes are untouched then.
@@ -202,7 +202,7 @@ impl LockedCache<'_> {
         Ok(fingerprint)
     }
 
-    /// Renames a modified runtime. A program may be running from it, so its files must continue to exist.
+    /// Renames an altered runtime. A program may be running from it, so its files must continue to exist.
     fn set_aside(&self, place: &Path) -> io::Result<()> {
         match fs::rename(place, self.cache.unused_path(ALTERED)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -8,7 +8,7 @@
 //! STATE/runtime/FINGERPRINT.list    its manifest: what it contained when it was made
 //! STATE/runtime/.services/          a record and a listing of the source for each service
 //! STATE/runtime/.new-PID-N/         an unfinished copy; a later materialization removes it
-//! STATE/runtime/.altered-PID-N/     a copy that was modified; removed when no process uses it
+//! STATE/runtime/.altered-PID-N/     a copy that was altered; removed when no process uses it
 //! STATE/runtime/.lock               held while runtimes are made or removed
 //! ```
 
@@ -31,7 +31,7 @@ use std::rc::Rc;
 
 /// Prefix of the names of unfinished copies.
 pub(super) const UNFINISHED: &str = ".new-";
-/// Prefix of the names of copies that were modified and replaced.
+/// Prefix of the names of copies that were altered and replaced.
 pub(super) const ALTERED: &str = ".altered-";
 /// Ending of the names of manifests.
 const LIST: &str = "list";

@@ -192,7 +192,7 @@ fn is_over(claim: &Claim) -> bool {
     let members = members.map(|&member| Process::from(member));
     let mut named = claim.main().into_iter().chain(members).peekable();
     let is_it = |one: Process, stat: process::Stat| stat.process == one && stat.is_alive();
-    let lives = |one: Process| process::stat(one.pid).is_ok_and(|stat| is_it(one, stat));
+    let is_alive = |one: Process| process::stat(one.pid).is_ok_and(|stat| is_it(one, stat));
     let here = identity::pid_namespace() == claim.pid_ns;
-    here && named.peek().is_some() && !named.any(lives)
+    here && named.peek().is_some() && !named.any(is_alive)
 }

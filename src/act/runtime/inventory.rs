@@ -142,7 +142,7 @@ impl Cache {
 
 /// The runtimes from which the running instances were started, by service, according to their claims.
 fn running(state: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
-    let lives = |claim: &Claim| {
+    let is_alive = |claim: &Claim| {
         let main = claim.main()?;
         let stat = process::stat(main.pid).ok()?;
         (stat.process == main).then_some(())
@@ -152,7 +152,7 @@ fn running(state: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
         let Reading::Valid(claim) = reading else {
             return None;
         };
-        lives(&claim)?;
+        is_alive(&claim)?;
         Some((service, Fingerprint::parse(claim.fingerprint.as_deref()?)?))
     });
     Ok(found.collect())
@@ -219,14 +219,14 @@ fn files_in(place: &Path) -> Vec<(u64, u64)> {
     let Ok(folder) = walk::open_folder(place) else {
         return Vec::new();
     };
-    let Ok(about) = folder.metadata() else {
+    let Ok(metadata) = folder.metadata() else {
         return Vec::new();
     };
     let listing = walk::walk(&folder, place).unwrap_or_default();
     let inside = listing.entries.into_iter().map(|entry| entry.stamp.inode);
     inside
-        .chain([about.ino()])
-        .map(|inode| (about.dev(), inode))
+        .chain([metadata.ino()])
+        .map(|inode| (metadata.dev(), inode))
         .collect()
 }
 
