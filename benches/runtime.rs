@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use stayd::act::runtime::cache::{Cache, Made};
+use stayd::act::runtime::cache::{Cache, Materialized};
 use stayd::act::runtime::copy::Progress;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,9 +92,9 @@ fn deciding(dir: &Path, files: usize) {
                 (&made.fingerprint, None)
             );
             let cache = Cache::of(&state);
-            let held = cache.hold().expect("held");
+            let held = cache.lock().expect("held");
             assert!(
-                held.check(&made.fingerprint)
+                held.verify(&made.fingerprint)
                     .expect("checked")
                     .altered
                     .is_empty()
@@ -111,9 +111,9 @@ fn deciding(dir: &Path, files: usize) {
     );
 }
 
-fn make(state: &Path, source: &Path) -> Made {
+fn make(state: &Path, source: &Path) -> Materialized {
     let cache = Cache::of(state);
-    let held = cache.hold().expect("held");
+    let held = cache.lock().expect("held");
     let made = held.materialize("s", source, false, &Progress::default());
     made.expect("made")
 }

@@ -5,7 +5,7 @@ use super::lifecycle::environment::ReadEnvFile;
 use super::preflight::ExplainStartFailure;
 use super::probe::{ResolveName, SqliteRequest};
 use super::process_info::{CommandLine, EnvironmentVariable, UserName};
-use super::runtime::offer::RuntimeAsk;
+use super::runtime::request::RuntimeRequest;
 use super::runtime::staleness::{ProgramStamp, ReplacedProgram};
 use crate::config::Need;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub fn helper_main() -> ExitCode {
         .with::<ExplainStartFailure>()
         .with::<ProgramStamp>()
         .with::<ReplacedProgram>()
-        .with::<RuntimeAsk>();
+        .with::<RuntimeRequest>();
     match handlers.serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

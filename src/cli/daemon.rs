@@ -8,7 +8,7 @@ use super::screen::{Screen, tell};
 use super::status::{Look, status};
 use super::{demo, exec};
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
-use crate::act::runtime::offer::of_the_source;
+use crate::act::runtime::request::with_source_path;
 use crate::api::client::Client;
 use crate::config::runtime::in_place;
 use crate::config::{Config, Loaded};
@@ -237,7 +237,7 @@ pub(super) fn exec(common: &Common, options: &ServiceOptions) -> Outcome {
     };
     let mut failure = exec::exec(&order, env::vars_os());
     if let (Some(copy), Some(source)) = (root, source) {
-        failure.message = of_the_source(&failure.message, copy, &source);
+        failure.message = with_source_path(&failure.message, copy, &source);
     }
     Err(failure)
 }

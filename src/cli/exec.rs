@@ -7,7 +7,7 @@ pub(super) mod copied;
 mod handed;
 
 use super::exit::{Exit, Failure};
-use crate::act::preflight::{self, Kind, Look};
+use crate::act::preflight::{self, PreflightErrorKind, ProgramLookup};
 use crate::act::spawn::launch::Environment;
 use crate::config::Listen;
 use crate::sys::{process, socket};
@@ -86,16 +86,16 @@ fn preflight(order: &Order, env: &Environment) -> Result<PathBuf, Failure> {
         ));
     };
     let path = env.get(OsStr::new("PATH"));
-    let look = Look {
+    let look = ProgramLookup {
         program: name.clone(),
         cwd: order.cwd.clone(),
         path: path.map(|path| path.to_string_lossy().into_owned()),
         user: None,
     };
-    let program = preflight::look(&look).map_err(|obstacle| {
+    let program = preflight::check(&look).map_err(|obstacle| {
         let exit = match obstacle.kind {
-            Kind::Missing => Exit::Config,
-            Kind::Permission => Exit::Permission,
+            PreflightErrorKind::Missing => Exit::Config,
+            PreflightErrorKind::Permission => Exit::Permission,
         };
         Failure::new(exit, format!("cannot start {name}: {}", obstacle.cause))
     })?;

@@ -7,7 +7,7 @@ use crate::act::dirs::state_dir::StateDir;
 use crate::act::foreign::reported::{ReportedProcess, ReportedProcesses};
 use crate::act::notify::parent::ParentSupervisor;
 use crate::act::output;
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::act::runtime::status_board::{StatusBoard, program_of};
 use crate::api::desk::{Desk, Kind, Local, Logs, Petition, Refusal, UpgradePetition};
 use crate::api::listen::ControlSocket;
@@ -55,7 +55,7 @@ pub(super) struct Identity {
 pub(super) struct Known {
     pub(super) info: ServiceInfo,
     /// What it is started from, where it has no runtime.
-    pub(super) program: Option<Look>,
+    pub(super) program: Option<ProgramLookup>,
 }
 
 /// What a warning of ours is about; there is one of each at most.

@@ -2,7 +2,7 @@
 
 use super::desk::{Identity, Known};
 use crate::act::helper::Progress;
-use crate::act::runtime::amount;
+use crate::act::runtime::files_and_bytes;
 use crate::act::runtime::status_board::ProgramCheck;
 use crate::api::wire;
 use crate::decide::event::ServiceId;
@@ -40,7 +40,7 @@ impl Identity {
         copies.then(|| {
             format!(
                 "copying its runtime: {} so far",
-                amount(far.files, far.bytes)
+                files_and_bytes(far.files, far.bytes)
             )
         })
     }

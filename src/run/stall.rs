@@ -93,7 +93,7 @@ impl StallWatch {
 }
 
 fn say() {
-    let place = evidence::whereabouts(identity::pid());
+    let place = evidence::describe_main_thread(identity::pid());
     tracing::error!(
         "stayd itself has stood still for {} s, {}; nothing is probed or ended until it goes on",
         STILL_AFTER.as_secs(),

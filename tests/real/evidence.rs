@@ -1,7 +1,7 @@
 //! Evidence about real processes that are stuck.
 
 use crate::support::{free_port, program, wait_until};
-use stayd::act::evidence::{Evidence, Subject, take};
+use stayd::act::evidence::{Evidence, EvidenceTarget, take};
 use stayd::decide::action::Value;
 use stayd::sys::process::{self, Process};
 use std::io::{BufRead as _, BufReader};
@@ -73,8 +73,8 @@ fn wedged(port: u16, path: &std::path::Path) -> Stuck {
     stuck
 }
 
-fn subject(main: Process, members: Vec<Process>, port: Option<u16>) -> Subject {
-    Subject {
+fn subject(main: Process, members: Vec<Process>, port: Option<u16>) -> EvidenceTarget {
+    EvidenceTarget {
         main,
         members,
         port,
@@ -168,7 +168,7 @@ fn item_10_a_tree_of_two_hundred_is_looked_at_in_bounded_time() {
         whole.summary
     );
     assert!(
-        whole.summary.contains("nobody listens on port"),
+        whole.summary.contains("no process listens on port"),
         "{}",
         whole.summary
     );

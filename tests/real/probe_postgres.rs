@@ -107,7 +107,7 @@ async fn item_18_a_query_that_is_refused_is_degraded_and_the_next_round_goes_on(
     );
     assert_degraded(
         &prober(&endless).ask(LONG).await,
-        &["endless answer", "fix the query"],
+        &["the answer to the query is too long", "fix the query"],
     );
     let secret = Probe {
         query_shown: Some("SELECT ${KEY}".into()),

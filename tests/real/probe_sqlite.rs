@@ -96,14 +96,14 @@ fn item_18_a_locked_file_is_degraded() {
             let mut reader = prober(&spawner, &question(&path, false));
             assert_degraded(
                 &reader.ask(SHORT * 2).await,
-                &["locked by somebody else", "300 ms"],
+                &["locked by another process", "300 ms"],
             );
             service
                 .execute_batch("ROLLBACK; BEGIN IMMEDIATE")
                 .expect("half locked");
             assert_eq!(reader.ask(LONG).await, Answer::Alive);
             let mut writer = prober(&spawner, &question(&path, true));
-            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by somebody else"]);
+            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by another process"]);
             service.execute_batch("ROLLBACK").expect("free");
             assert_eq!(writer.ask(LONG).await, Answer::Alive);
         });

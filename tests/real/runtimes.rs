@@ -102,9 +102,7 @@ fn item_64_a_copy_that_was_changed_behind_our_back_is_made_anew_before_it_is_run
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
     assert!(
-        daemon
-            .said()
-            .contains("changed behind our back (bin/server)"),
+        daemon.said().contains("was altered (bin/server)"),
         "{}",
         daemon.said()
     );

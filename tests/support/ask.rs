@@ -1,6 +1,6 @@
 //! Asking probes from a test.
 
-use stayd::act::probe::{Context, Heartbeat, Prober};
+use stayd::act::probe::{Heartbeat, ProbeContext, Prober};
 use stayd::act::spawn::spawner::{Environment, ExecContext, Spawner};
 use stayd::config::{Endpoint, Expect, Probe, Target};
 use stayd::decide::event::Answer;
@@ -25,8 +25,8 @@ pub(crate) fn probe(target: Target) -> Probe {
 }
 
 /// What a probe needs, with this project's program for helpers.
-pub(crate) fn context(spawner: &Spawner) -> Context {
-    Context {
+pub(crate) fn context(spawner: &Spawner) -> ProbeContext {
+    ProbeContext {
         spawner: spawner.clone(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_stayd")),
         exec_context: ExecContext {

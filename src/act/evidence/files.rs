@@ -1,59 +1,60 @@
-//! What a tree has open, and how far that is from its limit.
+//! Evidence: the open files of a process tree, and how close its processes are to their limits.
 
-use super::{Section, Subject, Time, number, present};
+use super::{Deadline, EvidenceTarget, Section, existing, number};
 use crate::decide::action::Value;
 use crate::sys::process;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Descriptors of one process that are looked at.
+/// How many descriptors of one process are read.
 const FILES_MAX: usize = 16 * 1024;
-/// Targets that are listed, the most often opened first.
+/// How many targets are listed, those with the most descriptors first.
 const TARGETS_LISTED_MAX: usize = 40;
-/// A target opened so often belongs into the summary.
+/// From this number of descriptors on, a target is named in the summary.
 const NOTABLE_COUNT_MIN: usize = 10;
-/// From this share of its limit on, in percent, a process is said to be close to it.
+/// From this share of its limit on, in percent, a process is named in the summary.
 const CLOSE_TO_LIMIT_PERCENT: u64 = 80;
 
 #[derive(Debug, Default)]
-struct Seen {
-    /// How often each target is open in the whole tree.
+struct OpenFiles {
+    /// The number of descriptors for each target, in the whole tree.
     targets: HashMap<String, usize>,
-    /// Of each process: pid, open files, soft limit.
+    /// For each process: pid, number of open files, soft limit.
     counts: Vec<(i32, usize, Option<u64>)>,
-    /// Processes whose files are hidden from us.
+    /// Number of processes whose files stayd has no permission to read.
     hidden: usize,
-    /// Processes that there was no time for.
-    unseen: usize,
+    /// Number of processes for which no time was left.
+    skipped: usize,
 }
 
-pub(super) fn section(subject: &Subject, time: &Time) -> Section {
-    tell(&look(subject, time))
+pub(super) fn section(target: &EvidenceTarget, deadline: &Deadline) -> Section {
+    render(&sample(target, deadline))
 }
 
-fn look(subject: &Subject, time: &Time) -> Seen {
-    let mut seen = Seen::default();
-    for one in present(subject) {
-        if time.is_over() {
-            seen.unseen += 1;
+fn sample(target: &EvidenceTarget, deadline: &Deadline) -> OpenFiles {
+    let mut found = OpenFiles::default();
+    for one in existing(target) {
+        if deadline.is_over() {
+            found.skipped += 1;
             continue;
         }
         let pid = one.process.pid;
         let Ok(files) = process::open_files(pid, FILES_MAX) else {
-            seen.hidden += 1;
+            found.hidden += 1;
             continue;
         };
-        seen.counts
+        found
+            .counts
             .push((pid, files.len(), process::open_files_limit(pid)));
         for file in files {
-            *seen.targets.entry(kind(file.target)).or_default() += 1;
+            *found.targets.entry(kind(file.target)).or_default() += 1;
         }
     }
-    seen
+    found
 }
 
-/// Sockets and pipes by kind, because each has a number of its own; everything else by name.
+/// The name under which a target is counted. Sockets and pipes are counted by kind, because each has a number of its own.
 fn kind(target: String) -> String {
     if target.starts_with("socket:") {
         "sockets".to_owned()
@@ -64,9 +65,9 @@ fn kind(target: String) -> String {
     }
 }
 
-fn tell(seen: &Seen) -> Section {
-    let total: usize = seen.counts.iter().map(|(_, count, _)| count).sum();
-    let mut targets: Vec<(&String, usize)> = seen
+fn render(found: &OpenFiles) -> Section {
+    let total: usize = found.counts.iter().map(|(_, count, _)| count).sum();
+    let mut targets: Vec<(&String, usize)> = found
         .targets
         .iter()
         .map(|(target, count)| (target, *count))
@@ -80,18 +81,18 @@ fn tell(seen: &Seen) -> Section {
         let more = targets.len() - TARGETS_LISTED_MAX;
         lines.push(format!("and {more} other targets"));
     }
-    lines.extend(closest_to_limit(seen).map(limit_in_words));
-    lines.extend(gaps(seen));
+    lines.extend(closest_to_limit(found).map(limit_in_words));
+    lines.extend(gaps(found));
     Section {
-        brief: brief(seen, total, targets.first().copied()),
+        summary: summary(found, total, targets.first().copied()),
         lines,
-        facts: facts(seen, total),
+        facts: facts(found, total),
     }
 }
 
 /// The process that has the largest share of its limit in use.
-fn closest_to_limit(seen: &Seen) -> Option<(i32, usize, u64)> {
-    let limited = seen
+fn closest_to_limit(found: &OpenFiles) -> Option<(i32, usize, u64)> {
+    let limited = found
         .counts
         .iter()
         .filter_map(|(pid, count, limit)| Some((*pid, *count, limit.filter(|limit| *limit > 0)?)));
@@ -107,43 +108,43 @@ fn limit_in_words((pid, count, limit): (i32, usize, u64)) -> String {
     format!("pid {pid} has {count} of at most {limit} files open")
 }
 
-fn gaps(seen: &Seen) -> Vec<String> {
+fn gaps(found: &OpenFiles) -> Vec<String> {
     let mut lines = Vec::new();
-    if seen.hidden > 0 {
+    if found.hidden > 0 {
         lines.push(format!(
-            "the files of {} processes are hidden from us",
-            seen.hidden
+            "the files of {} processes are hidden from stayd",
+            found.hidden
         ));
     }
-    if seen.unseen > 0 {
-        lines.push(format!("no time was left for {} processes", seen.unseen));
+    if found.skipped > 0 {
+        lines.push(format!("no time was left for {} processes", found.skipped));
     }
     lines
 }
 
 /// "454 open files, 430 of them state.db".
-fn brief(seen: &Seen, total: usize, first: Option<(&String, usize)>) -> Option<String> {
-    if seen.counts.is_empty() {
-        return (seen.hidden > 0).then(|| "open files hidden from us".to_owned());
+fn summary(found: &OpenFiles, total: usize, first: Option<(&String, usize)>) -> Option<String> {
+    if found.counts.is_empty() {
+        return (found.hidden > 0).then(|| "open files hidden from stayd".to_owned());
     }
-    let mut brief = format!("{total} open files");
+    let mut summary = format!("{total} open files");
     if let Some((target, count)) = first.filter(|(_, count)| *count >= NOTABLE_COUNT_MIN) {
         let name = Path::new(target).file_name();
         let name = name.map_or_else(|| target.into(), |name| name.to_string_lossy());
-        brief.push_str(&format!(", {count} of them {name}"));
+        summary.push_str(&format!(", {count} of them {name}"));
     }
-    if let Some(closest) = closest_to_limit(seen)
+    if let Some(closest) = closest_to_limit(found)
         && percent(closest.1, closest.2) >= CLOSE_TO_LIMIT_PERCENT
     {
-        brief.push_str(&format!(" ({})", limit_in_words(closest)));
+        summary.push_str(&format!(" ({})", limit_in_words(closest)));
     }
-    Some(brief)
+    Some(summary)
 }
 
-fn facts(seen: &Seen, total: usize) -> Vec<(&'static str, Value)> {
-    let sockets = seen.targets.get("sockets").copied().unwrap_or_default();
+fn facts(found: &OpenFiles, total: usize) -> Vec<(&'static str, Value)> {
+    let sockets = found.targets.get("sockets").copied().unwrap_or_default();
     let mut facts = vec![("open_files", number(total)), ("sockets", number(sockets))];
-    if let Some((_, _, limit)) = closest_to_limit(seen) {
+    if let Some((_, _, limit)) = closest_to_limit(found) {
         facts.push(("open_files_limit", Value::Number(limit)));
     }
     facts
@@ -153,27 +154,27 @@ fn facts(seen: &Seen, total: usize) -> Vec<(&'static str, Value)> {
 mod tests {
     use super::*;
 
-    fn seen(targets: &[(&str, usize)], limit: u64) -> Seen {
+    fn found(targets: &[(&str, usize)], limit: u64) -> OpenFiles {
         let targets: HashMap<String, usize> = targets
             .iter()
             .map(|(name, count)| ((*name).to_owned(), *count))
             .collect();
         let total = targets.values().sum();
-        Seen {
+        OpenFiles {
             targets,
             counts: vec![(7, total, Some(limit))],
-            ..Seen::default()
+            ..OpenFiles::default()
         }
     }
 
     #[test]
     fn the_summary_names_what_is_open_most_often() {
-        let section = tell(&seen(
+        let section = render(&found(
             &[("/var/lib/state.db", 430), ("sockets", 24)],
             10_000,
         ));
         assert_eq!(
-            section.brief.as_deref(),
+            section.summary.as_deref(),
             Some("454 open files, 430 of them state.db")
         );
         assert_eq!(section.lines[0], "430 × /var/lib/state.db");
@@ -185,30 +186,37 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_in_the_summary_when_it_is_close() {
-        let brief = |limit| tell(&seen(&[("/a", 5)], limit)).brief.expect("a brief");
-        assert_eq!(brief(7), "5 open files");
+    fn the_summary_names_a_limit_that_is_close() {
+        let summary = |limit| {
+            render(&found(&[("/a", 5)], limit))
+                .summary
+                .expect("a summary")
+        };
+        assert_eq!(summary(7), "5 open files");
         assert_eq!(
-            brief(6),
+            summary(6),
             "5 open files (pid 7 has 5 of at most 6 files open)"
         );
-        assert_eq!(brief(0), "5 open files", "a limit of 0 divides nothing");
+        assert_eq!(summary(0), "5 open files", "a limit of 0 is ignored");
     }
 
     #[test]
-    fn what_is_hidden_or_was_not_reached_is_said() {
-        let section = tell(&Seen {
+    fn hidden_and_skipped_processes_are_counted() {
+        let section = render(&OpenFiles {
             hidden: 1,
-            unseen: 2,
-            ..Seen::default()
+            skipped: 2,
+            ..OpenFiles::default()
         });
-        assert_eq!(section.brief.as_deref(), Some("open files hidden from us"));
+        assert_eq!(
+            section.summary.as_deref(),
+            Some("open files hidden from stayd")
+        );
         assert_eq!(section.lines.len(), 2);
-        assert_eq!(tell(&Seen::default()).brief, None);
+        assert_eq!(render(&OpenFiles::default()).summary, None);
     }
 
     #[test]
-    fn sockets_and_pipes_count_by_kind() {
+    fn sockets_and_pipes_are_counted_by_kind() {
         assert_eq!(kind("socket:[123]".into()), "sockets");
         assert_eq!(kind("pipe:[123]".into()), "pipes");
         assert_eq!(

@@ -1,12 +1,12 @@
-//! What is taken before a watchdog kill: the state of a stuck tree, for the person who asks why.
+//! Evidence: the state of a stuck process tree, recorded before a watchdog kill.
 //!
-//! One [`Collector`] for each kind of thing. A collector looks, within its share of the time, and tells what it saw
-//! as a [`Section`]; looking (which asks the kernel) and telling (pure) are two functions. None of them reads
-//! anything that waits for the memory lock of the process: not its command line, environment or mappings.
+//! Each [`Collector`] samples one kind of state within its share of the time, and renders it as a [`Section`]. Sampling
+//! (which asks the kernel) and rendering (pure) are two functions. No collector reads anything that waits for the memory lock
+//! of the process: not its command line, environment or mappings.
 
 mod files;
 mod port;
-mod surroundings;
+mod pressure;
 mod threads;
 
 use crate::decide::action::Value;
@@ -14,75 +14,75 @@ use crate::sys::clock;
 use crate::sys::process::{self, Process, Stat, State};
 use std::time::Duration;
 
-pub use threads::whereabouts;
+pub use threads::describe_main_thread;
 
-/// Longest [`Evidence::text`].
+/// Longest [`Evidence::text`], in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// Lines of output that are shown, the last ones.
+/// How many of the last lines of output are shown.
 pub const LAST_LINES_MAX: usize = 20;
-/// Answers of the probe that are shown, the last ones.
+/// How many of the last answers of the probe are shown.
 pub const TRANSCRIPT_MAX: usize = 20;
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 512;
-/// Processes of the tree that are listed by name.
+/// How many processes of the tree are listed.
 const PROCESSES_LISTED_MAX: usize = 50;
 
-/// Whom evidence is taken about, and what is known already.
+/// The process tree that evidence is taken about, and what is known of it already.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct EvidenceTarget {
     /// The main process.
     pub main: Process,
-    /// The rest of the tree; whether `main` is among them makes no difference.
+    /// The other members of the tree. `main` may be among them.
     pub members: Vec<Process>,
     /// The port the service must own, if it has one.
     pub port: Option<u16>,
-    /// What the probe was answered, newest last.
+    /// The last answers to the probe, newest last.
     pub transcript: Vec<String>,
-    /// What the service wrote, newest last.
+    /// The last lines that the service wrote, newest last.
     pub last_lines: Vec<String>,
 }
 
-/// What was seen.
+/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// One line: "12 threads, 11 of them in futex_wait; 454 open files, 430 of them state.db; port 8521 held by pid
     /// 4720 (itself)".
     pub summary: String,
-    /// The whole, at most [`TEXT_BYTES_MAX`].
+    /// All sections, at most [`TEXT_BYTES_MAX`].
     pub text: String,
-    /// For the journal.
+    /// Named values for the journal.
     pub facts: Vec<(&'static str, Value)>,
 }
 
-/// Looks at one kind of thing, until its time is over.
-type Collector = fn(&Subject, &Time) -> Section;
+/// Samples one kind of state until the deadline.
+type Collector = fn(&EvidenceTarget, &Deadline) -> Section;
 
-/// In the order of their use, because the time may not be enough for all.
+/// The collectors, the most useful first, because the time may not suffice for all.
 const COLLECTORS: &[(&str, Collector)] = &[
     ("processes", processes),
     ("threads", threads::section),
     ("open files", files::section),
     ("port", port::section),
-    ("pressure", surroundings::section),
+    ("pressure", pressure::section),
 ];
 
-/// What one collector has to say.
+/// What one collector has found.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Section {
     /// Its part of the summary.
-    brief: Option<String>,
+    summary: Option<String>,
     lines: Vec<String>,
     facts: Vec<(&'static str, Value)>,
 }
 
-/// A point in awake time by which a collector ends.
+/// The instant at which a collector ends, in monotonic time without sleep.
 #[derive(Debug)]
-struct Time {
+struct Deadline {
     end: Duration,
 }
 
-impl Time {
-    fn until(end: Duration) -> Self {
+impl Deadline {
+    fn at(end: Duration) -> Self {
         Self { end }
     }
 
@@ -94,49 +94,49 @@ impl Time {
         self.left().is_zero()
     }
 
-    /// An equal part of what is left, for the next of `waiting` collectors.
+    /// The deadline of the next collector, if the remaining time is divided among `waiting` collectors.
     fn share(&self, waiting: u32) -> Self {
-        Self::until(clock::sample().awake + self.left() / waiting.max(1))
+        Self::at(clock::sample().awake + self.left() / waiting.max(1))
     }
 }
 
-/// Takes evidence about `subject` for at most `until` from now; what there was no time for is named.
+/// Takes evidence about `target` for at most `within` from now. Collectors for which no time was left are named.
 ///
-/// Blocks, and a kernel in trouble may make it block for longer: call it on a thread that may be lost.
+/// Blocks. A kernel in trouble can block it for longer than `within`, so call it on a thread that may be abandoned.
 #[must_use]
-pub fn take(mut subject: Subject, until: Duration) -> Evidence {
-    let time = Time::until(clock::sample().awake + until);
-    let mut sections = told_already(&mut subject);
+pub fn take(mut target: EvidenceTarget, within: Duration) -> Evidence {
+    let deadline = Deadline::at(clock::sample().awake + within);
+    let mut sections = known_sections(&mut target);
     let mut missing = Vec::new();
     for (index, (title, collect)) in COLLECTORS.iter().enumerate() {
-        if time.is_over() {
+        if deadline.is_over() {
             missing.push(*title);
             continue;
         }
         let waiting = u32::try_from(COLLECTORS.len() - index).unwrap_or(u32::MAX);
-        sections.push((*title, collect(&subject, &time.share(waiting))));
+        sections.push((*title, collect(&target, &deadline.share(waiting))));
     }
     compose(sections, &missing)
 }
 
-/// What needs no looking.
-fn told_already(subject: &mut Subject) -> Vec<(&'static str, Section)> {
+/// The sections that need no collector.
+fn known_sections(target: &mut EvidenceTarget) -> Vec<(&'static str, Section)> {
     let last = |mut lines: Vec<String>, max: usize| Section {
         lines: lines.split_off(lines.len().saturating_sub(max)),
         ..Section::default()
     };
-    let transcript = std::mem::take(&mut subject.transcript);
-    let output = std::mem::take(&mut subject.last_lines);
+    let transcript = std::mem::take(&mut target.transcript);
+    let output = std::mem::take(&mut target.last_lines);
     vec![
         ("answers to the probe", last(transcript, TRANSCRIPT_MAX)),
         ("last output", last(output, LAST_LINES_MAX)),
     ]
 }
 
-/// Who there is. A number that belongs to somebody else by now is left out everywhere.
-fn present(subject: &Subject) -> impl Iterator<Item = Stat> {
-    let others = subject.members.iter().filter(|one| **one != subject.main);
-    std::iter::once(&subject.main)
+/// The members of the tree that still exist. A pid that belongs to another process by now is left out.
+fn existing(target: &EvidenceTarget) -> impl Iterator<Item = Stat> {
+    let others = target.members.iter().filter(|one| **one != target.main);
+    std::iter::once(&target.main)
         .chain(others)
         .filter_map(|one| {
             process::stat(one.pid)
@@ -145,13 +145,15 @@ fn present(subject: &Subject) -> impl Iterator<Item = Stat> {
         })
 }
 
-fn processes(subject: &Subject, time: &Time) -> Section {
-    let seen: Vec<Stat> = present(subject).take_while(|_| !time.is_over()).collect();
-    tell_processes(&seen)
+fn processes(target: &EvidenceTarget, deadline: &Deadline) -> Section {
+    let found: Vec<Stat> = existing(target)
+        .take_while(|_| !deadline.is_over())
+        .collect();
+    render_processes(&found)
 }
 
-fn tell_processes(seen: &[Stat]) -> Section {
-    let listed = seen.iter().take(PROCESSES_LISTED_MAX);
+fn render_processes(found: &[Stat]) -> Section {
+    let listed = found.iter().take(PROCESSES_LISTED_MAX);
     let mut lines: Vec<String> = listed
         .map(|one| {
             format!(
@@ -165,13 +167,14 @@ fn tell_processes(seen: &[Stat]) -> Section {
             )
         })
         .collect();
-    if seen.len() > PROCESSES_LISTED_MAX {
-        lines.push(format!("and {} more", seen.len() - PROCESSES_LISTED_MAX));
+    if found.len() > PROCESSES_LISTED_MAX {
+        let more = found.len() - PROCESSES_LISTED_MAX;
+        lines.push(format!("and {more} more"));
     }
     Section {
-        brief: (seen.len() > 1).then(|| format!("{} processes", seen.len())),
+        summary: (found.len() > 1).then(|| format!("{} processes", found.len())),
         lines,
-        facts: vec![("processes", number(seen.len()))],
+        facts: vec![("processes", number(found.len()))],
     }
 }
 
@@ -190,12 +193,13 @@ fn number(count: usize) -> Value {
     Value::Number(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
+/// Joins the sections to the evidence. `missing` are the titles of those for which no time was left.
 fn compose(sections: Vec<(&'static str, Section)>, missing: &[&str]) -> Evidence {
-    let mut briefs = Vec::new();
+    let mut summaries = Vec::new();
     let mut text = String::new();
     let mut facts = Vec::new();
     for (title, section) in sections {
-        briefs.extend(section.brief);
+        summaries.extend(section.summary);
         facts.extend(section.facts);
         if section.lines.is_empty() {
             continue;
@@ -207,13 +211,13 @@ fn compose(sections: Vec<(&'static str, Section)>, missing: &[&str]) -> Evidence
     }
     if !missing.is_empty() {
         let not_taken = format!("no time was left for: {}", missing.join(", "));
-        briefs.push(not_taken.clone());
+        summaries.push(not_taken.clone());
         text.insert_str(0, &format!("{not_taken}\n"));
     }
-    let summary = if briefs.is_empty() {
-        "nothing was seen".to_owned()
+    let summary = if summaries.is_empty() {
+        "nothing was found".to_owned()
     } else {
-        briefs.join("; ")
+        summaries.join("; ")
     };
     let whole = format!("{summary}\n{text}");
     Evidence {
@@ -223,7 +227,7 @@ fn compose(sections: Vec<(&'static str, Section)>, missing: &[&str]) -> Evidence
     }
 }
 
-/// The first `max` bytes, or less so that no character is torn.
+/// The first `max` bytes, or a few less, so that no character is cut.
 fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
@@ -233,9 +237,9 @@ mod tests {
     use super::*;
     use crate::sys::identity::pid;
 
-    fn about_ourselves() -> Subject {
-        Subject {
-            main: process::stat(pid()).expect("we live").process,
+    fn this_process() -> EvidenceTarget {
+        EvidenceTarget {
+            main: process::stat(pid()).expect("this process exists").process,
             members: Vec::new(),
             port: None,
             transcript: (0..30).map(|n| format!("answer {n}")).collect(),
@@ -244,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn transcript_and_output_are_there_even_without_any_time() {
-        let evidence = take(about_ourselves(), Duration::ZERO);
+    fn transcript_and_output_are_shown_even_without_any_time() {
+        let evidence = take(this_process(), Duration::ZERO);
         assert_eq!(
             evidence.summary,
             "no time was left for: processes, threads, open files, port, pressure"
@@ -259,10 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_belongs_to_somebody_else_is_nobody() {
-        let mut subject = about_ourselves();
-        subject.main.start_time += 1;
-        let evidence = take(subject, Duration::from_secs(5));
+    fn a_pid_that_belongs_to_another_process_is_left_out() {
+        let mut target = this_process();
+        target.main.start_time += 1;
+        let evidence = take(target, Duration::from_secs(5));
         assert_eq!(evidence.facts[0], ("processes", Value::Number(0)));
         assert!(
             !evidence
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_bounded_and_no_character_is_torn() {
+    fn the_text_is_bounded_and_no_character_is_cut() {
         let section = Section {
             lines: vec!["ö".repeat(300); 1000],
             ..Section::default()
@@ -283,11 +287,11 @@ mod tests {
     }
 
     #[test]
-    fn a_long_tree_is_listed_in_part_and_counted_whole() {
-        let one = process::stat(pid()).expect("we live");
-        let section = tell_processes(&vec![one; PROCESSES_LISTED_MAX + 3]);
+    fn a_large_tree_is_listed_in_part_and_counted_as_a_whole() {
+        let one = process::stat(pid()).expect("this process exists");
+        let section = render_processes(&vec![one; PROCESSES_LISTED_MAX + 3]);
         assert_eq!(section.lines.len(), PROCESSES_LISTED_MAX + 1);
         assert_eq!(section.lines.last().map(String::as_str), Some("and 3 more"));
-        assert_eq!(section.brief.as_deref(), Some("53 processes"));
+        assert_eq!(section.summary.as_deref(), Some("53 processes"));
     }
 }

@@ -1,18 +1,19 @@
-//! Who holds the service's port.
+//! Evidence: the process that holds the service's port.
 
-use super::{Section, Subject, Time};
+use super::{Deadline, EvidenceTarget, Section};
 use crate::decide::action::Value;
 use crate::sys::identity;
 use crate::sys::process;
 use crate::sys::socket::{self, Listener};
 
+/// Whether a process listens on the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
-    /// The kernel does not say who listens.
-    Untold(String),
-    /// No listener.
+enum PortState {
+    /// The kernel does not list the listeners.
+    Unknown(String),
+    /// There is no listener.
     Free,
-    /// By this process, which may be hidden from us or not have been found in time.
+    /// This process listens. `None`: it is hidden from stayd, or was not found in time.
     Held(Option<Holder>),
 }
 
@@ -20,70 +21,90 @@ enum Seen {
 struct Holder {
     pid: i32,
     comm: String,
-    kin: Kin,
+    relation: HolderRelation,
 }
 
+/// How the holder is related to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kin {
+enum HolderRelation {
     Main,
     Member,
-    /// stayd holds the socket for it.
+    /// stayd holds the socket for the service.
     Stayd,
-    Stranger,
+    Foreign,
 }
 
-pub(super) fn section(subject: &Subject, time: &Time) -> Section {
-    subject.port.map_or_else(Section::default, |port| {
-        tell(port, &look(port, subject, time))
+pub(super) fn section(target: &EvidenceTarget, deadline: &Deadline) -> Section {
+    target.port.map_or_else(Section::default, |port| {
+        render(port, &sample(port, target, deadline))
     })
 }
 
-fn look(port: u16, subject: &Subject, time: &Time) -> Seen {
+fn sample(port: u16, target: &EvidenceTarget, deadline: &Deadline) -> PortState {
     match socket::listeners(port) {
-        Err(error) => Seen::Untold(error.to_string()),
-        Ok(listeners) => listeners
-            .first()
-            .map_or(Seen::Free, |one| Seen::Held(holder(one, subject, time))),
+        Err(error) => PortState::Unknown(error.to_string()),
+        Ok(listeners) => listeners.first().map_or(PortState::Free, |one| {
+            PortState::Held(holder(one, target, deadline))
+        }),
     }
 }
 
-/// The tree first: what it does not hold is searched for among all processes, as long as there is time.
-fn holder(listener: &Listener, subject: &Subject, time: &Time) -> Option<Holder> {
-    let members = subject.members.iter().map(|one| (one.pid, Kin::Member));
-    let tree = std::iter::once((subject.main.pid, Kin::Main)).chain(members);
+/// Searches the tree first, and then all processes until the deadline.
+fn holder(listener: &Listener, target: &EvidenceTarget, deadline: &Deadline) -> Option<Holder> {
+    let members = target
+        .members
+        .iter()
+        .map(|one| (one.pid, HolderRelation::Member));
+    let tree = std::iter::once((target.main.pid, HolderRelation::Main)).chain(members);
     let others = process::all().unwrap_or_default().into_iter();
-    let (pid, kin) = tree
-        .chain(std::iter::once((identity::pid(), Kin::Stayd)))
-        .chain(others.map(|pid| (pid, Kin::Stranger)))
-        .take_while(|_| !time.is_over())
+    let (pid, relation) = tree
+        .chain(std::iter::once((identity::pid(), HolderRelation::Stayd)))
+        .chain(others.map(|pid| (pid, HolderRelation::Foreign)))
+        .take_while(|_| !deadline.is_over())
         .find(|(pid, _)| socket::holds_listener(*pid, listener).unwrap_or(false))?;
     let comm = process::stat(pid).map(|stat| stat.comm).unwrap_or_default();
-    Some(Holder { pid, comm, kin })
+    Some(Holder {
+        pid,
+        comm,
+        relation,
+    })
 }
 
-fn tell(port: u16, seen: &Seen) -> Section {
-    let (sentence, holder) = match seen {
-        Seen::Untold(why) => (format!("port {port}: cannot see who listens: {why}"), None),
-        Seen::Free => (format!("nobody listens on port {port}"), None),
-        Seen::Held(None) => (
+fn render(port: u16, state: &PortState) -> Section {
+    let (sentence, holder) = match state {
+        PortState::Unknown(why) => (
+            format!("port {port}: cannot list the listeners: {why}"),
+            None,
+        ),
+        PortState::Free => (format!("no process listens on port {port}"), None),
+        PortState::Held(None) => (
             format!(
-                "port {port} held by a process that is hidden from us or was not found in time"
+                "port {port} held by a process that is hidden from stayd or was not found in time"
             ),
             None,
         ),
-        Seen::Held(Some(Holder { pid, comm, kin })) => {
-            let who = match kin {
-                Kin::Main => "itself".to_owned(),
-                Kin::Member => format!("{comm}, of its tree"),
-                Kin::Stayd => "stayd, for it: none of its processes has it open".to_owned(),
-                Kin::Stranger => format!("{comm}, not of its tree"),
+        PortState::Held(Some(Holder {
+            pid,
+            comm,
+            relation,
+        })) => {
+            let name = match relation {
+                HolderRelation::Main => "itself".to_owned(),
+                HolderRelation::Member => format!("{comm}, of its tree"),
+                HolderRelation::Stayd => {
+                    "stayd, for it: none of its processes has it open".to_owned()
+                }
+                HolderRelation::Foreign => format!("{comm}, not of its tree"),
             };
-            (format!("port {port} held by pid {pid} ({who})"), Some(*pid))
+            (
+                format!("port {port} held by pid {pid} ({name})"),
+                Some(*pid),
+            )
         }
     };
     let holder = holder.and_then(|pid| u64::try_from(pid).ok());
     Section {
-        brief: Some(sentence.clone()),
+        summary: Some(sentence.clone()),
         lines: vec![sentence],
         facts: holder
             .map(|pid| ("port_holder", Value::Number(pid)))
@@ -100,57 +121,57 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn every_kind_of_holder_has_its_words() {
-        let brief = |seen| tell(8521, &seen).brief.expect("a brief");
-        let held = |kin| {
-            Seen::Held(Some(Holder {
+    fn the_relation_of_every_kind_of_holder_is_named() {
+        let summary = |state| render(8521, &state).summary.expect("a summary");
+        let held = |relation| {
+            PortState::Held(Some(Holder {
                 pid: 4720,
                 comm: "redis".into(),
-                kin,
+                relation,
             }))
         };
         assert_eq!(
-            brief(held(Kin::Main)),
+            summary(held(HolderRelation::Main)),
             "port 8521 held by pid 4720 (itself)"
         );
         assert_eq!(
-            brief(held(Kin::Member)),
+            summary(held(HolderRelation::Member)),
             "port 8521 held by pid 4720 (redis, of its tree)"
         );
         assert_eq!(
-            brief(held(Kin::Stranger)),
+            summary(held(HolderRelation::Foreign)),
             "port 8521 held by pid 4720 (redis, not of its tree)"
         );
         assert_eq!(
-            brief(held(Kin::Stayd)),
+            summary(held(HolderRelation::Stayd)),
             "port 8521 held by pid 4720 (stayd, for it: none of its processes has it open)"
         );
-        assert_eq!(brief(Seen::Free), "nobody listens on port 8521");
+        assert_eq!(summary(PortState::Free), "no process listens on port 8521");
         assert_eq!(
-            tell(1, &held(Kin::Main)).facts,
+            render(1, &held(HolderRelation::Main)).facts,
             [("port_holder", Value::Number(4720))]
         );
-        assert!(tell(1, &Seen::Held(None)).facts.is_empty());
+        assert!(render(1, &PortState::Held(None)).facts.is_empty());
     }
 
     #[test]
-    fn a_port_of_ours_is_ours() {
+    fn the_holder_of_a_port_is_found_unless_the_time_is_over() {
         let socket = TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = socket.local_addr().expect("bound").port();
-        let subject = Subject {
-            main: process::stat(pid()).expect("we live").process,
+        let target = EvidenceTarget {
+            main: process::stat(pid()).expect("this process exists").process,
             members: Vec::new(),
             port: Some(port),
             transcript: Vec::new(),
             last_lines: Vec::new(),
         };
         let now = crate::sys::clock::sample().awake;
-        let time = Time::until(now + Duration::from_secs(5));
-        let Seen::Held(Some(holder)) = look(port, &subject, &time) else {
+        let deadline = Deadline::at(now + Duration::from_secs(5));
+        let PortState::Held(Some(holder)) = sample(port, &target, &deadline) else {
             panic!("a holder");
         };
-        assert_eq!((holder.pid, holder.kin), (pid(), Kin::Main));
-        let over = Time::until(Duration::ZERO);
-        assert_eq!(look(port, &subject, &over), Seen::Held(None));
+        assert_eq!((holder.pid, holder.relation), (pid(), HolderRelation::Main));
+        let over = Deadline::at(Duration::ZERO);
+        assert_eq!(sample(port, &target, &over), PortState::Held(None));
     }
 }

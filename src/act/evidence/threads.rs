@@ -1,70 +1,70 @@
-//! Where the threads of a tree wait.
+//! Evidence: what the threads of a process tree wait for.
 
-use super::{Section, Subject, Time, number, present, state_in_words};
+use super::{Deadline, EvidenceTarget, Section, existing, number, state_in_words};
 use crate::decide::action::Value;
 use crate::sys::process::{self, State, Thread};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Threads of one process that are looked at.
+/// How many threads of one process are read.
 const THREADS_MAX: usize = 1024;
-/// Threads of a group that are named.
+/// How many threads of a group are named.
 const NAMED_MAX: usize = 8;
-/// Kernel stacks that are shown: those of stuck threads, and the main one's.
+/// How many kernel stacks are shown: those of stuck threads and of the main thread.
 const STACKS_MAX: usize = 8;
-/// Functions of each.
+/// How many functions of each stack are shown.
 const STACK_DEPTH_MAX: usize = 16;
 
 #[derive(Debug, Default)]
-struct Seen {
+struct ThreadSample {
     threads: Vec<Thread>,
-    /// Of these threads, what they do in the kernel.
+    /// Kernel stacks of some threads, by thread id.
     stacks: Vec<(i32, Vec<String>)>,
-    /// Processes that there was no time for.
-    unseen: usize,
+    /// Number of processes for which no time was left.
+    skipped: usize,
 }
 
-/// What a thread waits in, or else what it does; said after "11 of them".
+/// The kernel function or system call in which a thread waits, or else its state. Displayed after "11 of them".
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    In(String),
-    Is(&'static str),
+enum WaitPoint {
+    Function(String),
+    State(&'static str),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for WaitPoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::In(function) => write!(out, "in {function}"),
-            Self::Is(state) => out.write_str(state),
+            Self::Function(function) => write!(out, "in {function}"),
+            Self::State(state) => out.write_str(state),
         }
     }
 }
 
-pub(super) fn section(subject: &Subject, time: &Time) -> Section {
-    tell(&look(subject, time))
+pub(super) fn section(target: &EvidenceTarget, deadline: &Deadline) -> Section {
+    render(&sample(target, deadline))
 }
 
-fn look(subject: &Subject, time: &Time) -> Seen {
-    let mut seen = Seen::default();
-    for one in present(subject) {
-        if time.is_over() {
-            seen.unseen += 1;
+fn sample(target: &EvidenceTarget, deadline: &Deadline) -> ThreadSample {
+    let mut found = ThreadSample::default();
+    for one in existing(target) {
+        if deadline.is_over() {
+            found.skipped += 1;
             continue;
         }
         let pid = one.process.pid;
         let threads = process::threads(pid, THREADS_MAX).unwrap_or_default();
-        seen.stacks.extend(stacks(subject, pid, &threads));
-        seen.threads.extend(threads);
+        found.stacks.extend(stacks(target, pid, &threads));
+        found.threads.extend(threads);
     }
-    seen.stacks.truncate(STACKS_MAX);
-    seen
+    found.stacks.truncate(STACKS_MAX);
+    found
 }
 
-fn stacks(subject: &Subject, pid: i32, threads: &[Thread]) -> Vec<(i32, Vec<String>)> {
+fn stacks(target: &EvidenceTarget, pid: i32, threads: &[Thread]) -> Vec<(i32, Vec<String>)> {
     threads
         .iter()
-        .filter(|thread| thread.tid == subject.main.pid || thread.state == State::Uninterruptible)
+        .filter(|thread| thread.tid == target.main.pid || thread.state == State::Uninterruptible)
         .take(STACKS_MAX)
         .map(|thread| {
             let stack = process::kernel_stack(pid, thread.tid, STACK_DEPTH_MAX);
@@ -74,27 +74,30 @@ fn stacks(subject: &Subject, pid: i32, threads: &[Thread]) -> Vec<(i32, Vec<Stri
         .collect()
 }
 
-/// The kernel function it sleeps in, else the system call it is in, else its state.
-fn place(thread: &Thread) -> Place {
+/// The kernel function in which the thread sleeps, else its system call, else its state.
+fn wait_point(thread: &Thread) -> WaitPoint {
     let asleep = matches!(thread.state, State::Sleeping | State::Uninterruptible);
     thread
         .wchan
         .clone()
         .or_else(|| system_call(thread))
         .filter(|_| asleep)
-        .map_or(Place::Is(state_in_words(thread.state)), Place::In)
+        .map_or(
+            WaitPoint::State(state_in_words(thread.state)),
+            WaitPoint::Function,
+        )
 }
 
-/// Where the main thread of `pid` is, as said after "it stands still, "; none when it cannot be seen.
+/// Describes what the main thread of `pid` waits for, as part of a sentence; `None` where it cannot be read.
 #[must_use]
-pub fn whereabouts(pid: i32) -> Option<String> {
+pub fn describe_main_thread(pid: i32) -> Option<String> {
     let threads = process::threads(pid, THREADS_MAX).ok()?;
     let main = threads.iter().find(|thread| thread.tid == pid)?;
     let call = system_call(main).map_or_else(String::new, |call| format!(", system call {call}"));
     let state = state_in_words(main.state);
-    Some(match place(main) {
-        Place::In(function) => format!("in {function} ({state}{call})"),
-        Place::Is(state) => format!("{state}{call}"),
+    Some(match wait_point(main) {
+        WaitPoint::Function(function) => format!("in {function} ({state}{call})"),
+        WaitPoint::State(state) => format!("{state}{call}"),
     })
 }
 
@@ -104,38 +107,38 @@ fn system_call(thread: &Thread) -> Option<String> {
     Some(name.map_or_else(|| format!("system call {number}"), str::to_owned))
 }
 
-fn tell(seen: &Seen) -> Section {
-    let mut lines = groups(&seen.threads);
-    for (tid, stack) in &seen.stacks {
+fn render(found: &ThreadSample) -> Section {
+    let mut lines = groups(&found.threads);
+    for (tid, stack) in &found.stacks {
         lines.push(format!("kernel stack of {tid}: {}", stack.join(" < ")));
     }
-    if seen.unseen > 0 {
-        lines.push(format!("no time was left for {} processes", seen.unseen));
+    if found.skipped > 0 {
+        lines.push(format!("no time was left for {} processes", found.skipped));
     }
     Section {
-        brief: brief(&seen.threads),
+        summary: summary(&found.threads),
         lines,
-        facts: facts(&seen.threads),
+        facts: facts(&found.threads),
     }
 }
 
-/// One line for all threads that do the same, the largest group first.
+/// One line for each group of threads that wait for the same, the largest group first.
 fn groups(threads: &[Thread]) -> Vec<String> {
     let mut groups: BTreeMap<_, Vec<&Thread>> = BTreeMap::new();
     for thread in threads {
-        let doing = (
-            place(thread),
+        let state = (
+            wait_point(thread),
             state_in_words(thread.state),
             system_call(thread),
         );
-        groups.entry(doing).or_default().push(thread);
+        groups.entry(state).or_default().push(thread);
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, members)| Reverse(members.len()));
     groups
         .iter()
         .map(|((place, state, call), members)| {
-            let call = call.as_deref().unwrap_or("none told");
+            let call = call.as_deref().unwrap_or("unknown");
             format!(
                 "{} {place} ({state}, system call: {call}): {}",
                 members.len(),
@@ -159,10 +162,10 @@ fn names(threads: &[&Thread]) -> String {
 }
 
 /// "12 threads, 11 of them in futex_wait".
-fn brief(threads: &[Thread]) -> Option<String> {
-    let mut counts: BTreeMap<Place, usize> = BTreeMap::new();
+fn summary(threads: &[Thread]) -> Option<String> {
+    let mut counts: BTreeMap<WaitPoint, usize> = BTreeMap::new();
     for thread in threads {
-        *counts.entry(place(thread)).or_default() += 1;
+        *counts.entry(wait_point(thread)).or_default() += 1;
     }
     let (place, most) = counts.into_iter().max_by_key(|(_, count)| *count)?;
     let total = threads.len();
@@ -175,8 +178,8 @@ fn brief(threads: &[Thread]) -> Option<String> {
 
 fn facts(threads: &[Thread]) -> Vec<(&'static str, Value)> {
     let count = |state: State| {
-        let doing_so = threads.iter().filter(|thread| thread.state == state);
-        number(doing_so.count())
+        let in_state = threads.iter().filter(|thread| thread.state == state);
+        number(in_state.count())
     };
     vec![
         ("threads", number(threads.len())),
@@ -205,13 +208,13 @@ mod tests {
             .map(|tid| thread(tid, State::Sleeping, Some("futex_wait_queue"), None))
             .collect();
         threads.push(thread(1, State::Running, None, None));
-        let section = tell(&Seen {
+        let section = render(&ThreadSample {
             threads,
             stacks: vec![(1, vec!["a".into(), "b".into()])],
-            unseen: 0,
+            skipped: 0,
         });
         assert_eq!(
-            section.brief.as_deref(),
+            section.summary.as_deref(),
             Some("12 threads, 11 of them in futex_wait_queue")
         );
         assert!(section.lines[0].starts_with("11 in futex_wait_queue (sleeping, system call"));
@@ -227,17 +230,17 @@ mod tests {
     #[test]
     fn a_thread_without_a_wait_channel_is_in_its_system_call_or_its_state() {
         let unnamed = thread(1, State::Sleeping, None, Some(99_999));
-        assert_eq!(place(&unnamed).to_string(), "in system call 99999");
-        let nothing_told = thread(1, State::Uninterruptible, None, None);
+        assert_eq!(wait_point(&unnamed).to_string(), "in system call 99999");
+        let unknown = thread(1, State::Uninterruptible, None, None);
         assert_eq!(
-            place(&nothing_told).to_string(),
+            wait_point(&unknown).to_string(),
             "stuck in the kernel (state D)"
         );
         let stopped = thread(1, State::Stopped, Some("do_signal_stop"), None);
         assert_eq!(
-            brief(&[stopped]).as_deref(),
+            summary(&[stopped]).as_deref(),
             Some("1 thread, stopped by a signal")
         );
-        assert_eq!(brief(&[]), None);
+        assert_eq!(summary(&[]), None);
     }
 }

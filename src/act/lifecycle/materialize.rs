@@ -2,13 +2,13 @@
 
 use crate::act::context::{ServiceContext, SharedContext};
 use crate::act::helper::{NoReply, Progress, Timeouts};
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::act::runtime::cache::Cache;
+use crate::act::runtime::error::SourceError;
 use crate::act::runtime::in_use::RuntimeInUse;
 use crate::act::runtime::listing::Fingerprint;
-use crate::act::runtime::offer::{Deed, Offered, RuntimeAsk, Said};
-use crate::act::runtime::record::Refusal;
-use crate::act::runtime::trouble::Trouble;
+use crate::act::runtime::record::RefusedRuntime;
+use crate::act::runtime::request::{RuntimeOffer, RuntimeOperation, RuntimeReply, RuntimeRequest};
 use crate::act::spawn::launch::temporary;
 use crate::config::runtime::ROOT;
 use crate::decide::event::{Life, ServiceEvent, SpawnFailure};
@@ -76,9 +76,11 @@ async fn compare_when_wanted(
         if service.current().is_some() {
             let source = runtime.source.clone();
             let running = running.clone();
-            let deed = Deed::Compare { source, running };
+            let operation = RuntimeOperation::IsStale { source, running };
             // A source that is away is not known to hold anything newer.
-            if let Some(Said::Stale(stale)) = look_at_source(&shared, &service, deed).await {
+            if let Some(RuntimeReply::Stale(stale)) =
+                look_at_source(&shared, &service, operation).await
+            {
                 shared.status_board.note_stale(service.name(), stale);
             }
         }
@@ -90,10 +92,10 @@ async fn compare_when_wanted(
 async fn look_at_source(
     shared: &SharedContext,
     service: &ServiceContext,
-    deed: Deed,
-) -> Option<Said> {
+    operation: RuntimeOperation,
+) -> Option<RuntimeReply> {
     let progress = Cell::default();
-    let asked = ask_source(shared, service, deed, &progress);
+    let asked = ask_source(shared, service, operation, &progress);
     tokio::select! {
         said = asked => said.ok(),
         () = service.runtimes.instance_waits() => None,
@@ -106,9 +108,15 @@ pub(super) async fn source_holds(
     service: &ServiceContext,
 ) -> Option<RuntimeId> {
     let source = service.config.runtime.as_ref()?.source.clone();
-    match look_at_source(shared, service, Deed::Holds { source }).await? {
-        Said::Holds(one) => Some(RuntimeId(one.as_str().to_owned())),
-        Said::Done | Said::Offered(_) | Said::Stale(_) => None,
+    match look_at_source(
+        shared,
+        service,
+        RuntimeOperation::FingerprintSource { source },
+    )
+    .await?
+    {
+        RuntimeReply::SourceFingerprint(one) => Some(RuntimeId(one.as_str().to_owned())),
+        RuntimeReply::Done | RuntimeReply::Offer(_) | RuntimeReply::Stale(_) => None,
     }
 }
 
@@ -137,35 +145,35 @@ async fn offer(shared: &SharedContext, service: &ServiceContext) -> Result<Offer
     let Some(runtime) = &service.config.runtime else {
         return Err(temporary("it has no runtime".into()));
     };
-    let deed = Deed::Offer {
+    let operation = RuntimeOperation::Materialize {
         source: runtime.source.clone(),
         keep: runtime.keep,
-        others: service.config.user.is_some(),
-        look: what_will_start(shared, service),
+        for_other_user: service.config.user.is_some(),
+        program: what_will_start(shared, service),
     };
     service.runtimes.hurry();
     let progress = service.runtimes.copy_progress();
-    let mut answer = ask_source(shared, service, deed, progress).await;
+    let mut answer = ask_source(shared, service, operation, progress).await;
     if let Err(NoReply::Silent(how)) = answer {
-        let deed = Deed::Fallback {
-            trouble: Trouble::Gone(format!(
+        let operation = RuntimeOperation::Fallback {
+            error: SourceError::Unavailable(format!(
                 "cannot read the runtime's source {}: its disk does not answer: {how}",
                 runtime.source.display()
             )),
-            others: service.config.user.is_some(),
+            for_other_user: service.config.user.is_some(),
         };
-        answer = ask_cache(shared, service, deed).await;
+        answer = ask_cache(shared, service, operation).await;
     }
     match answer {
-        Ok(Said::Offered(offered)) => {
+        Ok(RuntimeReply::Offer(offered)) => {
             // A source that is away is not known to hold anything newer. One that is there and cannot be used is.
-            let is_unreadable = !matches!(offered.source, Ok(_) | Err(Trouble::Gone(_)));
+            let is_unreadable = !matches!(offered.source, Ok(_) | Err(SourceError::Unavailable(_)));
             let offer = as_offer(offered);
             let holds = offer.source.clone().ok();
             service.runtimes.set_source(holds, is_unreadable);
             Ok(offer)
         }
-        Ok(Said::Done | Said::Stale(_) | Said::Holds(_)) => {
+        Ok(RuntimeReply::Done | RuntimeReply::Stale(_) | RuntimeReply::SourceFingerprint(_)) => {
             Err(cannot_look("the helper answered something else"))
         }
         Err(cause) => Err(cannot_look(&cause.to_string())),
@@ -173,7 +181,7 @@ async fn offer(shared: &SharedContext, service: &ServiceContext) -> Result<Offer
 }
 
 /// None where `before` or an env_file decides: what they make and say is not known before they are run and read.
-fn what_will_start(shared: &SharedContext, service: &ServiceContext) -> Option<Look> {
+fn what_will_start(shared: &SharedContext, service: &ServiceContext) -> Option<ProgramLookup> {
     let config = &service.config;
     if config.before.is_some() || config.env_file.is_some() {
         return None;
@@ -183,7 +191,7 @@ fn what_will_start(shared: &SharedContext, service: &ServiceContext) -> Option<L
         let given = shared.environment.get(OsStr::new("PATH"));
         given.map(|path| path.to_string_lossy().into_owned())
     });
-    Some(Look {
+    Some(ProgramLookup {
         program: config
             .command_in(Some(Path::new(ROOT)))
             .into_iter()
@@ -200,10 +208,10 @@ fn cannot_look(cause: &str) -> SpawnFailure {
     ))
 }
 
-fn as_offer(offered: Offered) -> Offer {
+fn as_offer(offered: RuntimeOffer) -> Offer {
     let id = |one: Fingerprint| RuntimeId(one.as_str().to_owned());
     Offer {
-        source: offered.source.map(id).map_err(|trouble| failure(&trouble)),
+        source: offered.source.map(id).map_err(|error| failure(&error)),
         fallback: offered.fallback.map(id),
         refused: offered.refused.map(id),
         good: offered.good,
@@ -211,24 +219,24 @@ fn as_offer(offered: Offered) -> Offer {
     }
 }
 
-fn failure(trouble: &Trouble) -> SpawnFailure {
-    let (cure, lasting) = match trouble {
-        Trouble::Gone(_) => ("is its disk there? trying again", false),
-        Trouble::Denied(_) => (
+fn failure(error: &SourceError) -> SpawnFailure {
+    let (cure, lasting) = match error {
+        SourceError::Unavailable(_) => ("is its disk there? trying again", false),
+        SourceError::PermissionDenied(_) => (
             "a user who may read it can copy it with `stayd runtime import SERVICE`",
             true,
         ),
-        Trouble::Refused(_) => ("nothing is copied", true),
-        Trouble::Unfit(_) => ("trying again", true),
-        Trouble::Unsteady(_) => ("trying again when it is quiet", false),
-        Trouble::Full(_) => (
+        SourceError::NotCopyable(_) => ("nothing is copied", true),
+        SourceError::NotStartable(_) => ("trying again", true),
+        SourceError::Changing(_) => ("trying again when it is quiet", false),
+        SourceError::NoSpace(_) => (
             "what was copied so far is removed; make room, trying again",
             false,
         ),
-        Trouble::System(_) => ("trying again", false),
+        SourceError::Other(_) => ("trying again", false),
     };
     SpawnFailure {
-        message: format!("{trouble}; {cure}"),
+        message: format!("{error}; {cure}"),
         lasting,
     }
 }
@@ -240,7 +248,7 @@ pub(crate) async fn mark_good(
     id: RuntimeId,
 ) {
     if let Some(fingerprint) = Fingerprint::parse(&id.0) {
-        note(&shared, &service, Deed::Praise(fingerprint)).await;
+        note(&shared, &service, RuntimeOperation::MarkGood(fingerprint)).await;
     }
 }
 
@@ -252,13 +260,13 @@ pub(crate) async fn mark_bad(
     why: String,
 ) {
     if let Some(fingerprint) = Fingerprint::parse(&id.0) {
-        let deed = Deed::Refuse(Refusal { fingerprint, why });
-        note(&shared, &service, deed).await;
+        let operation = RuntimeOperation::MarkBad(RefusedRuntime { fingerprint, why });
+        note(&shared, &service, operation).await;
     }
 }
 
-async fn note(shared: &SharedContext, service: &ServiceContext, deed: Deed) {
-    if let Err(cause) = ask_cache(shared, service, deed).await {
+async fn note(shared: &SharedContext, service: &ServiceContext, operation: RuntimeOperation) {
+    if let Err(cause) = ask_cache(shared, service, operation).await {
         tracing::warn!(
             service = service.name(),
             "cannot remember what became of its runtime: {cause}; after a restart of stayd it is not known"
@@ -269,10 +277,10 @@ async fn note(shared: &SharedContext, service: &ServiceContext, deed: Deed) {
 async fn ask_source(
     shared: &SharedContext,
     service: &ServiceContext,
-    deed: Deed,
+    operation: RuntimeOperation,
     progress: &Cell<Progress>,
-) -> Result<Said, NoReply> {
-    let request = request(shared, service, deed);
+) -> Result<RuntimeReply, NoReply> {
+    let request = request(shared, service, operation);
     let helper = &service.runtimes.source_helper;
     helper.ask_at_length(request, TIMEOUTS, progress).await
 }
@@ -280,17 +288,21 @@ async fn ask_source(
 async fn ask_cache(
     shared: &SharedContext,
     service: &ServiceContext,
-    deed: Deed,
-) -> Result<Said, NoReply> {
-    let request = request(shared, service, deed);
+    operation: RuntimeOperation,
+) -> Result<RuntimeReply, NoReply> {
+    let request = request(shared, service, operation);
     let (helper, progress) = (&service.runtimes.cache_helper, Cell::default());
     helper.ask_at_length(request, TIMEOUTS, &progress).await
 }
 
-fn request(shared: &SharedContext, service: &ServiceContext, deed: Deed) -> RuntimeAsk {
-    RuntimeAsk {
+fn request(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    operation: RuntimeOperation,
+) -> RuntimeRequest {
+    RuntimeRequest {
         state: shared.state.clone(),
         service: service.name().to_owned(),
-        deed,
+        operation,
     }
 }

@@ -6,7 +6,7 @@ use super::prepare::EXEC_DEADLINE;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::output::InstanceOutput;
-use crate::act::preflight::{ExplainStartFailure, Look};
+use crate::act::preflight::{ExplainStartFailure, ProgramLookup};
 use crate::act::process_exit::exit_of;
 use crate::act::spawn::launch::{Environment, Launch, temporary};
 use crate::act::spawn::spawner::Running;
@@ -69,7 +69,7 @@ pub(crate) async fn main_ended(
 /// Starts the program. execve(2) has one error number for many causes, so where it says that the program can never start,
 /// the helper looks for the cause.
 async fn start(shared: &SharedContext, launch: Launch) -> Result<Running, SpawnFailure> {
-    let look = Look::from(&launch);
+    let look = ProgramLookup::from(&launch);
     let started = shared.spawner.start(launch, EXEC_DEADLINE).await;
     let failure = match started {
         Err(failure) if failure.lasting => failure,

@@ -1,20 +1,21 @@
-//! Why a program cannot start, in words, with the one command that cures it.
+//! Finds out before a start why a program cannot be started, and returns a sentence with the one command that fixes it.
 //!
-//! execve(2) has one errno for many causes: "No such file or directory" for a missing interpreter, "Permission denied"
-//! for a noexec mount. Here each is looked at by itself. Everything may hang with the disk it touches: not for the loop.
+//! execve(2) returns one errno for many causes: "No such file or directory" for a missing interpreter, "Permission denied"
+//! for a noexec mount. Here each cause is checked by itself. All checks block for as long as the disk does, so the loop
+//! must not call them.
 
-mod image;
+mod access;
+mod binary_format;
 pub mod needs;
-mod reach;
 mod request;
 #[cfg(test)]
 mod tests;
 
-use crate::act::spawn::launch::{Launch, candidates};
-use crate::config::runtime::in_place;
 pub(crate) use request::ExplainStartFailure;
 
-use reach::{Person, Want};
+use crate::act::spawn::launch::{Launch, candidates};
+use crate::config::runtime::in_place;
+use access::{Access, RunAsUser};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -23,24 +24,24 @@ use std::path::{Path, PathBuf};
 
 /// The kernel reads this much of a script's first line (execve(2)).
 const FIRST_LINE_BYTES: usize = 256;
-/// The start of a program: its headers, and the name of its loader.
+/// How much is read of a program: its headers, and the name of its loader.
 const HEAD_BYTES: u64 = 64 * 1024;
 
-/// What is to be started.
+/// A program as a command names it, and what is needed to find and check its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
-    /// The first word of its command.
+pub struct ProgramLookup {
+    /// The first word of the command.
     pub program: String,
-    /// Where, absolute.
+    /// The working directory, absolute.
     pub cwd: PathBuf,
-    /// PATH there.
+    /// The PATH in which the program is searched.
     pub path: Option<String>,
-    /// Who is to run it; none: whoever asks.
+    /// The user that will run it; `None`: the user of this process.
     pub user: Option<String>,
 }
 
-impl Look {
-    /// The same with the root of a runtime in the place of its name.
+impl ProgramLookup {
+    /// The same, with the root of a runtime in place of its placeholder.
     #[must_use]
     pub fn in_place(&self, root: &Path) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Look {
     }
 }
 
-impl From<&Launch> for Look {
+impl From<&Launch> for ProgramLookup {
     fn from(launch: &Launch) -> Self {
         let path = launch.exec_context.env.get(OsStr::new("PATH"));
         Self {
@@ -63,45 +64,45 @@ impl From<&Launch> for Look {
     }
 }
 
-/// What stands in the way.
+/// Why a program cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Obstacle {
-    /// What kind of thing it is.
-    pub kind: Kind,
-    /// "…; cure".
+pub struct PreflightError {
+    /// Which kind of cause it is.
+    pub kind: PreflightErrorKind,
+    /// A sentence: "cause; what the user can do".
     pub cause: String,
 }
 
-/// What kind of thing stands in the way.
+/// Which kind of cause prevents a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    /// Something is not there, or is no program for this machine.
+pub enum PreflightErrorKind {
+    /// A file does not exist, or is no program for this machine.
     Missing,
-    /// Something is there and may not be used.
+    /// A file exists but must not be used.
     Permission,
 }
 
-/// The file that is to be executed, or what stands in the way.
+/// Returns the file that would be executed.
 ///
 /// # Errors
-/// The first obstacle that was found.
-pub fn look(look: &Look) -> Result<PathBuf, Obstacle> {
-    let person = Person::named(look.user.as_deref())?;
-    folder(&look.cwd, &person)?;
-    let program = find(&look.program, look, &person)?;
-    let head = head_of(&program);
+/// The first cause that was found.
+pub fn check(lookup: &ProgramLookup) -> Result<PathBuf, PreflightError> {
+    let user = RunAsUser::named(lookup.user.as_deref())?;
+    check_cwd(&lookup.cwd, &user)?;
+    let program = find(&lookup.program, lookup, &user)?;
+    let head = read_head(&program);
     match first_line(&head) {
-        Some(line) => interpreter(&line, &program, look, &person)?,
-        None => image::fits(&program, &head)?,
+        Some(line) => check_interpreter(&line, &program, lookup, &user)?,
+        None => binary_format::check(&program, &head)?,
     }
-    reach::is_trusted(&program)?;
+    access::check_not_quarantined(&program)?;
     Ok(program)
 }
 
-/// The working directory is there and may be entered.
-fn folder(cwd: &Path, person: &Person) -> Result<(), Obstacle> {
+/// The working directory exists and the user can enter it.
+fn check_cwd(cwd: &Path, user: &RunAsUser) -> Result<(), PreflightError> {
     let shown = cwd.display();
-    person.can(cwd, Want::Search)?;
+    user.check(cwd, Access::Search)?;
     match fs::metadata(cwd) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(missing(format!("{shown} is not a folder; correct `cwd`"))),
@@ -111,39 +112,48 @@ fn folder(cwd: &Path, person: &Person) -> Result<(), Obstacle> {
     }
 }
 
-/// The file that `program` means, searched as execvp(3) would.
-fn find(program: &str, look: &Look, person: &Person) -> Result<PathBuf, Obstacle> {
-    let path = look.path.as_ref().map(OsString::from);
-    let places = candidates(OsStr::new(program), path.as_ref(), &look.cwd);
-    let mut obstacle = None;
+/// The file of `program`, searched as execvp(3) does.
+fn find(
+    program: &str,
+    lookup: &ProgramLookup,
+    user: &RunAsUser,
+) -> Result<PathBuf, PreflightError> {
+    let path = lookup.path.as_ref().map(OsString::from);
+    let places = candidates(OsStr::new(program), path.as_ref(), &lookup.cwd);
+    let mut first_error = None;
     for place in &places {
-        match person.can(place, Want::Execute) {
+        match user.check(place, Access::Execute) {
             Ok(()) if place.is_file() => return Ok(place.clone()),
             Ok(()) if place.is_dir() => {
                 let cause = format!("{} is a folder; name the program in it", place.display());
-                obstacle.get_or_insert(missing(cause));
+                first_error.get_or_insert(missing(cause));
             }
             Ok(()) => {}
-            Err(found) if place.exists() || program.contains('/') => {
-                obstacle.get_or_insert(found);
+            Err(error) if place.exists() || program.contains('/') => {
+                first_error.get_or_insert(error);
             }
             Err(_) => {}
         }
     }
-    Err(obstacle.unwrap_or_else(|| match places.first() {
+    Err(first_error.unwrap_or_else(|| match places.first() {
         Some(place) if program.contains('/') => missing(format!(
             "there is no program {}; correct the name",
             place.display()
         )),
         _ => missing(format!(
             "no {program} in PATH, which is {}; write its whole path",
-            look.path.as_deref().unwrap_or("empty")
+            lookup.path.as_deref().unwrap_or("empty")
         )),
     }))
 }
 
-/// A script's interpreter is there; with `#!/usr/bin/env NAME`, NAME is in PATH.
-fn interpreter(line: &str, program: &Path, look: &Look, person: &Person) -> Result<(), Obstacle> {
+/// The interpreter of a script exists; with `#!/usr/bin/env NAME`, NAME is in PATH too.
+fn check_interpreter(
+    line: &str,
+    program: &Path,
+    lookup: &ProgramLookup,
+    user: &RunAsUser,
+) -> Result<(), PreflightError> {
     if line.ends_with('\r') {
         return Err(missing(format!(
             "the first line of {0} ends with a carriage return, which becomes part of its interpreter's name; \
@@ -156,28 +166,28 @@ fn interpreter(line: &str, program: &Path, look: &Look, person: &Person) -> Resu
         return Ok(());
     };
     let needed = |interpreter: &str| {
-        find(interpreter, look, person)
+        find(interpreter, lookup, user)
             .map(drop)
-            .map_err(|obstacle| Obstacle {
-                cause: format!("{}; {} needs it", obstacle.cause, program.display()),
-                ..obstacle
+            .map_err(|error| PreflightError {
+                cause: format!("{}; {} needs it", error.cause, program.display()),
+                ..error
             })
     };
     needed(first)?;
     match words.find(|word| !word.starts_with('-') && !word.contains('=')) {
-        Some(real) if first.ends_with("/env") => needed(real),
+        Some(name) if first.ends_with("/env") => needed(name),
         Some(_) | None => Ok(()),
     }
 }
 
-/// The start of a program; nothing of one that may not be read.
-fn head_of(program: &Path) -> Vec<u8> {
+/// The first bytes of a program; empty where it cannot be read.
+fn read_head(program: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     let read = File::open(program).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
     read.map(|_| head).unwrap_or_default()
 }
 
-/// What follows `#!`; none for anything but a script.
+/// What follows `#!` in a script; `None` for other files.
 fn first_line(head: &[u8]) -> Option<String> {
     let known = &head[..head.len().min(FIRST_LINE_BYTES)];
     let line = known
@@ -187,16 +197,16 @@ fn first_line(head: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(line).into_owned())
 }
 
-fn missing(cause: String) -> Obstacle {
-    Obstacle {
-        kind: Kind::Missing,
+fn missing(cause: String) -> PreflightError {
+    PreflightError {
+        kind: PreflightErrorKind::Missing,
         cause,
     }
 }
 
-fn forbidden(cause: String) -> Obstacle {
-    Obstacle {
-        kind: Kind::Permission,
+fn forbidden(cause: String) -> PreflightError {
+    PreflightError {
+        kind: PreflightErrorKind::Permission,
         cause,
     }
 }

@@ -1,4 +1,5 @@
-//! Is there what the services need: folders, files of variables, users, programs? Asked in a helper, for each may hang.
+//! Checks that what the services need exists: folders, env files, users, programs. Runs in a helper process, because each
+//! check may hang.
 
 use crate::act::helper::{Helper, HelperError};
 use crate::act::spawn::launch::candidates;
@@ -11,14 +12,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A disk or a directory service that has not answered by then is not waited for.
+/// How long to wait for a disk or a directory service.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
-/// Permission to execute, for anybody.
+/// The execute bits of owner, group and others.
 const EXECUTABLE: u32 = 0o111;
 
-/// Which of `needs` are missing, by their number, and in a sentence what is wrong with each and the cure.
+/// Returns the index of every need that is missing, with a sentence that says what is wrong and what the user can do.
 ///
-/// `program` is this program of ours, for the helper. After one that does not answer the rest is not looked at.
+/// `program` is stayd's own executable, from which the helper is started. After a check without an answer, the needs behind
+/// it are not checked.
 pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
     let spawner = Spawner::new();
     let mut helper = Helper::new(spawner.clone(), program);
@@ -54,40 +56,40 @@ fn silent(need: &Need) -> String {
         Need::Program { name, .. } => format!("`{name}`"),
     };
     format!(
-        "cannot look at {what}: no answer within {LOOK_WITHIN:?}, its disk or directory service hangs; what comes after it \
-         is not looked at"
+        "cannot look at {what}: no answer within {LOOK_WITHIN:?}, its disk or directory service hangs; the rest of the \
+         configuration is not checked against the system"
     )
 }
 
-/// What is wrong with `need`; none: nothing. Blocks for as long as its disk or directory service does.
-pub(crate) fn look(need: &Need) -> Option<String> {
+/// Says what is wrong with `need`; `None`: nothing. Blocks for as long as its disk or directory service does.
+pub(crate) fn check(need: &Need) -> Option<String> {
     match need {
-        Need::Folder(path) => folder(path, "run", "cwd"),
-        Need::SocketFolder(path) => folder(path, "bind a socket", "sockets"),
+        Need::Folder(path) => check_folder(path, "run", "cwd"),
+        Need::SocketFolder(path) => check_folder(path, "bind a socket", "sockets"),
         Need::EnvFile(path) => config::read_env_file(path)
             .err()
             .map(|finding| finding.to_string()),
-        Need::User(name) => user(name),
-        Need::Program { name, cwd, path } => program(name, cwd, path.as_deref()),
+        Need::User(name) => check_user(name),
+        Need::Program { name, cwd, path } => check_program(name, cwd, path.as_deref()),
     }
 }
 
-/// `key` says that something is to be done in the folder.
-fn folder(path: &Path, what: &str, key: &str) -> Option<String> {
+/// The folder exists. `action` is what the service does in it, and `key` is the configuration key that names it.
+fn check_folder(path: &Path, action: &str, key: &str) -> Option<String> {
     let shown = path.display();
     match fs::metadata(path) {
-        Ok(seen) if seen.is_dir() => None,
+        Ok(found) if found.is_dir() => None,
         Ok(_) => Some(format!(
-            "cannot {what} in {shown}: it is no folder; correct `{key}`"
+            "cannot {action} in {shown}: it is no folder; correct `{key}`"
         )),
         Err(error) if is_absent(&error) => Some(format!(
-            "cannot {what} in {shown}: it does not exist; create it, or correct `{key}`"
+            "cannot {action} in {shown}: it does not exist; create it, or correct `{key}`"
         )),
         Err(error) => Some(format!("cannot look at {shown}: {error}")),
     }
 }
 
-fn user(name: &str) -> Option<String> {
+fn check_user(name: &str) -> Option<String> {
     match nix::unistd::User::from_name(name) {
         Ok(Some(_)) => None,
         Ok(None) => Some(format!(
@@ -97,29 +99,29 @@ fn user(name: &str) -> Option<String> {
     }
 }
 
-/// Looks where execvp(3) would.
-fn program(name: &str, cwd: &Path, path: Option<&str>) -> Option<String> {
+/// The program is found where execvp(3) searches it.
+fn check_program(name: &str, cwd: &Path, path: Option<&str>) -> Option<String> {
     let path = path.map(OsString::from);
-    let mut in_the_way = None;
+    let mut first_cause = None;
     for file in candidates(OsStr::new(name), path.as_ref(), cwd) {
         match fs::metadata(&file) {
-            Ok(seen) if seen.is_file() && seen.permissions().mode() & EXECUTABLE != 0 => {
+            Ok(found) if found.is_file() && found.permissions().mode() & EXECUTABLE != 0 => {
                 return None;
             }
-            Ok(seen) if seen.is_dir() => {
-                in_the_way.get_or_insert(format!("{} is a folder", file.display()));
+            Ok(found) if found.is_dir() => {
+                first_cause.get_or_insert(format!("{} is a folder", file.display()));
             }
             Ok(_) => {
                 let cause = format!("{} is not executable; chmod +x it", file.display());
-                in_the_way.get_or_insert(cause);
+                first_cause.get_or_insert(cause);
             }
             Err(error) if is_absent(&error) => {}
             Err(error) => {
-                in_the_way.get_or_insert(format!("{}: {error}", file.display()));
+                first_cause.get_or_insert(format!("{}: {error}", file.display()));
             }
         }
     }
-    let cause = in_the_way.unwrap_or_else(|| {
+    let cause = first_cause.unwrap_or_else(|| {
         let place = if name.contains('/') {
             "it does not exist"
         } else {

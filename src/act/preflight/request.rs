@@ -1,20 +1,20 @@
 //! Preflight checks as requests to the helper: each may hang with the disk that it touches.
 
-use super::{Look, look, needs};
+use super::{ProgramLookup, check, needs};
 use crate::act::helper::{Reporter, Request};
 use crate::config::Need;
 use serde::{Deserialize, Serialize};
 
 /// Asks why a program cannot start. The reply is a sentence; none: nothing stands in the way.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ExplainStartFailure(pub(crate) Look);
+pub(crate) struct ExplainStartFailure(pub(crate) ProgramLookup);
 
 impl Request for ExplainStartFailure {
     const NAME: &'static str = "explain-start-failure";
     type Reply = Option<String>;
 
     fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
-        Ok(look(&self.0).err().map(|obstacle| obstacle.cause))
+        Ok(check(&self.0).err().map(|obstacle| obstacle.cause))
     }
 }
 
@@ -24,6 +24,6 @@ impl Request for Need {
     type Reply = Option<String>;
 
     fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
-        Ok(needs::look(&self))
+        Ok(needs::check(&self))
     }
 }

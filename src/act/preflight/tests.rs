@@ -1,6 +1,6 @@
-//! Programs that cannot start, and the words for it.
+//! Tests of programs that cannot be started, and of the sentences about them.
 
-use super::{Kind, Look, look};
+use super::{PreflightErrorKind, ProgramLookup, check};
 use std::env::consts::OS;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -16,8 +16,8 @@ fn folder_with(content: &[u8], mode: u32) -> TempDir {
     folder
 }
 
-fn of(program: &str, cwd: &Path) -> Look {
-    Look {
+fn lookup(program: &str, cwd: &Path) -> ProgramLookup {
+    ProgramLookup {
         program: program.to_owned(),
         cwd: cwd.to_owned(),
         path: Some("/usr/bin:/bin".to_owned()),
@@ -25,15 +25,15 @@ fn of(program: &str, cwd: &Path) -> Look {
     }
 }
 
-fn obstacle(content: &[u8], mode: u32) -> (Kind, String) {
+fn error_of(content: &[u8], mode: u32) -> (PreflightErrorKind, String) {
     let folder = folder_with(content, mode);
-    let found = look(&of("./run", folder.path())).expect_err("cannot start");
+    let found = check(&lookup("./run", folder.path())).expect_err("cannot start");
     (found.kind, found.cause)
 }
 
-/// This very program, with other bytes in the place of some.
+/// The executable of this test, with some bytes replaced.
 fn patched(from: &[u8], to: &[u8]) -> Vec<u8> {
-    let mut image = fs::read(std::env::current_exe().expect("we")).expect("read");
+    let mut image = fs::read(std::env::current_exe().expect("this executable")).expect("read");
     let at = image
         .windows(from.len())
         .position(|bytes| bytes == from)
@@ -43,32 +43,32 @@ fn patched(from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_can_start_is_found() {
+fn a_program_that_can_be_started_is_found() {
     let folder = folder_with(b"#!/usr/bin/env -S A=b sh -e\n", 0o755);
-    let found = look(&of("./run", folder.path())).expect("starts");
+    let found = check(&lookup("./run", folder.path())).expect("starts");
     assert_eq!(found, folder.path().join("./run"));
-    let own = std::env::current_exe().expect("we");
+    let own = std::env::current_exe().expect("this executable");
     assert_eq!(
-        look(&of(own.to_str().expect("text"), Path::new("/"))),
+        check(&lookup(own.to_str().expect("text"), Path::new("/"))),
         Ok(own)
     );
 }
 
 #[test]
-fn item_66_a_program_for_another_machine_is_named_as_one() {
+fn a_program_for_another_machine_or_system_is_recognized() {
     if OS != "linux" {
-        return; // what is patched here is an ELF image
+        return; // the test patches an ELF file
     }
     const EM_S390: [u8; 2] = [22, 0];
-    let mut image = fs::read(std::env::current_exe().expect("we")).expect("read");
+    let mut image = fs::read(std::env::current_exe().expect("this executable")).expect("read");
     image[18..20].copy_from_slice(&EM_S390);
-    let (kind, cause) = obstacle(&image, 0o755);
-    assert_eq!(kind, Kind::Missing);
+    let (kind, cause) = error_of(&image, 0o755);
+    assert_eq!(kind, PreflightErrorKind::Missing);
     assert!(
         cause.contains("is a program for another machine, and this machine is"),
         "{cause}"
     );
-    let (_, cause) = obstacle(
+    let (_, cause) = error_of(
         &[
             0xcf, 0xfa, 0xed, 0xfe, 0x0c, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             0, 0, 0, 0, 0, 0, 0, 0,
@@ -82,12 +82,12 @@ fn item_66_a_program_for_another_machine_is_named_as_one() {
 }
 
 #[test]
-fn item_66_a_missing_loader_is_named() {
+fn a_missing_loader_is_named() {
     if OS != "linux" {
-        return; // Mach-O names no loader of its own
+        return; // a Mach-O file names no loader
     }
     let image = patched(b"/ld-linux", b"/ld-musl-");
-    let (_, cause) = obstacle(&image, 0o755);
+    let (_, cause) = error_of(&image, 0o755);
     assert!(
         cause.contains("/ld-musl-") && cause.contains("another C library"),
         "{cause}"
@@ -95,17 +95,17 @@ fn item_66_a_missing_loader_is_named() {
 }
 
 #[test]
-fn item_66_what_is_no_program_and_what_may_not_run_is_told_apart() {
-    let (kind, cause) = obstacle(b"echo no first line\n", 0o755);
-    assert_eq!(kind, Kind::Missing);
+fn a_file_that_is_no_program_and_one_without_permission_are_told_apart() {
+    let (kind, cause) = error_of(b"echo no first line\n", 0o755);
+    assert_eq!(kind, PreflightErrorKind::Missing);
     assert!(cause.contains("#!/bin/sh"), "{cause}");
-    let (kind, cause) = obstacle(b"#!/bin/sh\n", 0o644);
-    assert_eq!(kind, Kind::Permission);
+    let (kind, cause) = error_of(b"#!/bin/sh\n", 0o644);
+    assert_eq!(kind, PreflightErrorKind::Permission);
     assert!(cause.contains("`chmod +x "), "{cause}");
 }
 
 #[test]
-fn item_69_a_missing_interpreter_is_named_with_the_path_it_was_searched_in() {
+fn a_missing_interpreter_is_named_with_the_path_it_was_searched_in() {
     for (content, expected) in [
         ("#!/nowhere/python\n", "no program /nowhere/python"),
         (
@@ -114,25 +114,25 @@ fn item_69_a_missing_interpreter_is_named_with_the_path_it_was_searched_in() {
         ),
         ("#!/bin/sh\r\n", "carriage return"),
     ] {
-        let (_, cause) = obstacle(content.as_bytes(), 0o755);
+        let (_, cause) = error_of(content.as_bytes(), 0o755);
         assert!(cause.contains(expected), "{cause}");
     }
 }
 
 #[test]
-fn item_70_a_folder_that_is_gone_or_closed_is_named() {
+fn a_missing_or_inaccessible_working_directory_is_named() {
     let folder = folder_with(b"#!/bin/sh\n", 0o755);
-    let gone = look(&of("./run", &folder.path().join("gone"))).expect_err("gone");
+    let gone = check(&lookup("./run", &folder.path().join("gone"))).expect_err("gone");
     assert!(gone.cause.contains("correct `cwd`"), "{gone:?}");
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("ours alone");
-    let closed = Look {
-        user: Some("nobody".to_owned()),
-        ..of("./run", folder.path())
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).expect("private");
+    let closed = ProgramLookup {
+        user: Some("daemon".to_owned()),
+        ..lookup("./run", folder.path())
     };
-    let found = look(&closed).expect_err("closed");
-    assert_eq!(found.kind, Kind::Permission);
-    assert!(found.cause.contains("nobody may not enter"), "{found:?}");
+    let found = check(&closed).expect_err("closed");
+    assert_eq!(found.kind, PreflightErrorKind::Permission);
+    assert!(found.cause.contains("daemon may not enter"), "{found:?}");
 }

@@ -1,6 +1,6 @@
-//! `exec:`: a command of its own, without a shell: 0 alive; 4, 126, 127 no verdict; anything else dead.
+//! `exec:`: runs a command without a shell. Its exit status is the answer: 0 alive; 4, 126 and 127 no verdict; others dead.
 
-use super::{Answer, Ask, dead, in_words, no_verdict, quote};
+use super::{Answer, ProtocolProbe, dead, in_words, no_verdict, quote};
 use crate::act::spawn::launch::Launch;
 use crate::act::spawn::spawner::{ExecContext, Spawner};
 use crate::act::tree::killer::{PendingKill, TreeKiller};
@@ -15,34 +15,34 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-/// The end of the output is kept for its last line.
+/// How much of the end of the output is kept. The last line is quoted.
 const TAIL_BYTES_MAX: usize = 4096;
-/// Read from the pipe after the command has ended, at most.
+/// How much is read from the pipe at once, at most.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// How long the end of a killed command may take before the round goes on without it.
-const BURIAL_WITHIN: Duration = Duration::from_secs(1);
-/// Between two looks at who has left the tree, while the command runs.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long an attempt waits for the end of a killed command.
+const KILL_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Interval at which the members of the command's process tree are recorded, before they leave the tree.
+const RECORD_EVERY: Duration = Duration::from_millis(100);
 const SIGKILL: i32 = libc::SIGKILL;
 
-/// Exit statuses that say that the question could not be asked.
+/// Exit statuses that mean that the command could not ask, and their meanings.
 const NO_VERDICT_CODES: [(i32, &str); 3] = [
     (4, "it could not tell"),
     (126, "it could not be executed"),
     (127, "it was not found"),
 ];
 
-/// A command as a question.
+/// A command that is run at each attempt.
 #[derive(Debug)]
-pub(super) struct Exec {
+pub(super) struct ExecProbe {
     argv: Vec<String>,
     spawner: Spawner,
     exec_context: ExecContext,
-    /// The last command, where it has not ended although it was killed.
-    unburied: Option<PendingKill>,
+    /// The command of the last attempt, if it was killed and has not ended yet.
+    pending_kill: Option<PendingKill>,
 }
 
-impl Exec {
+impl ExecProbe {
     pub(super) const fn new(
         argv: Vec<String>,
         spawner: Spawner,
@@ -52,44 +52,44 @@ impl Exec {
             argv,
             spawner,
             exec_context,
-            unburied: None,
+            pending_kill: None,
         }
     }
 
-    /// Starts the command and waits for its end, once the one before it is gone.
+    /// Waits until the command of the last attempt is gone, starts the command, and waits until it ends.
     async fn attempt(
         &mut self,
         limit: Duration,
         command: &mut Option<Command>,
     ) -> Result<(), String> {
-        if let Some(last) = &mut self.unburied {
+        if let Some(last) = &mut self.pending_kill {
             last.done().await;
-            self.unburied = None;
+            self.pending_kill = None;
         }
         command.insert(self.start(limit).await?).run().await;
         Ok(())
     }
 
     async fn start(&self, deadline: Duration) -> Result<Command, String> {
-        let (output, theirs) =
+        let (output, stdout) =
             io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
-        let errors = theirs
+        let stderr = stdout
             .try_clone()
             .map_err(|error| format!("cannot duplicate a pipe: {error}"))?;
         let output = OwnedFd::from(output);
         let pipe_file =
-            file_of(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
+            file_id(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
-        let command_token =
+        let token =
             CommandToken::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
-        let command_token = Some(command_token);
+        let token = Some(token);
         let launch = Launch {
             argv: self.argv.clone(),
             exec_context: self.exec_context.clone(),
-            fds: vec![(1, theirs.into()), (2, errors.into())],
+            fds: vec![(1, stdout.into()), (2, stderr.into())],
             cgroup: None,
-            command_token: command_token.clone(),
+            command_token: token.clone(),
         };
         let running = self
             .spawner
@@ -98,7 +98,7 @@ impl Exec {
             .map_err(|failure| failure.message)?;
         let mut tree = Tree::of_child(running.process);
         tree.claim_file = Some(pipe_file);
-        tree.set_token(command_token);
+        tree.set_token(token);
         Ok(Command {
             exit: running.exit,
             status: None,
@@ -110,7 +110,7 @@ impl Exec {
     }
 }
 
-impl Ask for Exec {
+impl ProtocolProbe for ExecProbe {
     async fn ask(&mut self, limit: Duration) -> Answer {
         let mut command = None;
         let attempt = timeout(limit, self.attempt(limit, &mut command)).await;
@@ -118,29 +118,29 @@ impl Ask for Exec {
             let limit = in_words(limit);
             return no_verdict(match attempt {
                 Ok(Err(why)) => why,
-                _ if self.unburied.is_some() => {
-                    "the last command is killed and still hangs in the system".into()
+                _ if self.pending_kill.is_some() => {
+                    "the last command was killed and still hangs in the kernel".into()
                 }
                 Ok(Ok(())) | Err(_) => format!("the command could not be started within {limit}"),
             });
         };
         let answer = command.judge(attempt.is_ok(), limit);
-        if let Some(mut burial) = command.bury()
-            && timeout(BURIAL_WITHIN, burial.done()).await.is_err()
+        if let Some(mut kill) = command.kill()
+            && timeout(KILL_WAIT_MAX, kill.done()).await.is_err()
         {
-            self.unburied = Some(burial);
+            self.pending_kill = Some(kill);
         }
         answer
     }
 }
 
-/// A command under way; dropping it kills it and what it started.
+/// A running command. Dropping it kills the command and all processes that it has started.
 #[derive(Debug)]
 struct Command {
     exit: oneshot::Receiver<Status>,
-    /// How it ended; it is reaped then.
+    /// Its exit status, once it was reaped.
     status: Option<Status>,
-    /// It and what it has started; taken by whoever ends that.
+    /// The command and the processes that it has started; `None` once they are being killed.
     tree: Option<Tree>,
     tree_killer: TreeKiller,
     output: pipe::Receiver,
@@ -148,7 +148,7 @@ struct Command {
 }
 
 impl Command {
-    /// Reads its output until it has ended.
+    /// Reads the command's output until it ends.
     async fn run(&mut self) {
         let mut open = true;
         while self.status.is_none() {
@@ -160,7 +160,7 @@ impl Command {
                 ready = self.output.readable(), if open => {
                     open = ready.is_ok() && self.take_output();
                 }
-                () = sleep(LOOK_EVERY) => {
+                () = sleep(RECORD_EVERY) => {
                     if let Some(tree) = &mut self.tree {
                         tree.update_members();
                     }
@@ -170,7 +170,7 @@ impl Command {
         self.take_output();
     }
 
-    /// Takes what is there; false at its end.
+    /// Reads the available output. Returns false at end of file.
     fn take_output(&mut self) -> bool {
         let mut chunk = [0; TAIL_BYTES_MAX];
         let mut taken = 0;
@@ -205,8 +205,8 @@ impl Command {
         }
     }
 
-    /// Has all ended that it has started; none when nothing is left.
-    fn bury(mut self) -> Option<PendingKill> {
+    /// Begins to kill all processes that the command has started; `None` where none is left.
+    fn kill(mut self) -> Option<PendingKill> {
         let tree = self.tree.take()?;
         let is_over = self.status.is_some() && tree.is_known_gone();
         (!is_over).then(|| PendingKill::of(tree, self.tree_killer.clone()))
@@ -216,14 +216,14 @@ impl Command {
 impl Drop for Command {
     fn drop(&mut self) {
         if let Some(tree) = self.tree.take() {
-            // Nobody waits for it but the end of stayd.
+            // Only the shutdown of stayd waits for this kill.
             let _ = self.tree_killer.begin(tree);
         }
     }
 }
 
-/// Device and inode: whoever holds that pipe comes from the command.
-fn file_of(pipe: &OwnedFd) -> io::Result<(u64, u64)> {
+/// Device and inode of a pipe. A process that holds this pipe was started by the command.
+fn file_id(pipe: &OwnedFd) -> io::Result<(u64, u64)> {
     let status = File::from(pipe.as_fd().try_clone_to_owned()?).metadata()?;
     Ok((status.dev(), status.ino()))
 }

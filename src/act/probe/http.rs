@@ -1,7 +1,7 @@
-//! `http://`: a GET on a fresh connection, because a service that is out of descriptors cannot accept one.
+//! `http://`: a GET request on a new connection each time, because a service without free descriptors cannot accept one.
 
-use super::dial::{self, Dialer};
-use super::{Answer, Ask, Stage, dead, degraded, no_verdict, quote, redact, within};
+use super::connector::{Connector, local_error_remedy};
+use super::{Answer, Phase, ProtocolProbe, dead, degraded, no_verdict, quote, redact, within};
 use crate::config::Expect;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -13,14 +13,14 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-/// This much of a body is read; a longer one has answered.
+/// How much of a body is read. A service that sends a longer one has answered.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Longest head of a response.
+/// Longest accepted head of a response.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// An HTTP/1.1 question.
-pub(super) struct Http {
-    pub(super) dialer: Dialer,
+/// An HTTP/1.1 GET request.
+pub(super) struct HttpProbe {
+    pub(super) connector: Connector,
     pub(super) host: String,
     pub(super) path: String,
     /// `user:password`
@@ -28,19 +28,19 @@ pub(super) struct Http {
     pub(super) expect: Expect,
 }
 
-impl std::fmt::Debug for Http {
+impl std::fmt::Debug for HttpProbe {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Http")
+        out.debug_struct("HttpProbe")
             .field("host", &self.host)
             .finish_non_exhaustive()
     }
 }
 
-impl Ask for Http {
+impl ProtocolProbe for HttpProbe {
     async fn ask(&mut self, timeout: Duration) -> Answer {
-        let stage = Stage::new("connection");
-        within(timeout, &stage, async {
-            match self.attempt(&stage).await {
+        let phase = Phase::new("connection");
+        within(timeout, &phase, async {
+            match self.attempt(&phase).await {
                 Ok(answer) | Err(answer) => answer,
             }
         })
@@ -48,24 +48,24 @@ impl Ask for Http {
     }
 }
 
-impl Http {
-    async fn attempt(&mut self, stage: &Stage) -> Result<Answer, Answer> {
+impl HttpProbe {
+    async fn attempt(&mut self, phase: &Phase) -> Result<Answer, Answer> {
         let request = self.request()?;
-        let stream = self.dialer.dial(stage).await?;
-        stage.waits_for("HTTP response");
+        let stream = self.connector.connect(phase).await?;
+        phase.wait_for_service("HTTP response");
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| broken(&error))?;
+            .map_err(|error| classify(&error))?;
         let exchange = pin!(async {
             let response = sender.send_request(request).await?;
-            stage.waits_for("end of the HTTP response");
+            phase.wait_for_service("end of the HTTP response");
             read(response).await
         });
         match drive(connection, exchange).await {
             Ok((status, body)) => Ok(self.judge(status, &body)),
-            Err(error) => Err(broken(&error)),
+            Err(error) => Err(classify(&error)),
         }
     }
 
@@ -115,7 +115,7 @@ impl Http {
     }
 }
 
-/// Moves the connection while the exchange waits for it, in one task; the exchange's outcome counts.
+/// Polls the connection and the exchange in one task, and returns the outcome of the exchange.
 async fn drive<T>(
     connection: impl Future<Output = hyper::Result<()>>,
     mut exchange: impl Future<Output = hyper::Result<T>> + Unpin,
@@ -128,7 +128,7 @@ async fn drive<T>(
     exchange.await
 }
 
-/// Reads a response to its end, or to the bound.
+/// Reads a response to its end, or up to [`BODY_BYTES_MAX`].
 async fn read(mut response: Response<Incoming>) -> hyper::Result<(StatusCode, Vec<u8>)> {
     let mut body = Vec::new();
     while body.len() < BODY_BYTES_MAX {
@@ -142,8 +142,8 @@ async fn read(mut response: Response<Incoming>) -> hyper::Result<(StatusCode, Ve
     Ok((response.status(), body))
 }
 
-/// What an exchange that came to no end says about the service.
-fn broken(error: &hyper::Error) -> Answer {
+/// The answer for an exchange that failed.
+fn classify(error: &hyper::Error) -> Answer {
     if error.is_parse_too_large() {
         return degraded(format!(
             "an HTTP response with a head of more than {} KiB",
@@ -157,7 +157,7 @@ fn broken(error: &hyper::Error) -> Answer {
         .source()
         .and_then(|source| source.downcast_ref::<io::Error>())
     {
-        Some(cause) if dial::our_own_trouble(cause).is_some() => {
+        Some(cause) if local_error_remedy(cause).is_some() => {
             no_verdict(format!("cannot talk to it: {cause}"))
         }
         Some(cause) => dead(format!(
@@ -170,7 +170,7 @@ fn broken(error: &hyper::Error) -> Answer {
     }
 }
 
-/// RFC 4648, section 4.
+/// Base64 (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -194,7 +194,7 @@ mod tests {
     use super::base64;
 
     #[test]
-    fn base64_as_in_the_rfc() {
+    fn base64_encodes_the_examples_of_the_rfc() {
         for (plain, coded) in [
             ("", ""),
             ("f", "Zg=="),

@@ -1,10 +1,10 @@
-//! Probes: one real question over the service's own protocol, one file per protocol.
+//! Probes: each asks a service one real question over its own protocol. One file per protocol.
 //!
-//! A probe reports what it saw, as an [`Answer`]; it never judges. Every round has a hard deadline, costs nobody
-//! else anything while it hangs, and at most one round of a check is under way at any time (`&mut self`).
+//! A probe reports what it observed, as an [`Answer`]; the verdict is made elsewhere. Every attempt has a hard deadline. An
+//! attempt that hangs does not delay other checks, and at most one attempt of a check is under way at any time (`&mut self`).
 
 mod checks;
-mod dial;
+mod connector;
 mod exec;
 mod http;
 mod notify;
@@ -24,53 +24,53 @@ use crate::config::{Probe, Target};
 use crate::decide::clock::in_words;
 use crate::decide::event::Answer;
 use crate::sys::{clock, reaper};
-use dial::Dialer;
+use connector::Connector;
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The longest quotation of what a service said, in characters.
+/// Longest quotation of a service's output or error message, in characters.
 const SAID_CHARS_MAX: usize = 200;
 
 /// What a probe needs besides its own configuration.
 #[derive(Clone)]
-pub struct Context {
+pub struct ProbeContext {
     /// Starts helpers and `exec:` commands.
     pub spawner: Spawner,
-    /// stayd's own program, from which helpers are started.
+    /// stayd's own executable, from which helpers are started.
     pub program: PathBuf,
-    /// Where `exec:` commands run: the service's environment (less token and claim), directory and user.
+    /// For `exec:` commands: the service's environment (without token and claim), working directory and user.
     pub exec_context: ExecContext,
-    /// Where the service's WATCHDOG=1 messages are counted.
+    /// Counts the service's WATCHDOG=1 messages.
     pub heartbeat: Heartbeat,
 }
 
-/// A protocol: one question, one answer, before the deadline.
-pub(crate) trait Ask {
-    /// Asks once. Returns within `timeout`, give or take the scheduling of this process.
+/// What every protocol implements: one question and its answer, before the deadline.
+pub(crate) trait ProtocolProbe {
+    /// Asks once. Returns within `timeout`, apart from scheduling delays of this process.
     ///
-    /// Dropping the future gives the round up: its connection is closed or its processes are killed.
+    /// Dropping the future cancels the attempt: its connection is closed or its processes are killed.
     async fn ask(&mut self, timeout: Duration) -> Answer;
 }
 
-/// A probe that is ready to ask; it keeps what its protocol keeps between rounds and belongs to one life.
+/// A probe of one instance. It keeps the state of its protocol between attempts, for example a connection.
 #[derive(Debug)]
 pub struct Prober(Protocol);
 
 #[derive(Debug)]
 enum Protocol {
-    Postgres(Box<postgres::Postgres>),
-    Sqlite(Box<sqlite::Sqlite>),
-    Http(Box<http::Http>),
-    Connect(tcp::Connect),
-    Exec(Box<exec::Exec>),
-    Notify(notify::Notify),
+    Postgres(Box<postgres::PostgresProbe>),
+    Sqlite(Box<sqlite::SqliteProbe>),
+    Http(Box<http::HttpProbe>),
+    Connect(tcp::ConnectProbe),
+    Exec(Box<exec::ExecProbe>),
+    Notify(notify::NotifyProbe),
 }
 
 impl Prober {
-    /// Builds the prober that `probe` asks for. Nothing is opened or started before the first round.
+    /// Builds the prober for the configured `probe`. Nothing is opened or started before the first attempt.
     #[must_use]
-    pub fn new(probe: &Probe, context: Context) -> Self {
+    pub fn new(probe: &Probe, context: ProbeContext) -> Self {
         let query = probe.query.clone().map(|text| Query {
             secret: probe.query_shown.as_ref() != Some(&text),
             text,
@@ -82,9 +82,9 @@ impl Prober {
                 user,
                 password,
                 database,
-            } => Protocol::Postgres(Box::new(postgres::Postgres::new(
-                Dialer::new(at.clone(), helper()),
-                postgres::Login {
+            } => Protocol::Postgres(Box::new(postgres::PostgresProbe::new(
+                Connector::new(at.clone(), helper()),
+                postgres::Credentials {
                     user: user.clone(),
                     password: password.clone(),
                     database: database.clone(),
@@ -94,33 +94,33 @@ impl Prober {
             Target::Sqlite { path, write } => {
                 let helper = helper().run_as(context.exec_context.user);
                 let question = sqlite::question(path.clone(), *write, query);
-                Protocol::Sqlite(Box::new(sqlite::Sqlite::new(helper, question)))
+                Protocol::Sqlite(Box::new(sqlite::SqliteProbe::new(helper, question)))
             }
             Target::Http {
                 at,
                 host,
                 path,
                 credentials,
-            } => Protocol::Http(Box::new(http::Http {
-                dialer: Dialer::new(at.clone(), helper()),
+            } => Protocol::Http(Box::new(http::HttpProbe {
+                connector: Connector::new(at.clone(), helper()),
                 host: host.clone(),
                 path: path.clone(),
                 credentials: credentials.clone(),
                 expect: probe.expect.clone(),
             })),
             Target::Connect(at) => {
-                Protocol::Connect(tcp::Connect(Dialer::new(at.clone(), helper())))
+                Protocol::Connect(tcp::ConnectProbe(Connector::new(at.clone(), helper())))
             }
-            Target::Exec(argv) => Protocol::Exec(Box::new(exec::Exec::new(
+            Target::Exec(argv) => Protocol::Exec(Box::new(exec::ExecProbe::new(
                 argv.clone(),
                 context.spawner,
                 context.exec_context,
             ))),
-            Target::Notify => Protocol::Notify(notify::Notify::new(context.heartbeat)),
+            Target::Notify => Protocol::Notify(notify::NotifyProbe::new(context.heartbeat)),
         })
     }
 
-    /// Asks once, with a hard deadline. Dropping the future gives the round up and leaves nothing behind.
+    /// Asks once, with a hard deadline. Dropping the future cancels the attempt and leaves nothing behind.
     pub async fn ask(&mut self, timeout: Duration) -> Answer {
         match &mut self.0 {
             Protocol::Postgres(probe) => probe.ask(timeout).await,
@@ -133,87 +133,88 @@ impl Prober {
     }
 }
 
-/// What to ask instead of a protocol's own question.
+/// A configured query, asked instead of the protocol's default question.
 #[derive(Clone)]
 struct Query {
     text: String,
-    /// It was filled in with a secret, so an error about it is not to be quoted: servers repeat what they refuse.
+    /// It contains a secret. Errors about it are not quoted, because servers repeat the query in them.
     secret: bool,
 }
 
-/// One timed round for `stayd probe`: the answer and how long it took.
+/// Makes one attempt for `stayd probe`. Returns the answer and how long it took.
 ///
-/// Reaps its own children, so it must not run in a process that has a loop.
+/// Reaps its own children, so it must not run in the daemon's process.
 pub async fn ask_once(
     probe: &Probe,
     program: PathBuf,
     exec_context: ExecContext,
 ) -> (Answer, Duration) {
     if probe.target == Target::Notify {
-        let why = "only the service itself can say WATCHDOG=1, to the stayd that started it; `stayd status` shows what it said";
+        let why = "only the service itself can send WATCHDOG=1, to the stayd that started it; `stayd status` shows the result";
         return (no_verdict(why), Duration::ZERO);
     }
     let spawner = Spawner::new();
     let mut prober = Prober::new(
         probe,
-        Context {
+        ProbeContext {
             spawner: spawner.clone(),
             program,
             exec_context,
             heartbeat: Heartbeat::default(),
         },
     );
-    // An `exec:` command may leave processes behind; where they do not land here they are nobody's.
+    // An `exec:` command may leave processes behind. As a subreaper this process can end them; elsewhere they stay.
     let _ = reaper::become_subreaper();
     let asked_at = clock::sample().awake;
     let answer = spawner.attend(prober.ask(probe.timeout)).await;
     (answer, clock::sample().awake.saturating_sub(asked_at))
 }
 
-/// What a round is waiting for, so that a deadline can name it.
+/// What an attempt is waiting for. If the deadline passes, the answer names it.
 #[derive(Debug)]
-struct Stage {
+struct Phase {
     waits_for: Cell<&'static str>,
-    /// It waits for the service, not for something of ours.
-    asked: Cell<bool>,
+    /// The attempt waits for the service, not for something on stayd's side.
+    is_service: Cell<bool>,
 }
 
-impl Stage {
+impl Phase {
     const fn new(waits_for: &'static str) -> Self {
         Self {
             waits_for: Cell::new(waits_for),
-            asked: Cell::new(true),
+            is_service: Cell::new(true),
         }
     }
 
-    /// From now on only the service can be at fault.
-    fn waits_for(&self, what: &'static str) {
+    /// The attempt now waits for `what` from the service. If the deadline passes, the service is dead.
+    fn wait_for_service(&self, what: &'static str) {
         self.waits_for.set(what);
-        self.asked.set(true);
+        self.is_service.set(true);
     }
 
-    /// From now on silence says nothing about the service.
-    fn prepares(&self, what: &'static str) {
+    /// The attempt now waits for `what`, which does not depend on the service. If the deadline passes, there is no verdict.
+    fn prepare(&self, what: &'static str) {
         self.waits_for.set(what);
-        self.asked.set(false);
+        self.is_service.set(false);
     }
 }
 
-/// Runs a round to its end or to its deadline, whichever comes first. Silence is dead, once it was asked.
-async fn within(timeout: Duration, stage: &Stage, attempt: impl Future<Output = Answer>) -> Answer {
+/// Runs an attempt until it ends or until its deadline, whichever is first. At the deadline the answer is dead, if the
+/// attempt was waiting for the service.
+async fn within(timeout: Duration, phase: &Phase, attempt: impl Future<Output = Answer>) -> Answer {
     match tokio::time::timeout(timeout, attempt).await {
         Ok(answer) => answer,
-        Err(_) if stage.asked.get() => silence(timeout, stage.waits_for.get()),
+        Err(_) if phase.is_service.get() => no_answer(timeout, phase.waits_for.get()),
         Err(_) => no_verdict(format!(
             "no {} within {}",
-            stage.waits_for.get(),
+            phase.waits_for.get(),
             in_words(timeout)
         )),
     }
 }
 
-/// The answer of a round in which nothing came.
-fn silence(timeout: Duration, waited_for: &str) -> Answer {
+/// The answer when the service did not respond within `timeout`.
+fn no_answer(timeout: Duration, waited_for: &str) -> Answer {
     dead(format!("no {waited_for} within {}", in_words(timeout)))
 }
 
@@ -232,7 +233,8 @@ fn degraded(said: impl Into<String>) -> Answer {
     }
 }
 
-/// Makes a foreign text fit for a log: its first line with words in it, without control characters, short.
+/// Shortens a text from a service for a log: its first line that is not empty, without control characters, at most
+/// [`SAID_CHARS_MAX`] characters.
 fn quote(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let line = text
@@ -246,10 +248,10 @@ fn quote(text: &[u8]) -> String {
         .collect()
 }
 
-/// Stands for the quotation of an error about a query that holds a secret.
-const WITHHELD: &str = "(not quoted: the query holds a secret)";
+/// Replaces the quotation of an error about a query that contains a secret.
+const WITHHELD: &str = "(not quoted: the query contains a secret)";
 
-/// Takes a secret out of a text, wherever it stands.
+/// Replaces every occurrence of a secret in a text by `***`.
 fn redact(text: String, secret: Option<&str>) -> String {
     match secret {
         Some(secret) if !secret.is_empty() => text.replace(secret, "***"),
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_taken_out() {
+    fn a_secret_is_replaced_in_a_text() {
         assert_eq!(
             redact("no hunter2 here".into(), Some("hunter2")),
             "no *** here"

@@ -1,18 +1,18 @@
-//! `tcp://HOST:PORT` and `unix:PATH`: a connection, and nothing more.
+//! `tcp://HOST:PORT` and `unix:PATH`: connects and asks nothing.
 
-use super::dial::Dialer;
-use super::{Answer, Ask, Stage, within};
+use super::connector::Connector;
+use super::{Answer, Phase, ProtocolProbe, within};
 use std::time::Duration;
 
-/// Connects and closes. It proves that somebody listens, not that anybody answers.
+/// Connects and closes. This proves that a process listens, but not that it answers.
 #[derive(Debug)]
-pub(super) struct Connect(pub(super) Dialer);
+pub(super) struct ConnectProbe(pub(super) Connector);
 
-impl Ask for Connect {
+impl ProtocolProbe for ConnectProbe {
     async fn ask(&mut self, timeout: Duration) -> Answer {
-        let stage = Stage::new("connection");
-        within(timeout, &stage, async {
-            match self.0.dial(&stage).await {
+        let phase = Phase::new("connection");
+        within(timeout, &phase, async {
+            match self.0.connect(&phase).await {
                 Ok(_closed_at_once) => Answer::Alive,
                 Err(answer) => answer,
             }

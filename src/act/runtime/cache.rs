@@ -1,38 +1,46 @@
-//! STATE/runtime: the copies, each under its fingerprint, and what each held when it was made.
+//! STATE/runtime: the folder of the copies, its lock, and the records of the services.
 //!
-//! A copy is made beside its place and renamed into it when it is whole and on the disk: there is never half a runtime.
-//! Nothing is ever written into one that is there, for a program may be running from it.
+//! A copy is made in a folder of its own and renamed to its final name when it is complete and on the disk, so that there
+//! is never half a runtime. Nothing is ever written into an existing runtime, because a program may be running from it.
 //!
 //! ```text
 //! STATE/runtime/FINGERPRINT/        a copy
-//! STATE/runtime/FINGERPRINT.list    what it held when it was made
-//! STATE/runtime/.services/          what is remembered of each service
-//! STATE/runtime/.new-PID-N/         a copy under way; swept by the next one
-//! STATE/runtime/.altered-PID-N/     was changed behind our back; collected when nobody uses it
+//! STATE/runtime/FINGERPRINT.list    its manifest: what it contained when it was made
+//! STATE/runtime/.services/          a record and a listing of the source for each service
+//! STATE/runtime/.new-PID-N/         an unfinished copy; a later materialization removes it
+//! STATE/runtime/.altered-PID-N/     a copy that was altered; removed when no process uses it
+//! STATE/runtime/.lock               held while runtimes are made or removed
 //! ```
 
-use super::copy::{self, Progress, Source};
-use super::fitness::{has_not_changed, is_a_runtime, lies_apart};
+use super::copy;
+use super::error::SourceError;
 use super::listing::{Fingerprint, Listing, MODE_KEPT};
-use super::record::{self, Record};
-use super::trouble::Trouble;
-use super::{text, walk};
+use super::record::{self, RuntimeRecord};
+use super::{listing_file, walk};
 use crate::act::dirs::state_dir::DIR_MODE;
-use crate::act::failpoint::{Failpoint, reached};
-use crate::sys::{copying, identity};
+use crate::sys::identity;
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// A source that changes while it is copied is copied again so many times.
-const TRIES: usize = 3;
-/// How copies under way begin, and those that were altered.
-pub(super) const UNDER_WAY: &str = ".new-";
+/// Prefix of the names of unfinished copies.
+pub(super) const UNFINISHED: &str = ".new-";
+/// Prefix of the names of copies that were altered and replaced.
 pub(super) const ALTERED: &str = ".altered-";
+/// Ending of the names of manifests.
 const LIST: &str = "list";
+/// Mode of the lock file.
+const LOCK_MODE: u32 = 0o600;
+/// The parent folder of all instances' state has this name, unless the user chose another folder.
+const OF_ALL_INSTANCES: &str = "stayd";
+/// Lets group and others pass through a folder to names that they know, but not list it.
+const SEARCH: u32 = 0o011;
 
 /// The folder of an instance's runtimes.
 #[derive(Clone, Debug)]
@@ -40,32 +48,27 @@ pub struct Cache {
     pub(super) dir: PathBuf,
 }
 
-/// The folder, and nobody else makes or removes anything in it, but while a source is read or copied.
+/// The folder with its lock held: no other process makes or removes anything in it, except during
+/// [`LockedCache::without_lock`].
 #[derive(Debug)]
-pub struct Held<'a> {
+pub struct LockedCache<'a> {
     pub(super) cache: &'a Cache,
     lock: File,
-    /// The list that was read last: that a runtime is there, and what has become of it, is asked one after the other.
-    pub(super) last_read: RefCell<Option<(Fingerprint, Rc<Listing>)>>,
+    /// The manifest that was read last, because callers ask about the same runtime several times in a row.
+    last_read: RefCell<Option<(Fingerprint, Rc<Listing>)>>,
 }
 
-/// A folder that a copy is made in. As long as its maker lives nobody sweeps it.
-struct Stage {
-    path: PathBuf,
-    folder: File,
-}
-
-/// What came of looking at a source.
+/// The runtime that corresponds to a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// The runtime that the source holds.
+pub struct Materialized {
+    /// The fingerprint of the source's content.
     pub fingerprint: Fingerprint,
-    /// Files and bytes that were copied; none where the runtime was there already.
+    /// Files and bytes that were copied; `None` where the runtime existed already.
     pub copied: Option<(usize, u64)>,
 }
 
 impl Cache {
-    /// The runtimes of the instance that keeps its state in `state`.
+    /// The runtimes of the instance whose state folder is `state`.
     #[must_use]
     pub fn of(state: &Path) -> Self {
         Self {
@@ -73,22 +76,22 @@ impl Cache {
         }
     }
 
-    /// Where a runtime is, or would be.
+    /// The path of a runtime, whether it exists or not.
     #[must_use]
     pub fn path(&self, fingerprint: &Fingerprint) -> PathBuf {
         self.dir.join(fingerprint.as_str())
     }
 
-    /// What is remembered of `service`.
+    /// The record of `service`.
     #[must_use]
-    pub fn record(&self, service: &str) -> Record {
+    pub fn record(&self, service: &str) -> RuntimeRecord {
         record::read(&self.services(), service)
     }
 
-    /// All runtimes that are there, whole or not.
+    /// All runtimes that exist, intact or not.
     ///
     /// # Errors
-    /// When the folder cannot be read; one that is not there has none.
+    /// The folder cannot be read. A folder that does not exist contains none.
     pub fn all(&self) -> io::Result<Vec<Fingerprint>> {
         let mut all: Vec<Fingerprint> = self
             .names()?
@@ -99,40 +102,67 @@ impl Cache {
         Ok(all)
     }
 
-    /// What a runtime held when it was made.
-    #[must_use]
-    pub fn manifest(&self, fingerprint: &Fingerprint) -> Option<Listing> {
-        let listing = text::read(&fs::read_to_string(self.list(fingerprint)).ok()?)?;
+    /// What a runtime contained when it was made; `None` where that is not known.
+    pub(super) fn manifest(&self, fingerprint: &Fingerprint) -> Option<Listing> {
+        let text = fs::read_to_string(self.manifest_path(fingerprint)).ok()?;
+        let listing = listing_file::read(&text)?;
         (listing.fingerprint().as_ref() == Some(fingerprint)).then_some(listing)
     }
 
-    /// Waits until nobody else makes or removes runtimes here. Makes the folder where it is missing.
+    /// Takes the lock, and waits while another process holds it. Creates the folder if it does not exist.
     ///
     /// # Errors
-    /// What the disk says.
-    pub fn hold(&self) -> Result<Held<'_>, Trouble> {
-        let trouble = |error| Trouble::of_copy("hold the runtimes in", &self.dir, &error);
-        let made = DirBuilder::new()
+    /// The folder or the lock file cannot be created or opened.
+    pub fn lock(&self) -> Result<LockedCache<'_>, SourceError> {
+        let failed = |error| SourceError::of_copy("lock the runtimes in", &self.dir, &error);
+        let created = DirBuilder::new()
             .recursive(true)
             .mode(DIR_MODE)
             .create(self.services());
         let path = self.dir.join(".lock");
-        let lock = made.and_then(|()| {
+        let lock = created.and_then(|()| {
             OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .mode(super::LOCK_MODE)
+                .mode(LOCK_MODE)
                 .open(&path)
         });
-        // On a disk that may not be written any more what is there can be used all the same.
-        let lock = lock.or_else(|error| File::open(&path).map_err(|_| trouble(error)))?;
-        lock.lock().map_err(trouble)?;
-        Ok(Held {
+        // Existing runtimes can still be used on a disk that has become read-only.
+        let lock = lock.or_else(|error| File::open(&path).map_err(|_| failed(error)))?;
+        lock.lock().map_err(failed)?;
+        Ok(LockedCache {
             cache: self,
             lock,
             last_read: RefCell::default(),
         })
+    }
+
+    /// Lets other users pass through the folders above the copies, and nothing else, because a service of another user runs
+    /// from there. Where the user chose the state folder, only that folder is changed and none above it.
+    ///
+    /// # Errors
+    /// The mode of one of our folders cannot be changed.
+    pub(super) fn allow_search(&self) -> io::Result<()> {
+        let state = self.dir.parent().unwrap_or(&self.dir);
+        let above = state
+            .parent()
+            .filter(|above| above.file_name() == Some(OsStr::new(OF_ALL_INSTANCES)));
+        for folder in [Some(self.dir.as_path()), Some(state), above]
+            .into_iter()
+            .flatten()
+        {
+            add_search(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Lets other users pass through the root of a copy. The mode comes from the source, which may be private to one user.
+    ///
+    /// # Errors
+    /// The mode cannot be changed.
+    pub(super) fn allow_search_in_copy(&self, fingerprint: &Fingerprint) -> io::Result<()> {
+        add_search(&self.path(fingerprint))
     }
 
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
@@ -145,20 +175,19 @@ impl Cache {
         entries.map(name).collect()
     }
 
+    /// The folder of the services' records.
     pub(super) fn services(&self) -> PathBuf {
         self.dir.join(".services")
     }
 
-    pub(super) fn list(&self, fingerprint: &Fingerprint) -> PathBuf {
+    /// The path of a runtime's manifest.
+    pub(super) fn manifest_path(&self, fingerprint: &Fingerprint) -> PathBuf {
         self.dir.join(format!("{fingerprint}.{LIST}"))
     }
 
-    /// A name that nobody has.
-    fn fresh(&self, beginning: &str) -> PathBuf {
-        let name = |nth: u32| {
-            self.dir
-                .join(format!("{beginning}{}-{nth}", identity::pid()))
-        };
+    /// An unused path that begins with `prefix`.
+    pub(super) fn unused_path(&self, prefix: &str) -> PathBuf {
+        let name = |nth: u32| self.dir.join(format!("{prefix}{}-{nth}", identity::pid()));
         (0..)
             .map(name)
             .find(|path| !path.exists())
@@ -166,200 +195,110 @@ impl Cache {
     }
 }
 
-impl Held<'_> {
-    /// The runtime that `source` holds, copied if it is not there. `anew`: copied although it is there, because it is not
-    /// what it was; the other is set aside.
+impl LockedCache<'_> {
+    /// Applies `edit` to the record of `service` and writes it if it changed.
     ///
     /// # Errors
-    /// The source's trouble, or the copy's; everything that was there is there still.
-    pub fn materialize(
+    /// The record cannot be written.
+    pub(super) fn change(
         &self,
         service: &str,
-        source: &Path,
-        anew: bool,
-        progress: &Progress,
-    ) -> Result<Made, Trouble> {
-        // What cannot be removed is told by whoever collects.
-        drop(self.sweep());
-        let unchanged = self.unchanged(service, source, progress);
-        if let Some(fingerprint) = unchanged.filter(|one| !anew && self.is_listed(one)) {
-            self.change(service, |record| record.found(source, &fingerprint))?;
-            return Ok(Made {
-                fingerprint,
-                copied: None,
-            });
+        edit: impl FnOnce(&mut RuntimeRecord),
+    ) -> Result<(), SourceError> {
+        let dir = self.cache.services();
+        let before = record::read(&dir, service);
+        let mut record = before.clone();
+        edit(&mut record);
+        if record == before {
+            return Ok(());
         }
-        let mut outcome = self.try_materialize(service, source, anew, progress);
-        for _ in 1..TRIES {
-            if !matches!(outcome, Err(Trouble::Unsteady(_))) {
-                break;
-            }
-            outcome = self.try_materialize(service, source, anew, progress);
-        }
-        let made = outcome?;
-        reached(Failpoint::Published);
-        self.change(service, |record| record.found(source, &made.fingerprint))?;
-        Ok(made)
+        record::write(&dir, service, &record)
+            .map_err(|error| SourceError::of_copy("remember the runtimes in", &dir, &error))
     }
 
-    /// What `source` holds, without a copy: only what has changed since it was last read is read.
-    ///
-    /// # Errors
-    /// The source's trouble.
-    pub fn fingerprint_of(
+    /// Releases the lock, does `work`, and takes the lock again. For slow work with a source, so that other processes can
+    /// make and remove runtimes meanwhile.
+    pub(super) fn without_lock<T>(
         &self,
-        service: &str,
-        source: &Path,
-        progress: &Progress,
-    ) -> Result<Fingerprint, Trouble> {
-        if let Some(fingerprint) = self.unchanged(service, source, progress) {
-            return Ok(fingerprint);
-        }
-        let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
-        let seen = self.aside(|| {
-            let root = open_source(source, progress)?;
-            let mut seen = read(&root, source, &known)?;
-            copy::hash(Source::of(&root, source), &mut seen, progress)?;
-            Ok(seen)
-        })?;
-        let unread = || Trouble::System(format!("cannot read all of {}", source.display()));
-        let fingerprint = seen.fingerprint().ok_or_else(unread)?;
-        self.keep_source(service, &known, seen);
-        Ok(fingerprint)
-    }
-
-    /// Does what may take its time with a source; others may make and remove runtimes meanwhile.
-    pub(super) fn aside<T>(&self, work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let trouble = |error| Trouble::of_copy("hold the runtimes in", &self.cache.dir, &error);
-        self.lock.unlock().map_err(trouble)?;
+        work: impl FnOnce() -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
+        let failed = |error| SourceError::of_copy("lock the runtimes in", &self.cache.dir, &error);
+        self.lock.unlock().map_err(failed)?;
         let outcome = work();
-        self.lock.lock().map_err(trouble)?;
+        self.lock.lock().map_err(failed)?;
         outcome
     }
 
-    fn try_materialize(
+    /// What a runtime contained when it was made; as [`Cache::manifest`], but does not read the same file twice in a row.
+    pub(super) fn manifest(&self, fingerprint: &Fingerprint) -> Option<Rc<Listing>> {
+        if let Some((known, manifest)) = &*self.last_read.borrow()
+            && known == fingerprint
+        {
+            return Some(Rc::clone(manifest));
+        }
+        let manifest = Rc::new(self.cache.manifest(fingerprint)?);
+        let read = (fingerprint.clone(), Rc::clone(&manifest));
+        self.last_read.replace(Some(read));
+        Some(manifest)
+    }
+
+    /// Writes a runtime's manifest.
+    pub(super) fn write_manifest(
         &self,
-        service: &str,
-        path: &Path,
-        anew: bool,
-        progress: &Progress,
-    ) -> Result<Made, Trouble> {
-        let known = record::source_listing(&self.cache.services(), service).unwrap_or_default();
-        let (root, mut seen) = self.aside(|| {
-            let root = open_source(path, progress)?;
-            lies_apart(path, &self.cache.dir)?;
-            let mut seen = read(&root, path, &known)?;
-            if known.may_equal(&seen) && !anew {
-                copy::hash(Source::of(&root, path), &mut seen, progress)?;
-            }
-            Ok((root, seen))
-        })?;
-        let source = Source::of(&root, path);
-        if let Some(fingerprint) = seen.fingerprint().filter(|one| !anew && self.has(one)) {
-            self.keep_source(service, &known, seen);
-            return Ok(Made {
-                fingerprint,
-                copied: None,
-            });
-        }
-        let stage = self.stage()?;
-        reached(Failpoint::CopyBegun);
-        let copied = self
-            .aside(|| {
-                let before = seen.clone();
-                copy::copy(source, &mut seen, &stage.path, progress)?;
-                has_not_changed(source, &before)?;
-                copying::settle(&stage.folder)
-                    .map_err(|error| Trouble::of_copy("finish the copy", &stage.path, &error))
-            })
-            .and_then(|()| self.publish(source, &stage, &seen));
-        let fingerprint = copied.inspect_err(|_| {
-            // What cannot be removed is swept by the next copy.
-            drop(copy::remove(&stage.path));
-        })?;
-        let size = seen.size();
-        self.keep_source(service, &known, seen);
-        Ok(Made {
-            fingerprint,
-            copied: Some(size),
-        })
+        fingerprint: &Fingerprint,
+        manifest: &Listing,
+    ) -> io::Result<()> {
+        self.last_read.take();
+        let text = listing_file::write(manifest);
+        record::replace_file(&self.cache.manifest_path(fingerprint), text.as_bytes())
     }
 
-    /// A folder for a copy.
-    fn stage(&self) -> Result<Stage, Trouble> {
-        let path = self.cache.fresh(UNDER_WAY);
-        let made = DirBuilder::new().mode(DIR_MODE).create(&path);
-        let folder = made
-            .and_then(|()| walk::open_folder(&path))
-            .and_then(|folder| {
-                folder.lock()?;
-                Ok(folder)
-            });
-        let folder = folder.map_err(|error| Trouble::of_copy("make the folder", &path, &error))?;
-        Ok(Stage { path, folder })
+    /// Whether a runtime exists and has a manifest. Reads only the ends of the manifest and does not check the runtime.
+    pub(super) fn is_listed(&self, fingerprint: &Fingerprint) -> bool {
+        let stamped = listing_file::read_stamp_of(&self.cache.manifest_path(fingerprint));
+        stamped.is_some_and(|(_, named)| named == *fingerprint)
+            && self.cache.path(fingerprint).is_dir()
     }
 
-    /// Puts the whole copy into its place.
-    fn publish(
-        &self,
-        source: Source<'_>,
-        stage: &Stage,
-        copied: &Listing,
-    ) -> Result<Fingerprint, Trouble> {
-        let Stage { path, folder } = stage;
-        let trouble = |error| Trouble::of_copy("finish the copy", path, &error);
-        let fingerprint = copied
-            .fingerprint()
-            .ok_or_else(|| trouble(io::ErrorKind::InvalidData.into()))?;
-        let place = self.cache.path(&fingerprint);
-        if self.has(&fingerprint) && self.check(&fingerprint)?.altered.is_empty() {
-            copy::remove(path).map_err(trouble)?;
-            return Ok(fingerprint);
-        }
-        reached(Failpoint::Copied);
-        let mut manifest = walk::walk(folder, path)?;
-        for (made, from) in manifest.entries.iter_mut().zip(&copied.entries) {
-            made.kind = from.kind.clone();
-        }
-        self.set_aside(&place).map_err(trouble)?;
-        self.list(&fingerprint, &manifest).map_err(trouble)?;
-        reached(Failpoint::Listed);
-        let mode = source
-            .root
-            .metadata()
-            .map_err(trouble)?
-            .permissions()
-            .mode()
-            & MODE_KEPT;
-        folder
-            .set_permissions(Permissions::from_mode(mode | DIR_MODE))
-            .map_err(trouble)?;
-        fs::rename(path, &place).map_err(trouble)?;
-        walk::open_folder(&self.cache.dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(trouble)?;
-        Ok(fingerprint)
+    /// Whether a runtime exists and its whole manifest can be read.
+    pub(super) fn has(&self, fingerprint: &Fingerprint) -> bool {
+        self.cache.path(fingerprint).is_dir() && self.manifest(fingerprint).is_some()
     }
 
-    /// A program may be running from it: it keeps its files, under another name.
-    fn set_aside(&self, place: &Path) -> io::Result<()> {
-        match fs::rename(place, self.cache.fresh(ALTERED)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            outcome => outcome,
-        }
+    /// Removes unfinished copies of processes that have ended. Returns each path with the bytes of its files, or with the
+    /// reason why it still exists; a later sweep tries again.
+    pub(super) fn sweep(&self) -> Vec<(PathBuf, io::Result<u64>)> {
+        let names = self.cache.names().unwrap_or_default().into_iter();
+        let unfinished = names.filter(|name| name.starts_with(UNFINISHED));
+        let paths = unfinished.map(|name| self.cache.dir.join(name));
+        // The process that makes a copy holds a lock on its folder.
+        let is_abandoned = |folder: File| folder.try_lock().is_ok();
+        let abandoned = paths.filter(|path| walk::open_folder(path).is_ok_and(is_abandoned));
+        let swept = abandoned.map(|path| {
+            let bytes = bytes_in(&path);
+            let removed = copy::remove(&path).map(|()| bytes);
+            (path, removed)
+        });
+        swept.collect()
     }
 }
 
-pub(super) fn open_source(path: &Path, progress: &Progress) -> Result<File, Trouble> {
-    progress
-        .knock(|| walk::open_folder(path))
-        .map_err(|error| Trouble::of_source("open the runtime's source", path, &error))
+/// The bytes of all files in a tree; 0 where it cannot be read.
+pub(super) fn bytes_in(path: &Path) -> u64 {
+    let listing = walk::open_folder(path)
+        .ok()
+        .map(|root| walk::walk(&root, path));
+    listing
+        .and_then(Result::ok)
+        .map_or(0, |listing| listing.size().1)
 }
 
-/// What is in the source, with the hash of every file that looks as it did in `known`.
-fn read(root: &File, path: &Path, known: &Listing) -> Result<Listing, Trouble> {
-    let mut seen = walk::walk(root, path)?;
-    is_a_runtime(&seen, path)?;
-    seen.take_hashes_of(known);
-    Ok(seen)
+/// Adds [`SEARCH`] to the mode of `folder`, if it is ours.
+fn add_search(folder: &Path) -> io::Result<()> {
+    let found = folder.metadata()?;
+    let mode = found.permissions().mode() & MODE_KEPT;
+    if found.uid() != identity::euid() || mode | SEARCH == mode {
+        return Ok(());
+    }
+    fs::set_permissions(folder, Permissions::from_mode(mode | SEARCH))
 }

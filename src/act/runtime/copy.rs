@@ -1,11 +1,12 @@
-//! Reading a tree once: hashing it, and copying it on the way.
+//! Hashes the files of a tree, and copies them.
 //!
-//! Files are handed to as many threads as there are processors. Each file is read once: what is hashed is what was
-//! written. A file that is not the one that was walked over ends it: the source is changing.
+//! As many threads as there are processors take the files one by one. Each file is read once, so the hash is that of the
+//! bytes that were written. If a file does not have the metadata from the listing, the source is changing and the work
+//! ends with an error.
 
-use super::listing::{Entry, Hash, Kind, Listing};
-use super::text::shown;
-use super::trouble::Trouble;
+use super::display::printable;
+use super::error::SourceError;
+use super::listing::{Entry, EntryKind, FileHash, Listing};
 use super::walk;
 use crate::sys::copying;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
@@ -17,139 +18,143 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-/// Read at once; BLAKE3 is quickest in pieces of at least 128 KiB.
+/// Bytes per read. BLAKE3 is fastest on pieces of at least 128 KiB.
 const PIECE_BYTES: usize = 256 * 1024;
-/// More threads only make the disk seek.
+/// More threads would only make the disk seek.
 const THREADS_MAX: usize = 8;
-/// Until a copy is whole nobody else reads it, and folders can be filled.
-const MODE_UNDER_WAY: u32 = 0o700;
-const FILE_MODE_UNDER_WAY: u32 = 0o600;
+/// Modes while a copy is incomplete: no other user can read it, and folders can be filled.
+const UNFINISHED_DIR_MODE: u32 = 0o700;
+const UNFINISHED_FILE_MODE: u32 = 0o600;
 
-/// How far it is; may be read while it goes on.
+/// The progress of a copy. Other threads may read it meanwhile.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Files that are done.
     pub files: AtomicUsize,
     /// Bytes that are done.
     pub bytes: AtomicU64,
-    /// Bytes that are to be done, as far as is known; 0 as long as nothing is.
-    pub bytes_in_all: AtomicU64,
-    /// The source's disk has been asked, and has not answered at all yet.
-    pub knocks: AtomicBool,
+    /// All bytes that must be read; 0 as long as that is not known.
+    pub bytes_total: AtomicU64,
+    /// The first access to the source's disk has not returned yet.
+    pub waits_for_disk: AtomicBool,
 }
 
 impl Progress {
-    /// Does what asks the source's disk for the first time; as long as that is silent it can be told.
-    pub(super) fn knock<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.knocks.store(true, Ordering::Relaxed);
+    /// Does `work`, the first access to the source's disk, and sets the flag meanwhile.
+    pub(super) fn waiting_for_disk<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.waits_for_disk.store(true, Ordering::Relaxed);
         let outcome = work();
-        self.knocks.store(false, Ordering::Relaxed);
+        self.waits_for_disk.store(false, Ordering::Relaxed);
         outcome
     }
 }
 
-/// A tree and how to name it.
+/// An open tree and its name in messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub(super) struct OpenTree<'a> {
     /// Opened with [`walk::open_folder`].
-    pub root: &'a File,
-    /// For sentences.
-    pub path: &'a Path,
-    /// Of the file system that it is on, see [`copying::read_only_mount`].
-    pub mount: u64,
+    pub(super) root: &'a File,
+    /// Its path in messages.
+    pub(super) path: &'a Path,
+    /// See [`copying::read_only_mount`].
+    pub(super) mount: u64,
 }
 
-impl<'a> Source<'a> {
+impl<'a> OpenTree<'a> {
     /// The tree below `root`.
-    #[must_use]
-    pub fn of(root: &'a File, path: &'a Path) -> Self {
+    pub(super) fn of(root: &'a File, path: &'a Path) -> Self {
         let mount = copying::read_only_mount(root);
         Self { root, path, mount }
     }
 }
 
-/// Reads every file of `listing` that has no hash yet, and puts the hashes in.
+/// Reads every file of `listing` that has no hash yet, and sets the hashes.
 ///
 /// # Errors
-/// The first trouble with the source.
-pub fn hash(source: Source<'_>, listing: &mut Listing, progress: &Progress) -> Result<(), Trouble> {
+/// The first file that cannot be read or that changed.
+pub(super) fn hash(
+    source: OpenTree<'_>,
+    listing: &mut Listing,
+    progress: &Progress,
+) -> Result<(), SourceError> {
     let work = |entry: &Entry| {
         let mut file = open(source, entry)?;
-        let reading =
-            |error: io::Error| Trouble::of_source("read", &source.path.join(&entry.path), &error);
+        let reading = |error: io::Error| {
+            SourceError::of_source("read", &source.path.join(&entry.path), &error)
+        };
         let (hash, bytes) = each_piece(&mut file, progress, |_| Ok(())).map_err(reading)?;
-        steady(source, entry, &file, bytes)?;
+        check_same_file(source, entry, &file, bytes)?;
         Ok(hash)
     };
-    let unread = |entry: &Entry| matches!(entry.kind, Kind::File { hash: None, .. });
+    let unread = |entry: &Entry| matches!(entry.kind, EntryKind::File { hash: None, .. });
     in_parallel(listing, unread, progress, work)
 }
 
-/// Copies everything of `listing` into the empty folder `target`, with fresh inodes, modes and times of modification, and
-/// puts the hashes of what was copied into `listing`. A file is cloned where the file systems can.
+/// Copies all entries of `listing` into the empty folder `target`, to new inodes with the same modes and modification
+/// times, and sets the hashes in `listing`. Files are cloned where the file system supports it.
 ///
 /// # Errors
-/// The first trouble with the source or the copy; what is in `target` then is of no use.
-pub fn copy(
-    source: Source<'_>,
+/// The first file that cannot be read or written, or that changed. The content of `target` is incomplete then.
+pub(super) fn copy(
+    source: OpenTree<'_>,
     listing: &mut Listing,
     target: &Path,
     progress: &Progress,
-) -> Result<(), Trouble> {
+) -> Result<(), SourceError> {
     let folders = || {
         listing
             .entries
             .iter()
-            .filter(|one| one.kind == Kind::Folder)
+            .filter(|one| one.kind == EntryKind::Folder)
     };
     for folder in folders() {
         let made = DirBuilder::new()
-            .mode(MODE_UNDER_WAY)
+            .mode(UNFINISHED_DIR_MODE)
             .create(target.join(&folder.path));
         made.map_err(|error| {
-            Trouble::of_copy("make the folder", &target.join(&folder.path), &error)
+            SourceError::of_copy("make the folder", &target.join(&folder.path), &error)
         })?;
     }
     let links = listing
         .entries
         .iter()
         .filter_map(|entry| match &entry.kind {
-            Kind::Link(to) => Some((&entry.path, to)),
-            Kind::Folder | Kind::File { .. } => None,
+            EntryKind::Link(to) => Some((&entry.path, to)),
+            EntryKind::Folder | EntryKind::File { .. } => None,
         });
     for (link, to) in links {
         std::os::unix::fs::symlink(to, target.join(link))
-            .map_err(|error| Trouble::of_copy("make the link", &target.join(link), &error))?;
+            .map_err(|error| SourceError::of_copy("make the link", &target.join(link), &error))?;
     }
     let clones = AtomicBool::new(true);
-    let is_file = |entry: &Entry| matches!(entry.kind, Kind::File { .. });
+    let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
     in_parallel(listing, is_file, progress, |entry| {
         copy_file(source, entry, target, progress, &clones)
     })?;
-    // From the inside out: a folder that nobody may write cannot be filled.
+    // Innermost folders first: a folder without write permission cannot be filled.
     for folder in listing
         .entries
         .iter()
         .rev()
-        .filter(|one| one.kind == Kind::Folder)
+        .filter(|one| one.kind == EntryKind::Folder)
     {
         let place = target.join(&folder.path);
         fs::set_permissions(&place, Permissions::from_mode(folder.mode))
-            .map_err(|error| Trouble::of_copy("set the mode of", &place, &error))?;
+            .map_err(|error| SourceError::of_copy("set the mode of", &place, &error))?;
     }
     Ok(())
 }
 
 fn copy_file(
-    source: Source<'_>,
+    source: OpenTree<'_>,
     entry: &Entry,
     target: &Path,
     progress: &Progress,
     clones: &AtomicBool,
-) -> Result<Hash, Trouble> {
+) -> Result<FileHash, SourceError> {
     let (from, to) = (source.path.join(&entry.path), target.join(&entry.path));
-    let reading = |error: io::Error| Trouble::of_source("read", &from, &error);
-    let writing = |error: io::Error| Trouble::of_copy("write", &to, &error);
+    let reading = |error: io::Error| SourceError::of_source("read", &from, &error);
+    let writing = |error: io::Error| SourceError::of_copy("write", &to, &error);
     let mut file = open(source, entry)?;
     let cloned = if clones.load(Ordering::Relaxed) {
         copying::clone_file(&file, &to).map_err(writing)?
@@ -164,27 +169,28 @@ fn copy_file(
         let mut made = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(FILE_MODE_UNDER_WAY)
+            .mode(UNFINISHED_FILE_MODE)
             .open(&to)
             .map_err(writing)?;
-        let mut refused = None;
+        let mut write_error = None;
         let read = each_piece(&mut file, progress, |piece| {
-            put(&mut made, piece).inspect_err(|error| {
-                refused = Some(Trouble::of_copy("write", &to, error));
+            write_piece(&mut made, piece).inspect_err(|error| {
+                write_error = Some(SourceError::of_copy("write", &to, error));
             })
         });
-        let (hash, bytes) = read.map_err(|error| refused.unwrap_or_else(|| reading(error)))?;
-        made.set_len(bytes).map_err(writing)?; // a hole at the end was not written either
+        let (hash, bytes) = read.map_err(|error| write_error.unwrap_or_else(|| reading(error)))?;
+        // A hole at the end was not written.
+        made.set_len(bytes).map_err(writing)?;
         copying::copy_attributes(&file, &made).map_err(writing)?;
         (made, hash, bytes)
     };
-    steady(source, entry, &file, bytes)?;
+    check_same_file(source, entry, &file, bytes)?;
     finish(entry, &made).map_err(writing)?;
     Ok(hash)
 }
 
-/// What is nothing but zeros becomes a hole: a file that was sparse does not fill the disk.
-fn put(made: &mut File, piece: &[u8]) -> io::Result<()> {
+/// Writes a piece. A piece of zeros becomes a hole, so that the copy of a sparse file does not fill the disk.
+fn write_piece(made: &mut File, piece: &[u8]) -> io::Result<()> {
     if piece.iter().any(|&byte| byte != 0) {
         return made.write_all(piece);
     }
@@ -192,7 +198,8 @@ fn put(made: &mut File, piece: &[u8]) -> io::Result<()> {
     made.seek(SeekFrom::Current(length)).map(drop)
 }
 
-/// Programs compare times of modification (Python its bytecode's), so a copy has its source's.
+/// Sets the metadata of a copied file. Programs compare modification times (Python: those of its bytecode), so the copy
+/// keeps that of its source.
 fn finish(entry: &Entry, made: &File) -> io::Result<()> {
     let modified = Timespec {
         tv_sec: entry.stamp.modified_nanos.div_euclid(1_000_000_000),
@@ -207,35 +214,40 @@ fn finish(entry: &Entry, made: &File) -> io::Result<()> {
     copying::hand_over(made)
 }
 
-fn open(source: Source<'_>, entry: &Entry) -> Result<File, Trouble> {
+fn open(source: OpenTree<'_>, entry: &Entry) -> Result<File, SourceError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(source.root, &entry.path, flags, Mode::empty());
     opened.map(File::from).map_err(|error| {
         let place = source.path.join(&entry.path);
-        Trouble::of_source("open", &place, &error.into())
+        SourceError::of_source("open", &place, &error.into())
     })
 }
 
-/// It is still the file that was walked over, and was read to its end.
-fn steady(source: Source<'_>, entry: &Entry, file: &File, read: u64) -> Result<(), Trouble> {
+/// The file still has the metadata from the listing, and was read to its end.
+fn check_same_file(
+    source: OpenTree<'_>,
+    entry: &Entry,
+    file: &File,
+    read: u64,
+) -> Result<(), SourceError> {
     let place = source.path.join(&entry.path);
     let (stamp, bytes) = walk::stamp(file, source.mount)
-        .map_err(|error| Trouble::of_source("look at", &place, &error))?;
+        .map_err(|error| SourceError::of_source("look at", &place, &error))?;
     if stamp == entry.stamp && bytes == read {
         return Ok(());
     }
-    Err(Trouble::Unsteady(format!(
+    Err(SourceError::Changing(format!(
         "cannot copy {}: it changes while it is read",
-        shown(&place)
+        printable(&place)
     )))
 }
 
-/// Hands every piece of the file to `take`, and says the hash and the length of all.
+/// Passes every piece of the file to `take`. Returns the hash and the length of the file.
 fn each_piece(
     file: &mut File,
     progress: &Progress,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<(Hash, u64)> {
+) -> io::Result<(FileHash, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut piece = vec![0; PIECE_BYTES];
     let mut sum = 0;
@@ -254,45 +266,47 @@ fn each_piece(
     Ok((*hasher.finalize().as_bytes(), sum))
 }
 
-/// Does `work` for each file that `wanted` wants, and puts the hash that comes of it into the listing. After a trouble
-/// nothing more is begun.
+/// Does `work` for each file that `wanted` selects, and sets the hash that it returns. After an error no more files are
+/// started.
 fn in_parallel(
     listing: &mut Listing,
     wanted: impl Fn(&Entry) -> bool,
     progress: &Progress,
-    work: impl Fn(&Entry) -> Result<Hash, Trouble> + Sync,
-) -> Result<(), Trouble> {
+    work: impl Fn(&Entry) -> Result<FileHash, SourceError> + Sync,
+) -> Result<(), SourceError> {
     let mut files: Vec<&mut Entry> = listing
         .entries
         .iter_mut()
         .filter(|one| wanted(one))
         .collect();
     let length = |one: &&mut Entry| match one.kind {
-        Kind::File { bytes, .. } => bytes,
-        Kind::Folder | Kind::Link(_) => 0,
+        EntryKind::File { bytes, .. } => bytes,
+        EntryKind::Folder | EntryKind::Link(_) => 0,
     };
-    let ahead: u64 = files.iter().map(length).sum();
+    let remaining: u64 = files.iter().map(length).sum();
     let done = progress.bytes.load(Ordering::Relaxed);
-    progress.bytes_in_all.store(done + ahead, Ordering::Relaxed);
+    progress
+        .bytes_total
+        .store(done + remaining, Ordering::Relaxed);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.min(THREADS_MAX).min(files.len());
     let queue = Mutex::new(files.iter_mut());
-    let trouble = Mutex::new(None);
+    let first_error = Mutex::new(None);
     let next = || queue.lock().ok().and_then(|mut queue| queue.next());
     let run = || {
         while let Some(entry) = next() {
             match work(entry) {
                 Ok(found) => {
-                    if let Kind::File { hash, .. } = &mut entry.kind {
+                    if let EntryKind::File { hash, .. } = &mut entry.kind {
                         *hash = Some(found);
                     }
                     progress.files.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => {
-                    if let Ok(mut trouble) = trouble.lock() {
-                        trouble.get_or_insert(error);
+                    if let Ok(mut first) = first_error.lock() {
+                        first.get_or_insert(error);
                     }
-                    // The others find the queue empty.
+                    // Empty the queue, so that the other threads stop.
                     while next().is_some() {}
                     return;
                 }
@@ -305,17 +319,17 @@ fn in_parallel(
         }
         run();
     });
-    match trouble.into_inner().ok().flatten() {
-        Some(trouble) => Err(trouble),
+    match first_error.into_inner().ok().flatten() {
+        Some(error) => Err(error),
         None => Ok(()),
     }
 }
 
-/// Removes a tree of ours, folders that nobody may write included.
+/// Removes a tree of ours, including folders without write permission. A tree that does not exist is no error.
 ///
 /// # Errors
-/// What could not be removed.
-pub fn remove(path: &Path) -> io::Result<()> {
+/// Something in it cannot be removed.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let root = walk::open_folder(path)?;
@@ -323,7 +337,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
             for folder in listing
                 .entries
                 .iter()
-                .filter(|one| one.kind == Kind::Folder)
+                .filter(|one| one.kind == EntryKind::Folder)
             {
                 let mode = Mode::from_raw_mode(0o700);
                 rustix::fs::chmodat(&root, &folder.path, mode, AtFlags::empty())?;

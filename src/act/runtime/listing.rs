@@ -1,22 +1,31 @@
-//! What lies in a tree of files: names, modes, links, and a hash of every file's bytes.
+//! The content of a tree of files as a list: names, modes, links, metadata, and a hash of every file's bytes.
+//!
+//! From it come the fingerprint of the tree, the difference between two trees, and links that lead out of a tree.
 
-use super::digest::Digest;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-/// Permission bits that count. The others (setuid, setgid, sticky) would give a copy rights that its source's owner had
-/// no right to give.
-pub const MODE_KEPT: u32 = 0o777;
+/// Permission bits that are copied. The others (setuid, setgid, sticky) would give a copy rights that the owner of the
+/// source could not grant.
+pub(super) const MODE_KEPT: u32 = 0o777;
 /// Hexadecimal digits of a fingerprint; 160 bits, and short enough for `#!` lines and socket paths.
-pub const FINGERPRINT_DIGITS: usize = 40;
-/// Of a glance.
-const GLANCE_DIGITS: usize = 64;
-/// Begins what is hashed, so that another way of hashing gives other fingerprints.
-const DOMAIN: &[u8] = b"stayd runtime 1\0";
+pub(super) const FINGERPRINT_DIGITS: usize = 40;
+/// Hexadecimal digits of a tree's stamp.
+const STAMP_DIGITS: usize = 64;
+/// Begins the hashed bytes of a fingerprint, so that another way of hashing gives other fingerprints.
+const FINGERPRINT_DOMAIN: &[u8] = b"stayd runtime 1\0";
+/// Begins the hashed bytes of a tree's stamp.
+const STAMP_DOMAIN: &[u8] = b"stayd glance 1\0";
+/// Bytes that are collected before they are hashed. BLAKE3 is slow on many small pieces.
+const PIECE_BYTES: usize = 16 * 1024;
+/// More symbolic links on one path than this are a circle (path_resolution(7) says 40).
+const LINKS_MAX: u32 = 40;
 
-/// A hash over names, modes, links and bytes: the same for equal trees, wherever they are.
+/// A hash over names, modes, links and bytes: the same for equal trees, wherever they are. It names a runtime.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -24,7 +33,7 @@ const DOMAIN: &[u8] = b"stayd runtime 1\0";
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// `text` as a fingerprint, if it is one.
+    /// Parses a fingerprint; `None` where `text` is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         is_hexadecimal(text, FINGERPRINT_DIGITS).then(|| Self(text.to_owned()))
@@ -43,87 +52,82 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// By which a change of an inode shows without reading it. Nobody can set `changed_nanos` back (inode(7), ctime).
+/// The metadata that tells whether a file changed, without reading it. No process can set `changed_nanos` back (inode(7),
+/// ctime).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// st_ino; on a file system that cannot be written mixed with a number of its mount.
+pub(super) struct FileStamp {
+    /// st_ino; on a read-only file system, combined with a number of its mount.
     pub inode: u64,
     /// Last change of the bytes, nanoseconds since 1970.
     pub modified_nanos: i64,
-    /// Last change of the bytes or of what is known about them, nanoseconds since 1970.
+    /// Last change of the bytes or of the metadata, nanoseconds since 1970.
     pub changed_nanos: i64,
 }
 
-/// A hash over names, kinds, modes, lengths and stamps: as long as it is the same, nothing in the tree looks changed.
+/// A hash over names, kinds, modes, lengths and stamps. As long as it is the same, no metadata in the tree changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glance(String);
+pub(super) struct TreeStamp(String);
 
-impl Glance {
-    pub(super) fn of(digest: Digest) -> Self {
-        Self(digest.hex())
-    }
-
-    /// `text` as a glance, if it is one.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        is_hexadecimal(text, GLANCE_DIGITS).then(|| Self(text.to_owned()))
+impl TreeStamp {
+    /// Parses a stamp; `None` where `text` is none.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        is_hexadecimal(text, STAMP_DIGITS).then(|| Self(text.to_owned()))
     }
 
     /// Its digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// The BLAKE3 hash of a file's bytes.
-pub type Hash = [u8; 32];
+pub(super) type FileHash = [u8; 32];
 
-/// One thing in a tree.
+/// What an entry of a tree is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum EntryKind {
     /// A folder.
     Folder,
     /// A file.
     File {
         /// Its length.
         bytes: u64,
-        /// Of its bytes; none as long as nobody has read them.
-        hash: Option<Hash>,
+        /// The hash of its bytes; `None` as long as they were not read.
+        hash: Option<FileHash>,
     },
-    /// A symbolic link and where it points.
+    /// A symbolic link and its target.
     Link(PathBuf),
 }
 
-/// One thing and its place.
+/// A file, folder or link in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Below the root; never empty, never absolute, no `..` in it.
+pub(super) struct Entry {
+    /// Relative to the root; never empty, and without `..`.
     pub path: PathBuf,
     /// What it is.
-    pub kind: Kind,
-    /// Permission bits, [`MODE_KEPT`] of them; 0o777 for a link.
+    pub kind: EntryKind,
+    /// Permission bits, limited to [`MODE_KEPT`]; 0o777 for a link.
     pub mode: u32,
-    /// When it was seen.
-    pub stamp: Stamp,
+    /// Its metadata when the tree was listed.
+    pub stamp: FileStamp,
 }
 
 /// A whole tree, sorted by path; the root itself is not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// What is in it.
+pub(super) struct Listing {
+    /// All files, folders and links.
     pub entries: Vec<Entry>,
-    /// By which the tree is known at a glance; none where a change might not show in it.
-    pub glance: Option<Glance>,
+    /// The stamp of the tree; `None` where it would not show every change.
+    pub stamp: Option<TreeStamp>,
 }
 
-/// See [`Listing::in_order`].
+/// Looks up paths in ascending order; see [`Listing::sorted_lookup`].
 #[derive(Clone, Debug)]
-pub struct InOrder<'a>(&'a [Entry]);
+pub(super) struct SortedLookup<'a>(&'a [Entry]);
 
-impl<'a> InOrder<'a> {
-    /// What is at `path`, which comes after all that were asked for.
-    pub fn at(&mut self, path: &Path) -> Option<&'a Entry> {
+impl<'a> SortedLookup<'a> {
+    /// The entry at `path`, which must sort after all paths of earlier calls.
+    pub(super) fn find(&mut self, path: &Path) -> Option<&'a Entry> {
         while let Some((first, rest)) = self.0.split_first() {
             match by_bytes(&first.path).cmp(by_bytes(path)) {
                 Ordering::Less => self.0 = rest,
@@ -136,60 +140,58 @@ impl<'a> InOrder<'a> {
 }
 
 impl Entry {
-    /// The same thing, as far as one can tell without reading it. A folder's stamp says only what came and went in it.
-    #[must_use]
-    pub fn looks_like(&self, other: &Self) -> bool {
+    /// Whether the two have the same name and metadata, so that they are equal as far as one can tell without reading. The
+    /// stamps of folders do not count: they only tell that entries came and went.
+    pub(super) fn has_metadata_of(&self, other: &Self) -> bool {
         let same_place = self.path == other.path && self.mode == other.mode;
         same_place
             && match (&self.kind, &other.kind) {
-                (Kind::Folder, Kind::Folder) => true,
-                (Kind::File { bytes, .. }, Kind::File { bytes: others, .. }) => {
+                (EntryKind::Folder, EntryKind::Folder) => true,
+                (EntryKind::File { bytes, .. }, EntryKind::File { bytes: others, .. }) => {
                     bytes == others && self.stamp == other.stamp
                 }
-                (Kind::Link(target), Kind::Link(others)) => target == others,
+                (EntryKind::Link(target), EntryKind::Link(others)) => target == others,
                 _ => false,
             }
     }
 
-    /// The same name, mode and length: perhaps the same bytes on another inode.
-    #[must_use]
-    pub fn may_equal(&self, other: &Self) -> bool {
+    /// Whether the two have the same name, mode and length: perhaps the same bytes on another inode.
+    pub(super) fn has_size_and_mode_of(&self, other: &Self) -> bool {
         let same_place = self.path == other.path && self.mode == other.mode;
         same_place
             && match (&self.kind, &other.kind) {
-                (Kind::File { bytes, .. }, Kind::File { bytes: others, .. }) => bytes == others,
+                (EntryKind::File { bytes, .. }, EntryKind::File { bytes: others, .. }) => {
+                    bytes == others
+                }
                 (one, two) => one == two,
             }
     }
 
     pub(super) fn is_file(&self) -> bool {
-        matches!(self.kind, Kind::File { .. })
+        matches!(self.kind, EntryKind::File { .. })
     }
 }
 
 impl Listing {
-    /// Puts the entries into their order.
-    #[must_use]
-    pub fn of(mut entries: Vec<Entry>) -> Self {
-        // This kind of sorting is quick with what is nearly in order, as a walk and a list are.
+    /// Sorts the entries by path.
+    pub(super) fn of(mut entries: Vec<Entry>) -> Self {
+        // A stable sort is fast on entries that are nearly sorted, as those of a walk and of a file are.
         entries.sort_by(|one, two| by_bytes(&one.path).cmp(by_bytes(&two.path)));
         Self {
             entries,
-            glance: None,
+            stamp: None,
         }
     }
 
-    /// Looks up one path after the other, in ascending order, in one pass over the whole.
-    #[must_use]
-    pub fn in_order(&self) -> InOrder<'_> {
-        InOrder(&self.entries)
+    /// Looks up many paths in ascending order, in one pass over the listing.
+    pub(super) fn sorted_lookup(&self) -> SortedLookup<'_> {
+        SortedLookup(&self.entries)
     }
 
-    /// The files and their bytes.
-    #[must_use]
-    pub fn size(&self) -> (usize, u64) {
+    /// The number of files, and the sum of their bytes.
+    pub(super) fn size(&self) -> (usize, u64) {
         self.entries.iter().fold((0, 0), |(files, sum), entry| {
-            if let Kind::File { bytes, .. } = entry.kind {
+            if let EntryKind::File { bytes, .. } = entry.kind {
                 (files + 1, sum + bytes)
             } else {
                 (files, sum)
@@ -197,30 +199,33 @@ impl Listing {
         })
     }
 
-    /// Whether nothing in it can be told from `other` without reading.
-    #[must_use]
-    pub fn looks_like(&self, other: &Self) -> bool {
+    /// Whether all entries have the names and metadata of those of `other`.
+    pub(super) fn has_metadata_of(&self, other: &Self) -> bool {
         self.entries.len() == other.entries.len()
-            && self.pairs(other).all(|(one, two)| one.looks_like(two))
+            && self.pairs(other).all(|(one, two)| one.has_metadata_of(two))
     }
 
-    /// Whether it may be the same tree on other inodes: worth reading before anything is copied.
-    #[must_use]
-    pub fn may_equal(&self, other: &Self) -> bool {
+    /// Whether all entries have the names, modes and lengths of those of `other`. Then it may be the same tree on other
+    /// inodes, and is read before it is copied.
+    pub(super) fn has_size_and_mode_of(&self, other: &Self) -> bool {
         self.entries.len() == other.entries.len()
-            && self.pairs(other).all(|(one, two)| one.may_equal(two))
+            && self
+                .pairs(other)
+                .all(|(one, two)| one.has_size_and_mode_of(two))
     }
 
     fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Entry, &'a Entry)> {
         self.entries.iter().zip(&other.entries)
     }
 
-    /// Takes over the hash of every file that looks as it does in `known`.
-    pub fn take_hashes_of(&mut self, known: &Self) {
-        let mut known = known.in_order();
+    /// Takes the hash of every file with the same metadata from `known`.
+    pub(super) fn reuse_hashes(&mut self, known: &Self) {
+        let mut known = known.sorted_lookup();
         for entry in &mut self.entries {
-            let same = known.at(&entry.path).filter(|one| one.looks_like(entry));
-            if let (Kind::File { hash, .. }, Some(Kind::File { hash: known, .. })) =
+            let same = known
+                .find(&entry.path)
+                .filter(|one| one.has_metadata_of(entry));
+            if let (EntryKind::File { hash, .. }, Some(EntryKind::File { hash: known, .. })) =
                 (&mut entry.kind, same.map(|one| &one.kind))
             {
                 *hash = *known;
@@ -228,33 +233,224 @@ impl Listing {
         }
     }
 
-    /// As if no file of it had been read.
-    pub fn forget_bytes(&mut self) {
-        self.glance = None;
+    /// Removes all hashes and the stamp, as if no file had been read.
+    pub(super) fn forget_hashes(&mut self) {
+        self.stamp = None;
         for entry in &mut self.entries {
-            if let Kind::File { hash, .. } = &mut entry.kind {
+            if let EntryKind::File { hash, .. } = &mut entry.kind {
                 *hash = None;
             }
         }
     }
 
-    /// The fingerprint; none while a file has not been read.
-    #[must_use]
-    pub fn fingerprint(&self) -> Option<Fingerprint> {
-        let mut digest = Digest::new(DOMAIN);
+    /// The fingerprint; `None` while a file has no hash.
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+        let mut digest = Digest::new(FINGERPRINT_DOMAIN);
         for entry in &self.entries {
             digest.put_sized(entry.path.as_os_str().as_bytes());
             digest.put(&entry.mode.to_le_bytes());
             let (tag, what) = match &entry.kind {
-                Kind::Folder => (b"d", &[][..]),
-                Kind::File { hash, .. } => (b"f", &hash.as_ref()?[..]),
-                Kind::Link(target) => (b"l", target.as_os_str().as_bytes()),
+                EntryKind::Folder => (b"d", &[][..]),
+                EntryKind::File { hash, .. } => (b"f", &hash.as_ref()?[..]),
+                EntryKind::Link(target) => (b"l", target.as_os_str().as_bytes()),
             };
             digest.put(tag);
             digest.put_sized(what);
         }
         let digits = digest.hex();
         Fingerprint::parse(digits.get(..FINGERPRINT_DIGITS)?)
+    }
+
+    /// The first link whose target is outside of the tree, and its target. A copy of such a link would lead to files beside
+    /// the copy or to nothing.
+    pub(super) fn escaping_link(&self) -> Option<(&Path, &Path)> {
+        let links: BTreeMap<&Path, &Path> = self
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                EntryKind::Link(target) => Some((entry.path.as_path(), target.as_path())),
+                EntryKind::Folder | EntryKind::File { .. } => None,
+            })
+            .collect();
+        let escapes = |(link, target): &(&Path, &Path)| {
+            let folder = link.parent().unwrap_or(Path::new(""));
+            resolve(folder, target, &links, &mut 0).is_none()
+        };
+        let mut found = links.iter().map(|(&link, &target)| (link, target));
+        found.find(escapes)
+    }
+}
+
+/// Resolves `target` from the real folder `from`, as the kernel would; `None` where it leads outside of the tree or in a
+/// circle. `followed` counts the links.
+fn resolve(
+    from: &Path,
+    target: &Path,
+    links: &BTreeMap<&Path, &Path>,
+    followed: &mut u32,
+) -> Option<PathBuf> {
+    let mut at = from.to_owned();
+    for part in target.components() {
+        match part {
+            Component::RootDir | Component::Prefix(_) => return None,
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !at.pop() {
+                    return None;
+                }
+            }
+            Component::Normal(name) => {
+                let next = at.join(name);
+                at = match links.get(next.as_path()) {
+                    None => next,
+                    Some(target) => {
+                        *followed += 1;
+                        if *followed > LINKS_MAX {
+                            return None;
+                        }
+                        resolve(&at, target, links, followed)?
+                    }
+                };
+            }
+        }
+    }
+    Some(at)
+}
+
+/// How a tree differs from an earlier listing of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Removed, or with other bytes, another mode or another kind.
+    pub altered: Vec<PathBuf>,
+    /// Not in the earlier listing.
+    pub added: Vec<PathBuf>,
+}
+
+impl Difference {
+    /// How `now` differs from `then`. A file without a hash on one side is compared by its metadata.
+    #[must_use]
+    pub(super) fn from_listings(then: &Listing, now: &Listing) -> Self {
+        let mut difference = Self::default();
+        let mut found = now.sorted_lookup();
+        for entry in &then.entries {
+            let same = found
+                .find(&entry.path)
+                .filter(|found| is_same(entry, found));
+            if same.is_none() {
+                difference.altered.push(entry.path.clone());
+            }
+        }
+        let mut known = then.sorted_lookup();
+        for entry in &now.entries {
+            if known.find(&entry.path).is_none() {
+                difference.added.push(entry.path.clone());
+            }
+        }
+        difference
+    }
+
+    /// The added files without Python's bytecode, sorted. These files are written by the service and would be lost with the
+    /// runtime.
+    #[must_use]
+    pub(super) fn added_without_bytecode(&self) -> Vec<PathBuf> {
+        let is_written = |path: &&PathBuf| !is_bytecode(path);
+        let mut written: Vec<_> = self.added.iter().filter(is_written).cloned().collect();
+        written.sort_unstable();
+        written
+    }
+}
+
+fn is_same(then: &Entry, now: &Entry) -> bool {
+    match (&then.kind, &now.kind) {
+        (
+            EntryKind::File {
+                hash: Some(then_hash),
+                ..
+            },
+            EntryKind::File {
+                hash: Some(now_hash),
+                ..
+            },
+        ) => then_hash == now_hash && then.mode == now.mode,
+        _ if then.is_file() => then.has_metadata_of(now),
+        _ => then.has_size_and_mode_of(now),
+    }
+}
+
+/// Whether Python wrote this file or folder beside its sources, as it does wherever it has permission.
+#[must_use]
+pub(super) fn is_bytecode(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("pyc")) || path.ends_with("__pycache__")
+}
+
+/// Computes the [`TreeStamp`] of a tree from its entries, in the order of a walk.
+pub(super) struct TreeStamper(Digest);
+
+impl TreeStamper {
+    pub(super) fn new() -> Self {
+        Self(Digest::new(STAMP_DOMAIN))
+    }
+
+    /// Adds exactly what [`Entry::has_metadata_of`] compares.
+    pub(super) fn add(&mut self, path: &Path, kind: &EntryKind, mode: u32, stamp: &FileStamp) {
+        let digest = &mut self.0;
+        digest.put_sized(path.as_os_str().as_bytes());
+        digest.put(&mode.to_le_bytes());
+        match kind {
+            EntryKind::Folder => digest.put(b"d"),
+            EntryKind::File { bytes, .. } => {
+                digest.put(b"f");
+                digest.put(&bytes.to_le_bytes());
+                digest.put(&stamp.inode.to_le_bytes());
+                digest.put(&stamp.modified_nanos.to_le_bytes());
+                digest.put(&stamp.changed_nanos.to_le_bytes());
+            }
+            EntryKind::Link(target) => {
+                digest.put(b"l");
+                digest.put_sized(target.as_os_str().as_bytes());
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> TreeStamp {
+        TreeStamp(self.0.hex())
+    }
+}
+
+/// A BLAKE3 hash over many small values.
+struct Digest {
+    hasher: blake3::Hasher,
+    piece: Vec<u8>,
+}
+
+impl Digest {
+    /// `domain` comes first, so that hashes for different purposes never agree.
+    fn new(domain: &[u8]) -> Self {
+        Self {
+            hasher: blake3::Hasher::new(),
+            piece: domain.to_vec(),
+        }
+    }
+
+    /// Adds a value of fixed length.
+    fn put(&mut self, bytes: &[u8]) {
+        self.piece.extend(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.hasher.update(&self.piece);
+            self.piece.clear();
+        }
+    }
+
+    /// Adds a value of any length. The length comes first, so that no two sequences of values give the same bytes.
+    fn put_sized(&mut self, bytes: &[u8]) {
+        self.put(&(bytes.len() as u64).to_le_bytes());
+        self.put(bytes);
+    }
+
+    /// The hash in hexadecimal.
+    fn hex(mut self) -> String {
+        self.hasher.update(&self.piece);
+        self.hasher.finalize().to_hex().to_string()
     }
 }
 
@@ -268,16 +464,16 @@ fn by_bytes(path: &Path) -> &[u8] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp {
+    const STAMP: FileStamp = FileStamp {
         inode: 1,
         modified_nanos: 2,
         changed_nanos: 3,
     };
 
-    pub(crate) fn entry(path: &str, kind: Kind) -> Entry {
+    fn entry(path: &str, kind: EntryKind) -> Entry {
         Entry {
             path: path.into(),
             kind,
@@ -286,18 +482,24 @@ pub(super) mod tests {
         }
     }
 
-    pub(crate) fn file(path: &str, hash: u8) -> Entry {
+    fn file(path: &str, hash: u8) -> Entry {
         let hash = Some([hash; 32]);
-        entry(path, Kind::File { bytes: 9, hash })
+        entry(path, EntryKind::File { bytes: 9, hash })
     }
 
-    pub(crate) fn link(path: &str, target: &str) -> Entry {
-        entry(path, Kind::Link(target.into()))
+    fn link(path: &str, target: &str) -> Entry {
+        entry(path, EntryKind::Link(target.into()))
     }
 
     #[test]
-    fn a_fingerprint_is_of_names_modes_links_and_bytes_and_of_nothing_else() {
-        let tree = || vec![entry("d", Kind::Folder), file("d/f", 1), link("l", "d/f")];
+    fn a_fingerprint_depends_on_names_modes_links_and_bytes_and_on_nothing_else() {
+        let tree = || {
+            vec![
+                entry("d", EntryKind::Folder),
+                file("d/f", 1),
+                link("l", "d/f"),
+            ]
+        };
         let of = |entries| Listing::of(entries).fingerprint().expect("read");
         let known = of(tree());
         assert_eq!(known.as_str().len(), FINGERPRINT_DIGITS);
@@ -310,7 +512,7 @@ pub(super) mod tests {
             |tree| tree[1].path = "d/g".into(),
             |tree| tree[1].mode = 0o644,
             |tree| tree[2] = link("l", "d"),
-            |tree| tree.push(entry("e", Kind::Folder)),
+            |tree| tree.push(entry("e", EntryKind::Folder)),
         ];
         for change in changes {
             let mut changed = tree();
@@ -319,11 +521,52 @@ pub(super) mod tests {
         }
         let unread = entry(
             "f",
-            Kind::File {
+            EntryKind::File {
                 bytes: 1,
                 hash: None,
             },
         );
         assert_eq!(Listing::of(vec![unread]).fingerprint(), None);
+    }
+
+    fn escaping(entries: Vec<Entry>) -> Option<String> {
+        let listing = Listing::of(entries);
+        let (link, _) = listing.escaping_link()?;
+        Some(link.display().to_string())
+    }
+
+    #[test]
+    fn links_are_followed_as_the_kernel_would() {
+        assert_eq!(
+            escaping(vec![link("a/l", "../b"), link("l", "./gone/x")]),
+            None
+        );
+        assert_eq!(
+            escaping(vec![link("l", "/usr/bin/python3")]),
+            Some("l".into())
+        );
+        assert_eq!(escaping(vec![link("a/l", "../../b")]), Some("a/l".into()));
+        // As text alone, this path stays inside; the kernel follows `d` to the top first.
+        let through = vec![link("a/b/d", "../../x"), link("a/b/l", "d/../../etc")];
+        assert_eq!(escaping(through), Some("a/b/l".into()));
+        assert_eq!(
+            escaping(vec![link("l", "m"), link("m", "l")]),
+            Some("l".into())
+        );
+    }
+
+    #[test]
+    fn a_difference_names_what_was_altered_and_what_was_added() {
+        let then = Listing::of(vec![
+            entry("d", EntryKind::Folder),
+            file("f", 1),
+            file("g", 1),
+        ]);
+        let mut touched = file("f", 1);
+        touched.stamp.changed_nanos += 1;
+        let now = Listing::of(vec![entry("d", EntryKind::Folder), touched, file("h", 1)]);
+        let difference = Difference::from_listings(&then, &now);
+        assert_eq!(difference.altered, [Path::new("g")]);
+        assert_eq!(difference.added, [Path::new("h")]);
     }
 }

@@ -1,57 +1,27 @@
-//! Materialized runtimes: copies of a source on our own disk, known by the hash of what is in them.
+//! Materialized runtimes: copies of a service's source on our own disk, named by a hash of their content.
 //!
-//! Everything here may hang with the disk it touches: it runs in a helper, or in the process of the person who asked.
+//! Functions that touch a disk block for as long as that disk does. They run in a helper process or in the process of
+//! the user's command, never in the loop. The loop's side is in [`in_use`], [`program_watch`] and [`status_board`].
 
-pub mod by_hand;
+mod build;
 pub mod cache;
-pub mod check;
-pub mod collect;
 pub mod copy;
-pub mod difference;
-mod digest;
-mod fitness;
+mod display;
+pub mod error;
+pub mod gc;
+pub mod import_rollback;
 pub(crate) mod in_use;
-mod known;
-mod links;
+pub mod inventory;
 pub mod listing;
-pub mod offer;
+mod listing_file;
 pub(crate) mod program_watch;
 pub mod record;
-mod request;
+pub mod request;
 pub(crate) mod staleness;
 pub mod status_board;
-pub mod stock;
 #[cfg(test)]
 mod tests;
-pub mod text;
-pub mod trouble;
-mod upkeep;
-pub mod walk;
-mod way;
+mod verify;
+mod walk;
 
-/// A number of bytes for a person: `340 MiB`.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let steps = bytes.checked_ilog2().unwrap_or(0) as usize / 10;
-    let steps = steps.min(UNITS.len() - 1);
-    let shown = bytes as f64 / f64::powi(1024.0, i32::try_from(steps).unwrap_or(0));
-    let digits = usize::from(steps > 0 && shown < 10.0);
-    format!("{shown:.digits$} {}", UNITS[steps])
-}
-
-/// What was copied or read, for a person: `120 files, 340 MiB`.
-#[must_use]
-pub fn amount(files: usize, bytes: u64) -> String {
-    format!("{}, {}", count(files), size(bytes))
-}
-
-/// `1 file`, `120 files`.
-#[must_use]
-pub fn count(files: usize) -> String {
-    let word = if files == 1 { "file" } else { "files" };
-    format!("{files} {word}")
-}
-
-/// Of the lock on the runtimes.
-const LOCK_MODE: u32 = 0o600;
+pub use display::{file_count, files_and_bytes, list_paths, size};

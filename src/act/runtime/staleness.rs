@@ -4,7 +4,7 @@
 //! hang with the disk that it touches, so it runs in the helper.
 
 use crate::act::helper::{Reporter, Request};
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::act::spawn::launch::candidates;
 use crate::sys::clock;
 use crate::sys::process::{self, Process};
@@ -29,12 +29,12 @@ const GONE: &str = " (deleted)";
 pub(crate) struct ReplacedProgram {
     pid: i32,
     start_time: u64,
-    look: Look,
+    look: ProgramLookup,
 }
 
 impl ReplacedProgram {
     /// Compares `process` with what `look` would start.
-    pub(crate) const fn new(process: Process, look: Look) -> Self {
+    pub(crate) const fn new(process: Process, look: ProgramLookup) -> Self {
         Self {
             pid: process.pid,
             start_time: process.start_time,
@@ -58,7 +58,7 @@ impl Request for ReplacedProgram {
 ///
 /// The inode number tells a replaced file. The time of modification tells a changed script, whose process runs the
 /// interpreter. None where nothing is proven: a program that has executed another one runs that one's file.
-fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
+fn replaced(process: Process, look: &ProgramLookup) -> Option<PathBuf> {
     let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
     if process::stat(process.pid).ok()?.process != process {
@@ -84,7 +84,7 @@ fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ProgramStamp {
     /// What would be started.
-    pub(crate) look: Look,
+    pub(crate) look: ProgramLookup,
     /// Tells whether the file was changed later than this.
     pub(crate) since: Option<SystemTime>,
 }
@@ -107,7 +107,7 @@ impl Request for ProgramStamp {
     }
 }
 
-fn stamp(look: &Look, since: Option<SystemTime>) -> Option<Stamp> {
+fn stamp(look: &ProgramLookup, since: Option<SystemTime>) -> Option<Stamp> {
     let file = file_of(look)?;
     let there = fs::metadata(&file).ok()?;
     let seconds = Duration::from_secs(there.ctime().try_into().ok()?);
@@ -126,7 +126,7 @@ fn stamp(look: &Look, since: Option<SystemTime>) -> Option<Stamp> {
     Some(Stamp { text, is_newer })
 }
 
-fn file_of(look: &Look) -> Option<PathBuf> {
+fn file_of(look: &ProgramLookup) -> Option<PathBuf> {
     let path = look.path.as_ref().map(OsString::from);
     let places = candidates(OsStr::new(&look.program), path.as_ref(), &look.cwd);
     places.into_iter().find(|place| place.is_file())

@@ -3,7 +3,7 @@
 
 use super::staleness::{CERTAINLY_LATER, ReplacedProgram};
 use crate::act::helper::{HelperClient, Helpers, NoReply, Progress};
-use crate::act::preflight::Look;
+use crate::act::preflight::ProgramLookup;
 use crate::config;
 use crate::decide::clock::{Duration, Instant};
 use crate::sys::process::{self, Process};
@@ -27,19 +27,19 @@ pub struct ProgramCheck {
     /// Its main process.
     pub main: Process,
     /// What a new instance would be started from.
-    pub look: Look,
+    pub look: ProgramLookup,
 }
 
 /// What a new instance of `service` would be started from. None where a runtime or an env_file decides that. `path` is the
 /// PATH that the instance inherits.
 #[must_use]
-pub fn program_of(service: &config::Service, path: Option<String>) -> Option<Look> {
+pub fn program_of(service: &config::Service, path: Option<String>) -> Option<ProgramLookup> {
     let program = service.command.first()?.clone();
     let is_searched = !program.contains('/');
     if service.runtime.is_some() || (is_searched && service.env_file.is_some()) {
         return None;
     }
-    Some(Look {
+    Some(ProgramLookup {
         program,
         cwd: service.cwd.clone(),
         path: service.env.get("PATH").cloned().or(path),

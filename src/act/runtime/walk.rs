@@ -1,9 +1,8 @@
-//! A tree as it is: names, kinds, modes and stamps, without reading a file.
+//! Lists a tree of files: names, kinds, modes and stamps. Reads no file.
 
-use super::digest::Digest;
-use super::listing::{Entry, Glance, Kind, Listing, MODE_KEPT, Stamp};
-use super::text::shown;
-use super::trouble::Trouble;
+use super::display::printable;
+use super::error::SourceError;
+use super::listing::{Entry, EntryKind, FileStamp, Listing, MODE_KEPT, TreeStamp, TreeStamper};
 use crate::sys::copying;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -11,125 +10,114 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// Folders in folders; each holds a descriptor while it is read.
+/// Greatest depth of nested folders. Each one uses a descriptor while it is read.
 const DEPTH_MAX: usize = 100;
-/// Things in a tree. A runtime that is larger is a mistake in `source`.
-const THINGS_MAX: usize = 1_000_000;
-/// Begins what is hashed for a glance.
-const GLANCE_DOMAIN: &[u8] = b"stayd glance 1\0";
+/// Greatest number of entries. A larger runtime is a mistake in `source`.
+const ENTRIES_MAX: usize = 1_000_000;
 
-/// Opens a folder to walk in it.
+/// Opens a folder for [`walk`].
 ///
 /// # Errors
-/// What open(2) says.
-pub fn open_folder(path: &Path) -> io::Result<File> {
+/// The errors of open(2).
+pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
-/// What is in the tree below `root`; blocks for as long as its disk does. `path` is for sentences.
+/// Lists the tree below `root`. `path` is its name in messages. Blocks for as long as its disk does.
 ///
 /// # Errors
-/// The source's trouble; a tree with sockets, pipes or devices is refused.
-pub fn walk(root: &File, path: &Path) -> Result<Listing, Trouble> {
+/// The tree cannot be read, is too deep or too large, or contains sockets, pipes or devices.
+pub(super) fn walk(root: &File, path: &Path) -> Result<Listing, SourceError> {
     let mut entries = Vec::new();
-    let mut digest = Digest::new(GLANCE_DOMAIN);
-    each(root, path, &mut |thing| {
-        put(&mut digest, &thing);
+    let mut stamper = TreeStamper::new();
+    visit_all(root, path, &mut |found| {
+        found.add_to(&mut stamper);
         entries.push(Entry {
-            path: thing.path.to_owned(),
-            kind: thing.kind,
-            mode: thing.mode,
-            stamp: thing.stamp,
+            path: found.path.to_owned(),
+            kind: found.kind,
+            mode: found.mode,
+            stamp: found.stamp,
         });
     })?;
     Ok(Listing {
-        glance: Some(Glance::of(digest)),
+        stamp: Some(stamper.finish()),
         ..Listing::of(entries)
     })
 }
 
-/// Whether anything looks changed, for a listing of the same tree has the same glance if nothing does. Remembers nothing
-/// of what is there, so it is quicker than [`walk`].
+/// The stamp of the tree below `root`: the same as that of an earlier listing if no metadata changed since. Faster than
+/// [`walk`], because it keeps no entries.
 ///
 /// # Errors
 /// As [`walk`].
-pub fn glance(root: &File, path: &Path) -> Result<Glance, Trouble> {
-    let mut digest = Digest::new(GLANCE_DOMAIN);
-    each(root, path, &mut |thing| put(&mut digest, &thing))?;
-    Ok(Glance::of(digest))
+pub(super) fn tree_stamp(root: &File, path: &Path) -> Result<TreeStamp, SourceError> {
+    let mut stamper = TreeStamper::new();
+    visit_all(root, path, &mut |found| found.add_to(&mut stamper))?;
+    Ok(stamper.finish())
 }
 
-/// Everything by which [`Entry::looks_like`] tells two things apart, and nothing else.
-fn put(digest: &mut Digest, thing: &Thing<'_>) {
-    digest.put_sized(thing.path.as_os_str().as_bytes());
-    digest.put(&thing.mode.to_le_bytes());
-    match &thing.kind {
-        Kind::Folder => digest.put(b"d"),
-        Kind::File { bytes, .. } => {
-            digest.put(b"f");
-            digest.put(&bytes.to_le_bytes());
-            digest.put(&thing.stamp.inode.to_le_bytes());
-            digest.put(&thing.stamp.modified_nanos.to_le_bytes());
-            digest.put(&thing.stamp.changed_nanos.to_le_bytes());
-        }
-        Kind::Link(target) => {
-            digest.put(b"l");
-            digest.put_sized(target.as_os_str().as_bytes());
-        }
+/// An entry that a walk has found.
+struct VisitedEntry<'a> {
+    path: &'a Path,
+    kind: EntryKind,
+    mode: u32,
+    stamp: FileStamp,
+}
+
+impl VisitedEntry<'_> {
+    fn add_to(&self, stamper: &mut TreeStamper) {
+        stamper.add(self.path, &self.kind, self.mode, &self.stamp);
     }
 }
 
-/// Something that a walk has come to.
-struct Thing<'a> {
-    path: &'a Path,
-    kind: Kind,
-    mode: u32,
-    stamp: Stamp,
-}
-
-/// Shows everything to `visit`, a folder before what is in it, and that in the order of its names.
-fn each(root: &File, path: &Path, visit: &mut dyn FnMut(Thing<'_>)) -> Result<(), Trouble> {
-    let mut walk = Walk {
+/// Calls `visit` for every entry: a folder before its content, and the content in the order of its names.
+fn visit_all(
+    root: &File,
+    path: &Path,
+    visit: &mut dyn FnMut(VisitedEntry<'_>),
+) -> Result<(), SourceError> {
+    let mut walk = Walker {
         root: path,
         at: PathBuf::new(),
-        things: 0,
+        entries: 0,
         mount: copying::read_only_mount(root),
         visit,
     };
     walk.folder(root, 0)
 }
 
-struct Walk<'a> {
+struct Walker<'a> {
     root: &'a Path,
-    /// Where it is, below the root.
+    /// The present entry, relative to the root.
     at: PathBuf,
-    things: usize,
-    /// Of what is walked over.
+    /// Entries found so far.
+    entries: usize,
+    /// See [`copying::read_only_mount`].
     mount: u64,
-    visit: &'a mut dyn FnMut(Thing<'_>),
+    visit: &'a mut dyn FnMut(VisitedEntry<'_>),
 }
 
-impl Walk<'_> {
-    fn place(&self) -> PathBuf {
+impl Walker<'_> {
+    fn full_path(&self) -> PathBuf {
         self.root.join(&self.at)
     }
 
-    fn trouble(&self, what: &str, error: Errno) -> Trouble {
-        Trouble::of_source(what, &self.place(), &error.into())
+    fn error(&self, action: &str, error: Errno) -> SourceError {
+        SourceError::of_source(action, &self.full_path(), &error.into())
     }
 
-    fn folder(&mut self, folder: &File, depth: usize) -> Result<(), Trouble> {
+    fn folder(&mut self, folder: &File, depth: usize) -> Result<(), SourceError> {
         if depth > DEPTH_MAX {
-            return Err(Trouble::Refused(format!(
-                "cannot copy {}: folders are more than {DEPTH_MAX} deep",
-                shown(&self.place())
+            return Err(SourceError::NotCopyable(format!(
+                "cannot copy {}: its folders are nested more than {DEPTH_MAX} deep",
+                printable(&self.full_path())
             )));
         }
-        let reading = |error| self.trouble("read the folder", error);
+        let reading = |error| self.error("read the folder", error);
         let mut names: Vec<CString> = Vec::new();
         for entry in Dir::read_from(folder).map_err(reading)? {
             let name = entry.map_err(reading)?.file_name().to_owned();
@@ -137,49 +125,49 @@ impl Walk<'_> {
                 names.push(name);
             }
         }
-        // A file system says them in any order.
+        // A file system returns them in any order.
         names.sort_unstable();
         for name in names {
             self.at.push(OsStr::from_bytes(name.as_bytes()));
-            self.thing(folder, &name, depth)?;
+            self.entry(folder, &name, depth)?;
             self.at.pop();
         }
         Ok(())
     }
 
-    fn thing(&mut self, folder: &File, name: &CStr, depth: usize) -> Result<(), Trouble> {
-        let seen = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| self.trouble("look at", error))?;
-        self.things += 1;
-        if self.things > THINGS_MAX {
-            return Err(Trouble::Refused(format!(
-                "cannot copy {}: it holds more than {THINGS_MAX} files; let `source` name the runtime alone",
+    fn entry(&mut self, folder: &File, name: &CStr, depth: usize) -> Result<(), SourceError> {
+        let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| self.error("look at", error))?;
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX {
+            return Err(SourceError::NotCopyable(format!(
+                "cannot copy {}: it contains more than {ENTRIES_MAX} files; let `source` name the runtime alone",
                 self.root.display()
             )));
         }
-        let mode = number::<_, u32>(seen.st_mode) & MODE_KEPT;
-        match FileType::from_raw_mode(seen.st_mode) {
+        let mode = number::<_, u32>(found.st_mode) & MODE_KEPT;
+        match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => {
-                let bytes = number(seen.st_size);
-                self.show(Kind::File { bytes, hash: None }, mode, &seen);
+                let bytes = number(found.st_size);
+                self.visit(EntryKind::File { bytes, hash: None }, mode, &found);
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())
-                    .map_err(|error| self.trouble("read the link", error))?;
+                    .map_err(|error| self.error("read the link", error))?;
                 let target = OsStr::from_bytes(target.to_bytes()).into();
-                self.show(Kind::Link(target), MODE_KEPT, &seen);
+                self.visit(EntryKind::Link(target), MODE_KEPT, &found);
             }
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let inner = rustix::fs::openat(folder, name, flags, Mode::empty())
-                    .map_err(|error| self.trouble("open the folder", error))?;
-                self.show(Kind::Folder, mode, &seen);
+                    .map_err(|error| self.error("open the folder", error))?;
+                self.visit(EntryKind::Folder, mode, &found);
                 self.folder(&inner.into(), depth + 1)?;
             }
             kind => {
-                return Err(Trouble::Refused(format!(
-                    "cannot copy {}: it is {}; a runtime holds files, folders and links: remove it from the source",
-                    shown(&self.place()),
+                return Err(SourceError::NotCopyable(format!(
+                    "cannot copy {}: it is {}; a runtime can contain only files, folders and links: remove it from the source",
+                    printable(&self.full_path()),
                     name_of(kind)
                 )));
             }
@@ -187,35 +175,36 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn show(&mut self, kind: Kind, mode: u32, seen: &Stat) {
-        (self.visit)(Thing {
+    fn visit(&mut self, kind: EntryKind, mode: u32, found: &Stat) {
+        (self.visit)(VisitedEntry {
             path: &self.at,
             kind,
             mode,
-            stamp: stamp_of(seen, self.mount),
+            stamp: stamp_of(found, self.mount),
         });
     }
 }
 
-/// How an open file on `mount` (see [`copying::read_only_mount`]) is told from the one that was walked over.
+/// The stamp and the length of an open file on `mount` (see [`copying::read_only_mount`]), to be compared with those that a
+/// walk has found.
 ///
 /// # Errors
-/// What fstat(2) says.
-pub fn stamp(file: impl AsFd, mount: u64) -> io::Result<(Stamp, u64)> {
-    let seen = rustix::fs::fstat(file)?;
-    Ok((stamp_of(&seen, mount), number(seen.st_size)))
+/// The errors of fstat(2).
+pub(super) fn stamp(file: impl AsFd, mount: u64) -> io::Result<(FileStamp, u64)> {
+    let found = rustix::fs::fstat(file)?;
+    Ok((stamp_of(&found, mount), number(found.st_size)))
 }
 
-fn stamp_of(seen: &Stat, mount: u64) -> Stamp {
+fn stamp_of(found: &Stat, mount: u64) -> FileStamp {
     let nanos = |seconds: i64, nanos: i64| seconds.saturating_mul(1_000_000_000) + nanos;
-    Stamp {
-        inode: number::<_, u64>(seen.st_ino) ^ mount,
-        modified_nanos: nanos(number(seen.st_mtime), number(seen.st_mtime_nsec)),
-        changed_nanos: nanos(number(seen.st_ctime), number(seen.st_ctime_nsec)),
+    FileStamp {
+        inode: number::<_, u64>(found.st_ino) ^ mount,
+        modified_nanos: nanos(number(found.st_mtime), number(found.st_mtime_nsec)),
+        changed_nanos: nanos(number(found.st_ctime), number(found.st_ctime_nsec)),
     }
 }
 
-/// The systems' own widths differ; what does not fit is no number of a file.
+/// Converts a field of struct stat, whose width depends on the system. Real values always fit.
 fn number<T: TryInto<U>, U: Default>(value: T) -> U {
     value.try_into().unwrap_or_default()
 }
@@ -225,7 +214,7 @@ fn name_of(kind: FileType) -> &'static str {
         FileType::Fifo => "a pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        _ => "neither file nor folder nor link",
+        _ => "of an unknown kind",
     }
 }
 
@@ -236,19 +225,19 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::time::SystemTime;
 
-    /// At a glance, and by listing it all.
-    fn seen(root: &Path) -> Glance {
+    /// The stamp, checked to be that of the listing.
+    fn stamp_of_tree(root: &Path) -> TreeStamp {
         let folder = open_folder(root).expect("a folder");
-        let glance = glance(&folder, root).expect("seen");
+        let stamp = tree_stamp(&folder, root).expect("walked");
         assert_eq!(
-            walk(&folder, root).expect("walked").glance.as_ref(),
-            Some(&glance)
+            walk(&folder, root).expect("walked").stamp.as_ref(),
+            Some(&stamp)
         );
-        glance
+        stamp
     }
 
     #[test]
-    fn a_glance_shows_every_change_that_can_be_seen_without_reading() {
+    fn the_stamp_of_a_tree_shows_every_change_of_names_and_metadata() {
         let dir = tempfile::tempdir().expect("a folder");
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("d")).expect("a folder");
@@ -263,22 +252,22 @@ mod tests {
             &|| fs::set_permissions(at("d"), Permissions::from_mode(0o700)),
             &|| File::open(at("x"))?.set_modified(long_ago),
             &|| fs::rename(at("d/f"), at("d/g")),
-            // the same bytes under the same name, on another inode
+            // The same bytes under the same name, on another inode.
             &|| fs::copy(at("x"), at("y")).and_then(|_| fs::rename(at("y"), at("x"))),
             &|| fs::remove_file(at("link")).and_then(|()| symlink("d-e", at("link"))),
             &|| fs::create_dir(at("empty")),
         ];
-        let mut before = seen(dir.path());
+        let mut before = stamp_of_tree(dir.path());
         for (nth, change) in changes.iter().enumerate() {
-            assert_eq!(seen(dir.path()), before);
+            assert_eq!(stamp_of_tree(dir.path()), before);
             change().expect("changed");
-            let after = seen(dir.path());
+            let after = stamp_of_tree(dir.path());
             assert_ne!(after, before, "change {nth}");
             before = after;
         }
-        // what came and went in a folder without a trace leaves none here
+        // A file that was created and removed again does not change it.
         fs::write(at("d/passing"), "").expect("a file");
         fs::remove_file(at("d/passing")).expect("removed");
-        assert_eq!(seen(dir.path()), before);
+        assert_eq!(stamp_of_tree(dir.path()), before);
     }
 }

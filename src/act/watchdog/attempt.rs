@@ -4,7 +4,7 @@ use super::{listener, sample};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::lifecycle::claim::remember_members;
 use crate::act::lifecycle::environment;
-use crate::act::probe::{Context, Prober};
+use crate::act::probe::{ProbeContext, Prober};
 use crate::config::Target;
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Answer, Check, Life, ProbeAttempt, ServiceEvent};
@@ -128,7 +128,7 @@ async fn make_prober(
         }
         _ => environment::without_env_file(shared, service),
     };
-    let context = Context {
+    let context = ProbeContext {
         spawner: shared.spawner.clone(),
         program: shared.helpers.program().to_owned(),
         exec_context,

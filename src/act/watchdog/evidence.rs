@@ -1,7 +1,7 @@
 //! Takes evidence before a kill: collects it off the loop, writes it to the journal, and runs the user's own command.
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
-use crate::act::evidence::{self, Subject};
+use crate::act::evidence::{self, EvidenceTarget};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::lifecycle::environment;
 use crate::act::lifecycle::prepare::EXEC_DEADLINE;
@@ -71,10 +71,10 @@ fn subject(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
-) -> Option<Subject> {
+) -> Option<EvidenceTarget> {
     let transcript = service.transcript.lines();
     if let Some(foreign) = instance.foreign() {
-        return Some(Subject {
+        return Some(EvidenceTarget {
             main: foreign,
             members: Vec::new(),
             port: service.config.port,
@@ -86,7 +86,7 @@ fn subject(
     let members = tree.members().into_iter().map(|member| member.process);
     let output = &shared.output;
     let last_lines = output.last_lines(service.name(), evidence::LAST_LINES_MAX);
-    Some(Subject {
+    Some(EvidenceTarget {
         main: tree.main,
         members: members.filter(|process| *process != tree.main).collect(),
         port: service.config.port,

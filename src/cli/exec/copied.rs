@@ -6,7 +6,7 @@ use super::super::instance::folders;
 use super::super::runtime::shown;
 use super::super::screen::tell;
 use crate::act::runtime::cache::Cache;
-use crate::act::runtime::offer::{Deed, RuntimeAsk, Said};
+use crate::act::runtime::request::{RuntimeOperation, RuntimeReply, RuntimeRequest};
 use crate::config::Service;
 use std::path::PathBuf;
 
@@ -21,14 +21,14 @@ pub(in super::super) fn root(
         return Ok(None);
     };
     let state = folders(common, instance, false)?.state;
-    let ask = RuntimeAsk {
+    let ask = RuntimeRequest {
         state: state.clone(),
         service: service.name.clone(),
-        deed: Deed::Offer {
+        operation: RuntimeOperation::Materialize {
             source: runtime.source.clone(),
             keep: runtime.keep,
-            others: false,
-            look: None,
+            for_other_user: false,
+            program: None,
         },
     };
     let cannot = |cause: String| {
@@ -36,7 +36,7 @@ pub(in super::super) fn root(
         Failure::new(Exit::System, message)
     };
     let said = shown("copying", |progress| ask.answer(progress)).map_err(cannot)?;
-    let Said::Offered(offered) = said else {
+    let RuntimeReply::Offer(offered) = said else {
         return Err(cannot("its runtimes cannot be looked at".into()));
     };
     for warning in &offered.warnings {

@@ -1,7 +1,7 @@
 //! How far a long copy is, for a person who waits at a terminal.
 
 use crate::act::runtime::copy::Progress;
-use crate::act::runtime::{count, size};
+use crate::act::runtime::{file_count, size};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -64,7 +64,7 @@ fn put(text: &str) {
 fn line(word: &str, progress: &Progress) -> String {
     let files = progress.files.load(Ordering::Relaxed);
     let bytes = progress.bytes.load(Ordering::Relaxed);
-    let whole = progress.bytes_in_all.load(Ordering::Relaxed);
+    let whole = progress.bytes_total.load(Ordering::Relaxed);
     if whole == 0 {
         return format!("{word}: waiting for the others, or for the disk");
     }
@@ -76,7 +76,7 @@ fn line(word: &str, progress: &Progress) -> String {
         "-".repeat(WIDTH - full),
         size(bytes),
         size(whole),
-        count(files)
+        file_count(files)
     )
 }
 
@@ -94,7 +94,7 @@ mod tests {
         );
         progress.files.store(120, Ordering::Relaxed);
         progress.bytes.store(190 << 20, Ordering::Relaxed);
-        progress.bytes_in_all.store(760 << 20, Ordering::Relaxed);
+        progress.bytes_total.store(760 << 20, Ordering::Relaxed);
         let text = line("copying", &progress);
         assert_eq!(
             text,

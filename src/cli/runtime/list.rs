@@ -4,8 +4,8 @@ use super::super::exit::{Exit, Outcome};
 use super::super::screen::{Paint, Screen};
 use super::super::words::{ago, columns};
 use super::place::Place;
+use crate::act::runtime::inventory::{InventoryItem, ServiceUse};
 use crate::act::runtime::size;
-use crate::act::runtime::stock::{Item, Use};
 use crate::api::view::rfc3339;
 use crate::api::wire::SCHEMA;
 use crate::sys;
@@ -20,7 +20,7 @@ const SHOWN_PIDS: usize = 4;
 
 /// Shows all runtimes, those of other services too.
 pub(super) fn list(screen: Screen, place: &Place, json: bool) -> Outcome {
-    let stock = place.cache.stock(&place.state, place.told());
+    let stock = place.cache.inventory(&place.state, place.told());
     let stock = stock.map_err(|error| place.unreadable(&error))?;
     if json {
         let runtimes: Vec<_> = stock.iter().map(as_json).collect();
@@ -42,7 +42,7 @@ pub(super) fn short(place: &Path) -> String {
     name.chars().take(SHOWN_DIGITS).collect()
 }
 
-fn as_text(screen: Screen, stock: &[Item], now: SystemTime) -> String {
+fn as_text(screen: Screen, stock: &[InventoryItem], now: SystemTime) -> String {
     let title = ["RUNTIME", "FILES", "SIZE", "MADE", "PIDS", "SERVICES"].map(str::to_owned);
     let rows = stock.iter().map(|item| row(item, now));
     let all: Vec<_> = std::iter::once(title).chain(rows).collect();
@@ -56,7 +56,7 @@ fn as_text(screen: Screen, stock: &[Item], now: SystemTime) -> String {
     text
 }
 
-fn row(item: &Item, now: SystemTime) -> [String; 6] {
+fn row(item: &InventoryItem, now: SystemTime) -> [String; 6] {
     let (files, bytes) = item.size.map_or_else(
         || ("?".to_owned(), "?".to_owned()),
         |(files, bytes)| (files.to_string(), size(bytes)),
@@ -74,7 +74,7 @@ fn row(item: &Item, now: SystemTime) -> [String; 6] {
     [short(&item.place), files, bytes, made, pids(item), services]
 }
 
-fn pids(item: &Item) -> String {
+fn pids(item: &InventoryItem) -> String {
     let mut shown: Vec<_> = item
         .pids
         .iter()
@@ -90,7 +90,7 @@ fn pids(item: &Item) -> String {
     shown.join(" ")
 }
 
-fn use_in_words(one: &Use) -> String {
+fn use_in_words(one: &ServiceUse) -> String {
     let refused = one.refused.as_ref().map(|why| format!("refused: {why}"));
     let marks = [
         one.running.then(|| "running".to_owned()),
@@ -106,7 +106,7 @@ fn use_in_words(one: &Use) -> String {
     format!("{} ({})", one.service, marks.join(", "))
 }
 
-fn as_json(item: &Item) -> Value {
+fn as_json(item: &InventoryItem) -> Value {
     let services: Vec<_> = item.uses.iter().map(use_as_json).collect();
     json!({
         "fingerprint": item.fingerprint,
@@ -119,7 +119,7 @@ fn as_json(item: &Item) -> Value {
     })
 }
 
-fn use_as_json(one: &Use) -> Value {
+fn use_as_json(one: &ServiceUse) -> Value {
     json!({
         "name": one.service,
         "running": one.running,
@@ -132,14 +132,14 @@ fn use_as_json(one: &Use) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{Item, Screen, Use, as_text};
+    use super::{InventoryItem, Screen, ServiceUse, as_text};
     use crate::act::runtime::listing::Fingerprint;
     use std::time::{Duration, SystemTime};
 
     #[test]
     fn the_table_reads_like_this() {
         let name = "3f2a9c01b7de3f2a9c01b7de3f2a9c01b7de0001";
-        let one = Use {
+        let one = ServiceUse {
             service: "web".into(),
             running: true,
             newest: true,
@@ -147,7 +147,7 @@ mod tests {
             imported: false,
             refused: None,
         };
-        let other = Use {
+        let other = ServiceUse {
             service: "db".into(),
             running: false,
             newest: false,
@@ -155,7 +155,7 @@ mod tests {
             imported: false,
             refused: Some("rolled back by hand".into()),
         };
-        let whole = Item {
+        let whole = InventoryItem {
             place: format!("/s/runtime/{name}").into(),
             fingerprint: Fingerprint::parse(name),
             size: Some((120, 340 << 20)),
@@ -163,7 +163,7 @@ mod tests {
             uses: vec![one, other],
             pids: vec![4711, 4712],
         };
-        let altered = Item {
+        let altered = InventoryItem {
             place: "/s/runtime/.altered-1-0".into(),
             fingerprint: None,
             size: None,

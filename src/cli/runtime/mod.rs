@@ -11,11 +11,11 @@ mod upkeep;
 use super::args::{Common, RuntimeVerb};
 use super::exit::{Exit, Failure, Outcome};
 use super::screen::{Screen, tell};
-use crate::act::runtime::amount;
-use crate::act::runtime::by_hand::WayBack;
-use crate::act::runtime::cache::Made;
-use crate::act::runtime::stock;
-use crate::act::runtime::trouble::Trouble;
+use crate::act::runtime::cache::Materialized;
+use crate::act::runtime::error::SourceError;
+use crate::act::runtime::files_and_bytes;
+use crate::act::runtime::import_rollback::Rollback;
+use crate::act::runtime::inventory;
 use crate::api::client::OUTCOME_WITHIN;
 use crate::api::query::encode;
 use crate::api::routes::service_path;
@@ -45,15 +45,15 @@ pub(super) fn runtime(screen: Screen, common: &Common, verb: &RuntimeVerb) -> Ou
 }
 
 /// What the disk says: whose fault it is decides the status.
-fn failed(trouble: &Trouble, cure: &str) -> Failure {
+fn failed(trouble: &SourceError, cure: &str) -> Failure {
     let exit = match trouble {
-        Trouble::Denied(_) => Exit::Permission,
-        Trouble::Gone(_)
-        | Trouble::Refused(_)
-        | Trouble::Unfit(_)
-        | Trouble::Unsteady(_)
-        | Trouble::Full(_)
-        | Trouble::System(_) => Exit::System,
+        SourceError::PermissionDenied(_) => Exit::Permission,
+        SourceError::Unavailable(_)
+        | SourceError::NotCopyable(_)
+        | SourceError::NotStartable(_)
+        | SourceError::Changing(_)
+        | SourceError::NoSpace(_)
+        | SourceError::Other(_) => Exit::System,
     };
     Failure::new(exit, format!("{trouble}{cure}"))
 }
@@ -62,7 +62,7 @@ fn import(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
     place.check_owner()?;
     let source = place.source_of(service)?;
     let made = shown("copying", |progress| {
-        let held = place.cache.hold()?;
+        let held = place.cache.lock()?;
         held.import(service, &source, progress)
     });
     let made = made.map_err(|trouble| failed(&trouble, &not_imported(&trouble, &source)))?;
@@ -92,9 +92,9 @@ fn import(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn not_imported(trouble: &Trouble, source: &Path) -> String {
+fn not_imported(trouble: &SourceError, source: &Path) -> String {
     let mut cure = "; nothing is imported".to_owned();
-    if matches!(trouble, Trouble::Denied(_)) {
+    if matches!(trouble, SourceError::PermissionDenied(_)) {
         cure.push_str(&format!(
             ". This is user {0}, who may not read it: an access list lets it (setfacl -R -m u:{0}:rX {1}), and on a Mac \
              Full Disk Access for this terminal",
@@ -105,9 +105,9 @@ fn not_imported(trouble: &Trouble, source: &Path) -> String {
     cure
 }
 
-fn imported_in_words(service: &str, made: &Made) -> String {
+fn imported_in_words(service: &str, made: &Materialized) -> String {
     match made.copied {
-        Some((files, bytes)) => format!("{service}: imported {}", amount(files, bytes)),
+        Some((files, bytes)) => format!("{service}: imported {}", files_and_bytes(files, bytes)),
         None => format!("{service}: what its source holds is there already"),
     }
 }
@@ -115,9 +115,10 @@ fn imported_in_words(service: &str, made: &Made) -> String {
 async fn roll_back(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
     place.check_owner()?;
     place.check_service(service)?;
-    let runs = stock::runs_now(&place.state, service).map_err(|error| place.unreadable(&error))?;
+    let runs = inventory::running_fingerprint(&place.state, service)
+        .map_err(|error| place.unreadable(&error))?;
     let rolled = shown("looking at the source", |progress| {
-        place.cache.hold()?.roll_back(service, runs, progress)
+        place.cache.lock()?.roll_back(service, runs, progress)
     });
     let rolled = rolled.map_err(|trouble| failed(&trouble, "; nothing is changed"))?;
     let Some(way) = rolled else {
@@ -129,7 +130,7 @@ async fn roll_back(screen: Screen, place: &Place, service: &str, json: bool) -> 
     };
     let runs_now = restart(place, service).await?;
     if json {
-        let WayBack { from, to } = &way;
+        let Rollback { from, to } = &way;
         let answer = json!({
             "schema": SCHEMA, "service": service, "from": from, "to": to, "restarted": runs_now,
         });
@@ -182,13 +183,16 @@ mod tests {
     #[test]
     fn who_may_not_read_a_source_is_told_how_to_be_let_in() {
         let source = Path::new("/opt/app");
-        let cure = not_imported(&Trouble::Denied("cannot read it".into()), source);
+        let cure = not_imported(
+            &SourceError::PermissionDenied("cannot read it".into()),
+            source,
+        );
         let own = identity::euid();
         assert!(
             cure.contains(&format!("setfacl -R -m u:{own}:rX /opt/app")),
             "{cure}"
         );
-        let gone = not_imported(&Trouble::Gone("cannot open it".into()), source);
+        let gone = not_imported(&SourceError::Unavailable("cannot open it".into()), source);
         assert_eq!(gone, "; nothing is imported");
     }
 }

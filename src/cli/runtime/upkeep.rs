@@ -5,19 +5,19 @@ use super::super::screen::{Paint, Screen, tell};
 use super::list::short;
 use super::place::Place;
 use super::{bar, failed};
-use crate::act::runtime::collect::{self, Collected, Need};
-use crate::act::runtime::difference::Difference;
+use crate::act::runtime::error::SourceError;
+use crate::act::runtime::gc::{self, GcOutcome, KeepReason};
+use crate::act::runtime::list_paths;
+use crate::act::runtime::listing::Difference;
 use crate::act::runtime::listing::Fingerprint;
-use crate::act::runtime::offer::names;
-use crate::act::runtime::record::Hold;
+use crate::act::runtime::record::RetentionRule;
 use crate::act::runtime::size;
-use crate::act::runtime::trouble::Trouble;
 use crate::api::wire::SCHEMA;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// One runtime, and what became of it.
-type Verified = (Fingerprint, Result<Difference, Trouble>);
+type Verified = (Fingerprint, Result<Difference, SourceError>);
 
 /// Reads every byte of all runtimes, or of those of one service; 1 when something is altered.
 pub(super) fn verify(screen: Screen, place: &Place, service: Option<&str>, json: bool) -> Outcome {
@@ -33,7 +33,7 @@ pub(super) fn verify(screen: Screen, place: &Place, service: Option<&str>, json:
     let verified = all.into_iter().map(|one| {
         let word = format!("reading {}", short(&place.cache.path(&one)));
         let outcome = bar::shown(&word, |progress| {
-            place.cache.check_every_byte(&one, progress)
+            place.cache.verify_every_byte(&one, progress)
         });
         (one, outcome)
     });
@@ -69,15 +69,15 @@ pub(super) fn verify(screen: Screen, place: &Place, service: Option<&str>, json:
 
 fn denied((_, outcome): &Verified) -> Option<Failure> {
     let trouble = outcome.as_ref().err()?;
-    matches!(trouble, Trouble::Denied(_)).then(|| failed(trouble, ""))
+    matches!(trouble, SourceError::PermissionDenied(_)).then(|| failed(trouble, ""))
 }
 
-fn is_whole(outcome: &Result<Difference, Trouble>) -> bool {
+fn is_whole(outcome: &Result<Difference, SourceError>) -> bool {
     let difference = outcome.as_ref();
     difference.is_ok_and(|difference| difference.altered.is_empty())
 }
 
-fn verdict(screen: Screen, outcome: &Result<Difference, Trouble>) -> String {
+fn verdict(screen: Screen, outcome: &Result<Difference, SourceError>) -> String {
     match outcome {
         Err(trouble) => format!("{}: {trouble}", screen.paint(Paint::Bad, "unknown")),
         Ok(difference) => {
@@ -85,10 +85,10 @@ fn verdict(screen: Screen, outcome: &Result<Difference, Trouble>) -> String {
                 screen.paint(Paint::Good, "whole")
             } else {
                 let word = screen.paint(Paint::Bad, "altered");
-                format!("{word}: {}", names(&difference.altered))
+                format!("{word}: {}", list_paths(&difference.altered))
             };
             if !difference.added.is_empty() {
-                text.push_str(&format!("; added since: {}", names(&difference.added)));
+                text.push_str(&format!("; added since: {}", list_paths(&difference.added)));
             }
             text
         }
@@ -115,11 +115,11 @@ pub(super) fn collect(screen: Screen, place: &Place, json: bool) -> Outcome {
         tell(&format!("stayd: {why}"));
     }
     let done = if place.state.join("runtime").exists() {
-        let held = place.cache.hold().map_err(|trouble| failed(&trouble, ""))?;
-        collect::collect(&held, &place.state, &|service| place.keep(service))
+        let held = place.cache.lock().map_err(|trouble| failed(&trouble, ""))?;
+        gc::collect(&held, &place.state, &|service| place.keep(service))
             .map_err(|error| Failure::system("collect the runtimes; nothing is removed", &error))?
     } else {
-        Collected::default()
+        GcOutcome::default()
     };
     if json {
         screen.json(&collected_as_json(&done), false)?;
@@ -136,7 +136,7 @@ pub(super) fn collect(screen: Screen, place: &Place, json: bool) -> Outcome {
     })
 }
 
-fn collected_in_words(done: &Collected) -> String {
+fn collected_in_words(done: &GcOutcome) -> String {
     let mut lines = vec![freed_in_words(done)];
     let freed = done.freed.iter();
     lines.extend(freed.map(|(path, bytes)| format!("  {}  {}", short(path), size(*bytes))));
@@ -148,7 +148,7 @@ fn collected_in_words(done: &Collected) -> String {
     lines.join("\n") + "\n"
 }
 
-fn freed_in_words(done: &Collected) -> String {
+fn freed_in_words(done: &GcOutcome) -> String {
     let runtimes = match done.freed.len() {
         0 => None,
         1 => Some("1 runtime".to_owned()),
@@ -166,28 +166,34 @@ fn freed_in_words(done: &Collected) -> String {
     format!("freed {}: {}", size(done.bytes()), what.join(", "))
 }
 
-fn why(path: &Path, need: &Need) -> String {
+fn why(path: &Path, need: &KeepReason) -> String {
     match need {
-        Need::Claimed(service) => format!("the last life of {service} began with it"),
-        Need::Kept(service, Hold::Newest) => format!("it is one of the newest of {service}"),
-        Need::Kept(service, Hold::Good) => format!("it is the last good one of {service}"),
-        Need::Kept(service, Hold::Unknown) => {
+        KeepReason::Claimed(service) => format!("the last life of {service} began with it"),
+        KeepReason::KeptByService(service, RetentionRule::Newest) => {
+            format!("it is one of the newest of {service}")
+        }
+        KeepReason::KeptByService(service, RetentionRule::LastGood) => {
+            format!("it is the last good one of {service}")
+        }
+        KeepReason::KeptByService(service, RetentionRule::Unknown) => {
             format!("what {service} has been good under is lost, and it may be this")
         }
-        Need::Kept(service, Hold::Imported) => format!("it was imported for {service}"),
-        Need::Used(pids) => {
+        KeepReason::KeptByService(service, RetentionRule::Imported) => {
+            format!("it was imported for {service}")
+        }
+        KeepReason::InUse(pids) => {
             let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
             format!("in use by pid {}", pids.join(", "))
         }
-        Need::WrittenInto(added) => format!(
+        KeepReason::FilesAdded(added) => format!(
             "nobody needs it, but it was written into ({}); move that out of {}",
-            names(added),
+            list_paths(added),
             path.display()
         ),
     }
 }
 
-fn collected_as_json(done: &Collected) -> Value {
+fn collected_as_json(done: &GcOutcome) -> Value {
     let removed = |some: &[(PathBuf, u64)]| -> Vec<Value> {
         let some = some.iter();
         some.map(|(path, bytes)| json!({ "path": path, "bytes": bytes }))

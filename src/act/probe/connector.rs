@@ -1,6 +1,6 @@
-//! Connecting: literal addresses for loopback, no proxy, and whose fault a failure is.
+//! Connects to a service's endpoint without a proxy, and classifies failures: caused by the service or by this host.
 
-use super::{Answer, Helper, Stage, dead, no_verdict};
+use super::{Answer, Helper, Phase, dead, no_verdict};
 use crate::config::Endpoint;
 use nix::errno::Errno;
 use std::io;
@@ -9,8 +9,8 @@ use std::path::Path;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Failures that are ours or the machine's, not the service's, and what to do about each.
-const OUR_OWN_TROUBLE: [(Errno, &str); 12] = [
+/// Errors that are caused by stayd or this host, not by the service, and what the user can do about each.
+const LOCAL_ERRORS: [(Errno, &str); 12] = [
     (
         Errno::EMFILE,
         "stayd has no file descriptor left; raise its open-files limit",
@@ -26,7 +26,7 @@ const OUR_OWN_TROUBLE: [(Errno, &str); 12] = [
     ),
     (
         Errno::EAGAIN,
-        "the kernel has no room for it now; it is asked again next round",
+        "the kernel has no room for it now; stayd asks again at the next attempt",
     ),
     (
         Errno::EADDRNOTAVAIL,
@@ -49,53 +49,53 @@ const OUR_OWN_TROUBLE: [(Errno, &str); 12] = [
     ),
 ];
 
-/// Bytes both ways.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+/// A bidirectional byte stream.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
 
-/// A connection of either kind.
-pub(super) type Stream = Box<dyn Wire>;
+/// A TCP or Unix connection.
+pub(super) type Stream = Box<dyn ByteStream>;
 
-/// Connects to one endpoint, again and again.
-pub(super) struct Dialer {
+/// Connects to one endpoint; each attempt may make a new connection.
+pub(super) struct Connector {
     at: Endpoint,
-    /// Resolves names that are not loopback; resolving can hang, and must not do so in this process.
+    /// Resolves host names other than localhost. Resolving can hang, so it is done in a helper process.
     resolver: Helper,
 }
 
-impl std::fmt::Debug for Dialer {
+impl std::fmt::Debug for Connector {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Dialer")
+        out.debug_struct("Connector")
             .field("resolver", &self.resolver)
             .finish_non_exhaustive()
     }
 }
 
-impl Dialer {
+impl Connector {
     pub(super) const fn new(at: Endpoint, resolver: Helper) -> Self {
         Self { at, resolver }
     }
 
-    /// Connects, or says whose fault it is that it could not. Has no deadline of its own.
-    pub(super) async fn dial(&mut self, stage: &Stage) -> Result<Stream, Answer> {
+    /// Connects. An error is the answer of the attempt: dead or no verdict. Has no deadline of its own.
+    pub(super) async fn connect(&mut self, phase: &Phase) -> Result<Stream, Answer> {
         match &self.at {
-            Endpoint::Unix(path) => dial_unix(path).await,
+            Endpoint::Unix(path) => connect_unix(path).await,
             Endpoint::Tcp(host, port) => {
                 let addresses = match loopback_or_literal(host, *port) {
                     Some(addresses) => addresses,
                     None => {
-                        stage.prepares("address for the host's name");
+                        phase.prepare("address for the host's name");
                         resolve(&mut self.resolver, host, *port).await?
                     }
                 };
-                stage.waits_for("connection");
-                dial_tcp(&addresses).await
+                phase.wait_for_service("connection");
+                connect_tcp(&addresses).await
             }
         }
     }
 }
 
-/// The addresses of a literal or of `localhost`, which is never looked up; none for any other name.
+/// The addresses of an IP literal or of `localhost`, which is never resolved; `None` for any other name.
 fn loopback_or_literal(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {
@@ -120,23 +120,24 @@ async fn resolve(helper: &mut Helper, host: &str, port: u16) -> Result<Vec<Socke
         })
 }
 
-/// Tries each address in turn; the first that accepts wins, else the first that was refused speaks.
-async fn dial_tcp(addresses: &[SocketAddr]) -> Result<Stream, Answer> {
+/// Tries the addresses one by one until one accepts. Otherwise returns the first failure that is caused by the service, or
+/// else the first failure.
+async fn connect_tcp(addresses: &[SocketAddr]) -> Result<Stream, Answer> {
     let mut failure = None;
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                // A small question must not wait for more bytes to join it; failing to say so only costs time.
+                // A small request must not wait for more bytes. If this option cannot be set, the answer is only slower.
                 let _ = stream.set_nodelay(true);
                 return Ok(Box::new(stream));
             }
             Err(error) => {
-                let answer = blame(&error, &address.to_string());
-                let speaks = matches!(
+                let answer = classify(&error, &address.to_string());
+                let is_first = matches!(
                     (&failure, &answer),
                     (None, _) | (Some(Answer::NoVerdict { .. }), Answer::Dead { .. })
                 );
-                if speaks {
+                if is_first {
                     failure = Some(answer);
                 }
             }
@@ -144,67 +145,68 @@ async fn dial_tcp(addresses: &[SocketAddr]) -> Result<Stream, Answer> {
     }
     let failure = failure.unwrap_or_else(|| no_verdict("the host's name has no address"));
     Err(match addresses {
-        [only] => name_other_family(*only, failure).await,
+        [only] => check_other_family(*only, failure).await,
         _ => failure,
     })
 }
 
-/// When a loopback address refuses while the other family's accepts, the URL is wrong, not the service.
-async fn name_other_family(refused: SocketAddr, failure: Answer) -> Answer {
-    let sibling: SocketAddr = match refused.ip() {
+/// If a loopback address refuses and that of the other address family accepts, the URL is wrong, and the answer names the
+/// other address.
+async fn check_other_family(refused: SocketAddr, failure: Answer) -> Answer {
+    let other: SocketAddr = match refused.ip() {
         IpAddr::V4(Ipv4Addr::LOCALHOST) => (Ipv6Addr::LOCALHOST, refused.port()).into(),
         IpAddr::V6(Ipv6Addr::LOCALHOST) => (Ipv4Addr::LOCALHOST, refused.port()).into(),
         IpAddr::V4(_) | IpAddr::V6(_) => return failure,
     };
-    match (failure, TcpStream::connect(sibling).await) {
+    match (failure, TcpStream::connect(other).await) {
         (Answer::Dead { how }, Ok(_)) => dead(format!(
-            "{how}, but {sibling} accepts: it listens on the other address family; write localhost in the probe's URL"
+            "{how}, but {other} accepts: it listens on the other address family; write localhost in the probe's URL"
         )),
         (failure, _) => failure,
     }
 }
 
-async fn dial_unix(path: &Path) -> Result<Stream, Answer> {
+async fn connect_unix(path: &Path) -> Result<Stream, Answer> {
     match UnixStream::connect(path).await {
         Ok(stream) => Ok(Box::new(stream)),
-        // Here EAGAIN is the listener's full backlog (connect(2)): nobody accepts.
+        // Here EAGAIN means that the listener's backlog is full (connect(2)): the service does not accept.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(dead(format!(
             "{} accepts no connection: its backlog is full",
             path.display()
         ))),
-        Err(error) => Err(blame(&error, &path.display().to_string())),
+        Err(error) => Err(classify(&error, &path.display().to_string())),
     }
 }
 
-/// Tells our own troubles from the service's: no verdict, or dead.
-pub(super) fn blame(error: &io::Error, whom: &str) -> Answer {
-    if let Some(remedy) = our_own_trouble(error) {
-        return no_verdict(format!("cannot connect to {whom}: {remedy} ({error})"));
+/// The answer for a connection error: no verdict if it is local, else dead. `address` names the endpoint.
+fn classify(error: &io::Error, address: &str) -> Answer {
+    if let Some(remedy) = local_error_remedy(error) {
+        return no_verdict(format!("cannot connect to {address}: {remedy} ({error})"));
     }
     dead(if error.kind() == io::ErrorKind::ConnectionRefused {
-        format!("{whom} refuses the connection")
+        format!("{address} refuses the connection")
     } else if error.kind() == io::ErrorKind::NotFound {
-        format!("{whom} does not exist")
+        format!("{address} does not exist")
     } else {
-        format!("{whom}: {error}")
+        format!("{address}: {error}")
     })
 }
 
-/// The remedy for an error that says nothing about the service, if it is one.
-pub(super) fn our_own_trouble(error: &io::Error) -> Option<&'static str> {
+/// What the user can do about `error`, if it is a local error, which does not depend on the service.
+pub(super) fn local_error_remedy(error: &io::Error) -> Option<&'static str> {
     let errno = Errno::from_raw(error.raw_os_error()?);
-    OUR_OWN_TROUBLE
+    LOCAL_ERRORS
         .iter()
-        .find_map(|(ours, remedy)| (*ours == errno).then_some(*remedy))
+        .find_map(|(local, remedy)| (*local == errno).then_some(*remedy))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Errno, blame, loopback_or_literal};
+    use super::{Answer, Errno, classify, loopback_or_literal};
     use std::io;
 
     #[test]
-    fn item_25_localhost_is_both_literals_and_never_looked_up() {
+    fn localhost_means_both_loopback_addresses_and_is_never_resolved() {
         for host in ["localhost", "LOCALHOST.", "db.localhost"] {
             let found = loopback_or_literal(host, 80).expect("a loopback name");
             let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn items_22_23_27_our_own_troubles_are_no_verdict() {
+    fn local_errors_are_no_verdict_and_others_are_dead() {
         for errno in [
             Errno::EMFILE,
             Errno::ENFILE,
@@ -227,14 +229,14 @@ mod tests {
             Errno::EPERM,
             Errno::EACCES,
         ] {
-            let answer = blame(&io::Error::from(errno), "127.0.0.1:1");
+            let answer = classify(&io::Error::from(errno), "127.0.0.1:1");
             assert!(
                 matches!(answer, Answer::NoVerdict { .. }),
                 "{errno}: {answer:?}"
             );
         }
         for errno in [Errno::ECONNREFUSED, Errno::ECONNRESET, Errno::ETIMEDOUT] {
-            let answer = blame(&io::Error::from(errno), "127.0.0.1:1");
+            let answer = classify(&io::Error::from(errno), "127.0.0.1:1");
             assert!(matches!(answer, Answer::Dead { .. }), "{errno}: {answer:?}");
         }
     }

@@ -1,6 +1,6 @@
-//! Is it a program for this machine, and is its loader there?
+//! Checks that an executable file is for this system and machine, and that its loader exists.
 
-use super::{Obstacle, missing};
+use super::{PreflightError, missing};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::macho::MachHeader;
 use object::{Endianness, FileKind, elf, macho};
@@ -8,17 +8,16 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Nothing is wrong with the image that begins with `head`, as far as that can be seen. What could not be read is left to
-/// the kernel.
-pub(super) fn fits(program: &Path, head: &[u8]) -> Result<(), Obstacle> {
+/// Checks the file that begins with `head`. What cannot be read or parsed is left to the kernel.
+pub(super) fn check(program: &Path, head: &[u8]) -> Result<(), PreflightError> {
     let shown = program.display();
     if head.is_empty() {
         return Ok(());
     }
     match FileKind::parse(head) {
-        Ok(FileKind::Elf64) => elf_fits::<elf::FileHeader64<Endianness>>(program, head),
-        Ok(FileKind::Elf32) => elf_fits::<elf::FileHeader32<Endianness>>(program, head),
-        Ok(FileKind::MachO64) => macho_fits(program, head),
+        Ok(FileKind::Elf64) => check_elf::<elf::FileHeader64<Endianness>>(program, head),
+        Ok(FileKind::Elf32) => check_elf::<elf::FileHeader32<Endianness>>(program, head),
+        Ok(FileKind::MachO64) => check_macho(program, head),
         Ok(FileKind::MachOFat32 | FileKind::MachOFat64) if cfg!(target_vendor = "apple") => Ok(()),
         Ok(kind) => Err(missing(format!(
             "{shown} is no program of this system ({kind:?}); build it for {} {}",
@@ -31,10 +30,10 @@ pub(super) fn fits(program: &Path, head: &[u8]) -> Result<(), Obstacle> {
     }
 }
 
-fn elf_fits<Header: FileHeader<Endian = Endianness>>(
+fn check_elf<Header: FileHeader<Endian = Endianness>>(
     program: &Path,
     head: &[u8],
-) -> Result<(), Obstacle> {
+) -> Result<(), PreflightError> {
     let Ok(header) = Header::parse(head) else {
         return Ok(());
     };
@@ -50,7 +49,7 @@ fn elf_fits<Header: FileHeader<Endian = Endianness>>(
         elf::EM_RISCV => "riscv64",
         _ => "another machine",
     };
-    runs_here(program, name, "linux")?;
+    check_machine(program, name, "linux")?;
     let loader = header
         .program_headers(endian, head)
         .ok()
@@ -73,7 +72,7 @@ fn elf_fits<Header: FileHeader<Endian = Endianness>>(
     )))
 }
 
-fn macho_fits(program: &Path, head: &[u8]) -> Result<(), Obstacle> {
+fn check_macho(program: &Path, head: &[u8]) -> Result<(), PreflightError> {
     let Ok(header) = macho::MachHeader64::<Endianness>::parse(head, 0) else {
         return Ok(());
     };
@@ -85,11 +84,12 @@ fn macho_fits(program: &Path, head: &[u8]) -> Result<(), Obstacle> {
         macho::CPU_TYPE_ARM64 => "aarch64",
         _ => "another machine",
     };
-    runs_here(program, name, "macos")
+    check_machine(program, name, "macos")
 }
 
-/// The machine's own programs run; a Mac with Apple's processor also runs Intel's, where Rosetta is installed.
-fn runs_here(program: &Path, machine: &str, system: &str) -> Result<(), Obstacle> {
+/// Accepts programs for this machine; on x86_64 also those for x86, and on a Mac with Apple's processor also those for
+/// Intel's where Rosetta is installed.
+fn check_machine(program: &Path, machine: &str, system: &str) -> Result<(), PreflightError> {
     use std::env::consts::{ARCH, OS};
     let shown = program.display();
     if OS != system {

@@ -1,4 +1,5 @@
-//! What lies in the cache, and who needs it: for `stayd runtime ls`, and for removing what nobody needs.
+//! The copies in the cache, and the services and processes that use them: for `stayd runtime ls` and for the garbage
+//! collection.
 
 use super::cache::{ALTERED, Cache};
 use super::listing::Fingerprint;
@@ -12,63 +13,63 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// A copy that is there.
+/// A copy in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Where.
+pub struct InventoryItem {
+    /// Its path.
     pub place: PathBuf,
-    /// Its name; none for one that was altered and set aside.
+    /// Its fingerprint; `None` for one that was altered and renamed.
     pub fingerprint: Option<Fingerprint>,
-    /// Files and bytes of it when it was made; none where that is not known.
+    /// Its files and bytes when it was made; `None` where that is not known.
     pub size: Option<(usize, u64)>,
-    /// When it was made, as far as the file system tells.
+    /// When it was made, if the file system tells.
     pub made_at: Option<SystemTime>,
-    /// What services have to do with it.
-    pub uses: Vec<Use>,
-    /// Processes that run from it, stand in it or have mapped something of it.
+    /// The services that use it or have used it.
+    pub uses: Vec<ServiceUse>,
+    /// Processes that run from it, have their working directory in it, or have mapped a file of it.
     pub pids: Vec<i32>,
 }
 
-/// What a service has to do with a runtime.
+/// How a service uses a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Use {
-    /// Which service.
+pub struct ServiceUse {
+    /// The name of the service.
     pub service: String,
-    /// Its life that runs now began with it.
+    /// The instance that runs now was started from it.
     pub running: bool,
-    /// It is the last one that was made for it.
+    /// It is the last one that was made for the service.
     pub newest: bool,
     /// The service became ready under it.
     pub good: bool,
-    /// A person has brought it, and stayd has not been able to copy the source since.
+    /// The user imported it, and stayd has not been able to copy the source since.
     pub imported: bool,
-    /// Why it is not used.
+    /// Why it is refused, if it is.
     pub refused: Option<String>,
 }
 
 impl Cache {
-    /// All copies that are there, the last made first. `told` is what services run from by the word of the stayd that runs
-    /// them: its claims are for its own user to believe. Changes nothing, waits for nobody.
+    /// All copies, the newest first. `reported` are the runtimes that services run from according to the stayd that runs them;
+    /// they override the claims, because only the user of that stayd can trust its claims. Changes nothing, and takes no lock.
     ///
     /// # Errors
-    /// When a folder cannot be read; what is not there is empty.
-    pub fn stock(
+    /// A folder or the processes cannot be read. A folder that does not exist is empty.
+    pub fn inventory(
         &self,
         state: &Path,
-        told: BTreeMap<String, Fingerprint>,
-    ) -> io::Result<Vec<Item>> {
+        reported: BTreeMap<String, Fingerprint>,
+    ) -> io::Result<Vec<InventoryItem>> {
         let mut running = running(state)?;
-        running.extend(told);
+        running.extend(reported);
         let uses = self.uses(&running)?;
-        let mut places = self.set_aside_ones()?;
+        let mut places = self.altered_copies()?;
         let named = self.all()?.into_iter();
         places.extend(named.map(|one| (self.path(&one), Some(one))));
-        let users = if places.is_empty() {
-            Users::default()
+        let processes = if places.is_empty() {
+            UsingProcesses::default()
         } else {
-            Users::find(&self.dir)?
+            UsingProcesses::find(&self.dir)?
         };
-        let item = |(place, fingerprint): (PathBuf, Option<Fingerprint>)| Item {
+        let item = |(place, fingerprint): (PathBuf, Option<Fingerprint>)| InventoryItem {
             size: fingerprint
                 .as_ref()
                 .and_then(|one| self.manifest(one))
@@ -79,11 +80,11 @@ impl Cache {
                 .and_then(|one| uses.get(one))
                 .cloned()
                 .unwrap_or_default(),
-            pids: users.of(&place),
+            pids: processes.of(&place),
             place,
             fingerprint,
         };
-        let mut items: Vec<Item> = places.into_iter().map(item).collect();
+        let mut items: Vec<InventoryItem> = places.into_iter().map(item).collect();
         items.sort_by(|one, two| {
             two.made_at
                 .cmp(&one.made_at)
@@ -92,8 +93,8 @@ impl Cache {
         Ok(items)
     }
 
-    /// Those that were altered and set aside.
-    pub(super) fn set_aside_ones(&self) -> io::Result<Vec<(PathBuf, Option<Fingerprint>)>> {
+    /// The copies that were altered and renamed.
+    pub(super) fn altered_copies(&self) -> io::Result<Vec<(PathBuf, Option<Fingerprint>)>> {
         let mut names = self.names()?;
         names.retain(|name| name.starts_with(ALTERED));
         Ok(names
@@ -105,8 +106,8 @@ impl Cache {
     fn uses(
         &self,
         running: &BTreeMap<String, Fingerprint>,
-    ) -> io::Result<BTreeMap<Fingerprint, Vec<Use>>> {
-        let mut all: BTreeMap<Fingerprint, Vec<Use>> = BTreeMap::new();
+    ) -> io::Result<BTreeMap<Fingerprint, Vec<ServiceUse>>> {
+        let mut all: BTreeMap<Fingerprint, Vec<ServiceUse>> = BTreeMap::new();
         for service in record::services(&self.services())? {
             let record = self.record(&service);
             let runs = running.get(&service);
@@ -125,7 +126,7 @@ impl Cache {
                     .refused
                     .iter()
                     .find(|refusal| refusal.fingerprint == *one);
-                all.entry(one.clone()).or_default().push(Use {
+                all.entry(one.clone()).or_default().push(ServiceUse {
                     service: service.clone(),
                     running: runs == Some(one),
                     newest: record.used.first() == Some(one),
@@ -139,9 +140,9 @@ impl Cache {
     }
 }
 
-/// What the lives that run now began with.
+/// The runtimes from which the running instances were started, by service, according to their claims.
 fn running(state: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
-    let lives = |claim: &Claim| {
+    let is_alive = |claim: &Claim| {
         let main = claim.main()?;
         let stat = process::stat(main.pid).ok()?;
         (stat.process == main).then_some(())
@@ -151,52 +152,53 @@ fn running(state: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
         let ClaimOnDisk::Valid(claim) = reading else {
             return None;
         };
-        lives(&claim)?;
+        is_alive(&claim)?;
         Some((service, Fingerprint::parse(claim.fingerprint.as_deref()?)?))
     });
     Ok(found.collect())
 }
 
-/// What the last life of `service` began with, if one runs: by its claim.
+/// The runtime from which the running instance of `service` was started, according to its claim; `None` where none runs.
 ///
 /// # Errors
-/// When the claims cannot be read.
-pub fn runs_now(state: &Path, service: &str) -> io::Result<Option<Fingerprint>> {
+/// The claims cannot be read.
+pub fn running_fingerprint(state: &Path, service: &str) -> io::Result<Option<Fingerprint>> {
     Ok(running(state)?.remove(service))
 }
 
-/// Who uses the copies: which living process runs from what, stands in it or has it mapped.
+/// Which processes use which copies: as executable, working directory or mapped file.
 #[derive(Debug, Default)]
-pub(super) struct Users {
-    /// By names below the folder of the copies, in its own words.
+pub(super) struct UsingProcesses {
+    /// Paths below the folder of the copies, each with a pid.
     below: Vec<(PathBuf, i32)>,
-    /// By device and inode: a process in a container or a namespace of its own has other names.
+    /// Pids by device and inode: in a container or another mount namespace, the same file has another path.
     files: BTreeMap<(u64, u64), Vec<i32>>,
 }
 
-impl Users {
-    /// All there are below `dir`.
+impl UsingProcesses {
+    /// Finds all processes that use a file below `dir`.
     ///
     /// # Errors
-    /// When the processes cannot be listed.
+    /// The processes cannot be listed.
     pub(super) fn find(dir: &Path) -> io::Result<Self> {
-        let as_the_kernel_says = dir.canonicalize()?;
-        let mut users = Self::default();
+        let resolved = dir.canonicalize()?;
+        let mut processes = Self::default();
         for pid in process::all()? {
-            // One that has gone uses nothing; one that shows nothing is another user's, who may not enter here.
+            // A process that has ended uses nothing. A process that cannot be read belongs to another user, who has no
+            // access to this folder.
             for file in process::files_used(pid).unwrap_or_default() {
                 if let Some(id) = file.id {
-                    users.files.entry(id).or_default().push(pid);
+                    processes.files.entry(id).or_default().push(pid);
                 }
-                if let Ok(inside) = file.path.strip_prefix(&as_the_kernel_says) {
-                    users.below.push((dir.join(inside), pid));
+                if let Ok(inside) = file.path.strip_prefix(&resolved) {
+                    processes.below.push((dir.join(inside), pid));
                 }
             }
         }
-        Ok(users)
+        Ok(processes)
     }
 
-    /// Those that use something in `place`.
+    /// The processes that use a file in `place`.
     pub(super) fn of(&self, place: &Path) -> Vec<i32> {
         let inside = self
             .below
@@ -212,24 +214,24 @@ impl Users {
     }
 }
 
-/// Device and inode of everything in `place`, and of the folder itself; nothing where that cannot be read.
+/// Device and inode of every entry in `place` and of the folder itself; empty where it cannot be read.
 fn files_in(place: &Path) -> Vec<(u64, u64)> {
     let Ok(folder) = walk::open_folder(place) else {
         return Vec::new();
     };
-    let Ok(about) = folder.metadata() else {
+    let Ok(metadata) = folder.metadata() else {
         return Vec::new();
     };
     let listing = walk::walk(&folder, place).unwrap_or_default();
     let inside = listing.entries.into_iter().map(|entry| entry.stamp.inode);
     inside
-        .chain([about.ino()])
-        .map(|inode| (about.dev(), inode))
+        .chain([metadata.ino()])
+        .map(|inode| (metadata.dev(), inode))
         .collect()
 }
 
-/// Its folder is made with it and never again; a file system that keeps no births has the last time that something came
-/// or went at its top.
+/// The creation time of the copy's folder. A file system without creation times has the last time at which an entry was
+/// added to or removed from it.
 fn made_at(place: &Path) -> Option<SystemTime> {
     let meta = fs::metadata(place).ok()?;
     meta.created().or_else(|_| meta.modified()).ok()

@@ -1,32 +1,32 @@
-//! May this person get there and do that?
+//! Checks that a user can reach a file and execute it.
 
-use super::{Obstacle, forbidden, missing};
+use super::{PreflightError, forbidden, missing};
 use crate::sys::{copying, identity, user};
 use nix::unistd::{AccessFlags, access};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Whoever is to use a file.
+/// The user that will run the program.
 #[derive(Debug)]
-pub(super) struct Person {
+pub(super) struct RunAsUser {
     name: Option<String>,
     uid: u32,
     groups: Vec<u32>,
 }
 
-/// What is to be done with it.
+/// The access that is needed to a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(super) enum Access {
     /// Enter a folder.
     Search,
     /// Run a file.
     Execute,
 }
 
-impl Person {
-    /// The user of that name; none: ourselves.
-    pub(super) fn named(name: Option<&str>) -> Result<Self, Obstacle> {
+impl RunAsUser {
+    /// The user called `name`; `None`: the user of this process.
+    pub(super) fn named(name: Option<&str>) -> Result<Self, PreflightError> {
         let Some(name) = name else {
             return Ok(Self {
                 name: None,
@@ -48,47 +48,49 @@ impl Person {
         })
     }
 
-    /// Whether every folder above `path` may be searched, and `path` itself used; what is not there is no obstacle here.
-    pub(super) fn can(&self, path: &Path, want: Want) -> Result<(), Obstacle> {
+    /// Checks that the user has search permission in every folder above `path`, and `access` to `path` itself. A path that
+    /// does not exist is no error here.
+    pub(super) fn check(&self, path: &Path, access: Access) -> Result<(), PreflightError> {
         for folder in path.ancestors().skip(1).collect::<Vec<_>>().iter().rev() {
-            self.may(folder, Want::Search)?;
+            self.check_one(folder, Access::Search)?;
         }
-        if want == Want::Execute && path.is_file() && copying::forbids_execution(path) {
+        if access == Access::Execute && path.is_file() && copying::forbids_execution(path) {
             return Err(forbidden(format!(
-                "{0} lies on a file system that is mounted noexec; `mount -o remount,exec {1}`, or put it elsewhere",
+                "{0} is on a file system that is mounted noexec; `mount -o remount,exec {1}`, or put it elsewhere",
                 path.display(),
                 mount_of(path).display()
             )));
         }
-        self.may(path, want)
+        self.check_one(path, access)
     }
 
-    fn may(&self, path: &Path, want: Want) -> Result<(), Obstacle> {
+    fn check_one(&self, path: &Path, wanted: Access) -> Result<(), PreflightError> {
         if path.as_os_str().is_empty() {
             return Ok(());
         }
         let Ok(found) = fs::metadata(path) else {
             return Ok(());
         };
-        let may = match &self.name {
-            // Access control lists and capabilities too: only for ourselves can the kernel be asked.
+        let allowed = match &self.name {
+            // The kernel also considers access control lists and capabilities, but answers only for this process.
             None => access(path, AccessFlags::X_OK).is_ok(),
-            Some(_) => self.has_x(&found),
+            Some(_) => self.has_execute_bit(&found),
         };
-        if may {
+        if allowed {
             return Ok(());
         }
-        let (who, shown) = (self.name.as_deref().unwrap_or("this user"), path.display());
-        Err(forbidden(match want {
-            Want::Search => format!("{who} may not enter {shown}; `chmod o+x {shown}`"),
-            Want::Execute if found.mode() & 0o111 == 0 => {
+        let (name, shown) = (self.name.as_deref().unwrap_or("this user"), path.display());
+        Err(forbidden(match wanted {
+            Access::Search => format!("{name} may not enter {shown}; `chmod o+x {shown}`"),
+            Access::Execute if found.mode() & 0o111 == 0 => {
                 format!("{shown} is not executable; `chmod +x {shown}`")
             }
-            Want::Execute => format!("{who} may not execute {shown}; `chmod o+x {shown}`"),
+            Access::Execute => format!("{name} may not execute {shown}; `chmod o+x {shown}`"),
         }))
     }
 
-    fn has_x(&self, found: &Metadata) -> bool {
+    /// Whether the mode grants search or execute permission to the user.
+    fn has_execute_bit(&self, found: &Metadata) -> bool {
         let bits = found.mode() & 0o111;
         if self.uid == 0 {
             found.is_dir() || bits != 0
@@ -102,7 +104,7 @@ impl Person {
     }
 }
 
-/// The top of the file system that `path` is on.
+/// The root of the file system that contains `path`.
 fn mount_of(path: &Path) -> &Path {
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     let own = device(path);
@@ -110,8 +112,8 @@ fn mount_of(path: &Path) -> &Path {
     inside.last().unwrap_or(path)
 }
 
-/// Nothing that a browser has put on it keeps it from running.
-pub(super) fn is_trusted(program: &Path) -> Result<(), Obstacle> {
+/// On a Mac, a file that a browser has downloaded is quarantined and does not run.
+pub(super) fn check_not_quarantined(program: &Path) -> Result<(), PreflightError> {
     if !copying::is_quarantined(program) {
         return Ok(());
     }

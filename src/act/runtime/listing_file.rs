@@ -1,52 +1,54 @@
-//! A listing as lines of text: what a person can read and `grep`, and a torn file shows itself.
+//! The file format of a listing: lines of text that a user can read and `grep`. An incomplete file is recognized.
 //!
 //! ```text
 //! stayd-listing 1
-//! glance GLANCE FINGERPRINT
+//! glance STAMP FINGERPRINT
 //! f 755 5120 HASH INODE MODIFIED CHANGED bin/server
 //! d 755 0 - INODE MODIFIED CHANGED lib
 //! l 777 0 - INODE MODIFIED CHANGED lib/libx.so<TAB>libx.so.1
 //! end 3
 //! ```
 
-use super::listing::{Entry, Fingerprint, Glance, Hash, Kind, Listing, Stamp};
+use super::display::escape;
+use super::listing::{Entry, EntryKind, FileHash, FileStamp, Fingerprint, Listing, TreeStamp};
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-/// The first line; another number is another format.
+/// The first line. Another format gets another number.
 const HEAD: &str = "stayd-listing 1";
-/// The second line, where there is such a one: what saves reading the others.
-const GLANCE: &str = "glance ";
-/// The first two lines are not longer.
-pub const HEAD_BYTES: u64 = 200;
-/// The last line is not longer, the end of the one before it included.
-pub const TAIL_BYTES: u64 = 30;
-/// In the place of a hash that is not known.
+/// Begins the second line, which exists if the stamp is known. With it, the other lines need not be read.
+const STAMP: &str = "glance ";
+/// Longest length of the first two lines together.
+const HEAD_BYTES: u64 = 200;
+/// Longest length of the last line, including the end of the line before it.
+const TAIL_BYTES: u64 = 30;
+/// Stands for a hash that is not known.
 const UNKNOWN: &str = "-";
-/// Between a link and where it points; escaped in names.
+/// Separates a link's name from its target. It is escaped in names.
 const ARROW: char = '\t';
 
-/// The listing as text.
-#[must_use]
-pub fn write(listing: &Listing) -> String {
+/// Formats a listing.
+pub(super) fn write(listing: &Listing) -> String {
     let mut text = format!("{HEAD}\n");
-    if let (Some(glance), Some(fingerprint)) = (&listing.glance, listing.fingerprint()) {
+    if let (Some(stamp), Some(fingerprint)) = (&listing.stamp, listing.fingerprint()) {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{GLANCE}{} {fingerprint}", glance.as_str());
+        let _ = writeln!(text, "{STAMP}{} {fingerprint}", stamp.as_str());
     }
     for entry in &listing.entries {
         let (letter, bytes, hash) = match &entry.kind {
-            Kind::Folder => ('d', 0, None),
-            Kind::File { bytes, hash } => ('f', *bytes, *hash),
-            Kind::Link(_) => ('l', 0, None),
+            EntryKind::Folder => ('d', 0, None),
+            EntryKind::File { bytes, hash } => ('f', *bytes, *hash),
+            EntryKind::Link(_) => ('l', 0, None),
         };
         let hash = hash.map_or_else(
             || UNKNOWN.to_owned(),
             |hash| blake3::Hash::from_bytes(hash).to_hex().to_string(),
         );
-        let Stamp {
+        let FileStamp {
             inode,
             modified_nanos,
             changed_nanos,
@@ -57,7 +59,7 @@ pub fn write(listing: &Listing) -> String {
             entry.mode
         );
         escape(&entry.path, &mut text);
-        if let Kind::Link(target) = &entry.kind {
+        if let EntryKind::Link(target) = &entry.kind {
             text.push(ARROW);
             escape(target, &mut text);
         }
@@ -67,45 +69,60 @@ pub fn write(listing: &Listing) -> String {
     text
 }
 
-/// The listing that `text` says; none where it is torn or of another format.
-#[must_use]
-pub fn read(text: &str) -> Option<Listing> {
+/// Parses a listing; `None` where the text is incomplete or of another format.
+pub(super) fn read(text: &str) -> Option<Listing> {
     let body = text.strip_prefix(HEAD)?.strip_prefix('\n')?;
     let (body, end) = body.trim_end_matches('\n').rsplit_once("end ")?;
-    let (glance, body) = match body.split_once('\n') {
-        Some((line, body)) if line.starts_with(GLANCE) => (Some(glance(line)?.0), body),
+    let (stamp, body) = match body.split_once('\n') {
+        Some((line, body)) if line.starts_with(STAMP) => (Some(parse_stamp(line)?.0), body),
         _ => (None, body),
     };
-    let entries: Vec<Entry> = body.lines().map(entry).collect::<Option<_>>()?;
+    let entries: Vec<Entry> = body.lines().map(parse_entry).collect::<Option<_>>()?;
     let whole = text.ends_with('\n') && end.parse() == Ok(entries.len());
     whole.then(|| Listing {
-        glance,
+        stamp,
         ..Listing::of(entries)
     })
 }
 
-/// By what a tree is known at a glance, and its fingerprint, from the first [`HEAD_BYTES`] and the last [`TAIL_BYTES`] of
-/// its listing; none where a look at every entry is needed.
-#[must_use]
-pub fn read_glance(head: &str, tail: &str) -> Option<(Glance, Fingerprint)> {
+/// The stamp and the fingerprint of the tree whose listing is in the file `path`. Reads only the ends of the file; `None`
+/// where they do not tell it.
+pub(super) fn read_stamp_of(path: &Path) -> Option<(TreeStamp, Fingerprint)> {
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    let mut file = File::open(path).ok()?;
+    let bytes = file.metadata().ok()?.len();
+    let mut beginning = (&file).take(HEAD_BYTES);
+    beginning.read_to_end(&mut head).ok()?;
+    let last = bytes.saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(last)).ok()?;
+    file.read_to_end(&mut tail).ok()?;
+    // Both ends may be cut within a line or a character, but not within the lines that are parsed.
+    read_stamp(
+        &String::from_utf8_lossy(&head),
+        &String::from_utf8_lossy(&tail),
+    )
+}
+
+/// The stamp and the fingerprint, from the first [`HEAD_BYTES`] and the last [`TAIL_BYTES`] of a listing.
+fn read_stamp(head: &str, tail: &str) -> Option<(TreeStamp, Fingerprint)> {
     let body = head.strip_prefix(HEAD)?.strip_prefix('\n')?;
     let (_, end) = tail.strip_suffix('\n')?.rsplit_once('\n')?;
     end.strip_prefix("end ")?.parse::<usize>().ok()?;
-    glance(body.split_once('\n')?.0)
+    parse_stamp(body.split_once('\n')?.0)
 }
 
-fn glance(line: &str) -> Option<(Glance, Fingerprint)> {
-    let (digits, fingerprint) = line.strip_prefix(GLANCE)?.split_once(' ')?;
-    Some((Glance::parse(digits)?, Fingerprint::parse(fingerprint)?))
+fn parse_stamp(line: &str) -> Option<(TreeStamp, Fingerprint)> {
+    let (digits, fingerprint) = line.strip_prefix(STAMP)?.split_once(' ')?;
+    Some((TreeStamp::parse(digits)?, Fingerprint::parse(fingerprint)?))
 }
 
-fn entry(line: &str) -> Option<Entry> {
+fn parse_entry(line: &str) -> Option<Entry> {
     let mut fields = line.splitn(8, ' ');
     let letter = fields.next()?;
     let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
     let bytes = fields.next()?.parse().ok()?;
-    let hash = hash(fields.next()?)?;
-    let stamp = Stamp {
+    let hash = parse_hash(fields.next()?)?;
+    let stamp = FileStamp {
         inode: fields.next()?.parse().ok()?,
         modified_nanos: fields.next()?.parse().ok()?,
         changed_nanos: fields.next()?.parse().ok()?,
@@ -120,9 +137,9 @@ fn entry(line: &str) -> Option<Entry> {
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
     let kind = match (letter, target) {
-        ("d", None) => Kind::Folder,
-        ("f", None) => Kind::File { bytes, hash },
-        ("l", Some(target)) => Kind::Link(target),
+        ("d", None) => EntryKind::Folder,
+        ("f", None) => EntryKind::File { bytes, hash },
+        ("l", Some(target)) => EntryKind::Link(target),
         _ => return None,
     };
     (inside && !path.as_os_str().is_empty()).then_some(Entry {
@@ -135,9 +152,9 @@ fn entry(line: &str) -> Option<Entry> {
 
 #[expect(
     clippy::option_option,
-    reason = "unreadable, unknown and known are three answers"
+    reason = "unparseable, unknown and known are three results"
 )]
-fn hash(text: &str) -> Option<Option<Hash>> {
+fn parse_hash(text: &str) -> Option<Option<FileHash>> {
     if text == UNKNOWN {
         return Some(None);
     }
@@ -145,35 +162,7 @@ fn hash(text: &str) -> Option<Option<Hash>> {
     Some(Some(*hash.as_bytes()))
 }
 
-/// A name for a person: a terminal obeys what is in it, so that is not shown as it is.
-#[must_use]
-pub fn shown(path: &Path) -> String {
-    let mut text = String::new();
-    escape(path, &mut text);
-    text
-}
-
-/// Bytes that would end a field or a line, or that are no text, as `\xNN`.
-fn escape(path: &Path, text: &mut String) {
-    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() || c == '\\' {
-                let mut bytes = [0; 4];
-                escape_bytes(c.encode_utf8(&mut bytes).as_bytes(), text);
-            } else {
-                text.push(c);
-            }
-        }
-        escape_bytes(chunk.invalid(), text);
-    }
-}
-
-fn escape_bytes(bytes: &[u8], text: &mut String) {
-    for byte in bytes {
-        let _ = write!(text, "\\x{byte:02x}");
-    }
-}
-
+/// Reverses [`escape`].
 fn unescape(text: &str) -> Option<PathBuf> {
     let mut parts = text.split("\\x");
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -202,10 +191,10 @@ mod tests {
         });
         let target = prop::collection::vec(1_u8..=255, 1..9);
         let kind = prop_oneof![
-            Just(Kind::Folder),
-            (any::<u64>(), any::<Option<Hash>>())
-                .prop_map(|(bytes, hash)| Kind::File { bytes, hash }),
-            target.prop_map(|bytes| Kind::Link(OsString::from_vec(bytes).into())),
+            Just(EntryKind::Folder),
+            (any::<u64>(), any::<Option<FileHash>>())
+                .prop_map(|(bytes, hash)| EntryKind::File { bytes, hash }),
+            target.prop_map(|bytes| EntryKind::Link(OsString::from_vec(bytes).into())),
         ];
         let stamp = (any::<u64>(), any::<i64>(), any::<i64>());
         let entry =
@@ -213,22 +202,22 @@ mod tests {
                 path,
                 kind,
                 mode,
-                stamp: Stamp {
+                stamp: FileStamp {
                     inode: stamp.0,
                     modified_nanos: stamp.1,
                     changed_nanos: stamp.2,
                 },
             });
-        let glance = "[0-9a-f]{64}".prop_map(|digits| Glance::parse(&digits));
-        (prop::collection::vec(entry, 0..9), glance).prop_map(|(entries, glance)| {
+        let stamp = "[0-9a-f]{64}".prop_map(|digits| TreeStamp::parse(&digits));
+        (prop::collection::vec(entry, 0..9), stamp).prop_map(|(entries, stamp)| {
             let listing = Listing::of(entries);
-            // A tree that has not been read as a whole is not known at a glance.
-            let glance = listing.fingerprint().and(glance);
-            Listing { glance, ..listing }
+            // The stamp is written only with a fingerprint, and that needs all hashes.
+            let stamp = listing.fingerprint().and(stamp);
+            Listing { stamp, ..listing }
         })
     }
 
-    /// What is read of a file.
+    /// The parts of a file that are read for its stamp.
     fn ends(text: &str) -> (String, String) {
         let bytes = text.as_bytes();
         let head = &bytes[..bytes.len().min(HEAD_BYTES as usize)];
@@ -239,33 +228,33 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(listing in listings()) {
+        fn a_listing_is_parsed_as_it_was_written(listing in listings()) {
             let text = write(&listing);
             let (head, tail) = ends(&text);
-            prop_assert_eq!(read_glance(&head, &tail), listing.glance.clone().zip(listing.fingerprint()));
+            prop_assert_eq!(read_stamp(&head, &tail), listing.stamp.clone().zip(listing.fingerprint()));
             prop_assert_eq!(read(&text), Some(listing));
         }
 
         #[test]
-        fn nonsense_is_no_listing(text in "(?s)(stayd-listing 1\n)?.{0,80}") {
+        fn other_text_is_not_parsed(text in "(?s)(stayd-listing 1\n)?.{0,80}") {
             if let Some(listing) = read(&text) {
                 prop_assert!(listing.entries.is_empty());
             }
         }
 
         #[test]
-        fn a_torn_listing_is_none(listing in listings(), cut in any::<prop::sample::Index>()) {
+        fn an_incomplete_listing_is_not_parsed(listing in listings(), cut in any::<prop::sample::Index>()) {
             let text = write(&listing);
             let cut = (0..text.len()).filter(|at| text.is_char_boundary(*at)).nth(cut.index(text.chars().count()));
             let torn = &text[..cut.expect("a place")];
             prop_assert_eq!(read(torn), None);
             let (head, tail) = ends(torn);
-            prop_assert_eq!(read_glance(&head, &tail), None);
+            prop_assert_eq!(read_stamp(&head, &tail), None);
         }
     }
 
     #[test]
-    fn what_leads_out_is_not_believed() {
+    fn a_path_out_of_the_tree_is_not_parsed() {
         for path in ["../x", "/x", "a/../b", ""] {
             let text = format!("{HEAD}\nd 755 0 - 1 2 3 {path}\nend 1\n");
             assert_eq!(read(&text), None, "{path}");
