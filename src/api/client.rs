@@ -1,6 +1,6 @@
-//! Talks to a running stayd. Everything has a deadline, nothing is read without a bound.
+//! The client of the control socket: every request has a deadline, and every answer a maximum size.
 
-use super::desk::Kind;
+use super::backend::ApiErrorKind;
 use super::{limits, wire};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -16,33 +16,33 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// How long connect(2) may take: only a full backlog makes it wait.
+/// Time for connect(2); it blocks only while the backlog is full.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How long an ordinary answer may take.
+/// Time for the answer to an ordinary request.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// How long the answer to a wish may take that is waited for.
+/// Time for the answer to a command whose outcome the client waits for.
 pub const OUTCOME_WITHIN: Duration = limits::OUTCOME_WITHIN.saturating_add(ANSWER_WITHIN);
-/// A new version has taken over in less than a second, or is refused within twenty.
-const UPGRADING_TRIES: u32 = 300;
-/// Between two tries meanwhile.
-const UPGRADING_PAUSE: Duration = Duration::from_millis(100);
-/// The longest event that a follower keeps while it is incomplete.
+/// Attempts while a new version takes over: it takes less than a second, or the upgrade is called off within 20 s.
+const UPGRADING_ATTEMPTS: u32 = 300;
+/// The time between two of these attempts.
+const UPGRADING_RETRY_EVERY: Duration = Duration::from_millis(100);
+/// The largest incomplete event that a stream keeps in memory.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
-/// Silence on a stream, keepalives included, after which the other end is taken for gone.
+/// Without any bytes for this long, not even keepalives, a stream counts as dead.
 const SILENCE_MAX: Duration = limits::KEEPALIVE.saturating_mul(4);
 
-/// Why there is no answer.
+/// Why a request has no result.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nobody listens on this socket.
+    /// No process listens on this socket.
     NotRunning(PathBuf),
-    /// The socket, or stayd behind it, does not let us.
+    /// The socket or stayd denies access.
     Permission(String),
-    /// stayd answered with an error.
-    Refused(wire::Fault),
-    /// No answer in time.
-    Late(Duration),
-    /// The connection broke, or the answer made no sense.
+    /// stayd answered with another error.
+    Refused(wire::ErrorDetail),
+    /// No answer arrived within this time.
+    TimedOut(Duration),
+    /// The connection broke, or the answer is not understandable.
     Broken(String),
 }
 
@@ -52,15 +52,15 @@ impl fmt::Display for ClientError {
             Self::NotRunning(socket) => {
                 write!(
                     out,
-                    "no stayd is running here: nobody answers on {}",
+                    "no stayd is running here: there is no answer on {}",
                     socket.display()
                 )
             }
             Self::Permission(message) | Self::Broken(message) => out.write_str(message),
-            Self::Refused(fault) => out.write_str(&fault.message),
-            Self::Late(within) => write!(
+            Self::Refused(error) => out.write_str(&error.message),
+            Self::TimedOut(within) => write!(
                 out,
-                "cannot get an answer from stayd: none came within {within:?}; its own log tells more"
+                "cannot get an answer from stayd: none arrived within {within:?}; see stayd's own log"
             ),
         }
     }
@@ -68,14 +68,14 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// One control socket; each request is a connection of its own.
+/// A client of one control socket; each request uses a new connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
 }
 
 impl Client {
-    /// For the socket at this path. Connects only when asked something.
+    /// For the socket at this path. It connects with the first request.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
@@ -83,13 +83,13 @@ impl Client {
         }
     }
 
-    /// Where it asks.
+    /// The path of the socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// `GET target`, read as `T`.
+    /// `GET target`; the JSON answer is read as `T`.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -101,7 +101,7 @@ impl Client {
         .await
     }
 
-    /// `POST target` with a JSON body, read as `T`; `patience` is how long the answer may take.
+    /// `POST target` with a JSON body; the JSON answer is read as `T` and must arrive within `limit`.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -109,23 +109,23 @@ impl Client {
         &self,
         target: &str,
         body: &B,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| broken("write the request", &error))?;
         within(
-            patience,
+            limit,
             self.exchange(Method::POST, target, Bytes::from(body)),
         )
         .await
     }
 
-    /// Follows an event stream.
+    /// Opens an event stream.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn follow(&self, target: &str) -> Result<EventStream, ClientError> {
-        let asked = self.send(Method::GET, target, Bytes::new(), "text/event-stream");
-        let response = within(ANSWER_WITHIN, asked).await?;
+        let request = self.send(Method::GET, target, Bytes::new(), "text/event-stream");
+        let response = within(ANSWER_WITHIN, request).await?;
         if response.status().is_success() {
             return Ok(EventStream {
                 body: response.into_body(),
@@ -133,27 +133,28 @@ impl Client {
             });
         }
         Err(within(ANSWER_WITHIN, async {
-            Ok(refused(read(response.into_body()).await?.as_ref()))
+            Ok(error_of(read(response.into_body()).await?.as_ref()))
         })
         .await?)
     }
 
-    /// Asks again while a new version takes over.
+    /// Repeats the request while a new version takes over.
     async fn exchange<T: DeserializeOwned>(
         &self,
         method: Method,
         target: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let mut tries = 1;
+        let mut attempts = 1;
         loop {
-            let asked = self.exchange_once(method.clone(), target, body.clone());
-            match asked.await {
-                Err(ClientError::Refused(fault))
-                    if fault.kind == Kind::Upgrading.word() && tries < UPGRADING_TRIES =>
+            let exchange = self.exchange_once(method.clone(), target, body.clone());
+            match exchange.await {
+                Err(ClientError::Refused(error))
+                    if error.kind == ApiErrorKind::Upgrading.name()
+                        && attempts < UPGRADING_ATTEMPTS =>
                 {
-                    tries += 1;
-                    tokio::time::sleep(UPGRADING_PAUSE).await;
+                    attempts += 1;
+                    tokio::time::sleep(UPGRADING_RETRY_EVERY).await;
                 }
                 outcome => return outcome,
             }
@@ -170,9 +171,9 @@ impl Client {
         let status = response.status();
         let body = read(response.into_body()).await?;
         if !status.is_success() {
-            return Err(refused(&body));
+            return Err(error_of(&body));
         }
-        serde_json::from_slice(&body).map_err(|error| broken("understand stayd's answer", &error))
+        serde_json::from_slice(&body).map_err(|error| broken("parse stayd's answer", &error))
     }
 
     async fn send(
@@ -186,7 +187,7 @@ impl Client {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broken("talk to stayd", &error))?;
-        // Ends by itself when the answer has been read or dropped.
+        // The task ends when the answer has been read or dropped.
         tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -207,7 +208,7 @@ impl Client {
         let error = match connected {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error,
-            Err(_late) => return Err(ClientError::Late(CONNECT_WITHIN)),
+            Err(_late) => return Err(ClientError::TimedOut(CONNECT_WITHIN)),
         };
         let socket = self.socket.display();
         let kind = error.kind();
@@ -219,8 +220,8 @@ impl Client {
                 ClientError::NotRunning(self.socket.clone())
             } else if kind == io::ErrorKind::PermissionDenied {
                 ClientError::Permission(format!(
-                    "cannot connect to {socket}: permission denied; it is for the user stayd runs as, \
-                 root and the [control] group"
+                    "cannot connect to {socket}: permission denied; only the user that stayd runs as, \
+                 root and the [control] group may"
                 ))
             } else {
                 broken(&format!("connect to {socket}"), &error)
@@ -230,12 +231,12 @@ impl Client {
 }
 
 async fn within<T>(
-    patience: Duration,
+    limit: Duration,
     work: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
-    timeout(patience, work)
+    timeout(limit, work)
         .await
-        .unwrap_or(Err(ClientError::Late(patience)))
+        .unwrap_or(Err(ClientError::TimedOut(limit)))
 }
 
 async fn read(body: Incoming) -> Result<Bytes, ClientError> {
@@ -247,13 +248,13 @@ async fn read(body: Incoming) -> Result<Bytes, ClientError> {
     Ok(whole.to_bytes())
 }
 
-fn refused(body: &[u8]) -> ClientError {
-    match serde_json::from_slice::<wire::Failure>(body) {
-        Ok(failure) if failure.error.kind == "forbidden" => {
-            ClientError::Permission(failure.error.message)
+fn error_of(body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<wire::ErrorResponse>(body) {
+        Ok(answer) if answer.error.kind == "forbidden" => {
+            ClientError::Permission(answer.error.message)
         }
-        Ok(failure) => ClientError::Refused(failure.error),
-        Err(error) => broken("understand stayd's answer", &error),
+        Ok(answer) => ClientError::Refused(answer.error),
+        Err(error) => broken("parse stayd's answer", &error),
     }
 }
 
@@ -261,7 +262,7 @@ fn broken(what: &str, error: &dyn fmt::Display) -> ClientError {
     ClientError::Broken(format!("cannot {what}: {error}"))
 }
 
-/// Records as they come.
+/// A stream of journal records.
 #[derive(Debug)]
 pub struct EventStream {
     body: Incoming,
@@ -269,12 +270,12 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The next record; none when stayd has ended the stream.
+    /// The next record; `None` when stayd has ended the stream.
     ///
-    /// Cancelling it loses nothing.
+    /// It is cancel safe.
     ///
     /// # Errors
-    /// [`ClientError::Broken`] when the connection breaks, [`ClientError::Late`] when not even a keepalive came.
+    /// [`ClientError::Broken`] if the connection breaks, [`ClientError::TimedOut`] if not even a keepalive arrived.
     pub async fn next(&mut self) -> Result<Option<wire::Event>, ClientError> {
         loop {
             while let Some(block) = self.take_block() {
@@ -284,7 +285,7 @@ impl EventStream {
             }
             let frame = timeout(SILENCE_MAX, self.body.frame())
                 .await
-                .map_err(|_late| ClientError::Late(SILENCE_MAX))?;
+                .map_err(|_late| ClientError::TimedOut(SILENCE_MAX))?;
             let Some(frame) = frame else { return Ok(None) };
             let frame = frame.map_err(|error| broken("follow stayd's events", &error))?;
             if let Some(bytes) = frame.data_ref() {
@@ -296,7 +297,7 @@ impl EventStream {
         }
     }
 
-    /// Everything up to the next empty line.
+    /// Takes the bytes up to the next empty line from the buffer.
     fn take_block(&mut self) -> Option<Vec<u8>> {
         let end = self.buffer.windows(2).position(|pair| pair == b"\n\n")?;
         let mut block: Vec<u8> = self.buffer.drain(..end + 2).collect();
@@ -305,7 +306,7 @@ impl EventStream {
     }
 }
 
-/// The record in a block of lines; none in a comment, or in one that a newer stayd means differently.
+/// The record in a block of lines; `None` for a comment, or for data that this version cannot parse.
 fn parse_block(block: &[u8]) -> Option<wire::Event> {
     let text = std::str::from_utf8(block).ok()?;
     let data = text.lines().find_map(|line| line.strip_prefix("data: "))?;
@@ -317,8 +318,8 @@ mod tests {
     use super::parse_block;
 
     #[test]
-    fn comments_are_no_records_and_unknown_fields_no_reason_to_stumble() {
-        assert_eq!(parse_block(b": still here"), None);
+    fn comments_and_unknown_fields_in_a_stream_are_ignored() {
+        assert_eq!(parse_block(b": keepalive"), None);
         let block =
             b"id: 7\nevent: killed\ndata: {\"id\":7,\"kind\":\"killed\",\"of_tomorrow\":{}}";
         let event = parse_block(block).expect("a record");

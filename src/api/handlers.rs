@@ -1,28 +1,32 @@
-//! One function per route. Access has been decided in the table; none of them looks at the caller.
+//! Answers requests: one function per route. The route table has decided about access already.
 
-use super::desk::{Ask, Desk, Kind, Petition, Query, Refusal, Since, Taken};
-use super::outcome::{Outcome, judge};
-use super::query::{Params, bad};
+use super::backend::{
+    Accepted, ApiError, ApiErrorKind, Backend, EventQuery, PendingRequest, ServiceCommand, Since,
+};
+use super::connections::Connection;
+use super::event_stream::follow;
+use super::outcome::{Outcome, outcome_of};
+use super::query::{Params, bad_request};
+use super::response::{self, ResponseBody, json};
 use super::routes::{Handler, Verb};
-use super::server::Patience;
-use super::stream::{Reply, follow};
 use super::{limits, wire};
 use crate::decide::event::Request;
 use crate::sys;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
-use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
 
-/// How often an outcome is looked for when the journal has nothing to say.
-const OUTCOME_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// While a client waits for an outcome, the service is looked at after each record, and at least this often.
+const OUTCOME_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// A request, read and found in the table.
-pub(super) struct Call {
+/// A request whose route was found and whose access was checked.
+pub(super) struct ParsedRequest {
     pub(super) handler: Handler,
-    /// What stood for `{name}` or `{id}`.
+    /// The segment of the path in the place of `{name}` or `{id}`.
     pub(super) segment: String,
     pub(super) params: Params,
     pub(super) body: Bytes,
@@ -30,167 +34,121 @@ pub(super) struct Call {
     pub(super) wants_stream: bool,
     /// The `Last-Event-ID` header.
     pub(super) last_event_id: Option<u64>,
-    pub(super) patience: Patience,
+    pub(super) connection: Connection,
 }
 
-type Answer = Result<Response<Reply>, Refusal>;
+type HandlerResult = Result<Response<ResponseBody>, ApiError>;
 
-/// Answers `call`.
-pub(super) async fn answer(desk: &Desk, call: &Call) -> Answer {
-    match call.handler {
+/// Runs the request's handler.
+pub(super) async fn handle(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
+    match request.handler {
         Handler::Status => {
-            (desk.look)().await;
-            json(StatusCode::OK, &(desk.status)())
+            (backend.refresh)().await;
+            json(StatusCode::OK, &(backend.status)())
         }
-        Handler::Events => events(desk, call).await,
-        Handler::Incidents => incidents(desk, call).await,
-        Handler::Incident => incident(desk, call).await,
-        Handler::Why => why(desk, call).await,
-        Handler::Logs => logs(desk, call).await,
-        Handler::Request(verb) => request(desk, call, verb).await,
-        Handler::Upgrade => upgrade(desk, call).await,
+        Handler::Events => events(backend, request).await,
+        Handler::Incidents => incidents(backend, request).await,
+        Handler::Incident => incident(backend, request).await,
+        Handler::Why => why(backend, request).await,
+        Handler::Logs => logs(backend, request).await,
+        Handler::Command(verb) => command(backend, request, verb).await,
+        Handler::Upgrade => upgrade(backend, request).await,
         Handler::Livez => json(
             StatusCode::OK,
-            &wire::Answering {
+            &wire::HealthReport {
                 ok: true,
                 waiting_for: vec![],
             },
         ),
-        Handler::Readyz => readyz(desk),
+        Handler::Readyz => readyz(backend),
     }
 }
 
-/// A JSON answer.
-pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
-    let body = serde_json::to_vec(value).map_err(|error| {
-        Refusal::new(
-            Kind::Unavailable,
-            format!("cannot write the answer as JSON: {error}"),
-        )
-    })?;
-    Ok(response(
-        status,
-        "application/json",
-        Reply::Whole(Some(Bytes::from(body))),
-    ))
-}
-
-/// The answer that says why not.
-pub(super) fn failure(refusal: &Refusal) -> Response<Reply> {
-    let body = Bytes::from(failure_body(refusal));
-    let status = StatusCode::from_u16(refusal.kind.status()).unwrap_or_default();
-    response(status, "application/json", Reply::Whole(Some(body)))
-}
-
-/// The same as bytes: `{"error":{"kind":"…","message":"cannot …"}}`.
-pub(super) fn failure_body(refusal: &Refusal) -> Vec<u8> {
-    let failure = wire::Failure {
-        error: wire::Fault {
-            kind: refusal.kind.word().to_owned(),
-            message: refusal.message.clone(),
-        },
-    };
-    serde_json::to_vec(&failure).unwrap_or_default()
-}
-
-fn response(status: StatusCode, content_type: &'static str, body: Reply) -> Response<Reply> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let value = hyper::header::HeaderValue::from_static(content_type);
-    response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, value);
-    response
-}
-
-async fn events(desk: &Desk, call: &Call) -> Answer {
-    let mut since = call.params.since(sys::clock::sample().wall)?;
-    if let Some(id) = call.last_event_id {
+async fn events(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
+    let mut since = request.params.since(sys::clock::sample().wall)?;
+    if let Some(id) = request.last_event_id {
         since = Since::Id(id);
     }
-    let query = Query {
-        service: call.params.get("service").map(str::to_owned),
+    let query = EventQuery {
+        service: request.params.get("service").map(str::to_owned),
         since,
         decisions_only: false,
-        limit: call
-            .params
-            .count("limit", limits::EVENTS_DEFAULT, limits::EVENTS_MAX)?,
+        limit: event_limit(request)?,
     };
-    if call.wants_stream {
-        let seat = call.patience.extend(limits::FOLLOW_WITHIN)?;
-        let body = follow(
-            desk.journal.clone(),
-            query,
-            seat,
-            call.patience.lobby.clone(),
-        );
-        return Ok(response(StatusCode::OK, "text/event-stream", body));
+    if request.wants_stream {
+        let permit = request.connection.extend(limits::FOLLOW_WITHIN)?;
+        let connections = request.connection.connections().clone();
+        let chunks = follow(backend.journal.clone(), query, permit, connections);
+        return Ok(response::event_stream(chunks));
     }
     json(
         StatusCode::OK,
         &wire::Events {
-            events: desk.journal.events(query).await?,
+            events: backend.journal.events(query).await?,
         },
     )
 }
 
-async fn incidents(desk: &Desk, call: &Call) -> Answer {
-    let limit = call
-        .params
-        .count("limit", limits::EVENTS_DEFAULT, limits::EVENTS_MAX)?;
-    let incidents = desk.journal.incidents(limit).await?;
+async fn incidents(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
+    let incidents = backend.journal.incidents(event_limit(request)?).await?;
     json(StatusCode::OK, &wire::Incidents { incidents })
 }
 
-async fn incident(desk: &Desk, call: &Call) -> Answer {
-    let text = &call.segment;
-    let id = text
-        .parse()
-        .map_err(|_nan| bad(format!("cannot look up incident {text}: not a number")))?;
-    match desk.journal.incident(id).await? {
+async fn incident(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
+    let text = &request.segment;
+    let id = text.parse().map_err(|_not_a_number| {
+        bad_request(format!(
+            "cannot look up incident {text}: it is not a number"
+        ))
+    })?;
+    match backend.journal.incident(id).await? {
         Some(incident) => json(StatusCode::OK, &incident),
-        None => Err(Refusal::new(
-            Kind::NoIncident,
+        None => Err(ApiError::new(
+            ApiErrorKind::NoIncident,
             format!(
-                "cannot find incident {id}: there is none of this number; `stayd incidents` lists them"
+                "cannot find incident {id}: no incident has this number; `stayd incidents` lists them"
             ),
         )),
     }
 }
 
-async fn why(desk: &Desk, call: &Call) -> Answer {
-    let name = service(desk, &call.segment)?.name;
-    let query = Query {
+async fn why(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
+    let name = find_service(backend, &request.segment)?.name;
+    let query = EventQuery {
         service: Some(name),
-        since: call.params.since(sys::clock::sample().wall)?,
+        since: request.params.since(sys::clock::sample().wall)?,
         decisions_only: true,
-        limit: call
-            .params
-            .count("limit", limits::EVENTS_DEFAULT, limits::EVENTS_MAX)?,
+        limit: event_limit(request)?,
     };
     json(
         StatusCode::OK,
         &wire::Events {
-            events: desk.journal.events(query).await?,
+            events: backend.journal.events(query).await?,
         },
     )
 }
 
-async fn logs(desk: &Desk, call: &Call) -> Answer {
-    let name = service(desk, &call.segment)?.name;
-    let count = call
+async fn logs(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
+    let name = find_service(backend, &request.segment)?.name;
+    let count = request
         .params
         .count("n", limits::LOG_LINES_DEFAULT, limits::LOG_LINES_MAX)?;
     json(
         StatusCode::OK,
-        &wire::Lines {
-            lines: desk.logs.tail(&name, count).await?,
+        &wire::LogLines {
+            lines: backend.logs.tail(&name, count).await?,
         },
     )
 }
 
-fn readyz(desk: &Desk) -> Answer {
-    let services = (desk.status)().services;
+fn event_limit(request: &ParsedRequest) -> Result<usize, ApiError> {
+    request
+        .params
+        .count("limit", limits::EVENTS_DEFAULT, limits::EVENTS_MAX)
+}
+
+fn readyz(backend: &Backend) -> HandlerResult {
+    let services = (backend.status)().services;
     let waiting_for: Vec<String> = services
         .into_iter()
         .filter(|service| service.wanted == "up" && !is_ready(service))
@@ -202,7 +160,7 @@ fn readyz(desk: &Desk) -> Answer {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    json(status, &wire::Answering { ok, waiting_for })
+    json(status, &wire::HealthReport { ok, waiting_for })
 }
 
 fn is_ready(service: &wire::Service) -> bool {
@@ -213,181 +171,194 @@ fn is_ready(service: &wire::Service) -> bool {
     service.healthy && readiness.all(|probe| probe.ok)
 }
 
-fn service(desk: &Desk, name: &str) -> Result<wire::Service, Refusal> {
-    let services = (desk.status)().services;
+fn find_service(backend: &Backend, name: &str) -> Result<wire::Service, ApiError> {
+    let services = (backend.status)().services;
     if let Some(found) = services.iter().find(|service| service.name == name) {
         return Ok(found.clone());
     }
-    let known: Vec<_> = services
+    let configured: Vec<_> = services
         .iter()
         .map(|service| service.name.as_str())
         .collect();
-    let known = if known.is_empty() {
-        "none".to_owned()
+    let configured = if configured.is_empty() {
+        "no service is configured".to_owned()
     } else {
-        known.join(", ")
+        format!("the services are {}", configured.join(", "))
     };
-    Err(Refusal::new(
-        Kind::NoService,
-        format!("cannot find a service called {name}: there is {known}"),
+    Err(ApiError::new(
+        ApiErrorKind::NoService,
+        format!("cannot find a service called {name}: {configured}"),
     ))
 }
 
-async fn request(desk: &Desk, call: &Call, verb: Verb) -> Answer {
-    let before = service(desk, &call.segment)?;
-    let ask = ask(verb, &call.body)?;
-    if call.patience.lobby.is_closing() {
-        return Err(upgrading(ask.verb()));
+async fn command(backend: &Backend, request: &ParsedRequest, verb: Verb) -> HandlerResult {
+    let before = find_service(backend, &request.segment)?;
+    let command = parse_command(verb, &request.body)?;
+    if request.connection.connections().is_closing() {
+        return Err(upgrading(command.verb()));
     }
-    let _waits = call.patience.lobby.wait();
-    if !call.params.flag("wait")? {
-        let Taken { warning } = hand_over(desk, &before.name, ask).await?;
-        let service = service(desk, &before.name)?;
-        let done = judge(verb, &before, &service) == Outcome::Reached;
-        return wished(done, service, warning);
+    let _in_progress = request.connection.command();
+    if !request.params.flag("wait")? {
+        let Accepted { warning } = submit(backend, &before.name, command).await?;
+        let service = find_service(backend, &before.name)?;
+        let done = outcome_of(verb, &before, &service) == Outcome::Reached;
+        return command_reply(done, service, warning);
     }
-    let _seat = call
-        .patience
+    let _permit = request
+        .connection
         .extend(limits::OUTCOME_WITHIN + limits::REQUEST_WITHIN)?;
-    let news = desk.journal.subscribe();
-    let word = ask.verb();
-    let Taken { warning } = hand_over(desk, &before.name, ask).await?;
-    let waited = timeout(limits::OUTCOME_WITHIN, outcome(desk, verb, &before, news)).await;
-    let (outcome, service) = match waited {
-        Ok(told) => told?,
-        Err(_late) => (Outcome::Pending, service(desk, &before.name)?),
+    let new_events = backend.journal.subscribe();
+    let word = command.verb();
+    let Accepted { warning } = submit(backend, &before.name, command).await?;
+    let waited = timeout(
+        limits::OUTCOME_WITHIN,
+        wait_for_outcome(backend, verb, &before, new_events),
+    );
+    let (outcome, service) = match waited.await {
+        Ok(decided) => decided?,
+        Err(_late) => (Outcome::Pending, find_service(backend, &before.name)?),
     };
     match outcome {
-        Outcome::Missed => {
-            let missed = format!("cannot {word} {}: {}", service.name, service.reason);
+        Outcome::Failed => {
+            let failed = format!("cannot {word} {}: {}", service.name, service.reason);
             let message = match warning {
-                Some(warning) => format!("{missed}; {warning}"),
-                None => missed,
+                Some(warning) => format!("{failed}; {warning}"),
+                None => failed,
             };
-            Err(Refusal::new(Kind::NotReached, message))
+            Err(ApiError::new(ApiErrorKind::NotReached, message))
         }
         Outcome::Pending | Outcome::Reached => {
-            wished(outcome == Outcome::Reached, service, warning)
+            command_reply(outcome == Outcome::Reached, service, warning)
         }
     }
 }
 
-fn wished(done: bool, service: wire::Service, warning: Option<String>) -> Answer {
-    let wished = wire::Requested {
+fn command_reply(done: bool, service: wire::Service, warning: Option<String>) -> HandlerResult {
+    let reply = wire::CommandReply {
         done,
         service,
         warning,
     };
-    json(StatusCode::OK, &wished)
+    json(StatusCode::OK, &reply)
 }
 
-/// Nothing was done: whoever answers next can be asked for it.
-fn upgrading(verb: &str) -> Refusal {
+/// The command had no effect, so the client can repeat it to the new version.
+fn upgrading(verb: &str) -> ApiError {
     let message =
-        format!("cannot {verb}: a new version of stayd takes over; ask again in a moment");
-    Refusal::new(Kind::Upgrading, message)
+        format!("cannot {verb}: a new version of stayd is taking over; try again in a moment");
+    ApiError::new(ApiErrorKind::Upgrading, message)
 }
 
-async fn upgrade(desk: &Desk, call: &Call) -> Answer {
+async fn upgrade(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
     let within = limits::UPGRADE_WITHIN;
-    let _seat = call.patience.extend(within + limits::REQUEST_WITHIN)?;
+    let _permit = request.connection.extend(within + limits::REQUEST_WITHIN)?;
     let (reply, answered) = oneshot::channel();
-    let asked = async {
-        desk.upgrades.send(reply).await.ok()?;
+    let answer = async {
+        backend.upgrades.send(reply).await.ok()?;
         answered.await.ok()
     };
-    match timeout(within, asked).await {
+    match timeout(within, answer).await {
         Ok(Some(answer)) => json(StatusCode::OK, &answer?),
-        Ok(None) => Err(Refusal::new(
-            Kind::Ending,
-            "cannot upgrade: stayd is ending",
+        Ok(None) => Err(ApiError::new(
+            ApiErrorKind::Ending,
+            "cannot upgrade: stayd is shutting down",
         )),
-        Err(_late) => Err(Refusal::new(
-            Kind::Ending,
-            "cannot upgrade: stayd is too busy to take it; try again",
+        Err(_late) => Err(ApiError::new(
+            ApiErrorKind::Ending,
+            format!("cannot upgrade: stayd did not answer within {within:?}; try again"),
         )),
     }
 }
 
-fn ask(verb: Verb, body: &[u8]) -> Result<Ask, Refusal> {
+fn parse_command(verb: Verb, body: &[u8]) -> Result<ServiceCommand, ApiError> {
     Ok(match verb {
-        Verb::Start => Ask::Request(Request::Start),
-        Verb::Stop => Ask::Request(Request::Stop),
-        Verb::Restart => Ask::Request(Request::Restart),
-        Verb::Release => Ask::Request(Request::Release),
-        Verb::Reload => Ask::Reload,
-        Verb::Hold => Ask::Request(hold(body)?),
+        Verb::Start => ServiceCommand::Request(Request::Start),
+        Verb::Stop => ServiceCommand::Request(Request::Stop),
+        Verb::Restart => ServiceCommand::Request(Request::Restart),
+        Verb::Release => ServiceCommand::Request(Request::Release),
+        Verb::Reload => ServiceCommand::Reload,
+        Verb::Hold => ServiceCommand::Request(parse_hold(body)?),
     })
 }
 
-fn hold(body: &[u8]) -> Result<Request, Refusal> {
-    const MEANT: &str = "{\"for\":\"30m\",\"reason\":\"…\"} is meant";
-    let asked: wire::HoldRequest = serde_json::from_slice(body)
-        .map_err(|error| bad(format!("cannot read the body: {error}; {MEANT}")))?;
-    let span = humantime::parse_duration(&asked.span).map_err(|error| {
-        bad(format!(
-            "cannot hold for {:?}: {error}; {MEANT}",
-            asked.span
+fn parse_hold(body: &[u8]) -> Result<Request, ApiError> {
+    const EXPECTED: &str = "the body must be {\"for\":\"30m\",\"reason\":\"…\"}";
+    let hold: wire::HoldRequest = serde_json::from_slice(body)
+        .map_err(|error| bad_request(format!("cannot hold: {error}; {EXPECTED}")))?;
+    let duration = humantime::parse_duration(&hold.duration).map_err(|error| {
+        bad_request(format!(
+            "cannot hold for {:?}: {error}; {EXPECTED}",
+            hold.duration
         ))
     })?;
-    if span.is_zero() || span > limits::HOLD_MAX {
+    if duration.is_zero() || duration > limits::HOLD_MAX {
         let max = humantime::format_duration(limits::HOLD_MAX);
-        return Err(bad(format!(
-            "cannot hold for {}: from 1s to {max} is possible",
-            asked.span
+        return Err(bad_request(format!(
+            "cannot hold for {}: the duration must be between 1s and {max}",
+            hold.duration
         )));
     }
-    if asked.reason.trim().is_empty() {
-        return Err(bad(format!(
-            "cannot hold without a reason: whoever finds the hold will ask; {MEANT}"
+    if hold.reason.trim().is_empty() {
+        return Err(bad_request(format!(
+            "cannot hold without a reason: `status` shows it to other users; {EXPECTED}"
         )));
     }
     Ok(Request::Hold {
-        span,
-        reason: asked.reason,
+        span: duration,
+        reason: hold.reason,
     })
 }
 
-/// Gives the wish to the loop and waits until the machine has taken it.
-async fn hand_over(desk: &Desk, name: &str, ask: Ask) -> Result<Taken, Refusal> {
-    let ending = |why| Refusal::new(Kind::Ending, format!("cannot {} {name}: {why}", ask.verb()));
-    let (reply, taken) = oneshot::channel();
-    let petition = Petition {
+/// Passes the command to the loop and waits until the state machine has accepted it.
+async fn submit(
+    backend: &Backend,
+    name: &str,
+    command: ServiceCommand,
+) -> Result<Accepted, ApiError> {
+    let verb = command.verb();
+    let not_accepted =
+        |why: String| ApiError::new(ApiErrorKind::Ending, format!("cannot {verb} {name}: {why}"));
+    let (reply, answered) = oneshot::channel();
+    let pending = PendingRequest {
         service: name.to_owned(),
-        ask: ask.clone(),
+        command,
         reply,
     };
-    let exchange = async {
-        desk.requests.send(petition).await.ok()?;
-        taken.await.ok()
+    let answer = async {
+        backend.requests.send(pending).await.ok()?;
+        answered.await.ok()
     };
-    match timeout(limits::WISH_WITHIN, exchange).await {
-        Ok(Some(taken)) => taken,
-        Ok(None) => Err(ending("stayd is ending")),
-        Err(_late) => Err(ending("stayd is too busy to take it; try again")),
+    let within = limits::ACCEPT_WITHIN;
+    match timeout(within, answer).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Err(not_accepted("stayd is shutting down".to_owned())),
+        Err(_late) => Err(not_accepted(format!(
+            "stayd did not accept it within {within:?}; try again"
+        ))),
     }
 }
 
-/// Looks after each record of the journal, and once in a while, whether the wish has come true.
-async fn outcome(
-    desk: &Desk,
+/// Waits until the outcome of the command is known. It looks at the service after each record of the journal, and every
+/// [`OUTCOME_CHECK_EVERY`].
+async fn wait_for_outcome(
+    backend: &Backend,
     verb: Verb,
     before: &wire::Service,
-    mut news: tokio::sync::broadcast::Receiver<std::sync::Arc<wire::Event>>,
-) -> Result<(Outcome, wire::Service), Refusal> {
+    mut new_events: broadcast::Receiver<Arc<wire::Event>>,
+) -> Result<(Outcome, wire::Service), ApiError> {
     loop {
-        let now = service(desk, &before.name)?;
-        let outcome = judge(verb, before, &now);
+        let now = find_service(backend, &before.name)?;
+        let outcome = outcome_of(verb, before, &now);
         if outcome != Outcome::Pending {
             return Ok((outcome, now));
         }
-        use tokio::sync::broadcast::error::RecvError;
-        if let Ok(Err(RecvError::Closed)) = timeout(OUTCOME_LOOK_EVERY, news.recv()).await {
+        let next = timeout(OUTCOME_CHECK_EVERY, new_events.recv()).await;
+        if let Ok(Err(RecvError::Closed)) = next {
             let message = format!(
-                "cannot tell the outcome for {}: stayd is ending",
+                "cannot wait for the outcome for {}: stayd is shutting down",
                 before.name
             );
-            return Err(Refusal::new(Kind::Ending, message));
+            return Err(ApiError::new(ApiErrorKind::Ending, message));
         }
     }
 }

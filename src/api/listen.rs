@@ -1,4 +1,4 @@
-//! Making the control socket: never beside a living one, never open to others for an instant.
+//! Creates the control socket: it never replaces a socket in use, and other users cannot open it at any instant.
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, chown};
@@ -12,70 +12,71 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-/// How long a socket that is already there may take to answer connect(2) before it counts as alive.
-const DIAL_WITHIN: Duration = Duration::from_secs(1);
-/// Bits with which others could replace what lies in a directory.
+/// If connect(2) to an existing socket does not return within this time, the socket counts as in use.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// Mode bits with which other users could replace files in a directory.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// A listening control socket; its file goes when this is dropped, unless it is left to another.
+/// The file of a listening control socket. Dropping this removes the file, unless it was handed over.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
-    is_left: bool,
+    is_handed_over: bool,
 }
 
 impl ControlSocket {
-    /// The one at `path`, which somebody else has bound and left to us.
+    /// The socket at `path`, which the previous version of stayd bound and handed over.
     #[must_use]
-    pub const fn resume(path: PathBuf) -> Self {
+    pub const fn inherited(path: PathBuf) -> Self {
         Self {
             path,
-            is_left: false,
+            is_handed_over: false,
         }
     }
 
-    /// Where it is; its file stays.
+    /// Keeps the file for the next version of stayd, and returns its path.
     #[must_use]
-    pub fn leave(mut self) -> PathBuf {
-        self.is_left = true;
+    pub fn hand_over(mut self) -> PathBuf {
+        self.is_handed_over = true;
         std::mem::take(&mut self.path)
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        if self.is_left {
+        if self.is_handed_over {
             return;
         }
-        // A file that is left behind is replaced by the next stayd.
-        let _left_behind = fs::remove_file(&self.path);
+        // If it cannot be removed, the next stayd replaces it.
+        let _removed = fs::remove_file(&self.path);
     }
 }
 
 /// Binds the control socket at `path`, mode 0600; with `group` 0660 and its directory 0750, both of that group.
 ///
 /// # Errors
-/// The sentence says what is in the way: a directory that others can write, a living socket (`AddrInUse`), a file that is
-/// no socket, a path that is too long, or what the system refused.
+/// The message names the cause: a directory that other users can write, a socket in use (`AddrInUse`), a file that is not
+/// a socket, a path that is too long, or the system's error.
 pub async fn bind(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, ControlSocket)> {
-    let told = |error| explain(path, &error);
-    check_directory(path).map_err(told)?;
-    refuse_a_living_one(path).await.map_err(told)?;
-    let fresh = fresh_name(path);
-    remove_if_there(&fresh).map_err(told)?;
-    let listener = bind_closed(&fresh).map_err(told)?;
-    let mut socket = ControlSocket::resume(fresh);
+    let named = |error| explain(path, &error);
+    check_directory(path).map_err(named)?;
+    refuse_socket_in_use(path).await.map_err(named)?;
+    let temporary = temporary_name(path);
+    remove_if_present(&temporary).map_err(named)?;
+    let listener = bind_private(&temporary).map_err(named)?;
+    let mut socket = ControlSocket::inherited(temporary);
     if let Some(gid) = group {
-        open_to_group(&socket.path, gid).map_err(told)?;
+        open_to_group(&socket.path, gid).map_err(named)?;
     }
-    // only now: whoever finds it in its place is heard, also where a dead one lay
-    fs::rename(&socket.path, path).map_err(told)?;
+    // Last, so that a client that finds the socket in its place is served, also where a stale socket was.
+    fs::rename(&socket.path, path).map_err(named)?;
     path.clone_into(&mut socket.path);
     Ok((listener, socket))
 }
 
-/// Exactly as long as its place, so that a path which is too long is refused and not just unreachable.
-fn fresh_name(path: &Path) -> PathBuf {
+/// As long as `path`, so that a path over the socket limit fails at bind(2) instead of leaving a socket that no client can
+/// reach.
+fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().as_bytes().to_vec();
     if let Some(last) = name.last_mut() {
         *last = b'~';
@@ -83,7 +84,7 @@ fn fresh_name(path: &Path) -> PathBuf {
     OsString::from_vec(name).into()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+fn remove_if_present(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -97,52 +98,52 @@ fn explain(path: &Path, error: &io::Error) -> io::Error {
     )
 }
 
-/// A directory that others can write would let them put a socket of theirs in the place of ours.
+/// In a directory that other users can write, they could replace the socket by their own.
 fn check_directory(path: &Path) -> io::Result<()> {
     let Some(directory) = path.parent() else {
         return Ok(());
     };
-    let about = fs::metadata(directory)?;
+    let metadata = fs::metadata(directory)?;
     let own = nix::unistd::geteuid().as_raw();
     let refuse = |why: String| {
         let message = format!(
-            "{} {why}; give it to the user stayd runs as, mode 0700",
+            "{} {why}; change its owner to the user that stayd runs as, and its mode to 0700",
             directory.display()
         );
         Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
     };
-    if about.uid() != own && about.uid() != 0 {
-        return refuse(format!("belongs to uid {}", about.uid()));
+    if metadata.uid() != own && metadata.uid() != 0 {
+        return refuse(format!("belongs to uid {}", metadata.uid()));
     }
-    if about.mode() & WRITABLE_BY_OTHERS != 0 {
-        return refuse("can be written by others".to_owned());
+    if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+        return refuse("can be written by other users".to_owned());
     }
     Ok(())
 }
 
-/// A socket that nobody answers on may be replaced. Dials, so that a living one never is.
-async fn refuse_a_living_one(path: &Path) -> io::Result<()> {
+/// Connects to an existing socket: it may be replaced only if connect(2) is refused.
+async fn refuse_socket_in_use(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
-        Ok(about) if !about.file_type().is_socket() => {
-            let message = "a file that is no socket is in the way; move it away";
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            let message = "a file that is not a socket has this path; move it away";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         Ok(_socket) => {}
     }
-    match timeout(DIAL_WITHIN, UnixStream::connect(path)).await {
+    match timeout(CONNECT_WITHIN, UnixStream::connect(path)).await {
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Ok(Err(error)) => Err(error),
         Ok(Ok(_)) | Err(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
-            "it is in use by another process; stop that one or choose another --state-dir",
+            "another process uses this socket; stop that process or choose another --state-dir",
         )),
     }
 }
 
-/// Binds under a mask that closes the socket to everybody else from its first instant.
-fn bind_closed(path: &Path) -> io::Result<UnixListener> {
+/// Binds under a umask, so that the socket has mode 0600 from its first instant.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let before = umask(Mode::S_IXUSR | Mode::S_IRWXG | Mode::S_IRWXO);
     let bound = UnixListener::bind(path);
     umask(before);

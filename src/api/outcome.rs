@@ -1,55 +1,57 @@
-//! Whether a wish has come true: a function of the service before and now.
+//! Decides whether a command has succeeded, by comparing the service before the command and now.
 
 use super::routes::Verb;
 use super::wire::Service;
 
-/// What has become of a wish.
+/// What has become of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Under way.
+    /// In progress.
     Pending,
-    /// It came true.
+    /// It succeeded.
     Reached,
-    /// It did not, and will not by waiting a little longer.
-    Missed,
+    /// It did not succeed, and waiting longer does not help.
+    Failed,
 }
 
-/// Judges `verb`, asked for when the service was as `before`.
-pub(super) fn judge(verb: Verb, before: &Service, now: &Service) -> Outcome {
+/// The outcome of the command `verb`, accepted when the service was as in `before`.
+pub(super) fn outcome_of(verb: Verb, before: &Service, now: &Service) -> Outcome {
     match verb {
         Verb::Reload | Verb::Hold | Verb::Release => Outcome::Reached,
         Verb::Stop => match now.state.as_str() {
             "stopped" | "destroyed" => Outcome::Reached,
-            "unkillable" => Outcome::Missed,
+            "unkillable" => Outcome::Failed,
             _ => Outcome::Pending,
         },
-        Verb::Start => risen(before, now, true),
-        // A life that had no process yet when it was asked for is the new one already.
-        Verb::Restart => risen(before, now, now.life > before.life || before.pid.is_none()),
+        Verb::Start => outcome_of_start(before, now, true),
+        // If the present instance had no process before the restart, it is already the new one.
+        Verb::Restart => {
+            outcome_of_start(before, now, now.life > before.life || before.pid.is_none())
+        }
     }
 }
 
-/// `counts`: being up now is what was asked for, not the life that is to be replaced.
-fn risen(before: &Service, now: &Service, counts: bool) -> Outcome {
-    let new_life = now.life > before.life;
+/// `is_new`: the present instance is the one that the command asked for, not the one that it replaces.
+fn outcome_of_start(before: &Service, now: &Service, is_new: bool) -> Outcome {
+    let next_life = now.life > before.life;
     match now.state.as_str() {
-        "running" if counts => Outcome::Reached,
-        "attached" if counts && now.healthy => Outcome::Reached,
-        "blocked" | "parked" | "unkillable" | "attached" | "destroyed" => Outcome::Missed,
-        "unproven" if counts => Outcome::Missed,
-        "backoff" if new_life || before.state != "backoff" => Outcome::Missed,
-        "stopped" if new_life => Outcome::Missed,
+        "running" if is_new => Outcome::Reached,
+        "attached" if is_new && now.healthy => Outcome::Reached,
+        "blocked" | "parked" | "unkillable" | "attached" | "destroyed" => Outcome::Failed,
+        "unproven" if is_new => Outcome::Failed,
+        "backoff" if next_life || before.state != "backoff" => Outcome::Failed,
+        "stopped" if next_life => Outcome::Failed,
         _ => Outcome::Pending,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, judge};
+    use super::{Outcome, outcome_of};
     use crate::api::routes::Verb;
     use crate::api::wire::Service;
 
-    /// A service with a process.
+    /// A service that has a process.
     fn at(state: &str, life: u32) -> Service {
         Service {
             pid: Some(7),
@@ -60,95 +62,98 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_wants_another_life() {
+    fn a_restart_succeeds_only_with_a_new_instance() {
         let before = at("running", 3);
         assert_eq!(
-            judge(Verb::Restart, &before, &at("running", 3)),
+            outcome_of(Verb::Restart, &before, &at("running", 3)),
             Outcome::Pending
         );
         assert_eq!(
-            judge(Verb::Restart, &before, &at("stopping", 3)),
+            outcome_of(Verb::Restart, &before, &at("stopping", 3)),
             Outcome::Pending
         );
         assert_eq!(
-            judge(Verb::Restart, &before, &at("running", 4)),
+            outcome_of(Verb::Restart, &before, &at("running", 4)),
             Outcome::Reached
         );
         assert_eq!(
-            judge(Verb::Restart, &before, &at("backoff", 4)),
-            Outcome::Missed
+            outcome_of(Verb::Restart, &before, &at("backoff", 4)),
+            Outcome::Failed
         );
     }
 
     #[test]
-    fn a_restart_of_a_life_that_is_only_being_prepared_is_that_life() {
+    fn a_restart_of_an_instance_without_a_process_succeeds_with_that_instance() {
         let before = Service {
             pid: None,
             ..at("starting", 3)
         };
-        assert_eq!(judge(Verb::Restart, &before, &before), Outcome::Pending);
         assert_eq!(
-            judge(Verb::Restart, &before, &at("running", 3)),
+            outcome_of(Verb::Restart, &before, &before),
+            Outcome::Pending
+        );
+        assert_eq!(
+            outcome_of(Verb::Restart, &before, &at("running", 3)),
             Outcome::Reached
         );
     }
 
     #[test]
-    fn a_start_is_reached_only_when_it_answers() {
+    fn a_start_succeeds_only_when_the_service_answers() {
         let before = at("stopped", 1);
         assert_eq!(
-            judge(Verb::Start, &before, &at("starting", 2)),
+            outcome_of(Verb::Start, &before, &at("starting", 2)),
             Outcome::Pending
         );
         assert_eq!(
-            judge(Verb::Start, &before, &at("running", 2)),
+            outcome_of(Verb::Start, &before, &at("running", 2)),
             Outcome::Reached
         );
         assert_eq!(
-            judge(Verb::Start, &before, &at("blocked", 2)),
-            Outcome::Missed
+            outcome_of(Verb::Start, &before, &at("blocked", 2)),
+            Outcome::Failed
         );
         assert_eq!(
-            judge(Verb::Start, &before, &at("unproven", 2)),
-            Outcome::Missed
+            outcome_of(Verb::Start, &before, &at("unproven", 2)),
+            Outcome::Failed
         );
         assert_eq!(
-            judge(Verb::Start, &at("backoff", 2), &at("backoff", 2)),
+            outcome_of(Verb::Start, &at("backoff", 2), &at("backoff", 2)),
             Outcome::Pending
         );
     }
 
     #[test]
-    fn a_start_is_reached_by_a_stranger_that_answers() {
+    fn a_start_succeeds_when_an_attached_process_answers() {
         let before = at("stopped", 1);
         let attached = |healthy| Service {
             healthy,
             ..at("attached", 2)
         };
         assert_eq!(
-            judge(Verb::Start, &before, &attached(true)),
+            outcome_of(Verb::Start, &before, &attached(true)),
             Outcome::Reached
         );
         assert_eq!(
-            judge(Verb::Start, &before, &attached(false)),
-            Outcome::Missed
+            outcome_of(Verb::Start, &before, &attached(false)),
+            Outcome::Failed
         );
     }
 
     #[test]
-    fn a_stop_is_reached_when_nothing_runs() {
+    fn a_stop_succeeds_when_no_process_runs() {
         let before = at("running", 1);
         assert_eq!(
-            judge(Verb::Stop, &before, &at("stopping", 1)),
+            outcome_of(Verb::Stop, &before, &at("stopping", 1)),
             Outcome::Pending
         );
         assert_eq!(
-            judge(Verb::Stop, &before, &at("stopped", 1)),
+            outcome_of(Verb::Stop, &before, &at("stopped", 1)),
             Outcome::Reached
         );
         assert_eq!(
-            judge(Verb::Stop, &before, &at("unkillable", 1)),
-            Outcome::Missed
+            outcome_of(Verb::Stop, &before, &at("unkillable", 1)),
+            Outcome::Failed
         );
     }
 }

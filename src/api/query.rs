@@ -1,15 +1,15 @@
-//! What stands behind the `?`, and words that mean a time.
+//! Parses the query string of a request, including points in time, and percent-encodes text for one.
 
-use super::desk::{Kind, Refusal, Since};
+use super::backend::{ApiError, ApiErrorKind, Since};
 use super::limits;
 use std::time::SystemTime;
 
-/// The parameters of a request.
+/// The parameters of a query string, in order, decoded.
 #[derive(Debug, Default)]
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Reads `a=b&c=d`.
+    /// Parses `a=b&c=d`.
     pub(super) fn parse(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -18,7 +18,7 @@ impl Params {
         Self(pairs.collect())
     }
 
-    /// The value of `name`, if given.
+    /// The first value of `name`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -26,62 +26,65 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    /// A number up to `max`; `default` when not given.
-    pub(super) fn count(&self, name: &str, default: usize, max: usize) -> Result<usize, Refusal> {
+    /// The number `name`, from 1 to `max`; `default` if the parameter is missing.
+    pub(super) fn count(&self, name: &str, default: usize, max: usize) -> Result<usize, ApiError> {
         let Some(text) = self.get(name) else {
             return Ok(default);
         };
         match text.parse() {
             Ok(count) if (1..=max).contains(&count) => Ok(count),
-            _ => Err(bad(format!(
-                "cannot take {name}={text}: a number from 1 to {max} is meant"
+            _ => Err(bad_request(format!(
+                "cannot use {name}={text}: it must be a number from 1 to {max}"
             ))),
         }
     }
 
-    /// Whether `name` is switched on: `1`, `true`, or only named.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+    /// Whether `name` is set: `1`, `true`, or without a value.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         match self.get(name) {
             Some("" | "1" | "true") => Ok(true),
             None | Some("0" | "false") => Ok(false),
-            Some(text) => Err(bad(format!("cannot take {name}={text}: 1 or 0 is meant"))),
+            Some(text) => Err(bad_request(format!(
+                "cannot use {name}={text}: it must be 1 or 0"
+            ))),
         }
     }
 
-    /// `since`: an id, a length of time before `now`, or a point in time.
-    pub(super) fn since(&self, now: SystemTime) -> Result<Since, Refusal> {
+    /// `since`: an id, a duration before `now`, or a point in time.
+    pub(super) fn since(&self, now: SystemTime) -> Result<Since, ApiError> {
         self.get("since")
             .map_or(Ok(Since::Beginning), |text| since(text, now))
     }
 }
 
-fn since(text: &str, now: SystemTime) -> Result<Since, Refusal> {
+fn since(text: &str, now: SystemTime) -> Result<Since, ApiError> {
     if let Ok(id) = text.parse() {
         return Ok(Since::Id(id));
     }
     if let Ok(time) = humantime::parse_rfc3339_weak(text) {
         return Ok(Since::Time(time));
     }
-    let ago = humantime::parse_duration(text).map_err(|_neither| {
-        bad(format!(
-            "cannot take since={text}: an id (17), a length of time (7d) or a point in time \
-             (2026-11-20T09:00:00Z) is meant"
+    let ago = humantime::parse_duration(text).map_err(|_invalid| {
+        bad_request(format!(
+            "cannot use since={text}: it must be an id (17), a duration (7d) or a point in time \
+             (2026-11-20T09:00:00Z)"
         ))
     })?;
     if ago > limits::SINCE_MAX {
-        return Err(bad(format!(
-            "cannot look back {text}: 100 years are the most; leave `since` out for everything that is kept"
+        return Err(bad_request(format!(
+            "cannot use since={text}: the limit is 100 years; without `since` the answer covers all records"
         )));
     }
     let then = now.checked_sub(ago);
     Ok(Since::Time(then.unwrap_or(SystemTime::UNIX_EPOCH)))
 }
 
-pub(super) fn bad(message: impl Into<String>) -> Refusal {
-    Refusal::new(Kind::BadRequest, message)
+/// An error about a parameter or the body.
+pub(super) fn bad_request(message: impl Into<String>) -> ApiError {
+    ApiError::new(ApiErrorKind::BadRequest, message)
 }
 
-/// Percent-decoding; what is no valid escape stays as it is.
+/// Percent-decodes `text`; an invalid escape stays as it is.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -102,7 +105,7 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
     })
 }
 
-/// Percent-encoding of everything that is not plainly safe in a path or a parameter.
+/// Percent-encodes all bytes except ASCII letters, digits and `-_.:`, for use in a path or a parameter.
 #[must_use]
 pub fn encode(text: &str) -> String {
     use std::fmt::Write;
@@ -123,7 +126,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn parameters_survive_the_way_there_and_back() {
+    fn encoded_parameters_decode_to_the_same_text() {
         let text = "a b&c=d/é";
         let params = Params::parse(&format!("x={}&wait&y=%zz%+1%4", encode(text)));
         assert_eq!(params.get("x"), Some(text));
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn since_takes_ids_lengths_and_points() {
+    fn since_accepts_ids_durations_and_points_in_time() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7200);
         let since = |text: &str| Params::parse(&format!("since={text}")).since(now);
         assert_eq!(since("17"), Ok(Since::Id(17)));
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_have_bounds() {
+    fn numbers_outside_their_range_are_rejected() {
         let params = Params::parse("n=0&m=5&k=x");
         assert!(params.count("n", 1, 10).is_err());
         assert_eq!(params.count("m", 1, 10), Ok(5));

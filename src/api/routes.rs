@@ -1,18 +1,18 @@
-//! The whole surface: method, path, access, handler. Nothing else decides who may do what.
+//! The route table: method, path, required access and handler of every request. Access is decided here alone.
 
 use std::io;
 
-/// How a request changes things.
+/// The HTTP methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Only looks.
+    /// Reads.
     Get,
-    /// Does something.
+    /// Changes something.
     Post,
 }
 
 impl Method {
-    /// As HTTP spells it.
+    /// As in the request line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -22,21 +22,21 @@ impl Method {
     }
 }
 
-/// What a route demands of its caller.
+/// The access that a route requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever can connect: it gives nothing away.
+    /// Every process that can connect; the answer discloses nothing.
     Anyone,
-    /// The owner, root, the control group: sees everything.
+    /// For the owner, root and the control group: read everything.
     Look,
-    /// The owner, root, the control group: changes what runs.
+    /// For the owner, root and the control group: start, stop and hold services.
     Steer,
-    /// The owner, root: decides which programs run.
+    /// For the owner and root: decide which programs run.
     Own,
 }
 
 impl Access {
-    /// Its name in the documentation.
+    /// `x-access` in docs/openapi.json.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,19 +47,20 @@ impl Access {
         }
     }
 
-    /// Whether `who` has it.
+    /// Whether a peer with this role has it.
     #[must_use]
-    pub const fn is_open_to(self, who: Who) -> bool {
-        match (self, who) {
-            (Self::Anyone, _) | (Self::Look | Self::Steer, Who::Owner | Who::Group) => true,
-            (Self::Own, Who::Owner) => true,
-            (Self::Look | Self::Steer, Who::Stranger) | (Self::Own, Who::Group | Who::Stranger) => {
-                false
+    pub const fn is_open_to(self, role: PeerRole) -> bool {
+        match (self, role) {
+            (Self::Anyone, _) | (Self::Look | Self::Steer, PeerRole::Owner | PeerRole::Group) => {
+                true
             }
+            (Self::Own, PeerRole::Owner) => true,
+            (Self::Look | Self::Steer, PeerRole::Other)
+            | (Self::Own, PeerRole::Group | PeerRole::Other) => false,
         }
     }
 
-    /// Who has it, for a sentence.
+    /// The users that have it, for a message.
     #[must_use]
     pub const fn holders(self) -> &'static str {
         match self {
@@ -70,54 +71,54 @@ impl Access {
     }
 }
 
-/// Who connected, by the credentials the kernel gives.
+/// The role of a peer, from the credentials that the kernel reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum PeerRole {
     /// The user stayd runs as, or root.
     Owner,
-    /// The control group.
+    /// A member of the control group.
     Group,
-    /// Anybody else.
-    Stranger,
+    /// Any other user.
+    Other,
 }
 
-/// Whose socket it is.
+/// Maps the uid of a peer to its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gate {
+pub struct AccessControl {
     owner_uid: u32,
-    /// A control group is configured: the socket is root:GROUP 0660 in a 0750 directory, so the kernel has already
-    /// checked that whoever connects is in it. Asking again would need the peer's supplementary groups, which the
-    /// user database may take for ever to tell.
+    /// With a control group the socket is root:GROUP 0660 in a 0750 directory, so the kernel has already checked that a
+    /// connecting peer is in the group. Checking again would need the peer's supplementary groups, and a user database
+    /// can hang.
     group: Option<u32>,
 }
 
-impl Gate {
-    /// For the user stayd runs as, and the members of the group with this name.
+impl AccessControl {
+    /// For the user that stayd runs as, and the members of the group with this name.
     ///
-    /// Asks the group database, which can hang in a directory service: for the start, not for the loop.
+    /// It reads the group database, which can hang in a directory service. Call it at the start, not from the loop.
     ///
     /// # Errors
-    /// `NotFound` names a group that does not exist; else the system's refusal.
+    /// `NotFound` if there is no such group; otherwise the error of the group database.
     pub fn new(owner_uid: u32, group: Option<&str>) -> io::Result<Self> {
         let group = group.map(group_id).transpose()?;
         Ok(Self { owner_uid, group })
     }
 
-    /// The control group's number, for [`super::listen::bind`].
+    /// The control group's gid, for [`super::listen::bind`].
     #[must_use]
     pub const fn group(self) -> Option<u32> {
         self.group
     }
 
-    /// What the peer with this uid is here.
+    /// The role of a peer with this uid.
     #[must_use]
-    pub const fn judge(self, uid: u32) -> Who {
+    pub const fn role_of(self, uid: u32) -> PeerRole {
         if uid == 0 || uid == self.owner_uid {
-            Who::Owner
+            PeerRole::Owner
         } else if self.group.is_some() {
-            Who::Group
+            PeerRole::Group
         } else {
-            Who::Stranger
+            PeerRole::Other
         }
     }
 }
@@ -126,64 +127,64 @@ fn group_id(name: &str) -> io::Result<u32> {
     let found = nix::unistd::Group::from_name(name)?;
     found.map(|group| group.gid.as_raw()).ok_or_else(|| {
         let message = format!(
-            "cannot open the control socket to [control] group {name}: there is no such group"
+            "cannot open the control socket to the [control] group {name}: there is no such group"
         );
         io::Error::new(io::ErrorKind::NotFound, message)
     })
 }
 
-/// What a request is answered by.
+/// The handler of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handler {
-    /// Everything now.
+    /// The state of stayd and its services.
     Status,
-    /// The journal, as a list or as a stream.
+    /// Records of the journal, as a list or as a stream.
     Events,
     /// The incidents.
     Incidents,
     /// One incident.
     Incident,
-    /// Decisions about a service.
+    /// Recorded decisions about a service.
     Why,
-    /// A service's output.
+    /// A service's captured output.
     Logs,
-    /// A wish about a service.
-    Request(Verb),
-    /// A new version takes our place.
+    /// A command about a service.
+    Command(Verb),
+    /// In-place upgrade.
     Upgrade,
-    /// stayd answers.
+    /// Whether stayd answers.
     Livez,
-    /// Every service is healthy.
+    /// Whether every service is healthy.
     Readyz,
 }
 
-/// A wish by name.
+/// The commands about a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Be up.
+    /// Start it.
     Start,
-    /// Be down.
+    /// Stop it.
     Stop,
-    /// A new life.
+    /// Replace its instance by a new one.
     Restart,
-    /// Read your files again.
+    /// Send its reload signal.
     Reload,
-    /// No kills for a while.
+    /// Suppress kills for a while.
     Hold,
-    /// Kills again.
+    /// End a hold.
     Release,
 }
 
-/// One line of the table.
+/// One entry of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// How.
+    /// The method.
     pub method: Method,
-    /// Where; `{name}` and `{id}` stand for one segment.
+    /// The path; `{name}` and `{id}` stand for one segment.
     pub path: &'static str,
-    /// Who.
+    /// The required access.
     pub access: Access,
-    /// What.
+    /// What answers it.
     pub handler: Handler,
 }
 
@@ -201,11 +202,11 @@ const fn post(path: &'static str, verb: Verb) -> Route {
         method: Method::Post,
         path,
         access: Access::Steer,
-        handler: Handler::Request(verb),
+        handler: Handler::Command(verb),
     }
 }
 
-/// The table.
+/// Every route.
 pub const ROUTES: &[Route] = &[
     get("/v1/status", Access::Look, Handler::Status),
     get("/v1/events", Access::Look, Handler::Events),
@@ -229,38 +230,38 @@ pub const ROUTES: &[Route] = &[
     get("/readyz", Access::Look, Handler::Readyz),
 ];
 
-/// What the table says about a request.
+/// The result of [`find`].
 #[derive(Debug)]
-pub enum Found<'p> {
-    /// This route, with the segment that stood for `{name}` or `{id}`.
+pub enum Lookup<'p> {
+    /// This route, with the segment in the place of `{name}` or `{id}`.
     Route(&'static Route, Option<&'p str>),
-    /// The path is known, the method is not.
+    /// The path exists, but not with this method.
     OtherMethod,
-    /// Nothing.
-    Nothing,
+    /// No route has this path.
+    UnknownPath,
 }
 
-/// Looks a request up.
+/// Finds the route of a request.
 #[must_use]
-pub fn find<'p>(method: &str, path: &'p str) -> Found<'p> {
+pub fn find<'p>(method: &str, path: &'p str) -> Lookup<'p> {
     let mut known_path = false;
     for route in ROUTES {
         let Some(segment) = matches(route.path, path) else {
             continue;
         };
         if route.method.name() == method {
-            return Found::Route(route, segment);
+            return Lookup::Route(route, segment);
         }
         known_path = true;
     }
     if known_path {
-        Found::OtherMethod
+        Lookup::OtherMethod
     } else {
-        Found::Nothing
+        Lookup::UnknownPath
     }
 }
 
-/// None when `path` is not of this shape; else the segment behind the placeholder, if the shape has one.
+/// `None` if `path` does not match `shape`; otherwise the segment in the place of the placeholder, if there is one.
 fn matches<'p>(shape: &str, path: &'p str) -> Option<Option<&'p str>> {
     let mut segment = None;
     let (mut shapes, mut parts) = (shape.split('/'), path.split('/'));
@@ -276,7 +277,7 @@ fn matches<'p>(shape: &str, path: &'p str) -> Option<Option<&'p str>> {
     }
 }
 
-/// The request's target for a service's route; names need no escaping (letters, digits, `-`, `_`, `.`).
+/// The path of a service's route. Service names need no escaping (letters, digits, `-`, `_`, `.`).
 #[must_use]
 pub fn service_path(name: &str, leaf: &str) -> String {
     format!("/v1/services/{name}/{leaf}")
@@ -284,17 +285,17 @@ pub fn service_path(name: &str, leaf: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, Found, Gate, Handler, ROUTES, Verb, Who, find};
+    use super::{Access, AccessControl, Handler, Lookup, PeerRole, ROUTES, Verb, find};
 
     #[test]
-    fn paths_are_found_whole_or_not_at_all() {
-        let Found::Route(route, Some("db")) = find("POST", "/v1/services/db/restart") else {
+    fn only_whole_paths_match() {
+        let Lookup::Route(route, Some("db")) = find("POST", "/v1/services/db/restart") else {
             panic!("the route is in the table");
         };
-        assert_eq!(route.handler, Handler::Request(Verb::Restart));
+        assert_eq!(route.handler, Handler::Command(Verb::Restart));
         assert!(matches!(
             find("GET", "/v1/services/db/restart"),
-            Found::OtherMethod
+            Lookup::OtherMethod
         ));
         for path in [
             "/",
@@ -304,18 +305,18 @@ mod tests {
             "/v1/status/",
             "//v1/status",
         ] {
-            assert!(matches!(find("GET", path), Found::Nothing), "{path}");
+            assert!(matches!(find("GET", path), Lookup::UnknownPath), "{path}");
         }
     }
 
     #[test]
-    fn access_is_in_the_table() {
+    fn every_route_has_the_access_of_its_method() {
         for route in ROUTES {
-            assert!(route.access.is_open_to(Who::Owner), "{}", route.path);
-            let for_all = route.path == "/livez";
+            assert!(route.access.is_open_to(PeerRole::Owner), "{}", route.path);
+            let for_every_user = route.path == "/livez";
             assert_eq!(
-                route.access.is_open_to(Who::Stranger),
-                for_all,
+                route.access.is_open_to(PeerRole::Other),
+                for_every_user,
                 "{}",
                 route.path
             );
@@ -327,7 +328,7 @@ mod tests {
             );
             let for_the_group = route.path != "/v1/upgrade";
             assert_eq!(
-                route.access.is_open_to(Who::Group),
+                route.access.is_open_to(PeerRole::Group),
                 for_the_group,
                 "{}",
                 route.path
@@ -336,17 +337,17 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_owner_root_group_or_stranger() {
-        let closed = Gate::new(1000, None).expect("no group to look up");
-        assert_eq!(closed.judge(1000), Who::Owner);
-        assert_eq!(closed.judge(0), Who::Owner);
-        assert_eq!(closed.judge(1001), Who::Stranger);
+    fn a_peer_is_owner_group_or_other() {
+        let without_group = AccessControl::new(1000, None).expect("no group to look up");
+        assert_eq!(without_group.role_of(1000), PeerRole::Owner);
+        assert_eq!(without_group.role_of(0), PeerRole::Owner);
+        assert_eq!(without_group.role_of(1001), PeerRole::Other);
         let group = nix::unistd::Group::from_gid(nix::unistd::getegid())
             .expect("a database")
             .expect("our group");
-        let open = Gate::new(1000, Some(&group.name)).expect("it exists");
-        assert_eq!(open.judge(1001), Who::Group);
-        let error = Gate::new(1000, Some("no such group")).expect_err("it does not exist");
+        let with_group = AccessControl::new(1000, Some(&group.name)).expect("it exists");
+        assert_eq!(with_group.role_of(1001), PeerRole::Group);
+        let error = AccessControl::new(1000, Some("no such group")).expect_err("it does not exist");
         assert!(
             error.to_string().ends_with("there is no such group"),
             "{error}"

@@ -1,14 +1,12 @@
-//! Serves one request per connection, each within its bounds.
+//! Accepts connections on the control socket, checks access, and passes each request to its handler.
 
-use super::connection;
-use super::desk::{Desk, Kind, Refusal};
-use super::guests::{Guest, Place};
-use super::handlers::{Call, answer, failure};
-use super::lobby::Lobby;
+use super::backend::{ApiError, ApiErrorKind, Backend};
+use super::connections::{Connection, Connections, Slot};
+use super::handlers::{ParsedRequest, handle};
 use super::query::Params;
-use super::routes::{self, Found, Gate, Who};
-use super::stream::Reply;
-use super::{limits, routes::Route};
+use super::response::{ResponseBody, error_response};
+use super::routes::{self, AccessControl, Lookup, PeerRole, Route};
+use super::{http_connection, limits};
 use crate::sys;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -19,39 +17,41 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-/// The pause after an accept(2) that failed (no descriptor left), so that it is not tried in a circle.
+/// The pause after a failed accept(2) (for example EMFILE), so that the server does not retry in a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves `listener` until `lobby` closes; to be spawned on the loop's local set and dropped with it.
-pub async fn serve(listener: &UnixListener, desk: Desk, gate: Gate, lobby: Lobby) {
-    let seats = Arc::new(Semaphore::new(limits::LONG_REQUESTS_MAX));
+/// Serves `listener` until `connections` is drained. Spawn it on the loop's local set; dropping it stops the server.
+pub async fn serve(
+    listener: &UnixListener,
+    backend: Backend,
+    access: AccessControl,
+    connections: Connections,
+) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = lobby.closes() => return,
+            () = connections.closing() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _unnamed)) => {
-                let place = lobby.guests.place().await;
-                let client = Client {
-                    who: judge(&stream, gate),
-                    desk: desk.clone(),
-                    patience: Patience::new(&seats, place.guest(), lobby.clone()),
+                let slot = connections.open_slot().await;
+                let peer = Peer {
+                    role: role_of(&stream, access),
+                    backend: backend.clone(),
+                    connection: slot.connection().clone(),
                 };
                 tokio::task::spawn_local(async move {
-                    client.serve(stream, &place).await;
+                    peer.serve(stream, &slot).await;
                 });
             }
             Err(error) => {
                 tracing::warn!(
-                    "Cannot accept a connection on the control socket: {error}; trying again"
+                    "cannot accept a connection on the control socket: {error}; stayd tries again in {ACCEPT_PAUSE:?}"
                 );
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -59,145 +59,100 @@ pub async fn serve(listener: &UnixListener, desk: Desk, gate: Gate, lobby: Lobby
     }
 }
 
-/// A peer whose credentials cannot be read is a stranger.
-fn judge(stream: &UnixStream, gate: Gate) -> Who {
-    sys::socket::peer(stream.as_fd()).map_or(Who::Stranger, |peer| gate.judge(peer.uid))
+/// A peer whose credentials cannot be read has no rights.
+fn role_of(stream: &UnixStream, access: AccessControl) -> PeerRole {
+    sys::socket::peer(stream.as_fd()).map_or(PeerRole::Other, |peer| access.role_of(peer.uid))
 }
 
-/// How long a connection may last; a long request takes one of a few seats and asks for more.
-#[derive(Clone)]
-pub(super) struct Patience {
-    allowed: Rc<Cell<Duration>>,
-    seats: Arc<Semaphore>,
-    guest: Rc<Guest>,
-    pub(super) lobby: Lobby,
+/// The client of one connection.
+struct Peer {
+    role: PeerRole,
+    backend: Backend,
+    connection: Connection,
 }
 
-impl Patience {
-    fn new(seats: &Arc<Semaphore>, guest: &Rc<Guest>, lobby: Lobby) -> Self {
-        Self {
-            allowed: Rc::new(Cell::new(limits::REQUEST_WITHIN)),
-            seats: Arc::clone(seats),
-            guest: Rc::clone(guest),
-            lobby,
-        }
-    }
-
-    /// Lets this connection last `within`, for as long as the seat is kept.
-    pub(super) fn extend(&self, within: Duration) -> Result<OwnedSemaphorePermit, Refusal> {
-        let seat = Arc::clone(&self.seats).try_acquire_owned().map_err(|_full| {
-            let max = limits::LONG_REQUESTS_MAX;
-            Refusal::new(
-                Kind::Busy,
-                format!("cannot wait for one more: {max} callers wait or follow already; try again later"),
-            )
-        })?;
-        self.allowed.set(within);
-        self.guest.stays();
-        Ok(seat)
-    }
-
-    /// Comes when the connection has lasted as long as it may.
-    async fn runs_out(&self) {
-        let mut lasted = Duration::ZERO;
-        while lasted < self.allowed.get() {
-            let step = self.allowed.get().saturating_sub(lasted);
-            sleep(step).await;
-            lasted += step;
-        }
-    }
-}
-
-/// One connection.
-struct Client {
-    who: Who,
-    desk: Desk,
-    patience: Patience,
-}
-
-impl Client {
-    async fn serve(self, stream: UnixStream, place: &Place) {
-        let patience = self.patience.clone();
-        let asked = Rc::new(Cell::new(false));
+impl Peer {
+    async fn serve(self, stream: UnixStream, slot: &Slot) {
+        let request_arrived = Rc::new(Cell::new(false));
         let service = service_fn(|request| {
-            asked.set(true);
+            request_arrived.set(true);
             Box::pin(async { Ok::<_, Infallible>(self.answer(request).await) })
         });
-        let expired = patience.runs_out();
-        connection::serve(stream, service, Rc::clone(&asked), place.guest(), expired).await;
+        let arrived = Rc::clone(&request_arrived);
+        http_connection::serve(stream, service, arrived, slot.connection()).await;
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
-        let outcome = match self.read(request).await {
-            Ok(call) => {
-                self.patience.guest.is_answered();
-                answer(&self.desk, &call).await
+    async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let result = match self.read(request).await {
+            Ok(request) => {
+                self.connection.answering();
+                handle(&self.backend, &request).await
             }
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         };
-        outcome.unwrap_or_else(|refusal| failure(&refusal))
+        result.unwrap_or_else(|error| error_response(&error))
     }
 
-    /// Finds the route, asks the table whether the caller may, and only then reads the body.
-    async fn read(&self, request: Request<Incoming>) -> Result<Call, Refusal> {
+    /// Finds the route, checks access, and only then reads the body.
+    async fn read(&self, request: Request<Incoming>) -> Result<ParsedRequest, ApiError> {
         let (head, body) = request.into_parts();
         let (route, segment) = look_up(head.method.as_str(), head.uri.path())?;
-        if !route.access.is_open_to(self.who) {
-            return Err(Refusal::new(
-                Kind::Forbidden,
+        if !route.access.is_open_to(self.role) {
+            return Err(ApiError::new(
+                ApiErrorKind::Forbidden,
                 format!(
-                    "cannot {} {}: {} may",
+                    "cannot {} {}: {} may do this",
                     head.method,
                     route.path,
                     route.access.holders()
                 ),
             ));
         }
-        Ok(Call {
+        Ok(ParsedRequest {
             handler: route.handler,
             segment: segment.unwrap_or_default().to_owned(),
             params: Params::parse(head.uri.query().unwrap_or_default()),
             body: read_body(body).await?,
             wants_stream: accepts_stream(&head.headers),
             last_event_id: last_event_id(&head.headers),
-            patience: self.patience.clone(),
+            connection: self.connection.clone(),
         })
     }
 }
 
-fn look_up<'p>(method: &str, path: &'p str) -> Result<(&'static Route, Option<&'p str>), Refusal> {
+fn look_up<'p>(method: &str, path: &'p str) -> Result<(&'static Route, Option<&'p str>), ApiError> {
     match routes::find(method, path) {
-        Found::Route(route, segment) => Ok((route, segment)),
-        Found::OtherMethod => Err(Refusal::new(
-            Kind::NoMethod,
-            format!("cannot {method} {path}: the path is right, the method is not"),
+        Lookup::Route(route, segment) => Ok((route, segment)),
+        Lookup::OtherMethod => Err(ApiError::new(
+            ApiErrorKind::NoMethod,
+            format!("cannot {method} {path}: this path does not support the method {method}"),
         )),
-        Found::Nothing => Err(Refusal::new(
-            Kind::NoRoute,
+        Lookup::UnknownPath => Err(ApiError::new(
+            ApiErrorKind::NoRoute,
             format!("cannot {method} {path}: there is no such path"),
         )),
     }
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
+async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
     let limited = Limited::new(body, limits::BODY_BYTES_MAX);
     match timeout(limits::BODY_WITHIN, limited.collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
-            Kind::TooLarge,
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            ApiErrorKind::TooLarge,
             format!(
-                "cannot take the body: it is over {} bytes",
+                "cannot read the body: it is larger than {} bytes",
                 limits::BODY_BYTES_MAX
             ),
         )),
-        Ok(Err(error)) => Err(Refusal::new(
-            Kind::BadRequest,
+        Ok(Err(error)) => Err(ApiError::new(
+            ApiErrorKind::BadRequest,
             format!("cannot read the body: {error}"),
         )),
-        Err(_late) => Err(Refusal::new(
-            Kind::TooSlow,
+        Err(_late) => Err(ApiError::new(
+            ApiErrorKind::TooSlow,
             format!(
-                "cannot wait for the body longer than {:?}",
+                "cannot read the body: it did not arrive within {:?}",
                 limits::BODY_WITHIN
             ),
         )),

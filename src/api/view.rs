@@ -1,4 +1,4 @@
-//! From the machine's snapshots and records to what is shown.
+//! Converts the state machine's snapshots and records to the API's format.
 
 use super::wire;
 use crate::decide::action::{Record, Value};
@@ -8,35 +8,35 @@ use crate::decide::snapshot::{Class, ProbeView, Snapshot};
 use serde_json::json;
 use std::time::SystemTime;
 
-/// What is known of a service besides its snapshot.
+/// What `status` shows of a service besides its snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceInfo {
     /// Its name.
     pub name: String,
-    /// The port it must own.
+    /// The port that it must own.
     pub port: Option<u16>,
-    /// The watchdog's target, without secrets.
+    /// The target of the liveness probe, without secrets.
     pub liveness_target: Option<String>,
-    /// Readiness's own target, without secrets.
+    /// The target of the readiness probe, without secrets.
     pub readiness_target: Option<String>,
-    /// What it runs from.
+    /// The runtime or program that it runs from.
     pub runtime: Option<wire::Runtime>,
-    /// What it is at, which is newer than the snapshot's reason.
-    pub at_work: Option<String>,
-    /// Files its main process has open.
+    /// The progress of work in progress; shown instead of the snapshot's older reason.
+    pub progress: Option<String>,
+    /// Open files of its main process.
     pub open_files: Option<u64>,
     /// Resident memory of its main process.
     pub memory_bytes: Option<u64>,
 }
 
-/// One service as shown; `stamp` turns the loop's time into the wall clock's.
+/// One service as the API shows it; `wall_time` converts the loop's time to the wall clock's.
 #[must_use]
 pub fn service(
     info: &ServiceInfo,
     snapshot: &Snapshot,
-    stamp: &dyn Fn(Instant) -> SystemTime,
+    wall_time: &dyn Fn(Instant) -> SystemTime,
 ) -> wire::Service {
-    let stamp = |moment| rfc3339(stamp(moment));
+    let timestamp = |instant| rfc3339(wall_time(instant));
     wire::Service {
         name: info.name.clone(),
         state: snapshot.phase.name().to_owned(),
@@ -51,29 +51,33 @@ pub fn service(
             None => "none",
         }
         .to_owned(),
-        since: stamp(snapshot.since),
+        since: timestamp(snapshot.since),
         restarts: snapshot.restarts,
-        reason: info.at_work.as_ref().unwrap_or(&snapshot.reason).clone(),
+        reason: info.progress.as_ref().unwrap_or(&snapshot.reason).clone(),
         last_exit: snapshot
             .last_exit
-            .map(|(exit, at)| last_exit(exit, stamp(at))),
+            .map(|(exit, at)| last_exit(exit, timestamp(at))),
         probes: snapshot
             .probes
             .iter()
-            .map(|view| probe(info, view, &stamp))
+            .map(|view| probe(info, view, &timestamp))
             .collect(),
         port: info.port,
         open_files: info.open_files,
         memory_bytes: info.memory_bytes,
         runtime: info.runtime.clone(),
         hold: snapshot.hold.as_ref().map(|(until, reason)| wire::Hold {
-            until: stamp(*until),
+            until: timestamp(*until),
             reason: reason.clone(),
         }),
     }
 }
 
-fn probe(info: &ServiceInfo, view: &ProbeView, stamp: &dyn Fn(Instant) -> String) -> wire::Probe {
+fn probe(
+    info: &ServiceInfo,
+    view: &ProbeView,
+    timestamp: &dyn Fn(Instant) -> String,
+) -> wire::Probe {
     let (check, target) = match view.check {
         Check::Liveness => ("liveness", &info.liveness_target),
         Check::Readiness => ("readiness", &info.readiness_target),
@@ -83,14 +87,16 @@ fn probe(info: &ServiceInfo, view: &ProbeView, stamp: &dyn Fn(Instant) -> String
         target: target.clone().unwrap_or_default(),
         ok: matches!(view.class, Some(Class::Alive | Class::Degraded)),
         class: view.class.map(|class| class.name().to_owned()),
-        latency_ms: view.latency.map(|latency| in_millis(latency.as_secs_f64())),
+        latency_ms: view
+            .latency
+            .map(|latency| milliseconds(latency.as_secs_f64())),
         failures: view.failures,
-        last_ok_at: view.last_ok_at.map(stamp),
+        last_ok_at: view.last_ok_at.map(timestamp),
     }
 }
 
-/// Milliseconds with two digits behind the point: finer is noise.
-fn in_millis(seconds: f64) -> f64 {
+/// Milliseconds, rounded to two decimal places; more digits would be noise.
+fn milliseconds(seconds: f64) -> f64 {
     (seconds * 100_000.0).round() / 100.0
 }
 
@@ -103,7 +109,7 @@ fn last_exit(exit: Exit, at: String) -> wire::LastExit {
     wire::LastExit { code, signal, at }
 }
 
-/// A signal's name without SIG; a real-time signal's number.
+/// The name of a signal without `SIG`; for a real-time signal its number.
 #[must_use]
 pub fn signal_name(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number).map_or_else(
@@ -112,7 +118,7 @@ pub fn signal_name(number: i32) -> String {
     )
 }
 
-/// A journal record as shown.
+/// A journal record as the API shows it.
 #[must_use]
 pub fn event(id: u64, at: SystemTime, service: Option<&str>, record: &Record) -> wire::Event {
     wire::Event {
@@ -125,12 +131,12 @@ pub fn event(id: u64, at: SystemTime, service: Option<&str>, record: &Record) ->
         facts: record
             .facts
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), fact(value)))
+            .map(|(name, value)| ((*name).to_owned(), json_value(value)))
             .collect(),
     }
 }
 
-fn fact(value: &Value) -> serde_json::Value {
+fn json_value(value: &Value) -> serde_json::Value {
     match value {
         Value::Number(number) | Value::Millis(number) => json!(number),
         Value::Flag(flag) => json!(flag),
@@ -138,7 +144,7 @@ fn fact(value: &Value) -> serde_json::Value {
     }
 }
 
-/// RFC 3339 in UTC, to the millisecond.
+/// RFC 3339 in UTC, with milliseconds.
 #[must_use]
 pub fn rfc3339(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
@@ -152,7 +158,7 @@ mod tests {
     use crate::decide::snapshot::{Class, Phase, ProbeView, Snapshot};
     use std::time::SystemTime;
 
-    fn wedged() -> Snapshot {
+    fn snapshot() -> Snapshot {
         Snapshot {
             phase: Phase::Running,
             wanted_up: true,
@@ -181,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_shown_as_the_reference_has_it() {
+    fn a_service_has_the_documented_members() {
         let info = ServiceInfo {
             name: "db".to_owned(),
             port: Some(8521),
             liveness_target: Some("postgres://app@127.0.0.1:8521/app".to_owned()),
             ..ServiceInfo::default()
         };
-        let stamp =
-            |moment: Instant| SystemTime::UNIX_EPOCH + Duration::from_nanos(moment.as_nanos());
-        let shown = serde_json::to_value(service(&info, &wedged(), &stamp)).expect("plain data");
+        let wall_time = |at: Instant| SystemTime::UNIX_EPOCH + Duration::from_nanos(at.as_nanos());
+        let shown =
+            serde_json::to_value(service(&info, &snapshot(), &wall_time)).expect("plain data");
         let expected = serde_json::json!({
             "name": "db", "state": "running", "wanted": "up", "healthy": true, "pid": 4720, "life": 3,
             "ownership": "spawned", "since": "1970-01-01T00:00:02.000Z", "restarts": 2,
@@ -204,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_have_names() {
+    fn signals_have_names_without_sig() {
         assert_eq!(signal_name(15), "TERM");
         assert_eq!(signal_name(9), "KILL");
         assert_eq!(signal_name(60), "60");

@@ -1,12 +1,12 @@
-//! What goes over the socket, field by field as the reference has it.
+//! The JSON bodies of the API, member by member as docs/reference/json.md and docs/openapi.json describe them.
 //!
-//! Every structure is read leniently (a missing field is its default, an unknown one is ignored) and words that may grow
-//! (`state`, `class`, `kind`) are text, so that an old client understands a new daemon and the other way round.
+//! Reading is lenient: a missing member gets its default, an unknown one is ignored, and members whose set of values may
+//! grow (`state`, `class`, `kind`) are text. So an old client understands a new daemon, and a new client an old one.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The number that changes when an old reader would misunderstand; never for an added field.
+/// Changes if an old reader would misunderstand the new form; not for an added member.
 pub const SCHEMA: u32 = 1;
 
 /// `GET /v1/status` and `status --json`.
@@ -15,82 +15,82 @@ pub const SCHEMA: u32 = 1;
 pub struct Status {
     /// [`SCHEMA`]
     pub schema: u32,
-    /// The stayd that answers.
+    /// About stayd itself.
     pub daemon: Daemon,
-    /// Its services, in the order of the configuration.
+    /// The services, in the order of the configuration.
     pub services: Vec<Service>,
-    /// Its jobs.
+    /// The jobs.
     pub jobs: Vec<Value>,
 }
 
-/// One running stayd.
+/// A running stayd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Daemon {
-    /// The instance.
+    /// The name of the instance.
     pub name: String,
-    /// Its process.
+    /// Its pid.
     pub pid: i32,
-    /// The program's version.
+    /// The version of the program.
     pub version: String,
-    /// RFC 3339, UTC.
+    /// When it started (RFC 3339, UTC).
     pub started_at: String,
-    /// Who started it: `systemd`, `launchd`, `container`, `terminal`, `other`.
+    /// The parent supervisor: `systemd`, `launchd`, `container`, `terminal`, `other`.
     pub supervisor: String,
-    /// The configuration file; none when everything came from the command line.
+    /// The configuration file; `None` if the service came from the command line.
     pub config: Option<String>,
     /// The state directory.
     pub state_dir: String,
-    /// The control socket.
+    /// The path of the control socket.
     pub socket: String,
-    /// What is wrong with stayd's own surroundings and what to do about it; empty when nothing is.
+    /// Problems of stayd itself and what to do about them.
     pub warnings: Vec<String>,
-    /// What earlier stayds have left running of services that are not configured any more.
+    /// Orphaned services: processes that an earlier stayd started for services that are no longer configured.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub forgotten: Vec<LeftAlone>,
-    /// Processes that landed with stayd when their parents ended, and of which nothing proves whose they are.
+    pub forgotten: Vec<UnmanagedProcess>,
+    /// Unattributed orphans: processes that were reparented to stayd and belong to no known instance.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub orphans: Vec<LeftAlone>,
-    /// The last time that a new version was to take its place; none before the first.
+    pub orphans: Vec<UnmanagedProcess>,
+    /// The last attempt of an in-place upgrade; `None` before the first.
     pub upgrade: Option<Upgrade>,
 }
 
-/// A process that is named, shown and left alone.
+/// A process that stayd shows but does not manage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct LeftAlone {
-    /// The service that it was started as.
+pub struct UnmanagedProcess {
+    /// The service for which it was started, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Its number.
+    /// Its pid.
     pub pid: i32,
-    /// The life that it was started as.
+    /// The number of the instance for which it was started, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub life: Option<u32>,
-    /// What it is and what to do.
+    /// What the process is, and what the user can do.
     pub message: String,
 }
 
-/// A new version takes the place of the one that runs, in the same process: the answer to `POST /v1/upgrade`, and what
-/// became of it.
+/// An in-place upgrade: a new version replaces the running one in the same process. This is the answer to
+/// `POST /v1/upgrade`, and in the status it tells the outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Upgrade {
-    /// Ascending from 1.
+    /// The number of the upgrade, counted from 1.
     pub number: u32,
-    /// The version that ran.
+    /// The version before the upgrade.
     pub from: String,
-    /// The version that was to take its place.
+    /// The new version.
     pub to: String,
-    /// The program file.
+    /// The program file of the new version.
     pub program: String,
-    /// RFC 3339.
+    /// When it began (RFC 3339).
     pub at: String,
-    /// Why the old one went on; none when the new one runs, or is about to.
+    /// Why the old version kept running; `None` if the new one runs or is about to.
     pub refused: Option<String>,
 }
 
-/// One service.
+/// A service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Service {
@@ -100,143 +100,143 @@ pub struct Service {
     pub state: String,
     /// `up` or `down`.
     pub wanted: String,
-    /// Answering, as far as is known.
+    /// The service answers, as far as stayd knows.
     pub healthy: bool,
-    /// The main process.
+    /// The pid of the main process.
     pub pid: Option<i32>,
-    /// The number of its current or last life.
+    /// The number of its present or last instance.
     pub life: u32,
     /// `spawned`, `adopted`, `attached`, `none`.
     pub ownership: String,
-    /// Since when it is in this state (RFC 3339).
+    /// When it entered this state (RFC 3339).
     pub since: String,
-    /// Lives after the first.
+    /// Instances after the first.
     pub restarts: u32,
-    /// Why it is in this state, in a sentence.
+    /// Why it is in this state, as a sentence.
     pub reason: String,
-    /// How the last life ended.
+    /// How the last instance ended.
     pub last_exit: Option<LastExit>,
-    /// Its probes.
+    /// Its checks and their last results.
     pub probes: Vec<Probe>,
-    /// The port it must own.
+    /// The port that it must own.
     pub port: Option<u16>,
-    /// Files its main process has open, where known.
+    /// Open files of its main process, if known.
     pub open_files: Option<u64>,
-    /// Resident memory of its main process, where known.
+    /// Resident memory of its main process, if known.
     pub memory_bytes: Option<u64>,
-    /// Its materialized runtime.
+    /// The runtime or the replaced program that it runs from.
     pub runtime: Option<Runtime>,
-    /// No kills until then.
+    /// Kills are suppressed until a time.
     pub hold: Option<Hold>,
 }
 
-/// What a service runs from: a copy; or a program in whose place there is another one by now.
+/// What a service runs from: a materialized runtime, or a program whose file has been replaced since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Runtime {
-    /// The hash of what is in it; none of a plain program.
+    /// The hash of the content of a runtime; `None` for a program.
     pub fingerprint: Option<String>,
-    /// Where it is.
+    /// Its path.
     pub path: String,
-    /// The source, or the program's place, holds something else by now.
+    /// The running code differs from the source of the runtime, or from the program file.
     pub stale: bool,
 }
 
-/// How a life ended; neither code nor signal when the kernel did not tell.
+/// How an instance ended; neither code nor signal if the kernel did not report it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastExit {
-    /// exit(2)'s status.
+    /// The exit status.
     pub code: Option<i32>,
-    /// The signal's name without SIG: `KILL`.
+    /// The name of the signal without `SIG`: `KILL`.
     pub signal: Option<String>,
-    /// RFC 3339.
+    /// When (RFC 3339).
     pub at: String,
 }
 
-/// Last news of a probe.
+/// The last result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Probe {
     /// `liveness` or `readiness`.
     pub check: String,
-    /// The URL, without secrets.
+    /// The URL of the probe, without secrets.
     pub target: String,
-    /// The last round was answered (alive or degraded).
+    /// The last probe attempt got an answer (alive or degraded).
     pub ok: bool,
-    /// `alive`, `degraded`, `dead`, `no-verdict`, `void`; none before the first round.
+    /// `alive`, `degraded`, `dead`, `no-verdict`, `void`; `None` before the first attempt.
     pub class: Option<String>,
-    /// How long the last round took.
+    /// How long the last attempt took.
     pub latency_ms: Option<f64>,
-    /// Dead rounds in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// When it was last answered (RFC 3339).
+    /// When it last got an answer (RFC 3339).
     pub last_ok_at: Option<String>,
 }
 
-/// No kills for a while.
+/// A hold: kills are suppressed for a while.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hold {
-    /// RFC 3339.
+    /// When it ends (RFC 3339).
     pub until: String,
-    /// Why, in the words of who asked for it.
+    /// The reason that the user gave.
     pub reason: String,
 }
 
-/// One record of the journal.
+/// A record of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Event {
-    /// Ascending; what `since` and `Last-Event-ID` take.
+    /// Ascending; for `since` and `Last-Event-ID`.
     pub id: u64,
-    /// RFC 3339.
+    /// When (RFC 3339).
     pub at: String,
-    /// Whom it is about; none when about stayd itself.
+    /// The service that it is about; `None`: stayd itself.
     pub service: Option<String>,
     /// `started`, `killed`, `spared` and so on.
     pub kind: String,
-    /// Which life.
+    /// The number of the instance that it is about.
     pub life: Option<u32>,
-    /// For a person.
+    /// What happened, as a sentence.
     pub message: String,
-    /// What a decision was made from.
+    /// The inputs of a decision.
     pub facts: Map<String, Value>,
 }
 
-/// A list of records: `/v1/events`, `/v1/services/NAME/why`.
+/// The answer to `/v1/events` and `/v1/services/NAME/why`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Events {
-    /// Oldest first.
+    /// Records, oldest first.
     pub events: Vec<Event>,
 }
 
-/// A wedge, crash, conflict or give-up.
+/// A wedge, crash, leak, conflict or give-up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Incident {
-    /// The decision.
+    /// The record of the decision.
     #[serde(flatten)]
     pub event: Event,
-    /// What was seen before the kill, as text; only when one incident is asked for.
+    /// The evidence collected before the kill, as text; only in the answer about a single incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
 }
 
-/// `/v1/incidents`.
+/// The answer to `/v1/incidents`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Incidents {
-    /// Oldest first.
+    /// Incidents, oldest first.
     pub incidents: Vec<Incident>,
 }
 
-/// `/v1/services/NAME/logs`.
+/// The answer to `/v1/services/NAME/logs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Lines {
-    /// Oldest first, without line ends; bytes that are not UTF-8 are replaced.
+pub struct LogLines {
+    /// Log lines, oldest first, without line ends; bytes that are not UTF-8 are replaced.
     pub lines: Vec<String>,
 }
 
@@ -244,49 +244,49 @@ pub struct Lines {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HoldRequest {
-    /// `30m`
+    /// How long, such as `30m`.
     #[serde(rename = "for")]
-    pub span: String,
-    /// Why.
+    pub duration: String,
+    /// Why; shown to other users.
     pub reason: String,
 }
 
-/// The answer to a wish.
+/// The answer to a command about a service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Requested {
-    /// The outcome is there; false when it was not waited for, or not in time.
+pub struct CommandReply {
+    /// The command has succeeded; false if the client did not wait for the outcome, or it did not come in time.
     pub done: bool,
-    /// The service now.
+    /// The present state of the service.
     pub service: Service,
-    /// It is carried out, but does not outlive this stayd, and why; none: it does.
+    /// Set if the command is carried out but is not on disk, so that the next stayd does not know of it; says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
 
-/// `/livez` and `/readyz`.
+/// The answer to `/livez` and `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Answering {
-    /// The question's answer.
+pub struct HealthReport {
+    /// stayd answers (`/livez`), or every service is ready (`/readyz`).
     pub ok: bool,
-    /// Services it is not true of.
+    /// The services that are not ready.
     pub waiting_for: Vec<String>,
 }
 
-/// Anything that went wrong: `{"error":{"kind":"…","message":"cannot …"}}`.
+/// The answer to a request that failed: `{"error":{"kind":"…","message":"cannot …"}}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Failure {
-    /// What.
-    pub error: Fault,
+pub struct ErrorResponse {
+    /// Why it failed.
+    pub error: ErrorDetail,
 }
 
-/// A stable word for programs and a sentence for people.
+/// A stable identifier for programs and a sentence for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Fault {
-    /// See [`crate::api::desk::Kind`].
+pub struct ErrorDetail {
+    /// See [`crate::api::backend::ApiErrorKind`].
     pub kind: String,
     /// "cannot …: cause; what to do".
     pub message: String,

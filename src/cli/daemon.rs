@@ -13,8 +13,8 @@ use crate::api::client::Client;
 use crate::config::runtime::in_place;
 use crate::config::{Config, Loaded};
 use crate::run::logging::{self, Format};
-use crate::run::upgrade::Inheritance;
-use crate::run::{Ending, Invocation, Options};
+use crate::run::upgrade::InheritedState;
+use crate::run::{ExitReason, Invocation, Options};
 use crate::sys::program::installed_at;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::env;
@@ -109,17 +109,17 @@ fn live(config: Config, folders: &Folders) -> Outcome {
         control_socket: folders.socket.clone(),
         invocation: invocation()?,
     };
-    let inherited = Inheritance::find().map_err(|why| {
+    let inherited = InheritedState::receive().map_err(|why| {
         let message = format!("{why}; the services go on, and the next start adopts them");
         Failure::new(Exit::Bug, message)
     })?;
     // What was wrong has been said in the log.
     Ok(match crate::run::run(config, &options, inherited) {
-        Ending::Done => Exit::Done,
-        Ending::Bug => Exit::Bug,
-        Ending::Refused => Exit::System,
-        Ending::Held => Exit::Held,
-        Ending::Forbidden => Exit::Permission,
+        ExitReason::Stopped => Exit::Done,
+        ExitReason::Bug => Exit::Bug,
+        ExitReason::SystemError => Exit::System,
+        ExitReason::AlreadyRunning => Exit::Held,
+        ExitReason::PermissionDenied => Exit::Permission,
     })
 }
 

@@ -134,7 +134,7 @@ impl From<ClientError> for Failure {
             ),
             ClientError::Permission(_) => Self::new(Exit::Permission, message),
             ClientError::Refused(fault) => Self::new(exit_of(&fault.kind), message),
-            ClientError::Late(_) | ClientError::Broken(_) => Self::new(Exit::System, message),
+            ClientError::TimedOut(_) | ClientError::Broken(_) => Self::new(Exit::System, message),
         }
     }
 }
@@ -154,7 +154,7 @@ fn exit_of(kind: &str) -> Exit {
 mod tests {
     use super::{Exit, Failure};
     use crate::api::client::ClientError;
-    use crate::api::wire::Fault;
+    use crate::api::wire::ErrorDetail;
 
     #[test]
     fn the_numbers_are_those_of_the_reference() {
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_refused_wish_is_a_no_and_an_unknown_service_a_usage_error() {
         let refused = |kind: &str| {
-            Failure::from(ClientError::Refused(Fault {
+            Failure::from(ClientError::Refused(ErrorDetail {
                 kind: kind.to_owned(),
                 message: "cannot".to_owned(),
             }))

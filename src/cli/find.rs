@@ -4,7 +4,7 @@ use super::args::Common;
 use super::exit::{Exit, Failure};
 use super::instance;
 use crate::api::client::{Client, ClientError};
-use crate::api::wire::Answering;
+use crate::api::wire::HealthReport;
 use std::path::PathBuf;
 
 /// An instance that may be running.
@@ -51,7 +51,7 @@ async fn find(candidates: &[Candidate]) -> Result<Client, Failure> {
     for candidate in candidates {
         for socket in &candidate.sockets {
             let client = Client::new(socket);
-            match client.get::<Answering>("/livez").await {
+            match client.get::<HealthReport>("/livez").await {
                 Ok(_alive) => {
                     instance.push((candidate.name.as_str(), client));
                     break;

@@ -8,7 +8,7 @@ use crate::act::output::{LogFollower, tail_and_follow};
 use crate::api::client::Client;
 use crate::api::query::encode;
 use crate::api::routes::service_path;
-use crate::api::wire::{Lines, Status};
+use crate::api::wire::{LogLines, Status};
 use serde_json::json;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub(super) async fn logs(screen: Screen, client: &Client, look: &Look) -> Outcom
     }
     for name in chosen.iter().filter(|_| look.lines > 0) {
         let target = format!("{}?n={}", service_path(&encode(name), "logs"), look.lines);
-        let lines: Lines = client.get(&target).await?;
+        let lines: LogLines = client.get(&target).await?;
         for line in &lines.lines {
             writer.line(name, line)?;
         }

@@ -99,7 +99,7 @@ fn execute(arguments: Arguments) -> Outcome {
             reason,
         } => {
             let request = HoldRequest {
-                span: length,
+                duration: length,
                 reason,
             };
             ask(&common, async |client| {

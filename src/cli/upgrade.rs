@@ -9,7 +9,7 @@ use crate::act::journal::SCHEMA;
 use crate::api::client::{Client, ClientError};
 use crate::api::limits::UPGRADE_WITHIN;
 use crate::api::wire::{Daemon, Status, Upgrade};
-use crate::run::upgrade::{FORMAT, Testimony};
+use crate::run::upgrade::{FORMAT, SelfCheckReport};
 use crate::sys::clock;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -142,7 +142,7 @@ pub(super) fn testify(screen: Screen, words: Vec<OsString>) -> Outcome {
     };
     let config = loaded.config;
     let folders = folders(&common, &config.name, config.control_group.is_some())?;
-    let testimony = Testimony {
+    let testimony = SelfCheckReport {
         version: version.into(),
         state_dir: folders.state.display().to_string(),
     };

@@ -6,7 +6,7 @@ use super::screen::{Screen, tell};
 use crate::api::client::{ANSWER_WITHIN, Client, OUTCOME_WITHIN};
 use crate::api::query::encode;
 use crate::api::routes::service_path;
-use crate::api::wire::{HoldRequest, Requested, Service};
+use crate::api::wire::{CommandReply, HoldRequest, Service};
 use serde::Serialize;
 
 /// Asks `verb` of each service in turn, and waits for each outcome unless told not to. Goes on after one that did
@@ -46,9 +46,9 @@ async fn wish(
     client: &Client,
     verb: &'static str,
     name: &str,
-) -> Result<(Requested, String), Failure> {
+) -> Result<(CommandReply, String), Failure> {
     let target = service_path(&encode(name), &format!("{verb}?wait=1"));
-    let wished: Requested = client.post(&target, &(), OUTCOME_WITHIN).await?;
+    let wished: CommandReply = client.post(&target, &(), OUTCOME_WITHIN).await?;
     if wished.done {
         let text = as_text(&wished.service);
         return Ok((wished, text));
@@ -67,7 +67,7 @@ async fn ask_only(
     client: &Client,
     verb: &'static str,
     name: &str,
-) -> Result<(Requested, String), Failure> {
+) -> Result<(CommandReply, String), Failure> {
     let wished = ask(client, name, verb, &()).await?;
     Ok((wished, format!("{name}: {verb} asked for")))
 }
@@ -82,7 +82,7 @@ struct Line<'a> {
 }
 
 /// Says what became of a wish; as JSON, the service as it is now.
-fn tell_of(screen: Screen, wished: &Requested, text: &str, json: bool) -> Result<(), Failure> {
+fn tell_of(screen: Screen, wished: &CommandReply, text: &str, json: bool) -> Result<(), Failure> {
     warn(wished);
     let line = Line {
         service: &wished.service,
@@ -95,7 +95,7 @@ fn tell_of(screen: Screen, wished: &Requested, text: &str, json: bool) -> Result
     }
 }
 
-fn warn(wished: &Requested) {
+fn warn(wished: &CommandReply) {
     if let Some(warning) = &wished.warning {
         tell(&format!("stayd: {warning}"));
     }
@@ -136,7 +136,9 @@ pub(super) async fn hold(
 ) -> Outcome {
     let wished = ask(client, name, "hold", request).await?;
     let hold = wished.service.hold.as_ref();
-    let until = hold.map_or(request.span.clone(), |hold| format!("until {}", hold.until));
+    let until = hold.map_or(request.duration.clone(), |hold| {
+        format!("until {}", hold.until)
+    });
     let text = format!("{name}: held {until}: no kills ({})", request.reason);
     tell_of(screen, &wished, &text, json)?;
     Ok(Exit::Done)
@@ -155,7 +157,7 @@ async fn ask<B: Serialize>(
     name: &str,
     verb: &str,
     body: &B,
-) -> Result<Requested, Failure> {
+) -> Result<CommandReply, Failure> {
     let target = service_path(&encode(name), verb);
     Ok(client.post(&target, body, ANSWER_WITHIN).await?)
 }

@@ -1,36 +1,37 @@
-//! The loop's clock: the only place where "now" comes from.
+//! The clock of the loop: turns the clocks of the system into the instants that `decide` uses, and notices sleep.
 
 use crate::decide::clock::{Duration, Instant};
 use crate::sys::clock::{self, Sample};
 use std::time::SystemTime;
 
-/// A difference between the clocks from which on the machine is said to have slept.
+/// If the boot-time clock gains at least this much on the awake-time clock, the machine has slept.
 const SLEEP_MIN: Duration = Duration::from_millis(500);
 
-/// Turns the system's clocks into [`Instant`]s and notices sleep.
+/// The one clock of the loop.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Sample,
     last: Sample,
 }
 
-/// One reading.
+/// One reading of the clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
-    /// Awake time since the loop began.
+    /// The time since the loop began, without time asleep.
     pub(super) now: Instant,
-    /// How long the machine slept since the reading before, if it did.
+    /// How long the machine slept since the previous reading, if it did.
     pub(super) slept: Option<Duration>,
 }
 
 impl Clock {
-    /// Starts counting.
+    /// A clock that begins now.
     pub(super) fn start() -> Self {
         let start = clock::sample();
         Self { start, last: start }
     }
 
-    /// Goes on with a clock that began at `awake` on the system's own, so that its moments are ours.
+    /// A clock that began when the awake-time clock of the system read `awake`, so that instants of the previous version stay
+    /// valid.
     pub(super) fn resume(awake: Duration) -> Self {
         let last = clock::sample();
         Self {
@@ -39,12 +40,12 @@ impl Clock {
         }
     }
 
-    /// When it began, on the system's own clock.
+    /// When it began, on the awake-time clock of the system.
     pub(super) const fn began(&self) -> Duration {
         self.start.awake
     }
 
-    /// Reads all clocks in one sample.
+    /// Reads all clocks at once.
     pub(super) fn read(&mut self) -> Reading {
         let sample = clock::sample();
         let boot = sample.boot.saturating_sub(self.last.boot);
@@ -52,50 +53,50 @@ impl Clock {
         let gap = boot.saturating_sub(awake);
         self.last = sample;
         Reading {
-            now: moment(&self.start, &sample),
+            now: instant_of(&self.start, &sample),
             slept: (gap >= SLEEP_MIN).then_some(gap),
         }
     }
 
-    /// What stamps are counted from.
-    pub(super) const fn origin(&self) -> Origin {
-        Origin { start: self.start }
+    /// A handle that reads the same clock.
+    pub(super) const fn handle(&self) -> ClockHandle {
+        ClockHandle { start: self.start }
     }
 }
 
-/// Reads the same clock from tasks, without noticing sleep; stamps for people.
+/// Reads the clock of the loop, without noticing sleep, and converts instants to wall-clock time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
+pub(super) struct ClockHandle {
     start: Sample,
 }
 
-impl Origin {
-    /// Awake time since the loop began.
+impl ClockHandle {
+    /// The time since the loop began, without time asleep.
     #[must_use]
     pub(super) fn now(&self) -> Instant {
-        moment(&self.start, &clock::sample())
+        instant_of(&self.start, &clock::sample())
     }
 
-    /// The wall-clock time of `moment`, for showing: steps of the wall clock since then are followed.
+    /// The wall-clock time of `instant`, for people. It follows steps of the wall clock since then.
     #[must_use]
-    pub(super) fn stamp(&self, moment: Instant) -> SystemTime {
+    pub(super) fn wall_time(&self, instant: Instant) -> SystemTime {
         let sample = clock::sample();
-        let now = self::moment(&self.start, &sample);
-        if moment >= now {
-            sample.wall + moment.since(now).min(FUTURE_MAX)
+        let now = instant_of(&self.start, &sample);
+        if instant >= now {
+            sample.wall + instant.since(now).min(FUTURE_MAX)
         } else {
             sample
                 .wall
-                .checked_sub(now.since(moment))
+                .checked_sub(now.since(instant))
                 .unwrap_or(SystemTime::UNIX_EPOCH)
         }
     }
 }
 
-/// Stamps further ahead than this are not shown exactly.
+/// Times further in the future than this are not exact.
 const FUTURE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-fn moment(start: &Sample, sample: &Sample) -> Instant {
-    let span = sample.awake.saturating_sub(start.awake);
-    Instant::START.after(span)
+fn instant_of(start: &Sample, sample: &Sample) -> Instant {
+    let elapsed = sample.awake.saturating_sub(start.awake);
+    Instant::START.after(elapsed)
 }

@@ -1,24 +1,24 @@
-//! The running loop.
+//! The event loop of the daemon.
 
-use super::alarm::Alarm;
 use super::clock::Clock;
-use super::desk::{self, Counter, Identity, LeftSocket};
-use super::home::Home;
-use super::signals::{Arrived, Signals};
-use super::stall::StallWatch;
-use super::upgrade::{Course, progress};
-use super::upkeep::{Reading, is_read, summary};
-use super::{Ending, Options};
+use super::control::{self, ControlServer, InheritedSocket};
+use super::deadline::DeadlineTimer;
+use super::reload::{ConfigReader, config_read};
+use super::signals::{ReceivedSignals, Signals};
+use super::stall::StallDetector;
+use super::state_lock::StateLock;
+use super::status::{StatusSource, summary};
+use super::upgrade::{UpgradeAttempt, progress};
+use super::{ExitReason, Options, log_send_error};
 use crate::act::executor::Executor;
 use crate::act::journal::{Journal, PersistedStates};
 use crate::act::notify::parent::ParentSupervisor;
 use crate::act::notify::supervisor::SupervisorNotifications;
 use crate::act::recovery::orphaned_services::orphaned_services;
-use crate::api::desk::{Ask, Kind, Petition, Refusal, Taken};
 use crate::config::{self, Config};
 use crate::decide::action::{self, Action};
 use crate::decide::clock::{Duration, Instant};
-use crate::decide::event::{Event, Request, ServiceEvent, ServiceId};
+use crate::decide::event::{Event, ServiceEvent, ServiceId};
 use crate::decide::fleet::Machine;
 use crate::decide::{state, state::Carried};
 use crate::sys::reaper::{self, Reaped};
@@ -29,152 +29,162 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-/// A loop that comes this late to its own deadline has nothing to say about what was in flight.
+/// If the loop is later than this at its own deadline, the probe attempts in progress give no verdict.
 const LATE_MIN: Duration = Duration::from_millis(500);
-/// Reaped at once, so that a storm of exits does not keep everything else waiting.
+/// Children that are reaped before the executor handles them: a storm of exits is handled in batches of this size.
 const REAP_MAX: usize = 256;
-/// The last output is moved within this time, or left to the next stayd.
+/// Time to write the last output to disk. What is left stays in the FIFOs, for the next stayd.
 pub(super) const OUTPUT_CLOSE_MAX: Duration = Duration::from_secs(2);
-/// More than the longest stop is asked of the supervisor, for what comes around it.
+/// The parent supervisor is asked for this much more time than the longest stop grace.
 const STOP_SLACK: Duration = Duration::from_secs(10);
 
-/// What a daemon is made of.
+/// The parts of a daemon, made by `setup`.
 pub(super) struct Parts {
     pub(super) config: Config,
-    pub(super) identity: Identity,
+    pub(super) status: StatusSource,
     pub(super) signals: Signals,
     pub(super) notifications: SupervisorNotifications,
-    pub(super) stall: Arc<StallWatch>,
+    pub(super) stall: Arc<StallDetector>,
     pub(super) clock: Clock,
     pub(super) executor: Executor,
     pub(super) journal: Journal,
+    /// What the journal has on disk about each service.
     pub(super) past: PersistedStates,
-    pub(super) home: Home,
+    pub(super) lock: StateLock,
     pub(super) options: Options,
-    pub(super) facts: mpsc::Receiver<Event>,
-    pub(super) ended: mpsc::Receiver<Reaped>,
+    /// Outcomes of actions.
+    pub(super) events: mpsc::Receiver<Event>,
+    /// Processes that the tree killer has reaped.
+    pub(super) reaped: mpsc::Receiver<Reaped>,
 }
 
-/// The loop and everything it owns.
+/// The loop and everything that it owns.
 pub(super) struct Daemon {
     pub(super) machine: Rc<RefCell<Machine>>,
     pub(super) parts: Parts,
-    pub(super) counter: Counter,
-    /// The configuration, while it is being read again.
-    pub(super) reading: Option<Reading>,
-    /// ServiceMessage to end.
-    pub(super) leaving: bool,
-    at_a_terminal: bool,
-    ready: bool,
-    status: String,
+    pub(super) control: ControlServer,
+    /// Set while the configuration is being read.
+    pub(super) config_reader: Option<ConfigReader>,
+    /// A shutdown has begun.
+    pub(super) shutting_down: bool,
+    runs_in_terminal: bool,
+    /// READY has to be sent.
+    announce_ready: bool,
+    /// The status line that the parent supervisor has.
+    sent_status: String,
     finished: bool,
-    /// A new version is on its way.
-    pub(super) course: Option<Course>,
-    /// What the version before knew of each service, until that is configured.
-    carried: BTreeMap<String, Carried>,
-    /// Tells the control socket that everything is known again.
-    door: Option<oneshot::Sender<()>>,
+    /// Set while an in-place upgrade is in progress.
+    pub(super) upgrade: Option<UpgradeAttempt>,
+    /// The state that the previous version handed over, for services that are not configured yet.
+    inherited: BTreeMap<String, Carried>,
+    /// Dropped when every recovery scan is complete; the server of an inherited control socket waits for it.
+    recovery: Option<oneshot::Sender<()>>,
 }
 
-/// What the version before has left to the loop.
-pub(super) struct Left {
-    pub(super) socket: LeftSocket,
-    pub(super) carried: BTreeMap<String, Carried>,
+/// What the loop takes over from the previous version.
+pub(super) struct InheritedLoopState {
+    pub(super) socket: InheritedSocket,
+    pub(super) services: BTreeMap<String, Carried>,
 }
 
-/// Why the loop has ended.
-pub(super) enum End {
-    Over(Ending),
-    /// A new version is to take over, and everything is at rest.
-    AtRest,
+/// Why the loop ended.
+pub(super) enum LoopEnd {
+    Exit(ExitReason),
+    /// A new version can take over: no work is in progress.
+    ReadyToUpgrade,
 }
 
 impl Daemon {
-    /// Opens the control socket, or goes on with the one that was left, and puts every service into the machine.
+    /// Adds every service to the state machine, and opens the control socket or continues with the inherited one.
     pub(super) async fn new(
         parts: Parts,
         supervisor: ParentSupervisor,
-        left: Option<Left>,
+        inherited: Option<InheritedLoopState>,
     ) -> io::Result<Self> {
         let mut machine = Machine::default();
         for service in &parts.config.services {
             machine.add(service.policy, identity_of(service));
         }
         let machine = Rc::new(RefCell::new(machine));
-        let mut carried = BTreeMap::new();
-        let mut door = None;
-        let counter = match left {
-            None => desk::open(&parts, Rc::clone(&machine)).await?,
-            Some(left) => {
-                let (opens, opened) = oneshot::channel();
-                (door, carried) = (Some(opens), left.carried);
-                desk::resume(&parts, Rc::clone(&machine), left.socket, opened).await?
+        let mut services = BTreeMap::new();
+        let mut recovery = None;
+        let control = match inherited {
+            None => control::open(&parts, Rc::clone(&machine)).await?,
+            Some(inherited) => {
+                let (complete, recovered) = oneshot::channel();
+                (recovery, services) = (Some(complete), inherited.services);
+                control::resume(&parts, Rc::clone(&machine), inherited.socket, recovered).await?
             }
         };
         Ok(Self {
             machine,
             parts,
-            counter,
-            reading: None,
-            leaving: false,
-            at_a_terminal: supervisor == ParentSupervisor::Terminal,
-            ready: false,
-            status: String::new(),
+            control,
+            config_reader: None,
+            shutting_down: false,
+            runs_in_terminal: supervisor == ParentSupervisor::Terminal,
+            announce_ready: false,
+            sent_status: String::new(),
             finished: false,
-            course: None,
-            carried,
-            door,
+            upgrade: None,
+            inherited: services,
+            recovery,
         })
     }
 
-    /// Runs until everything is stopped, or at rest for a new version.
-    pub(super) async fn live(&mut self) -> End {
+    /// Runs until every service is stopped, or until a new version can take over.
+    pub(super) async fn run(&mut self) -> LoopEnd {
         self.configure_all();
-        // What ended while one version took the other's place has sent its signal to the one before.
+        // During an in-place upgrade, the SIGCHLD of an exited child may have gone to the previous version.
         self.reap();
         let ping_every = self.parts.notifications.ping_every();
         let mut next_ping = Instant::START;
-        let alarm = Alarm::new();
+        let timer = DeadlineTimer::new();
         while !self.finished {
-            self.parts.stall.goes_on();
+            self.parts.stall.progress();
             let due = self.machine.borrow().deadline();
-            let now = self.parts.clock.origin().now();
-            self.look_after_home(now).await;
-            if self.is_at_rest(now) {
-                return End::AtRest;
+            let now = self.parts.clock.handle().now();
+            self.check_state_dir(now).await;
+            if self.is_ready_to_upgrade(now) {
+                return LoopEnd::ReadyToUpgrade;
             }
             tokio::select! {
                 biased;
-                arrived = self.parts.signals.arrived() => match arrived {
-                    Ok(arrived) => self.on_signals(arrived),
+                received = self.parts.signals.receive() => match received {
+                    Ok(received) => self.on_signals(received),
                     Err(error) => {
-                        tracing::error!("cannot hear signals: {error}; ending");
-                        return End::Over(Ending::Bug);
+                        tracing::error!("cannot receive signals: {error}; stayd exits");
+                        return LoopEnd::Exit(ExitReason::Bug);
                     }
                 },
-                Some(reaped) = self.parts.ended.recv() => self.parts.executor.reaped([reaped]),
-                Some(event) = self.parts.facts.recv() => self.step(event),
-                Some(petition) = self.counter.petitions.recv() => self.on_petition(petition),
-                Some(petition) = self.counter.upgrades.recv() => self.on_upgrade(petition),
-                progress = progress(&mut self.course) => self.on_progress(progress),
-                read = is_read(&mut self.reading) => self.on_read(read),
-                () = alarm.wait(due, now) => self.on_time(due),
+                Some(reaped) = self.parts.reaped.recv() => self.parts.executor.reaped([reaped]),
+                Some(event) = self.parts.events.recv() => self.step(event),
+                Some(request) = self.control.requests.recv() => self.on_request(request),
+                Some(upgrade) = self.control.upgrades.recv() => self.on_upgrade(upgrade),
+                progress = progress(&mut self.upgrade) => self.on_progress(progress),
+                read = config_read(&mut self.config_reader) => self.on_config_read(read),
+                () = timer.wait(due, now) => self.on_deadline(due),
                 () = tokio::time::sleep(next_ping.since(now)), if ping_every.is_some() => {
-                    // Sent from the loop itself: a loop that hangs is silent, and the supervisor ends it.
-                    super::heard(self.parts.notifications.watchdog());
-                    next_ping = self.parts.clock.origin().now().after(ping_every.unwrap_or_default());
+                    // The loop sends it itself. If the loop hangs, the pings stop, and the parent supervisor ends stayd.
+                    log_send_error(self.parts.notifications.watchdog());
+                    next_ping = self.parts.clock.handle().now().after(ping_every.unwrap_or_default());
                 }
             }
         }
+        self.close().await;
+        LoopEnd::Exit(ExitReason::Stopped)
+    }
+
+    /// Closes the services' sockets, the captured output and the journal.
+    async fn close(&self) {
         self.parts.executor.close_sockets().await;
         let shared = self.parts.executor.shared();
         if !shared.output.close(OUTPUT_CLOSE_MAX) {
             tracing::warn!(
-                "the disk does not take the last output; it stays in the services' FIFOs"
+                "cannot write the last output to disk in time; it stays in the FIFOs of the services"
             );
         }
         self.parts.journal.close();
-        End::Over(Ending::Done)
     }
 
     fn configure_all(&mut self) {
@@ -184,55 +194,57 @@ impl Daemon {
         let configured = self.parts.config.services.iter();
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
         let shared = self.parts.executor.shared();
-        for left in orphaned_services(shared, &configured) {
+        for orphaned in orphaned_services(shared, &configured) {
             let (journal, kind) = (&shared.journal, action::Kind::Forgotten);
-            shared.reported.report(journal, kind, left);
+            shared.reported.report(journal, kind, orphaned);
         }
         if self.parts.config.services.is_empty() {
-            tracing::warn!("the configuration has no service; nothing to do until it has one");
+            tracing::warn!(
+                "the configuration has no service; stayd has nothing to do until one is added"
+            );
         }
     }
 
-    /// Tells the machine that the service is there, and what is remembered of it.
+    /// Passes a configured service to the state machine, with what the journal or the previous version knows of it.
     pub(super) fn configure(&mut self, id: ServiceId) {
         let Some(service) = self.parts.config.services.get(id.0) else {
             return;
         };
         let mut past = self.parts.past.of(&service.name, &service.proof_key());
-        past.carried = self.carried.remove(&service.name).map(Box::new);
+        past.carried = self.inherited.remove(&service.name).map(Box::new);
         self.step(Event::Service(id, ServiceEvent::Configured(past)));
     }
 
-    /// One step of the machine: the whole of what this daemon does.
-    fn step(&mut self, event: Event) {
+    /// Takes one event through the state machine, and executes the actions.
+    pub(super) fn step(&mut self, event: Event) {
         let reading = self.parts.clock.read();
-        if let Some(span) = reading.slept {
-            tracing::info!("the machine slept {} s", span.as_secs());
+        if let Some(slept) = reading.slept {
+            tracing::info!("the machine slept for {} s", slept.as_secs());
             let actions = self
                 .machine
                 .borrow_mut()
-                .step(reading.now, Event::Slept(span));
+                .step(reading.now, Event::Slept(slept));
             self.execute(actions);
         }
         let actions = self.machine.borrow_mut().step(reading.now, event);
         self.execute(actions);
-        self.tell_status(reading.now);
-        self.open_the_door();
+        self.notify_supervisor(reading.now);
+        self.check_recovery();
     }
 
-    /// The control socket of the version before is served when everything is known again.
-    fn open_the_door(&mut self) {
-        let surveys = |service: &state::Service| !service.is_surveyed();
-        if self.door.is_some() && !self.machine.borrow().services().iter().any(surveys) {
-            self.door = None;
+    /// Lets the server of an inherited control socket start once every recovery scan is complete.
+    fn check_recovery(&mut self) {
+        let is_scanning = |service: &state::Service| !service.is_surveyed();
+        if self.recovery.is_some() && !self.machine.borrow().services().iter().any(is_scanning) {
+            self.recovery = None;
         }
     }
 
     fn execute(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Service(id, order) => self.parts.executor.execute(id, order),
-                Action::AnnounceReady => self.ready = true,
+                Action::Service(id, action) => self.parts.executor.execute(id, action),
+                Action::AnnounceReady => self.announce_ready = true,
                 Action::Finish => self.finish(),
             }
         }
@@ -244,11 +256,11 @@ impl Daemon {
         self.finished = true;
     }
 
-    fn on_time(&mut self, due: Instant) {
-        let late = self.parts.clock.origin().now().since(due);
+    fn on_deadline(&mut self, due: Instant) {
+        let late = self.parts.clock.handle().now().since(due);
         if late >= LATE_MIN {
             tracing::warn!(
-                "stayd was {} ms late; what was asked meanwhile says nothing",
+                "stayd itself was {} ms late; probe attempts in progress give no verdict",
                 late.as_millis()
             );
             self.step(Event::Late(late));
@@ -256,15 +268,15 @@ impl Daemon {
         self.step(Event::Tick);
     }
 
-    fn on_signals(&mut self, arrived: Arrived) {
-        if arrived.child {
+    fn on_signals(&mut self, received: ReceivedSignals) {
+        if received.child {
             self.reap();
         }
-        if arrived.hangup && !self.at_a_terminal {
-            self.read_again();
+        if received.hangup && !self.runs_in_terminal {
+            self.start_reload();
         }
-        let ends = arrived.end + u32::from(arrived.hangup && self.at_a_terminal);
-        for _ in 0..ends {
+        let shutdowns = received.terminate + u32::from(received.hangup && self.runs_in_terminal);
+        for _ in 0..shutdowns {
             self.shut_down();
         }
     }
@@ -281,91 +293,34 @@ impl Daemon {
     }
 
     fn shut_down(&mut self) {
-        self.leaving = true;
-        let grace = self
-            .parts
-            .config
-            .services
-            .iter()
-            .map(|service| service.policy.stop_grace)
-            .max();
-        super::heard(self.parts.notifications.stopping());
-        super::heard(
-            self.parts
-                .notifications
-                .extend_timeout(grace.unwrap_or_default() + STOP_SLACK),
-        );
+        self.shutting_down = true;
+        let services = self.parts.config.services.iter();
+        let grace = services.map(|service| service.policy.stop_grace).max();
+        let time = grace.unwrap_or_default() + STOP_SLACK;
+        log_send_error(self.parts.notifications.stopping());
+        log_send_error(self.parts.notifications.extend_timeout(time));
         self.step(Event::Shutdown);
     }
 
-    fn on_petition(&mut self, petition: Petition) {
-        let Petition {
-            service,
-            ask,
-            reply,
-        } = petition;
-        let is_wish = matches!(ask, Ask::Request(_));
-        match self.heed(&service, ask) {
-            Ok(()) if is_wish => {
-                tokio::task::spawn_local(confirm(self.parts.journal.clone(), reply));
-            }
-            // Whoever asked may have gone.
-            answer => drop(reply.send(answer.map(|()| Taken::default()))),
-        }
-    }
-
-    fn heed(&mut self, service: &str, ask: Ask) -> Result<(), Refusal> {
-        let services = &self.parts.config.services;
-        let index = services.iter().position(|known| known.name == service);
-        let id = index
-            .map(ServiceId)
-            .ok_or_else(|| Refusal::new(Kind::NoService, format!("no service named {service}")))?;
-        let not_ours = self.machine.borrow().hands_off(id);
-        let not_ours = not_ours.map(|why| format!("cannot {} {service}: {why}", ask.verb()));
-        let refused = match ask {
-            Ask::Request(request) => {
-                let refused = not_ours.filter(|_| request == Request::Restart);
-                // A refusal is recorded as well.
-                self.step(Event::Service(id, ServiceEvent::Requested(request)));
-                refused
-            }
-            Ask::Reload => not_ours.or_else(|| self.parts.executor.reload(id).err()),
-        };
-        refused.map_or(Ok(()), |why| Err(Refusal::new(Kind::Conflict, why)))
-    }
-
-    /// READY once, and STATUS when it says something new.
-    fn tell_status(&mut self, now: Instant) {
+    /// Sends READY once, and STATUS whenever it changes.
+    fn notify_supervisor(&mut self, now: Instant) {
         if !self.parts.notifications.has_listener() {
             return;
         }
         let status = summary(&self.machine.borrow(), &self.parts.config, now);
-        if self.ready {
-            self.ready = false;
-            super::heard(self.parts.notifications.ready(&status));
-        } else if status != self.status {
-            super::heard(self.parts.notifications.status(&status));
+        if self.announce_ready {
+            self.announce_ready = false;
+            log_send_error(self.parts.notifications.ready(&status));
+        } else if status != self.sent_status {
+            log_send_error(self.parts.notifications.status(&status));
         } else {
             return;
         }
-        self.status = status;
+        self.sent_status = status;
     }
 }
 
-/// Tells that a wish was taken, once it outlives this process; or that it does not.
-async fn confirm(journal: Journal, reply: oneshot::Sender<Result<Taken, Refusal>>) {
-    let unsaved = |why| {
-        format!(
-            "cannot store the wish: {why}; it is carried out, and stored when the disk takes it, but a stayd that ends before \
-             that leaves nothing of it to the next"
-        )
-    };
-    let warning = journal.flush().await.err().map(unsaved);
-    // Whoever asked may have gone.
-    drop(reply.send(Ok(Taken { warning })));
-}
-
-/// What the machine has to know of a service besides its policy.
+/// What the state machine needs to know of a service besides its policy.
 pub(super) fn identity_of(service: &config::Service) -> state::Identity {
     let program = service.command.first().map_or("", String::as_str);
     let program = program.rsplit('/').next().unwrap_or(program).to_owned();
@@ -378,6 +333,6 @@ pub(super) fn identity_of(service: &config::Service) -> state::Identity {
         name: service.name.clone(),
         question,
         program,
-        salt: super::salt(&service.name),
+        salt: super::stable_hash(&service.name),
     }
 }

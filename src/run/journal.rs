@@ -1,7 +1,7 @@
-//! The journal as the control socket sees it.
+//! Gives the control socket access to the journal, in the form of the API.
 
 use crate::act::journal::{self, JournalEntry};
-use crate::api::desk::{self, Journal, Kind, Local, Refusal, Since};
+use crate::api::backend::{self, ApiError, ApiErrorKind, Journal, LocalFuture, Since};
 use crate::api::limits;
 use crate::api::view::rfc3339;
 use crate::api::wire;
@@ -9,62 +9,65 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Records a follower may be behind before it is told that it lags and asks the journal.
+/// Records that a follower may fall behind. Beyond that it gets `Lagged` and reads the journal.
 const FOLLOWER_BEHIND_MAX: usize = 64;
 
-/// The store behind the socket's questions.
+/// The journal, for the control socket.
 #[derive(Clone, Debug)]
 pub(super) struct StoreJournal(journal::Journal);
 
 impl StoreJournal {
-    /// The socket's view of `store`.
+    /// For this journal.
     pub(super) const fn new(store: journal::Journal) -> Self {
         Self(store)
     }
 }
 
 impl Journal for StoreJournal {
-    fn events(&self, query: desk::Query) -> Local<'_, Result<Vec<wire::Event>, Refusal>> {
+    fn events(
+        &self,
+        query: backend::EventQuery,
+    ) -> LocalFuture<'_, Result<Vec<wire::Event>, ApiError>> {
         Box::pin(async move {
             let found = self.0.events(to_store(query)).await.map_err(unavailable)?;
-            Ok(found.into_iter().map(shown).collect())
+            Ok(found.into_iter().map(event).collect())
         })
     }
 
-    fn incidents(&self, limit: usize) -> Local<'_, Result<Vec<wire::Incident>, Refusal>> {
+    fn incidents(&self, limit: usize) -> LocalFuture<'_, Result<Vec<wire::Incident>, ApiError>> {
         Box::pin(async move {
             let found = self.0.incidents(limit).await.map_err(unavailable)?;
-            Ok(found.into_iter().map(shown_incident).collect())
+            Ok(found.into_iter().map(incident_with_evidence).collect())
         })
     }
 
-    fn incident(&self, id: u64) -> Local<'_, Result<Option<wire::Incident>, Refusal>> {
+    fn incident(&self, id: u64) -> LocalFuture<'_, Result<Option<wire::Incident>, ApiError>> {
         Box::pin(async move {
             let found = self.0.incident(id).await.map_err(unavailable)?;
-            Ok(found.map(shown_incident))
+            Ok(found.map(incident_with_evidence))
         })
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<wire::Event>> {
         let (to, follower) = broadcast::channel(FOLLOWER_BEHIND_MAX);
-        let (last_id, news) = (self.0.last_id(), self.0.subscribe());
-        tokio::task::spawn_local(forward(self.0.clone(), news, last_id, to));
+        let (last_id, records) = (self.0.last_id(), self.0.subscribe());
+        tokio::task::spawn_local(forward(self.0.clone(), records, last_id, to));
         follower
     }
 }
 
-/// Hands each record on in the socket's words until the follower has gone. What the store's channel dropped while
-/// this task did not get to run is read from the journal, for the follower could not see that gap.
+/// Forwards each record in the form of the API until the follower is dropped. If the journal's channel has dropped records
+/// because this task did not run, it reads them from disk: the follower could not notice that gap.
 async fn forward(
     store: journal::Journal,
-    mut news: broadcast::Receiver<Arc<JournalEntry>>,
+    mut records: broadcast::Receiver<Arc<JournalEntry>>,
     mut last_id: u64,
     to: broadcast::Sender<Arc<wire::Event>>,
 ) {
     loop {
         let next = tokio::select! {
             () = to.closed() => return,
-            next = news.recv() => next,
+            next = records.recv() => next,
         };
         let entries = match next {
             Ok(entry) => vec![Arc::unwrap_or_clone(entry)],
@@ -77,7 +80,7 @@ async fn forward(
         for entry in entries {
             if entry.id > last_id {
                 last_id = entry.id;
-                let _gone = to.send(Arc::new(shown(entry)));
+                let _dropped = to.send(Arc::new(event(entry)));
             }
         }
     }
@@ -91,7 +94,7 @@ fn after(id: u64) -> journal::EventQuery {
     }
 }
 
-fn to_store(query: desk::Query) -> journal::EventQuery {
+fn to_store(query: backend::EventQuery) -> journal::EventQuery {
     let (after_id, since) = match query.since {
         Since::Beginning => (None, None),
         Since::Id(id) => (Some(id), None),
@@ -106,7 +109,7 @@ fn to_store(query: desk::Query) -> journal::EventQuery {
     }
 }
 
-fn shown(entry: JournalEntry) -> wire::Event {
+fn event(entry: JournalEntry) -> wire::Event {
     wire::Event {
         id: entry.id,
         at: rfc3339(entry.at),
@@ -118,9 +121,9 @@ fn shown(entry: JournalEntry) -> wire::Event {
     }
 }
 
-/// The evidence's text, or its summary where the text was not asked for; a text that does not begin with its summary
-/// gets it put before.
-fn shown_incident(incident: journal::Incident) -> wire::Incident {
+/// The evidence is its text, after the summary if the text does not begin with it; or only the summary if the text was not
+/// queried.
+fn incident_with_evidence(incident: journal::Incident) -> wire::Incident {
     let evidence = match (incident.evidence_summary, incident.evidence) {
         (Some(summary), Some(text)) if !text.starts_with(&summary) => {
             Some(format!("{summary}\n\n{text}"))
@@ -128,13 +131,13 @@ fn shown_incident(incident: journal::Incident) -> wire::Incident {
         (summary, text) => text.or(summary),
     };
     wire::Incident {
-        event: shown(incident.entry),
+        event: event(incident.entry),
         evidence,
     }
 }
 
-fn unavailable(message: String) -> Refusal {
-    Refusal::new(Kind::Unavailable, message)
+fn unavailable(message: String) -> ApiError {
+    ApiError::new(ApiErrorKind::Unavailable, message)
 }
 
 #[cfg(test)]
@@ -142,7 +145,7 @@ mod tests {
     use super::StoreJournal;
     use crate::act::dirs::state_dir::StateDir;
     use crate::act::journal;
-    use crate::api::desk::{Journal, Query, Since};
+    use crate::api::backend::{EventQuery, Journal, Since};
     use crate::decide::action::{Kind, Record};
     use crate::decide::event::Life;
     use std::time::Duration;
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_sees_records_as_they_come_and_incidents_with_their_evidence() {
+    async fn followers_get_new_records_and_incidents_have_their_evidence() {
         let dir = tempfile::tempdir().expect("folder");
         let state = StateDir::open(dir.path(), None).expect("state");
         let (store, _past) = journal::Journal::open(&state, "boot");
@@ -177,10 +180,10 @@ mod tests {
         };
         LocalSet::new().run_until(follow).await;
 
-        let query = Query {
+        let query = EventQuery {
             since: Since::Id(1),
             limit: 10,
-            ..Query::default()
+            ..EventQuery::default()
         };
         let events = journal.events(query).await.expect("events");
         assert_eq!(events.len(), 1);
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_burst_that_the_channel_drops_is_read_from_the_journal() {
+    async fn records_that_the_channel_drops_are_read_from_the_journal() {
         const BURST: u64 = 300;
         let dir = tempfile::tempdir().expect("folder");
         let state = StateDir::open(dir.path(), None).expect("state");

@@ -1,6 +1,6 @@
-//! What stayd itself says: one line each on stderr, in the form its reader wants.
+//! Formats the log of stayd itself: one line per event on stderr, as text, JSON, or for the systemd journal.
 
-use super::voice;
+use super::stderr_writer;
 use std::fmt;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -9,25 +9,25 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How lines look.
+/// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Time, level where it matters, service, sentence.
+    /// Time, level (except info), service, message.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// `<3>` … `<7>` before the sentence (sd-daemon(3)); the journal stamps by itself.
+    /// `<3>` to `<7>` before the message (sd-daemon(3)), without a time: the journal records it.
     Journal,
 }
 
-/// Waits a moment for the last lines to be taken; to be called before the process ends.
+/// Waits a moment until the last lines have been written. Call it before the process ends.
 pub fn flush() {
-    voice::flush();
+    stderr_writer::flush();
 }
 
-/// Installs the logger, once; later calls change nothing.
+/// Installs the logger; later calls have no effect.
 pub fn start(format: Format, verbosity: i8, colour: bool) {
-    voice::start();
+    stderr_writer::start();
     let level = match verbosity {
         ..=-2 => LevelFilter::ERROR,
         -1 => LevelFilter::WARN,
@@ -37,25 +37,29 @@ pub fn start(format: Format, verbosity: i8, colour: bool) {
     };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
-        // A line that stderr refuses would be complained of on stderr with eprintln!, whose panic ends us: a reader
-        // that has gone (`| head`, a restarted journald) must not.
+        // Otherwise the logger reports a failed write with eprintln!, which panics if stderr is closed (`| head`, a
+        // restarted journald), and the panic would end stayd.
         .log_internal_errors(false)
-        .with_writer(voice::writer)
+        .with_writer(stderr_writer::writer)
         .with_ansi(colour);
-    // A second logger in the same process (tests) is refused; the first goes on.
+    // In tests a second logger in the same process is an error, and the first one stays.
     let _ = match format {
-        Format::Text => builder.event_format(Line { stamped: true }).try_init(),
-        Format::Journal => builder.event_format(Line { stamped: false }).try_init(),
+        Format::Text => builder
+            .event_format(TextLine { with_time: true })
+            .try_init(),
+        Format::Journal => builder
+            .event_format(TextLine { with_time: false })
+            .try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
 }
 
-/// A line for a person, or for the journal.
-struct Line {
-    stamped: bool,
+/// Formats a text line, for people or for the journal.
+struct TextLine {
+    with_time: bool,
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for TextLine
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -67,32 +71,32 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let level = *event.metadata().level();
-        let mut words = Words::default();
-        event.record(&mut words);
-        if self.stamped {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if self.with_time {
             let now = humantime::format_rfc3339_seconds(crate::sys::clock::sample().wall);
             write!(out, "{now} ")?;
-            if let Some(name) = loud(level) {
+            if let Some(name) = level_name(level) {
                 write!(out, "{name}: ")?;
             }
         } else {
             write!(out, "<{}>", priority(level))?;
         }
-        if let Some(service) = &words.service {
+        if let Some(service) = &fields.service {
             write!(out, "{service}: ")?;
         }
-        // One event, one line: what a service said may hold anything.
-        let sentence: String = words
-            .sentence
+        // One event is one line: text that comes from a service may contain line breaks.
+        let message: String = fields
+            .message
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        writeln!(out, "{sentence}{}", words.rest)
+        writeln!(out, "{message}{}", fields.rest)
     }
 }
 
-/// Levels that are named; the others speak for themselves.
-fn loud(level: Level) -> Option<&'static str> {
+/// The name of a level in a text line; `None` for info.
+fn level_name(level: Level) -> Option<&'static str> {
     match level {
         Level::ERROR => Some("error"),
         Level::WARN => Some("warning"),
@@ -113,23 +117,23 @@ fn priority(level: Level) -> u8 {
 }
 
 #[derive(Default)]
-struct Words {
+struct Fields {
     service: Option<String>,
-    sentence: String,
+    message: String,
     rest: String,
 }
 
-impl Words {
+impl Fields {
     fn put(&mut self, name: &str, value: String) {
         match name {
-            "message" => self.sentence = value,
+            "message" => self.message = value,
             "service" => self.service = Some(value),
             _ => self.rest.push_str(&format!(" {name}={value}")),
         }
     }
 }
 
-impl Visit for Words {
+impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(field.name(), value.to_owned());
     }

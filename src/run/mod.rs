@@ -1,57 +1,61 @@
-//! The loop: joins `decide` and `act`, and is the only reader of the clock.
+//! Runs the daemon: the event loop that joins `decide` and `act`, signals, the control socket, and in-place upgrades.
 //!
-//! Facts arrive as signals, as ended processes, as reports of what was ordered, as wishes from the control socket, and
-//! as time. Each is one step of the machine; its orders are performed and their outcomes come back as facts.
+//! The loop is the only reader of the clock. Its events are signals, exits of processes, outcomes of actions, commands
+//! from the control socket, and deadlines. Each event is one step of the state machine; the loop executes the actions of
+//! the step, and their outcomes come back as events.
 
-mod alarm;
 mod clock;
+mod commands;
+mod control;
 mod daemon;
-mod desk;
-mod files;
-mod home;
+mod deadline;
 mod journal;
 pub mod logging;
+mod reload;
 mod setup;
 mod signals;
 mod stall;
+mod state_lock;
+mod state_loss;
+mod status;
+mod stderr_writer;
 pub mod upgrade;
-mod upkeep;
-mod voice;
 
 use crate::act::tree::killer;
 use crate::config::Config;
 use crate::sys::fnv::Fnv;
 use crate::sys::signal;
-use stall::StallWatch;
+use setup::KillerQueue;
+use stall::StallDetector;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use upgrade::{Departure, Inheritance};
+use upgrade::{InheritedState, PreparedUpgrade};
 
-/// Checks that are under way when everything is stopped are ended within this time.
-const WAKE_MAX: Duration = Duration::from_secs(2);
+/// After the loop has ended, threads that still start or kill children get this long.
+const CHILDREN_ENDED_WITHIN: Duration = Duration::from_secs(2);
 
-/// A thread that has looked at something slow is not kept for the next time: it would wake an idle stayd to end.
+/// An idle thread of the blocking pool ends after this time. A longer time would wake an idle stayd later.
 const IDLE_THREAD_MAX: Duration = Duration::from_secs(1);
 
-/// How to run.
+/// Paths and invocation of this stayd.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// STATE
     pub state_dir: PathBuf,
-    /// For sockets.
+    /// The folder for sockets and the second lock.
     pub runtime_dir: PathBuf,
-    /// In one of the two; where the path is too long for the first, in the second.
+    /// In the state folder, or in the runtime folder if the path would be too long.
     pub control_socket: PathBuf,
-    /// How we were called, for the version after us.
+    /// How this process was started, for the next version.
     pub invocation: Invocation,
 }
 
-/// How this program was called.
+/// How this process was started.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// Where the next version is found.
+    /// The path at which the next version is found.
     pub program: PathBuf,
     /// argv.
     pub words: Vec<OsString>,
@@ -59,121 +63,129 @@ pub struct Invocation {
     pub cwd: PathBuf,
 }
 
-/// An ending that scripts may rely on.
+/// Why the daemon ended; each reason has an exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Everything was stopped, in order.
-    Done,
-    /// Something that is our bug.
+pub enum ExitReason {
+    /// An ordered shutdown has stopped every service.
+    Stopped,
+    /// A bug in stayd.
     Bug,
-    /// The system refused something without which there is no supervising.
-    Refused,
+    /// The system refused something that the daemon cannot do without.
+    SystemError,
     /// Another stayd holds this instance.
-    Held,
-    /// Permission.
-    Forbidden,
+    AlreadyRunning,
+    /// A permission is missing.
+    PermissionDenied,
 }
 
-/// What a loop ends with.
-enum Outcome {
-    Ended(Ending),
-    /// Another version takes its place.
-    HandsOver(Box<Departure>),
+/// How one run of the loop ended.
+enum LoopOutcome {
+    Exit(ExitReason),
+    /// Another version takes over.
+    Upgrade(Box<PreparedUpgrade>),
 }
 
-/// Runs until everything is stopped; stays in the foreground. With what the version before has left, if it did.
+/// Runs in the foreground until every service is stopped. `inherited` is what the previous version handed over.
 ///
-/// Under systemd, launchd or as PID 1 a lock that somebody holds and a state folder that refuses are waited for, with a
-/// STATUS that says so: an exit would be restarted for ever. Elsewhere they are an [`Ending`], said on stderr.
+/// Under systemd, launchd or as PID 1 it waits for a lock that another stayd holds and for a state folder that cannot be
+/// used, with a STATUS that says so: the parent supervisor would restart an exited stayd for ever. Elsewhere these are an
+/// [`ExitReason`], with a message on stderr.
 #[must_use]
-pub fn run(config: Config, options: &Options, inherited: Option<Inheritance>) -> Ending {
-    last_words();
-    let started = StallWatch::start().and_then(|watch| Ok((runtime(&watch)?, watch)));
-    let (runtime, watch) = match started {
+pub fn run(config: Config, options: &Options, inherited: Option<InheritedState>) -> ExitReason {
+    abort_on_panic();
+    let started = StallDetector::start().and_then(|detector| Ok((runtime(&detector)?, detector)));
+    let (runtime, detector) = match started {
         Ok(started) => started,
         Err(error) => {
-            tracing::error!("cannot start the loop: {error}");
-            return Ending::Refused;
+            tracing::error!("cannot start the event loop: {error}");
+            return ExitReason::SystemError;
         }
     };
     let (mut config, mut inherited) = (config, inherited);
-    let ending = loop {
-        let departure = match run_once(config, options, inherited, &runtime, &watch) {
-            Outcome::Ended(ending) => break ending,
-            Outcome::HandsOver(departure) => departure,
+    let reason = loop {
+        let upgrade = match run_once(config, options, inherited, &runtime, &detector) {
+            LoopOutcome::Exit(reason) => break reason,
+            LoopOutcome::Upgrade(upgrade) => upgrade,
         };
-        // It comes back only when nobody could take our place.
-        (config, inherited) = match departure.execute(&options.invocation) {
-            Ok((config, left)) => (config, Some(left)),
+        // It returns only if the new version could not be executed. Then this version takes over from itself.
+        (config, inherited) = match upgrade.execute(&options.invocation) {
+            Ok((config, inherited)) => (config, Some(inherited)),
             Err(why) => {
-                tracing::error!("{why}; the services go on and the next stayd takes over");
-                break Ending::Refused;
+                tracing::error!(
+                    "{why}; the services keep running, and the next stayd takes them over"
+                );
+                break ExitReason::SystemError;
             }
         };
     };
-    // A thread that hangs in the system must not keep us: the next stayd adopts.
+    // Do not wait for threads of the blocking pool: one may hang in the kernel. The next stayd adopts the services.
     runtime.shutdown_background();
-    ending
+    reason
 }
 
 fn run_once(
     config: Config,
     options: &Options,
-    inherited: Option<Inheritance>,
+    inherited: Option<InheritedState>,
     runtime: &tokio::runtime::Runtime,
-    watch: &Arc<StallWatch>,
-) -> Outcome {
-    let (tree_killer, ended, wake) = killer::open();
+    detector: &Arc<StallDetector>,
+) -> LoopOutcome {
+    let (tree_killer, reaped, children_ended) = killer::open();
     let local = tokio::task::LocalSet::new();
-    let dead = (tree_killer, ended);
-    let running = setup::run(config, options, dead, Arc::clone(watch), inherited);
+    let killer = KillerQueue {
+        tree_killer,
+        reaped,
+    };
+    let running = setup::run(config, options, killer, Arc::clone(detector), inherited);
     let outcome = local.block_on(runtime, running);
-    watch.rests();
-    // Whatever was under way is given up, and what it had started is ended.
+    detector.idle();
+    // This cancels every task of the loop; the tasks kill the children that they started.
     drop(local);
-    if !wake.wait(WAKE_MAX) {
-        tracing::warn!("what was started last has not ended yet; it is left behind");
+    if !children_ended.wait(CHILDREN_ENDED_WITHIN) {
+        tracing::warn!(
+            "children that stayd started last have not ended within {CHILDREN_ENDED_WITHIN:?}; stayd leaves them behind"
+        );
     }
     outcome
 }
 
-/// One thread, watched while it does something.
-fn runtime(watch: &Arc<StallWatch>) -> std::io::Result<tokio::runtime::Runtime> {
-    let (waking, resting) = (Arc::clone(watch), Arc::clone(watch));
+/// A runtime on this thread; the stall detector watches it while it works.
+fn runtime(detector: &Arc<StallDetector>) -> std::io::Result<tokio::runtime::Runtime> {
+    let (busy, idle) = (Arc::clone(detector), Arc::clone(detector));
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .thread_keep_alive(IDLE_THREAD_MAX)
-        // Signals are for the loop's thread: a thread that waits for work outlives it when another version takes over.
+        // Only the loop's thread takes signals. A pool thread without work survives until execve(2) in an upgrade.
         .on_thread_start(signal::hold_all)
-        .on_thread_unpark(move || waking.wakes())
-        .on_thread_park(move || resting.rests())
+        .on_thread_unpark(move || busy.busy())
+        .on_thread_park(move || idle.idle())
         .build()
 }
 
-/// A supervisor that does not hear us is no reason to stop: the services matter more.
-fn heard(sent: std::io::Result<()>) {
+/// Logs a failed notification to the parent supervisor. stayd does not stop for it: the services matter more.
+fn log_send_error(sent: std::io::Result<()>) {
     if let Err(error) = sent {
-        tracing::debug!("cannot talk to the supervisor: {error}");
+        tracing::debug!("cannot notify the parent supervisor: {error}");
     }
 }
 
-/// A panic is our bug: it names its place and ends the process at once. Nothing half-decided is acted on.
+/// A panic is a bug in stayd: it is logged with its place, and the process aborts before it acts on inconsistent state.
 #[expect(
     clippy::disallowed_methods,
     reason = "a panic ends the process at once, whatever threads still run"
 )]
-fn last_words() {
+fn abort_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(
-            "bug in stayd, ending at once; the services go on and the next stayd takes over: {panic}"
+            "bug in stayd: {panic}; stayd ends at once, the services keep running, and the next stayd takes them over"
         );
         logging::flush();
         std::process::abort();
     }));
 }
 
-/// The same at every start, different for each name.
-fn salt(name: &str) -> u64 {
+/// A hash of `name` that is the same at every start.
+fn stable_hash(name: &str) -> u64 {
     Fnv::of(name.as_bytes())
 }

@@ -1,13 +1,13 @@
-//! From a configuration to a running loop: state folder, lock, journal, control socket.
+//! Builds the daemon from a configuration: state folder and lock, journal, executor, control socket. Then runs it.
 
 use super::clock::Clock;
-use super::daemon::{Daemon, End, Left, Parts};
-use super::desk::Identity;
-use super::home::{Home, Refusal, system};
+use super::daemon::{Daemon, InheritedLoopState, LoopEnd, Parts};
 use super::signals::Signals;
-use super::stall::StallWatch;
-use super::upgrade::{self, Inheritance};
-use super::{Ending, Options, Outcome};
+use super::stall::StallDetector;
+use super::state_lock::{StartError, StateLock, system_error};
+use super::status::StatusSource;
+use super::upgrade::{self, InheritedState};
+use super::{ExitReason, LoopOutcome, Options, log_send_error};
 use crate::act::SharedContext;
 use crate::act::claims::Claims;
 use crate::act::dirs::state_dir::StateDir;
@@ -35,38 +35,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Facts that may wait for the loop.
+/// Outcomes of actions that may wait for the loop.
 const INBOX_MAX: usize = 1024;
-/// Between two tries for a lock or a state folder that refuses.
+/// The time between two attempts to lock the state folder.
 const RETRY: Duration = Duration::from_secs(1);
-/// What is done once at the start is done by then.
-const SETTLED_AFTER: Duration = Duration::from_secs(3);
+/// Work that happens only at the start has ended by then.
+const STARTED_AFTER: Duration = Duration::from_secs(3);
 
-/// Who started us, and how we hear and speak.
-struct Outside {
+/// The process around the loop: how it was started, its signals and notifications.
+struct ProcessContext {
     start_context: StartContext,
     supervisor: ParentSupervisor,
     signals: Signals,
     notifications: SupervisorNotifications,
-    stall: Arc<StallWatch>,
+    stall: Arc<StallDetector>,
 }
 
-/// Who ends what was started, and the queue of what that has reaped.
-pub(super) type Dead = (TreeKiller, mpsc::Receiver<Reaped>);
+/// The tree killer, and the queue of the processes that it reaps.
+pub(super) struct KillerQueue {
+    pub(super) tree_killer: TreeKiller,
+    pub(super) reaped: mpsc::Receiver<Reaped>,
+}
 
-/// Sets everything up, and runs.
+/// Builds the daemon and runs its loop.
 pub(super) async fn run(
     config: Config,
     options: &Options,
-    dead: Dead,
-    stall: Arc<StallWatch>,
-    mut inherited: Option<Inheritance>,
-) -> Outcome {
+    killer: KillerQueue,
+    stall: Arc<StallDetector>,
+    mut inherited: Option<InheritedState>,
+) -> LoopOutcome {
     let signals = match Signals::install() {
         Ok(signals) => signals,
         Err(error) => {
             tracing::error!("cannot install signal handlers: {error}");
-            return Outcome::Ended(Ending::Refused);
+            return LoopOutcome::Exit(ExitReason::SystemError);
         }
     };
     if inherited.is_some() {
@@ -75,87 +78,87 @@ pub(super) async fn run(
     let start_context = StartContext::gather(std::env::vars_os());
     let supervisor = start_context.supervisor();
     let mut notifications = SupervisorNotifications::new(&start_context);
-    let left = inherited.as_mut().and_then(|left| left.locks.take());
-    let home = match left.map(|locks| Home::resume(options, locks)) {
-        Some(Ok(home)) => Ok(home),
+    let locks = inherited.as_mut().and_then(|state| state.locks.take());
+    let lock = match locks.map(|locks| StateLock::resume(options, locks)) {
+        Some(Ok(lock)) => Ok(lock),
         Some(Err(_)) | None => {
-            wait_for_home(options, supervisor, &signals, &mut notifications).await
+            wait_for_lock(options, supervisor, &signals, &mut notifications).await
         }
     };
-    let home = match home {
-        Ok(home) => home,
-        Err(ending) => return Outcome::Ended(ending),
+    let lock = match lock {
+        Ok(lock) => lock,
+        Err(reason) => return LoopOutcome::Exit(reason),
     };
-    let outside = Outside {
+    let process = ProcessContext {
         start_context,
         supervisor,
         signals,
         notifications,
         stall,
     };
-    match assemble(config, options, outside, dead, home, inherited).await {
-        Ok(daemon) => live(daemon).await,
-        Err(refusal) => {
-            tracing::error!("{}", refusal.sentence);
-            Outcome::Ended(refusal.ending)
+    match assemble(config, options, process, killer, lock, inherited).await {
+        Ok(daemon) => run_loop(daemon).await,
+        Err(error) => {
+            tracing::error!("{}", error.message);
+            LoopOutcome::Exit(error.reason)
         }
     }
 }
 
-async fn live(mut daemon: Daemon) -> Outcome {
-    tokio::task::spawn_local(settle());
-    match daemon.live().await {
-        End::Over(ending) => Outcome::Ended(ending),
-        End::AtRest => {
-            let departure = daemon.depart().await;
-            departure.map_or(Outcome::Ended(Ending::Bug), |departure| {
-                Outcome::HandsOver(Box::new(departure))
+async fn run_loop(mut daemon: Daemon) -> LoopOutcome {
+    tokio::task::spawn_local(release_start_memory());
+    match daemon.run().await {
+        LoopEnd::Exit(reason) => LoopOutcome::Exit(reason),
+        LoopEnd::ReadyToUpgrade => {
+            let upgrade = daemon.prepare_upgrade().await;
+            upgrade.map_or(LoopOutcome::Exit(ExitReason::Bug), |upgrade| {
+                LoopOutcome::Upgrade(Box::new(upgrade))
             })
         }
     }
 }
 
-/// Once everything runs, its memory is that of what goes on. From a disk that may be pulled everything is kept: what is
-/// needed at a wedge has to be there.
-async fn settle() {
+/// Returns the pages that only the start needed. If the program is on a disk that may be pulled, it keeps all pages: the
+/// code that handles a wedge must be in memory then.
+async fn release_start_memory() {
     if memory::is_program_on_the_systems_disk() {
-        tokio::time::sleep(SETTLED_AFTER).await;
+        tokio::time::sleep(STARTED_AFTER).await;
         memory::give_back_start();
     }
 }
 
-/// The state folder and its lock; under an OS supervisor for as long as it takes.
-async fn wait_for_home(
+/// Takes the lock of the state folder. Under an OS supervisor it tries until it succeeds or stayd is told to shut down.
+async fn wait_for_lock(
     options: &Options,
     supervisor: ParentSupervisor,
     signals: &Signals,
     notifications: &mut SupervisorNotifications,
-) -> Result<Home, Ending> {
-    let mut said = String::new();
+) -> Result<StateLock, ExitReason> {
+    let mut reported = String::new();
     loop {
-        let refusal = match Home::take(options) {
-            Ok(home) => return Ok(home),
-            Err(refusal) => refusal,
+        let error = match StateLock::take(options) {
+            Ok(lock) => return Ok(lock),
+            Err(error) => error,
         };
         if !supervisor.starts_again() {
-            tracing::error!("{}", refusal.sentence);
-            return Err(refusal.ending);
+            tracing::error!("{}", error.message);
+            return Err(error.reason);
         }
-        if said != refusal.sentence {
-            tracing::error!("{}; waiting", refusal.sentence);
-            super::heard(notifications.ready(&format!("waiting: {}", refusal.sentence)));
-            said = refusal.sentence;
+        if reported != error.message {
+            tracing::error!("{}; stayd waits", error.message);
+            log_send_error(notifications.ready(&format!("waiting: {}", error.message)));
+            reported = error.message;
         }
         let pause = notifications
             .ping_every()
             .map_or(RETRY, |every| every.min(RETRY));
         tokio::select! {
-            arrived = signals.arrived() => {
-                if arrived.is_ok_and(|arrived| arrived.end > 0) {
-                    return Err(Ending::Done);
+            received = signals.receive() => {
+                if received.is_ok_and(|received| received.terminate > 0) {
+                    return Err(ExitReason::Stopped);
                 }
             }
-            () = tokio::time::sleep(pause) => super::heard(notifications.watchdog()),
+            () = tokio::time::sleep(pause) => log_send_error(notifications.watchdog()),
         }
     }
 }
@@ -163,45 +166,39 @@ async fn wait_for_home(
 async fn assemble(
     config: Config,
     options: &Options,
-    outside: Outside,
-    (tree_killer, ended): Dead,
-    home: Home,
-    mut inherited: Option<Inheritance>,
-) -> Result<Daemon, Refusal> {
-    let boot_id = identity::boot_id().map_err(|error| system("read the boot id", &error))?;
-    match reaper::become_subreaper() {
-        Ok(true) => {}
-        Ok(false) => {
-            tracing::debug!("this system has no subreaper; orphans are found by their marks");
-        }
-        Err(error) => {
-            tracing::warn!("cannot become subreaper: {error}; orphans are found by their marks");
-        }
-    }
+    process: ProcessContext,
+    killer: KillerQueue,
+    lock: StateLock,
+    mut inherited: Option<InheritedState>,
+) -> Result<Daemon, StartError> {
+    let boot_id = identity::boot_id().map_err(|error| system_error("read the boot id", &error))?;
+    become_subreaper();
     let program =
-        identity::own_program().map_err(|error| system("find its own program", &error))?;
+        identity::own_program().map_err(|error| system_error("find its own program", &error))?;
     let clock = inherited
         .as_ref()
-        .map_or_else(Clock::start, |left| Clock::resume(left.clock_began));
-    let origin = clock.origin();
-    let (journal, past) = Journal::open(home.state(), &boot_id);
-    let (inbox, facts) = mpsc::channel(INBOX_MAX);
-    let unit_delegates = outside.start_context.unit_delegates();
+        .map_or_else(Clock::start, |state| Clock::resume(state.clock_began));
+    let clock_handle = clock.handle();
+    let (journal, past) = Journal::open(lock.state(), &boot_id);
+    let (inbox, events) = mpsc::channel(INBOX_MAX);
+    let unit_delegates = process.start_context.unit_delegates();
     let cgroups = Cgroups::find(&config.name, unit_delegates).await;
-    let spawner = Spawner::with(tree_killer);
+    let spawner = Spawner::with(killer.tree_killer);
     let helpers = Helpers::new(spawner.clone(), &program);
     let status_board = Rc::new(StatusBoard::new(&helpers));
-    let lives = inherited.as_mut().map(|left| left.lives(&spawner));
-    let received = ReceivedSockets::open(&outside.start_context, &config.services);
-    for held in inherited.iter_mut().flat_map(|left| left.held.drain(..)) {
+    let instances = inherited
+        .as_mut()
+        .map(|state| state.take_instances(&spawner));
+    let received = ReceivedSockets::open(&process.start_context, &config.services);
+    for held in inherited.iter_mut().flat_map(|state| state.held.drain(..)) {
         received.inherit(held, &config.services);
     }
     let shared = SharedContext {
         spawner,
         helpers,
-        output: output(home.state(), &outside),
+        output: output(lock.state(), &process),
         journal: journal.clone(),
-        claims: Claims::new(home.state()),
+        claims: Claims::new(lock.state()),
         reported: ReportedProcesses::default(),
         orphans: UnattributedOrphans::default(),
         cgroups,
@@ -210,105 +207,119 @@ async fn assemble(
         boot: (boot_id, identity::pid_namespace()),
         environment: clean_environment(std::env::vars_os()),
         status_board: Rc::clone(&status_board),
-        state: home.state().root().to_owned(),
+        state: lock.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),
-        state_key: state_key(home.state()),
-        now: Box::new(move || origin.now()),
-        stamp: Box::new(move |moment| origin.stamp(moment)),
+        state_key: state_key(lock.state()),
+        now: Box::new(move || clock_handle.now()),
+        stamp: Box::new(move |instant| clock_handle.wall_time(instant)),
     };
     let reported = shared.reported.clone();
-    let executor = Executor::new(shared, config.services.clone(), lives.unwrap_or_default());
-    let Outside {
-        supervisor,
-        signals,
-        notifications,
-        stall,
-        ..
-    } = outside;
-    let mut identity = Identity::new(
+    let executor = Executor::new(
+        shared,
+        config.services.clone(),
+        instances.unwrap_or_default(),
+    );
+    let mut status = StatusSource::new(
         &config,
-        supervisor,
-        home.state(),
+        process.supervisor,
+        lock.state(),
         &options.control_socket,
-        origin,
+        clock_handle,
         reported,
         status_board,
     );
-    let left = inherited.and_then(|left| {
-        identity.has_been(&left.started_at, &left.upgrade);
-        tell(&journal, &left);
-        Some(Left {
-            socket: left.socket?,
-            carried: left.carried,
+    let inherited = inherited.and_then(|state| {
+        status.continue_from(&state.started_at, &state.upgrade);
+        record_upgrade(&journal, &state);
+        Some(InheritedLoopState {
+            socket: state.socket?,
+            services: state.services,
         })
     });
+    if inherited.is_some() {
+        reached(Failpoint::ControlTakenOver);
+    }
     let parts = Parts {
         config,
-        identity,
-        signals,
-        notifications,
-        stall,
+        status,
+        signals: process.signals,
+        notifications: process.notifications,
+        stall: process.stall,
         clock,
         executor,
         journal,
         past,
-        home,
+        lock,
         options: options.clone(),
-        facts,
-        ended,
+        events,
+        reaped: killer.reaped,
     };
-    if left.is_some() {
-        reached(Failpoint::ControlTakenOver);
-    }
-    Daemon::new(parts, supervisor, left)
+    Daemon::new(parts, process.supervisor, inherited)
         .await
-        .map_err(|error| system("open the control socket", &error))
+        .map_err(|error| system_error("open the control socket", &error))
 }
 
-/// What became of the upgrade, in journal and log.
-fn tell(journal: &Journal, left: &Inheritance) {
+/// Makes orphaned descendants children of stayd, where the system can (Linux).
+fn become_subreaper() {
+    match reaper::become_subreaper() {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::debug!(
+                "this system has no child subreaper; stayd finds orphans by their ownership evidence"
+            );
+        }
+        Err(error) => {
+            tracing::warn!(
+                "cannot become child subreaper: {error}; stayd finds orphans by their ownership evidence"
+            );
+        }
+    }
+}
+
+/// Records the outcome of the in-place upgrade in the journal and the log.
+fn record_upgrade(journal: &Journal, state: &InheritedState) {
     let Upgrade {
         from, to, refused, ..
-    } = &left.upgrade;
-    let count = left.carried.len();
+    } = &state.upgrade;
+    let count = state.services.len();
     match refused {
         None => {
             let sentence = format!(
-                "version {to} has taken the place of version {from} in the same process; its services ({count}) go on"
+                "version {to} has replaced version {from} in the same process; its services ({count}) keep running"
             );
             tracing::info!("{sentence}");
             journal.record(None, &upgrade::record(&sentence, true));
         }
         Some(why) => {
             let sentence =
-                format!("version {to} could not take over: {why}; version {from} goes on");
+                format!("cannot upgrade to version {to}: {why}; version {from} keeps running");
             tracing::error!("{sentence}");
             journal.record(None, &upgrade::record(&sentence, false));
         }
     }
 }
 
-/// The same for as long as the folder is there.
+/// Identifies the state folder: the same key as long as the folder exists.
 fn state_key(state: &StateDir) -> String {
     std::fs::metadata(state.root())
-        .map(|meta| format!("{:x}-{:x}", meta.dev(), meta.ino()))
+        .map(|metadata| format!("{:x}-{:x}", metadata.dev(), metadata.ino()))
         .unwrap_or_default()
 }
 
-/// Where the services' output goes, and how the pump is heard.
-fn output(state: &StateDir, outside: &Outside) -> Output {
+/// The captured output of all services.
+fn output(state: &StateDir, process: &ProcessContext) -> Output {
     let audience = StdoutReader::detect(
-        outside.supervisor == ParentSupervisor::Container,
-        outside
+        process.supervisor == ParentSupervisor::Container,
+        process
             .start_context
             .variables
             .get("JOURNAL_STREAM")
             .map(String::as_str),
     );
-    Output::new(state.clone(), audience, Arc::new(say))
+    Output::new(state.clone(), audience, Arc::new(log_output_problem))
 }
 
-fn say(news: OutputNotice) {
+fn log_output_problem(news: OutputNotice) {
     match news {
         OutputNotice::WriteFailed {
             key: (service, _),
@@ -316,7 +327,7 @@ fn say(news: OutputNotice) {
         } => {
             tracing::error!(
                 service,
-                "cannot write its output: {cause}; it is counted and thrown away until that works"
+                "cannot write its output: {cause}; stayd counts and discards the output until writing succeeds"
             );
         }
         OutputNotice::BytesLost {
@@ -333,7 +344,7 @@ fn say(news: OutputNotice) {
             let holder = holder.map_or_else(|| "a process".to_owned(), |pid| format!("pid {pid}"));
             tracing::warn!(
                 service,
-                "{holder} outside life {} still holds its output open; it is closed",
+                "{holder} outside instance {} still holds its output open; stayd closes it",
                 life.0
             );
         }

@@ -1,4 +1,4 @@
-//! Signals become bytes in a socket, and bytes become facts. The one owner of signal handlers.
+//! Receives signals: each handler writes a byte to a socket that the loop reads. Only this file installs handlers.
 
 use crate::sys::signal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,118 +10,119 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream as StdStream;
 use tokio::net::UnixStream;
 
-/// What arrived since the last look.
+/// The signals that arrived since the last call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Arrived {
+pub(super) struct ReceivedSignals {
     /// A child may have ended.
     pub(super) child: bool,
-    /// How many requests to end.
-    pub(super) end: u32,
-    /// The terminal closed, or somebody wants a reload.
+    /// How many times stayd was told to shut down (SIGTERM, SIGINT).
+    pub(super) terminate: u32,
+    /// SIGHUP: the terminal closed, or a reload is wanted.
     pub(super) hangup: bool,
 }
 
-/// One socket per signal, because signal-hook writes only that something came.
+/// One socket per signal, because the byte that signal-hook writes does not name the signal.
 #[derive(Debug)]
 pub(super) struct Signals {
-    child: Watched,
-    term: Watched,
-    int: Watched,
-    /// None where whoever started us had it ignored.
-    hangup: Option<Watched>,
+    child: SignalStream,
+    term: SignalStream,
+    int: SignalStream,
+    /// `None` if the process was started with SIGHUP ignored (nohup).
+    hangup: Option<SignalStream>,
 }
 
-/// A signal that is heard until this is dropped.
+/// The handler of one signal, installed until this is dropped.
 #[derive(Debug)]
-struct Watched {
+struct SignalStream {
     stream: UnixStream,
     number: i32,
     handler: SigId,
 }
 
-impl Drop for Watched {
+impl Drop for SignalStream {
     fn drop(&mut self) {
         low_level::unregister(self.handler);
     }
 }
 
 impl Signals {
-    /// Installs the handlers, and lets in what has waited for them.
+    /// Installs the handlers, and unblocks the signals that an in-place upgrade had blocked.
     ///
     /// # Errors
-    /// The system's refusal.
+    /// A handler or socket could not be created.
     pub(super) fn install() -> io::Result<Self> {
         let signals = Self {
-            child: watch(SIGCHLD)?,
-            term: watch(SIGTERM)?,
-            int: watch(SIGINT)?,
+            child: install(SIGCHLD)?,
+            term: install(SIGTERM)?,
+            int: install(SIGINT)?,
             hangup: if signal::is_ignored(SIGHUP) {
                 None
             } else {
-                Some(watch(SIGHUP)?)
+                Some(install(SIGHUP)?)
             },
         };
         signal::let_in_all();
         Ok(signals)
     }
 
-    /// Ends the hearing in favour of whoever takes our place: what has come and was not read comes to them. Signals have
-    /// to be held by then, in every thread.
-    pub(super) fn leave(self) {
-        for watched in [&self.child, &self.term, &self.int]
+    /// Removes the handlers for an in-place upgrade, and sends the signals that arrived but were not read to this process
+    /// again, for the next version. All signals must be blocked in every thread by then.
+    pub(super) fn hand_over(self) {
+        for signal in [&self.child, &self.term, &self.int]
             .into_iter()
             .chain(&self.hangup)
         {
-            if has_unread(&watched.stream) {
-                signal::pass_on(watched.number);
+            if has_unread(&signal.stream) {
+                signal::pass_on(signal.number);
             }
         }
     }
 
-    /// Waits until something has arrived.
-    pub(super) async fn arrived(&self) -> io::Result<Arrived> {
+    /// Waits until a signal has arrived.
+    pub(super) async fn receive(&self) -> io::Result<ReceivedSignals> {
         tokio::select! {
             ready = self.child.stream.readable() => ready?,
             ready = self.term.stream.readable() => ready?,
             ready = self.int.stream.readable() => ready?,
             ready = readable(self.hangup.as_ref()) => ready?,
         }
-        Ok(Arrived {
+        Ok(ReceivedSignals {
             child: drain(&self.child.stream)? > 0,
-            end: u32::from(drain(&self.term.stream)? > 0) + u32::from(drain(&self.int.stream)? > 0),
+            terminate: u32::from(drain(&self.term.stream)? > 0)
+                + u32::from(drain(&self.int.stream)? > 0),
             hangup: self
                 .hangup
                 .as_ref()
-                .map_or(Ok(0), |watched| drain(&watched.stream))?
+                .map_or(Ok(0), |signal| drain(&signal.stream))?
                 > 0,
         })
     }
 }
 
-async fn readable(watched: Option<&Watched>) -> io::Result<()> {
-    match watched {
-        Some(watched) => watched.stream.readable().await,
+async fn readable(signal: Option<&SignalStream>) -> io::Result<()> {
+    match signal {
+        Some(signal) => signal.stream.readable().await,
         None => std::future::pending().await,
     }
 }
 
-fn watch(number: i32) -> io::Result<Watched> {
+fn install(number: i32) -> io::Result<SignalStream> {
     let (reader, writer) = StdStream::pair()?;
     reader.set_nonblocking(true)?;
-    Ok(Watched {
+    Ok(SignalStream {
         stream: UnixStream::from_std(reader)?,
         number,
         handler: low_level::pipe::register(number, writer)?,
     })
 }
 
-/// Asks the system itself: the runtime that would know does not run any more.
+/// It uses poll(2), because the runtime that tracks readiness does not run any more.
 fn has_unread(stream: &UnixStream) -> bool {
     let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Reads what is there and says how many bytes it was.
+/// Reads all available bytes and returns how many there were.
 fn drain(stream: &UnixStream) -> io::Result<usize> {
     let mut total = 0;
     let mut buffer = [0; 64];

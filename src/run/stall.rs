@@ -1,8 +1,8 @@
-//! Notices that the loop stands still, and says where.
+//! Detects that the loop is stalled, and logs where.
 //!
-//! A timer of the kernel's is set when the loop's thread wakes up and cleared when it rests, so an idle stayd wakes for
-//! nothing. The thread that waits for it does nothing else. It ends nobody: a loop that stands still sends no WATCHDOG=1
-//! either, and ending us is for who watches us.
+//! A kernel timer is armed when the loop's thread becomes busy and disarmed when it becomes idle, so an idle stayd never
+//! wakes. A thread of its own waits for the timer. It only logs: a stalled loop sends no WATCHDOG=1 either, and the parent
+//! supervisor decides whether to end stayd.
 
 use crate::act::evidence;
 use crate::sys::identity;
@@ -14,89 +14,91 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// A loop that stays on one thing for so long stands still.
-const STILL_AFTER: Duration = Duration::from_secs(2);
-/// Reading a few files and saying a sentence needs little stack.
+/// A loop that works on one event for this long is stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// Reading a few files and logging a line needs little stack.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// Watches the main thread, which is the loop's.
+/// Watches the main thread, on which the loop runs.
 #[derive(Debug)]
-pub(super) struct StallWatch {
+pub(super) struct StallDetector {
     timer: Timer,
-    /// How many things the loop has begun.
-    begun: AtomicU64,
-    /// The same, when the timer was set.
-    when_set: AtomicU64,
-    rests: AtomicBool,
+    /// Counts the events that the loop has begun to work on.
+    progress: AtomicU64,
+    /// `progress` when the timer was armed.
+    progress_when_armed: AtomicU64,
+    is_idle: AtomicBool,
 }
 
-impl StallWatch {
-    /// Starts the thread that waits.
+impl StallDetector {
+    /// Starts the thread that waits for the timer.
     ///
     /// # Errors
-    /// The system gives no timer or no thread.
+    /// The system has no timer or no thread left.
     pub(super) fn start() -> io::Result<Arc<Self>> {
-        let watch = Arc::new(Self {
+        let detector = Arc::new(Self {
             timer: Timer::new()?,
-            begun: AtomicU64::new(0),
-            when_set: AtomicU64::new(0),
-            rests: AtomicBool::new(false),
+            progress: AtomicU64::new(0),
+            progress_when_armed: AtomicU64::new(0),
+            is_idle: AtomicBool::new(false),
         });
-        let watching = Arc::clone(&watch);
+        let watching = Arc::clone(&detector);
         thread::Builder::new()
             .name("stall".into())
             .stack_size(STACK_BYTES)
             .spawn(move || watching.wait_for_stalls())?;
-        Ok(watch)
+        Ok(detector)
     }
 
-    /// The loop's thread has something to do.
-    pub(super) fn wakes(&self) {
-        self.rests.store(false, Ordering::SeqCst);
-        self.goes_on();
-        self.set();
+    /// The loop's thread has work.
+    pub(super) fn busy(&self) {
+        self.is_idle.store(false, Ordering::SeqCst);
+        self.progress();
+        self.arm();
     }
 
-    /// It has come to the next thing.
-    pub(super) fn goes_on(&self) {
-        self.begun.fetch_add(1, Ordering::SeqCst);
+    /// The loop works on the next event.
+    pub(super) fn progress(&self) {
+        self.progress.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// It has nothing to do.
-    pub(super) fn rests(&self) {
-        self.rests.store(true, Ordering::SeqCst);
-        // A timer that goes off nonetheless finds it resting.
+    /// The loop's thread has no work.
+    pub(super) fn idle(&self) {
+        self.is_idle.store(true, Ordering::SeqCst);
+        // If disarming fails, the thread sees `is_idle` and does nothing.
         let _ = self.timer.clear();
     }
 
-    fn set(&self) {
-        let begun = self.begun.load(Ordering::SeqCst);
-        self.when_set.store(begun, Ordering::SeqCst);
-        // Were it refused, only a sentence would be missing.
-        let _ = self.timer.set(STILL_AFTER);
+    fn arm(&self) {
+        let progress = self.progress.load(Ordering::SeqCst);
+        self.progress_when_armed.store(progress, Ordering::SeqCst);
+        // If arming fails, only a log line is missing.
+        let _ = self.timer.set(STALLED_AFTER);
     }
 
     fn wait_for_stalls(&self) {
-        // Signals are for the loop's thread: this one outlives it when another version takes over.
+        // Only the loop's thread takes signals. This thread survives until execve(2) in an upgrade.
         signal::hold_all();
         while self.timer.wait().is_ok() {
-            if self.rests.load(Ordering::SeqCst) {
+            if self.is_idle.load(Ordering::SeqCst) {
                 continue;
             }
-            if self.begun.load(Ordering::SeqCst) == self.when_set.load(Ordering::SeqCst) {
-                say();
+            let progress = self.progress.load(Ordering::SeqCst);
+            if progress == self.progress_when_armed.load(Ordering::SeqCst) {
+                log_stall();
             } else {
-                self.set(); // busy, and getting on
+                // Busy, but not stalled.
+                self.arm();
             }
         }
     }
 }
 
-fn say() {
+fn log_stall() {
     let place = evidence::describe_main_thread(identity::pid());
     tracing::error!(
-        "stayd itself has stood still for {} s, {}; nothing is probed or ended until it goes on",
-        STILL_AFTER.as_secs(),
-        place.unwrap_or_else(|| "and nobody can tell where".into())
+        "stayd itself has been stalled for {} s, {}; it probes and kills nothing until it continues",
+        STALLED_AFTER.as_secs(),
+        place.unwrap_or_else(|| "at an unknown place".into())
     );
 }

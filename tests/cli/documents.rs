@@ -102,7 +102,7 @@ fn every_word_of_the_json_stands_in_its_reference() {
         ("src/decide/snapshot.rs", "impl Phase"),
         ("src/decide/snapshot.rs", "impl Class"),
         ("src/act/supervisor.rs", "fn name(self)"),
-        ("src/api/desk.rs", "fn word(self)"),
+        ("src/api/backend.rs", "fn name(self)"),
     ] {
         for word in words_of(file, function) {
             assert!(page.contains(&format!("`{word}`")), "{file}: `{word}`");

@@ -24,7 +24,7 @@ fn wishes_wait_for_their_outcome() {
     let (status, out, err) = daemon.ask(&["restart", "nope", "sleep"]);
     assert_eq!(status, 2, "{err}");
     assert!(
-        err.starts_with("stayd: cannot find a service called nope: there is sleep"),
+        err.starts_with("stayd: cannot find a service called nope: the services are sleep"),
         "{err}"
     );
     assert!(

@@ -82,13 +82,13 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "how-to/hold.md",
         "30 days long at most",
-        "api/mod.rs",
+        "api/limits.rs",
         "from_secs(30 * 24 * 3600)",
     ),
     (
         "explanation/limits.md",
         "1,024 wait",
-        "run/voice.rs",
+        "run/stderr_writer.rs",
         "LINES_MAX: usize = 1024;",
     ),
     (

@@ -150,7 +150,9 @@ fn item_53_a_server_started_by_hand_is_watched_and_outlives_every_end_of_stayd()
 
     daemon.signal(libc::SIGHUP);
     wait_until("the configuration is read again", SOON, || {
-        daemon.said().contains("read again: nothing has changed")
+        daemon
+            .said()
+            .contains("reloaded the configuration: nothing has changed")
     });
     attached(&daemon, "web", pid);
 

@@ -230,7 +230,7 @@ fn item_44_a_grandchild_that_holds_the_log_delays_nobody() {
     });
     wait_until("the holder is named", SOON, || {
         daemon.said().contains(&format!(
-            "pid {holder} outside life 1 still holds its output"
+            "pid {holder} outside instance 1 still holds its output"
         ))
     });
     // A group's kill leaves both of them behind, as it is asked to.

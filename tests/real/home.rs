@@ -81,7 +81,7 @@ fn a_hangup_reads_the_configuration_again_and_keeps_the_old_one_when_it_is_wrong
     daemon.wait_state("b", "running");
     let said = daemon.said();
     assert!(
-        said.contains("`a` has changed; it goes on as before until stayd is restarted"),
+        said.contains("`a` has changed; it runs with the old values until stayd is restarted"),
         "{said}"
     );
     let told = daemon.client(&["status"]);
@@ -92,7 +92,7 @@ fn a_hangup_reads_the_configuration_again_and_keeps_the_old_one_when_it_is_wrong
     fs::write(&file, ASKED).expect("written");
     daemon.signal(libc::SIGHUP);
     wait_until("the removal is told", SOON, || {
-        daemon.said().contains("`b` is no longer in it")
+        daemon.said().contains("`b` is no longer in the file")
     });
     assert_eq!(daemon.service("a")["pid"], a, "never touched");
 }

@@ -115,7 +115,7 @@ fn item_82_a_wish_that_the_disk_does_not_take_is_carried_out_said_and_stored_lat
     let told = daemon.client(&["stop", "s"]);
     assert_eq!((told.code, told.out.as_str()), (Some(0), "s: stopped\n"));
     assert!(
-        told.err.starts_with("stayd: cannot store the wish: ") && told.err.contains("directory"),
+        told.err.starts_with("stayd: cannot store the request: ") && told.err.contains("directory"),
         "{}",
         told.err
     );

@@ -162,7 +162,7 @@ fn under_systemd_it_may_be_told_to_end_while_it_waits() {
     let first = Stayd::start(SLEEPER);
     let script = "exec env SYSTEMD_EXEC_PID=$$ \"$@\"";
     let mut second = Second::start(&first, &["env"], script, &[]);
-    second.wait_said("; waiting");
+    second.wait_said("; stayd waits");
     second.signal(Signal::SIGTERM);
     assert_eq!(second.wait().code(), Some(0));
     first.wait_state("s", "running");
@@ -186,7 +186,7 @@ fn first_process(first: &Stayd, script: &str) -> Second {
 fn as_the_first_process_of_a_container_it_waits() {
     let first = Stayd::start(SLEEPER);
     let mut second = first_process(&first, "exec \"$@\"");
-    second.wait_said("; waiting");
+    second.wait_said("; stayd waits");
     assert_eq!(second.child.try_wait().expect("wait"), None);
     first.wait_state("s", "running");
 }
@@ -198,7 +198,7 @@ fn under_launchd_it_waits() {
     let first = Stayd::start(SLEEPER);
     let script = "XPC_SERVICE_NAME=org.example.job \"$@\" & wait";
     let mut second = first_process(&first, script);
-    second.wait_said("; waiting");
+    second.wait_said("; stayd waits");
     assert_eq!(second.child.try_wait().expect("wait"), None);
     first.wait_state("s", "running");
 }

@@ -182,7 +182,7 @@ fn a_loop_that_hangs_in_the_disk_says_where_and_pings_no_more() {
     unit.systemd.done(&["kill", "-KILL", &service]);
     wait_until("it says where it stands", SOON, || {
         unit.journal().lines().any(|line| {
-            line.contains("has stood still for 2 s, in percpu_rwsem_wait (stuck in the kernel")
+            line.contains("has been stalled for 2 s, in percpu_rwsem_wait (stuck in the kernel")
         })
     });
     wait_until("systemd misses its pings", SOON, || {

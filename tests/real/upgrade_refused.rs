@@ -44,14 +44,14 @@ fn item_90_a_bad_file_leaves_the_old_version_running() {
     replace_by(&daemon, b"no program at all\n");
     refused(
         &daemon,
-        "is not fit to take over: cannot start it: cannot run its program",
+        "cannot take over: cannot start it: cannot run its program",
     );
     replace_by(&daemon, b"#!/bin/sh\nexec /bin/true\n");
     refused(&daemon, "it is a script");
     replace_by(&daemon, &fs::read("/bin/false").expect("false"));
     refused(&daemon, "it exited with status 1 and said nothing");
     replace_by(&daemon, &fs::read("/bin/true").expect("true"));
-    refused(&daemon, "it does not say what a stayd would say");
+    refused(&daemon, "its self-check does not print what stayd prints");
     fs::remove_file(daemon.program()).expect("removed");
     refused(&daemon, "No such file or directory");
     let program = fs::read(super::support::daemon::binary()).expect("our own");
@@ -84,7 +84,7 @@ fn item_90_a_file_that_others_can_write_does_not_take_over() {
     let daemon = Stayd::start_copied(SERVICE);
     daemon.wait_state("s", "running");
     fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o777)).expect("its mode");
-    refused(&daemon, "others than its owner can write it");
+    refused(&daemon, "other users than its owner can write it");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn item_90_a_refused_exec_leaves_the_old_version_running_with_everything_it_had(
     let answer = std::thread::scope(|scope| {
         let asking = scope.spawn(|| daemon.client(&["upgrade"]));
         wait_until("it has passed its trial", SOON, || {
-            daemon.said().contains("is fit to take over")
+            daemon.said().contains("has passed its self-check")
         });
         fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o644)).expect("its mode");
         asking.join().expect("no panic")

@@ -1,17 +1,20 @@
-//! The server on a real socket, with peers that behave and peers that do not.
+//! Runs the server on a real socket, with well-behaved and with misbehaving clients.
 
-mod bad_peers;
-mod crowds;
-mod good_peers;
-mod listening;
-mod nonsense;
-mod reference;
+mod eviction;
+mod malformed_requests;
+mod misbehaving_clients;
+mod openapi;
+mod requests;
+mod socket_file;
 
+use super::backend::{
+    Accepted, ApiError, Backend, EventQuery, Journal, LocalFuture, Logs, PendingRequest,
+    ServiceCommand, Since,
+};
 use super::client::Client;
-use super::desk::{Ask, Desk, Journal, Local, Logs, Petition, Query, Refusal, Since, Taken};
+use super::connections::Connections;
 use super::listen::{ControlSocket, bind};
-use super::lobby::Lobby;
-use super::routes::Gate;
+use super::routes::AccessControl;
 use super::{server, wire};
 use crate::decide::event::Request;
 use std::cell::{Cell, RefCell};
@@ -26,25 +29,26 @@ use tokio::time::timeout;
 
 const TEST_WITHIN: Duration = Duration::from_secs(60);
 
-/// A stayd without a machine behind it: it takes wishes and makes them come true at once, or refuses to.
-pub(super) struct House {
+/// The server with a backend that has no state machine: it accepts every command and changes the state at once.
+pub(super) struct TestServer {
     directory: tempfile::TempDir,
     _socket: ControlSocket,
-    pub(super) book: Rc<Book>,
+    pub(super) journal: Rc<MemoryJournal>,
     pub(super) state: Rc<RefCell<wire::Service>>,
-    /// The state that a wish to be up leads to.
-    pub(super) rises_to: Rc<Cell<&'static str>>,
-    pub(super) asked: Rc<RefCell<Vec<Ask>>>,
+    /// The state that `start` and `restart` lead to.
+    pub(super) state_after_start: Rc<Cell<&'static str>>,
+    /// The commands that arrived.
+    pub(super) commands: Rc<RefCell<Vec<ServiceCommand>>>,
 }
 
 /// A journal in memory.
-pub(super) struct Book {
+pub(super) struct MemoryJournal {
     events: RefCell<Vec<wire::Event>>,
-    news: broadcast::Sender<Arc<wire::Event>>,
+    new_events: broadcast::Sender<Arc<wire::Event>>,
 }
 
-impl Book {
-    pub(super) fn write(&self, kind: &str, service: &str) {
+impl MemoryJournal {
+    pub(super) fn record(&self, kind: &str, service: &str) {
         let id = self.events.borrow().len() as u64 + 1;
         let event = wire::Event {
             id,
@@ -54,12 +58,12 @@ impl Book {
             ..wire::Event::default()
         };
         self.events.borrow_mut().push(event.clone());
-        let _nobody_listens = self.news.send(Arc::new(event));
+        let _no_subscriber = self.new_events.send(Arc::new(event));
     }
 }
 
-impl Journal for Book {
-    fn events(&self, query: Query) -> Local<'_, Result<Vec<wire::Event>, Refusal>> {
+impl Journal for MemoryJournal {
+    fn events(&self, query: EventQuery) -> LocalFuture<'_, Result<Vec<wire::Event>, ApiError>> {
         let after = if let Since::Id(id) = query.since {
             id
         } else {
@@ -75,11 +79,11 @@ impl Journal for Book {
         Box::pin(async move { Ok(matching[newest..].to_vec()) })
     }
 
-    fn incidents(&self, limit: usize) -> Local<'_, Result<Vec<wire::Incident>, Refusal>> {
-        let query = Query {
+    fn incidents(&self, limit: usize) -> LocalFuture<'_, Result<Vec<wire::Incident>, ApiError>> {
+        let query = EventQuery {
             decisions_only: true,
             limit,
-            ..Query::default()
+            ..EventQuery::default()
         };
         Box::pin(async move {
             let events = self.events(query).await?;
@@ -93,7 +97,7 @@ impl Journal for Book {
         })
     }
 
-    fn incident(&self, id: u64) -> Local<'_, Result<Option<wire::Incident>, Refusal>> {
+    fn incident(&self, id: u64) -> LocalFuture<'_, Result<Option<wire::Incident>, ApiError>> {
         let found = self
             .events
             .borrow()
@@ -105,18 +109,18 @@ impl Journal for Book {
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<wire::Event>> {
-        self.news.subscribe()
+        self.new_events.subscribe()
     }
 }
 
-impl Logs for Book {
-    fn tail(&self, service: &str, lines: usize) -> Local<'_, Result<Vec<String>, Refusal>> {
-        let line = format!("{service} speaks");
+impl Logs for MemoryJournal {
+    fn tail(&self, service: &str, lines: usize) -> LocalFuture<'_, Result<Vec<String>, ApiError>> {
+        let line = format!("a line of {service}");
         Box::pin(async move { Ok(vec![line; lines]) })
     }
 }
 
-impl House {
+impl TestServer {
     pub(super) fn path(&self) -> PathBuf {
         self.directory.path().join("control.sock")
     }
@@ -125,8 +129,8 @@ impl House {
         Client::new(self.path())
     }
 
-    /// Opens a house whose service `db` runs its first life.
-    async fn open(gate: Gate) -> Self {
+    /// Starts a server with the service `db`, which runs as instance 1.
+    async fn start(access: AccessControl) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (listener, socket) = bind(&directory.path().join("control.sock"), None)
             .await
@@ -141,84 +145,95 @@ impl House {
             ..Default::default()
         };
         let state = Rc::new(RefCell::new(db));
-        let (requests, petitions) = mpsc::channel(8);
-        let book = Rc::new(Book {
+        let (requests, pending) = mpsc::channel(8);
+        let journal = Rc::new(MemoryJournal {
             events: RefCell::default(),
-            news: broadcast::channel(16).0,
+            new_events: broadcast::channel(16).0,
         });
-        let house = Self {
+        let server = Self {
             directory,
             _socket: socket,
-            book,
+            journal,
             state,
-            rises_to: Rc::new(Cell::new("running")),
-            asked: Rc::default(),
+            state_after_start: Rc::new(Cell::new("running")),
+            commands: Rc::default(),
         };
-        let shown = Rc::clone(&house.state);
-        let desk = Desk {
+        let shown = Rc::clone(&server.state);
+        let backend = Backend {
             status: Rc::new(move || wire::Status {
                 schema: wire::SCHEMA,
                 services: vec![shown.borrow().clone()],
                 ..Default::default()
             }),
-            look: Rc::new(|| Box::pin(async {})),
+            refresh: Rc::new(|| Box::pin(async {})),
             requests,
             upgrades: mpsc::channel(1).0,
-            journal: Rc::clone(&house.book) as Rc<dyn Journal>,
-            logs: Rc::clone(&house.book) as Rc<dyn Logs>,
+            journal: Rc::clone(&server.journal) as Rc<dyn Journal>,
+            logs: Rc::clone(&server.journal) as Rc<dyn Logs>,
         };
-        tokio::task::spawn_local(house.grant(petitions));
+        tokio::task::spawn_local(server.carry_out(pending));
         tokio::task::spawn_local(async move {
-            server::serve(&listener, desk, gate, Lobby::default()).await;
+            server::serve(&listener, backend, access, Connections::default()).await;
         });
-        house
+        server
     }
 
-    fn grant(&self, mut petitions: mpsc::Receiver<Petition>) -> impl Future<Output = ()> + use<> {
-        let (state, book) = (Rc::clone(&self.state), Rc::clone(&self.book));
-        let (rises_to, asked) = (Rc::clone(&self.rises_to), Rc::clone(&self.asked));
+    fn carry_out(
+        &self,
+        mut pending: mpsc::Receiver<PendingRequest>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (state, journal) = (Rc::clone(&self.state), Rc::clone(&self.journal));
+        let (state_after_start, commands) = (
+            Rc::clone(&self.state_after_start),
+            Rc::clone(&self.commands),
+        );
         async move {
-            while let Some(petition) = petitions.recv().await {
-                asked.borrow_mut().push(petition.ask.clone());
-                // Nobody may be listening any more.
-                let _gone = petition.reply.send(Ok(Taken::default()));
+            while let Some(pending) = pending.recv().await {
+                commands.borrow_mut().push(pending.command.clone());
+                // The client may have hung up.
+                let _hung_up = pending.reply.send(Ok(Accepted::default()));
                 tokio::task::yield_now().await;
-                come_true(&petition.ask, &mut state.borrow_mut(), rises_to.get());
-                book.write("started", &petition.service);
+                apply(
+                    &pending.command,
+                    &mut state.borrow_mut(),
+                    state_after_start.get(),
+                );
+                journal.record("started", &pending.service);
             }
         }
     }
 }
 
-fn come_true(ask: &Ask, service: &mut wire::Service, rises_to: &str) {
-    match ask {
-        Ask::Request(Request::Stop) => service.state = "stopped".to_owned(),
-        Ask::Request(Request::Start | Request::Restart) => {
+fn apply(command: &ServiceCommand, service: &mut wire::Service, state_after_start: &str) {
+    match command {
+        ServiceCommand::Request(Request::Stop) => service.state = "stopped".to_owned(),
+        ServiceCommand::Request(Request::Start | Request::Restart) => {
             service.life += 1;
-            service.state = rises_to.to_owned();
-            service.reason = format!("it is {rises_to}");
+            service.state = state_after_start.to_owned();
+            service.reason = format!("it is {state_after_start}");
         }
-        Ask::Request(Request::Hold { .. } | Request::Release) | Ask::Reload => {}
+        ServiceCommand::Request(Request::Hold { .. } | Request::Release)
+        | ServiceCommand::Reload => {}
     }
 }
 
-/// Runs `test` in a house whose owner is the user who runs the tests.
-pub(super) fn in_a_house<F: Future<Output = ()>>(test: impl FnOnce(Rc<House>) -> F) {
+/// Runs `test` with a server whose owner is the user that runs the tests.
+pub(super) fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Rc<TestServer>) -> F) {
     let owner_uid = nix::unistd::geteuid().as_raw();
-    in_a_house_with(Gate::new(owner_uid, None).expect("no group"), test);
+    with_server_for(AccessControl::new(owner_uid, None).expect("no group"), test);
 }
 
-pub(super) fn in_a_house_with<F: Future<Output = ()>>(
-    gate: Gate,
-    test: impl FnOnce(Rc<House>) -> F,
+pub(super) fn with_server_for<F: Future<Output = ()>>(
+    access: AccessControl,
+    test: impl FnOnce(Rc<TestServer>) -> F,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let work = async {
-        let house = Rc::new(House::open(gate).await);
-        timeout(TEST_WITHIN, test(house))
+        let server = Rc::new(TestServer::start(access).await);
+        timeout(TEST_WITHIN, test(server))
             .await
             .expect("the test ends in time");
     };

@@ -19,7 +19,7 @@ use crate::act::runtime::inventory;
 use crate::api::client::OUTCOME_WITHIN;
 use crate::api::query::encode;
 use crate::api::routes::service_path;
-use crate::api::wire::{Requested, SCHEMA};
+use crate::api::wire::{CommandReply, SCHEMA};
 use crate::sys::identity;
 use place::Place;
 use serde_json::json;
@@ -162,7 +162,7 @@ async fn restart(place: &Place, service: &str) -> Result<bool, Failure> {
         return Ok(false);
     }
     let target = service_path(&encode(service), "restart?wait=1");
-    let wished: Requested = client.post(&target, &(), OUTCOME_WITHIN).await?;
+    let wished: CommandReply = client.post(&target, &(), OUTCOME_WITHIN).await?;
     if let Some(warning) = &wished.warning {
         tell(&format!("stayd: {warning}"));
     }

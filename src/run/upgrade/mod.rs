@@ -1,22 +1,24 @@
-//! A new version takes the place of this one: the same process, children, locks, sockets; another program.
+//! In-place upgrade: a new version of stayd replaces this one in the same process and keeps its children, locks and sockets.
 //!
-//! 1. The file is opened once and tried: it reads the same configuration and the state folder, and says that it
-//!    understands what it will be left. Whatever is wrong, this version goes on.
-//! 2. Everything comes to rest, while the loop goes on: no question under way, no start, no kill. If it does not, this
-//!    version goes on, and nothing was touched.
-//! 3. Callers get their answers, output and journal are closed, descriptors and a text are packed, signals wait.
-//! 4. execve(2). The new version starts as always, but its locks are taken and its socket listens already, and what is
-//!    its child stays its child. If the system refuses, this version starts again in the same way, with the same.
+//! 1. Self-check (`self_check`): this version opens the new program once and runs it with a hidden command. The program reads
+//!    the same configuration, and reports its state folder and whether it understands the manifest. On any error this
+//!    version keeps running.
+//! 2. Quiescence (`attempt`): the loop keeps running until no work is in progress: no probe attempt, no start, no kill. If
+//!    that takes too long, this version keeps running, and nothing has changed.
+//! 3. Handover (`handover`, `manifest`): clients get their answers, output and journal are closed, the manifest and the
+//!    descriptors are written down, and signals are blocked.
+//! 4. execve(2). The new version starts as usual, except that it already holds the locks and the listening socket, and that
+//!    its services are still its children. If execve(2) fails, this version starts again in the same way.
 
+mod attempt;
 mod carried;
-mod course;
-mod departure;
-mod estate;
+mod handover;
+mod manifest;
+mod self_check;
 mod threads;
-mod trial;
 
-pub use estate::{FORMAT, Inheritance};
-pub use trial::{Testimony, VERB};
+pub use manifest::{FORMAT, InheritedState};
+pub use self_check::{SelfCheckReport, VERB};
 
-pub(super) use course::{Course, progress, record};
-pub(super) use departure::Departure;
+pub(super) use attempt::{UpgradeAttempt, progress, record};
+pub(super) use handover::PreparedUpgrade;

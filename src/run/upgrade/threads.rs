@@ -1,51 +1,57 @@
-//! execve(2) ends every other thread, and waits for one that is stuck in the kernel for as long as it is stuck.
+//! Decides whether the other threads allow execve(2) now.
+//!
+//! execve(2) ends every other thread. If one is stuck in the kernel, execve(2) waits as long as the thread is stuck.
 
 use crate::sys::process::{self, State, Thread};
 use crate::sys::{clock, identity};
 use std::time::Duration;
 
-/// Threads that were told to end have done so by then.
+/// Time for threads to end after they were told to.
 const ENDED_WITHIN: Duration = Duration::from_secs(2);
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// More threads than these are not looked at.
+/// The time between two checks.
+const CHECK_EVERY: Duration = Duration::from_millis(2);
+/// Threads that are checked at most.
 const THREADS_MAX: usize = 256;
-/// Threads that only wait, for work or for a timer of ours: they can be cut off. The runtime's own begin so.
-const IDLE: [&str; 3] = ["stall", "voice", "tokio-"];
-/// Threads that are told to end when everything is left.
+/// Names of threads that only wait for work or for a timer, so execve(2) may end them. `tokio-` begins the names of the
+/// runtime's threads.
+const IDLE: [&str; 3] = ["stall", "stderr", "tokio-"];
+/// Names of threads that are told to end shortly before execve(2).
 const ENDING: [&str; 5] = ["journal", "output", "disk-stall", "stdout", "spawn"];
 
-/// What a thread does that must not be cut off now; none when there is no such thread. Those that are told to end count
-/// when they have been `told`, or are stuck.
-pub(super) fn in_the_way(told: bool) -> Option<String> {
+/// Why a thread does not allow execve(2) now; `None` if every thread does. Threads that are told to end before it are in
+/// the way only if they are stuck, or if they `should_have_ended`.
+pub(super) fn blocker(should_have_ended: bool) -> Option<String> {
     let threads = process::threads(identity::pid(), THREADS_MAX).unwrap_or_default();
-    threads.into_iter().find_map(|thread| keeps(&thread, told))
+    threads
+        .into_iter()
+        .find_map(|thread| blocks(&thread, should_have_ended))
 }
 
-fn keeps(thread: &Thread, told: bool) -> Option<String> {
+fn blocks(thread: &Thread, should_have_ended: bool) -> Option<String> {
     let Thread {
         tid, comm, state, ..
     } = thread;
     let named = |names: &[&str]| names.iter().any(|name| comm.starts_with(name));
     if *state == State::Uninterruptible {
-        return Some(format!("the thread {comm} is stuck in the system"));
+        return Some(format!("the thread {comm} is stuck in the kernel"));
     }
-    // macOS gives the first thread no name.
-    let is_ours = *tid == identity::pid() || comm.is_empty() || comm == "main";
-    let may_be = is_ours || named(&IDLE) || (!told && named(&ENDING));
-    (!may_be).then(|| format!("the thread {comm} is at work"))
+    // On macOS the main thread has no name.
+    let is_main = *tid == identity::pid() || comm.is_empty() || comm == "main";
+    let may_end = is_main || named(&IDLE) || (!should_have_ended && named(&ENDING));
+    (!may_end).then(|| format!("the thread {comm} has work in progress"))
 }
 
-/// Waits until nobody is in the way of execve(2), two seconds at most.
+/// Waits until every thread allows execve(2), [`ENDED_WITHIN`] at most.
 ///
 /// # Errors
-/// Who is.
-pub(super) fn wait_until_alone() -> Result<(), String> {
+/// The reason why a thread does not.
+pub(super) fn wait_for_threads() -> Result<(), String> {
     let until = clock::sample().awake + ENDED_WITHIN;
-    while let Some(why) = in_the_way(true) {
+    while let Some(why) = blocker(true) {
         if clock::sample().awake >= until {
             return Err(why);
         }
-        clock::pause(LOOK_EVERY);
+        clock::pause(CHECK_EVERY);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Making the socket.
+//! Creation of the socket file: stale and used sockets, modes, and errors.
 
 use crate::api::listen::bind;
 use std::fs;
@@ -19,24 +19,24 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn item_99_a_stale_socket_is_replaced_and_a_living_one_is_not() {
+fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
     run(async {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("control.sock");
-        // Dropping a std listener leaves its file: what a killed stayd leaves.
+        // Dropping a std listener keeps its file, as after the death of a stayd.
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a first socket"));
         let (_listener, socket) = bind(&path, None).await.expect("the stale one is replaced");
         assert_eq!(mode(&path), 0o600);
-        let error = bind(&path, None).await.expect_err("it lives");
+        let error = bind(&path, None).await.expect_err("it is in use");
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
-        assert!(path.exists(), "the living one is left alone");
+        assert!(path.exists(), "the socket in use is kept");
         drop(socket);
         assert!(!path.exists());
     });
 }
 
 #[test]
-fn item_99_a_squatted_place_is_refused_by_name() {
+fn a_file_in_the_place_of_the_socket_is_an_error() {
     run(async {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("control.sock");
@@ -46,16 +46,16 @@ fn item_99_a_squatted_place_is_refused_by_name() {
         assert_eq!(fs::read(&path).expect("it is still there"), b"precious");
         fs::remove_file(&path).expect("gone");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).expect("chmod");
-        let error = bind(&path, None).await.expect_err("open to others");
+        let error = bind(&path, None).await.expect_err("writable by others");
         assert!(
-            error.to_string().contains("can be written by others"),
+            error.to_string().contains("can be written by other users"),
             "{error}"
         );
     });
 }
 
 #[test]
-fn item_99_too_long_a_path_is_said() {
+fn a_path_over_the_socket_limit_is_an_error() {
     run(async {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x".repeat(120));
@@ -68,7 +68,7 @@ fn item_99_too_long_a_path_is_said() {
 }
 
 #[test]
-fn a_control_group_gets_the_socket_and_the_way_to_it() {
+fn a_control_group_gets_access_to_the_socket_and_its_directory() {
     run(async {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("control.sock");

@@ -1,16 +1,16 @@
-//! What a client gets.
+//! Every kind of request of a well-behaved client gets its answer.
 
-use super::in_a_house;
+use super::with_server;
+use crate::api::backend::ServiceCommand;
 use crate::api::client::{ANSWER_WITHIN, Client, ClientError};
-use crate::api::desk::Ask;
 use crate::api::wire::{
-    Answering, Events, HoldRequest, Incident, Incidents, Lines, Requested, Status,
+    CommandReply, Events, HealthReport, HoldRequest, Incident, Incidents, LogLines, Status,
 };
 use crate::decide::event::Request;
 use serde_json::json;
 use std::time::Duration;
 
-async fn ask(client: &Client, verb: &str) -> Result<Requested, ClientError> {
+async fn request(client: &Client, verb: &str) -> Result<CommandReply, ClientError> {
     client
         .post(
             &format!("/v1/services/db/{verb}"),
@@ -21,11 +21,11 @@ async fn ask(client: &Client, verb: &str) -> Result<Requested, ClientError> {
 }
 
 #[test]
-fn status_journal_incidents_and_logs_are_shown() {
-    in_a_house(|house| async move {
-        house.book.write("started", "db");
-        house.book.write("killed", "db");
-        let client = house.client();
+fn status_events_incidents_and_logs_are_answered() {
+    with_server(|server| async move {
+        server.journal.record("started", "db");
+        server.journal.record("killed", "db");
+        let client = server.client();
         let status: Status = client.get("/v1/status").await.expect("status");
         assert_eq!((status.schema, status.services[0].name.as_str()), (1, "db"));
         let events: Events = client
@@ -42,58 +42,60 @@ fn status_journal_incidents_and_logs_are_shown() {
         assert_eq!(incidents.incidents[0].event.id, 2);
         let incident: Incident = client.get("/v1/incidents/2").await.expect("incident");
         assert!(incident.evidence.is_some());
-        let logs: Lines = client.get("/v1/services/db/logs?n=3").await.expect("logs");
-        assert_eq!(logs.lines, ["db speaks"; 3]);
-        let ready: Answering = client.get("/readyz").await.expect("readyz");
+        let logs: LogLines = client.get("/v1/services/db/logs?n=3").await.expect("logs");
+        assert_eq!(logs.lines, ["a line of db"; 3]);
+        let ready: HealthReport = client.get("/readyz").await.expect("readyz");
         assert!(ready.ok);
     });
 }
 
 #[test]
-fn wishes_are_taken_and_their_outcome_is_told() {
-    in_a_house(|house| async move {
-        let client = house.client();
-        let stopped = ask(&client, "stop?wait=1").await.expect("stop");
+fn commands_are_accepted_and_report_their_outcome() {
+    with_server(|server| async move {
+        let client = server.client();
+        let stopped = request(&client, "stop?wait=1").await.expect("stop");
         assert!(stopped.done && stopped.service.state == "stopped");
-        let started = ask(&client, "start?wait=1").await.expect("start");
+        let started = request(&client, "start?wait=1").await.expect("start");
         assert!(started.done && started.service.life == 2);
-        let restarted = ask(&client, "restart?wait=1").await.expect("restart");
+        let restarted = request(&client, "restart?wait=1").await.expect("restart");
         assert!(restarted.done && restarted.service.life == 3);
-        ask(&client, "reload").await.expect("reload");
-        ask(&client, "release").await.expect("release");
-        let requests = [Request::Stop, Request::Start, Request::Restart].map(Ask::Request);
-        let expected = requests
-            .into_iter()
-            .chain([Ask::Reload, Ask::Request(Request::Release)]);
-        assert_eq!(*house.asked.borrow(), expected.collect::<Vec<_>>());
+        request(&client, "reload").await.expect("reload");
+        request(&client, "release").await.expect("release");
+        let requests =
+            [Request::Stop, Request::Start, Request::Restart].map(ServiceCommand::Request);
+        let expected = requests.into_iter().chain([
+            ServiceCommand::Reload,
+            ServiceCommand::Request(Request::Release),
+        ]);
+        assert_eq!(*server.commands.borrow(), expected.collect::<Vec<_>>());
     });
 }
 
 #[test]
-fn a_wish_that_does_not_come_true_says_why() {
-    in_a_house(|house| async move {
-        house.rises_to.set("blocked");
-        let refused = ask(&house.client(), "restart?wait=1")
+fn a_failed_command_reports_the_reason() {
+    with_server(|server| async move {
+        server.state_after_start.set("blocked");
+        let refused = request(&server.client(), "restart?wait=1")
             .await
             .expect_err("blocked");
-        let ClientError::Refused(fault) = refused else {
+        let ClientError::Refused(error) = refused else {
             panic!("{refused}")
         };
-        assert_eq!(fault.kind, "not-reached");
-        assert_eq!(fault.message, "cannot restart db: it is blocked");
+        assert_eq!(error.kind, "not-reached");
+        assert_eq!(error.message, "cannot restart db: it is blocked");
     });
 }
 
 #[test]
-fn a_hold_needs_a_length_and_a_reason() {
-    in_a_house(|house| async move {
-        let client = house.client();
-        let hold = |span: &str, reason: &str| HoldRequest {
-            span: span.into(),
+fn a_hold_needs_a_duration_and_a_reason() {
+    with_server(|server| async move {
+        let client = server.client();
+        let hold = |duration: &str, reason: &str| HoldRequest {
+            duration: duration.into(),
             reason: reason.into(),
         };
         let path = "/v1/services/db/hold";
-        let held: Requested = client
+        let held: CommandReply = client
             .post(path, &hold("30m", "migration"), ANSWER_WITHIN)
             .await
             .expect("hold");
@@ -102,7 +104,10 @@ fn a_hold_needs_a_length_and_a_reason() {
             span: Duration::from_secs(1800),
             reason: "migration".into(),
         };
-        assert_eq!(*house.asked.borrow(), [Ask::Request(request)]);
+        assert_eq!(
+            *server.commands.borrow(),
+            [ServiceCommand::Request(request)]
+        );
         for wrong in [
             hold("", "x"),
             hold("30m", " "),
@@ -111,39 +116,43 @@ fn a_hold_needs_a_length_and_a_reason() {
             hold("soon", "x"),
         ] {
             let refused = client
-                .post::<_, Requested>(path, &wrong, ANSWER_WITHIN)
+                .post::<_, CommandReply>(path, &wrong, ANSWER_WITHIN)
                 .await
                 .expect_err("refused");
             assert!(refused.to_string().starts_with("cannot hold "), "{refused}");
         }
-        assert_eq!(house.asked.borrow().len(), 1);
+        assert_eq!(server.commands.borrow().len(), 1);
     });
 }
 
 #[test]
-fn a_stream_begins_where_asked_and_goes_on() {
-    in_a_house(|house| async move {
-        house.book.write("started", "db");
-        house.book.write("ready", "db");
-        let mut stream = house
+fn a_stream_begins_after_since_and_continues_with_new_events() {
+    with_server(|server| async move {
+        server.journal.record("started", "db");
+        server.journal.record("ready", "db");
+        let mut stream = server
             .client()
             .follow("/v1/events?since=1&service=db")
             .await
             .expect("a stream");
         let first = stream.next().await.expect("an event").expect("not the end");
         assert_eq!(first.id, 2);
-        house.book.write("killed", "other");
-        house.book.write("killed", "db");
+        server.journal.record("killed", "other");
+        server.journal.record("killed", "db");
         let second = stream.next().await.expect("an event").expect("not the end");
         assert_eq!((second.id, second.kind.as_str()), (4, "killed"));
     });
 }
 
 #[test]
-fn a_follower_that_fell_behind_is_fed_from_the_journal() {
-    in_a_house(|house| async move {
-        let mut stream = house.client().follow("/v1/events").await.expect("a stream");
-        house.book.write("started", "db");
+fn a_slow_follower_gets_missed_events_from_the_journal() {
+    with_server(|server| async move {
+        let mut stream = server
+            .client()
+            .follow("/v1/events")
+            .await
+            .expect("a stream");
+        server.journal.record("started", "db");
         assert_eq!(
             stream
                 .next()
@@ -153,9 +162,9 @@ fn a_follower_that_fell_behind_is_fed_from_the_journal() {
                 .id,
             1
         );
-        // More than the channel holds, at once.
+        // More at once than the channel holds.
         for _ in 0..100 {
-            house.book.write("verdict", "db");
+            server.journal.record("verdict", "db");
         }
         for id in 2..=101 {
             assert_eq!(
@@ -172,12 +181,12 @@ fn a_follower_that_fell_behind_is_fed_from_the_journal() {
 }
 
 #[test]
-fn item_91_an_old_client_reads_a_newer_daemon() {
+fn an_old_client_reads_a_newer_daemon() {
     let newer = json!({"schema": 1, "daemon": {"pid": 7, "mood": "good"}, "weather": [],
         "services": [{"name": "db", "state": "levitating", "probes": [{"class": "bored"}]}]});
-    let status: Status = serde_json::from_value(newer).expect("unknown fields are ignored");
+    let status: Status = serde_json::from_value(newer).expect("unknown members are ignored");
     assert_eq!(status.services[0].state, "levitating");
     let older: Status =
-        serde_json::from_value(json!({"schema": 1})).expect("missing ones are defaults");
+        serde_json::from_value(json!({"schema": 1})).expect("missing members have defaults");
     assert!(older.services.is_empty());
 }

@@ -1,4 +1,4 @@
-//! What the server needs of the rest of the program, and nothing else of it.
+//! The interface of the server to the rest of the program: state to show, commands to pass on, records to read.
 
 use super::wire;
 use crate::decide::event::Request;
@@ -9,37 +9,38 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-/// A future of this thread.
-pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+/// A future that stays on this thread.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// The counter over which the server hands requests to the loop.
+/// What the server can ask of the rest of the program.
 #[derive(Clone)]
-pub struct Desk {
-    /// Everything as it is now.
+pub struct Backend {
+    /// The state of stayd and its services now.
     pub status: Rc<dyn Fn() -> wire::Status>,
-    /// Looks at what only disks tell, and returns after a moment, whether they have answered or not.
-    pub look: Rc<dyn Fn() -> Local<'static, ()>>,
-    /// What people ask for.
-    pub requests: mpsc::Sender<Petition>,
-    /// Who asks that the new version take over.
-    pub upgrades: mpsc::Sender<UpgradePetition>,
-    /// What happened.
+    /// Refreshes the part of the state that needs disk reads. It returns within a bounded time, even if a disk has not
+    /// answered by then.
+    pub refresh: Rc<dyn Fn() -> LocalFuture<'static, ()>>,
+    /// Takes commands to the loop.
+    pub requests: mpsc::Sender<PendingRequest>,
+    /// Takes upgrade requests to the loop.
+    pub upgrades: mpsc::Sender<PendingUpgrade>,
+    /// The recorded events.
     pub journal: Rc<dyn Journal>,
-    /// What the services printed.
+    /// The captured output of the services.
     pub logs: Rc<dyn Logs>,
 }
 
-/// What a person or program asks for about one service.
+/// A command about one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Something to decide about.
+pub enum ServiceCommand {
+    /// One that the state machine decides about.
     Request(Request),
-    /// Its `reload` signal.
+    /// Send the service's `reload` signal.
     Reload,
 }
 
-impl Ask {
-    /// The route's last word.
+impl ServiceCommand {
+    /// The last segment of the route's path.
     #[must_use]
     pub const fn verb(&self) -> &'static str {
         match self {
@@ -53,44 +54,45 @@ impl Ask {
     }
 }
 
-/// A wish on its way to the loop.
+/// A command on its way to the loop.
 #[derive(Debug)]
-pub struct Petition {
-    /// About which service; it exists in the status that the server saw.
+pub struct PendingRequest {
+    /// The service's name; the server found it in the status.
     pub service: String,
-    /// What is asked for.
-    pub ask: Ask,
-    /// Answered when the machine has taken it and the disk has it (not when it has come true).
-    pub reply: oneshot::Sender<Result<Taken, Refusal>>,
+    /// What to do.
+    pub command: ServiceCommand,
+    /// Receives the answer when the state machine has accepted the command and it is on disk, before its outcome.
+    pub reply: oneshot::Sender<Result<Accepted, ApiError>>,
 }
 
-/// A wish was taken.
+/// The loop has accepted a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Why it does not outlive this stayd, and what follows from that; none: it does.
+pub struct Accepted {
+    /// Why the command is not on disk and what follows from that; `None`: it is on disk.
     pub warning: Option<String>,
 }
 
-/// The wish that the new version of stayd take over. Answered when it has proven itself and is about to.
-pub type UpgradePetition = oneshot::Sender<Result<wire::Upgrade, Refusal>>;
+/// A request for an in-place upgrade. The sender receives the answer when the new version has passed its self-check and
+/// is about to take over.
+pub type PendingUpgrade = oneshot::Sender<Result<wire::Upgrade, ApiError>>;
 
-/// Which records are wanted.
+/// Selects records of the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    /// Only about this service.
+pub struct EventQuery {
+    /// Only records about this service.
     pub service: Option<String>,
-    /// Only after this.
+    /// Only records after this.
     pub since: Since,
     /// Only decisions ([`crate::decide::action::Kind::is_decision`]).
     pub decisions_only: bool,
-    /// At most this many, the newest of those that match.
+    /// At most this many; the newest of the matching records.
     pub limit: usize,
 }
 
-/// From where on.
+/// Where a query begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Since {
-    /// From the first that is kept.
+    /// At the oldest record that the journal keeps.
     #[default]
     Beginning,
     /// After the record with this id.
@@ -99,37 +101,37 @@ pub enum Since {
     Time(SystemTime),
 }
 
-/// The journal as the server sees it; the loop's side gives it its store.
+/// Reads the journal.
 pub trait Journal {
-    /// Records that match, oldest first.
-    fn events(&self, query: Query) -> Local<'_, Result<Vec<wire::Event>, Refusal>>;
+    /// The records that match, oldest first.
+    fn events(&self, query: EventQuery) -> LocalFuture<'_, Result<Vec<wire::Event>, ApiError>>;
     /// The last `limit` incidents, oldest first, without their evidence.
-    fn incidents(&self, limit: usize) -> Local<'_, Result<Vec<wire::Incident>, Refusal>>;
+    fn incidents(&self, limit: usize) -> LocalFuture<'_, Result<Vec<wire::Incident>, ApiError>>;
     /// One incident with its evidence.
-    fn incident(&self, id: u64) -> Local<'_, Result<Option<wire::Incident>, Refusal>>;
-    /// Every record from now on; a receiver that lags is told so and goes on.
+    fn incident(&self, id: u64) -> LocalFuture<'_, Result<Option<wire::Incident>, ApiError>>;
+    /// Every record from now on. A receiver that falls behind gets `Lagged` and can go on.
     fn subscribe(&self) -> broadcast::Receiver<Arc<wire::Event>>;
 }
 
-/// The services' captured output.
+/// Reads the services' captured output.
 pub trait Logs {
     /// The last `lines` lines of `service`, oldest first.
-    fn tail(&self, service: &str, lines: usize) -> Local<'_, Result<Vec<String>, Refusal>>;
+    fn tail(&self, service: &str, lines: usize) -> LocalFuture<'_, Result<Vec<String>, ApiError>>;
 }
 
-/// Why a request gets an error: the stable word and the sentence.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The word.
-    pub kind: Kind,
-    /// "cannot …: cause; what to do".
+pub struct ApiError {
+    /// For programs.
+    pub kind: ApiErrorKind,
+    /// For people: "cannot …: cause; what to do".
     pub message: String,
 }
 
-impl Refusal {
-    /// One of `kind` with this sentence.
+impl ApiError {
+    /// An error of `kind` with this message.
     #[must_use]
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ApiErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -137,43 +139,43 @@ impl Refusal {
     }
 }
 
-/// The stable words of errors, and their HTTP status.
+/// The kinds of errors. Their names and HTTP status codes are part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A parameter or body that means nothing.
+pub enum ApiErrorKind {
+    /// A parameter or the body is invalid.
     BadRequest,
-    /// The peer may not do this.
+    /// The client has no access to this route.
     Forbidden,
-    /// No such route.
+    /// No route has this path.
     NoRoute,
-    /// A route, but not with this method.
+    /// The path exists, but not with this method.
     NoMethod,
-    /// No service of this name.
+    /// No service has this name.
     NoService,
-    /// No such incident.
+    /// No incident has this id.
     NoIncident,
     /// The request took too long to arrive.
     TooSlow,
-    /// The body is over its limit.
+    /// The body is larger than its limit.
     TooLarge,
-    /// The request line and the headers are over theirs.
+    /// The request line and the headers are larger than their limit.
     HeadTooLarge,
     /// Too many long requests at once.
     Busy,
-    /// The wish was taken but did not come true.
+    /// The command was accepted but did not succeed.
     NotReached,
-    /// It cannot be done in the service's present state.
+    /// The command is not possible in the present state.
     Conflict,
-    /// stayd is ending.
+    /// stayd is shutting down.
     Ending,
-    /// A new version of stayd takes over; nothing was done, and it can be asked in a moment.
+    /// A new version of stayd is taking over. The request had no effect and can be repeated shortly.
     Upgrading,
     /// The journal or the log cannot be read.
     Unavailable,
 }
 
-impl Kind {
-    /// Every kind, for the documentation's test.
+impl ApiErrorKind {
+    /// Every kind, to compare with the documentation.
     pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::Forbidden,
@@ -192,9 +194,9 @@ impl Kind {
         Self::Unavailable,
     ];
 
-    /// The word in `error.kind`.
+    /// The text of `error.kind`.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::BadRequest => "bad-request",
             Self::Forbidden => "forbidden",
@@ -214,9 +216,9 @@ impl Kind {
         }
     }
 
-    /// The status line's number.
+    /// The HTTP status code.
     #[must_use]
-    pub const fn status(self) -> u16 {
+    pub const fn http_status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
             Self::Forbidden => 403,
