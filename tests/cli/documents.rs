@@ -1,6 +1,6 @@
-//! What documents show must be what the program takes and says: samples, commands, words, JSON.
+//! The documents match the program: sample configurations, command lines, JSON members and values.
 
-use crate::stage::{Daemon, stayd, told};
+use crate::daemon::{Daemon, output_of, stayd};
 use crate::wait::TempDir;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
 
-/// README and everything below docs: (path, text).
+/// README and every Markdown file below docs: (path, text).
 fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![root().join("README.md"), root().join("docs")];
@@ -39,7 +39,7 @@ fn fenced(text: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_sample_configuration_passes_its_check() {
+fn config_check_accepts_every_sample_configuration() {
     let folder = TempDir::new();
     let file = folder.join("stayd.toml");
     let mut checked = 0;
@@ -48,7 +48,7 @@ fn every_sample_configuration_passes_its_check() {
             fs::write(&file, sample).expect("written");
             let mut check = stayd(&["config", "check", "-c"]);
             check.arg(&file).env("DB_PASSWORD", "geheim");
-            let (status, out, err) = told(check.output().expect("stayd starts"));
+            let (status, out, err) = output_of(check.output().expect("stayd starts"));
             assert_eq!((status, err.as_str()), (0, ""), "{path}:\n{sample}\n{out}");
             checked += 1;
         }
@@ -56,26 +56,26 @@ fn every_sample_configuration_passes_its_check() {
     assert!(checked >= 8, "only {checked} samples were found");
 }
 
-/// A shell's redirections and pipes are not for us.
-fn words_for_us(line: &str) -> Vec<String> {
+/// The arguments of a shell command, without redirections and pipes.
+fn arguments_of(line: &str) -> Vec<String> {
     let line = line.split(" >").next().unwrap_or(line);
     let line = line.split(" | ").next().unwrap_or(line);
     stayd::config::split_words(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
 #[test]
-fn every_command_line_that_is_shown_is_one_that_the_program_takes() {
+fn the_program_accepts_every_command_line_in_the_documents() {
     let mut checked = 0;
     for (path, text) in documents() {
         for (_, block) in fenced(&text) {
             let block = block.replace("\\\n", " ");
             for line in block.lines().filter(|line| line.starts_with("stayd ")) {
-                // The synopsis is no command line.
+                // A synopsis is not a command line.
                 if line.contains('[') || line.contains('<') || line.contains(" VERB") {
                     continue;
                 }
-                let taken = stayd::cli::args::parse(words_for_us(line));
-                assert!(taken.is_ok(), "{path}: {line}\n{}", taken.unwrap_err());
+                let parsed = stayd::cli::args::parse(arguments_of(line));
+                assert!(parsed.is_ok(), "{path}: {line}\n{}", parsed.unwrap_err());
                 checked += 1;
             }
         }
@@ -83,7 +83,7 @@ fn every_command_line_that_is_shown_is_one_that_the_program_takes() {
     assert!(checked >= 40, "only {checked} command lines were found");
 }
 
-/// The words that a function gives for the variants of an enum: `Self::Dead => "dead"`.
+/// The strings that a function returns for the variants of an enum: `Self::Dead => "dead"`.
 fn words_of(file: &str, function: &str) -> Vec<String> {
     let source = document(file);
     let (_, body) = source.split_once(function).expect("the function");
@@ -95,7 +95,7 @@ fn words_of(file: &str, function: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_word_of_the_json_stands_in_its_reference() {
+fn the_json_reference_lists_every_enumerated_value() {
     let page = document("docs/reference/json.md");
     for (file, function) in [
         ("src/decide/action.rs", "fn name(self)"),
@@ -110,7 +110,8 @@ fn every_word_of_the_json_stands_in_its_reference() {
     }
 }
 
-/// `services[].probes[].class` and its like; what is within `facts` differs from decision to decision.
+/// Collects the paths of the members of a JSON value. The members of `facts` differ from decision to decision, so they are
+/// not collected.
 fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
@@ -135,7 +136,7 @@ fn keys_of(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_json_samples_have_the_fields_of_real_answers() {
+fn the_json_samples_have_the_members_of_real_answers() {
     let page = document("docs/reference/json.md");
     let samples: Vec<_> = fenced(&page)
         .into_iter()
@@ -154,9 +155,9 @@ fn the_json_samples_have_the_fields_of_real_answers() {
     assert_eq!(samples, real);
 }
 
-/// Every variable that is looked at or given, and every file of the state folder.
+/// Every variable that a service gets, and every file of the state folder.
 #[test]
-fn the_reference_names_what_a_service_finds() {
+fn the_reference_names_every_variable_and_state_file() {
     let page = document("docs/reference/environment.md");
     let life = [document("src/act/life.rs"), document("src/act/prepare.rs")].concat();
     let given = life
