@@ -83,29 +83,51 @@ fn the_program_accepts_every_command_line_in_the_documents() {
     assert!(checked >= 40, "only {checked} command lines were found");
 }
 
-/// The strings that a function returns for the variants of an enum: `Self::Dead => "dead"`.
-fn words_of(file: &str, function: &str) -> Vec<String> {
-    let source = document(file);
-    let (_, body) = source.split_once(function).expect("the function");
-    let body = body.split("\n    }\n").next().unwrap_or(body);
-    let words = body.split("=> \"").skip(1);
-    let words: Vec<_> = words.filter_map(|rest| rest.split('"').next()).collect();
-    assert!(!words.is_empty(), "{file}: {function}");
-    words.into_iter().map(str::to_owned).collect()
+/// The text of every Rust file below `folder`.
+fn sources(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a folder");
+            open.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(&path).expect("readable"));
+        }
+    }
+    found
+}
+
+/// The strings that a function returns for the variants of an enum (`Self::Dead => "dead"`). `one` is one of them, which no
+/// other enum has.
+fn values_beside(sources: &[String], one: &str) -> Vec<String> {
+    let functions = sources
+        .iter()
+        .flat_map(|source| source.split("match self {"));
+    let bodies = functions.filter_map(|rest| rest.split("\n    }\n").next());
+    let mut matching = bodies.filter(|body| body.contains(&format!("=> \"{one}\"")));
+    let body = matching
+        .next()
+        .unwrap_or_else(|| panic!("no enum has {one}"));
+    assert_eq!(matching.next(), None, "several enums have {one}");
+    let values = body.split("=> \"").skip(1);
+    let values = values.filter_map(|rest| rest.split('"').next());
+    values.map(str::to_owned).collect()
 }
 
 #[test]
 fn the_json_reference_lists_every_enumerated_value() {
     let page = document("docs/reference/json.md");
-    for (file, function) in [
-        ("src/decide/action.rs", "fn name(self)"),
-        ("src/decide/snapshot.rs", "impl Phase"),
-        ("src/decide/snapshot.rs", "impl Class"),
-        ("src/act/supervisor.rs", "fn name(self)"),
-        ("src/api/desk.rs", "fn word(self)"),
+    let sources = sources("src");
+    for one in [
+        "rolled-back",   // kinds of events
+        "materializing", // states of a service
+        "no-verdict",    // classes of a probe attempt
+        "systemd",       // supervisors
+        "no-route",      // errors of the API
     ] {
-        for word in words_of(file, function) {
-            assert!(page.contains(&format!("`{word}`")), "{file}: `{word}`");
+        for value in values_beside(&sources, one) {
+            assert!(page.contains(&format!("`{value}`")), "`{value}`");
         }
     }
 }
@@ -159,11 +181,17 @@ fn the_json_samples_have_the_members_of_real_answers() {
 #[test]
 fn the_reference_names_every_variable_and_state_file() {
     let page = document("docs/reference/environment.md");
-    let life = [document("src/act/life.rs"), document("src/act/prepare.rs")].concat();
-    let given = life
-        .split("insert(\n")
-        .flat_map(|part| part.split("insert("));
-    for name in given.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()) {
+    let act = sources("src/act").concat();
+    let names = act
+        .split("insert(")
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    let is_variable = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let variables: BTreeSet<_> = names.filter(is_variable).collect();
+    assert!(
+        variables.contains("STAYD_TOKEN"),
+        "the source was not parsed: {variables:?}"
+    );
+    for name in variables {
         assert!(page.contains(&format!("`{name}`")), "{name}");
     }
     let daemon = Daemon::start(&["sleep", "1000"]);

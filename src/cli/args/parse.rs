@@ -2,7 +2,7 @@
 
 use super::{Arguments, ServiceOptions, Verb};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::{Command as ClapCommand, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 
 /// Verbs that this version does not have yet, each with an alternative. They are known so that they do not get the error for
@@ -78,7 +78,7 @@ where
 
 /// The definition of the whole command line, for parsing, help and the generated reference.
 #[must_use]
-pub fn command() -> Command {
+pub fn command() -> ClapCommand {
     let rest = clap::Arg::new("rest")
         .num_args(0..)
         .trailing_var_arg(true)
@@ -87,7 +87,7 @@ pub fn command() -> Command {
         .iter()
         .fold(Arguments::command(), |command, (verb, _)| {
             command.subcommand(
-                Command::new(verb)
+                ClapCommand::new(verb)
                     .hide(true)
                     .disable_help_flag(true)
                     .arg(rest.clone()),
@@ -97,7 +97,7 @@ pub fn command() -> Command {
 
 /// The error for a first word that is not a verb. clap's own error would be "unexpected argument".
 fn no_such_verb(
-    command: &mut Command,
+    command: &mut ClapCommand,
     words: &[OsString],
     error: &clap::Error,
 ) -> Option<clap::Error> {
@@ -112,7 +112,7 @@ fn no_such_verb(
         return None;
     }
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
-    let verbs: Vec<_> = verbs.map(Command::get_name).collect();
+    let verbs: Vec<_> = verbs.map(ClapCommand::get_name).collect();
     let message = format!(
         "'{wrong}' is not a verb; verbs are {}. To run it as a service: stayd --foreground -- {wrong}",
         verbs.join(", "),
@@ -186,7 +186,7 @@ mod tests {
         let (status, help) = read("").expect_err("nothing");
         assert_eq!(status, 2);
         assert!(help.contains("Usage: stayd --foreground"), "{help}");
-        assert!(!help.contains("error"), "help is no error: {help}");
+        assert!(!help.contains("error:"), "help is not an error: {help}");
         assert_eq!(read("-v").expect_err("nothing").0, 2);
     }
 
