@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The uid of `nobody`, which runs no tests.
+/// The uid of a user that does not run the tests: the unprivileged user of most systems.
 const ANOTHER_UID: u32 = 65534;
 
 #[test]

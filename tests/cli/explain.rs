@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The uid of `nobody`, which runs no tests.
+/// The uid of a user that does not run the tests: the unprivileged user of most systems.
 const ANOTHER_UID: u32 = 65534;
 
 /// A process that stayd did not start. Dropping it kills it.

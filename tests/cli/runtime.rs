@@ -91,15 +91,15 @@ fn an_import_needs_no_daemon_and_the_other_verbs_show_it() {
         out.ends_with("  the service runs from it when stayd starts it\n"),
         "{out}"
     );
-    let (status, told) = setup.json(&["import", "web"]);
+    let (status, output) = setup.json(&["import", "web"]);
     assert_eq!(
-        (status, &told["copied"]),
+        (status, &output["copied"]),
         (0, &Value::Null),
         "the copy exists already"
     );
-    let fingerprint = told["fingerprint"].as_str().expect("one");
-    let (status, told) = setup.json(&["ls"]);
-    let one = &told["runtimes"][0];
+    let fingerprint = output["fingerprint"].as_str().expect("one");
+    let (status, output) = setup.json(&["ls"]);
+    let one = &output["runtimes"][0];
     assert_eq!((status, &one["fingerprint"]), (0, &json!(fingerprint)));
     assert_eq!(
         (&one["files"], &one["bytes"], &one["pids"]),
@@ -107,22 +107,22 @@ fn an_import_needs_no_daemon_and_the_other_verbs_show_it() {
     );
     assert!(
         one["made_at"].as_str().is_some_and(|at| at.ends_with('Z')),
-        "{told}"
+        "{output}"
     );
     let web = json!({
         "name": "web", "running": false, "newest": true, "good": false, "imported": true, "refused": null,
     });
     assert_eq!(one["services"], json!([web]));
-    let (status, told) = setup.json(&["verify", "web"]);
-    let verified = &told["runtimes"][0];
+    let (status, output) = setup.json(&["verify", "web"]);
+    let verified = &output["runtimes"][0];
     assert_eq!((status, &verified["whole"]), (0, &json!(true)));
     assert_eq!(
         (&verified["altered"], &verified["error"]),
         (&json!([]), &Value::Null)
     );
-    let (status, told) = setup.json(&["gc"]);
-    assert_eq!((status, &told["freed_bytes"]), (0, &json!(0)));
-    assert_eq!(told["kept"][0]["why"], "it is one of the newest of web");
+    let (status, output) = setup.json(&["gc"]);
+    assert_eq!((status, &output["freed_bytes"]), (0, &json!(0)));
+    assert_eq!(output["kept"][0]["why"], "it is one of the newest of web");
     fs::remove_dir_all(setup.folder.join("source")).expect("removed");
     let (status, _, err) = setup.ask(&["import", "web"]);
     assert_eq!(status, 71, "{err}");
@@ -141,8 +141,12 @@ fn gc_removes_runtimes_of_services_that_are_no_longer_configured() {
         "name = 'test'\n[service.db]\ncommand = ['sleep', '9']\n",
     )
     .expect("written");
-    let (status, told) = setup.json(&["gc"]);
-    assert_eq!((status, &told["freed_bytes"]), (0, &json!(10)), "{told}");
+    let (status, output) = setup.json(&["gc"]);
+    assert_eq!(
+        (status, &output["freed_bytes"]),
+        (0, &json!(10)),
+        "{output}"
+    );
     assert_eq!(setup.json(&["ls"]).1["runtimes"], json!([]));
 }
 
@@ -160,14 +164,14 @@ fn gc_removes_unfinished_copies() {
     let left = leave(".new-1-0");
     let (status, out, err) = setup.ask(&["gc"]);
     assert_eq!((status, err.as_str()), (0, ""));
-    let told = "freed 4 B: 1 unfinished copy\n  .new-1-0  4 B\nkept ";
-    assert!(out.starts_with(told), "{out}");
+    let output = "freed 4 B: 1 unfinished copy\n  .new-1-0  4 B\nkept ";
+    assert!(out.starts_with(output), "{out}");
     assert!(!left.exists());
     let left = leave(".new-1-1");
-    let (status, told) = setup.json(&["gc"]);
-    assert_eq!((status, &told["freed_bytes"]), (0, &json!(4)), "{told}");
-    assert_eq!(told["freed"], json!([]));
-    assert_eq!(told["swept"], json!([{ "path": left, "bytes": 4 }]));
+    let (status, output) = setup.json(&["gc"]);
+    assert_eq!((status, &output["freed_bytes"]), (0, &json!(4)), "{output}");
+    assert_eq!(output["freed"], json!([]));
+    assert_eq!(output["swept"], json!([{ "path": left, "bytes": 4 }]));
     // A copy in progress is locked, and stays.
     let in_progress = fs::File::open(leave(".new-1-2")).expect("a folder");
     in_progress.lock().expect("locked");

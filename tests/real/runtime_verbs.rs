@@ -183,7 +183,7 @@ fn an_import_brings_what_stayd_may_not_read() {
     assert!(
         imported
             .out
-            .contains("`stayd restart web` runs it from there"),
+            .contains("`stayd restart web` starts the service from it"),
         "{imported:?}"
     );
     assert!(

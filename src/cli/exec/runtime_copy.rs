@@ -44,13 +44,13 @@ pub(super) fn root(
     }
     let chosen = match (offered.source, offered.fallback) {
         (Ok(made), _) => made,
-        (Err(trouble), Some(last)) => {
+        (Err(error), Some(last)) => {
             print_stderr(&format!(
-                "stayd: {trouble}; using the last good runtime instead"
+                "stayd: {error}; using the last good runtime instead"
             ));
             last
         }
-        (Err(trouble), None) => return Err(cannot(trouble.to_string())),
+        (Err(error), None) => return Err(cannot(error.to_string())),
     };
     Ok(Some(Cache::of(&state).path(&chosen)))
 }

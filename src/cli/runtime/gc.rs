@@ -20,10 +20,7 @@ pub(super) fn collect(console: Console, context: &RuntimeContext, json: bool) ->
         print_stderr(&format!("stayd: {warning}"));
     }
     let done = if context.state.join("runtime").exists() {
-        let held = context
-            .cache
-            .hold()
-            .map_err(|trouble| failed(&trouble, ""))?;
+        let held = context.cache.hold().map_err(|error| failed(&error, ""))?;
         collect::collect(&held, &context.state, &|service| context.keep(service))
             .map_err(|error| Failure::system("collect the runtimes; nothing is removed", &error))?
     } else {

@@ -46,8 +46,8 @@ pub(super) fn runtime(console: Console, common: &CommonOptions, verb: &RuntimeVe
 }
 
 /// The error of a runtime operation with its exit status; `suffix` says what happens next.
-fn failed(trouble: &Trouble, suffix: &str) -> Failure {
-    let exit = match trouble {
+fn failed(error: &Trouble, suffix: &str) -> Failure {
+    let exit = match error {
         Trouble::Denied(_) => Exit::Permission,
         Trouble::Gone(_)
         | Trouble::Refused(_)
@@ -56,7 +56,7 @@ fn failed(trouble: &Trouble, suffix: &str) -> Failure {
         | Trouble::Full(_)
         | Trouble::System(_) => Exit::System,
     };
-    Failure::new(exit, format!("{trouble}{suffix}"))
+    Failure::new(exit, format!("{error}{suffix}"))
 }
 
 fn import(console: Console, context: &RuntimeContext, service: &str, json: bool) -> Outcome {
@@ -66,7 +66,7 @@ fn import(console: Console, context: &RuntimeContext, service: &str, json: bool)
         let held = context.cache.hold()?;
         held.import(service, &source, progress)
     });
-    let made = made.map_err(|trouble| failed(&trouble, &import_advice(&trouble, &source)))?;
+    let made = made.map_err(|error| failed(&error, &import_advice(&error, &source)))?;
     let path = context.cache.path(&made.fingerprint);
     if json {
         let copied = made.copied;
@@ -91,9 +91,9 @@ fn import(console: Console, context: &RuntimeContext, service: &str, json: bool)
 }
 
 /// What to say after the error of an import: that nothing is imported, and how to give this user access.
-fn import_advice(trouble: &Trouble, source: &Path) -> String {
+fn import_advice(error: &Trouble, source: &Path) -> String {
     let mut advice = "; nothing is imported".to_owned();
-    if matches!(trouble, Trouble::Denied(_)) {
+    if matches!(error, Trouble::Denied(_)) {
         advice.push_str(&format!(
             ". This is user {0}, which may not read it; allow it with an access list (setfacl -R -m u:{0}:rX {1}), and on \
              macOS with Full Disk Access for this terminal",
@@ -124,7 +124,7 @@ async fn roll_back(
     let rolled = with_progress_bar("reading the source", |progress| {
         context.cache.hold()?.roll_back(service, current, progress)
     });
-    let rolled = rolled.map_err(|trouble| failed(&trouble, "; nothing is changed"))?;
+    let rolled = rolled.map_err(|error| failed(&error, "; nothing is changed"))?;
     let Some(way) = rolled else {
         let message = format!(
             "cannot roll {service} back: there is no other runtime that was good and is still whole; `stayd runtime ls` lists the \

@@ -70,8 +70,8 @@ pub(super) fn verify(
 }
 
 fn denied((_, outcome): &Verified) -> Option<Failure> {
-    let trouble = outcome.as_ref().err()?;
-    matches!(trouble, Trouble::Denied(_)).then(|| failed(trouble, ""))
+    let error = outcome.as_ref().err()?;
+    matches!(error, Trouble::Denied(_)).then(|| failed(error, ""))
 }
 
 fn is_whole(outcome: &Result<Difference, Trouble>) -> bool {
@@ -81,7 +81,7 @@ fn is_whole(outcome: &Result<Difference, Trouble>) -> bool {
 
 fn as_text(console: Console, outcome: &Result<Difference, Trouble>) -> String {
     match outcome {
-        Err(trouble) => format!("{}: {trouble}", console.style(Style::Bad, "unknown")),
+        Err(error) => format!("{}: {error}", console.style(Style::Bad, "unknown")),
         Ok(difference) => {
             let mut text = if difference.altered.is_empty() {
                 console.style(Style::Good, "whole")
