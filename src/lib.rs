@@ -1,15 +1,18 @@
 //! stayd keeps a service *answering*, not merely running.
 //!
-//! *A fact comes in, [`decide`] chooses, [`act`] does, and what it did comes back as a fact.*
+//! *An event comes in, [`decide`] chooses actions, [`act`] carries them out, and their outcomes come back as events.*
 //!
-//! | room | what it holds | may import |
+//! The crate is a stack of layers, one module each. `tests/house/layers.rs` reads this table and fails on an import that
+//! it does not allow.
+//!
+//! | layer | what it holds | may import |
 //! |---|---|---|
-//! | [`decide`] | every judgement; pure, compiles alone | nothing |
+//! | [`decide`] | every decision; pure, compiles alone | nothing |
 //! | [`sys`] | the operating system; the only `unsafe` | `decide` |
-//! | [`config`] | the file, parsed into what it means | `decide`, `sys` |
-//! | [`act`] | effects: one file per kind of doing | `decide`, `sys`, `config` |
+//! | [`config`] | parses the configuration into its meaning | `decide`, `sys` |
+//! | [`act`] | effects, one folder per topic | `decide`, `sys`, `config` |
 //! | [`api`] | the control socket, its server and client | `decide`, `sys`, `config` |
-//! | [`install`] | plists and units: plan, then apply | `sys`, `config` |
+//! | [`install`] | renders plists and units | `sys`, `config` |
 //! | [`run`] | the loop that joins them; reads the clock | all but `cli`, `install` |
 //! | [`cli`] | arguments, verbs, exit codes, rendering | all |
 

@@ -1,4 +1,4 @@
-//! The `stayd` program: everything is in the library.
+//! The `stayd` program. All code is in the library, so that tests can use it.
 
 fn main() -> std::process::ExitCode {
     stayd::main()

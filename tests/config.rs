@@ -1,20 +1,27 @@
-//! Configurations as people write them: what is wrong with each, word for word, and nothing that panics.
+//! Configurations: the exact messages about bad ones, the generated reference, and property tests against panics.
+
+#[path = "support/reference/mod.rs"]
+mod reference;
 
 use proptest::prelude::*;
+use reference::assert_up_to_date;
+use reference::config_file::{self, SAMPLE};
 use stayd::config::{self, Finding, Loaded};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Set to write the expected files and the reference anew.
-const UPDATE: &str = "STAYD_UPDATE";
-const SAMPLE: &str = include_str!("../src/config/reference/sample.toml");
+/// The cargo command that updates the expected and generated files.
+const UPDATE: &str = "test --test config";
+
+/// The folder of bad configurations and the messages expected for each.
+const BAD: &str = "tests/config/bad";
 
 fn env(name: &str) -> Option<String> {
     (name == "PW" || name == "DB_PASSWORD").then(|| "geheim".to_owned())
 }
 
-/// Loads `text` from a file of its own, so that nobody else's permissions matter.
+/// Loads `text` from a file in a fresh folder, so that no other file's permissions matter.
 fn load(text: &[u8]) -> Result<Loaded, Vec<Finding>> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("stayd.toml");
@@ -22,27 +29,9 @@ fn load(text: &[u8]) -> Result<Loaded, Vec<Finding>> {
     config::load(&path, &env)
 }
 
-fn root_of_project() -> PathBuf {
-    env!("CARGO_MANIFEST_DIR").into()
-}
-
-/// Compares with a checked-in file, or writes it.
-fn same_as_file(path: &Path, actual: &str) {
-    if std::env::var_os(UPDATE).is_some() {
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        return fs::write(path, actual).expect("written");
-    }
-    let expected = fs::read_to_string(path).unwrap_or_default();
-    let cure = format!(
-        "{} is stale; run {UPDATE}=1 cargo test --test config",
-        path.display()
-    );
-    assert_eq!(expected, actual, "{cure}");
-}
-
 #[test]
-fn bad_configurations_are_told_word_for_word() {
-    let bad = root_of_project().join("tests/config/bad");
+fn bad_configurations_have_exactly_the_expected_messages() {
+    let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join(BAD);
     let mut checked = 0;
     for entry in fs::read_dir(&bad).expect("the folder") {
         let path = entry.expect("an entry").path();
@@ -54,32 +43,34 @@ fn bad_configurations_are_told_word_for_word() {
         fs::write(&copy, fs::read(&path).expect("readable")).expect("copied");
         let findings = config::load(&copy, &env).expect_err("it is bad");
         let place = format!("{}/", folder.path().display());
-        let told: String = findings
+        let messages: String = findings
             .iter()
             .map(|finding| format!("{finding}\n"))
             .collect();
-        let told = told.replace(&place, "");
-        assert!(!told.contains("geheim"), "a secret is told: {told}");
-        assert!(!told.contains("geh@eim"), "a secret is told: {told}");
-        same_as_file(&path.with_extension("txt"), &told);
+        let messages = messages.replace(&place, "");
+        assert!(
+            !messages.contains("geheim"),
+            "a secret is shown: {messages}"
+        );
+        assert!(
+            !messages.contains("geh@eim"),
+            "a secret is shown: {messages}"
+        );
+        let expected = path.with_extension("txt");
+        let expected = expected.file_name().and_then(|name| name.to_str());
+        let expected = format!("{BAD}/{}", expected.expect("UTF-8"));
+        assert_up_to_date(&expected, &messages, UPDATE);
         checked += 1;
     }
     assert!(checked >= 10, "only {checked} were found");
 }
 
 #[test]
-fn the_reference_and_the_manual_page_are_fresh() {
-    let root = root_of_project();
-    same_as_file(
-        &root.join("docs/reference/config.md"),
-        &config::reference::markdown(),
-    );
-    same_as_file(
-        &root.join("docs/man/stayd.toml.5"),
-        &config::reference::man_page(),
-    );
+fn the_reference_and_the_manual_page_are_up_to_date() {
+    assert_up_to_date("docs/reference/config.md", &config_file::markdown(), UPDATE);
+    assert_up_to_date("docs/man/stayd.toml.5", &config_file::man_page(), UPDATE);
     let schema = serde_json::to_string_pretty(&config::schema()).expect("JSON") + "\n";
-    same_as_file(&root.join("docs/reference/stayd.schema.json"), &schema);
+    assert_up_to_date("docs/reference/stayd.schema.json", &schema, UPDATE);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Plists and units: byte for byte what stands in `launchd/` and `systemd/`, and read by somebody else's reader.
+//! The rendered plists and units equal the files in `launchd/` and `systemd/`, and independent tools accept them.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -6,14 +6,14 @@ use stayd::install::{RenderInputs, Scope, render_launchd, render_systemd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `systemd-analyze security` of the units must not be worse; each open point is explained in
-/// docs/explanation/systemd-hardening.md.
+/// The highest exposure of each unit that `systemd-analyze security` may report, in tenths.
+/// docs/explanation/systemd-hardening.md explains each open point.
 const EXPOSURE_MAX_TENTHS: [(&str, u32); 2] = [
     ("systemd/stayd.service", 70),
     ("systemd/stayd-user.service", 90),
 ];
 
-/// (file, what is rendered for it)
+/// (file, its rendered content)
 fn templates() -> [(&'static str, String); 4] {
     let linux = |scope| render_systemd(&RenderInputs::sample(scope, "/home/ada"));
     let mac = |scope| render_launchd(&RenderInputs::sample(scope, "/Users/ada"));
@@ -29,39 +29,39 @@ fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Whether `program` is here; in CI everything is.
-fn here(program: &str) -> bool {
+/// Whether `program` is installed. In CI it must be.
+fn is_installed(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     assert!(
         found || std::env::var_os("CI").is_none(),
         "{program} is missing"
     );
-    #[expect(clippy::print_stderr, reason = "what is skipped is named")]
+    #[expect(clippy::print_stderr, reason = "a skipped test is reported")]
     if !found {
-        eprintln!("skipped: no {program} here");
+        eprintln!("skipped: {program} is not installed");
     }
     found
 }
 
-/// After a wished-for change: `STAYD_WRITE_TEMPLATES=1 cargo test --test install`, then look at the difference.
+/// After a change: run `STAYD_UPDATE=1 cargo test --test install` and review the difference.
 #[test]
-fn the_reviewable_files_are_what_is_rendered() {
+fn the_files_in_the_repository_equal_the_rendered_ones() {
     for (path, rendered) in templates() {
         let file = in_repository(path);
-        if std::env::var_os("STAYD_WRITE_TEMPLATES").is_some() {
+        if std::env::var_os("STAYD_UPDATE").is_some() {
             std::fs::write(&file, &rendered).unwrap();
         }
-        let stands = std::fs::read_to_string(&file).unwrap();
+        let current = std::fs::read_to_string(&file).unwrap();
         assert!(
-            stands == rendered,
+            current == rendered,
             "{path} differs from what is rendered:\n{rendered}"
         );
     }
 }
 
 #[test]
-fn an_independent_reader_understands_the_plists() {
-    if !here("python3") {
+fn python_plistlib_reads_the_plists() {
+    if !is_installed("python3") {
         return;
     }
     let script = r#"
@@ -100,8 +100,8 @@ for path, daemon in ((sys.argv[1], True), (sys.argv[2], False)):
     );
 }
 
-/// A unit that names a copy of this very test program, so that `verify` finds something it can execute; program and
-/// configuration lie in folders whose names need every kind of quoting.
+/// A unit for `systemd-analyze verify`. Its program is a copy of this test program, because `verify` checks that it can be
+/// executed. The folders of program and configuration have names that need every kind of quoting.
 fn unit_for_verify(folder: &Path, scope: Scope) -> String {
     let odd = folder.join("a b $c %d");
     std::fs::create_dir_all(&odd).unwrap();
@@ -118,8 +118,8 @@ fn unit_for_verify(folder: &Path, scope: Scope) -> String {
 }
 
 #[test]
-fn systemd_finds_nothing_to_say_about_the_units() {
-    if !here("systemd-analyze") {
+fn systemd_analyze_verify_accepts_the_units() {
+    if !is_installed("systemd-analyze") {
         return;
     }
     for (scope, flag) in [(Scope::System, "--system"), (Scope::User, "--user")] {
@@ -132,17 +132,20 @@ fn systemd_finds_nothing_to_say_about_the_units() {
             .env("XDG_RUNTIME_DIR", folder.path())
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
-        let about_ours: Vec<&str> = said.lines().filter(|line| line.contains("stayd")).collect();
+        let output = String::from_utf8_lossy(&done.stderr);
+        let about_ours: Vec<&str> = output
+            .lines()
+            .filter(|line| line.contains("stayd"))
+            .collect();
         assert!(
             done.status.success() && about_ours.is_empty(),
-            "{flag}: {said}"
+            "{flag}: {output}"
         );
     }
 }
 
-/// What a line of the report is about: `CapabilityBoundingSet=~CAP_(CHOWN|FSETID)` are two capabilities, `ProtectHome=`
-/// is a setting.
+/// The settings or capabilities that a line of the report is about: `CapabilityBoundingSet=~CAP_(CHOWN|FSETID)` is about two
+/// capabilities, `ProtectHome=` about one setting.
 fn points(item: &str) -> Vec<String> {
     let (setting, value) = item.split_once("=~").unwrap_or((item, ""));
     if value.is_empty() || value == "…" || setting == "RestrictNamespaces" {
@@ -157,8 +160,8 @@ fn points(item: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_units_are_as_closed_as_any_service_survives_and_what_is_open_is_explained() {
-    if !here("systemd-analyze") {
+fn the_units_are_hardened_and_each_open_point_is_explained() {
+    if !is_installed("systemd-analyze") {
         return;
     }
     let explained =
@@ -181,7 +184,7 @@ fn the_units_are_as_closed_as_any_service_survives_and_what_is_open_is_explained
             .filter_map(|line| line.strip_prefix('✗'))
             .filter_map(|line| line.split_whitespace().next())
             .flat_map(points)
-            // Which of the capabilities that nobody has are open in a user's unit says nothing.
+            // A user's processes have no capabilities, so the capability bounds of a user unit do not matter.
             .filter(|point| !(unit.contains("user") && point.starts_with("CAP_")))
             .filter(|point| !explained.contains(&format!("`{point}")))
             .collect();

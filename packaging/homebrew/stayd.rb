@@ -14,7 +14,7 @@ class Stayd < Formula
 
   def caveats
     <<~TEXT
-      stayd writes its own plist, with time limits made from your configuration:
+      stayd renders its own plist, with the time limits of your configuration:
         stayd render launchd --user -c ~/stayd.toml
     TEXT
   end

@@ -1,16 +1,14 @@
-//! The daemon: from a configuration to its loop, and the demo, which is one more daemon.
+//! Runs the daemon: loads the configuration, starts the loop and maps its end to an exit status.
 
-use super::args::{Common, LogFormat, ServiceOptions};
-use super::configuration::{from_command, from_file, missing};
+use super::args::{CommonOptions, LogFormat, ServiceOptions};
+use super::config::missing;
+use super::console::{Console, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
-use super::instance::{Folders, folders, here};
-use super::screen::{Screen, tell};
-use super::status::{Look, status};
-use super::{demo, exec};
+use super::load_config::{from_command, from_file};
+use super::paths::{InstanceFolders, current_dir, instance_folders};
+use super::status::{StatusOptions, status};
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
-use crate::act::runtime::request::with_source_path;
 use crate::api::client::Client;
-use crate::config::runtime::in_place;
 use crate::config::{Config, Loaded};
 use crate::run::logging::{self, Format};
 use crate::run::upgrade::InheritedState;
@@ -26,13 +24,13 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-/// Between two looks at a configuration that is waited for.
-const CONFIG_EVERY: Duration = Duration::from_secs(2);
+/// How often a broken configuration is loaded again while stayd waits for a good one.
+const CONFIG_RELOAD_EVERY: Duration = Duration::from_secs(2);
 
-/// Runs the daemon until it is told to end. With `follow`, shows the status of the one that runs already.
+/// Runs the daemon until it is told to end. With `follow`, shows the status of the stayd that already runs this instance.
 pub(super) fn run(
-    screen: Screen,
-    common: &Common,
+    console: Console,
+    common: &CommonOptions,
     service: &ServiceOptions,
     follow: bool,
 ) -> Outcome {
@@ -45,10 +43,8 @@ pub(super) fn run(
     let loaded = if service.command.is_empty() {
         wait_for_config(common, start_context.supervisor())?
     } else {
-        Some(startable(
-            from_command(service)?,
-            start_context.supervisor(),
-        )?)
+        let loaded = from_command(service)?;
+        Some(check_startable(loaded, start_context.supervisor())?)
     };
     let Some(Loaded {
         config, warnings, ..
@@ -59,40 +55,35 @@ pub(super) fn run(
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let folders = folders(common, &config.name, config.control_group.is_some())?;
+    let folders = instance_folders(common, &config.name, config.control_group.is_some())?;
     let socket = folders.socket.clone();
-    match live(config, &folders) {
-        Ok(Exit::Held) if follow => super::block_on(show_first(screen, common.json, &socket)),
+    match run_loop(config, &folders) {
+        Ok(Exit::Held) if follow => super::block_on(follow_first(console, common.json, &socket)),
         outcome => outcome,
     }
 }
 
-/// The status of the stayd that runs already, again and again until we are told to end. The daemon that we were about to be
-/// has put its handlers in place of what ends a client, so the signals are heard here.
-async fn show_first(screen: Screen, json: bool, socket: &Path) -> Outcome {
-    let cannot = |error: io::Error| Failure::system("hear signals", &error);
-    let (mut term, mut int, mut hangup) = (
-        signal(SIGTERM).map_err(cannot)?,
-        signal(SIGINT).map_err(cannot)?,
-        signal(SIGHUP).map_err(cannot)?,
-    );
-    let look = Look {
+/// Shows the status of the stayd that already runs, until a signal ends this process. This process began as a daemon and
+/// has replaced the default actions of these signals, so it must listen for them here.
+async fn follow_first(console: Console, json: bool, socket: &Path) -> Outcome {
+    let (mut term, mut int, mut hangup) = (listen(SIGTERM)?, listen(SIGINT)?, listen(SIGHUP)?);
+    let options = StatusOptions {
         service: None,
         json,
         watch: true,
     };
     let first = Client::new(socket);
     tokio::select! {
-        _told = term.read_u8() => Ok(Exit::Done),
-        _told = int.read_u8() => Ok(Exit::Done),
-        _told = hangup.read_u8() => Ok(Exit::Done),
-        ended = status(screen, &first, &look) => ended,
+        _signal = term.read_u8() => Ok(Exit::Done),
+        _signal = int.read_u8() => Ok(Exit::Done),
+        _signal = hangup.read_u8() => Ok(Exit::Done),
+        ended = status(console, &first, &options) => ended,
     }
 }
 
-/// A command that cannot be started is told at once to whoever typed it; an OS supervisor would only try again, and there
-/// the service is `blocked` and tried again by ourselves.
-fn startable(loaded: Loaded, supervisor: ParentSupervisor) -> Result<Loaded, Failure> {
+/// Fails if the command of a command line cannot be started: the user who typed it gets the error at once. An OS supervisor
+/// would only start stayd again, so under one the service becomes `blocked` and stayd itself tries again.
+fn check_startable(loaded: Loaded, supervisor: ParentSupervisor) -> Result<Loaded, Failure> {
     if supervisor.starts_again() {
         return Ok(loaded);
     }
@@ -102,7 +93,8 @@ fn startable(loaded: Loaded, supervisor: ParentSupervisor) -> Result<Loaded, Fai
     }
 }
 
-fn live(config: Config, folders: &Folders) -> Outcome {
+/// Runs the daemon's loop with this configuration on this thread, until it ends.
+pub(super) fn run_loop(config: Config, folders: &InstanceFolders) -> Outcome {
     let options = Options {
         state_dir: folders.state.clone(),
         runtime_dir: folders.runtime.clone(),
@@ -110,10 +102,11 @@ fn live(config: Config, folders: &Folders) -> Outcome {
         invocation: invocation()?,
     };
     let inherited = InheritedState::receive().map_err(|why| {
-        let message = format!("{why}; the services go on, and the next start adopts them");
+        let message =
+            format!("{why}; the services keep running, and the next stayd to start adopts them");
         Failure::new(Exit::Bug, message)
     })?;
-    // What was wrong has been said in the log.
+    // The loop has logged the reason already.
     Ok(match crate::run::run(config, &options, inherited) {
         ExitReason::Stopped => Exit::Done,
         ExitReason::Bug => Exit::Bug,
@@ -123,13 +116,13 @@ fn live(config: Config, folders: &Folders) -> Outcome {
     })
 }
 
-/// How we were called, while that can still be told.
+/// The command line, folder and program file of this process, recorded at the start because an upgrade needs them later.
 fn invocation() -> Result<Invocation, Failure> {
-    let cwd = here()?;
+    let cwd = current_dir()?;
     let words: Vec<OsString> = env::args_os().collect();
-    let search = env::var_os("PATH");
-    let program = installed_at(words.first().cloned(), search.as_ref(), &cwd)
-        .map_err(|error| Failure::system("find our own program", &error))?;
+    let search_path = env::var_os("PATH");
+    let program = installed_at(words.first().cloned(), search_path.as_ref(), &cwd)
+        .map_err(|error| Failure::system("find its own program", &error))?;
     Ok(Invocation {
         program,
         words,
@@ -137,10 +130,10 @@ fn invocation() -> Result<Invocation, Failure> {
     })
 }
 
-/// The configuration. A broken one ends stayd, except where whoever started it would start it again for ever: launchd
-/// and a container runtime know no status that means "do not"; there it is waited for. None: told to end meanwhile.
+/// Loads the configuration. A broken one ends stayd, except under launchd and container runtimes: they restart a process
+/// whatever its exit status, so stayd waits there until the file is good. Returns none if a signal ends the wait.
 fn wait_for_config(
-    common: &Common,
+    common: &CommonOptions,
     supervisor: ParentSupervisor,
 ) -> Result<Option<Loaded>, Failure> {
     let mut broken = match from_file(common) {
@@ -155,48 +148,43 @@ fn wait_for_config(
         }
         Err(failure) => failure,
     };
-    tell(&format!("stayd: {}", broken.message));
-    let mut found = None;
+    print_stderr(&format!("stayd: {}", broken.message));
     super::block_on(async {
-        let cannot = |error: io::Error| Failure::system("hear signals", &error);
-        let (mut term, mut int) = (
-            signal(SIGTERM).map_err(cannot)?,
-            signal(SIGINT).map_err(cannot)?,
-        );
-        // The version before may have left them waiting.
+        let (mut term, mut int) = (listen(SIGTERM)?, listen(SIGINT)?);
+        // After an upgrade, signals are still blocked, and some may be pending.
         crate::sys::signal::let_in_all();
         loop {
             tokio::select! {
-                _told = term.read_u8() => return Ok(Exit::Done),
-                _told = int.read_u8() => return Ok(Exit::Done),
-                () = tokio::time::sleep(CONFIG_EVERY) => {}
+                _signal = term.read_u8() => return Ok(None),
+                _signal = int.read_u8() => return Ok(None),
+                () = tokio::time::sleep(CONFIG_RELOAD_EVERY) => {}
             }
             match from_file(common) {
-                Ok(loaded) => {
-                    found = Some(loaded);
-                    return Ok(Exit::Done);
-                }
+                Ok(loaded) => return Ok(Some(loaded)),
                 Err(failure) if failure.message == broken.message => {}
                 Err(failure) => {
-                    tell(&format!("stayd: {}", failure.message));
+                    print_stderr(&format!("stayd: {}", failure.message));
                     broken = failure;
                 }
             }
         }
-    })?;
-    Ok(found)
+    })
 }
 
-/// A stream that gives a byte for each arrival of the signal `number`.
-pub(super) fn signal(number: i32) -> io::Result<UnixStream> {
-    let (ours, handlers) = StdUnixStream::pair()?;
+fn listen(signal: i32) -> Result<UnixStream, Failure> {
+    signal_stream(signal).map_err(|error| Failure::system("listen for signals", &error))
+}
+
+/// A stream that yields one byte each time this process receives `signal`.
+pub(super) fn signal_stream(signal: i32) -> io::Result<UnixStream> {
+    let (ours, handler_end) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(number, handlers)?;
+    signal_hook::low_level::pipe::register(signal, handler_end)?;
     UnixStream::from_std(ours)
 }
 
-fn log_format(asked: LogFormat, start_context: &StartContext) -> Format {
-    match asked {
+fn log_format(requested: LogFormat, start_context: &StartContext) -> Format {
+    match requested {
         LogFormat::Auto if start_context.journal_reads_stderr() => Format::Journal,
         LogFormat::Auto | LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -204,63 +192,10 @@ fn log_format(asked: LogFormat, start_context: &StartContext) -> Format {
     }
 }
 
-fn verbosity(common: &Common) -> i8 {
+fn verbosity(common: &CommonOptions) -> i8 {
     if common.quiet {
         -1
     } else {
         i8::try_from(common.verbose).unwrap_or(i8::MAX)
     }
-}
-
-/// `stayd exec`: comes back only when the command cannot be executed.
-pub(super) fn exec(common: &Common, options: &ServiceOptions) -> Outcome {
-    let Loaded { config, .. } = from_command(options)?;
-    let Some(service) = config.services.into_iter().next() else {
-        return Err(Failure::new(
-            Exit::Usage,
-            "cannot execute nothing: name a command after `--`",
-        ));
-    };
-    let root = exec::copied::root(common, &config.name, &service)?;
-    let root = root.as_deref();
-    let own = root.map(|root| ("STAYD_PACKAGE_ROOT".into(), root.to_string_lossy().into()));
-    let declared = service.env.iter();
-    let declared = declared.map(|(name, value)| (name.clone(), in_place(value, root)));
-    let source = service.runtime.as_ref().map(|one| one.source.clone());
-    let order = exec::Order {
-        command: service.command_in(root),
-        cwd: service.cwd_in(root),
-        env: declared.chain(own).collect(),
-        port: service.port,
-        sockets: service.sockets,
-        name: service.name,
-    };
-    let mut failure = exec::exec(&order, env::vars_os());
-    if let (Some(copy), Some(source)) = (root, source) {
-        failure.message = with_source_path(&failure.message, copy, &source);
-    }
-    Err(failure)
-}
-
-/// `stayd demo`. No log is started: the viewer tells what happens.
-pub(super) fn demo(screen: Screen) -> Outcome {
-    demo::show(screen, |config: &Path, state: &Path| {
-        let common = Common {
-            config: Some(config.to_owned()),
-            ..Common::default()
-        };
-        let Loaded { config, .. } = from_file(&common)?;
-        let folders = Folders {
-            socket: state.join("control.sock"),
-            runtime: state.to_owned(),
-            state: state.to_owned(),
-        };
-        let exit = live(config, &folders)?;
-        if exit == Exit::Done {
-            return Ok(exit);
-        }
-        let message =
-            "cannot run the demo's daemon: the system refused; `stayd --foreground` says what";
-        Err(Failure::new(exit, message))
-    })
 }

@@ -1,37 +1,37 @@
-//! How the program ends: the few statuses, each with one meaning, and what is said with them.
+//! Exit statuses, and the error that ends a verb with one of them.
 
 use crate::api::client::ClientError;
 use std::fmt;
 use std::process::ExitCode;
 
-/// The exit status.
+/// An exit status. Its number and meaning are part of the public interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     /// Done, healthy.
     Done,
-    /// The answer is no: unhealthy, a wish that did not come true, lint errors.
+    /// The answer is no: unhealthy, a request that failed, a dead probe, a conflict.
     No,
-    /// The command line means nothing.
+    /// A usage error.
     Usage,
     /// No stayd is running here.
     NotRunning,
-    /// A probe could not ask, a holder could not be seen.
+    /// A probe could not ask, or the process that holds a port is not visible.
     NoVerdict,
-    /// Our bug.
+    /// A bug of stayd.
     Bug,
-    /// The system refused.
+    /// The operating system refused, or the daemon did not answer in time.
     System,
     /// Another stayd holds this instance.
     Held,
-    /// Permission.
+    /// Permission denied.
     Permission,
-    /// Configuration.
+    /// A configuration error.
     Config,
 }
 
 impl Exit {
-    /// All of them, in the order of their numbers.
-    pub(super) const ALL: [Self; 10] = [
+    /// All statuses, ordered by number.
+    const ALL: [Self; 10] = [
         Self::Done,
         Self::No,
         Self::Usage,
@@ -44,30 +44,30 @@ impl Exit {
         Self::Config,
     ];
 
-    /// What it says, for the manual.
-    pub(super) const fn meaning(self) -> &'static str {
+    /// The meaning, for the manual.
+    const fn meaning(self) -> &'static str {
         match self {
-            Self::Done => "Done; or everything that is wanted up is healthy.",
+            Self::Done => "Done, or every service that is wanted up is healthy.",
             Self::No => {
-                "The answer is no: unhealthy, a wish that did not come true, a dead probe, a conflict."
+                "The answer is no: a service is unhealthy, a request failed, a probe is dead, a port is in conflict."
             }
-            Self::Usage => {
-                "The command line means nothing here: wrong usage, a service that does not exist."
-            }
+            Self::Usage => "Usage error: wrong arguments, or a service that does not exist.",
             Self::NotRunning => "No stayd is running here.",
-            Self::NoVerdict => "A probe could not ask; who holds a port cannot be seen.",
-            Self::Bug => "A bug of stayd; it has named its place.",
-            Self::System => "The system refused, or the daemon did not answer in time.",
-            Self::Held => "Another stayd holds this instance; it is named.",
-            Self::Permission => {
-                "Permission: the socket, the state folder or a program is not for this user."
+            Self::NoVerdict => {
+                "No verdict: a probe could not ask, or the process that holds a port is not visible."
             }
-            Self::Config => "The configuration is wrong; file, line and cure are named.",
+            Self::Bug => "A bug of stayd. The message names the place in the code.",
+            Self::System => "The operating system refused, or the daemon did not answer in time.",
+            Self::Held => "Another stayd holds this instance. The message names it.",
+            Self::Permission => {
+                "Permission denied: this user may not use the socket, the state folder or a program."
+            }
+            Self::Config => "Configuration error. The message names file, line and correction.",
         }
     }
 
-    /// Its number.
-    pub(super) const fn number(self) -> u8 {
+    /// The number that the process exits with.
+    const fn number(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::No => 1,
@@ -89,20 +89,20 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A verb that did not get to its end.
+/// An error that ends a verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// The status.
+    /// The exit status.
     pub(super) exit: Exit,
-    /// What stderr is told; empty when there is nobody left to tell.
+    /// The message for stderr; empty if nothing is to be printed.
     pub(super) message: String,
 }
 
-/// What a verb ends with.
+/// The result of a verb.
 pub(super) type Outcome = Result<Exit, Failure>;
 
 impl Failure {
-    /// With this status and sentence ("cannot …: cause; what to do").
+    /// An error with this status and message ("cannot …: cause; what to do").
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
@@ -110,13 +110,13 @@ impl Failure {
         }
     }
 
-    /// The system refused `what`.
+    /// The operating system refused to `what`.
     pub(super) fn system(what: &str, error: &dyn fmt::Display) -> Self {
         Self::new(Exit::System, format!("cannot {what}: {error}"))
     }
 
-    /// Whoever read our output has gone (`| head`): nothing is wrong and nobody is there to be told.
-    pub(super) const fn nobody_reads() -> Self {
+    /// The reader of stdout has closed the pipe (`| head`). This is no error: the status is 0 and there is no message.
+    pub(super) const fn reader_gone() -> Self {
         Self {
             exit: Exit::Done,
             message: String::new(),
@@ -139,7 +139,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// The status for an error kind of the API; one that a newer stayd invented means no.
+/// The status for an error kind of the API. A kind that this version does not know, from a newer stayd, means [`Exit::No`].
 fn exit_of(kind: &str) -> Exit {
     match kind {
         "bad-request" | "no-service" | "no-incident" => Exit::Usage,
@@ -150,33 +150,28 @@ fn exit_of(kind: &str) -> Exit {
     }
 }
 
+/// Every exit status with its meaning, ordered by number; for the manual and the reference.
+pub fn exit_statuses() -> impl Iterator<Item = (u8, &'static str)> {
+    let entry = |exit: Exit| (exit.number(), exit.meaning());
+    Exit::ALL.into_iter().map(entry)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Exit, Failure};
+    use super::{Exit, Failure, exit_statuses};
     use crate::api::client::ClientError;
     use crate::api::wire::ErrorDetail;
 
     #[test]
-    fn the_numbers_are_those_of_the_reference() {
-        let all = [
-            (Exit::Done, 0),
-            (Exit::No, 1),
-            (Exit::Usage, 2),
-            (Exit::NotRunning, 3),
-            (Exit::NoVerdict, 4),
-            (Exit::Bug, 70),
-            (Exit::System, 71),
-            (Exit::Held, 75),
-            (Exit::Permission, 77),
-            (Exit::Config, 78),
-        ];
-        for (exit, number) in all {
-            assert_eq!(exit.number(), number, "{exit:?}");
-        }
+    fn exit_statuses_have_their_documented_numbers() {
+        let numbers: Vec<_> = exit_statuses().map(|(number, _)| number).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 70, 71, 75, 77, 78]);
+        assert_eq!(Exit::NoVerdict.number(), 4);
+        assert_eq!(Exit::Held.number(), 75);
     }
 
     #[test]
-    fn a_refused_wish_is_a_no_and_an_unknown_service_a_usage_error() {
+    fn a_failed_request_is_a_no_and_an_unknown_service_a_usage_error() {
         let refused = |kind: &str| {
             Failure::from(ClientError::Refused(ErrorDetail {
                 kind: kind.to_owned(),
@@ -184,7 +179,7 @@ mod tests {
             }))
         };
         assert_eq!(refused("not-reached").exit, Exit::No);
-        assert_eq!(refused("of-tomorrow").exit, Exit::No);
+        assert_eq!(refused("unknown-kind").exit, Exit::No);
         assert_eq!(refused("no-service").exit, Exit::Usage);
         assert_eq!(refused("ending").exit, Exit::System);
     }

@@ -1,34 +1,35 @@
-//! `stayd events`, `stayd why`, `stayd incidents`: what happened.
+//! `stayd events`, `stayd why`, `stayd incidents`: shows records of the journal.
 
+use super::console::{Console, Style};
 use super::exit::{Exit, Failure, Outcome};
-use super::screen::{Paint, Screen};
-use super::words::to_the_second;
+use super::format::to_the_second;
 use crate::api::client::{Client, ClientError};
 use crate::api::query::encode;
 use crate::api::routes::service_path;
 use crate::api::wire::{Event, Events, Incident, Incidents};
 use serde_json::Value;
 
-/// Shows the journal; with `follow` each new record as well, until stayd ends.
-pub(super) async fn events(screen: Screen, client: &Client, follow: bool, json: bool) -> Outcome {
+/// Shows the journal; with `follow`, also each new record until stayd ends.
+pub(super) async fn events(console: Console, client: &Client, follow: bool, json: bool) -> Outcome {
     let list: Events = client.get("/v1/events").await?;
     if json && !follow {
-        screen.json(&list, false)?;
+        console.json(&list)?;
         return Ok(Exit::Done);
     }
     for event in &list.events {
-        show(screen, event, json)?;
+        show(console, event, json)?;
     }
     if follow {
         let last_id = list.events.last().map_or(0, |event| event.id);
-        follow_from(screen, client, last_id, json).await?;
+        follow_from(console, client, last_id, json).await?;
     }
     Ok(Exit::Done)
 }
 
-/// Until stayd ends. A new version that takes over ends the stream as well, and goes on with it.
+/// Shows each record after `last_id` until stayd ends. An upgrade also ends the stream; the new version continues it on a new
+/// connection.
 async fn follow_from(
-    screen: Screen,
+    console: Console,
     client: &Client,
     mut last_id: u64,
     json: bool,
@@ -39,7 +40,7 @@ async fn follow_from(
     loop {
         while let Some(event) = stream.next().await? {
             last_id = event.id;
-            show(screen, &event, json)?;
+            show(console, &event, json)?;
         }
         let target = format!("/v1/events?since={last_id}");
         stream = match client.follow(&target).await {
@@ -50,9 +51,9 @@ async fn follow_from(
     }
 }
 
-/// Shows the last decisions about a service with the facts each was made from.
+/// Shows the last decisions about a service, each with the facts behind it.
 pub(super) async fn why(
-    screen: Screen,
+    console: Console,
     client: &Client,
     service: &str,
     since: Option<&str>,
@@ -64,18 +65,18 @@ pub(super) async fn why(
     }
     let list: Events = client.get(&target).await?;
     if json {
-        screen.json(&list, false)?;
+        console.json(&list)?;
         return Ok(Exit::Done);
     }
     if list.events.is_empty() {
-        screen.line(&format!(
-            "{service}: no kill, no refusal to kill, no end: nothing had to be decided"
+        console.line(&format!(
+            "{service}: no decisions yet: no kill, no suppressed kill and no exit"
         ))?;
     }
     for event in &list.events {
-        show(screen, event, false)?;
+        show(console, event, false)?;
         if !event.facts.is_empty() {
-            screen.line(&screen.paint(Paint::Faint, &format!("    {}", facts_in_words(event))))?;
+            console.line(&console.style(Style::Dim, &format!("    {}", facts_as_text(event))))?;
         }
     }
     Ok(Exit::Done)
@@ -83,80 +84,80 @@ pub(super) async fn why(
 
 /// Lists the incidents, or shows one with its evidence.
 pub(super) async fn incidents(
-    screen: Screen,
+    console: Console,
     client: &Client,
     id: Option<u64>,
     json: bool,
 ) -> Outcome {
     let Some(id) = id else {
-        return list_incidents(screen, client, json).await;
+        return list_incidents(console, client, json).await;
     };
     let incident: Incident = client.get(&format!("/v1/incidents/{id}")).await?;
     if json {
-        screen.json(&incident, false)?;
+        console.json(&incident)?;
         return Ok(Exit::Done);
     }
-    show(screen, &incident.event, false)?;
+    show(console, &incident.event, false)?;
     if !incident.event.facts.is_empty() {
-        screen.line(&format!("    {}", facts_in_words(&incident.event)))?;
+        console.line(&format!("    {}", facts_as_text(&incident.event)))?;
     }
-    screen.line(
+    console.line(
         incident
             .evidence
             .as_deref()
-            .unwrap_or("no evidence was taken")
+            .unwrap_or("no evidence was collected")
             .trim_end(),
     )?;
     Ok(Exit::Done)
 }
 
-async fn list_incidents(screen: Screen, client: &Client, json: bool) -> Outcome {
+async fn list_incidents(console: Console, client: &Client, json: bool) -> Outcome {
     let list: Incidents = client.get("/v1/incidents").await?;
     if json {
-        screen.json(&list, false)?;
+        console.json(&list)?;
         return Ok(Exit::Done);
     }
     if list.incidents.is_empty() {
-        screen.line("no incident is kept")?;
+        console.line("there are no incidents")?;
     }
     for incident in &list.incidents {
         let id = incident.event.id;
-        screen.print(&format!("{id:>6}  "))?;
-        show(screen, &incident.event, false)?;
+        console.print(&format!("{id:>6}  "))?;
+        show(console, &incident.event, false)?;
     }
     Ok(Exit::Done)
 }
 
-fn show(screen: Screen, event: &Event, json: bool) -> Result<(), Failure> {
+fn show(console: Console, event: &Event, json: bool) -> Result<(), Failure> {
     if json {
-        return screen.json(event, true);
+        return console.json_line(event);
     }
-    let whom = event.service.as_deref().unwrap_or("stayd");
+    let subject = event.service.as_deref().unwrap_or("stayd");
     let life = event
         .life
         .map(|life| format!("#{life}"))
         .unwrap_or_default();
-    let kind = screen.paint(paint_of(&event.kind), &format!("{:<11}", event.kind));
-    screen.line(&format!(
-        "{}  {whom}{life}  {kind} {}",
+    let kind = console.style(style_of(&event.kind), &format!("{:<11}", event.kind));
+    console.line(&format!(
+        "{}  {subject}{life}  {kind} {}",
         to_the_second(&event.at),
         event.message
     ))
 }
 
-fn paint_of(kind: &str) -> Paint {
+fn style_of(kind: &str) -> Style {
     match kind {
-        "ready" => Paint::Good,
+        "ready" => Style::Good,
         "killed" | "crashed" | "wedged" | "gave-up" | "blocked" | "unkillable" | "degraded" => {
-            Paint::Bad
+            Style::Bad
         }
         "spared" | "attached" | "detached" | "exited" | "backoff" | "common-cause"
-        | "daemonized" => Paint::Odd,
-        _ => Paint::Faint,
+        | "daemonized" => Style::Warning,
+        _ => Style::Dim,
     }
 }
 
-fn facts_in_words(event: &Event) -> String {
+fn facts_as_text(event: &Event) -> String {
     let fact = |(name, value): (&String, &Value)| format!("{name}={value}");
     event.facts.iter().map(fact).collect::<Vec<_>>().join(" ")
 }

@@ -1,8 +1,10 @@
-//! `stayd logs`: what the services printed. The last lines come from stayd; what follows is read from the files, so that
-//! following costs the daemon nothing and goes on when it has ended.
+//! `stayd logs`: shows the output of services.
+//!
+//! The daemon sends the last lines. With `--follow` this process reads the log files itself, so that following costs the
+//! daemon nothing and continues after the daemon has ended.
 
+use super::console::{Console, Style};
 use super::exit::{Exit, Failure, Outcome};
-use super::screen::{Paint, Screen};
 use super::status::no_such_service;
 use crate::act::output::{LogFollower, tail_and_follow};
 use crate::api::client::Client;
@@ -14,40 +16,44 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Between two looks at files that have not grown; plain files tell nobody that they have.
+/// How often the log files are read. A plain file cannot be polled for growth.
 const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 /// A line longer than this is shown in pieces.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// What was asked for.
+/// What to show.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Look {
-    /// Only this service.
+pub(super) struct LogsOptions {
+    /// Show only this service.
     pub(super) service: Option<String>,
-    /// This many lines of what is there.
+    /// How many of the last lines to show.
     pub(super) lines: usize,
-    /// And what comes after them.
+    /// Show new lines too, without end.
     pub(super) follow: bool,
-    /// Each line as `{"service":"…","line":"…"}`.
+    /// Print each line as `{"service":"…","line":"…"}`.
     pub(super) json: bool,
 }
 
-/// Shows the last lines of a service, or of each; with `follow` what comes after them, for ever.
-pub(super) async fn logs(screen: Screen, client: &Client, look: &Look) -> Outcome {
+/// Shows the last lines of one service or of all; with `follow`, also the lines that come after them, without end.
+pub(super) async fn logs(console: Console, client: &Client, options: &LogsOptions) -> Outcome {
     let status: Status = client.get("/v1/status").await?;
-    let chosen = choose(&status, look.service.as_deref())?;
+    let chosen = choose(&status, options.service.as_deref())?;
     let writer = Writer {
-        screen,
-        json: look.json,
-        names: chosen.len() > 1,
+        console,
+        json: options.json,
+        with_names: chosen.len() > 1,
     };
-    if look.follow {
+    if options.follow {
         let logs = Path::new(&status.daemon.state_dir).join("logs");
-        let open = |name: &String| Tail::open(logs.join(name), look.lines, name.clone());
-        return go_on(writer, chosen.iter().map(open).collect::<Result<_, _>>()?).await;
+        let open = |name: &String| LogReader::open(logs.join(name), options.lines, name.clone());
+        return follow(writer, chosen.iter().map(open).collect::<Result<_, _>>()?).await;
     }
-    for name in chosen.iter().filter(|_| look.lines > 0) {
-        let target = format!("{}?n={}", service_path(&encode(name), "logs"), look.lines);
+    for name in chosen.iter().filter(|_| options.lines > 0) {
+        let target = format!(
+            "{}?n={}",
+            service_path(&encode(name), "logs"),
+            options.lines
+        );
         let lines: LogLines = client.get(&target).await?;
         for line in &lines.lines {
             writer.line(name, line)?;
@@ -56,25 +62,25 @@ pub(super) async fn logs(screen: Screen, client: &Client, look: &Look) -> Outcom
     Ok(Exit::Done)
 }
 
-/// How a line is shown.
+/// Prints log lines.
 #[derive(Clone, Copy)]
 struct Writer {
-    screen: Screen,
+    console: Console,
     json: bool,
-    /// Several services: each line says whose it is.
-    names: bool,
+    /// Prefix each line with its service, because there are several.
+    with_names: bool,
 }
 
 impl Writer {
     fn line(self, service: &str, line: &str) -> Result<(), Failure> {
         if self.json {
             let line = json!({ "service": service, "line": line });
-            return self.screen.json(&line, true);
+            return self.console.json_line(&line);
         }
         let prefix = self
-            .names
-            .then(|| self.screen.paint(Paint::Faint, &format!("{service} | ")));
-        self.screen
+            .with_names
+            .then(|| self.console.style(Style::Dim, &format!("{service} | ")));
+        self.console
             .line(&format!("{}{line}", prefix.unwrap_or_default()))
     }
 }
@@ -92,41 +98,41 @@ fn choose(status: &Status, service: Option<&str>) -> Result<Vec<String>, Failure
     }
 }
 
-async fn go_on(writer: Writer, mut tails: Vec<Tail>) -> Outcome {
+async fn follow(writer: Writer, mut followers: Vec<LogReader>) -> Outcome {
     loop {
-        for tail in &mut tails {
-            for line in tail.lines()? {
-                writer.line(&tail.service, &line)?;
+        for follower in &mut followers {
+            for line in follower.lines()? {
+                writer.line(&follower.service, &line)?;
             }
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
 }
 
-/// A followed log, line by line.
-struct Tail {
+/// Reads one followed log line by line.
+struct LogReader {
     folder: PathBuf,
     service: String,
     follow: LogFollower,
-    /// The beginning of a line whose end has not come yet.
-    begun: Vec<u8>,
+    /// The beginning of a line whose end is not written yet.
+    partial: Vec<u8>,
 }
 
-impl Tail {
+impl LogReader {
     fn open(folder: PathBuf, count: usize, service: String) -> Result<Self, Failure> {
-        let (begun, follow) =
+        let (partial, follow) =
             tail_and_follow(&folder, count).map_err(|error| unreadable(&folder, &error))?;
         Ok(Self {
             folder,
             service,
             follow,
-            begun,
+            partial,
         })
     }
 
-    /// The whole lines that are there and have not been given yet.
+    /// The complete lines that were written since the last call.
     fn lines(&mut self) -> Result<Vec<String>, Failure> {
-        let mut lines = take_lines(&mut self.begun);
+        let mut lines = take_lines(&mut self.partial);
         loop {
             let text = self
                 .follow
@@ -135,8 +141,8 @@ impl Tail {
             if text.is_empty() {
                 return Ok(lines);
             }
-            self.begun.extend_from_slice(&text);
-            lines.append(&mut take_lines(&mut self.begun));
+            self.partial.extend_from_slice(&text);
+            lines.append(&mut take_lines(&mut self.partial));
         }
     }
 }
@@ -154,16 +160,16 @@ fn unreadable(folder: &Path, error: &io::Error) -> Failure {
     )
 }
 
-/// Takes the whole lines out of `begun`, and a piece of one that is too long.
-fn take_lines(begun: &mut Vec<u8>) -> Vec<String> {
-    let newline = begun.iter().rposition(|&byte| byte == b'\n');
+/// Takes the complete lines out of `partial`, or all of it if the line is longer than [`LINE_BYTES_MAX`].
+fn take_lines(partial: &mut Vec<u8>) -> Vec<String> {
+    let newline = partial.iter().rposition(|&byte| byte == b'\n');
     let end = match newline {
         Some(at) => at + 1,
-        None if begun.len() > LINE_BYTES_MAX => begun.len(),
+        None if partial.len() > LINE_BYTES_MAX => partial.len(),
         None => return Vec::new(),
     };
-    let whole: Vec<u8> = begun.drain(..end).collect();
-    String::from_utf8_lossy(&whole)
+    let taken: Vec<u8> = partial.drain(..end).collect();
+    String::from_utf8_lossy(&taken)
         .lines()
         .map(str::to_owned)
         .collect()
@@ -174,14 +180,14 @@ mod tests {
     use super::{LINE_BYTES_MAX, take_lines};
 
     #[test]
-    fn torn_lines_wait_for_their_end_and_endless_ones_do_not() {
-        let mut begun = b"one\ntw".to_vec();
-        assert_eq!(take_lines(&mut begun), ["one"]);
-        assert!(take_lines(&mut begun).is_empty());
-        begun.extend_from_slice(b"o\n\xff\n");
-        assert_eq!(take_lines(&mut begun), ["two", "\u{fffd}"]);
-        begun = vec![b'x'; LINE_BYTES_MAX + 1];
-        assert_eq!(take_lines(&mut begun).len(), 1);
-        assert!(begun.is_empty());
+    fn incomplete_lines_wait_for_their_end_unless_they_are_too_long() {
+        let mut partial = b"one\ntw".to_vec();
+        assert_eq!(take_lines(&mut partial), ["one"]);
+        assert!(take_lines(&mut partial).is_empty());
+        partial.extend_from_slice(b"o\n\xff\n");
+        assert_eq!(take_lines(&mut partial), ["two", "\u{fffd}"]);
+        partial = vec![b'x'; LINE_BYTES_MAX + 1];
+        assert_eq!(take_lines(&mut partial).len(), 1);
+        assert!(partial.is_empty());
     }
 }

@@ -1,35 +1,40 @@
-//! The command line: verbs become exit statuses, answers become text or JSON.
+//! The command line: parses the arguments, runs the verb, prints its result and returns the exit status.
 
 pub mod args;
-mod configuration;
+mod config;
+mod connect;
+mod console;
 mod daemon;
 mod demo;
 mod exec;
 mod exit;
 mod explain;
-mod find;
-mod instance;
+mod format;
 mod journal;
+mod load_config;
 mod logs;
-pub mod manual;
+mod paths;
 mod probe;
+mod render;
+mod requests;
 mod runtime;
-mod screen;
 mod status;
 mod upgrade;
-mod wishes;
-mod words;
 
 use crate::api::client::Client;
 use crate::api::wire::HoldRequest;
 use crate::run::logging;
-use args::{Arguments, Common, ConfigVerb, Request, Verb};
+use args::{Arguments, CommonOptions, ConfigVerb, ServicesArgs, Verb};
+use console::{Console, print_stderr};
 use exit::{Exit, Failure, Outcome};
-use screen::{Screen, tell};
-use status::Look;
+use logs::LogsOptions;
+use render::RenderOptions;
+use status::StatusOptions;
 use std::process::ExitCode;
 
-/// Runs the program: reads the command line, does what it says, and ends with the status that says how it went.
+pub use exit::exit_statuses;
+
+/// Runs the program: parses the command line of this process, runs the verb and returns the exit status.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match args::parse(std::env::args_os()) {
@@ -45,17 +50,17 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.message.is_empty() {
-                tell(&format!("stayd: {}", failure.message));
+                print_stderr(&format!("stayd: {}", failure.message));
             }
             failure.exit.into()
         }
     }
 }
 
-/// Prints help or a usage error, as clap words it.
+/// Prints help or a usage error in clap's words.
 fn help_or_usage(error: &clap::Error) -> ExitCode {
-    // Whoever reads our output may have gone.
-    let _nobody_reads = error.print();
+    // The reader of our output may have closed it.
+    let _reader_gone = error.print();
     let exit = if error.exit_code() == 0 {
         Exit::Done
     } else {
@@ -72,27 +77,27 @@ fn execute(arguments: Arguments) -> Outcome {
         verb,
         ..
     } = arguments;
-    let screen = Screen::stdout();
+    let console = Console::stdout();
     let json = common.json;
     let Some(verb) = verb else {
-        return daemon::run(screen, &common, &service, follow);
+        return daemon::run(console, &common, &service, follow);
     };
     match verb {
-        Verb::Exec(options) => daemon::exec(&common, &options.into()),
-        Verb::Demo => daemon::demo(screen),
+        Verb::Exec(options) => exec::run(&common, &options.into()),
+        Verb::Demo => demo::run(console),
         Verb::Status { service, watch } => {
-            let look = Look {
+            let options = StatusOptions {
                 service,
                 json,
                 watch,
             };
-            ask(&common, async |client| {
-                status::status(screen, client, &look).await
+            with_daemon(&common, async |client| {
+                status::status(console, client, &options).await
             })
         }
-        Verb::Start(wish) => wish_each(screen, &common, "start", &wish),
-        Verb::Stop(wish) => wish_each(screen, &common, "stop", &wish),
-        Verb::Restart(wish) => wish_each(screen, &common, "restart", &wish),
+        Verb::Start(services) => request_each(console, &common, "start", &services),
+        Verb::Stop(services) => request_each(console, &common, "stop", &services),
+        Verb::Restart(services) => request_each(console, &common, "restart", &services),
         Verb::Hold {
             service,
             length,
@@ -102,90 +107,99 @@ fn execute(arguments: Arguments) -> Outcome {
                 duration: length,
                 reason,
             };
-            ask(&common, async |client| {
-                wishes::hold(screen, client, &service, &request, json).await
+            with_daemon(&common, async |client| {
+                requests::hold(console, client, &service, &request, json).await
             })
         }
-        Verb::Release { service } => ask(&common, async |client| {
-            wishes::release(screen, client, &service, json).await
+        Verb::Release { service } => with_daemon(&common, async |client| {
+            requests::release(console, client, &service, json).await
         }),
-        Verb::Reload { service } => ask(&common, async |client| {
-            wishes::reload(screen, client, &service, json).await
+        Verb::Reload { service } => with_daemon(&common, async |client| {
+            requests::reload(console, client, &service, json).await
         }),
-        Verb::Why { service, since } => ask(&common, async |client| {
-            journal::why(screen, client, &service, since.as_deref(), json).await
+        Verb::Why { service, since } => with_daemon(&common, async |client| {
+            journal::why(console, client, &service, since.as_deref(), json).await
         }),
-        Verb::Incidents { id } => ask(&common, async |client| {
-            journal::incidents(screen, client, id, json).await
+        Verb::Incidents { id } => with_daemon(&common, async |client| {
+            journal::incidents(console, client, id, json).await
         }),
-        Verb::Events { follow } => ask(&common, async |client| {
-            journal::events(screen, client, follow, json).await
+        Verb::Events { follow } => with_daemon(&common, async |client| {
+            journal::events(console, client, follow, json).await
         }),
         Verb::Logs {
             service,
             follow,
             lines,
         } => {
-            let look = logs::Look {
+            let options = LogsOptions {
                 service,
                 lines,
                 follow,
                 json,
             };
-            ask(&common, async |client| {
-                logs::logs(screen, client, &look).await
+            with_daemon(&common, async |client| {
+                logs::logs(console, client, &options).await
             })
         }
-        Verb::Explain { what } => explain::explain(screen, &common, &what),
+        Verb::Explain { what } => explain::explain(console, &common, &what),
         Verb::Probe {
             url,
             query,
             timeout,
-        } => probe::probe(screen, &url, query.as_deref(), &timeout, json),
-        Verb::Runtime { verb } => runtime::runtime(screen, &common, &verb),
+        } => probe::probe(console, &url, query.as_deref(), &timeout, json),
+        Verb::Runtime { verb } => runtime::runtime(console, &common, &verb),
         Verb::Render {
             target,
             user,
             label,
-        } => configuration::render(screen, &common, target, user, label.as_deref()),
+        } => {
+            let options = RenderOptions {
+                target,
+                user,
+                label,
+            };
+            render::render(console, &common, &options)
+        }
         Verb::Config {
             verb: ConfigVerb::Check,
-        } => configuration::check(screen, &common),
+        } => config::check(console, &common),
         Verb::Config {
             verb: ConfigVerb::Schema,
-        } => configuration::schema(screen),
-        Verb::Upgrade => ask(&common, async |client| {
-            upgrade::upgrade(screen, client, json).await
+        } => config::schema(console),
+        Verb::Upgrade => with_daemon(&common, async |client| {
+            upgrade::upgrade(console, client, json).await
         }),
         Verb::UpgradeTrial {
             format,
             schema,
             words,
-        } => {
-            upgrade::understands(format, schema)?;
-            upgrade::testify(screen, words)
-        }
-        // Taken care of before anything else is done.
+        } => upgrade::trial(console, format, schema, words),
+        // main() has handled it already.
         Verb::Helper => Ok(Exit::Done),
         Verb::DemoService { rest } => demo::serve(rest),
     }
 }
 
-fn wish_each(screen: Screen, common: &Common, verb: &'static str, wish: &Request) -> Outcome {
-    ask(common, async |client| {
-        wishes::wish_each(screen, client, verb, wish, common.json).await
+fn request_each(
+    console: Console,
+    common: &CommonOptions,
+    verb: &'static str,
+    services: &ServicesArgs,
+) -> Outcome {
+    with_daemon(common, async |client| {
+        requests::request_each(console, client, verb, services, common.json).await
     })
 }
 
-/// Does what needs a running stayd.
-fn ask(common: &Common, verb: impl AsyncFnOnce(&Client) -> Outcome) -> Outcome {
+/// Runs a verb that needs a running stayd, with a client of it.
+fn with_daemon(common: &CommonOptions, verb: impl AsyncFnOnce(&Client) -> Outcome) -> Outcome {
     block_on(async {
-        let client = find::client(common).await?;
+        let client = connect::client(common).await?;
         verb(&client).await
     })
 }
 
-/// Runs a verb that waits for answers, on this thread.
+/// Runs `work` to its end in a tokio runtime on this thread.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

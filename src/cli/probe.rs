@@ -1,63 +1,62 @@
-//! `stayd probe URL`: one question, timed.
+//! `stayd probe URL`: runs one probe attempt and shows its result and duration.
 
-use super::configuration::wrong;
+use super::console::{Console, Style};
 use super::exit::{Exit, Failure, Outcome};
-use super::instance::{here, variable};
-use super::screen::{Paint, Screen};
+use super::load_config;
+use super::paths::{current_dir, own_program, variable};
 use crate::act::probe::ask_once;
 use crate::act::spawn::launch::ExecContext;
 use crate::act::spawn::spawner::clean_environment;
 use crate::config;
 use crate::decide::event::Answer;
-use crate::sys;
 use serde_json::json;
 use std::env;
 use std::time::Duration;
 
-/// Asks, and says which class the answer is of: 0 alive or degraded, 1 dead, 4 no verdict.
+/// Runs one probe attempt. The exit status is 0 for alive or degraded, 1 for dead, 4 for no verdict.
 pub(super) fn probe(
-    screen: Screen,
+    console: Console,
     url: &str,
     query: Option<&str>,
     timeout: &str,
     json: bool,
 ) -> Outcome {
-    let here = here()?;
-    let probe = config::probe_from_command_line(url, query, timeout, &here, &variable);
+    let cwd = current_dir()?;
+    let probe = config::probe_from_command_line(url, query, timeout, &cwd, &variable);
     let probe = probe.map_err(|findings| Failure {
         exit: Exit::Usage,
-        ..wrong(&findings)
+        ..load_config::failure(&findings)
     })?;
-    let program = sys::identity::own_program()
-        .map_err(|error| Failure::system("find its own program", &error))?;
+    let program = own_program()?;
     let exec_context = ExecContext {
         env: clean_environment(env::vars_os()),
-        cwd: here,
+        cwd,
         user: None,
     };
     super::block_on(async {
         let (answer, took) = ask_once(&probe, program, exec_context).await;
-        report(screen, &probe.shown, answer, took, json)
+        report(console, &probe.shown, answer, took, json)
     })
 }
 
-fn report(screen: Screen, target: &str, answer: Answer, took: Duration, json: bool) -> Outcome {
-    let (exit, paint, class, said) = match answer {
-        Answer::Alive => (Exit::Done, Paint::Good, "alive", None),
-        Answer::Degraded { said, .. } => (Exit::Done, Paint::Odd, "degraded", Some(said)),
-        Answer::Dead { how } => (Exit::No, Paint::Bad, "dead", Some(how)),
-        Answer::NoVerdict { why } => (Exit::NoVerdict, Paint::Odd, "no-verdict", Some(why)),
+fn report(console: Console, target: &str, answer: Answer, took: Duration, json: bool) -> Outcome {
+    let (exit, style, class, message) = match answer {
+        Answer::Alive => (Exit::Done, Style::Good, "alive", None),
+        Answer::Degraded { said, .. } => (Exit::Done, Style::Warning, "degraded", Some(said)),
+        Answer::Dead { how } => (Exit::No, Style::Bad, "dead", Some(how)),
+        Answer::NoVerdict { why } => (Exit::NoVerdict, Style::Warning, "no-verdict", Some(why)),
     };
     let latency_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0;
     if json {
-        let answer =
-            json!({ "target": target, "class": class, "message": said, "latency_ms": latency_ms });
-        screen.json(&answer, false)?;
+        let answer = json!({ "target": target, "class": class, "message": message, "latency_ms": latency_ms });
+        console.json(&answer)?;
     } else {
-        let said = said.map(|said| format!(": {said}")).unwrap_or_default();
-        screen.line(&format!(
-            "{target}: {} in {latency_ms} ms{said}",
-            screen.paint(paint, class)
+        let message = message
+            .map(|message| format!(": {message}"))
+            .unwrap_or_default();
+        console.line(&format!(
+            "{target}: {} in {latency_ms} ms{message}",
+            console.style(style, class)
         ))?;
     }
     Ok(exit)

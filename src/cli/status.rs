@@ -1,50 +1,50 @@
-//! `stayd status`: what runs, for how long, and why it is as it is.
+//! `stayd status`: shows what runs, for how long, and the reason for its state.
 
+use super::console::{Console, Style};
 use super::exit::{Exit, Failure, Outcome};
-use super::screen::{Paint, Screen};
-use super::words::{ago, columns, length};
+use super::format::{age, columns, duration};
 use crate::api::client::Client;
 use crate::api::wire::{Probe, Runtime, Service, Status};
 use crate::sys;
 use std::time::{Duration, SystemTime};
 
-/// Between two looks with `--watch`.
+/// How often `--watch` fetches the status.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Clears the screen and goes to its upper left corner (ECMA-48: ED, CUP).
+/// Clears the screen and moves the cursor to its upper left corner (ECMA-48: ED, CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// What was asked for.
+/// What to show.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Look {
-    /// Only this service.
+pub(super) struct StatusOptions {
+    /// Show only this service.
     pub(super) service: Option<String>,
-    /// As JSON.
+    /// Print JSON.
     pub(super) json: bool,
-    /// Again and again.
+    /// Show the status again whenever it changes, without end.
     pub(super) watch: bool,
 }
 
-/// Shows it; 0 when everything that is wanted up is healthy, else 1.
-pub(super) async fn status(screen: Screen, client: &Client, look: &Look) -> Outcome {
+/// Shows the status. The exit status is 0 if every service that is wanted up is healthy, else 1.
+pub(super) async fn status(console: Console, client: &Client, options: &StatusOptions) -> Outcome {
     let mut shown = None;
     loop {
-        let status = fetch(client, look.service.as_deref()).await?;
-        if !look.watch {
-            show(screen, &status, look.json)?;
+        let status = fetch(client, options.service.as_deref()).await?;
+        if !options.watch {
+            show(console, &status, options.json)?;
             return Ok(verdict(&status));
         }
-        if screen.is_terminal() && !look.json {
-            screen.print(CLEAR)?;
-            show(screen, &status, false)?;
-        } else if shown.as_ref() != Some(&steady(&status)) {
-            show_change(screen, &status, look.json)?;
-            shown = Some(steady(&status));
+        if console.is_terminal() && !options.json {
+            console.print(CLEAR)?;
+            show(console, &status, false)?;
+        } else if shown.as_ref() != Some(&without_measurements(&status)) {
+            show_change(console, &status, options.json)?;
+            shown = Some(without_measurements(&status));
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 
-/// The status, of one service only if one is named.
+/// Fetches the status; if `service` is given, with that service only.
 async fn fetch(client: &Client, service: Option<&str>) -> Result<Status, Failure> {
     let mut status: Status = client.get("/v1/status").await?;
     if let Some(name) = service {
@@ -58,7 +58,7 @@ async fn fetch(client: &Client, service: Option<&str>) -> Result<Status, Failure
     Ok(status)
 }
 
-/// A name that nobody has.
+/// The usage error that there is no service `name`.
 pub(super) fn no_such_service(name: &str, known: &[String]) -> Failure {
     let known = if known.is_empty() {
         "none".to_owned()
@@ -83,8 +83,8 @@ fn verdict(status: &Status) -> Exit {
     }
 }
 
-/// The status without what changes in each round of a healthy service.
-fn steady(status: &Status) -> Status {
+/// The status without the measurements that change with every probe attempt of a healthy service.
+fn without_measurements(status: &Status) -> Status {
     let mut status = status.clone();
     for service in &mut status.services {
         service.memory_bytes = None;
@@ -97,37 +97,37 @@ fn steady(status: &Status) -> Status {
     status
 }
 
-fn show(screen: Screen, status: &Status, json: bool) -> Result<(), Failure> {
+fn show(console: Console, status: &Status, json: bool) -> Result<(), Failure> {
     if json {
-        return screen.json(status, false);
+        return console.json(status);
     }
-    screen.print(&as_text(screen, status, sys::clock::sample().wall))
+    console.print(&as_text(console, status, sys::clock::sample().wall))
 }
 
-fn show_change(screen: Screen, status: &Status, json: bool) -> Result<(), Failure> {
+fn show_change(console: Console, status: &Status, json: bool) -> Result<(), Failure> {
     if json {
-        screen.json(status, true)
+        console.json_line(status)
     } else {
-        show(screen, status, false)
+        show(console, status, false)
     }
 }
 
-fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
+fn as_text(console: Console, status: &Status, now: SystemTime) -> String {
     let daemon = &status.daemon;
     let head = format!(
         "{}  stayd {} (pid {}, started by {}) for {}\n",
-        screen.paint(Paint::Strong, &daemon.name),
+        console.style(Style::Bold, &daemon.name),
         daemon.version,
         daemon.pid,
         supervisor(&daemon.supervisor),
-        ago(&daemon.started_at, now)
+        age(&daemon.started_at, now)
     );
     let warnings = daemon.warnings.iter();
     let warnings: String = warnings
         .map(|warning| {
             format!(
                 "{}\n",
-                screen.paint(Paint::Odd, &format!("warning: {warning}"))
+                console.style(Style::Warning, &format!("warning: {warning}"))
             )
         })
         .collect();
@@ -142,8 +142,8 @@ fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
     for (index, mut cells) in columns(&all).into_iter().enumerate() {
         let service = index.checked_sub(1).map(|index| &status.services[index]);
         match service {
-            Some(service) => cells[1] = screen.paint(paint_of(service), &cells[1]),
-            None => cells = cells.map(|cell| screen.paint(Paint::Faint, &cell)),
+            Some(service) => cells[1] = console.style(style_of(service), &cells[1]),
+            None => cells = cells.map(|cell| console.style(Style::Dim, &cell)),
         }
         text.push_str(&format!("{}\n", cells.join("  ").trim_end()));
         for line in service
@@ -155,7 +155,7 @@ fn as_text(screen: Screen, status: &Status, now: SystemTime) -> String {
     }
     for left in daemon.forgotten.iter().chain(&daemon.orphans) {
         let line = format!("left alone: {}", left.message);
-        text.push_str(&format!("{}\n", screen.paint(Paint::Odd, &line)));
+        text.push_str(&format!("{}\n", console.style(Style::Warning, &line)));
     }
     text
 }
@@ -178,15 +178,15 @@ fn row(service: &Service, now: SystemTime) -> [String; 7] {
     [
         service.name.clone(),
         service.state.clone(),
-        ago(&service.since, now),
+        age(&service.since, now),
         number(service.pid.map(Into::into)),
         service.life.to_string(),
         number(service.port.map(Into::into)),
-        probe.map_or("none".to_owned(), probe_in_words),
+        probe.map_or("none".to_owned(), probe_as_text),
     ]
 }
 
-fn probe_in_words(probe: &Probe) -> String {
+fn probe_as_text(probe: &Probe) -> String {
     let class = probe.class.as_deref().unwrap_or("not asked yet");
     let latency = probe
         .latency_ms
@@ -200,7 +200,7 @@ fn probe_in_words(probe: &Probe) -> String {
     )
 }
 
-/// What stands below a service's line.
+/// The lines below a service's row: the reason of its state, stale code, a hold.
 fn remarks(service: &Service, now: SystemTime) -> Vec<String> {
     let reason = (!service.reason.is_empty()).then(|| service.reason.clone());
     let hold = service.hold.as_ref().map(|hold| {
@@ -208,7 +208,7 @@ fn remarks(service: &Service, now: SystemTime) -> Vec<String> {
         let left = left
             .and_then(|until| until.duration_since(now).ok())
             .unwrap_or_default();
-        format!("held for {} more: {}", length(left), hold.reason)
+        format!("held for {} more: {}", duration(left), hold.reason)
     });
     let stale = service
         .runtime
@@ -217,39 +217,39 @@ fn remarks(service: &Service, now: SystemTime) -> Vec<String> {
     reason.into_iter().chain(stale).chain(hold).collect()
 }
 
-/// What runs is not what a restart would run.
+/// Says that a restart would run another version of the program or runtime.
 fn stale(service: &Service, runtime: &Runtime) -> Option<String> {
     let name = &service.name;
     let (what, but) = match runtime.fingerprint {
         Some(_) => (
-            "its source holds something else by now".to_owned(),
-            ", unless that is refused",
+            "the content of its source has changed".to_owned(),
+            " unless it is refused",
         ),
         None => (
-            format!("{} was replaced since it was started", runtime.path),
+            format!("{} was replaced after the service started", runtime.path),
             "",
         ),
     };
     runtime
         .stale
-        .then(|| format!("stale: {what}; `stayd restart {name}` runs that{but}"))
+        .then(|| format!("stale: {what}; `stayd restart {name}` runs the new content{but}"))
 }
 
-fn paint_of(service: &Service) -> Paint {
+fn style_of(service: &Service) -> Style {
     match service.state.as_str() {
-        "running" | "attached" if service.healthy => Paint::Good,
-        "stopped" | "destroyed" => Paint::Faint,
-        "wedged" | "parked" | "blocked" | "unkillable" => Paint::Bad,
-        _ => Paint::Odd,
+        "running" | "attached" if service.healthy => Style::Good,
+        "stopped" | "destroyed" => Style::Dim,
+        "wedged" | "parked" | "blocked" | "unkillable" => Style::Bad,
+        _ => Style::Warning,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{as_text, steady, verdict};
+    use super::{as_text, verdict, without_measurements};
     use crate::api::wire::{Daemon, Hold, Probe, Service, Status};
+    use crate::cli::console::Console;
     use crate::cli::exit::Exit;
-    use crate::cli::screen::Screen;
     use std::time::{Duration, SystemTime};
 
     fn sample() -> Status {
@@ -291,9 +291,9 @@ mod tests {
     }
 
     #[test]
-    fn the_table_reads_like_this() {
+    fn the_table_shows_state_probe_reason_and_hold() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(123);
-        let text = as_text(Screen::plain(), &sample(), now);
+        let text = as_text(Console::plain(), &sample(), now);
         assert_eq!(
             text,
             "studio  stayd 0.1.0 (pid 4711, started by systemd) for 2m 3s\n\
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wanted_up_makes_it_unhealthy() {
+    fn only_services_that_are_wanted_up_make_the_status_unhealthy() {
         let mut status = sample();
         assert_eq!(verdict(&status), Exit::Done);
         status.services[0].healthy = false;
@@ -315,11 +315,11 @@ mod tests {
     }
 
     #[test]
-    fn another_round_of_a_healthy_probe_is_no_change() {
+    fn another_attempt_of_a_healthy_probe_is_no_change() {
         let (before, mut after) = (sample(), sample());
         after.services[0].probes[0].latency_ms = Some(0.9);
-        assert_eq!(steady(&before), steady(&after));
+        assert_eq!(without_measurements(&before), without_measurements(&after));
         after.services[0].state = "suspect".into();
-        assert_ne!(steady(&before), steady(&after));
+        assert_ne!(without_measurements(&before), without_measurements(&after));
     }
 }

@@ -1,10 +1,10 @@
-//! `upgrade`: the new version takes the place of the one that runs; and the trial that it has to pass before.
+//! `stayd upgrade`: asks the daemon to execute the new version in place; and the trial that the new version must pass first.
 
 use super::args::{self, Arguments};
-use super::configuration::{from_command, from_file};
+use super::console::Console;
 use super::exit::{Exit, Failure, Outcome};
-use super::instance::folders;
-use super::screen::Screen;
+use super::load_config::{from_command, from_file};
+use super::paths::instance_folders;
 use crate::act::journal::SCHEMA;
 use crate::api::client::{Client, ClientError};
 use crate::api::limits::UPGRADE_WITHIN;
@@ -14,33 +14,36 @@ use crate::sys::clock;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// The answer to the wish comes within the daemon's own deadline, or a moment later.
+/// How long to wait for the answer to the request: the daemon's own deadline and a margin.
 const ANSWER_WITHIN: Duration = UPGRADE_WITHIN.saturating_add(Duration::from_secs(10));
-/// A version that has taken over answers within this time.
-const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(30);
-/// A process that has gone is started again by then, or nobody does that.
-const STARTED_AGAIN_WITHIN: Duration = Duration::from_secs(5);
-/// Between two looks whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long to wait until the new version answers.
+const TAKEOVER_WITHIN: Duration = Duration::from_secs(30);
+/// How long to wait until a supervisor restarts a stayd that has ended.
+const RESTART_WITHIN: Duration = Duration::from_secs(5);
+/// How often the status is fetched meanwhile.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// Has the new version take over, and waits until it answers.
-pub(super) async fn upgrade(screen: Screen, client: &Client, json: bool) -> Outcome {
+/// Requests the upgrade and waits until the new version answers.
+pub(super) async fn upgrade(console: Console, client: &Client, json: bool) -> Outcome {
     let before: Status = client.get("/v1/status").await?;
-    let asked: Upgrade = client.post("/v1/upgrade", &(), ANSWER_WITHIN).await?;
-    let after = wait_until_taken_over(client, &before.daemon, asked.number).await?;
-    let outcome = after.daemon.upgrade.clone().unwrap_or(asked);
+    let requested: Upgrade = client.post("/v1/upgrade", &(), ANSWER_WITHIN).await?;
+    let after = wait_for_takeover(client, &before.daemon, requested.number).await?;
+    let outcome = after.daemon.upgrade.clone().unwrap_or(requested);
     if let Some(why) = &outcome.refused {
         return Err(Failure::new(
             Exit::No,
-            format!("cannot upgrade: {why}; version {} goes on", outcome.from),
+            format!(
+                "cannot upgrade: {why}; version {} keeps running",
+                outcome.from
+            ),
         ));
     }
     if json {
-        screen.json(&outcome, false)?;
+        console.json(&outcome)?;
         return Ok(Exit::Done);
     }
-    screen.line(&format!(
-        "{}: version {} has taken the place of {} as pid {}; its services ({}) go on",
+    console.line(&format!(
+        "{}: version {} has replaced {} as pid {}; its services ({}) keep running",
         after.daemon.name,
         after.daemon.version,
         outcome.from,
@@ -50,77 +53,83 @@ pub(super) async fn upgrade(screen: Screen, client: &Client, json: bool) -> Outc
     Ok(Exit::Done)
 }
 
-/// The status of whoever has come out of upgrade `number`.
-async fn wait_until_taken_over(
+/// Waits until upgrade `number` has succeeded or failed, and returns the status of the stayd that runs then.
+async fn wait_for_takeover(
     client: &Client,
     before: &Daemon,
     number: u32,
 ) -> Result<Status, Failure> {
-    let mut until = clock::sample().awake + TAKEN_OVER_WITHIN;
+    let mut deadline = clock::sample().awake + TAKEOVER_WITHIN;
     loop {
         let failure = match client.get::<Status>("/v1/status").await {
-            Ok(status) if has_come_out_of(&status.daemon, number) => return Ok(status),
+            Ok(status) if has_finished(&status.daemon, number) => return Ok(status),
             Ok(status) if status.daemon.started_at != before.started_at => {
-                return Err(started_again(&status.daemon));
+                return Err(was_restarted(&status.daemon));
             }
             Ok(_) => Failure::new(
                 Exit::System,
-                "cannot upgrade: the old version still answers; its log tells more",
+                "cannot upgrade: the old version still answers; its log shows why",
             ),
             Err(ClientError::NotRunning(_)) => {
-                // The socket listens all the time: the process is gone. It may be started again.
-                until = until.min(clock::sample().awake + STARTED_AGAIN_WITHIN);
+                // The socket listens during an upgrade, so the process has ended. A supervisor may start it again.
+                deadline = deadline.min(clock::sample().awake + RESTART_WITHIN);
                 Failure::new(
                     Exit::NotRunning,
-                    "the new version has ended, and nobody has started stayd again; the services go on, and the next stayd \
-                     adopts them",
+                    "the new version has ended, and stayd was not started again; the services keep running, and the next stayd \
+                     to start adopts them",
                 )
             }
             Err(error) => error.into(),
         };
-        if clock::sample().awake >= until {
+        if clock::sample().awake >= deadline {
             return Err(failure);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
-fn has_come_out_of(daemon: &Daemon, number: u32) -> bool {
+fn has_finished(daemon: &Daemon, number: u32) -> bool {
     let last = daemon.upgrade.as_ref();
     last.is_some_and(|last| last.number >= number)
 }
 
-fn started_again(daemon: &Daemon) -> Failure {
+fn was_restarted(daemon: &Daemon) -> Failure {
     let Daemon { version, pid, .. } = daemon;
     Failure::new(
         Exit::No,
         format!(
             "the new version has ended, and stayd was started again: version {version} runs as pid {pid} and has adopted \
-             the services; its log tells more"
+             the services; its log shows why"
         ),
     )
 }
 
-/// Whether this version could take over from one that leaves things in `format`, and its journal in `schema`.
-pub(super) fn understands(format: u32, schema: u32) -> Result<(), Failure> {
+/// The trial of `upgrade`: checks that this version can take over from a running one with the handover manifest `format`,
+/// the journal `schema` and the command line `words`. Changes nothing. Prints what it found as JSON for the running version.
+pub(super) fn trial(console: Console, format: u32, schema: u32, words: Vec<OsString>) -> Outcome {
+    check_formats(format, schema)?;
+    check_command_line(console, words)
+}
+
+fn check_formats(format: u32, schema: u32) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let why = if format != FORMAT {
-        format!("it takes over in format {FORMAT}, and the one that runs leaves in format {format}")
+        format!("it reads handover format {FORMAT}, and the running version writes format {format}")
     } else if schema > SCHEMA {
-        format!("it reads journals up to schema {SCHEMA}, and the one that runs writes {schema}")
+        format!(
+            "it reads journals up to schema {SCHEMA}, and the running version writes schema {schema}"
+        )
     } else {
         return Ok(());
     };
     Err(Failure::new(
         Exit::No,
-        format!(
-            "this is version {version}: {why}; restart stayd instead, which adopts the services"
-        ),
+        format!("this is version {version}: {why}; restart stayd instead; it adopts the services"),
     ))
 }
 
-/// Reads what a stayd has read that was called with `words`, changes nothing, and says who would take over.
-pub(super) fn testify(screen: Screen, words: Vec<OsString>) -> Outcome {
+/// Loads the configuration of a stayd with the command line `words`, as that stayd did.
+fn check_command_line(console: Console, words: Vec<OsString>) -> Outcome {
     let version = env!("CARGO_PKG_VERSION");
     let words = std::iter::once(OsString::from("stayd")).chain(words);
     let Ok(Arguments {
@@ -132,7 +141,7 @@ pub(super) fn testify(screen: Screen, words: Vec<OsString>) -> Outcome {
     else {
         return Err(Failure::new(
             Exit::Usage,
-            format!("version {version} does not understand the command line of the one that runs"),
+            format!("version {version} does not accept the command line of the running version"),
         ));
     };
     let loaded = if service.command.is_empty() {
@@ -141,11 +150,11 @@ pub(super) fn testify(screen: Screen, words: Vec<OsString>) -> Outcome {
         from_command(&service)?
     };
     let config = loaded.config;
-    let folders = folders(&common, &config.name, config.control_group.is_some())?;
+    let folders = instance_folders(&common, &config.name, config.control_group.is_some())?;
     let testimony = SelfCheckReport {
         version: version.into(),
         state_dir: folders.state.display().to_string(),
     };
-    screen.json(&testimony, true)?;
+    console.json_line(&testimony)?;
     Ok(Exit::Done)
 }

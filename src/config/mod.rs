@@ -16,7 +16,6 @@ mod need;
 pub mod places;
 mod probe_url;
 pub mod reference;
-pub mod roff;
 pub mod runtime;
 mod schema;
 mod secret;

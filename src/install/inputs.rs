@@ -1,31 +1,31 @@
-//! What a plist or unit is made from, checked once so that rendering cannot fail.
+//! Collects and checks the values of a plist or unit, so that rendering cannot fail.
 
 use crate::config::{Config, Service};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Added to the longest orderly stop: time for the SIGKILL, the reaping and the last record.
+/// Added to the longest chain of stop graces: time for the SIGKILL, the reaping and the last record.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
-/// Added to the slowest start: time for stayd's own, on a cold disk.
+/// Added to the longest chain of startup budgets: time for stayd's own start on a cold disk.
 const START_MARGIN: Duration = Duration::from_secs(30);
-/// Open files that stayd and each of its services may have.
+/// The limit of open files for stayd and each of its services.
 const OPEN_FILES: u64 = 65_536;
-/// Where a LaunchDaemon's log goes.
+/// The folder of a LaunchDaemon's log.
 const SYSTEM_LOGS: &str = "/Library/Logs/stayd";
 
-/// Whose job it is.
+/// Whether the job belongs to a user or to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// One person's: a user unit, a LaunchAgent.
+    /// A user's job: a user unit, a LaunchAgent.
     User,
-    /// The machine's: a system unit, a LaunchDaemon.
+    /// A job of the machine: a system unit, a LaunchDaemon.
     System,
 }
 
-/// Everything that differs from one plist or unit of ours to the next.
+/// The values that differ between the plists and units of instances.
 ///
-/// All texts are free of control characters and all paths absolute.
+/// No text contains a control character, and all paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderInputs {
     pub(super) scope: Scope,
@@ -40,21 +40,21 @@ pub struct RenderInputs {
     pub(super) control_group: bool,
 }
 
-/// Why there is nothing to render.
+/// Why a plist or unit cannot be rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenderError {
-    /// The instance came from a command line; a job needs a file to start from.
+    /// The instance is described by a command line, but a job needs a configuration file.
     NoFile,
-    /// A path that launchd or systemd could not be told.
+    /// A path that cannot be written into a plist or unit.
     Path {
-        /// What it is the path of.
+        /// What the path is for, such as `program`.
         of: &'static str,
-        /// As it was given.
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, as a predicate: "is not absolute".
         wrong: &'static str,
     },
-    /// A label with a character that launchd would refuse.
+    /// A label with a character that launchd refuses.
     Label(String),
 }
 
@@ -67,11 +67,11 @@ impl fmt::Display for RenderError {
             ),
             Self::Path { of, path, wrong } => write!(
                 out,
-                "cannot render: the path of the {of} {wrong}: {path:?}; move it or name it otherwise"
+                "cannot render: the path of the {of} {wrong}: {path:?}; move or rename it"
             ),
             Self::Label(label) => write!(
                 out,
-                "cannot render: the label {label:?} is not letters, digits, '.', '-' and '_'; choose another with --label"
+                "cannot render: the label {label:?} may only have letters, digits, '.', '-' and '_'; choose another with --label"
             ),
         }
     }
@@ -80,10 +80,10 @@ impl fmt::Display for RenderError {
 impl std::error::Error for RenderError {}
 
 impl RenderInputs {
-    /// For the instance `config`, run by `program`; `home` is the home folder of the person whose job it is.
+    /// The values for the instance `config`, run by `program`. `home` is the home folder of the user that the job belongs to.
     ///
-    /// The time limits come from the services: the longest chain of stop graces, the longest chain of startup
-    /// budgets. The label is `stayd.NAME` until [`Self::with_label`] says otherwise.
+    /// The time limits come from the services: the longest chain of stop graces and the longest chain of startup budgets. The
+    /// label is `stayd.NAME`; [`Self::with_label`] changes it.
     ///
     /// # Errors
     /// [`RenderError`]: no configuration file, or a path that cannot be written into a plist or unit.
@@ -123,13 +123,13 @@ impl RenderInputs {
         inputs.with_label(&format!("stayd.{}", config.name))
     }
 
-    /// The same with another launchd label.
+    /// The same values with another launchd label.
     ///
     /// # Errors
-    /// [`RenderError::Label`] when it is empty or has other characters than letters, digits, `.`, `-` and `_`.
+    /// [`RenderError::Label`] if the label is empty or has other characters than letters, digits, `.`, `-` and `_`.
     pub fn with_label(self, label: &str) -> Result<Self, RenderError> {
-        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if label.is_empty() || !label.chars().all(fine) {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if label.is_empty() || !label.chars().all(is_allowed) {
             return Err(RenderError::Label(label.to_owned()));
         }
         Ok(Self {
@@ -138,8 +138,8 @@ impl RenderInputs {
         })
     }
 
-    /// What the files in `launchd/` and `systemd/` are rendered from: one service with the defaults, of a person whose
-    /// home folder is `home`, or of the machine.
+    /// The values that the files in `launchd/` and `systemd/` are rendered from: an instance with one service and default
+    /// settings. `home` is the home folder of the user.
     #[must_use]
     pub fn sample(scope: Scope, home: &str) -> Self {
         let (program, config, log_folder) = match scope {
@@ -168,13 +168,13 @@ impl RenderInputs {
         }
     }
 
-    /// How long the OS supervisor must let an orderly stop take.
+    /// How long the OS supervisor must wait for an orderly stop.
     #[must_use]
     pub fn stop_budget(&self) -> Duration {
         self.stop_budget
     }
 
-    /// The folder that must be there before launchd starts the job: it opens the log before it runs anything.
+    /// The folder that must exist before launchd starts the job, because launchd opens the log first.
     #[must_use]
     pub fn log_folder(&self) -> &Path {
         Path::new(&self.log_folder)
@@ -197,9 +197,9 @@ fn text_of(of: &'static str, path: &Path) -> Result<String, RenderError> {
     Ok(text.to_owned())
 }
 
-/// The largest sum of `cost` along a chain of `after`: services on one chain start, and stop, one after the other.
+/// The largest sum of `cost` along a chain of `after`. Services on one chain start and stop one after the other.
 ///
-/// Bounded by as many rounds as there are services, so that a circle (which the configuration refuses) ends too.
+/// The number of passes is the number of services, so that the loop also ends for a cycle (which the configuration refuses).
 fn longest_chain(services: &[Service], cost: impl Fn(&Service) -> Duration) -> Duration {
     let mut until: Vec<Duration> = services.iter().map(&cost).collect();
     for _ in services {
@@ -224,7 +224,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    /// An instance whose file says this.
+    /// The configuration in this text.
     fn configured(text: &str) -> Config {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("studio.toml");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_to_launchd_or_systemd_is_refused_by_name() {
+    fn values_that_a_plist_or_unit_cannot_contain_are_refused() {
         let mut config = configured("[service.db]\ncommand = [\"true\"]\n");
         let label = inputs(&config).expect("rendered").with_label("a label");
         assert_eq!(label, Err(RenderError::Label("a label".into())));

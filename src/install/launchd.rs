@@ -1,33 +1,34 @@
-//! The launchd job: a LaunchAgent for a person, a LaunchDaemon for the machine.
+//! Renders the launchd job: a LaunchAgent for a user, a LaunchDaemon for the machine.
 //!
-//! Why the keys are as they are:
+//! Reasons for the keys (launchd.plist(5)):
 //!
-//! - `KeepAlive` is plain `true`. Every conditional form leaves stayd down after some end (a SIGKILL is no "crash",
-//!   an exit 0 after SIGHUP is a "success").
-//! - `ExitTimeOut` is always there: without it macOS sends SIGKILL five seconds after SIGTERM, whatever a service's
-//!   grace. The same number is in the environment, so that a stayd whose configuration has grown since knows it.
-//! - `ProcessType` is `Interactive`: anything less throttles CPU, I/O and timers of servers under load.
-//! - `NumberOfFiles` is set twice, because the soft limit of a job is 256 and only the hard one does not help.
-//! - `WorkingDirectory` is `/`: launchd enters it before the program runs, and a folder on a volume that is away, or
-//!   that macOS guards, keeps the job from starting.
-//! - `AbandonProcessGroup`, `EnableTransactions`, `EnablePressuredExit`, `LaunchOnlyOnce` and
-//!   `LimitLoadToSessionType` are left out: each makes launchd end, skip or refuse the job in some state.
+//! - `KeepAlive` is plain `true`. Every conditional form leaves stayd down after some exits (launchd does not count a SIGKILL
+//!   as a "crash", and counts an exit 0 after SIGHUP as a "success").
+//! - `ExitTimeOut` is always set. Without it macOS sends SIGKILL five seconds after SIGTERM, whatever the grace of a service.
+//!   The same number is in the environment, so that stayd knows the limit when its configuration later needs more time.
+//! - `ProcessType` is `Interactive`. All other types throttle CPU, I/O and timers of servers under load.
+//! - `NumberOfFiles` is set in both limits: the soft limit of a job is 256, and setting the hard limit alone does not raise it.
+//! - `WorkingDirectory` is `/`. launchd enters it before it runs the program, and a folder on an unmounted volume, or one that
+//!   macOS protects, prevents the start.
+//! - `AbandonProcessGroup`, `EnableTransactions`, `EnablePressuredExit`, `LaunchOnlyOnce` and `LimitLoadToSessionType` are not
+//!   set. Each makes launchd end, skip or refuse the job in some state.
 
 use super::inputs::{RenderInputs, Scope};
 use launchd::{Launchd, ProcessType, ResourceLimits};
 use plist::{Dictionary, Value};
 
-/// launchd starts a job at most once in this many seconds, counted from the last start.
+/// launchd waits at least this many seconds between two starts of the job.
 const THROTTLE_SECONDS: u32 = 10;
-/// 0077 in octal; the key takes decimals.
+/// 0077 in octal; the key takes a decimal number.
 const UMASK: u16 = 0o077;
-/// A daemon's `NumberOfFiles` also sets the limits of the whole machine (launchd.plist(5)): never below its default.
+/// The smallest `NumberOfFiles` of a LaunchDaemon: the key also sets the limit of the whole machine (launchd.plist(5)), which
+/// must not fall below its default.
 const DAEMON_OPEN_FILES_MIN: u64 = 524_288;
-/// Where an agent's services find programs: Homebrew's folders too, which launchd leaves out.
+/// PATH of a LaunchAgent. It has the folders of Homebrew, which launchd's default lacks.
 const AGENT_PATH: &str = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
-/// The same for root, without folders in which somebody else may put programs.
+/// PATH of a LaunchDaemon. It has only folders that only root can write.
 const DAEMON_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
-/// Root daemons get no HOME from launchd.
+/// HOME of a LaunchDaemon, because launchd does not set it.
 const DAEMON_HOME: &str = "/var/root";
 
 /// The property list of this instance, as XML.
@@ -80,7 +81,7 @@ fn dictionary_of(job: &Launchd) -> Dictionary {
         .expect("a launchd job is a dictionary of plain values")
 }
 
-/// What the job finds in its environment: nothing in a plist is expanded, so everything is written out.
+/// The environment of the job. launchd expands nothing in a plist, so all values are literal.
 fn environment(inputs: &RenderInputs) -> Dictionary {
     let mut environment = Dictionary::new();
     let path = match inputs.scope {
@@ -98,9 +99,9 @@ fn environment(inputs: &RenderInputs) -> Dictionary {
     environment
 }
 
-/// Whole seconds, and never 0: that would mean "for ever" and stall the machine's shutdown.
+/// The stop budget in whole seconds. Never 0: launchd takes 0 for "no limit", which would block the shutdown of the machine.
 fn exit_timeout_seconds(inputs: &RenderInputs) -> u32 {
-    let span = inputs.stop_budget;
-    let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+    let budget = inputs.stop_budget;
+    let seconds = budget.as_secs() + u64::from(budget.subsec_nanos() > 0);
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }

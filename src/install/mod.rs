@@ -1,7 +1,6 @@
-//! Plists and units: what launchd or systemd is told about stayd.
+//! Renders the launchd property lists and systemd units that run stayd.
 //!
-//! The reviewable results stand in `launchd/` and `systemd/`; a test holds that rendering
-//! [`RenderInputs::sample`] gives exactly those files.
+//! `launchd/` and `systemd/` contain the rendered [`RenderInputs::sample`] for review. A test compares them.
 
 mod inputs;
 mod launchd;

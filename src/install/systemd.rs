@@ -1,14 +1,14 @@
-//! The systemd unit: `systemd/stayd.service` and `systemd/stayd-user.service`, with this instance's values.
+//! Renders the systemd unit: `systemd/stayd.service` or `systemd/stayd-user.service` with the values of an instance.
 //!
-//! The files are both the template and the sample: rendering replaces the values of a few keys and keeps the rest,
-//! comments included. So what is reviewed is what is installed.
+//! The files are both templates and samples. Rendering replaces the values of a few keys and keeps the rest with its comments,
+//! so that the installed unit is the reviewed one.
 
 use super::inputs::{RenderInputs, Scope};
 
 const SYSTEM_UNIT: &str = include_str!("../../systemd/stayd.service");
 const USER_UNIT: &str = include_str!("../../systemd/stayd-user.service");
 
-/// The unit file of this instance, for Debian 12's systemd 252 and later.
+/// The unit file of this instance, for systemd 252 (Debian 12) and later.
 #[must_use]
 pub fn render_systemd(inputs: &RenderInputs) -> String {
     let template = match inputs.scope {
@@ -28,7 +28,7 @@ pub fn render_systemd(inputs: &RenderInputs) -> String {
         })
 }
 
-/// The keys that differ from one instance to the next.
+/// The keys with a value of the instance.
 fn values(inputs: &RenderInputs) -> Vec<(&'static str, String)> {
     let name = inputs.name.replace('%', "%%");
     let mode = if inputs.control_group { "0750" } else { "0700" };
@@ -38,8 +38,8 @@ fn values(inputs: &RenderInputs) -> Vec<(&'static str, String)> {
             "ExecStart",
             format!(
                 "{} --foreground -c {}",
-                quoted(&inputs.program, Word::Program),
-                quoted(&inputs.config, Word::Argument)
+                quoted(&inputs.program, WordRole::Program),
+                quoted(&inputs.config, WordRole::Argument)
             ),
         ),
         ("TimeoutStartSec", whole_seconds(inputs.start_budget)),
@@ -51,24 +51,25 @@ fn values(inputs: &RenderInputs) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn whole_seconds(span: std::time::Duration) -> String {
-    format!("{}s", span.as_secs() + u64::from(span.subsec_nanos() > 0))
+fn whole_seconds(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    format!("{seconds}s")
 }
 
-/// Where in `ExecStart=` a word stands: systemd expands `$` in arguments, not in the program (systemd.service(5)).
+/// The role of a word in `ExecStart=`. systemd expands `$` in arguments, but not in the program (systemd.service(5)).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Word {
+enum WordRole {
     Program,
     Argument,
 }
 
-/// `word` such that systemd reads it back as it is.
-fn quoted(word: &str, place: Word) -> String {
+/// Quotes and escapes `word`, so that systemd reads exactly this word.
+fn quoted(word: &str, role: WordRole) -> String {
     let mut out = String::with_capacity(word.len() + 2);
     for c in word.chars() {
         match c {
             '%' => out.push_str("%%"),
-            '$' if place == Word::Argument => out.push_str("$$"),
+            '$' if role == WordRole::Argument => out.push_str("$$"),
             '\\' | '"' => out.extend(['\\', c]),
             _ => out.push(c),
         }
@@ -80,20 +81,26 @@ fn quoted(word: &str, place: Word) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Word, quoted, values};
+    use super::{WordRole, quoted, values};
     use crate::install::{RenderInputs, Scope};
 
     #[test]
-    fn words_are_quoted_only_where_they_must() {
-        assert_eq!(quoted("/usr/bin/stayd", Word::Program), "/usr/bin/stayd");
-        assert_eq!(quoted("/a b/c", Word::Program), "\"/a b/c\"");
-        assert_eq!(quoted("/a$b%c", Word::Program), "/a$b%%c");
-        assert_eq!(quoted("/a$b\"c\\", Word::Argument), "\"/a$$b\\\"c\\\\\"");
-        assert_eq!(quoted("/é", Word::Argument), "\"/é\"");
+    fn words_are_quoted_only_if_necessary() {
+        assert_eq!(
+            quoted("/usr/bin/stayd", WordRole::Program),
+            "/usr/bin/stayd"
+        );
+        assert_eq!(quoted("/a b/c", WordRole::Program), "\"/a b/c\"");
+        assert_eq!(quoted("/a$b%c", WordRole::Program), "/a$b%%c");
+        assert_eq!(
+            quoted("/a$b\"c\\", WordRole::Argument),
+            "\"/a$$b\\\"c\\\\\""
+        );
+        assert_eq!(quoted("/é", WordRole::Argument), "\"/é\"");
     }
 
     #[test]
-    fn every_value_has_its_line_in_the_system_unit() {
+    fn the_system_unit_has_a_line_for_each_value() {
         let inputs = RenderInputs::sample(Scope::System, "/home/ada");
         for (key, value) in values(&inputs) {
             assert!(

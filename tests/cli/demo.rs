@@ -1,6 +1,6 @@
-//! `stayd demo` shows what it promises, in time, and leaves nothing behind.
+//! `stayd demo` shows the wedge and the recovery in time, and leaves no process or file behind.
 
-use crate::stage::stayd;
+use crate::daemon::stayd;
 use crate::wait::{TempDir, free_port, wait_for, wait_until};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use stayd::sys::process::{Handle, stat};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Twenty seconds are promised on a quiet machine; tests share theirs.
+/// The demo takes less than twenty seconds on an idle machine; tests share theirs.
 const WITHIN: Duration = Duration::from_secs(40);
 
 struct Demo {
@@ -32,13 +32,13 @@ impl Demo {
         Self { child, folder }
     }
 
-    fn stage(&self) -> PathBuf {
+    fn demo_folder(&self) -> PathBuf {
         self.folder
             .path()
             .join(format!("stayd-demo-{}", self.child.id()))
     }
 
-    /// The port of its service, from the first line it prints.
+    /// The port of its service, from the first line that it prints.
     fn port(&mut self) -> u16 {
         let mut line = String::new();
         let out = self.child.stdout.as_mut().expect("piped");
@@ -65,10 +65,10 @@ fn listens(port: u16) -> bool {
 }
 
 #[test]
-fn a_newcomer_sees_it_wedge_and_come_back_in_words() {
+fn the_demo_prints_the_wedge_and_the_recovery() {
     let mut demo = Demo::start();
     let port = demo.port();
-    let stage = demo.stage();
+    let folder = demo.demo_folder();
     let status = wait_for("the demo ends", WITHIN, || {
         demo.child.try_wait().expect("our child")
     });
@@ -102,16 +102,16 @@ fn a_newcomer_sees_it_wedge_and_come_back_in_words() {
     ] {
         let (_, after) = rest
             .split_once(words)
-            .unwrap_or_else(|| panic!("{words:?} does not come in\n{out}"));
+            .unwrap_or_else(|| panic!("{words:?} is missing in\n{out}"));
         rest = after;
     }
-    assert!(!out.contains('\x1b'), "no colour into a pipe");
-    assert!(!stage.exists(), "its folder is gone");
-    assert!(!listens(port), "its service is gone");
+    assert!(!out.contains('\x1b'), "no colors in a pipe");
+    assert!(!folder.exists(), "its folder is removed");
+    assert!(!listens(port), "its service has ended");
 }
 
 #[test]
-fn ctrl_c_ends_it_in_order() {
+fn ctrl_c_stops_the_demo_in_order() {
     let mut demo = Demo::start();
     let port = demo.port();
     wait_until("its service listens", WITHIN, || listens(port));
@@ -120,20 +120,20 @@ fn ctrl_c_ends_it_in_order() {
         demo.child.try_wait().expect("our child")
     });
     assert_eq!(status.code(), Some(0));
-    assert!(!listens(port) && !demo.stage().exists());
+    assert!(!listens(port) && !demo.demo_folder().exists());
 }
 
 #[test]
-fn its_service_does_not_outlive_a_demo_that_was_killed() {
+fn the_service_ends_when_the_demo_is_killed() {
     let mut demo = Demo::start();
     let port = demo.port();
     wait_until("its service listens", WITHIN, || listens(port));
     demo.child.kill().expect("SIGKILL");
     demo.child.wait().expect("reaped");
-    wait_until("its service has gone", WITHIN, || !listens(port));
+    wait_until("its service has ended", WITHIN, || !listens(port));
 }
 
-/// The status line of the answer to a GET; none when none comes in time.
+/// The status line of the answer to a GET; none if no answer comes `within` this time.
 fn get(port: u16, path: &str, within: Duration) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(within)).ok()?;
@@ -148,7 +148,7 @@ fn get(port: u16, path: &str, within: Duration) -> Option<String> {
 }
 
 #[test]
-fn wedged_its_service_is_healthy_silent_and_deaf() {
+fn a_wedged_demo_service_answers_health_checks_but_neither_queries_nor_sigterm() {
     let (folder, port) = (TempDir::new(), free_port());
     let mut service = stayd(&["__demo-service", "--port", &port.to_string(), "--db"])
         .arg(folder.join("shop.db"))
@@ -171,7 +171,7 @@ fn wedged_its_service_is_healthy_silent_and_deaf() {
     assert_eq!(
         service.try_wait().expect("our child"),
         None,
-        "it does not hear SIGTERM"
+        "it ignores SIGTERM"
     );
     service.kill().expect("SIGKILL");
     service.wait().expect("reaped");

@@ -1,6 +1,6 @@
-//! What documents show must be what the program takes and says: samples, commands, words, JSON.
+//! The documents match the program: sample configurations, command lines, JSON members and values.
 
-use crate::stage::{Daemon, stayd, told};
+use crate::daemon::{Daemon, output_of, stayd};
 use crate::wait::TempDir;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
 
-/// README and everything below docs: (path, text).
+/// README and every Markdown file below docs: (path, text).
 fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![root().join("README.md"), root().join("docs")];
@@ -39,7 +39,7 @@ fn fenced(text: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn every_sample_configuration_passes_its_check() {
+fn config_check_accepts_every_sample_configuration() {
     let folder = TempDir::new();
     let file = folder.join("stayd.toml");
     let mut checked = 0;
@@ -48,7 +48,7 @@ fn every_sample_configuration_passes_its_check() {
             fs::write(&file, sample).expect("written");
             let mut check = stayd(&["config", "check", "-c"]);
             check.arg(&file).env("DB_PASSWORD", "geheim");
-            let (status, out, err) = told(check.output().expect("stayd starts"));
+            let (status, out, err) = output_of(check.output().expect("stayd starts"));
             assert_eq!((status, err.as_str()), (0, ""), "{path}:\n{sample}\n{out}");
             checked += 1;
         }
@@ -56,26 +56,26 @@ fn every_sample_configuration_passes_its_check() {
     assert!(checked >= 8, "only {checked} samples were found");
 }
 
-/// A shell's redirections and pipes are not for us.
-fn words_for_us(line: &str) -> Vec<String> {
+/// The arguments of a shell command, without redirections and pipes.
+fn arguments_of(line: &str) -> Vec<String> {
     let line = line.split(" >").next().unwrap_or(line);
     let line = line.split(" | ").next().unwrap_or(line);
     stayd::config::split_words(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
 #[test]
-fn every_command_line_that_is_shown_is_one_that_the_program_takes() {
+fn the_program_accepts_every_command_line_in_the_documents() {
     let mut checked = 0;
     for (path, text) in documents() {
         for (_, block) in fenced(&text) {
             let block = block.replace("\\\n", " ");
             for line in block.lines().filter(|line| line.starts_with("stayd ")) {
-                // The synopsis is no command line.
+                // A synopsis is not a command line.
                 if line.contains('[') || line.contains('<') || line.contains(" VERB") {
                     continue;
                 }
-                let taken = stayd::cli::args::parse(words_for_us(line));
-                assert!(taken.is_ok(), "{path}: {line}\n{}", taken.unwrap_err());
+                let parsed = stayd::cli::args::parse(arguments_of(line));
+                assert!(parsed.is_ok(), "{path}: {line}\n{}", parsed.unwrap_err());
                 checked += 1;
             }
         }
@@ -83,34 +83,57 @@ fn every_command_line_that_is_shown_is_one_that_the_program_takes() {
     assert!(checked >= 40, "only {checked} command lines were found");
 }
 
-/// The words that a function gives for the variants of an enum: `Self::Dead => "dead"`.
-fn words_of(file: &str, function: &str) -> Vec<String> {
-    let source = document(file);
-    let (_, body) = source.split_once(function).expect("the function");
-    let body = body.split("\n    }\n").next().unwrap_or(body);
-    let words = body.split("=> \"").skip(1);
-    let words: Vec<_> = words.filter_map(|rest| rest.split('"').next()).collect();
-    assert!(!words.is_empty(), "{file}: {function}");
-    words.into_iter().map(str::to_owned).collect()
+/// The text of every Rust file below `folder`.
+fn sources(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a folder");
+            open.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(&path).expect("readable"));
+        }
+    }
+    found
+}
+
+/// The strings that a function returns for the variants of an enum (`Self::Dead => "dead"`). `one` is one of them, which no
+/// other enum has.
+fn values_beside(sources: &[String], one: &str) -> Vec<String> {
+    let functions = sources
+        .iter()
+        .flat_map(|source| source.split("match self {"));
+    let bodies = functions.filter_map(|rest| rest.split("\n    }\n").next());
+    let mut matching = bodies.filter(|body| body.contains(&format!("=> \"{one}\"")));
+    let body = matching
+        .next()
+        .unwrap_or_else(|| panic!("no enum has {one}"));
+    assert_eq!(matching.next(), None, "several enums have {one}");
+    let values = body.split("=> \"").skip(1);
+    let values = values.filter_map(|rest| rest.split('"').next());
+    values.map(str::to_owned).collect()
 }
 
 #[test]
-fn every_word_of_the_json_stands_in_its_reference() {
+fn the_json_reference_lists_every_enumerated_value() {
     let page = document("docs/reference/json.md");
-    for (file, function) in [
-        ("src/decide/action.rs", "fn name(self)"),
-        ("src/decide/snapshot.rs", "impl Phase"),
-        ("src/decide/snapshot.rs", "impl Class"),
-        ("src/act/supervisor.rs", "fn name(self)"),
-        ("src/api/backend.rs", "fn name(self)"),
+    let sources = sources("src");
+    for one in [
+        "rolled-back",   // kinds of events
+        "materializing", // states of a service
+        "no-verdict",    // classes of a probe attempt
+        "systemd",       // supervisors
+        "no-route",      // errors of the API
     ] {
-        for word in words_of(file, function) {
-            assert!(page.contains(&format!("`{word}`")), "{file}: `{word}`");
+        for value in values_beside(&sources, one) {
+            assert!(page.contains(&format!("`{value}`")), "`{value}`");
         }
     }
 }
 
-/// `services[].probes[].class` and its like; what is within `facts` differs from decision to decision.
+/// Collects the paths of the members of a JSON value. The members of `facts` differ from decision to decision, so they are
+/// not collected.
 fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
@@ -135,7 +158,7 @@ fn keys_of(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_json_samples_have_the_fields_of_real_answers() {
+fn the_json_samples_have_the_members_of_real_answers() {
     let page = document("docs/reference/json.md");
     let samples: Vec<_> = fenced(&page)
         .into_iter()
@@ -154,15 +177,21 @@ fn the_json_samples_have_the_fields_of_real_answers() {
     assert_eq!(samples, real);
 }
 
-/// Every variable that is looked at or given, and every file of the state folder.
+/// Every variable that a service gets, and every file of the state folder.
 #[test]
-fn the_reference_names_what_a_service_finds() {
+fn the_reference_names_every_variable_and_state_file() {
     let page = document("docs/reference/environment.md");
-    let life = [document("src/act/life.rs"), document("src/act/prepare.rs")].concat();
-    let given = life
-        .split("insert(\n")
-        .flat_map(|part| part.split("insert("));
-    for name in given.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()) {
+    let act = sources("src/act").concat();
+    let names = act
+        .split("insert(")
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    let is_variable = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let variables: BTreeSet<_> = names.filter(is_variable).collect();
+    assert!(
+        variables.contains("STAYD_TOKEN"),
+        "the source was not parsed: {variables:?}"
+    );
+    for name in variables {
         assert!(page.contains(&format!("`{name}`")), "{name}");
     }
     let daemon = Daemon::start(&["sleep", "1000"]);

@@ -1,6 +1,6 @@
-//! `stayd explain`: who it is, what is proven about it, and what becomes of it.
+//! `stayd explain`: the identity of a process, the ownership evidence and what stayd does with it.
 
-use crate::stage::{Daemon, LONG, run, stayd, told};
+use crate::daemon::{Daemon, LONG, output_of, run, stayd};
 use crate::wait::{TempDir, free_port, wait_for, wait_until};
 use serde_json::{Value, json};
 use stayd::act::claims::{Claim, ClaimFile, Claims, Token};
@@ -15,14 +15,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Nobody, or at least nobody who runs tests.
+/// The uid of a user that does not run the tests: the unprivileged user of most systems.
 const ANOTHER_UID: u32 = 65534;
 
-/// A process of the test's own, ended when dropped.
-struct Stranger(Child);
+/// A process that stayd did not start. Dropping it kills it.
+struct ForeignProcess(Child);
 
-impl Stranger {
-    /// One that sleeps, with `stdin`.
+impl ForeignProcess {
+    /// A `sleep` with this `stdin`.
     fn with(stdin: Stdio) -> Self {
         let mut command = Command::new("sleep");
         Self(command.arg("1000").stdin(stdin).spawn().expect("sleep"))
@@ -34,14 +34,14 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for ForeignProcess {
     fn drop(&mut self) {
         self.0.kill().expect("SIGKILL");
         self.0.wait().expect("reaped");
     }
 }
 
-/// What is said about `what`, as JSON, with its status.
+/// The exit status and the JSON of `stayd explain what`.
 fn explained(state: &str, what: &str) -> (i32, Value) {
     let (status, out, err) = run(&["explain", what, "--json", "--state-dir", state]);
     (
@@ -50,7 +50,7 @@ fn explained(state: &str, what: &str) -> (i32, Value) {
     )
 }
 
-/// A claim of life 1 of `db` that names `main`.
+/// A claim of life 1 of `db` that names `main` as its main process.
 fn claim_that_names(main: Process) -> Claim {
     Claim {
         pid: Some(main.pid),
@@ -81,8 +81,8 @@ fn claim_that_names(main: Process) -> Claim {
     }
 }
 
-/// A state folder with this claim of `db` and no stayd.
-fn left_with(claim: Claim) -> (TempDir, String) {
+/// A state folder with this claim of `db`, and no daemon.
+fn state_with_claim(claim: Claim) -> (TempDir, String) {
     let folder = TempDir::new();
     let root = folder.join("state");
     let state = StateDir::open(&root, None).expect("a state folder");
@@ -93,17 +93,16 @@ fn left_with(claim: Claim) -> (TempDir, String) {
 }
 
 #[test]
-fn item_52_what_a_killed_stayd_left_is_adopted_and_explain_says_so_before() {
+fn explain_announces_the_adoption_of_a_process_that_a_killed_stayd_left() {
     let folder = TempDir::new();
     let state = folder.join("state");
     let state = state.to_str().expect("UTF-8");
     let words = ["--foreground", "--state-dir", state, "--name", "test"];
     let mut daemon = stayd(&words);
-    let silent = || Stdio::null();
     daemon.args(["--", "sleep", "1000"]);
     let mut daemon = daemon
-        .stdout(silent())
-        .stderr(silent())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .expect("stayd starts");
     let service = wait_for("the service", LONG, || {
@@ -116,8 +115,8 @@ fn item_52_what_a_killed_stayd_left_is_adopted_and_explain_says_so_before() {
     let claim = &kept["processes"][0]["claims"][0];
     assert_eq!((status, claim["outcome"].as_str()), (0, Some("kept")));
     assert_eq!(kept["processes"][0]["kept_by"], "stayd");
-    let (_, itself) = explained(state, &daemon.id().to_string());
-    assert_eq!(itself["processes"][0]["stayd_of"], "test");
+    let (_, own) = explained(state, &daemon.id().to_string());
+    assert_eq!(own["processes"][0]["stayd_of"], "test");
 
     daemon.kill().expect("SIGKILL");
     daemon.wait().expect("reaped");
@@ -136,9 +135,9 @@ fn item_52_what_a_killed_stayd_left_is_adopted_and_explain_says_so_before() {
 }
 
 #[test]
-fn item_54_a_stranger_on_the_port_is_a_conflict_with_and_without_a_stayd() {
-    let stranger = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = stranger.local_addr().expect("bound").port();
+fn a_foreign_process_on_the_port_is_a_conflict_with_and_without_a_daemon() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = holder.local_addr().expect("bound").port();
     let config =
         format!("name = \"test\"\n[service.web]\ncommand = [\"sleep\", \"1000\"]\nport = {port}\n");
     let folder = TempDir::new();
@@ -173,7 +172,7 @@ fn item_54_a_stranger_on_the_port_is_a_conflict_with_and_without_a_stayd() {
         .spawn()
         .expect("stayd starts");
     let stays = || run(&words).1.contains("web stays blocked until");
-    wait_until("the running stayd's word", LONG, stays);
+    wait_until("the running stayd reports the conflict", LONG, stays);
     let us = std::process::id().to_string();
     let (status, picture) = explained(state, &us);
     let claim = &picture["processes"][0]["claims"][0];
@@ -183,22 +182,19 @@ fn item_54_a_stranger_on_the_port_is_a_conflict_with_and_without_a_stayd() {
     let ordered = Handle::open(process).and_then(|handle| handle.signal(15));
     ordered.expect("SIGTERM");
     daemon.wait().expect("reaped");
-    drop(stranger);
+    drop(holder);
     let (status, out, _) = run(&words);
     assert_eq!(status, 0);
-    assert!(
-        out.ends_with("It is free for test/web, which wants it.\n"),
-        "{out}"
-    );
+    assert!(out.ends_with("It is free for test/web.\n"), "{out}");
 }
 
 #[test]
-fn several_holders_of_a_port_are_all_named() {
+fn every_holder_of_a_port_is_named() {
     let both = TcpListener::bind("[::]:0").expect("a port");
     let port = both.local_addr().expect("bound").port();
     let also = TcpListener::bind(("127.0.0.2", port));
     let shared = both.try_clone().expect("a second descriptor");
-    let worker = Stranger::with(OwnedFd::from(shared).into());
+    let worker = ForeignProcess::with(OwnedFd::from(shared).into());
     let folder = TempDir::new();
     let (status, picture) = explained(folder.path().to_str().expect("UTF-8"), &format!(":{port}"));
     assert_eq!(status, 0);
@@ -217,65 +213,68 @@ fn several_holders_of_a_port_are_all_named() {
 }
 
 #[test]
-fn item_60_a_claim_forged_with_the_right_birth_proves_nothing() {
-    let innocent = Stranger::with(Stdio::null());
-    let (_folder, state) = left_with(claim_that_names(innocent.process()));
+fn a_forged_claim_with_the_right_start_time_proves_nothing() {
+    let innocent = ForeignProcess::with(Stdio::null());
+    let (_folder, state) = state_with_claim(claim_that_names(innocent.process()));
     let pid = innocent.process().pid.to_string();
     let (status, out, _) = run(&["explain", &pid, "--state-dir", &state]);
     assert_eq!(status, 1, "{out}");
     assert!(
-        out.contains("names this very process, but it shows no mark of that life")
+        out.contains("names exactly this process, but it shows no evidence of that instance")
             && out.contains("stayd never signals it"),
         "{out}"
     );
 }
 
 #[test]
-fn item_51_a_claim_whose_number_was_given_anew_is_told_from_it() {
-    let innocent = Stranger::with(Stdio::null());
+fn a_reused_pid_is_recognized_by_its_start_time() {
+    let innocent = ForeignProcess::with(Stdio::null());
     let Process { pid, start_time } = innocent.process();
     let earlier = Process {
         pid,
         start_time: start_time - 1,
     };
-    let (_folder, state) = left_with(claim_that_names(earlier));
+    let (_folder, state) = state_with_claim(claim_that_names(earlier));
     let (status, picture) = explained(&state, &pid.to_string());
     let claim = &picture["processes"][0]["claims"][0];
-    let told = (claim["standing"].as_str(), claim["outcome"].as_str());
+    let reported = (claim["standing"].as_str(), claim["outcome"].as_str());
     assert_eq!(
-        (status, told),
+        (status, reported),
         (0, (Some("number-reused"), Some("nothing")))
     );
 }
 
 #[test]
-fn item_59_a_claim_of_another_pid_namespace_names_nobody() {
-    let innocent = Stranger::with(Stdio::null());
+fn a_claim_of_another_pid_namespace_names_no_process_here() {
+    let innocent = ForeignProcess::with(Stdio::null());
     let mut claim = claim_that_names(innocent.process());
     claim.pid_ns += 1;
-    let (_folder, state) = left_with(claim);
+    let (_folder, state) = state_with_claim(claim);
     let (status, picture) = explained(&state, &innocent.process().pid.to_string());
     let claim = &picture["processes"][0]["claims"][0];
-    let told = (claim["standing"].as_str(), claim["outcome"].as_str());
-    assert_eq!((status, told), (0, (Some("of-elsewhere"), Some("nothing"))));
+    let reported = (claim["standing"].as_str(), claim["outcome"].as_str());
+    assert_eq!(
+        (status, reported),
+        (0, (Some("of-elsewhere"), Some("nothing")))
+    );
 }
 
 #[test]
-fn item_58_a_torn_claim_is_named_and_not_believed() {
-    let innocent = Stranger::with(Stdio::null());
-    let (_folder, state) = left_with(claim_that_names(innocent.process()));
+fn an_incomplete_claim_is_reported_and_ignored() {
+    let innocent = ForeignProcess::with(Stdio::null());
+    let (_folder, state) = state_with_claim(claim_that_names(innocent.process()));
     let file = format!("{state}/claims/db.json");
     let text = fs::read_to_string(&file).expect("a claim");
     fs::write(&file, &text[..text.len() / 2]).expect("torn");
     let pid = innocent.process().pid.to_string();
     let (status, out, _) = run(&["explain", &pid, "--state-dir", &state]);
     assert_eq!(status, 0, "{out}");
-    let remark = "The claim of state/db is not believed (it is torn: its end is missing)";
+    let remark = "The claim of state/db is not valid (it is torn: its end is missing)";
     assert!(out.contains(remark), "{out}");
 }
 
 #[test]
-fn nobody_is_0_for_a_port_and_1_for_a_process_and_nonsense_is_2() {
+fn a_free_port_is_0_a_missing_process_is_1_and_an_invalid_argument_is_2() {
     let folder = TempDir::new();
     let state = folder.path().to_str().expect("UTF-8");
     let free = format!(":{}", free_port());
@@ -292,15 +291,15 @@ fn nobody_is_0_for_a_port_and_1_for_a_process_and_nonsense_is_2() {
 }
 
 #[test]
-fn a_holder_that_cannot_be_seen_is_4_and_says_who_may_look() {
+fn a_hidden_holder_is_4_and_the_text_says_which_user_may_see_it() {
     if identity::euid() != 0 {
-        return; // only root can become somebody else
+        return; // only root can become another user
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
     assert!(socket::lists_everybodys());
     let folder = TempDir::new();
-    // Where the program is, others may not go.
+    // Other users may not enter the folder of the program.
     let program = folder.join("stayd");
     fs::copy(env!("CARGO_BIN_EXE_stayd"), &program).expect("copied");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("opened");
@@ -315,14 +314,14 @@ fn a_holder_that_cannot_be_seen_is_4_and_says_who_may_look() {
         .stdin(Stdio::null())
         .current_dir("/");
     let asked = command.uid(ANOTHER_UID).gid(ANOTHER_UID).output();
-    let (status, out, err) = told(asked.expect("stayd starts"));
+    let (status, out, err) = output_of(asked.expect("stayd starts"));
     assert_eq!((status, err.as_str()), (4, ""), "{out}");
-    let sentence = format!("127.0.0.1:{port} is held by a process of uid 0 that cannot be seen");
+    let sentence = format!("127.0.0.1:{port} is held by a process of uid 0 that is not visible");
     assert!(out.starts_with(&sentence), "{out}");
 }
 
 #[test]
-fn a_stayd_that_does_not_answer_is_explained_without() {
+fn explain_uses_the_claims_if_the_daemon_does_not_answer() {
     let daemon = Daemon::start(&["sleep", "1000"]);
     let pid = daemon.service()["pid"].to_string();
     let process = process::stat(daemon.child.id().cast_signed()).expect("it runs");
@@ -331,13 +330,13 @@ fn a_stayd_that_does_not_answer_is_explained_without() {
     let asked_at = Instant::now();
     let (status, out, err) = daemon.ask(&["explain", &pid]);
     let took = asked_at.elapsed();
-    handle.signal(libc::SIGCONT).expect("goes on");
+    handle.signal(libc::SIGCONT).expect("continued");
     assert_eq!(status, 0, "{out}{err}");
     assert!(
-        err.contains("no answer within 5 s; going by its claims"),
+        err.contains("no answer within 5 s; using its claims"),
         "{err}"
     );
-    let looks_after = format!("which stayd (pid {}) looks after", daemon.child.id());
-    assert!(out.contains(&looks_after), "{out}");
+    let supervised = format!("which stayd (pid {}) supervises", daemon.child.id());
+    assert!(out.contains(&supervised), "{out}");
     assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -1,14 +1,15 @@
-//! The program as scripts see it: exit statuses, what is on stdout and what on stderr,
-//! and the demo.
+//! Tests of the program as scripts see it: exit statuses, stdout, stderr and the demo.
 
+mod daemon;
 mod demo;
 mod documents;
+mod exit_statuses;
 mod explain;
 mod manual;
-mod printing;
+mod output;
+#[path = "../support/reference/mod.rs"]
+mod reference;
+mod requests;
 mod runtime;
-mod stage;
-mod statuses;
-mod steering;
 #[path = "../support/wait.rs"]
 mod wait;

@@ -1,52 +1,37 @@
-//! The manual page and the reference of the command line are those of this program.
+//! The generated manual page and references match the program.
 
+use crate::reference::{assert_up_to_date, command_line};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Set to write the files anew.
-const UPDATE: &str = "STAYD_UPDATE";
-
-fn same_as_file(path: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os(UPDATE).is_some() {
-        return fs::write(path, actual).expect("written");
-    }
-    let stands = fs::read_to_string(&path).unwrap_or_default();
-    let stale = stands
-        .lines()
-        .zip(actual.lines())
-        .find(|(old, new)| old != new);
-    assert!(
-        stands == actual,
-        "{} is stale, from {stale:?} on; run {UPDATE}=1 cargo test --test cli manual",
-        path.display()
-    );
-}
+/// The cargo command that updates the generated files.
+const UPDATE: &str = "test --test cli manual";
 
 #[test]
-fn the_manual_page_and_the_reference_are_fresh() {
-    same_as_file("docs/man/stayd.1", &stayd::cli::manual::man_page());
-    same_as_file(
+fn the_manual_page_and_the_reference_are_up_to_date() {
+    assert_up_to_date("docs/man/stayd.1", &command_line::man_page(), UPDATE);
+    assert_up_to_date(
         "docs/reference/command-line.md",
-        &stayd::cli::manual::markdown(),
+        &command_line::markdown(),
+        UPDATE,
     );
 }
 
 #[test]
-fn every_exit_status_stands_in_the_reference() {
+fn the_reference_lists_every_exit_status() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/exit-status.md");
-    let table = stayd::cli::manual::exit_statuses();
+    let table = command_line::exit_status_table();
     let page = fs::read_to_string(page).expect("readable");
     assert!(
         page.contains(&table),
-        "exit-status.md has to hold:\n{table}"
+        "exit-status.md must contain:\n{table}"
     );
 }
 
-/// The defaults that the help of `--interval` and its like tells are those of stayd.toml.
+/// The defaults in the help of `--interval` and similar options are those of stayd.toml.
 #[test]
-fn the_defaults_of_the_help_are_those_of_the_file() {
+fn the_defaults_in_the_help_are_those_of_the_configuration() {
     let schema = stayd::config::schema();
     let service = &schema["properties"]["service"]["patternProperties"];
     let service = service.as_object().and_then(|all| all.values().next());
@@ -64,17 +49,17 @@ fn the_defaults_of_the_help_are_those_of_the_file() {
             .and_then(clap::Arg::get_help)
             .map(ToString::to_string);
         let default = key["default"].to_string().replace('"', "");
-        let told = format!("[default: {default}]");
+        let expected = format!("[default: {default}]");
         assert!(
-            help.is_some_and(|help| help.ends_with(&told)),
-            "{option}: {told}"
+            help.is_some_and(|help| help.ends_with(&expected)),
+            "{option}: {expected}"
         );
     }
 }
 
-/// groff says what it does not understand; it must have nothing to say.
+/// groff prints a warning for each construct that it does not understand.
 #[test]
-fn the_manual_pages_are_typeset_without_a_complaint() {
+fn groff_formats_the_manual_pages_without_a_warning() {
     let groff = |page: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
         Command::new("groff")
@@ -84,10 +69,13 @@ fn the_manual_pages_are_typeset_without_a_complaint() {
     };
     for page in ["docs/man/stayd.1", "docs/man/stayd.toml.5"] {
         let Ok(done) = groff(page) else {
-            println!("skipped: no groff here");
+            println!("skipped: groff is not installed");
             return;
         };
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success() && said.is_empty(), "{page}: {said}");
+        let warnings = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            done.status.success() && warnings.is_empty(),
+            "{page}: {warnings}"
+        );
     }
 }

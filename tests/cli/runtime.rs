@@ -1,6 +1,6 @@
-//! `stayd runtime …` where there is little to tell: what it says, where, and with which status.
+//! `stayd runtime …` in simple cases: output, exit statuses and the progress bar.
 
-use crate::stage::{LONG, run, stayd};
+use crate::daemon::{LONG, run, stayd};
 use crate::wait::{TempDir, wait_for, wait_until};
 use serde_json::{Value, json};
 use stayd::sys::process::{age, stat};
@@ -9,20 +9,20 @@ use std::io::Read as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// It is drawn after half a second.
-const BAR_COMES_WITHIN: Duration = Duration::from_secs(2);
+/// The progress bar appears within this time: after half a second, and a margin.
+const BAR_APPEARS_WITHIN: Duration = Duration::from_secs(2);
 
-/// A folder with a configuration of one service with a runtime and one without, and no stayd.
-struct Desk {
+/// A configuration with one service that has a runtime and one that has none, and no daemon.
+struct Setup {
     folder: TempDir,
 }
 
-impl Desk {
+impl Setup {
     fn new() -> Self {
         let folder = TempDir::new();
-        let config = "name = 'desk'\n[service.web]\ncommand = ['{runtime}/serve']\n\
+        let config = "name = 'test'\n[service.web]\ncommand = ['{runtime}/serve']\n\
                       [service.web.runtime]\nsource = 'source'\n[service.db]\ncommand = ['sleep', '9']\n";
-        fs::write(folder.join("desk.toml"), config).expect("written");
+        fs::write(folder.join("test.toml"), config).expect("written");
         fs::create_dir(folder.join("source")).expect("a source");
         fs::write(folder.join("source/serve"), "#!/bin/sh\n").expect("written");
         Self { folder }
@@ -30,76 +30,76 @@ impl Desk {
 
     fn ask(&self, words: &[&str]) -> (i32, String, String) {
         let path = |name| self.folder.join(name).to_str().expect("UTF-8").to_owned();
-        let (config, state) = (path("desk.toml"), path("state"));
+        let (config, state) = (path("test.toml"), path("state"));
         let common = ["-c", &config, "--state-dir", &state];
         run(&[&["runtime"], words, &common[..]].concat())
     }
 
     fn json(&self, words: &[&str]) -> (i32, Value) {
         let (status, out, err) = self.ask(&[words, &["--json"]].concat());
-        let told = serde_json::from_str(&out);
+        let output = serde_json::from_str(&out);
         (
             status,
-            told.unwrap_or_else(|_| panic!("JSON alone on stdout: {out}{err}")),
+            output.unwrap_or_else(|_| panic!("JSON alone on stdout: {out}{err}")),
         )
     }
 }
 
 #[test]
-fn where_nothing_is_kept_that_is_said_and_nothing_is_made() {
-    let desk = Desk::new();
+fn without_runtimes_the_verbs_say_so_and_create_nothing() {
+    let setup = Setup::new();
     for verb in ["ls", "verify"] {
-        let (status, out, err) = desk.ask(&[verb]);
+        let (status, out, err) = setup.ask(&[verb]);
         assert_eq!((status, err.as_str()), (0, ""), "{verb}");
-        assert!(out.starts_with("no runtime is kept in /"), "{out}");
+        assert!(out.starts_with("there is no runtime in /"), "{out}");
         assert_eq!(
-            desk.json(&[verb]),
+            setup.json(&[verb]),
             (0, json!({ "schema": 1, "runtimes": [] }))
         );
     }
-    let (status, out, _) = desk.ask(&["gc"]);
+    let (status, out, _) = setup.ask(&["gc"]);
     assert_eq!((status, out.as_str()), (0, "nothing is freed\n"));
-    assert!(!desk.folder.join("state").exists());
+    assert!(!setup.folder.join("state").exists());
 }
 
 #[test]
-fn a_service_without_a_runtime_is_no_service_of_these_verbs() {
-    let desk = Desk::new();
+fn a_service_without_a_runtime_is_a_usage_error() {
+    let setup = Setup::new();
     for verb in ["import", "rollback", "verify"] {
-        let (status, out, err) = desk.ask(&[verb, "db"]);
+        let (status, out, err) = setup.ask(&[verb, "db"]);
         assert_eq!((status, out.as_str()), (2, ""), "{verb}: {err}");
         assert!(
             err.contains("it has none; add [service.db.runtime]"),
             "{err}"
         );
-        let (status, _, err) = desk.ask(&[verb, "nope"]);
+        let (status, _, err) = setup.ask(&[verb, "nope"]);
         assert_eq!(status, 2, "{verb}: {err}");
-        assert!(err.contains("with a runtime there is web"), "{err}");
+        assert!(err.contains("services with a runtime: web"), "{err}");
     }
-    let (status, _, err) = desk.ask(&["rollback", "web"]);
-    assert_eq!(status, 1, "nothing to go back to: {err}");
+    let (status, _, err) = setup.ask(&["rollback", "web"]);
+    assert_eq!(status, 1, "there is no earlier runtime: {err}");
     assert!(err.starts_with("stayd: cannot roll web back: "), "{err}");
 }
 
 #[test]
-fn an_import_needs_no_stayd_and_everything_else_tells_of_it() {
-    let desk = Desk::new();
-    let (status, out, err) = desk.ask(&["import", "web"]);
+fn an_import_needs_no_daemon_and_the_other_verbs_show_it() {
+    let setup = Setup::new();
+    let (status, out, err) = setup.ask(&["import", "web"]);
     assert_eq!((status, err.as_str()), (0, ""));
     assert!(out.starts_with("web: imported 1 file, 10 B\n"), "{out}");
     assert!(
-        out.ends_with("  it runs from there when stayd starts it\n"),
+        out.ends_with("  the service runs from it when stayd starts it\n"),
         "{out}"
     );
-    let (status, told) = desk.json(&["import", "web"]);
+    let (status, output) = setup.json(&["import", "web"]);
     assert_eq!(
-        (status, &told["copied"]),
+        (status, &output["copied"]),
         (0, &Value::Null),
-        "it is there already"
+        "the copy exists already"
     );
-    let fingerprint = told["fingerprint"].as_str().expect("one");
-    let (status, told) = desk.json(&["ls"]);
-    let one = &told["runtimes"][0];
+    let fingerprint = output["fingerprint"].as_str().expect("one");
+    let (status, output) = setup.json(&["ls"]);
+    let one = &output["runtimes"][0];
     assert_eq!((status, &one["fingerprint"]), (0, &json!(fingerprint)));
     assert_eq!(
         (&one["files"], &one["bytes"], &one["pids"]),
@@ -107,24 +107,24 @@ fn an_import_needs_no_stayd_and_everything_else_tells_of_it() {
     );
     assert!(
         one["made_at"].as_str().is_some_and(|at| at.ends_with('Z')),
-        "{told}"
+        "{output}"
     );
     let web = json!({
         "name": "web", "running": false, "newest": true, "good": false, "imported": true, "refused": null,
     });
     assert_eq!(one["services"], json!([web]));
-    let (status, told) = desk.json(&["verify", "web"]);
-    let verified = &told["runtimes"][0];
+    let (status, output) = setup.json(&["verify", "web"]);
+    let verified = &output["runtimes"][0];
     assert_eq!((status, &verified["whole"]), (0, &json!(true)));
     assert_eq!(
         (&verified["altered"], &verified["error"]),
         (&json!([]), &Value::Null)
     );
-    let (status, told) = desk.json(&["gc"]);
-    assert_eq!((status, &told["freed_bytes"]), (0, &json!(0)));
-    assert_eq!(told["kept"][0]["why"], "it is one of the newest of web");
-    fs::remove_dir_all(desk.folder.join("source")).expect("removed");
-    let (status, _, err) = desk.ask(&["import", "web"]);
+    let (status, output) = setup.json(&["gc"]);
+    assert_eq!((status, &output["freed_bytes"]), (0, &json!(0)));
+    assert_eq!(output["kept"][0]["why"], "it is one of the newest of web");
+    fs::remove_dir_all(setup.folder.join("source")).expect("removed");
+    let (status, _, err) = setup.ask(&["import", "web"]);
     assert_eq!(status, 71, "{err}");
     assert!(
         err.contains("source") && err.ends_with("; nothing is imported\n"),
@@ -133,102 +133,106 @@ fn an_import_needs_no_stayd_and_everything_else_tells_of_it() {
 }
 
 #[test]
-fn gc_frees_what_no_service_of_the_configuration_keeps() {
-    let desk = Desk::new();
-    assert_eq!(desk.ask(&["import", "web"]).0, 0);
+fn gc_removes_runtimes_of_services_that_are_no_longer_configured() {
+    let setup = Setup::new();
+    assert_eq!(setup.ask(&["import", "web"]).0, 0);
     fs::write(
-        desk.folder.join("desk.toml"),
-        "name = 'desk'\n[service.db]\ncommand = ['sleep', '9']\n",
+        setup.folder.join("test.toml"),
+        "name = 'test'\n[service.db]\ncommand = ['sleep', '9']\n",
     )
     .expect("written");
-    let (status, told) = desk.json(&["gc"]);
-    assert_eq!((status, &told["freed_bytes"]), (0, &json!(10)), "{told}");
-    assert_eq!(desk.json(&["ls"]).1["runtimes"], json!([]));
+    let (status, output) = setup.json(&["gc"]);
+    assert_eq!(
+        (status, &output["freed_bytes"]),
+        (0, &json!(10)),
+        "{output}"
+    );
+    assert_eq!(setup.json(&["ls"]).1["runtimes"], json!([]));
 }
 
-/// What an ordered stop in the middle of a copy leaves.
+/// A stop in the middle of a copy leaves an unfinished copy.
 #[test]
-fn gc_tells_of_copies_that_did_not_come_to_their_end() {
-    let desk = Desk::new();
-    assert_eq!(desk.ask(&["import", "web"]).0, 0);
+fn gc_removes_unfinished_copies() {
+    let setup = Setup::new();
+    assert_eq!(setup.ask(&["import", "web"]).0, 0);
     let leave = |name: &str| {
-        let left = desk.folder.join("state/runtime").join(name);
+        let left = setup.folder.join("state/runtime").join(name);
         fs::create_dir(&left).expect("a folder");
         fs::write(left.join("half"), "1234").expect("written");
         left
     };
     let left = leave(".new-1-0");
-    let (status, out, err) = desk.ask(&["gc"]);
+    let (status, out, err) = setup.ask(&["gc"]);
     assert_eq!((status, err.as_str()), (0, ""));
-    let told = "freed 4 B: 1 unfinished copy\n  .new-1-0  4 B\nkept ";
-    assert!(out.starts_with(told), "{out}");
+    let output = "freed 4 B: 1 unfinished copy\n  .new-1-0  4 B\nkept ";
+    assert!(out.starts_with(output), "{out}");
     assert!(!left.exists());
     let left = leave(".new-1-1");
-    let (status, told) = desk.json(&["gc"]);
-    assert_eq!((status, &told["freed_bytes"]), (0, &json!(4)), "{told}");
-    assert_eq!(told["freed"], json!([]));
-    assert_eq!(told["swept"], json!([{ "path": left, "bytes": 4 }]));
-    // one that is under way is not left
-    let under_way = fs::File::open(leave(".new-1-2")).expect("a folder");
-    under_way.lock().expect("locked");
-    let (status, out, _) = desk.ask(&["gc"]);
+    let (status, output) = setup.json(&["gc"]);
+    assert_eq!((status, &output["freed_bytes"]), (0, &json!(4)), "{output}");
+    assert_eq!(output["freed"], json!([]));
+    assert_eq!(output["swept"], json!([{ "path": left, "bytes": 4 }]));
+    // A copy in progress is locked, and stays.
+    let in_progress = fs::File::open(leave(".new-1-2")).expect("a folder");
+    in_progress.lock().expect("locked");
+    let (status, out, _) = setup.ask(&["gc"]);
     assert_eq!(status, 0);
     assert!(out.starts_with("nothing is freed\n"), "{out}");
 }
 
 #[test]
-fn gc_without_a_configuration_keeps_what_it_would_by_default() {
-    let desk = Desk::new();
-    assert_eq!(desk.ask(&["import", "web"]).0, 0);
+fn gc_without_a_valid_configuration_keeps_the_default_number() {
+    let setup = Setup::new();
+    assert_eq!(setup.ask(&["import", "web"]).0, 0);
     fs::write(
-        desk.folder.join("desk.toml"),
-        "name = 'desk'\nnonsense = 1\n",
+        setup.folder.join("test.toml"),
+        "name = 'test'\nnonsense = 1\n",
     )
     .expect("written");
-    let (status, out, err) = desk.ask(&["gc"]);
+    let (status, out, err) = setup.ask(&["gc"]);
     assert_eq!(status, 0, "{err}");
     assert!(err.contains("2 runtimes of each service are kept"), "{err}");
     assert!(out.starts_with("nothing is freed\nkept "), "{out}");
 }
 
-/// What root made in somebody else's folder, its owner could not use.
+/// What root creates in the folder of another user, that user could not use.
 #[test]
-fn only_the_owner_changes_something() {
+fn only_the_owner_of_the_state_folder_may_change_it() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root comes into the folders of others");
+        println!("skipped: only root can enter the folders of other users");
         return;
     }
-    let desk = Desk::new();
-    let state = desk.folder.join("state");
+    let setup = Setup::new();
+    let state = setup.folder.join("state");
     fs::create_dir(&state).expect("a folder");
-    let stranger = nix::unistd::Uid::from_raw(65_534);
-    nix::unistd::chown(&state, Some(stranger), None).expect("given away");
+    let another_user = nix::unistd::Uid::from_raw(65_534);
+    nix::unistd::chown(&state, Some(another_user), None).expect("given away");
     for verb in [&["import", "web"][..], &["rollback", "web"], &["gc"]] {
-        let (status, _, err) = desk.ask(verb);
+        let (status, _, err) = setup.ask(verb);
         assert_eq!(status, 77, "{err}");
         assert!(err.contains("sudo -u '#65534'"), "{err}");
     }
-    assert_eq!(desk.ask(&["ls"]).0, 0);
+    assert_eq!(setup.ask(&["ls"]).0, 0);
     assert_eq!(
         fs::read_dir(&state).expect("readable").count(),
         0,
-        "nothing was made"
+        "no file was created"
     );
 }
 
-/// What somebody at a terminal sees on stderr while another copy holds up the import for a while.
-fn seen_at_a_terminal(no_color: bool) -> String {
-    let desk = Desk::new();
-    let runtimes = desk.folder.join("state/runtime");
+/// Runs an import with stderr on a terminal while another copy blocks it for a while. Returns what the terminal got.
+fn stderr_of_blocked_import(no_color: bool) -> String {
+    let setup = Setup::new();
+    let runtimes = setup.folder.join("state/runtime");
     fs::create_dir_all(&runtimes).expect("a folder");
     let lock = fs::File::create(runtimes.join(".lock")).expect("a lock");
     lock.lock().expect("held");
     let terminal = nix::pty::openpty(None, None).expect("a terminal");
     let mut import = stayd(&["runtime", "import", "web", "-c"]);
     import
-        .arg(desk.folder.join("desk.toml"))
+        .arg(setup.folder.join("test.toml"))
         .arg("--state-dir")
-        .arg(desk.folder.join("state"))
+        .arg(setup.folder.join("state"))
         .env("TERM", "xterm")
         .env_remove("NO_COLOR")
         .stdout(Stdio::null())
@@ -240,27 +244,27 @@ fn seen_at_a_terminal(no_color: bool) -> String {
     let mut screen = fs::File::from(terminal.master);
     let mut seen = Vec::new();
     if no_color {
-        // As long as the bar would take to come.
+        // Wait as long as the bar would take to appear.
         wait_until("the import waits", LONG, || {
             stat(i32::try_from(import.id()).expect("a pid"))
-                .is_ok_and(|stat| age(stat.process) > BAR_COMES_WITHIN)
+                .is_ok_and(|stat| age(stat.process) > BAR_APPEARS_WITHIN)
         });
     } else {
         let mut piece = [0; 256];
         while !String::from_utf8_lossy(&seen).contains("copying: waiting") {
-            let count = screen.read(&mut piece).expect("it is there");
+            let count = screen.read(&mut piece).expect("readable");
             seen.extend_from_slice(&piece[..count]);
         }
     }
     drop(lock);
     assert!(wait_for("the import ends", LONG, || import.try_wait().expect("ours")).success());
-    // It has gone, and nobody else writes.
+    // The import has ended, so the terminal gets no more output.
     let mut rest = [0; 4096];
     nix::fcntl::fcntl(
         &screen,
         nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
     )
-    .expect("never waits");
+    .expect("does not block");
     while let Ok(count @ 1..) = screen.read(&mut rest) {
         seen.extend_from_slice(&rest[..count]);
     }
@@ -268,9 +272,9 @@ fn seen_at_a_terminal(no_color: bool) -> String {
 }
 
 #[test]
-fn a_bar_is_drawn_at_a_terminal_when_it_takes_its_time_and_wiped_away_again() {
-    let seen = seen_at_a_terminal(false);
+fn a_long_copy_draws_a_progress_bar_on_a_terminal_and_erases_it_at_the_end() {
+    let seen = stderr_of_blocked_import(false);
     let last = seen.trim_end_matches('\r').rsplit('\r').next();
     assert!(last.is_some_and(|line| line.trim().is_empty()), "{seen:?}");
-    assert_eq!(seen_at_a_terminal(true), "", "NO_COLOR");
+    assert_eq!(stderr_of_blocked_import(true), "", "NO_COLOR");
 }

@@ -1,9 +1,9 @@
-//! Calls that only some rooms may make. (What nobody may call is in clippy.toml.)
+//! Calls that only some layers may make. (clippy.toml lists the calls that no code may make.)
 
 use crate::assert_clean;
 use crate::source::{Source, below, line_of, places_of};
 
-/// A call, the places below `src` where it may stand, and what to do elsewhere.
+/// Calls, the paths below `src` that may contain them, and what other code should do instead.
 struct Rule {
     calls: &'static [&'static str],
     allowed: &'static [&'static str],
@@ -13,7 +13,7 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         calls: &["Instant::now"],
-        // the loop reads the clock, and an effect may measure how long it takes itself; judging that is for others
+        // The loop reads the clock. An effect may measure its own duration, but decisions about it belong to `decide`.
         allowed: &["sys/", "act/", "run/"],
         instead: "take the time as an argument, or call sys::clock::sample, which reads all clocks at once",
     },
@@ -24,35 +24,35 @@ const RULES: &[Rule] = &[
     },
     Rule {
         calls: &["thread::sleep"],
-        // the kill runs on a thread of its own, in rounds, under a deadline
+        // The tree killer repeats its passes on its own thread, under a deadline.
         allowed: &["sys/", "act/tree/kill.rs"],
-        instead: "wait for a fact with a deadline",
+        instead: "wait for an event with a deadline",
     },
     Rule {
         calls: &["process::Command", "Command::new"],
-        allowed: &["cli/exec.rs"],
-        instead: "there is one spawn: sys::spawn::spawn",
+        allowed: &["cli/exec/"],
+        instead: "start processes with sys::spawn::spawn",
     },
     Rule {
         calls: &["env::var", "env::var_os", "env::vars", "env::vars_os"],
-        // where a debug build is to die is no matter of any edge
+        // The failpoint of a debug build is not part of any configuration.
         allowed: &["cli/", "config/", "run/", "act/failpoint.rs"],
-        instead: "take the value as an argument; the environment is read once, at the edge",
+        instead: "take the value as an argument; the environment is read once, at the start",
     },
     Rule {
         calls: &["env::current_dir", "env::set_current_dir"],
         allowed: &["cli/", "config/"],
-        instead: "paths are absolute inside; cli makes them so",
+        instead: "take an absolute path; cli makes paths absolute",
     },
     Rule {
         calls: &["unsafe", "target_os"],
         allowed: &["sys/"],
-        instead: "ask the operating system through a function of sys",
+        instead: "call a function of sys",
     },
     Rule {
         calls: &["to_socket_addrs", "lookup_host"],
         allowed: &["act/probe/resolve.rs"],
-        instead: "a resolver can hang: literal addresses, or the helper",
+        instead: "a resolver can hang: use literal addresses, or the helper process",
     },
 ];
 
@@ -68,7 +68,7 @@ fn findings(sources: &[Source]) -> Vec<String> {
             for call in rule.calls {
                 for offset in places_of(&code, call) {
                     findings.push(format!(
-                        "{}:{}: {call} has no place here; {}",
+                        "{}:{}: {call} is not allowed here; {}",
                         source.path,
                         line_of(&code, offset),
                         rule.instead
@@ -81,13 +81,13 @@ fn findings(sources: &[Source]) -> Vec<String> {
 }
 
 #[test]
-fn calls_stay_in_their_rooms() {
+fn calls_are_only_made_in_their_layers() {
     assert_clean(&findings(&below(&["src"], &[".rs"])));
 }
 
 #[test]
-fn the_rule_sees_a_call_out_of_place_and_names_the_replacement() {
-    let bad = Source::made_up(
+fn the_rule_finds_a_forbidden_call_and_names_the_replacement() {
+    let bad = Source::example(
         "src/act/x.rs",
         "fn f() {\n    std::thread::sleep(d);\n    unsafe { g() }\n    let t = SystemTime::now();\n}",
     );
@@ -98,12 +98,12 @@ fn the_rule_sees_a_call_out_of_place_and_names_the_replacement() {
             .iter()
             .any(|line| line.starts_with("src/act/x.rs:2:") && line.contains("deadline"))
     );
-    let fine = Source::made_up(
+    let fine = Source::example(
         "src/sys/x.rs",
         "fn f() { unsafe { g() } }\n#[cfg(target_os = \"linux\")]\nfn h() {}",
     );
     assert_clean(&findings(&[fine]));
-    let in_a_test = Source::made_up(
+    let in_a_test = Source::example(
         "src/act/x.rs",
         "#[cfg(test)]\nmod tests { fn f() { std::process::Command::new(\"true\"); } }",
     );

@@ -1,4 +1,4 @@
-//! Documents that must be true to the code: the dependency list, and every link to a file.
+//! Documents agree with the code: the list of dependencies, links to files, numbers.
 
 use crate::assert_clean;
 use crate::source::{Source, below, root};
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Names in `[dependencies]` and `[dev-dependencies]`.
+/// The names in `[dependencies]` and `[dev-dependencies]` of a manifest.
 fn declared(manifest: &str) -> BTreeSet<String> {
     let table: toml::Table = manifest.parse().unwrap();
     ["dependencies", "dev-dependencies"]
@@ -16,7 +16,7 @@ fn declared(manifest: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Names in the first column of a table: ``| `name` | reason |``, the reason not empty.
+/// The names in the first column of a table ``| `name` | reason |`` whose reason is a sentence.
 fn explained(document: &str) -> BTreeSet<String> {
     document
         .lines()
@@ -27,7 +27,7 @@ fn explained(document: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Relative links of a Markdown document that lead nowhere.
+/// The relative links of a Markdown document whose target does not exist.
 fn dead_links(source: &Source) -> Vec<String> {
     let folder = root().join(Path::new(&source.path).parent().unwrap());
     source
@@ -37,29 +37,34 @@ fn dead_links(source: &Source) -> Vec<String> {
         .filter_map(|rest| rest.split(')').next())
         .filter(|link| !link.contains("://") && !link.starts_with('#'))
         .filter(|link| !folder.join(link.split('#').next().unwrap()).exists())
-        .map(|link| format!("{}: the link {link} leads nowhere", source.path))
+        .map(|link| {
+            format!(
+                "{}: the target of the link {link} does not exist",
+                source.path
+            )
+        })
         .collect()
 }
 
 #[test]
-fn every_dependency_has_its_reason_and_nothing_else_has() {
+fn the_document_gives_a_reason_for_each_dependency_and_for_nothing_else() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let document = fs::read_to_string(root().join("docs/explanation/dependencies.md")).unwrap();
     assert_eq!(declared(&manifest), explained(&document));
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut documents = below(&["docs", "packaging"], &[".md"]);
     for name in ["README.md", "CHANGELOG.md"] {
         let text = fs::read_to_string(root().join(name)).unwrap();
-        documents.push(Source::made_up(name, &text));
+        documents.push(Source::example(name, &text));
     }
     let dead: Vec<String> = documents.iter().flat_map(dead_links).collect();
     assert_clean(&dead);
 }
 
-/// (document, the number as it is told, source, the constant that it is)
+/// (document, its text with the number, source, the constant with the same number)
 const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "reference/files.md",
@@ -142,26 +147,27 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
 ];
 
 #[test]
-fn numbers_that_documents_tell_are_those_of_the_code() {
-    let holds = |path: String, text: &str| {
+fn numbers_in_documents_are_those_of_the_code() {
+    let contains = |path: String, text: &str| {
         fs::read_to_string(root().join(path))
             .unwrap()
             .contains(text)
     };
     let stale: Vec<String> = NUMBERS
         .iter()
-        .filter(|(document, told, source, constant)| {
-            !holds(format!("docs/{document}"), told) || !holds(format!("src/{source}"), constant)
+        .filter(|(document, text, source, constant)| {
+            !contains(format!("docs/{document}"), text)
+                || !contains(format!("src/{source}"), constant)
         })
-        .map(|(document, told, source, constant)| {
-            format!("docs/{document} ({told}) or src/{source} ({constant}) has changed")
+        .map(|(document, text, source, constant)| {
+            format!("docs/{document} ({text}) or src/{source} ({constant}) has changed")
         })
         .collect();
     assert_clean(&stale);
 }
 
 #[test]
-fn the_rules_see_an_unexplained_crate_and_a_dead_link() {
+fn the_rules_find_an_unexplained_crate_and_a_dead_link() {
     let names = declared(
         "[dependencies]\nserde = \"1\"\n[dev-dependencies]\nproptest = { version = \"1\" }\n",
     );
@@ -170,7 +176,7 @@ fn the_rules_see_an_unexplained_crate_and_a_dead_link() {
         explained("| `serde` | because of this and because of that |\n| `x` | |\n"),
         ["serde".to_owned()].into()
     );
-    let document = Source::made_up(
+    let document = Source::example(
         "docs/x.md",
         "[a](nowhere.md) [b](../Cargo.toml) [c](https://example.org)",
     );

@@ -1,15 +1,16 @@
-//! The house rules: what the compiler does not hold, a test does. Each rule is tried on bad code of its own first.
+//! The house rules: tests of the source text for rules that the compiler cannot check. Each rule is also run on bad code, to
+//! show that it finds something.
 
 #![allow(clippy::unwrap_used)]
 
 mod calls;
 mod documents;
+mod layers;
 mod purity;
-mod rooms;
 mod shape;
 mod source;
 
-/// Fails with every finding on a line of its own.
+/// Fails if there are findings, and prints one per line.
 #[track_caller]
 fn assert_clean(findings: &[String]) {
     assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));

@@ -1,11 +1,11 @@
-//! `decide` judges and does nothing else: it compiles alone, and asks the standard library for nothing that acts.
+//! `decide` is pure: it compiles alone and uses no part of the standard library that reads or changes the outside world.
 
 use crate::assert_clean;
 use crate::source::{Source, below, line_of, places_of, root};
 use std::process::Command;
 
-/// Parts of the standard library that look at the world or change it.
-const WORLDLY: &[&str] = &[
+/// Parts of the standard library with inputs or effects outside the program, or with a random order.
+const IMPURE: &[&str] = &[
     "std::env",
     "std::fs",
     "std::io",
@@ -26,10 +26,10 @@ fn findings(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
     for source in sources {
         let code = source.code();
-        for name in WORLDLY {
+        for name in IMPURE {
             for offset in places_of(&code, name) {
                 findings.push(format!(
-                    "{}:{}: {name}: the same facts must give the same orders for ever (a HashMap's order differs \
+                    "{}:{}: {name}: the same events must always give the same actions (the order of a HashMap differs \
                      from run to run: use a BTreeMap)",
                     source.path,
                     line_of(&code, offset)
@@ -67,13 +67,13 @@ fn decide_compiles_alone() {
 }
 
 #[test]
-fn decide_asks_the_world_nothing() {
+fn decide_uses_no_impure_part_of_the_standard_library() {
     assert_clean(&findings(&below(&["src/decide"], &[".rs"])));
 }
 
 #[test]
-fn the_rule_sees_a_clock_and_a_random_order() {
-    let bad = Source::made_up(
+fn the_rule_finds_a_clock_and_a_random_order() {
+    let bad = Source::example(
         "src/decide/x.rs",
         "use std::time::Instant;\nuse std::collections::HashMap;\nuse core::time::Duration;\n",
     );

@@ -1,13 +1,14 @@
-//! The shape of a file: not too long, says at its head what it is for, speaks of the project alone.
+//! The form of files: they are not too long, begin with their purpose, and do not mention how they were written.
 
 use crate::assert_clean;
 use crate::source::{Source, below};
 
-/// Longest file of ours, in lines.
+/// The largest number of lines of a source file.
 const LINES_MAX: usize = 600;
 
-/// Unfinished work, places on somebody's machine and the talk of those who wrote it have no business in the repository.
-const UNSAID: &[&str] = &[
+/// Text that may not occur in the repository: notes about unfinished work, paths of a developer's machine, and names of
+/// documents that are not in the repository.
+const FORBIDDEN_TEXT: &[&str] = &[
     "TODO",
     "FIXME",
     "XXX",
@@ -32,7 +33,7 @@ fn too_long(sources: &[Source]) -> Vec<String> {
             let lines = source.text.lines().count();
             (lines > LINES_MAX).then(|| {
                 format!(
-                    "{}: {lines} lines; at most {LINES_MAX}: split it where a reader would",
+                    "{}: {lines} lines; at most {LINES_MAX} are allowed: split it by topic",
                     source.path
                 )
             })
@@ -40,21 +41,21 @@ fn too_long(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-fn headless(sources: &[Source]) -> Vec<String> {
+fn without_head_comment(sources: &[Source]) -> Vec<String> {
     sources
         .iter()
         .filter(|source| !source.text.trim().is_empty() && !source.text.starts_with("//! "))
-        .map(|source| format!("{}: begin with `//!` and what the file is for", source.path))
+        .map(|source| format!("{}: begin the file with `//!` and its purpose", source.path))
         .collect()
 }
 
-fn unsaid(sources: &[Source]) -> Vec<String> {
+fn forbidden_text(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
     for source in sources {
         for (number, line) in source.text.lines().enumerate() {
-            for word in UNSAID {
+            for word in FORBIDDEN_TEXT {
                 if line.contains(word) {
-                    findings.push(format!("{}:{}: says {word:?}", source.path, number + 1));
+                    findings.push(format!("{}:{}: contains {word:?}", source.path, number + 1));
                 }
             }
         }
@@ -63,14 +64,14 @@ fn unsaid(sources: &[Source]) -> Vec<String> {
 }
 
 #[test]
-fn files_are_short_and_say_what_they_are_for() {
+fn files_are_short_and_begin_with_their_purpose() {
     let sources = below(&["src", "tests", "benches"], &[".rs"]);
     assert_clean(&too_long(&sources));
-    assert_clean(&headless(&sources));
+    assert_clean(&without_head_comment(&sources));
 }
 
 #[test]
-fn the_project_speaks_of_itself_alone() {
+fn files_contain_no_forbidden_text() {
     let endings = [
         ".rs", ".md", ".sh", ".toml", ".service", ".plist", ".yml", ".rb",
     ];
@@ -86,13 +87,16 @@ fn the_project_speaks_of_itself_alone() {
     ];
     let mut sources = below(&folders, &endings);
     sources.retain(|source| source.path != "tests/house/shape.rs");
-    assert_clean(&unsaid(&sources));
+    assert_clean(&forbidden_text(&sources));
 }
 
 #[test]
-fn the_rules_see_a_long_a_headless_and_a_talkative_file() {
-    let bad = Source::made_up("src/x.rs", &"// TODO\n".repeat(LINES_MAX + 1));
+fn the_rules_find_a_long_file_a_missing_head_comment_and_forbidden_text() {
+    let bad = Source::example("src/x.rs", &"// TODO\n".repeat(LINES_MAX + 1));
     assert_eq!(too_long(std::slice::from_ref(&bad)).len(), 1);
-    assert_eq!(headless(std::slice::from_ref(&bad)).len(), 1);
-    assert_eq!(unsaid(std::slice::from_ref(&bad)).len(), LINES_MAX + 1);
+    assert_eq!(without_head_comment(std::slice::from_ref(&bad)).len(), 1);
+    assert_eq!(
+        forbidden_text(std::slice::from_ref(&bad)).len(),
+        LINES_MAX + 1
+    );
 }

@@ -1,39 +1,39 @@
-//! The files of the house, and a reader that tells code from comments and strings.
+//! Reads the files of the repository, and separates code from comments, strings and tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One file.
+/// A file of the repository.
 pub(crate) struct Source {
     /// Relative to the repository, with slashes.
     pub(crate) path: String,
-    /// As it stands.
+    /// Its text.
     pub(crate) text: String,
 }
 
 impl Source {
-    /// A file made up by a test of a rule.
-    pub(crate) fn made_up(path: &str, text: &str) -> Self {
+    /// A file for the test of a rule; it is not in the repository.
+    pub(crate) fn example(path: &str, text: &str) -> Self {
         Self {
             path: path.into(),
             text: text.into(),
         }
     }
 
-    /// The room of a file below `src`: its first folder, or its own name for `src/config.rs`.
-    pub(crate) fn room(&self) -> Option<&str> {
+    /// The layer of a file below `src`: its first folder, or its own name for `src/config.rs`.
+    pub(crate) fn layer(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
         let first = inside.split('/').next()?;
         Some(first.strip_suffix(".rs").unwrap_or(first))
     }
 
-    /// The code alone: comments, strings and `#[cfg(test)]` modules are blanked, lines stay where they are.
+    /// The code alone: comments, strings and `#[cfg(test)]` items are replaced by blanks, and line numbers stay the same.
     pub(crate) fn code(&self) -> String {
         without_tests(&blanked(&self.text))
     }
 }
 
-/// The repository.
+/// The root folder of the repository.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -68,7 +68,7 @@ fn collect(folder: &Path, endings: &[&str], found: &mut Vec<Source>) {
     }
 }
 
-/// `text` with the inside of comments, strings and characters replaced by blanks.
+/// `text` with comments, strings and character literals replaced by blanks.
 fn blanked(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
@@ -104,7 +104,7 @@ fn find(bytes: &[u8], from: usize, what: &[u8]) -> usize {
         .map_or(bytes.len(), |offset| from + offset)
 }
 
-/// `r"`, `r#"` … at `at`, unless the `r` ends a longer word.
+/// The number of hashes of a raw string that begins at `at` (`r"`, `r#"` …); none if the `r` is the end of a longer word.
 fn raw_string_hashes(bytes: &[u8], at: usize) -> Option<usize> {
     if at > 0
         && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_')
@@ -127,7 +127,7 @@ fn quoted_end(bytes: &[u8], open: usize) -> usize {
     at + 1
 }
 
-/// The end of a character literal; `at` itself for a lifetime.
+/// The end of the character literal at `at`; `at` itself if it is a lifetime.
 fn character_end(bytes: &[u8], at: usize) -> usize {
     match bytes.get(at + 1) {
         Some(b'\\') => find(bytes, at + 3, b"'") + 1,
@@ -149,7 +149,7 @@ fn character_end(bytes: &[u8], at: usize) -> usize {
     }
 }
 
-/// Blanks every item that follows `#[cfg(test)]`, up to the brace that ends it (or the semicolon).
+/// Replaces each item after `#[cfg(test)]` by blanks, up to its closing brace or semicolon.
 fn without_tests(code: &str) -> String {
     let mut out = code.to_owned();
     while let Some(start) = out.find("#[cfg(test)]") {
@@ -182,7 +182,7 @@ pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     text[..offset].matches('\n').count() + 1
 }
 
-/// Offsets where `word` stands in `code` as a whole word or path.
+/// The offsets at which `word` occurs in `code` as a whole word or path.
 pub(crate) fn places_of(code: &str, word: &str) -> Vec<usize> {
     let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word)
@@ -195,8 +195,8 @@ pub(crate) fn places_of(code: &str, word: &str) -> Vec<usize> {
 }
 
 #[test]
-fn the_reader_tells_code_from_comments_strings_and_tests() {
-    let source = Source::made_up(
+fn comments_strings_and_tests_are_not_code() {
+    let source = Source::example(
         "src/x.rs",
         "fn a<'a>() { let b = \"unsafe \\\" x\"; let c = '\"'; } // unsafe\n/* unsafe */ let d = r#\"unsafe\"#;\n\
          #[cfg(test)]\nmod tests { fn e() { unsafe {} } }\nfn f() {}\n",
@@ -208,7 +208,7 @@ fn the_reader_tells_code_from_comments_strings_and_tests() {
 }
 
 #[test]
-fn whole_words_are_found_and_parts_are_not() {
+fn only_whole_words_are_found() {
     assert_eq!(places_of("unsafe_code unsafe {", "unsafe"), [12]);
     assert_eq!(places_of("mycrate::x crate::x", "crate::"), [11]);
 }

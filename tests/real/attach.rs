@@ -145,7 +145,7 @@ fn item_53_a_server_started_by_hand_is_watched_and_outlives_every_end_of_stayd()
     let what = format!(":{}", by_hand.port);
     let explained = daemon.client(&["explain", &what]);
     assert_eq!(explained.code, Some(0), "{explained:?}");
-    let sentence = "watches it as if it were (attached), and never signals it";
+    let sentence = "watches the process like the service, and never signals it";
     assert!(explained.out.contains(sentence), "{explained:?}");
 
     daemon.signal(libc::SIGHUP);

@@ -133,7 +133,7 @@ fn with_a_runtime_it_becomes_what_is_in_the_copy_and_does_without_the_source_nex
     let (code, again, complaints) = run();
     assert_eq!((code, again), (Some(0), said));
     assert!(
-        complaints.contains("the last good runtime is taken"),
+        complaints.contains("using the last good runtime instead"),
         "{complaints}"
     );
 }

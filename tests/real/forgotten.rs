@@ -43,7 +43,7 @@ fn a_process_of_a_service_that_is_not_configured_any_more_is_shown_where_people_
     );
     let explained = second.client(&["explain", &left.to_string()]).out;
     assert!(
-        explained.contains("is not in the configuration any more: nobody watches it"),
+        explained.contains("is no longer configured: stayd does not watch it"),
         "{explained}"
     );
 

@@ -152,7 +152,7 @@ fn an_orphan_without_any_proof_is_named_once_shown_and_left_alone() {
     );
     let explained = daemon.client(&["explain", &pid.to_string()]);
     assert!(
-        explained.out.contains("It landed with the stayd of "),
+        explained.out.contains("It became a child of the stayd of "),
         "{}",
         explained.out
     );

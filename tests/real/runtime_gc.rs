@@ -53,7 +53,7 @@ fn gc_never_removes_what_a_process_uses_whoever_that_is() {
     }
     assert_eq!(
         stayd.kept_because(&now),
-        "the last life of web began with it"
+        "the last instance of web was started from it"
     );
     drop((stands, runs, maps));
     let freed = stayd.client(&["runtime", "gc"]);
@@ -88,7 +88,7 @@ fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
     assert_eq!(web["ownership"], "adopted");
     assert_eq!(
         stayd.kept_because(&adopted),
-        "the last life of web began with it"
+        "the last instance of web was started from it"
     );
     // not configured any more: only the process that still runs keeps it
     stayd.rewrite(OTHER);
@@ -96,7 +96,7 @@ fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
     stayd.wait_state("other", "running");
     assert_eq!(
         stayd.kept_because(&adopted),
-        "the last life of web began with it"
+        "the last instance of web was started from it"
     );
     let pid = i32::try_from(web["pid"].as_i64().expect("a pid")).expect("a pid");
     let pid = nix::unistd::Pid::from_raw(pid);

@@ -69,7 +69,7 @@ fn a_program_that_was_replaced_is_stale_until_the_restart() {
     );
     let text = stayd.client(&["status"]);
     let line = format!(
-        "stale: {} was replaced since it was started; `stayd restart plain` runs that\n",
+        "stale: {} was replaced after the service started; `stayd restart plain` runs the new content\n",
         place.display()
     );
     assert!(text.out.contains(&line), "{text:?}");
@@ -117,7 +117,7 @@ fn a_runtime_whose_source_has_changed_is_stale_until_the_restart() {
     let text = stayd.client(&["status"]);
     assert!(
         text.out
-            .contains("stale: its source holds something else by now; `stayd restart web`"),
+            .contains("stale: the content of its source has changed; `stayd restart web`"),
         "{text:?}"
     );
     assert_eq!(stayd.client(&["restart", "web"]).code, Some(0));

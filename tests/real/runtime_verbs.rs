@@ -66,7 +66,7 @@ fn verify_reads_everything_and_tells_what_was_altered_from_what_was_added() {
     let nobody = stayd.client(&["runtime", "verify", "nobody"]);
     assert_eq!(nobody.code, Some(2), "{nobody:?}");
     assert!(
-        nobody.err.contains("with a runtime there is web"),
+        nobody.err.contains("services with a runtime: web"),
         "{nobody:?}"
     );
 }
@@ -91,7 +91,7 @@ fn a_rollback_by_hand_goes_back_to_the_last_good_one_until_the_source_changes() 
     assert_eq!(back.code, Some(0), "{back:?}");
     assert!(
         back.out.starts_with(&format!(
-            "web: rolled back to the runtime {}: it runs from it now;",
+            "web: rolled back to the runtime {}: the service runs from it now;",
             &one[..12]
         )),
         "{back:?}"
@@ -183,7 +183,7 @@ fn an_import_brings_what_stayd_may_not_read() {
     assert!(
         imported
             .out
-            .contains("`stayd restart web` runs it from there"),
+            .contains("`stayd restart web` starts the service from it"),
         "{imported:?}"
     );
     assert!(

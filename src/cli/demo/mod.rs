@@ -1,14 +1,19 @@
-//! `stayd demo`: a real daemon, a real service with a real bug, and a viewer on the control socket, in one terminal.
+//! `stayd demo`: runs a real daemon, a service with a bug, and a viewer on the control socket, in one terminal.
 
-mod ask;
+mod http;
+mod keyboard;
 mod service;
-mod terminal;
 mod viewer;
 
 pub(super) use service::serve;
 
+use super::args::CommonOptions;
+use super::console::Console;
+use super::daemon::run_loop;
 use super::exit::{Exit, Failure, Outcome};
-use super::screen::Screen;
+use super::load_config::from_file;
+use super::paths::InstanceFolders;
+use crate::config::Loaded;
 use crate::sys;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -16,83 +21,104 @@ use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::oneshot;
-use viewer::{End, Viewer};
+use viewer::{Viewer, ViewerEnd};
 
 /// The service's name in the demo.
 const SERVICE: &str = "shop";
-/// Tries to remove the demo's folder.
+/// How often the removal of the demo's folder is tried.
 const REMOVE_TRIES: usize = 100;
 
-/// Shows it. `daemon` runs the real daemon with this configuration and state directory on the calling thread, until it
-/// is told to end by SIGTERM or SIGINT, and gives its exit status.
-pub(super) fn show(screen: Screen, daemon: impl FnOnce(&Path, &Path) -> Outcome) -> Outcome {
-    let cannot = |error: io::Error| Failure::system("set the demo up", &error);
-    let stage = Stage::build().map_err(cannot)?;
-    let viewer = Viewer::new(screen, stage.port, stage.socket());
-    let (running, over) = oneshot::channel();
-    let watching = std::thread::Builder::new()
+/// Runs the demo to its end, or until SIGTERM or SIGINT. The daemon runs on this thread, the viewer on its own.
+pub(super) fn run(console: Console) -> Outcome {
+    let cannot = |error: io::Error| Failure::system("set up the demo", &error);
+    let folder = DemoFolder::create().map_err(cannot)?;
+    let viewer = Viewer::new(console, folder.port, folder.socket());
+    let (daemon_runs, daemon_ended) = oneshot::channel();
+    let viewer_thread = std::thread::Builder::new()
         .name("viewer".to_owned())
         .spawn(move || {
-            let end = viewer.watch(over);
-            if end != End::Over {
-                // The same way out as Ctrl-C: an ordered stop of everything.
+            let end = viewer.watch(daemon_ended);
+            if end != ViewerEnd::DaemonEnded {
+                // Stop the daemon in order, as Ctrl-C does.
                 let _cannot_fail = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
             }
             end
         });
-    let watching = watching.map_err(cannot)?;
-    let exit = daemon(&stage.config(), &stage.state());
-    drop(running);
+    let viewer_thread = viewer_thread.map_err(cannot)?;
+    let exit = run_daemon(&folder);
+    drop(daemon_runs);
     let exit = exit?;
-    match watching.join() {
-        Ok(End::Shown | End::Left | End::Over) => Ok(exit),
-        Ok(End::Failed(message)) => Err(Failure::new(Exit::No, message)),
+    match viewer_thread.join() {
+        Ok(ViewerEnd::Completed | ViewerEnd::Left | ViewerEnd::DaemonEnded) => Ok(exit),
+        Ok(ViewerEnd::Failed(message)) => Err(Failure::new(Exit::No, message)),
         Err(_panicked) => Err(Failure::new(
             Exit::Bug,
-            "cannot go on with the demo: the viewer broke",
+            "cannot continue the demo: the viewer panicked",
         )),
     }
 }
 
-/// A folder for everything the demo makes; gone with it.
-struct Stage {
-    folder: PathBuf,
+/// Runs the daemon without a log of its own: the viewer reports what happens.
+fn run_daemon(folder: &DemoFolder) -> Outcome {
+    let common = CommonOptions {
+        config: Some(folder.config()),
+        ..CommonOptions::default()
+    };
+    let Loaded { config, .. } = from_file(&common)?;
+    let folders = InstanceFolders {
+        socket: folder.socket(),
+        runtime: folder.state(),
+        state: folder.state(),
+    };
+    let exit = run_loop(config, &folders)?;
+    if exit == Exit::Done {
+        return Ok(exit);
+    }
+    Err(Failure::new(
+        exit,
+        "cannot run the demo's daemon: the operating system refused; `stayd --foreground` shows the cause",
+    ))
+}
+
+/// The temporary folder that holds everything the demo creates. Dropping it removes the folder.
+struct DemoFolder {
+    path: PathBuf,
     port: u16,
 }
 
-impl Stage {
-    fn build() -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("stayd-demo-{}", sys::identity::pid()));
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        let stage = Self {
-            folder,
+impl DemoFolder {
+    fn create() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("stayd-demo-{}", sys::identity::pid()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let folder = Self {
+            path,
             port: free_port()?,
         };
-        DirBuilder::new().mode(0o700).create(stage.state())?;
+        DirBuilder::new().mode(0o700).create(folder.state())?;
         fs::write(
-            stage.config(),
-            stage.as_toml(&sys::identity::own_program()?),
+            folder.config(),
+            folder.as_toml(&sys::identity::own_program()?),
         )?;
-        Ok(stage)
+        Ok(folder)
     }
 
     fn config(&self) -> PathBuf {
-        self.folder.join("demo.toml")
+        self.path.join("demo.toml")
     }
 
     fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.path.join("state")
     }
 
     fn socket(&self) -> PathBuf {
         self.state().join("control.sock")
     }
 
-    /// What a person would write for this service.
+    /// The configuration of the demo, as a user would write it.
     fn as_toml(&self, program: &Path) -> String {
         let port = self.port;
         let program = quoted(&program.display().to_string());
-        let database = quoted(&self.folder.join("shop.db").display().to_string());
+        let database = quoted(&self.path.join("shop.db").display().to_string());
         format!(
             "name = \"demo\"\n\n\
              [service.{SERVICE}]\n\
@@ -111,12 +137,12 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for DemoFolder {
     fn drop(&mut self) {
-        // A thread that is still closing its files may be in the way for a moment. What cannot be removed lies in the
-        // system's temporary folder, which is emptied anyway.
+        // A thread that still closes its files can make a removal fail. If all tries fail, the folder stays in the
+        // system's temporary folder, which the system empties.
         for _ in 0..REMOVE_TRIES {
-            if fs::remove_dir_all(&self.folder).is_ok() {
+            if fs::remove_dir_all(&self.path).is_ok() {
                 break;
             }
         }

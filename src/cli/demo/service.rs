@@ -1,11 +1,11 @@
-//! The service of the demo: HTTP and SQLite, and a bug that can be switched on.
+//! The demo's service: an HTTP server with a SQLite database, and a bug that can be triggered.
 //!
-//! `/query` asks the database through a lock. `POST /wedge`, SIGUSR1 or `--wedge-after` start a task that takes the lock
-//! and never gives it back: from then on `/health` is still fine, the port still listens, nothing uses CPU, nothing is
-//! logged, and no query is ever answered. Wedged like that it does not hear SIGTERM either.
+//! `/query` uses the database under a lock. `POST /wedge`, SIGUSR1 or `--wedge-after` start a task that takes the lock and
+//! never releases it. From then on no query gets an answer, but `/health` still reports success, the port still accepts
+//! connections, and the service uses no CPU and logs nothing. A wedged service also ignores SIGTERM.
 
-use super::super::daemon::signal;
-use super::super::exit::{Exit, Failure, Outcome};
+use crate::cli::daemon::signal_stream;
+use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::sys;
 use clap::Parser;
 use http_body_util::Full;
@@ -26,27 +26,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::LocalSet;
 
-const HEADER_WITHIN: Duration = Duration::from_secs(5);
-/// Wedged queries pile up; beyond this many connections the next ones wait in the backlog.
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many connections are served at once. Queries to a wedged service pile up to this number; further connections wait in
+/// the kernel's backlog.
 const CONNECTIONS_MAX: usize = 256;
-/// How often it looks whether the demo is still there.
-const PARENT_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the service checks that its parent still runs, and how long it waits after a failed accept(2).
+const PARENT_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Its command line.
+/// The command line of the service.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where it listens, on 127.0.0.1.
+    /// The TCP port on 127.0.0.1.
     #[arg(long)]
     port: u16,
-    /// Its database.
+    /// The database file.
     #[arg(long)]
     db: PathBuf,
-    /// Wedge by itself after this time.
+    /// Wedge without a request after this time.
     #[arg(long, value_parser = humantime::parse_duration)]
     wedge_after: Option<Duration>,
 }
 
-/// Serves until SIGTERM, or until whoever started it has gone: the demo leaves nothing behind.
+/// Serves until SIGTERM, or until the process that started it has ended, so that a killed demo leaves no process behind.
 pub(in crate::cli) fn serve(words: Vec<OsString>) -> Outcome {
     let name = OsString::from("stayd __demo-service");
     let arguments = Arguments::try_parse_from(std::iter::once(name).chain(words));
@@ -57,7 +59,7 @@ pub(in crate::cli) fn serve(words: Vec<OsString>) -> Outcome {
     } = arguments.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let database =
         open(&db).map_err(|error| Failure::system(&format!("open {}", db.display()), &error))?;
-    let shop = Rc::new(Shop {
+    let server = Rc::new(Server {
         database: Mutex::new(database),
         wedged: Cell::new(false),
     });
@@ -65,7 +67,7 @@ pub(in crate::cli) fn serve(words: Vec<OsString>) -> Outcome {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::system("start the demo service", &error))?;
-    let served = LocalSet::new().block_on(&runtime, run(shop, port, wedge_after));
+    let served = LocalSet::new().block_on(&runtime, run(server, port, wedge_after));
     served.map_err(|error| Failure::system(&format!("serve 127.0.0.1:{port}"), &error))?;
     Ok(Exit::Done)
 }
@@ -78,18 +80,18 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(database)
 }
 
-struct Shop {
+struct Server {
     database: Mutex<Connection>,
     wedged: Cell<bool>,
 }
 
-impl Shop {
-    /// The bug: somebody takes the lock and waits, holding it, for what never comes.
+impl Server {
+    /// The bug: starts a task that takes the database lock and never releases it.
     fn wedge(self: &Rc<Self>) {
-        let shop = Rc::clone(self);
+        let server = Rc::clone(self);
         self.wedged.set(true);
         tokio::task::spawn_local(async move {
-            let _database = shop.database.lock().await;
+            let _database = server.database.lock().await;
             std::future::pending::<()>().await;
         });
     }
@@ -125,11 +127,11 @@ fn reply(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     response
 }
 
-async fn run(shop: Rc<Shop>, port: u16, wedge_after: Option<Duration>) -> std::io::Result<()> {
+async fn run(server: Rc<Server>, port: u16, wedge_after: Option<Duration>) -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    let (mut terms, mut usr1s) = (signal(SIGTERM)?, signal(SIGUSR1)?);
+    let (mut terms, mut usr1s) = (signal_stream(SIGTERM)?, signal_stream(SIGUSR1)?);
     tracing::debug!(port, "demo service listens");
-    let by_itself = async {
+    let timer = async {
         match wedge_after {
             Some(after) => tokio::time::sleep(after).await,
             None => std::future::pending().await,
@@ -137,23 +139,23 @@ async fn run(shop: Rc<Shop>, port: u16, wedge_after: Option<Duration>) -> std::i
     };
     let wedging = async {
         tokio::select! {
-            () = by_itself => {}
-            _asked = usr1s.read_u8() => {}
+            () = timer => {}
+            _signal = usr1s.read_u8() => {}
         }
-        shop.wedge();
+        server.wedge();
         std::future::pending::<()>().await;
     };
-    let stopping = async { while terms.read_u8().await.is_ok() && shop.wedged.get() {} };
+    let stopping = async { while terms.read_u8().await.is_ok() && server.wedged.get() {} };
     tokio::select! {
-        () = accept(&listener, &shop) => {}
+        () = accept(&listener, &server) => {}
         () = wedging => {}
         () = stopping => {}
-        () = orphaned() => {}
+        () = parent_ended() => {}
     }
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, shop: &Rc<Shop>) {
+async fn accept(listener: &TcpListener, server: &Rc<Server>) {
     let connections = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let permit = std::sync::Arc::clone(&connections)
@@ -161,41 +163,41 @@ async fn accept(listener: &TcpListener, shop: &Rc<Shop>) {
             .await
             .ok();
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PARENT_LOOK_EVERY).await;
+            tokio::time::sleep(PARENT_CHECK_EVERY).await;
             continue;
         };
-        let shop = Rc::clone(shop);
+        let server = Rc::clone(server);
         tokio::task::spawn_local(async move {
-            converse(stream, shop).await;
+            serve_connection(stream, server).await;
             drop(permit);
         });
     }
 }
 
-async fn converse(stream: TcpStream, shop: Rc<Shop>) {
+async fn serve_connection(stream: TcpStream, server: Rc<Server>) {
     let service = service_fn(|request| {
-        let shop = Rc::clone(&shop);
-        async { Ok::<_, Infallible>(shop.answer(request).await) }
+        let server = Rc::clone(&server);
+        async { Ok::<_, Infallible>(server.answer(request).await) }
     });
-    // A caller that hangs up in the middle is the caller's affair.
-    let _ended = hyper::server::conn::http1::Builder::new()
+    // A client may close the connection at any time.
+    let _closed = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_WITHIN)
+        .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-async fn orphaned() {
+async fn parent_ended() {
     let parent = sys::identity::parent_pid();
     while sys::identity::parent_pid() == parent {
-        tokio::time::sleep(PARENT_LOOK_EVERY).await;
+        tokio::time::sleep(PARENT_CHECK_EVERY).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ask::ask;
-    use super::{Shop, open, run};
+    use super::super::http::request;
+    use super::{Server, open, run};
     use hyper::Method;
     use std::cell::Cell;
     use std::rc::Rc;
@@ -207,10 +209,10 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(300);
 
     #[test]
-    fn wedged_it_is_silent_only_where_it_matters() {
+    fn a_wedged_service_answers_health_checks_but_no_query() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = open(&folder.path().join("shop.db")).expect("a database");
-        let shop = Rc::new(Shop {
+        let server = Rc::new(Server {
             database: Mutex::new(database),
             wedged: Cell::new(false),
         });
@@ -220,18 +222,19 @@ mod tests {
             .build()
             .expect("a runtime");
         LocalSet::new().block_on(&runtime, async {
-            tokio::task::spawn_local(run(Rc::clone(&shop), port, None));
-            while ask(Method::GET, port, "/query", LONG).await != Some((200, "1 visits".to_owned()))
+            tokio::task::spawn_local(run(Rc::clone(&server), port, None));
+            while request(Method::GET, port, "/query", LONG).await
+                != Some((200, "1 visits".to_owned()))
             {
                 tokio::task::yield_now().await;
             }
-            assert!(ask(Method::POST, port, "/wedge", LONG).await.is_some());
-            assert_eq!(ask(Method::GET, port, "/query", SHORT).await, None);
+            assert!(request(Method::POST, port, "/wedge", LONG).await.is_some());
+            assert_eq!(request(Method::GET, port, "/query", SHORT).await, None);
             assert_eq!(
-                ask(Method::GET, port, "/health", LONG).await,
+                request(Method::GET, port, "/health", LONG).await,
                 Some((200, "fine".to_owned()))
             );
-            assert!(shop.wedged.get());
+            assert!(server.wedged.get());
         });
     }
 }

@@ -1,11 +1,13 @@
-//! Tells in words what happens, as a client of the control socket like any other.
+//! The demo's viewer: triggers the bug, and describes what the daemon does about it.
+//!
+//! It is an ordinary client of the control socket.
 
-use super::super::screen::{Paint, Screen};
 use super::SERVICE;
-use super::ask::ask;
-use super::terminal::Keyboard;
+use super::http::request;
+use super::keyboard::Keyboard;
 use crate::api::client::{Client, EventStream};
 use crate::api::wire::{Event, Incident};
+use crate::cli::console::{Console, Style};
 use crate::sys;
 use hyper::Method;
 use std::path::PathBuf;
@@ -16,60 +18,60 @@ use tokio::time::{Sleep, sleep};
 
 /// How long the daemon may take to open its socket, and the service to answer.
 const START_WITHIN: Duration = Duration::from_secs(15);
-/// How long it stays healthy when nobody presses a key.
+/// How long the service stays healthy if the user presses no key.
 const WEDGE_AFTER: Duration = Duration::from_secs(4);
-/// How long the recovery may take before the demo is called broken.
+/// How long the recovery may take before the demo counts as failed.
 const RECOVERY_WITHIN: Duration = Duration::from_secs(20);
-/// How long one question of the viewer's own may take.
-const ASK_WITHIN: Duration = Duration::from_secs(1);
-/// Between two attempts to reach a daemon that is starting.
+/// How long one HTTP request of the viewer may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a connection to the starting daemon is tried.
 const CONNECT_EVERY: Duration = Duration::from_millis(50);
-/// This much of the evidence's first line is shown.
+/// How many characters of the evidence's first line are shown.
 const EVIDENCE_CHARS_MAX: usize = 160;
 
-/// How the viewing ended.
+/// How the viewer ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// Everything was seen.
-    Shown,
-    /// The person left early, or the daemon was told to end.
+pub(super) enum ViewerEnd {
+    /// The demo was shown completely.
+    Completed,
+    /// The user left early, or the daemon was told to end.
     Left,
     /// The daemon has ended already.
-    Over,
-    /// It did not happen as promised.
+    DaemonEnded,
+    /// A part of the demo failed.
     Failed(String),
 }
 
-/// The narrator.
+/// The viewer of one demo.
 pub(super) struct Viewer {
-    screen: Screen,
+    console: Console,
     port: u16,
     client: Client,
     keyboard: Option<Keyboard>,
-    began: Duration,
+    started_at: Duration,
 }
 
 /// What the viewer waits for.
-enum News {
+enum ViewerEvent {
     Record(Event),
     Key(u8),
-    Time,
+    Timeout,
 }
 
 impl Viewer {
-    /// For the daemon at `socket` and the service on `port`. Opens the keyboard.
-    pub(super) fn new(screen: Screen, port: u16, socket: PathBuf) -> Self {
+    /// A viewer of the daemon at `socket` and the service on `port`. Opens the keyboard.
+    pub(super) fn new(console: Console, port: u16, socket: PathBuf) -> Self {
         Self {
-            screen,
+            console,
             port,
             client: Client::new(socket),
             keyboard: Keyboard::open(),
-            began: sys::clock::sample().awake,
+            started_at: sys::clock::sample().awake,
         }
     }
 
-    /// Watches to the end, or until the other end of `over` is dropped: the daemon has ended.
-    pub(super) fn watch(mut self, over: oneshot::Receiver<()>) -> End {
+    /// Shows the demo to its end, or until the sender of `daemon_ended` is dropped.
+    pub(super) fn watch(mut self, daemon_ended: oneshot::Receiver<()>) -> ViewerEnd {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -77,39 +79,40 @@ impl Viewer {
             Ok(runtime) => runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    told = self.story() => told.err().unwrap_or(End::Shown),
-                    _ended = over => End::Over,
+                    shown = self.show() => shown.err().unwrap_or(ViewerEnd::Completed),
+                    _dropped = daemon_ended => ViewerEnd::DaemonEnded,
                 }
             }),
-            Err(error) => End::Failed(format!("cannot start the viewer: {error}")),
+            Err(error) => ViewerEnd::Failed(format!("cannot start the viewer: {error}")),
         }
     }
 
-    async fn story(&mut self) -> Result<(), End> {
+    async fn show(&mut self) -> Result<(), ViewerEnd> {
         self.introduce()?;
         let mut stream = self.connect().await?;
-        self.until_ready(&mut stream, 1, START_WITHIN).await?;
+        self.print_until_ready(&mut stream, 1, START_WITHIN).await?;
         self.say(
-            Paint::Good,
+            Style::Good,
             "healthy",
-            "GET /query is answered from the database",
+            "GET /query gets an answer from the database",
         )?;
-        self.until_wedge(&mut stream).await?;
+        self.wait_to_wedge(&mut stream).await?;
         let wedged_at = sys::clock::sample().awake;
         self.wedge().await?;
-        self.until_ready(&mut stream, 2, RECOVERY_WITHIN).await?;
+        self.print_until_ready(&mut stream, 2, RECOVERY_WITHIN)
+            .await?;
         self.conclude(wedged_at).await
     }
 
-    fn introduce(&self) -> Result<(), End> {
+    fn introduce(&self) -> Result<(), ViewerEnd> {
         let port = self.port;
         self.print(&format!(
             "A small web shop with a SQLite database runs on http://127.0.0.1:{port}, and stayd keeps it answering:\n\
-             it asks GET /query every second; three silences in a row are a wedge.\n\n"
+             it sends GET /query every second; three times without an answer are a wedge.\n\n"
         ))
     }
 
-    async fn connect(&self) -> Result<EventStream, End> {
+    async fn connect(&self) -> Result<EventStream, ViewerEnd> {
         let connecting = async {
             loop {
                 match self.client.follow("/v1/events?since=0").await {
@@ -120,97 +123,99 @@ impl Viewer {
         };
         let connected = tokio::time::timeout(START_WITHIN, connecting).await;
         connected.map_err(|_late| {
-            End::Failed("cannot reach the demo's daemon: its socket never answered".into())
+            ViewerEnd::Failed("cannot reach the demo's daemon: its socket does not answer".into())
         })
     }
 
-    /// Tells every record until the service's life number `life` is ready.
-    async fn until_ready(
+    /// Prints every record until life `life` of the service, or a later one, is ready.
+    async fn print_until_ready(
         &mut self,
         stream: &mut EventStream,
         life: u32,
         within: Duration,
-    ) -> Result<(), End> {
-        let mut patience = Box::pin(sleep(within));
+    ) -> Result<(), ViewerEnd> {
+        let mut timeout = Box::pin(sleep(within));
         let mut killed = None;
         loop {
-            match self.news(stream, &mut patience).await? {
-                News::Record(event) => {
-                    self.tell(&event, &mut killed).await?;
+            match self.next_event(stream, &mut timeout).await? {
+                ViewerEvent::Record(event) => {
+                    self.print_record(&event, &mut killed).await?;
                     if event.kind == "ready" && event.life.is_some_and(|now| now >= life) {
                         return Ok(());
                     }
                 }
-                News::Key(_) => {}
-                News::Time => {
-                    return Err(End::Failed(format!(
-                        "cannot show the demo to its end: the service was not ready within {within:?}"
+                ViewerEvent::Key(_) => {}
+                ViewerEvent::Timeout => {
+                    return Err(ViewerEnd::Failed(format!(
+                        "cannot finish the demo: the service was not ready within {within:?}"
                     )));
                 }
             }
         }
     }
 
-    /// A key or time decides when the bug strikes.
-    async fn until_wedge(&mut self, stream: &mut EventStream) -> Result<(), End> {
+    /// Waits until the user presses a key or the time is over.
+    async fn wait_to_wedge(&mut self, stream: &mut EventStream) -> Result<(), ViewerEnd> {
         let seconds = WEDGE_AFTER.as_secs();
         let hint = if self.keyboard.is_some() {
-            format!("press SPACE to wedge it, or wait {seconds} s; q leaves")
+            format!("press SPACE to wedge it, or wait {seconds} s; q quits")
         } else {
-            format!("in {seconds} s it wedges by itself")
+            format!("it wedges in {seconds} s")
         };
-        self.say(Paint::Faint, "", &hint)?;
-        let mut patience = Box::pin(sleep(WEDGE_AFTER));
+        self.say(Style::Dim, "", &hint)?;
+        let mut timeout = Box::pin(sleep(WEDGE_AFTER));
         loop {
-            match self.news(stream, &mut patience).await? {
-                News::Key(b' ' | b'w' | b'W') | News::Time => return Ok(()),
-                News::Key(_) => {}
-                News::Record(event) => self.tell(&event, &mut None).await?,
+            match self.next_event(stream, &mut timeout).await? {
+                ViewerEvent::Key(b' ' | b'w' | b'W') | ViewerEvent::Timeout => return Ok(()),
+                ViewerEvent::Key(_) => {}
+                ViewerEvent::Record(event) => self.print_record(&event, &mut None).await?,
             }
         }
     }
 
-    /// Strikes, and shows what other watchers would see of it: nothing.
-    async fn wedge(&self) -> Result<(), End> {
-        if ask(Method::POST, self.port, "/wedge", ASK_WITHIN)
+    /// Triggers the bug, and shows that a health check and an open port do not reveal it.
+    async fn wedge(&self) -> Result<(), ViewerEnd> {
+        if request(Method::POST, self.port, "/wedge", REQUEST_TIMEOUT)
             .await
             .is_none()
         {
-            return Err(End::Failed(
+            return Err(ViewerEnd::Failed(
                 "cannot wedge the service: it does not answer".into(),
             ));
         }
         self.say(
-            Paint::Bad,
+            Style::Bad,
             "wedged",
-            "somebody took the database lock and will never give it back",
+            "a task has taken the database lock and never releases it",
         )?;
-        let health = ask(Method::GET, self.port, "/health", ASK_WITHIN).await;
-        let health = health.map_or("silent".to_owned(), |(status, line)| {
+        let health = request(Method::GET, self.port, "/health", REQUEST_TIMEOUT).await;
+        let health = health.map_or("no answer".to_owned(), |(status, line)| {
             format!("{status}, \"{line}\"")
         });
         self.say(
-            Paint::Faint,
+            Style::Dim,
             "",
             &format!("GET /health: {health}  (a health check sees nothing)"),
         )?;
         let port = self.port;
-        let open = if self.listens() {
+        let state = if self.listens() {
             "still listens"
         } else {
             "is closed"
         };
         self.say(
-            Paint::Faint,
+            Style::Dim,
             "",
-            &format!("port {port}: {open}  (a supervisor sees nothing)"),
+            &format!("port {port}: {state}  (a supervisor sees nothing)"),
         )?;
-        let silent = ask(Method::GET, port, "/query", ASK_WITHIN).await.is_none();
+        let silent = request(Method::GET, port, "/query", REQUEST_TIMEOUT)
+            .await
+            .is_none();
         let query = if silent { "no answer" } else { "an answer" };
         self.say(
-            Paint::Faint,
+            Style::Dim,
             "",
-            &format!("GET /query: {query} in {ASK_WITHIN:?}  (stayd asks this)"),
+            &format!("GET /query: {query} in {REQUEST_TIMEOUT:?}  (stayd asks this)"),
         )
     }
 
@@ -218,8 +223,8 @@ impl Viewer {
         sys::socket::listeners(self.port).is_ok_and(|listeners| !listeners.is_empty())
     }
 
-    /// One record in a line; the kill's evidence follows when the next life begins, because by then it is complete.
-    async fn tell(&self, event: &Event, killed: &mut Option<u64>) -> Result<(), End> {
+    /// Prints one record on a line. The evidence of a kill is printed when the next life starts, because it is complete then.
+    async fn print_record(&self, event: &Event, killed: &mut Option<u64>) -> Result<(), ViewerEnd> {
         if event.service.as_deref() != Some(SERVICE) {
             return Ok(());
         }
@@ -227,7 +232,7 @@ impl Viewer {
             "killed" => {
                 *killed = Some(event.id);
                 self.say(
-                    Paint::Bad,
+                    Style::Bad,
                     "killed",
                     event.message.trim_start_matches("killed: "),
                 )
@@ -237,22 +242,22 @@ impl Viewer {
                     self.show_evidence(id).await?;
                 }
                 self.say(
-                    Paint::Strong,
+                    Style::Bold,
                     "started",
                     &format!("{}, life {}", event.message, event.life.unwrap_or(0)),
                 )
             }
             "verdict" if event.message.starts_with("dead") => self.say(
-                Paint::Odd,
+                Style::Warning,
                 "suspect",
                 event.message.trim_start_matches("dead: "),
             ),
             "ready" => Ok(()),
-            kind => self.say(Paint::Faint, kind, &event.message),
+            kind => self.say(Style::Dim, kind, &event.message),
         }
     }
 
-    async fn show_evidence(&self, id: u64) -> Result<(), End> {
+    async fn show_evidence(&self, id: u64) -> Result<(), ViewerEnd> {
         let incident: Result<Incident, _> = self.client.get(&format!("/v1/incidents/{id}")).await;
         let evidence = incident
             .ok()
@@ -271,39 +276,39 @@ impl Viewer {
         if line.is_empty() {
             Ok(())
         } else {
-            self.say(Paint::Odd, "evidence", &line)
+            self.say(Style::Warning, "evidence", &line)
         }
     }
 
-    async fn conclude(&self, wedged_at: Duration) -> Result<(), End> {
-        let answer = ask(Method::GET, self.port, "/query", ASK_WITHIN).await;
+    async fn conclude(&self, wedged_at: Duration) -> Result<(), ViewerEnd> {
+        let answer = request(Method::GET, self.port, "/query", REQUEST_TIMEOUT).await;
         let Some((_, line)) = answer.filter(|(status, _)| *status == 200) else {
-            return Err(End::Failed(
-                "cannot call it recovered: GET /query is still silent".into(),
+            return Err(ViewerEnd::Failed(
+                "cannot finish the demo: GET /query still gets no answer after the restart".into(),
             ));
         };
-        let silence = sys::clock::sample().awake.saturating_sub(wedged_at);
+        let outage = sys::clock::sample().awake.saturating_sub(wedged_at);
         let sentence = format!(
             "answering again, {:.1} s after the wedge: {line}",
-            silence.as_secs_f64()
+            outage.as_secs_f64()
         );
-        self.say(Paint::Good, "healthy", &sentence)?;
+        self.say(Style::Good, "healthy", &sentence)?;
         self.print(
-            "\nNow with a service of your own; the probe asks it a real question:\n  \
+            "\nTry it with a service of your own; the probe asks it a real question:\n  \
              stayd --foreground --port 8080 --probe http://127.0.0.1:8080/query -- ./server --listen 8080\n  \
              stayd --foreground --port 5432 --probe postgres://app@127.0.0.1:5432/app -- postgres -D data\n\
              and from another terminal:\n  \
-             stayd status        what runs, and why it is as it is\n  \
-             stayd why SERVICE   each kill and each kill that was not done, with its facts\n  \
-             stayd events -f     everything as it happens\n",
+             stayd status        what runs, its state and the reason\n  \
+             stayd why SERVICE   each kill and each suppressed kill, with its facts\n  \
+             stayd events -f     every event as it happens\n",
         )
     }
 
-    async fn news(
+    async fn next_event(
         &mut self,
         stream: &mut EventStream,
-        patience: &mut Pin<Box<Sleep>>,
-    ) -> Result<News, End> {
+        timeout: &mut Pin<Box<Sleep>>,
+    ) -> Result<ViewerEvent, ViewerEnd> {
         let keyboard = &mut self.keyboard;
         let key = async {
             match keyboard {
@@ -313,27 +318,29 @@ impl Viewer {
         };
         tokio::select! {
             key = key => match key {
-                b'q' | b'Q' => Err(End::Left),
-                key => Ok(News::Key(key)),
+                b'q' | b'Q' => Err(ViewerEnd::Left),
+                key => Ok(ViewerEvent::Key(key)),
             },
             record = stream.next() => match record {
-                Ok(Some(event)) => Ok(News::Record(event)),
-                Ok(None) | Err(_) => Err(End::Left),
+                Ok(Some(event)) => Ok(ViewerEvent::Record(event)),
+                Ok(None) | Err(_) => Err(ViewerEnd::Left),
             },
-            () = patience => Ok(News::Time),
+            () = timeout => Ok(ViewerEvent::Timeout),
         }
     }
 
-    fn say(&self, paint: Paint, word: &str, sentence: &str) -> Result<(), End> {
-        let passed = sys::clock::sample()
+    fn say(&self, style: Style, word: &str, sentence: &str) -> Result<(), ViewerEnd> {
+        let elapsed = sys::clock::sample()
             .awake
-            .saturating_sub(self.began)
+            .saturating_sub(self.started_at)
             .as_secs_f64();
-        let word = self.screen.paint(paint, &format!("{word:<9}"));
-        self.print(&format!("{passed:5.1} s  {word} {sentence}\n"))
+        let word = self.console.style(style, &format!("{word:<9}"));
+        self.print(&format!("{elapsed:5.1} s  {word} {sentence}\n"))
     }
 
-    fn print(&self, text: &str) -> Result<(), End> {
-        self.screen.print(text).map_err(|_nobody_reads| End::Left)
+    fn print(&self, text: &str) -> Result<(), ViewerEnd> {
+        self.console
+            .print(text)
+            .map_err(|_reader_gone| ViewerEnd::Left)
     }
 }

@@ -1,7 +1,7 @@
-//! An explanation for programs.
+//! Prints an explanation as JSON.
 
-use super::words::{remarks, sentences, why};
-use super::{Case, Target};
+use super::text::{remarks, sentences, why};
+use super::{Explanation, Target};
 use crate::act::foreign::explain::{Explained, Finding, Ledger};
 use crate::api::wire::SCHEMA;
 use crate::decide::explain::{Fate, Keeper, Observation, Standing};
@@ -9,18 +9,18 @@ use crate::decide::ownership::Proof;
 use crate::sys::socket;
 use serde_json::{Value, json};
 
-/// Everything that is known.
-pub(super) fn answer(case: &Case) -> Value {
-    let (port, pid) = match case.target {
+/// The whole explanation.
+pub(super) fn answer(explanation: &Explanation) -> Value {
+    let (port, pid) = match explanation.target {
         Target::Port(port) => (Some(port), None),
         Target::Process(pid) => (None, Some(pid)),
     };
-    let picture = &case.picture;
-    let processes = picture.holders.iter();
+    let found = &explanation.found;
+    let processes = found.holders.iter();
     let processes: Vec<_> = processes
-        .map(|explained| process(explained, &case.ledgers))
+        .map(|explained| process(explained, &explanation.ledgers))
         .collect();
-    let unseen = picture.unseen.iter();
+    let unseen = found.unseen.iter();
     let unseen: Vec<_> = unseen
         .map(|listener| json!({ "address": listener.addr.to_string(), "uid": listener.uid }))
         .collect();
@@ -29,10 +29,10 @@ pub(super) fn answer(case: &Case) -> Value {
         "port": port,
         "pid": pid,
         "processes": processes,
-        "more": picture.more,
+        "more": found.more,
         "unseen": unseen,
         "all_listed": socket::lists_everybodys(),
-        "remarks": remarks(case),
+        "remarks": remarks(explanation),
     })
 }
 
@@ -77,9 +77,9 @@ const fn keeper(keeper: &Keeper) -> (&'static str, Option<&String>) {
 }
 
 fn finding(finding: &Finding) -> Value {
-    let marks = finding.weighed.marks.iter();
-    let marks: serde_json::Map<_, _> = marks
-        .map(|(proof, sample)| (mark(*proof).to_owned(), shown(*sample)))
+    let evidence = finding.weighed.marks.iter();
+    let evidence: serde_json::Map<_, _> = evidence
+        .map(|(proof, observation)| (evidence_name(*proof).to_owned(), observed(*observation)))
         .collect();
     json!({
         "instance": finding.instance,
@@ -88,20 +88,21 @@ fn finding(finding: &Finding) -> Value {
         "ours": matches!(finding.weighed.standing, Standing::Ours(_)),
         "standing": standing(finding.weighed.standing),
         "why": why(finding.weighed.standing),
-        "marks": marks,
+        "marks": evidence,
         "outcome": outcome(finding.fate),
     })
 }
 
-const fn shown(sample: Observation) -> Value {
-    match sample {
+/// null where this user may not see it.
+const fn observed(observation: Observation) -> Value {
+    match observation {
         Observation::Shown => Value::Bool(true),
         Observation::Missing => Value::Bool(false),
         Observation::Hidden => Value::Null,
     }
 }
 
-const fn mark(proof: Proof) -> &'static str {
+const fn evidence_name(proof: Proof) -> &'static str {
     match proof {
         Proof::Child => "main",
         Proof::Parentage => "parentage",

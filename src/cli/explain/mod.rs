@@ -1,18 +1,19 @@
-//! `stayd explain :PORT` and `stayd explain PID`: who it is, what is proven about it, what stayd would do with it.
+//! `stayd explain :PORT` and `stayd explain PID`: what a process is, what proves that it belongs to a service, and what stayd
+//! does with it.
 //!
-//! A running stayd is asked for its services; the claims are read from the state folder, so that it works without one.
+//! A running daemon is asked for its services. The claims are read from the state folder, so that this also works without a
+//! daemon.
 
 mod json;
-mod words;
+mod text;
 
-use super::args::Common;
-use super::configuration;
+use super::args::CommonOptions;
+use super::console::{Console, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
-use super::find::Candidate;
-use super::instance;
-use super::screen::{Screen, tell};
+use super::load_config;
+use super::paths::{self, InstanceCandidate};
 use crate::act::claims::{self, ClaimOnDisk};
-use crate::act::foreign::explain::{Explanation, Ledger, Watched, explain_port, explain_process};
+use crate::act::foreign::explain::{Holders, Ledger, Watched, explain_port, explain_process};
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
 use crate::config::Config;
@@ -22,15 +23,15 @@ use crate::sys;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A stayd that has not told its status by then is explained without.
+/// How long to wait for the status of a running daemon. Without an answer, the explanation uses the claims alone.
 const STATUS_WITHIN: Duration = Duration::from_secs(5);
 
-/// What was asked about.
+/// What to explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
-    /// Who listens there.
+    /// The processes that listen on this TCP port.
     Port(u16),
-    /// Who that is.
+    /// The process with this pid.
     Process(i32),
 }
 
@@ -43,76 +44,80 @@ impl Target {
     }
 }
 
-/// All that an answer is made of.
-struct Case {
+/// Everything that an answer is made from.
+struct Explanation {
     target: Target,
     ledgers: Vec<Ledger>,
-    picture: Explanation,
+    found: Holders,
 }
 
-/// Explains: 0 when all is told, 1 for a conflict or a process that is not there, 4 when the holder cannot be seen.
-pub(super) fn explain(screen: Screen, common: &Common, what: &str) -> Outcome {
+/// Prints the explanation. The exit status is 0, 1 for a conflict or a process that does not exist, or 4 if the process that
+/// holds the port is not visible.
+pub(super) fn explain(console: Console, common: &CommonOptions, what: &str) -> Outcome {
     let target = Target::parse(what).ok_or_else(|| {
         let message = format!(
-            "cannot explain {what}: write `:8080` for who listens on a TCP port, or `4711` for a process"
+            "cannot explain {what}: write `:8080` for the processes that listen on a TCP port, or `4711` for a process"
         );
         Failure::new(Exit::Usage, message)
     })?;
-    let program = sys::identity::own_program()
-        .map_err(|error| Failure::system("find its own program", &error))?;
+    let program = paths::own_program()?;
     super::block_on(async {
         let ledgers = ledgers(common).await?;
-        let picture = look(target, &ledgers, program).await?;
-        let case = Case {
+        let found = examine(target, &ledgers, program).await?;
+        let explanation = Explanation {
             target,
             ledgers,
-            picture,
+            found,
         };
         if common.json {
-            screen.json(&json::answer(&case), false)?;
+            console.json(&json::answer(&explanation))?;
         } else {
-            screen.print(&words::answer(screen, &case, sys::clock::sample().wall))?;
+            console.print(&text::answer(
+                console,
+                &explanation,
+                sys::clock::sample().wall,
+            ))?;
         }
-        Ok(verdict(&case))
+        Ok(exit(&explanation))
     })
 }
 
-async fn look(
-    target: Target,
-    ledgers: &[Ledger],
-    program: PathBuf,
-) -> Result<Explanation, Failure> {
+async fn examine(target: Target, ledgers: &[Ledger], program: PathBuf) -> Result<Holders, Failure> {
     match target {
         Target::Process(pid) => Ok(explain_process(pid, ledgers, program).await),
-        Target::Port(port) => explain_port(port, ledgers, program)
-            .await
-            .map_err(|error| Failure::system(&format!("list who listens on port {port}"), &error)),
+        Target::Port(port) => explain_port(port, ledgers, program).await.map_err(|error| {
+            Failure::system(&format!("list the listeners on port {port}"), &error)
+        }),
     }
 }
 
-fn verdict(case: &Case) -> Exit {
-    let findings = case.picture.holders.iter().flat_map(|each| &each.findings);
+fn exit(explanation: &Explanation) -> Exit {
+    let findings = explanation
+        .found
+        .holders
+        .iter()
+        .flat_map(|each| &each.findings);
     let mut fates = findings.map(|finding| finding.fate);
     if fates.any(|fate| matches!(fate, Fate::Conflict | Fate::Block)) {
         return Exit::No;
     }
-    let nobody = case.picture.holders.is_empty();
-    match case.target {
-        Target::Process(_) if nobody => Exit::No,
-        Target::Port(_) if !case.picture.unseen.is_empty() => Exit::NoVerdict,
-        Target::Port(_) if nobody && !sys::socket::lists_everybodys() => Exit::NoVerdict,
+    let no_process = explanation.found.holders.is_empty();
+    match explanation.target {
+        Target::Process(_) if no_process => Exit::No,
+        Target::Port(_) if !explanation.found.unseen.is_empty() => Exit::NoVerdict,
+        Target::Port(_) if no_process && !sys::socket::lists_everybodys() => Exit::NoVerdict,
         Target::Port(_) | Target::Process(_) => Exit::Done,
     }
 }
 
 /// The instances that the command line may mean, running or not.
-async fn ledgers(common: &Common) -> Result<Vec<Ledger>, Failure> {
-    let config = configuration::from_file(common).ok();
+async fn ledgers(common: &CommonOptions) -> Result<Vec<Ledger>, Failure> {
+    let config = load_config::from_file(common).ok();
     let config = config.map(|loaded| loaded.config);
     let mut ledgers = Vec::new();
-    for candidate in instance::candidates(common)? {
+    for candidate in paths::instance_candidates(common)? {
         let config = config.as_ref();
-        // a state folder is called as one likes; the file that is named with it says whose it is
+        // A state folder may have any name. If the command line names both, the file says which instance the folder is of.
         let given = common.config.is_some() && common.state_dir.is_some();
         let config = config.filter(|config| given || config.name == candidate.name);
         ledgers.push(ledger(&candidate, config).await);
@@ -120,7 +125,7 @@ async fn ledgers(common: &Common) -> Result<Vec<Ledger>, Failure> {
     Ok(ledgers)
 }
 
-async fn ledger(candidate: &Candidate, config: Option<&Config>) -> Ledger {
+async fn ledger(candidate: &InstanceCandidate, config: Option<&Config>) -> Ledger {
     let mut ledger = Ledger {
         instance: config
             .map_or(&candidate.name, |config| &config.name)
@@ -129,63 +134,63 @@ async fn ledger(candidate: &Candidate, config: Option<&Config>) -> Ledger {
         ..Ledger::default()
     };
     let claimed = candidate.states.iter().flat_map(|state| claims(state));
-    match running(candidate).await {
-        Daemon::ServiceMessage(status) => {
+    match ask_daemon(candidate).await {
+        DaemonAnswer::Status(status) => {
             ledger.instance.clone_from(&status.daemon.name);
             ledger.stayd = Some(status.daemon.pid);
             ledger.claims = claims(Path::new(&status.daemon.state_dir));
-            ledger.services = told(&status, &ledger.services);
+            ledger.services = reported(&status, &ledger.services);
             let orphans = status.daemon.orphans.iter();
             ledger.orphans = orphans.map(|orphan| orphan.pid).collect();
         }
-        Daemon::Silent => {
-            ledger.stayd = candidate.states.iter().find_map(|state| locked_by(state));
+        DaemonAnswer::Silent => {
+            ledger.stayd = candidate.states.iter().find_map(|state| lock_holder(state));
             ledger.claims = claimed.collect();
         }
-        Daemon::Absent => ledger.claims = claimed.collect(),
+        DaemonAnswer::Absent => ledger.claims = claimed.collect(),
     }
     ledger
 }
 
-/// What the stayd of an instance said.
-enum Daemon {
+/// The answer of an instance's daemon.
+enum DaemonAnswer {
     /// Its status.
-    ServiceMessage(Box<Status>),
-    /// It is there and does not answer, or not to us.
+    Status(Box<Status>),
+    /// It runs, but does not answer, or refuses this user.
     Silent,
-    /// Nobody is there.
+    /// No daemon runs.
     Absent,
 }
 
-/// The lock says who holds it.
-fn locked_by(state: &Path) -> Option<i32> {
+/// The pid that the lock file names.
+fn lock_holder(state: &Path) -> Option<i32> {
     let lock = std::fs::read_to_string(state.join("lock")).ok()?;
     lock.trim().parse().ok()
 }
 
-async fn running(candidate: &Candidate) -> Daemon {
+async fn ask_daemon(candidate: &InstanceCandidate) -> DaemonAnswer {
     for socket in &candidate.sockets {
         let client = Client::new(socket);
-        let asked = client.get::<Status>("/v1/status");
-        let why = match tokio::time::timeout(STATUS_WITHIN, asked).await {
-            Ok(Ok(status)) => return Daemon::ServiceMessage(Box::new(status)),
+        let request = client.get::<Status>("/v1/status");
+        let why = match tokio::time::timeout(STATUS_WITHIN, request).await {
+            Ok(Ok(status)) => return DaemonAnswer::Status(Box::new(status)),
             Ok(Err(ClientError::NotRunning(_))) => continue,
             Ok(Err(error)) => error.to_string(),
             Err(_late) => format!("no answer within {} s", STATUS_WITHIN.as_secs()),
         };
-        tell(&format!(
-            "stayd: cannot ask the stayd of {}: {why}; going by its claims alone",
+        print_stderr(&format!(
+            "stayd: cannot get the status of the stayd of {}: {why}; using its claims alone",
             candidate.name
         ));
-        return Daemon::Silent;
+        return DaemonAnswer::Silent;
     }
-    Daemon::Absent
+    DaemonAnswer::Absent
 }
 
 fn claims(state: &Path) -> Vec<(String, ClaimOnDisk)> {
     claims::read_all(state).unwrap_or_else(|error| {
-        tell(&format!(
-            "stayd: cannot read the claims in {}: {error}; going on without them",
+        print_stderr(&format!(
+            "stayd: cannot read the claims in {}: {error}; continuing without them",
             state.display()
         ));
         Vec::new()
@@ -203,14 +208,15 @@ fn configured(config: &Config) -> Vec<Watched> {
     services.collect()
 }
 
-/// A running stayd knows its services better than a file that may have changed since, but for what it does not tell.
-fn told(status: &Status, configured: &[Watched]) -> Vec<Watched> {
+/// The services as the running daemon reports them, because the file may have changed since it was read; settings that the
+/// status does not contain come from the file.
+fn reported(status: &Status, configured: &[Watched]) -> Vec<Watched> {
     let services = status.services.iter().map(|service| {
         let known = configured.iter().find(|each| each.name == service.name);
         let attached = service.ownership == "attached";
         Watched {
             name: service.name.clone(),
-            // a stranger's number proves nothing
+            // The pid of an attached foreign process proves nothing.
             pid: service.pid.filter(|_| !attached),
             life: service.life,
             port: service.port,

@@ -1,55 +1,60 @@
-//! `stayd runtime ls`: what is there, whose it is, and who uses it.
+//! `stayd runtime ls`: lists the runtimes with their services and the processes that use them.
 
-use super::super::exit::{Exit, Outcome};
-use super::super::screen::{Paint, Screen};
-use super::super::words::{ago, columns};
-use super::place::Place;
+use super::context::RuntimeContext;
 use crate::act::runtime::inventory::{InventoryItem, ServiceUse};
 use crate::act::runtime::size;
 use crate::api::view::rfc3339;
 use crate::api::wire::SCHEMA;
+use crate::cli::console::{Console, Style};
+use crate::cli::exit::{Exit, Outcome};
+use crate::cli::format::{age, columns};
 use crate::sys;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Digits of a fingerprint that a person is shown.
-const SHOWN_DIGITS: usize = 12;
-/// Processes that a person is shown.
-const SHOWN_PIDS: usize = 4;
+/// How many digits of a fingerprint the table shows.
+const DIGITS_MAX: usize = 12;
+/// How many pids the table shows per runtime.
+const PIDS_MAX: usize = 4;
 
-/// Shows all runtimes, those of other services too.
-pub(super) fn list(screen: Screen, place: &Place, json: bool) -> Outcome {
-    let stock = place.cache.inventory(&place.state, place.told());
-    let stock = stock.map_err(|error| place.unreadable(&error))?;
+/// Lists all runtimes, including those of services that are no longer configured.
+pub(super) fn list(console: Console, context: &RuntimeContext, json: bool) -> Outcome {
+    let stock = context
+        .cache
+        .inventory(&context.state, context.reported_runtimes());
+    let stock = stock.map_err(|error| context.unreadable(&error))?;
     if json {
         let runtimes: Vec<_> = stock.iter().map(as_json).collect();
-        screen.json(&json!({ "schema": SCHEMA, "runtimes": runtimes }), false)?;
+        console.json(&json!({ "schema": SCHEMA, "runtimes": runtimes }))?;
     } else if stock.is_empty() {
-        screen.line(&format!("no runtime is kept in {}", place.state.display()))?;
+        console.line(&format!(
+            "there is no runtime in {}",
+            context.state.display()
+        ))?;
     } else {
-        screen.print(&as_text(screen, &stock, sys::clock::sample().wall))?;
+        console.print(&as_text(console, &stock, sys::clock::sample().wall))?;
     }
     Ok(Exit::Done)
 }
 
-/// The name of a copy, as short as a person needs it.
-pub(super) fn short(place: &Path) -> String {
-    let name = place.file_name().unwrap_or_default().to_string_lossy();
+/// The short name of the runtime at `path`: the first digits of its fingerprint.
+pub(super) fn short_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with('.') {
         return "(altered)".into();
     }
-    name.chars().take(SHOWN_DIGITS).collect()
+    name.chars().take(DIGITS_MAX).collect()
 }
 
-fn as_text(screen: Screen, stock: &[InventoryItem], now: SystemTime) -> String {
+fn as_text(console: Console, stock: &[InventoryItem], now: SystemTime) -> String {
     let title = ["RUNTIME", "FILES", "SIZE", "MADE", "PIDS", "SERVICES"].map(str::to_owned);
     let rows = stock.iter().map(|item| row(item, now));
     let all: Vec<_> = std::iter::once(title).chain(rows).collect();
     let mut text = String::new();
     for (index, mut cells) in columns(&all).into_iter().enumerate() {
         if index == 0 {
-            cells = cells.map(|cell| screen.paint(Paint::Faint, &cell));
+            cells = cells.map(|cell| console.style(Style::Dim, &cell));
         }
         text.push_str(&format!("{}\n", cells.join("  ").trim_end()));
     }
@@ -63,26 +68,33 @@ fn row(item: &InventoryItem, now: SystemTime) -> [String; 6] {
     );
     let made = item.made_at.map_or_else(
         || "?".to_owned(),
-        |at| format!("{} ago", ago(&rfc3339(at), now)),
+        |at| format!("{} ago", age(&rfc3339(at), now)),
     );
-    let uses: Vec<_> = item.uses.iter().map(use_in_words).collect();
+    let uses: Vec<_> = item.uses.iter().map(use_as_text).collect();
     let services = match (uses.is_empty(), &item.fingerprint) {
         (false, _) => uses.join("; "),
         (true, Some(_)) => "none".into(),
-        (true, None) => "none: it was altered, and set aside".into(),
+        (true, None) => "none: it was altered and set aside".into(),
     };
-    [short(&item.place), files, bytes, made, pids(item), services]
+    [
+        short_name(&item.place),
+        files,
+        bytes,
+        made,
+        pids(item),
+        services,
+    ]
 }
 
 fn pids(item: &InventoryItem) -> String {
     let mut shown: Vec<_> = item
         .pids
         .iter()
-        .take(SHOWN_PIDS)
+        .take(PIDS_MAX)
         .map(i32::to_string)
         .collect();
-    if item.pids.len() > SHOWN_PIDS {
-        shown.push(format!("+{}", item.pids.len() - SHOWN_PIDS));
+    if item.pids.len() > PIDS_MAX {
+        shown.push(format!("+{}", item.pids.len() - PIDS_MAX));
     }
     if shown.is_empty() {
         return "-".into();
@@ -90,20 +102,20 @@ fn pids(item: &InventoryItem) -> String {
     shown.join(" ")
 }
 
-fn use_in_words(one: &ServiceUse) -> String {
+fn use_as_text(one: &ServiceUse) -> String {
     let refused = one.refused.as_ref().map(|why| format!("refused: {why}"));
-    let marks = [
+    let labels = [
         one.running.then(|| "running".to_owned()),
         one.newest.then(|| "newest".to_owned()),
         one.good.then(|| "good".to_owned()),
         one.imported.then(|| "imported".to_owned()),
         refused,
     ];
-    let marks: Vec<_> = marks.into_iter().flatten().collect();
-    if marks.is_empty() {
+    let labels: Vec<_> = labels.into_iter().flatten().collect();
+    if labels.is_empty() {
         return one.service.clone();
     }
-    format!("{} ({})", one.service, marks.join(", "))
+    format!("{} ({})", one.service, labels.join(", "))
 }
 
 fn as_json(item: &InventoryItem) -> Value {
@@ -132,12 +144,12 @@ fn use_as_json(one: &ServiceUse) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{InventoryItem, Screen, ServiceUse, as_text};
+    use super::{Console, InventoryItem, ServiceUse, as_text};
     use crate::act::runtime::listing::Fingerprint;
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn the_table_reads_like_this() {
+    fn the_table_shows_services_sizes_and_pids() {
         let name = "3f2a9c01b7de3f2a9c01b7de3f2a9c01b7de0001";
         let one = ServiceUse {
             service: "web".into(),
@@ -173,10 +185,10 @@ mod tests {
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
         assert_eq!(
-            as_text(Screen::plain(), &[whole, altered], now),
+            as_text(Console::plain(), &[whole, altered], now),
             "RUNTIME       FILES  SIZE     MADE    PIDS       SERVICES\n\
              3f2a9c01b7de  120    340 MiB  1m ago  4711 4712  web (running, newest, good); db (refused: rolled back by hand)\n\
-             (altered)     ?      ?        ?       -          none: it was altered, and set aside\n"
+             (altered)     ?      ?        ?       -          none: it was altered and set aside\n"
         );
     }
 }

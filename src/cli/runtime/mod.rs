@@ -1,16 +1,17 @@
-//! `stayd runtime …`: the materialized runtimes, as they lie on the disk.
+//! `stayd runtime …`: manages the materialized runtimes on disk.
 //!
-//! Everything is done in this process, with the rights of the person who calls, whether stayd runs or not; only a
-//! rollback asks it for a restart.
+//! These verbs work in this process with the rights of the calling user, whether a daemon runs or not. Only a rollback uses
+//! the daemon: it asks for a restart.
 
-mod bar;
+mod context;
+mod gc;
 mod list;
-mod place;
-mod upkeep;
+mod progress_bar;
+mod verify;
 
-use super::args::{Common, RuntimeVerb};
+use super::args::{CommonOptions, RuntimeVerb};
+use super::console::{Console, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
-use super::screen::{Screen, tell};
 use crate::act::runtime::cache::Materialized;
 use crate::act::runtime::error::SourceError;
 use crate::act::runtime::files_and_bytes;
@@ -21,32 +22,32 @@ use crate::api::query::encode;
 use crate::api::routes::service_path;
 use crate::api::wire::{CommandReply, SCHEMA};
 use crate::sys::identity;
-use place::Place;
+use context::RuntimeContext;
 use serde_json::json;
 use std::path::Path;
 
-pub(super) use bar::shown;
+pub(super) use progress_bar::with_progress_bar;
 
-/// Does what was asked for.
-pub(super) fn runtime(screen: Screen, common: &Common, verb: &RuntimeVerb) -> Outcome {
+/// Runs one of the verbs.
+pub(super) fn runtime(console: Console, common: &CommonOptions, verb: &RuntimeVerb) -> Outcome {
     let json = common.json;
     super::block_on(async {
-        let place = Place::find(common).await?;
+        let context = RuntimeContext::find(common).await?;
         match verb {
-            RuntimeVerb::Ls => list::list(screen, &place, json),
+            RuntimeVerb::Ls => list::list(console, &context, json),
             RuntimeVerb::Verify { service } => {
-                upkeep::verify(screen, &place, service.as_deref(), json)
+                verify::verify(console, &context, service.as_deref(), json)
             }
-            RuntimeVerb::Gc => upkeep::collect(screen, &place, json),
-            RuntimeVerb::Import { service } => import(screen, &place, service, json),
-            RuntimeVerb::Rollback { service } => roll_back(screen, &place, service, json).await,
+            RuntimeVerb::Gc => gc::collect(console, &context, json),
+            RuntimeVerb::Import { service } => import(console, &context, service, json),
+            RuntimeVerb::Rollback { service } => roll_back(console, &context, service, json).await,
         }
     })
 }
 
-/// What the disk says: whose fault it is decides the status.
-fn failed(trouble: &SourceError, cure: &str) -> Failure {
-    let exit = match trouble {
+/// The error of a runtime operation with its exit status; `suffix` says what happens next.
+fn failed(error: &SourceError, suffix: &str) -> Failure {
+    let exit = match error {
         SourceError::PermissionDenied(_) => Exit::Permission,
         SourceError::Unavailable(_)
         | SourceError::NotCopyable(_)
@@ -55,123 +56,126 @@ fn failed(trouble: &SourceError, cure: &str) -> Failure {
         | SourceError::NoSpace(_)
         | SourceError::Other(_) => Exit::System,
     };
-    Failure::new(exit, format!("{trouble}{cure}"))
+    Failure::new(exit, format!("{error}{suffix}"))
 }
 
-fn import(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
-    place.check_owner()?;
-    let source = place.source_of(service)?;
-    let made = shown("copying", |progress| {
-        let held = place.cache.lock()?;
+fn import(console: Console, context: &RuntimeContext, service: &str, json: bool) -> Outcome {
+    context.check_owner()?;
+    let source = context.source_of(service)?;
+    let made = with_progress_bar("copying", |progress| {
+        let held = context.cache.lock()?;
         held.import(service, &source, progress)
     });
-    let made = made.map_err(|trouble| failed(&trouble, &not_imported(&trouble, &source)))?;
-    let path = place.cache.path(&made.fingerprint);
+    let made = made.map_err(|error| failed(&error, &import_advice(&error, &source)))?;
+    let path = context.cache.path(&made.fingerprint);
     if json {
         let copied = made.copied;
-        screen.json(
-            &json!({
-                "schema": SCHEMA,
-                "service": service,
-                "source": source,
-                "fingerprint": made.fingerprint,
-                "path": path,
-                "copied": copied.map(|(files, bytes)| json!({ "files": files, "bytes": bytes })),
-            }),
-            false,
-        )?;
+        console.json(&json!({
+            "schema": SCHEMA,
+            "service": service,
+            "source": source,
+            "fingerprint": made.fingerprint,
+            "path": path,
+            "copied": copied.map(|(files, bytes)| json!({ "files": files, "bytes": bytes })),
+        }))?;
     } else {
-        screen.line(&imported_in_words(service, &made))?;
-        screen.line(&format!("  {}", path.display()))?;
-        let next = match place.running {
-            Some(_) => format!("`stayd restart {service}` runs it from there"),
-            None => "it runs from there when stayd starts it".into(),
+        console.line(&imported_as_text(service, &made))?;
+        console.line(&format!("  {}", path.display()))?;
+        let next = match context.running {
+            Some(_) => format!("`stayd restart {service}` starts the service from it"),
+            None => "the service runs from it when stayd starts it".into(),
         };
-        screen.line(&format!("  {next}"))?;
+        console.line(&format!("  {next}"))?;
     }
     Ok(Exit::Done)
 }
 
-fn not_imported(trouble: &SourceError, source: &Path) -> String {
-    let mut cure = "; nothing is imported".to_owned();
-    if matches!(trouble, SourceError::PermissionDenied(_)) {
-        cure.push_str(&format!(
-            ". This is user {0}, who may not read it: an access list lets it (setfacl -R -m u:{0}:rX {1}), and on a Mac \
-             Full Disk Access for this terminal",
+/// What to say after the error of an import: that nothing is imported, and how to give this user access.
+fn import_advice(error: &SourceError, source: &Path) -> String {
+    let mut advice = "; nothing is imported".to_owned();
+    if matches!(error, SourceError::PermissionDenied(_)) {
+        advice.push_str(&format!(
+            ". This is user {0}, which may not read it; allow it with an access list (setfacl -R -m u:{0}:rX {1}), and on \
+             macOS with Full Disk Access for this terminal",
             identity::euid(),
             source.display()
         ));
     }
-    cure
+    advice
 }
 
-fn imported_in_words(service: &str, made: &Materialized) -> String {
+fn imported_as_text(service: &str, made: &Materialized) -> String {
     match made.copied {
         Some((files, bytes)) => format!("{service}: imported {}", files_and_bytes(files, bytes)),
-        None => format!("{service}: what its source holds is there already"),
+        None => format!("{service}: a copy with the same content as the source exists already"),
     }
 }
 
-async fn roll_back(screen: Screen, place: &Place, service: &str, json: bool) -> Outcome {
-    place.check_owner()?;
-    place.check_service(service)?;
-    let runs = inventory::running_fingerprint(&place.state, service)
-        .map_err(|error| place.unreadable(&error))?;
-    let rolled = shown("looking at the source", |progress| {
-        place.cache.lock()?.roll_back(service, runs, progress)
+async fn roll_back(
+    console: Console,
+    context: &RuntimeContext,
+    service: &str,
+    json: bool,
+) -> Outcome {
+    context.check_owner()?;
+    context.check_service(service)?;
+    let current = inventory::running_fingerprint(&context.state, service)
+        .map_err(|error| context.unreadable(&error))?;
+    let rolled = with_progress_bar("reading the source", |progress| {
+        context.cache.lock()?.roll_back(service, current, progress)
     });
-    let rolled = rolled.map_err(|trouble| failed(&trouble, "; nothing is changed"))?;
+    let rolled = rolled.map_err(|error| failed(&error, "; nothing is changed"))?;
     let Some(way) = rolled else {
         let message = format!(
-            "cannot roll {service} back: there is no other runtime that was good and is whole; `stayd runtime ls` shows those \
-             there are"
+            "cannot roll {service} back: there is no other runtime that was good and is still whole; `stayd runtime ls` lists the \
+             runtimes"
         );
         return Err(Failure::new(Exit::No, message));
     };
-    let runs_now = restart(place, service).await?;
+    let restarted = restart(context, service).await?;
     if json {
         let Rollback { from, to } = &way;
         let answer = json!({
-            "schema": SCHEMA, "service": service, "from": from, "to": to, "restarted": runs_now,
+            "schema": SCHEMA, "service": service, "from": from, "to": to, "restarted": restarted,
         });
-        screen.json(&answer, false)?;
+        console.json(&answer)?;
         return Ok(Exit::Done);
     }
-    let short = |one| list::short(&place.cache.path(one));
-    let when = if runs_now {
-        "it runs from it now"
+    let short_name = |one| list::short_name(&context.cache.path(one));
+    let when = if restarted {
+        "the service runs from it now"
     } else {
-        "it runs from it when it is started"
+        "the service runs from it at its next start"
     };
-    screen.line(&format!(
-        "{service}: rolled back to the runtime {}: {when}; {} is not used again until the source holds something else",
-        short(&way.to),
-        short(&way.from)
+    console.line(&format!(
+        "{service}: rolled back to the runtime {}: {when}; {} is not used again until the content of the source changes",
+        short_name(&way.to),
+        short_name(&way.from)
     ))?;
     Ok(Exit::Done)
 }
 
-/// Lets a service that is wanted up begin anew; true when it has.
-async fn restart(place: &Place, service: &str) -> Result<bool, Failure> {
-    let Some((client, status)) = &place.running else {
+/// Restarts a service that is wanted up, and waits for it. Returns whether it was restarted.
+async fn restart(context: &RuntimeContext, service: &str) -> Result<bool, Failure> {
+    let Some((client, status)) = &context.running else {
         return Ok(false);
     };
     let mut services = status.services.iter();
-    let is_up = services.any(|one| one.name == service && one.wanted == "up");
-    if !is_up {
+    let wanted_up = services.any(|one| one.name == service && one.wanted == "up");
+    if !wanted_up {
         return Ok(false);
     }
     let target = service_path(&encode(service), "restart?wait=1");
-    let wished: CommandReply = client.post(&target, &(), OUTCOME_WITHIN).await?;
-    if let Some(warning) = &wished.warning {
-        tell(&format!("stayd: {warning}"));
+    let requested: CommandReply = client.post(&target, &(), OUTCOME_WITHIN).await?;
+    if let Some(warning) = &requested.warning {
+        print_stderr(&format!("stayd: {warning}"));
     }
-    if wished.done {
+    if requested.done {
         return Ok(true);
     }
     let message = format!(
-        "cannot wait any longer for restart {service}: it is {} ({}); what it is rolled back to is remembered",
-        wished.service.state, wished.service.reason
+        "cannot wait any longer for the restart of {service}: it is {} ({}); the rollback is recorded and stays in effect",
+        requested.service.state, requested.service.reason
     );
     Err(Failure::new(Exit::No, message))
 }
@@ -181,18 +185,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_not_read_a_source_is_told_how_to_be_let_in() {
+    fn the_error_about_an_unreadable_source_says_how_to_allow_reading_it() {
         let source = Path::new("/opt/app");
-        let cure = not_imported(
+        let advice = import_advice(
             &SourceError::PermissionDenied("cannot read it".into()),
             source,
         );
         let own = identity::euid();
         assert!(
-            cure.contains(&format!("setfacl -R -m u:{own}:rX /opt/app")),
-            "{cure}"
+            advice.contains(&format!("setfacl -R -m u:{own}:rX /opt/app")),
+            "{advice}"
         );
-        let gone = not_imported(&SourceError::Unavailable("cannot open it".into()), source);
+        let gone = import_advice(&SourceError::Unavailable("cannot open it".into()), source);
         assert_eq!(gone, "; nothing is imported");
     }
 }

@@ -33,7 +33,7 @@ const HOLDERS_MAX: usize = 16;
 
 /// The result.
 #[derive(Clone, Debug, Default)]
-pub struct Explanation {
+pub struct Holders {
     /// The processes, those with the lowest numbers first.
     pub holders: Vec<Explained>,
     /// How many more hold the port.
@@ -82,11 +82,7 @@ pub struct Finding {
 ///
 /// # Errors
 /// The kernel does not list its sockets or its processes.
-pub async fn explain_port(
-    port: u16,
-    ledgers: &[Ledger],
-    program: PathBuf,
-) -> io::Result<Explanation> {
+pub async fn explain_port(port: u16, ledgers: &[Ledger], program: PathBuf) -> io::Result<Holders> {
     let listeners = socket::listeners(port)?;
     let mut holders: BTreeMap<i32, Vec<SocketAddr>> = BTreeMap::new();
     let mut unseen = Vec::new();
@@ -102,7 +98,7 @@ pub async fn explain_port(
     let more = holders.len().saturating_sub(HOLDERS_MAX);
     let shown: Vec<_> = holders.into_iter().take(HOLDERS_MAX).collect();
     let holders = explain_all(shown, ledgers, program).await;
-    Ok(Explanation {
+    Ok(Holders {
         holders,
         more,
         unseen,
@@ -110,16 +106,16 @@ pub async fn explain_port(
 }
 
 /// Explains one process. The result is empty when there is no such process, or the kernel hides it.
-pub async fn explain_process(pid: i32, ledgers: &[Ledger], program: PathBuf) -> Explanation {
+pub async fn explain_process(pid: i32, ledgers: &[Ledger], program: PathBuf) -> Holders {
     let wanted = ledgers.iter().flat_map(|ledger| &ledger.services);
     let listeners = wanted
         .filter_map(|watched| watched.port)
         .flat_map(|port| socket::listeners(port).unwrap_or_default());
     let held = listeners.filter(|each| socket::holds_listener(pid, each).unwrap_or(false));
     let addresses = held.map(|listener| listener.addr).collect();
-    Explanation {
+    Holders {
         holders: explain_all(vec![(pid, addresses)], ledgers, program).await,
-        ..Explanation::default()
+        ..Holders::default()
     }
 }
 

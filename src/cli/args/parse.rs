@@ -1,12 +1,13 @@
-//! Reading the command line: clap, and what clap's own rules do not see.
+//! Parses the command line: clap's rules, and the rules that clap cannot express.
 
 use super::{Arguments, ServiceOptions, Verb};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command as Grammar, CommandFactory, FromArgMatches};
+use clap::{Command as ClapCommand, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
 
-/// Verbs of later versions, known so that they are not taken for slips of the hand, and what to do until then.
-const LATER: [(&str, &str); 12] = [
+/// Verbs that this version does not have yet, each with an alternative. They are known so that they do not get the error for
+/// a misspelled verb.
+const PLANNED: [(&str, &str); 12] = [
     (
         "replay",
         "`stayd why SERVICE` shows the facts of each decision",
@@ -19,10 +20,10 @@ const LATER: [(&str, &str); 12] = [
         "destroy",
         "`stayd stop SERVICE`, and remove it from stayd.toml",
     ),
-    ("reconcile", "`stayd stop` those that are to go"),
+    ("reconcile", "`stayd stop` the services that should go"),
     (
         "init",
-        "stayd.toml(5) has a sample; `stayd config check` tells what is wrong with yours",
+        "stayd.toml(5) has a sample; `stayd config check` reports what is wrong with yours",
     ),
     (
         "install",
@@ -38,17 +39,17 @@ const LATER: [(&str, &str); 12] = [
     ),
     (
         "doctor",
-        "`stayd config check` and `stayd status` tell most of it",
+        "`stayd config check` and `stayd status` show most of it",
     ),
-    ("run", "use a timer of the system"),
+    ("run", "use a systemd timer or a launchd job"),
     ("completions", "`stayd --help` lists the verbs"),
     ("man", "the pages are in docs/man"),
 ];
 
-/// Reads the command line; `words` begins with the program's own name.
+/// Parses the command line. `words` begins with the name of the program.
 ///
 /// # Errors
-/// What clap has to say: help and version (exit status 0), or a usage error (2). Print it, and end with its status.
+/// clap's help or version text (exit status 0) or a usage error (2). The caller prints it and exits with its status.
 pub fn parse<T>(words: impl IntoIterator<Item = T>) -> Result<Arguments, clap::Error>
 where
     T: Into<OsString> + Clone,
@@ -59,34 +60,34 @@ where
         Ok(matches) => matches,
         Err(error) => return Err(no_such_verb(&mut command, &words, &error).unwrap_or(error)),
     };
-    let wanted = matches.subcommand_name();
-    if let Some((verb, cure)) = LATER.iter().find(|(verb, _)| wanted == Some(verb)) {
-        let message = format!("`stayd {verb}` is not in this version; {cure}");
+    let given = matches.subcommand_name();
+    if let Some((verb, alternative)) = PLANNED.iter().find(|(verb, _)| given == Some(verb)) {
+        let message = format!("`stayd {verb}` is not in this version; {alternative}");
         return Err(command.error(ErrorKind::InvalidSubcommand, message));
     }
     let arguments = Arguments::from_arg_matches(&matches)?;
     check(&arguments).map_err(|message| command.error(ErrorKind::ArgumentConflict, message))?;
     if arguments.is_empty() {
-        let nothing = self::command().arg_required_else_help(true);
-        return nothing
+        let help = self::command().arg_required_else_help(true);
+        return help
             .try_get_matches_from(["stayd"])
             .map_or_else(Err, |_| Ok(arguments));
     }
     Ok(arguments)
 }
 
-/// The whole command line, as clap knows it; for help and man pages.
+/// The definition of the whole command line, for parsing, help and the generated reference.
 #[must_use]
-pub fn command() -> Grammar {
+pub fn command() -> ClapCommand {
     let rest = clap::Arg::new("rest")
         .num_args(0..)
         .trailing_var_arg(true)
         .allow_hyphen_values(true);
-    LATER
+    PLANNED
         .iter()
         .fold(Arguments::command(), |command, (verb, _)| {
             command.subcommand(
-                Grammar::new(verb)
+                ClapCommand::new(verb)
                     .hide(true)
                     .disable_help_flag(true)
                     .arg(rest.clone()),
@@ -94,9 +95,9 @@ pub fn command() -> Grammar {
         })
 }
 
-/// A first word that is no verb: clap alone would call it an unexpected argument.
+/// The error for a first word that is not a verb. clap's own error would be "unexpected argument".
 fn no_such_verb(
-    command: &mut Grammar,
+    command: &mut ClapCommand,
     words: &[OsString],
     error: &clap::Error,
 ) -> Option<clap::Error> {
@@ -111,23 +112,23 @@ fn no_such_verb(
         return None;
     }
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
-    let verbs: Vec<_> = verbs.map(Grammar::get_name).collect();
+    let verbs: Vec<_> = verbs.map(ClapCommand::get_name).collect();
     let message = format!(
-        "'{wrong}' is no verb; verbs are {}. To run it as a service: stayd --foreground -- {wrong}",
+        "'{wrong}' is not a verb; verbs are {}. To run it as a service: stayd --foreground -- {wrong}",
         verbs.join(", "),
     );
     Some(command.error(ErrorKind::InvalidSubcommand, message))
 }
 
-/// What clap's own rules do not see.
+/// The rules that clap cannot express.
 fn check(arguments: &Arguments) -> Result<(), String> {
     let describes = arguments.service != ServiceOptions::default();
     let runs = arguments.foreground || arguments.follow;
     if arguments.verb.is_some() && (describes || runs) {
-        return Err("--foreground, --follow and the options of a service come without a verb, or behind `exec`".into());
+        return Err("cannot use --foreground, --follow or the options of a service with a verb; only `exec` takes some of them, after the verb".into());
     }
     if arguments.common.json && has_no_json(arguments.verb.as_ref()) {
-        return Err("--json is for verbs that tell something in a table or a list".into());
+        return Err("cannot use --json with this verb: it prints no table, list or answer".into());
     }
     let command = match &arguments.verb {
         Some(Verb::Exec(options)) => &options.command,
@@ -135,21 +136,24 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         Some(_) | None => return Ok(()),
     };
     if command.is_empty() {
-        return Err("the options of a service describe a command: write it behind `--`".into());
+        return Err("the options of a service need a command; write it after `--`".into());
     }
     if arguments.common.config.is_some() {
-        return Err("cannot use --config FILE and a COMMAND: one of them says what runs".into());
+        return Err(
+            "cannot use both --config FILE and COMMAND: each says what to run; give one of them"
+                .into(),
+        );
     }
     Ok(())
 }
 
-/// Whether this verb's output is no table, list or answer: the demo is a show, `render` prints a file.
+/// Whether this verb has no JSON output: `exec` and `demo` return no result, `render` prints a file.
 const fn has_no_json(verb: Option<&Verb>) -> bool {
     matches!(verb, Some(Verb::Exec(_) | Verb::Demo | Verb::Render { .. }))
 }
 
 impl Arguments {
-    /// Whether nothing at all was asked for.
+    /// Whether the command line asks for nothing.
     fn is_empty(&self) -> bool {
         !self.foreground
             && !self.follow
@@ -169,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definitions_agree_with_each_other() {
+    fn clap_accepts_the_definitions() {
         command().debug_assert();
     }
 
     #[test]
-    fn running_needs_a_file_a_command_or_the_word() {
+    fn the_daemon_runs_only_with_a_file_a_command_or_foreground() {
         assert!(read("--foreground").expect("run").verb.is_none());
         assert!(read("-c a.toml").expect("run").verb.is_none());
         let run = read("--foreground --probe tcp://127.0.0.1:1 -- a -b --probe c").expect("run");
@@ -182,12 +186,12 @@ mod tests {
         let (status, help) = read("").expect_err("nothing");
         assert_eq!(status, 2);
         assert!(help.contains("Usage: stayd --foreground"), "{help}");
-        assert!(!help.contains("error"), "help is no error: {help}");
+        assert!(!help.contains("error:"), "help is not an error: {help}");
         assert_eq!(read("-v").expect_err("nothing").0, 2);
     }
 
     #[test]
-    fn verbs_take_the_common_options_on_either_side() {
+    fn common_options_are_accepted_before_and_after_the_verb() {
         for line in ["-c f status --json db", "status db -c f --json"] {
             let arguments = read(line).expect(line);
             assert_eq!(arguments.common.config, Some("f".into()), "{line}");
@@ -204,16 +208,16 @@ mod tests {
     }
 
     #[test]
-    fn a_verb_of_a_later_version_is_known() {
+    fn a_planned_verb_gets_an_alternative_and_a_misspelled_one_the_list() {
         for line in ["install", "install --user --label x", "doctor --json"] {
             let (status, text) = read(line).expect_err(line);
             assert_eq!(status, 2, "{line}");
             assert!(text.contains("is not in this version; "), "{text}");
         }
-        let (status, text) = read("statsu").expect_err("slip");
+        let (status, text) = read("statsu").expect_err("misspelled");
         assert_eq!(status, 2);
         assert!(
-            text.contains("'statsu' is no verb; verbs are exec, demo, status,"),
+            text.contains("'statsu' is not a verb; verbs are exec, demo, status,"),
             "{text}"
         );
         let (_, text) = read("logs a b").expect_err("too many");
@@ -221,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_said() {
+    fn a_contradiction_is_a_usage_error_that_names_it() {
         for (line, what) in [
-            ("--foreground status", "without a verb"),
-            ("--probe x status", "without a verb"),
-            ("--foreground --port 80", "behind `--`"),
-            ("exec", "behind `--`"),
-            ("-c f -- a", "one of them"),
+            ("--foreground status", "with a verb"),
+            ("--probe x status", "with a verb"),
+            ("--foreground --port 80", "after `--`"),
+            ("exec", "after `--`"),
+            ("-c f -- a", "give one of them"),
             ("stop", "SERVICE"),
             ("runtime", "import"),
             ("runtime import", "SERVICE"),
@@ -236,7 +240,7 @@ mod tests {
             ("-v -q status", "cannot be used with"),
             ("hold db --for 5m", "--reason"),
             ("exec --probe tcp://127.0.0.1:1 -- a", "--probe"),
-            ("render systemd --json", "--json is for verbs"),
+            ("render systemd --json", "cannot use --json"),
         ] {
             let (status, text) = read(line).expect_err(line);
             assert_eq!(status, 2, "{line}");
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_a_sentence_each() {
+    fn every_verb_has_a_help_text_of_one_line() {
         let mut command = command();
         command.build();
         for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {

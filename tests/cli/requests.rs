@@ -1,13 +1,13 @@
-//! Wishes and what becomes of them.
+//! Requests to the daemon and their outcomes.
 
-use crate::stage::{Daemon, LONG};
+use crate::daemon::{Daemon, LONG};
 use crate::wait::{TempDir, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn wishes_wait_for_their_outcome() {
+fn a_request_waits_for_its_outcome() {
     let daemon = Daemon::start(&["sleep", "1000"]);
     let (status, out, err) = daemon.ask(&["stop", "sleep"]);
     assert_eq!(
@@ -19,8 +19,8 @@ fn wishes_wait_for_their_outcome() {
     assert_eq!(status, 0);
     assert!(out.starts_with("sleep: running as pid "), "{out}");
     let (status, out, _) = daemon.ask(&["restart", "sleep", "--no-wait"]);
-    assert_eq!((status, out.as_str()), (0, "sleep: restart asked for\n"));
-    wait_until("a third life", LONG, || daemon.service()["life"] == 3);
+    assert_eq!((status, out.as_str()), (0, "sleep: restart requested\n"));
+    wait_until("the third life", LONG, || daemon.service()["life"] == 3);
     let (status, out, err) = daemon.ask(&["restart", "nope", "sleep"]);
     assert_eq!(status, 2, "{err}");
     assert!(
@@ -29,12 +29,12 @@ fn wishes_wait_for_their_outcome() {
     );
     assert!(
         out.starts_with("sleep: running"),
-        "the others are asked all the same: {out}"
+        "the other services are restarted: {out}"
     );
 }
 
 #[test]
-fn a_wish_that_does_not_come_true_is_1_with_the_reason() {
+fn a_failed_request_is_1_with_the_reason() {
     let program = TempDir::new();
     let script = program.path().join("serve");
     fs::write(&script, "#!/bin/sh\nexec sleep 1000\n").expect("written");
@@ -47,12 +47,12 @@ fn a_wish_that_does_not_come_true_is_1_with_the_reason() {
     assert_eq!(
         daemon.ask(&["status"]).0,
         1,
-        "what is wanted up and is not makes status a no"
+        "a service that is wanted up and does not run makes status 1"
     );
 }
 
 #[test]
-fn holds_are_shown_until_they_are_released() {
+fn a_hold_is_shown_until_it_is_released() {
     let daemon = Daemon::start(&["sleep", "1000"]);
     let (status, out, _) = daemon.ask(&["hold", "sleep", "--for", "30m", "--reason", "a backup"]);
     assert_eq!(status, 0);
@@ -66,7 +66,7 @@ fn holds_are_shown_until_they_are_released() {
 }
 
 #[test]
-fn wishes_and_lines_are_told_in_json_too() {
+fn requests_and_log_lines_have_a_json_form() {
     let daemon = Daemon::start(&["sh", "-c", "echo hello; exec sleep 1000"]);
     let lines = |words: &[&str]| -> Vec<Value> {
         let words: Vec<_> = words.iter().copied().chain(["--json"]).collect();
@@ -81,14 +81,14 @@ fn wishes_and_lines_are_told_in_json_too() {
         (&["release", "sh"], "hold", Value::Null),
         (&["stop", "sh"], "wanted", "down".into()),
     ] {
-        let told = lines(words);
-        assert_eq!((told.len(), &told[0][key]), (1, &value), "{words:?}");
+        let output = lines(words);
+        assert_eq!((output.len(), &output[0][key]), (1, &value), "{words:?}");
     }
-    let told = lines(&["hold", "sh", "--for", "1h", "--reason", "x"]);
-    assert_eq!(told[0]["hold"]["reason"], "x");
-    let told = lines(&["logs", "sh", "-n", "1"]);
+    let output = lines(&["hold", "sh", "--for", "1h", "--reason", "x"]);
+    assert_eq!(output[0]["hold"]["reason"], "x");
+    let output = lines(&["logs", "sh", "-n", "1"]);
     assert_eq!(
-        told,
+        output,
         [serde_json::json!({ "service": "sh", "line": "hello" })]
     );
 }

@@ -1,26 +1,26 @@
-//! Who may import whom: the table at the head of `src/lib.rs` is the rule.
+//! Layers import only the layers that the table in the head comment of `src/lib.rs` allows.
 
 use crate::assert_clean;
 use crate::source::{Source, below, line_of, places_of};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Each room and the rooms it may import.
-type Rooms = BTreeMap<String, BTreeSet<String>>;
+/// Each layer and the layers that it may import.
+type Layers = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads lines such as ``//! | [`act`] | effects | `decide`, `sys` |``; "all but" turns the list round.
-fn rooms_of(lib: &str) -> Rooms {
+/// Reads lines such as ``//! | [`act`] | effects | `decide`, `sys` |``; `all but` means all layers except the listed ones.
+fn layers_in(lib: &str) -> Layers {
     let rows: Vec<(String, &str)> = lib
         .lines()
         .filter_map(|line| {
             let mut cells = line.strip_prefix("//! | [`")?.split('|');
-            let room = cells.next()?.trim().strip_suffix("`]")?;
+            let layer = cells.next()?.trim().strip_suffix("`]")?;
             Some((
-                room.to_owned(),
+                layer.to_owned(),
                 cells.next_back().and(line.rsplit('|').nth(1))?.trim(),
             ))
         })
         .collect();
-    let all: BTreeSet<String> = rows.iter().map(|(room, _)| room.clone()).collect();
+    let all: BTreeSet<String> = rows.iter().map(|(layer, _)| layer.clone()).collect();
     let quoted = |cell: &str| -> BTreeSet<String> {
         cell.split('`')
             .skip(1)
@@ -29,18 +29,18 @@ fn rooms_of(lib: &str) -> Rooms {
             .collect()
     };
     rows.into_iter()
-        .map(|(room, cell)| {
+        .map(|(layer, cell)| {
             let allowed = if cell.starts_with("all") {
                 &all - &quoted(cell)
             } else {
                 quoted(cell)
             };
-            (room, allowed)
+            (layer, allowed)
         })
         .collect()
 }
 
-/// The first names after every `crate::` in `code`, with their offsets: one, or those of a braced group.
+/// The names directly after each `crate::` in `code`, with their offsets: one name, or those of a braced group.
 fn imported(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for offset in places_of(code, "crate::") {
@@ -80,36 +80,37 @@ fn top_level_names(group: &str) -> Vec<String> {
     names
 }
 
-/// `super::super::…` that climbs out of its room, where the import could not be seen.
-fn climbs_out(source: &Source, code: &str) -> Vec<usize> {
+/// The offsets of `super::super::…` paths that leave the layer. [`imported`] does not see these imports.
+fn leaves_layer(source: &Source, code: &str) -> Vec<usize> {
     let folders = source.path.matches('/').count() - 1;
     let depth = folders + usize::from(!source.path.ends_with("/mod.rs"));
-    let ladder = "super::".repeat(depth.max(1));
+    let path_to_root = "super::".repeat(depth.max(1));
     if folders == 0 {
         return Vec::new();
     }
-    places_of(code, &ladder)
+    places_of(code, &path_to_root)
 }
 
-fn findings(sources: &[Source], rooms: &Rooms) -> Vec<String> {
+fn findings(sources: &[Source], layers: &Layers) -> Vec<String> {
     let mut findings = Vec::new();
     for source in sources {
-        let Some((room, allowed)) = source.room().and_then(|room| rooms.get_key_value(room)) else {
+        let Some((layer, allowed)) = source.layer().and_then(|layer| layers.get_key_value(layer))
+        else {
             continue;
         };
         let code = source.code();
         let at = |offset| format!("{}:{}", source.path, line_of(&code, offset));
         for (offset, name) in imported(&code) {
-            if name != *room && rooms.contains_key(&name) && !allowed.contains(&name) {
+            if name != *layer && layers.contains_key(&name) && !allowed.contains(&name) {
                 findings.push(format!(
-                    "{}: {room} imports {name}; the table in src/lib.rs says it may not",
+                    "{}: {layer} imports {name}; the table in src/lib.rs does not allow it",
                     at(offset)
                 ));
             }
         }
-        for offset in climbs_out(source, &code) {
+        for offset in leaves_layer(source, &code) {
             findings.push(format!(
-                "{}: climbs out of its room; say crate::",
+                "{}: this path leaves the layer; write crate::",
                 at(offset)
             ));
         }
@@ -118,24 +119,24 @@ fn findings(sources: &[Source], rooms: &Rooms) -> Vec<String> {
 }
 
 #[test]
-fn rooms_import_only_what_the_map_allows() {
+fn layers_import_only_what_the_table_allows() {
     let sources = below(&["src"], &[".rs"]);
     let lib = sources
         .iter()
         .find(|source| source.path == "src/lib.rs")
         .unwrap();
-    let rooms = rooms_of(&lib.text);
-    assert!(rooms.len() >= 8, "the table was not understood: {rooms:?}");
-    assert_clean(&findings(&sources, &rooms));
+    let layers = layers_in(&lib.text);
+    assert!(layers.len() >= 8, "the table was not parsed: {layers:?}");
+    assert_clean(&findings(&sources, &layers));
 }
 
 #[test]
-fn the_rule_sees_a_forbidden_import() {
-    let rooms = rooms_of(
+fn the_rule_finds_a_forbidden_import() {
+    let layers = layers_in(
         "//! | [`act`] | effects | `decide`, `sys` |\n//! | [`decide`] | pure | nothing |\n\
          //! | [`sys`] | the OS | nothing |\n//! | [`run`] | the loop | all but `cli` |\n//! | [`cli`] | verbs | all |\n",
     );
-    assert!(rooms["run"].contains("act") && !rooms["run"].contains("cli"));
+    assert!(layers["run"].contains("act") && !layers["run"].contains("cli"));
     let tries = [
         ("src/act/a.rs", "use crate::sys::x;", 0),
         ("src/act/a.rs", "use crate::cli::x;", 1),
@@ -148,7 +149,7 @@ fn the_rule_sees_a_forbidden_import() {
         ("src/run/mod.rs", "use super::act;", 1),
     ];
     for (path, text, expected) in tries {
-        let found = findings(&[Source::made_up(path, text)], &rooms);
+        let found = findings(&[Source::example(path, text)], &layers);
         assert_eq!(found.len(), expected, "{path}: {text}: {found:?}");
     }
 }

@@ -1,10 +1,9 @@
-//! Text for manual pages, in man(7), from the little Markdown that our documents use.
+//! Converts the Markdown that the documents use to the roff of manual pages (man(7)).
 
 use std::fmt::Write as _;
 
-/// A paragraph's text: backquoted words are bold, links are their words, everything else stands for itself.
-#[must_use]
-pub fn words(text: &str) -> String {
+/// A paragraph: backquoted words become bold, a link becomes its text, all other characters are escaped.
+pub(super) fn paragraph(text: &str) -> String {
     let text = without_links(text);
     let pieces: Vec<_> = text.split('`').collect();
     if pieces.len().is_multiple_of(2) {
@@ -17,21 +16,18 @@ pub fn words(text: &str) -> String {
     guarded(&pieces.iter().enumerate().map(piece).collect::<String>())
 }
 
-/// Text that is shown as it is: a sample, a name.
-#[must_use]
-pub fn verbatim(text: &str) -> String {
+/// Text without markup: a sample, a name.
+pub(super) fn verbatim(text: &str) -> String {
     guarded(&escaped(text))
 }
 
-/// A name in bold and what is said about it.
-#[must_use]
-pub fn item(name: &str, text: &str) -> String {
-    format!(".TP\n\\fB{}\\fR\n{}\n", verbatim(name), words(text))
+/// A tagged paragraph: a name in bold and its description.
+pub(super) fn item(name: &str, text: &str) -> String {
+    format!(".TP\n\\fB{}\\fR\n{}\n", verbatim(name), paragraph(text))
 }
 
-/// A Markdown document without its title: paragraphs, lists, tables of two or more columns, samples, headings.
-#[must_use]
-pub fn document(markdown: &str) -> String {
+/// A Markdown document without its title: paragraphs, lists, tables of two or more columns, code blocks, headings.
+pub(super) fn document(markdown: &str) -> String {
     let mut out = String::new();
     let mut blocks = markdown.split("\n\n").peekable();
     while let Some(block) = blocks.next() {
@@ -61,10 +57,10 @@ fn plain_block(block: &str) -> String {
     } else if let Some(list) = block.strip_prefix("- ") {
         let entries = list.split("\n- ");
         entries
-            .map(|entry| format!(".IP \\(bu 2\n{}\n", words(&joined(entry))))
+            .map(|entry| format!(".IP \\(bu 2\n{}\n", paragraph(&joined(entry))))
             .collect()
     } else {
-        format!(".PP\n{}\n", words(&joined(block)))
+        format!(".PP\n{}\n", paragraph(&joined(block)))
     }
 }
 
@@ -84,7 +80,7 @@ fn joined(block: &str) -> String {
         .replace("**", "")
 }
 
-/// `[words](target)` is `words`.
+/// Replaces each `[text](target)` by `text`.
 fn without_links(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -99,7 +95,7 @@ fn without_links(text: &str) -> String {
     out + rest
 }
 
-/// groff_char(7): these characters would be typeset as others.
+/// Escapes the characters that groff would replace by others (groff_char(7)).
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -117,7 +113,7 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// No line begins with a request.
+/// Prevents that a line that begins with a dot is taken for a request.
 fn guarded(text: &str) -> String {
     let lines = text.split('\n').map(|line| match line.strip_prefix('.') {
         Some(rest) => format!("\\&.{rest}"),
@@ -128,11 +124,11 @@ fn guarded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{document, words};
+    use super::{document, paragraph};
 
     #[test]
-    fn words_are_typeset_as_they_are_written() {
-        for (written, typeset) in [
+    fn characters_and_markup_are_escaped_for_groff() {
+        for (markdown, roff) in [
             ("a `-c` b", "a \\fB\\-c\\fR b"),
             ("~/.x isn't \\n", "\\(ti/.x isn\\(aqt \\en"),
             (".TH is no request", "\\&.TH is no request"),
@@ -142,12 +138,12 @@ mod tests {
             ),
             ("one ` alone", "one \\(ga alone"),
         ] {
-            assert_eq!(words(written), typeset, "{written}");
+            assert_eq!(paragraph(markdown), roff, "{markdown}");
         }
     }
 
     #[test]
-    fn a_document_becomes_a_page() {
+    fn a_markdown_document_becomes_roff() {
         let markdown = "# Title\n\nA paragraph\nof two lines.\n\n## Part `one`\n\n| a | b |\n|---|---|\n| `x` | why |\n\n\
                         ```sh\nls -l\n\npwd\n```\n\n- one\n- two\n  lines\n";
         assert_eq!(

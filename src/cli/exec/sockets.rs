@@ -1,6 +1,7 @@
-//! Sockets for a command that stayd becomes: bound here, behind those that the OS supervisor has given (sd_listen_fds(3)).
+//! Binds sockets for the command of `stayd exec`, and passes them on after those that the OS supervisor gave
+//! (sd_listen_fds(3)).
 
-use super::{Order, holder, refused};
+use super::{ExecPlan, UNKNOWN_PROCESS, holder, refused};
 use crate::act::spawn::launch::Environment;
 use crate::cli::exit::{Exit, Failure};
 use crate::config::Listen;
@@ -9,52 +10,53 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
-/// A descriptor without a name, as systemd calls it.
-const NAMELESS: &str = "unknown";
+/// systemd's name for a descriptor without a name.
+const UNNAMED: &str = "unknown";
 
-/// Binds the order's sockets, puts them where they are expected, and says so in `env`. What comes next is exec.
-pub(super) fn bind(order: &Order, env: &mut Environment) -> Result<(), Failure> {
-    if order.sockets.is_empty() {
+/// Binds the sockets of `plan`, moves them to the descriptor numbers of sd_listen_fds(3) and describes them in `env`. The
+/// caller must exec next: other descriptors may have been overwritten.
+pub(super) fn bind(plan: &ExecPlan, env: &mut Environment) -> Result<(), Failure> {
+    if plan.sockets.is_empty() {
         return Ok(());
     }
-    let sockets = order.sockets.iter().map(|address| bound(order, address));
+    let sockets = plan.sockets.iter().map(|address| bind_one(plan, address));
     let sockets = sockets.collect::<Result<Vec<OwnedFd>, Failure>>()?;
     let mut names = given(env);
     let first = listen::FIRST + RawFd::try_from(names.len()).unwrap_or(RawFd::MAX);
-    names.extend(sockets.iter().map(|_| order.name.clone()));
-    tell(env, &names);
+    names.extend(sockets.iter().map(|_| plan.name.clone()));
+    describe(env, &names);
     listen::hand_on(sockets, first)
-        .map_err(|error| refused(&order.command[0], "pass its sockets on", &error))
+        .map_err(|error| refused(&plan.command[0], "pass on its sockets", &error))
 }
 
-/// The names of what was given to this very process, which the command is about to be.
+/// The names of the descriptors that the OS supervisor gave to this process, and so to the command.
 fn given(env: &Environment) -> Vec<String> {
     let variable = |name: &str| env.get(OsStr::new(name))?.to_str();
-    let is_for_us =
+    let is_for_this_process =
         variable("LISTEN_PID").and_then(|pid| pid.parse().ok()) == Some(identity::pid());
-    let count = variable("LISTEN_FDS").filter(|_| is_for_us);
+    let count = variable("LISTEN_FDS").filter(|_| is_for_this_process);
     let count = count.and_then(|count| count.parse::<u16>().ok());
     let names = variable("LISTEN_FDNAMES").unwrap_or_default().split(':');
     let names = names.filter(|name| !name.is_empty()).map(str::to_owned);
-    let endless = names.chain(std::iter::repeat_with(|| NAMELESS.to_owned()));
-    endless.take(count.unwrap_or(0).into()).collect()
+    let padded = names.chain(std::iter::repeat_with(|| UNNAMED.to_owned()));
+    padded.take(count.unwrap_or(0).into()).collect()
 }
 
-fn tell(env: &mut Environment, names: &[String]) {
+fn describe(env: &mut Environment, names: &[String]) {
     env.insert("LISTEN_FDS".into(), names.len().to_string().into());
     env.insert("LISTEN_PID".into(), identity::pid().to_string().into());
     env.insert("LISTEN_FDNAMES".into(), names.join(":").into());
 }
 
-fn bound(order: &Order, address: &Listen) -> Result<OwnedFd, Failure> {
-    let name = &order.command[0];
+fn bind_one(plan: &ExecPlan, address: &Listen) -> Result<OwnedFd, Failure> {
+    let name = &plan.command[0];
     listen::bind(address, None).map_err(|error| {
         if error.kind() != io::ErrorKind::AddrInUse {
             return refused(name, &format!("listen on {address}"), &error);
         }
-        let taken_by = taken_by(address).unwrap_or_else(|| "somebody".into());
-        let cure = "stop it, or give this one another address";
-        let message = format!("cannot start {name}: {address} is taken by {taken_by}; {cure}");
+        let taken_by = taken_by(address).unwrap_or_else(|| UNKNOWN_PROCESS.into());
+        let advice = "stop it, or use another address";
+        let message = format!("cannot start {name}: {address} is taken by {taken_by}; {advice}");
         Failure::new(Exit::No, message)
     })
 }
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_given_comes_first_and_only_when_it_was_for_us() {
+    fn descriptors_count_only_if_they_were_given_to_this_process() {
         let pid = identity::pid().to_string();
         let env = |count: &str, pid: &str, names: &str| {
             let pairs = [

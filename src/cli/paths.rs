@@ -1,40 +1,60 @@
-//! Where things are for this process: the configuration, an instance's folders, its socket.
+//! Where files are for this process: the configuration file, and the folders and sockets of stayd instances.
 
-use super::args::Common;
+use super::args::CommonOptions;
 use super::exit::{Exit, Failure};
-use super::find::Candidate;
 use crate::config::places::Caller;
 use crate::config::{self, Finding};
+use crate::sys;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// More instances than these below one folder are not looked at.
+/// How many entries of one folder of instances are read at most.
 const INSTANCES_MAX: usize = 1000;
 
-/// The folders of one instance, as its daemon uses them.
+/// The folders of one stayd instance, as its daemon uses them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Folders {
+pub(super) struct InstanceFolders {
     /// STATE
     pub(super) state: PathBuf,
-    /// For what STATE cannot take.
+    /// The runtime folder, for sockets that cannot be in STATE.
     pub(super) runtime: PathBuf,
-    /// In one of the two.
+    /// The control socket, in one of the two folders.
     pub(super) socket: PathBuf,
 }
 
-/// A variable of this process's environment.
+/// A stayd instance that a client may mean, running or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InstanceCandidate {
+    /// Its name.
+    pub(super) name: String,
+    /// Where its control socket may be, in the order to try.
+    pub(super) sockets: Vec<PathBuf>,
+    /// Where its state folder may be, in the same order.
+    pub(super) states: Vec<PathBuf>,
+}
+
+/// A variable of this process's environment; none if it is unset or not UTF-8.
 pub(super) fn variable(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-/// The folders that a daemon for the instance `name` uses; `group`: a control group is configured.
-pub(super) fn folders(common: &Common, name: &str, group: bool) -> Result<Folders, Failure> {
+/// The file of the running program.
+pub(super) fn own_program() -> Result<PathBuf, Failure> {
+    sys::identity::own_program().map_err(|error| Failure::system("find its own program", &error))
+}
+
+/// The folders of a daemon for the instance `name`. `group` says whether a control group is configured.
+pub(super) fn instance_folders(
+    common: &CommonOptions,
+    name: &str,
+    group: bool,
+) -> Result<InstanceFolders, Failure> {
     let caller = Caller::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let state = caller.state_dir(name, given.as_deref()).map_err(refused)?;
-    Ok(Folders {
+    Ok(InstanceFolders {
         runtime: caller.runtime_dir(name),
         socket: caller
             .control_socket(name, &state, group)
@@ -47,46 +67,49 @@ fn refused(finding: Finding) -> Failure {
     Failure::new(Exit::System, finding.message)
 }
 
-/// The configuration: `-c`, $STAYD_CONFIG, ./stayd.toml, the user's, /etc/stayd/stayd.toml, the first that exists.
-pub(super) fn config_file(common: &Common) -> Result<PathBuf, Failure> {
+/// The configuration file: the first that exists of `-c`, $STAYD_CONFIG, ./stayd.toml, the user's file and
+/// /etc/stayd/stayd.toml.
+pub(super) fn config_file(common: &CommonOptions) -> Result<PathBuf, Failure> {
     let found =
         Caller::here(&variable).find_config(common.config.as_deref(), &|file| file.exists());
     absolute(&found.map_err(|finding| Failure::new(Exit::Config, finding.message))?)
 }
 
-/// The configuration that was named, with `-c` or by $STAYD_CONFIG, when there is no such file. A stayd that was started
-/// with it may run nonetheless.
-pub(super) fn absent_config(common: &Common) -> Option<PathBuf> {
+/// The file named by `-c` or $STAYD_CONFIG, if it does not exist. A stayd that was started with it may still run.
+pub(super) fn absent_config(common: &CommonOptions) -> Option<PathBuf> {
     let places = Caller::here(&variable).configs(common.config.as_deref());
     let [named] = places.as_slice() else {
-        return None; // none was named
+        return None; // the command line and the environment name no file
     };
     let absent = fs::metadata(named).is_err_and(|error| error.kind() == ErrorKind::NotFound);
     absent.then(|| named.clone())
 }
 
-/// The instances that a client may mean: the one of a folder, the one of a configuration, else all that are there.
-pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
+/// The instances that a client may mean: the one of the given state folder, else the one of the configuration, else all
+/// instances of this user and of root.
+pub(super) fn instance_candidates(
+    common: &CommonOptions,
+) -> Result<Vec<InstanceCandidate>, Failure> {
     let caller = Caller::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let names = match (&given, config_file(common)) {
-        // the file that was named, as the daemon was told it; one that just lies about may be another's
+        // The daemon was given the same file and folder. A file that was only found may belong to another instance.
         (Some(_), Ok(file)) if common.config.is_some() => vec![config::peek_name(&file)],
-        (Some(state), _) => vec![last_part(state)],
+        (Some(state), _) => vec![last_component(state)],
         (None, Ok(file)) => vec![config::peek_name(&file)],
-        (None, Err(_)) => instances(caller),
+        (None, Err(_)) => instance_names(caller),
     };
     let candidate = |name: String| {
         let states = caller.client_state_dirs(&name, given.as_deref());
         let sockets = states.iter().flat_map(|state| {
-            let theirs = if state.starts_with("/var/lib") {
+            let owner = if state.starts_with("/var/lib") {
                 caller.as_root()
             } else {
                 caller
             };
-            theirs.control_sockets(&name, state)
+            owner.control_sockets(&name, state)
         });
-        Candidate {
+        InstanceCandidate {
             sockets: sockets.collect(),
             states: states.clone(),
             name,
@@ -96,7 +119,7 @@ pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
 }
 
 /// The names of all instances of this user and of root, running or not.
-fn instances(caller: Caller<'_>) -> Vec<String> {
+fn instance_names(caller: Caller<'_>) -> Vec<String> {
     let roots = [caller.state_root(), caller.as_root().state_root()];
     let entries = roots
         .into_iter()
@@ -113,20 +136,20 @@ fn instances(caller: Caller<'_>) -> Vec<String> {
     names
 }
 
-fn last_part(path: &Path) -> String {
+fn last_component(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
 }
 
-/// The same path from the root on.
+/// `path` as an absolute path.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|error| Failure::system(&format!("find {}", path.display()), &error))
 }
 
-/// The folder we were called in.
-pub(super) fn here() -> Result<PathBuf, Failure> {
-    env::current_dir().map_err(|error| Failure::system("tell the current folder", &error))
+/// The current folder.
+pub(super) fn current_dir() -> Result<PathBuf, Failure> {
+    env::current_dir().map_err(|error| Failure::system("find the current folder", &error))
 }

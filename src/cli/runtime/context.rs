@@ -1,14 +1,14 @@
-//! Which runtimes are meant: the instance, where it keeps them, and what its configuration says of them.
+//! What the verbs of `stayd runtime` work on: an instance's runtime cache, its daemon if one runs, and its configuration.
 
-use super::super::args::Common;
-use super::super::configuration;
-use super::super::exit::{Exit, Failure};
-use super::super::find::{self, Candidate};
-use super::super::instance;
 use crate::act::runtime::cache::Cache;
 use crate::act::runtime::listing::Fingerprint;
 use crate::api::client::Client;
 use crate::api::wire::{self, Status};
+use crate::cli::args::CommonOptions;
+use crate::cli::connect;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::load_config;
+use crate::cli::paths::{self, InstanceCandidate};
 use crate::config::{self, Config, Service};
 use crate::sys::identity;
 use std::collections::BTreeMap;
@@ -17,26 +17,26 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Kept of each service where the configuration cannot be asked; its own default.
-const KEEP_UNASKED: usize = 2;
+/// How many runtimes of each service are kept if the configuration is not known; the default of `runtime.keep`.
+const KEEP_DEFAULT: usize = 2;
 
-/// An instance's runtimes.
-pub(super) struct Place {
+/// One stayd instance, as the verbs see it.
+pub(super) struct RuntimeContext {
     /// STATE
     pub(super) state: PathBuf,
-    /// What is in it.
+    /// The runtimes in STATE.
     pub(super) cache: Cache,
-    /// The running stayd, and what it says of itself.
+    /// The running daemon and its status; none if none runs.
     pub(super) running: Option<(Client, Status)>,
-    /// Of this instance; or why it is not known.
+    /// The configuration of the instance, or why it is not known.
     config: Result<Config, String>,
 }
 
-impl Place {
-    /// The instance that the command line means, running or not.
-    pub(super) async fn find(common: &Common) -> Result<Self, Failure> {
-        let candidates = instance::candidates(common)?;
-        let running = match find::client(common).await {
+impl RuntimeContext {
+    /// Finds the instance that the command line means, running or not.
+    pub(super) async fn find(common: &CommonOptions) -> Result<Self, Failure> {
+        let candidates = paths::instance_candidates(common)?;
+        let running = match connect::client(common).await {
             Ok(client) => {
                 let status: Status = client.get("/v1/status").await?;
                 Some((client, status))
@@ -49,14 +49,14 @@ impl Place {
                 status.daemon.state_dir.clone().into(),
                 status.daemon.name.clone(),
             ),
-            None => at_rest(&candidates)?,
+            None => state_without_daemon(&candidates)?,
         };
-        let told = running
+        let reported = running
             .as_ref()
             .and_then(|(_, status)| status.daemon.config.as_deref());
-        let config = match told {
-            Some(file) => read(Path::new(file)),
-            None => of_instance(common, &name),
+        let config = match reported {
+            Some(file) => load(Path::new(file)),
+            None => find_config(common, &name),
         };
         Ok(Self {
             cache: Cache::of(&state),
@@ -66,8 +66,8 @@ impl Place {
         })
     }
 
-    /// What services run from, by the word of the stayd that runs them; nothing without one.
-    pub(super) fn told(&self) -> BTreeMap<String, Fingerprint> {
+    /// The runtime that each service runs from, as the running daemon reports it; empty if no daemon runs.
+    pub(super) fn reported_runtimes(&self) -> BTreeMap<String, Fingerprint> {
         let services = self.running.iter().flat_map(|(_, status)| &status.services);
         let runs_from = |service: &wire::Service| {
             let runtime = service.runtime.as_ref().filter(|_| service.pid.is_some())?;
@@ -77,10 +77,10 @@ impl Place {
         services.filter_map(runs_from).collect()
     }
 
-    /// Only whoever owns the folder may change something in it: what root made there, its owner could not use.
+    /// Fails unless this user owns the state folder. What root created there, the owner could not use.
     pub(super) fn check_owner(&self) -> Result<(), Failure> {
         let owner = match fs::metadata(&self.state) {
-            Ok(seen) => seen.uid(),
+            Ok(metadata) => metadata.uid(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(self.unreadable(&error)),
         };
@@ -90,15 +90,15 @@ impl Place {
         Err(Failure::new(
             Exit::Permission,
             format!(
-                "cannot change the runtimes in {}: they belong to user {owner}, and this is user {}; run it as that user \
-                 (sudo -u '#{owner}' stayd runtime …)",
+                "cannot change the runtimes in {}: they belong to user {owner}, and this is user {}; run the command as that \
+                 user (sudo -u '#{owner}' stayd runtime …)",
                 self.state.display(),
                 identity::euid()
             ),
         ))
     }
 
-    /// The folder, or something in it, cannot be read.
+    /// The error that the state folder, or something in it, cannot be read.
     pub(super) fn unreadable(&self, error: &io::Error) -> Failure {
         let exit = if error.kind() == io::ErrorKind::PermissionDenied {
             Exit::Permission
@@ -112,19 +112,19 @@ impl Place {
         )
     }
 
-    /// Where `service` is copied from: by the configuration, or by what is remembered of the last copy.
+    /// The folder that `service` is copied from: from the configuration, else from the record of the last copy.
     pub(super) fn source_of(&self, service: &str) -> Result<PathBuf, Failure> {
         let source = |service: &Service| Some(service.runtime.as_ref()?.source.clone());
         let configured = self.service(service);
-        let remembered = || Some(self.cache.record(service).source);
+        let recorded = || Some(self.cache.record(service).source);
         let known = match configured {
             Some(configured) => source(configured),
-            None => remembered().filter(|path| path.is_absolute()),
+            None => recorded().filter(|path| path.is_absolute()),
         };
-        known.ok_or_else(|| self.has_none(service))
+        known.ok_or_else(|| self.no_runtime(service))
     }
 
-    /// Whether anything is known of a runtime of `service`; with its words if not.
+    /// Fails unless the configuration or a record knows a runtime of `service`.
     pub(super) fn check_service(&self, service: &str) -> Result<(), Failure> {
         let record = self.cache.record(service);
         let configured = self
@@ -133,10 +133,10 @@ impl Place {
         if configured || !record.used.is_empty() {
             return Ok(());
         }
-        Err(self.has_none(service))
+        Err(self.no_runtime(service))
     }
 
-    fn has_none(&self, service: &str) -> Failure {
+    fn no_runtime(&self, service: &str) -> Failure {
         let message = match (&self.config, self.service(service)) {
             (_, Some(_)) => format!(
                 "cannot find a runtime of {service}: it has none; add [service.{service}.runtime]"
@@ -149,16 +149,16 @@ impl Place {
                 } else {
                     names.join(", ")
                 };
-                format!("cannot find a service called {service}: with a runtime there is {names}")
+                format!("cannot find a service called {service}: services with a runtime: {names}")
             }
             (Err(why), None) => format!(
-                "cannot find a runtime of {service}: nothing is remembered of one, and the configuration is not known: {why}"
+                "cannot find a runtime of {service}: no runtime was recorded, and the configuration is not known: {why}"
             ),
         };
         Failure::new(Exit::Usage, message)
     }
 
-    /// How many of the newest runtimes `service` keeps; none of one that is not configured any more.
+    /// How many of the newest runtimes of `service` are kept; 0 if the service is no longer configured.
     pub(super) fn keep(&self, service: &str) -> usize {
         let runs = |(_, status): &(Client, Status)| {
             let mut services = status.services.iter();
@@ -169,18 +169,18 @@ impl Place {
                 .runtime
                 .as_ref()
                 .map_or(0, |runtime| usize::try_from(runtime.keep).unwrap_or(1)),
-            // the stayd that runs has not read the file again
+            // A service that the daemon still runs is not gone: the daemon has not read the file again.
             (Ok(_), None) if !self.running.as_ref().is_some_and(runs) => 0,
-            (Ok(_) | Err(_), None) => KEEP_UNASKED,
-            (Err(_), Some(_)) => KEEP_UNASKED,
+            (Ok(_) | Err(_), None) => KEEP_DEFAULT,
+            (Err(_), Some(_)) => KEEP_DEFAULT,
         }
     }
 
-    /// Why it is not known how many are to be kept.
-    pub(super) fn unconfigured(&self) -> Option<String> {
+    /// A warning that the default number of runtimes is kept, if the configuration is not known.
+    pub(super) fn config_warning(&self) -> Option<String> {
         let why = self.config.as_ref().err()?;
         Some(format!(
-            "{why}; {KEEP_UNASKED} runtimes of each service are kept"
+            "{why}; {KEEP_DEFAULT} runtimes of each service are kept"
         ))
     }
 
@@ -190,58 +190,53 @@ impl Place {
     }
 }
 
-/// The state folder of an instance that does not run: the only one there is, or the one that it would get.
-fn at_rest(candidates: &[Candidate]) -> Result<(PathBuf, String), Failure> {
-    let here = |candidate: &&Candidate| {
+/// The state folder and name of an instance without a daemon: the only instance with runtimes, else the only candidate.
+fn state_without_daemon(candidates: &[InstanceCandidate]) -> Result<(PathBuf, String), Failure> {
+    let has_runtimes = |candidate: &&InstanceCandidate| {
         let mut states = candidate.states.iter();
         states.any(|state| state.join("runtime").exists())
     };
-    let with_runtimes: Vec<_> = candidates.iter().filter(here).collect();
+    let with_runtimes: Vec<_> = candidates.iter().filter(has_runtimes).collect();
     let chosen = match (with_runtimes.as_slice(), candidates) {
         ([one], _) => *one,
         ([], [one]) => one,
         ([], _) => {
             return Err(Failure::new(
                 Exit::NotRunning,
-                "cannot find any runtime: no stayd is running here, and no instance has kept one; name a configuration with \
+                "cannot find any runtime: no stayd is running here, and no instance has a runtime; name a configuration with \
                  -c FILE",
             ));
         }
         (several, _) => {
             let names: Vec<_> = several.iter().map(|one| one.name.as_str()).collect();
-            let message = format!(
-                "cannot choose between the instances {}: name one with -c FILE or --state-dir DIR",
-                names.join(", ")
-            );
-            return Err(Failure::new(Exit::Usage, message));
+            return Err(connect::ambiguous(&names));
         }
     };
-    let used = chosen.states.iter().find(|state| state.exists());
-    let state = used.or_else(|| chosen.states.first()).ok_or_else(|| {
+    let existing = chosen.states.iter().find(|state| state.exists());
+    let state = existing.or_else(|| chosen.states.first()).ok_or_else(|| {
         Failure::new(
             Exit::System,
-            "cannot tell where the state folder is: HOME is not set to an absolute path; set it, or name a folder with \
-             --state-dir DIR",
+            "cannot find the state folder: HOME is not set to an absolute path; set it, or name a folder with --state-dir DIR",
         )
     })?;
     Ok((state.clone(), chosen.name.clone()))
 }
 
-fn read(file: &Path) -> Result<Config, String> {
-    let loaded = config::load(file, &instance::variable);
+fn load(file: &Path) -> Result<Config, String> {
+    let loaded = config::load(file, &paths::variable);
     loaded
         .map(|loaded| loaded.config)
-        .map_err(|findings| configuration::wrong(&findings).message)
+        .map_err(|findings| load_config::failure(&findings).message)
 }
 
-/// A file that just lies about may be another instance's.
-fn of_instance(common: &Common, name: &str) -> Result<Config, String> {
+/// The configuration of the instance `name`. A file that was only found may belong to another instance.
+fn find_config(common: &CommonOptions, name: &str) -> Result<Config, String> {
     let given = common.config.is_some() && common.state_dir.is_some();
-    let loaded = configuration::from_file(common).map_err(|failure| failure.message)?;
+    let loaded = load_config::from_file(common).map_err(|failure| failure.message)?;
     if given || loaded.config.name == name {
         return Ok(loaded.config);
     }
     Err(format!(
-        "no configuration of the instance {name} is found; name it with -c FILE"
+        "cannot find the configuration of the instance {name}; name it with -c FILE"
     ))
 }

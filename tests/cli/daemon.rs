@@ -1,4 +1,4 @@
-//! The program, and a daemon of a test's own.
+//! Runs the program, and daemons with their own state folders.
 
 use crate::wait::{TempDir, wait_for, wait_until};
 use serde_json::Value;
@@ -8,23 +8,27 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+/// A deadline that no passing test reaches.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
-pub(crate) fn stayd(words: &[&str]) -> Command {
+
+/// The command `stayd ARGUMENTS`, with an empty stdin and no configuration in its folder or environment.
+pub(crate) fn stayd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stayd"));
     command
-        .args(words)
+        .args(arguments)
         .stdin(Stdio::null())
         .env_remove("STAYD_CONFIG")
         .current_dir("/");
     command
 }
 
-/// Runs it to its end: (status, stdout, stderr).
-pub(crate) fn run(words: &[&str]) -> (i32, String, String) {
-    told(stayd(words).output().expect("stayd starts"))
+/// Runs `stayd ARGUMENTS` to its end: (exit status, stdout, stderr).
+pub(crate) fn run(arguments: &[&str]) -> (i32, String, String) {
+    output_of(stayd(arguments).output().expect("stayd starts"))
 }
 
-pub(crate) fn told(output: Output) -> (i32, String, String) {
+/// (exit status, stdout, stderr)
+pub(crate) fn output_of(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (
         output.status.code().expect("no signal"),
@@ -33,24 +37,24 @@ pub(crate) fn told(output: Output) -> (i32, String, String) {
     )
 }
 
-/// A daemon with a state folder of its own, stopped in order when dropped.
+/// A daemon with its own state folder. Dropping it stops it in order.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
     pub(crate) folder: TempDir,
 }
 
 impl Daemon {
-    /// One service, as the command line describes it.
+    /// Starts a daemon with one service, which runs `command`.
     pub(crate) fn start(command: &[&str]) -> Self {
-        let words: Vec<_> = ["--name", "test", "--"]
+        let arguments: Vec<_> = ["--name", "test", "--"]
             .iter()
             .chain(command)
             .copied()
             .collect();
-        Self::start_in(TempDir::new(), &words)
+        Self::start_in(TempDir::new(), &arguments)
     }
 
-    /// What a configuration describes.
+    /// Starts a daemon with the text of a configuration.
     pub(crate) fn start_with(config: &str) -> Self {
         let folder = TempDir::new();
         let file = folder.join("test.toml");
@@ -58,9 +62,9 @@ impl Daemon {
         Self::start_in(folder, &["-c", file.to_str().expect("UTF-8")])
     }
 
-    fn start_in(folder: TempDir, words: &[&str]) -> Self {
+    fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
         let mut command = stayd(&["--foreground", "--state-dir"]);
-        command.arg(folder.join("state")).args(words);
+        command.arg(folder.join("state")).args(arguments);
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -77,9 +81,10 @@ impl Daemon {
         self.folder.join("state")
     }
 
-    pub(crate) fn ask(&self, words: &[&str]) -> (i32, String, String) {
+    /// Runs a verb as a client of this daemon: (exit status, stdout, stderr).
+    pub(crate) fn ask(&self, arguments: &[&str]) -> (i32, String, String) {
         let state = self.state();
-        let all: Vec<_> = words
+        let all: Vec<_> = arguments
             .iter()
             .copied()
             .chain(["--state-dir", state.to_str().expect("UTF-8")])
@@ -87,6 +92,7 @@ impl Daemon {
         run(&all)
     }
 
+    /// The first service in the daemon's status.
     pub(crate) fn service(&self) -> Value {
         let (_, out, _) = self.ask(&["status", "--json"]);
         let status: Value = serde_json::from_str(&out).expect("JSON alone on stdout");

@@ -1,16 +1,22 @@
-//! `stayd exec`: look first, then become the command. Same pid, same descriptors, and whatever the OS supervisor gave.
+//! `stayd exec`: checks that the command can start, then replaces this process with it (execve(2)).
 //!
-//! What execve(2) would say in one errno ("No such file or directory" for a missing interpreter) is said here in a
-//! sentence, before anything has happened.
+//! The command keeps the pid, the open descriptors and everything that the OS supervisor gave to stayd. execve reports a
+//! failure as one errno ("No such file or directory" for a missing interpreter); the preflight reports the cause in a
+//! sentence instead, before anything has changed.
 
-pub(super) mod copied;
-mod handed;
+mod runtime_copy;
+mod sockets;
 
-use super::exit::{Exit, Failure};
+use super::args::{CommonOptions, ServiceOptions};
+use super::exit::{Exit, Failure, Outcome};
+use super::load_config::from_command;
 use crate::act::preflight::{self, PreflightErrorKind, ProgramLookup};
+use crate::act::runtime::request::with_source_path;
 use crate::act::spawn::launch::Environment;
-use crate::config::Listen;
+use crate::config::runtime::in_place;
+use crate::config::{Listen, Loaded};
 use crate::sys::{process, socket};
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -19,76 +25,104 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What is to be executed.
+/// What to execute, and how.
 #[derive(Debug)]
-pub(super) struct Order {
+struct ExecPlan {
     /// argv, at least one word.
-    pub(super) command: Vec<String>,
-    /// Where, absolute.
-    pub(super) cwd: PathBuf,
-    /// Set on top of the environment that stayd was given.
-    pub(super) env: Vec<(String, String)>,
-    /// The port it is going to listen on, if it has one.
-    pub(super) port: Option<u16>,
-    /// Bound here and passed on, as LISTEN_FDS tells.
-    pub(super) sockets: Vec<Listen>,
-    /// What they are called there.
-    pub(super) name: String,
+    command: Vec<String>,
+    /// The working directory, absolute.
+    cwd: PathBuf,
+    /// Variables set on top of the environment of this process.
+    env: Vec<(String, String)>,
+    /// The port that the command is going to listen on, if it has one.
+    port: Option<u16>,
+    /// Addresses to bind and pass on as LISTEN_FDS.
+    sockets: Vec<Listen>,
+    /// The name of the sockets in LISTEN_FDNAMES.
+    name: String,
 }
 
-/// Becomes the command; comes back only when that cannot be.
+/// Becomes the command of the command line. Returns only if that is not possible.
+pub(super) fn run(common: &CommonOptions, options: &ServiceOptions) -> Outcome {
+    let Loaded { config, .. } = from_command(options)?;
+    let Some(service) = config.services.into_iter().next() else {
+        return Err(no_command());
+    };
+    let root = runtime_copy::root(common, &config.name, &service)?;
+    let root = root.as_deref();
+    let own = root.map(|root| ("STAYD_PACKAGE_ROOT".into(), root.to_string_lossy().into()));
+    let declared = service.env.iter();
+    let declared = declared.map(|(name, value)| (name.clone(), in_place(value, root)));
+    let source = service.runtime.as_ref().map(|one| one.source.clone());
+    let plan = ExecPlan {
+        command: service.command_in(root),
+        cwd: service.cwd_in(root),
+        env: declared.chain(own).collect(),
+        port: service.port,
+        sockets: service.sockets,
+        name: service.name,
+    };
+    let mut failure = exec(&plan, env::vars_os());
+    if let (Some(copy), Some(source)) = (root, source) {
+        failure.message = with_source_path(&failure.message, copy, &source);
+    }
+    Err(failure)
+}
+
+fn no_command() -> Failure {
+    Failure::new(
+        Exit::Usage,
+        "cannot execute anything: there is no command; write one after `--`",
+    )
+}
+
+/// Becomes the command; returns only if that fails.
 ///
-/// `given` is this process's own environment. The command gets it whole but for what is stayd's alone: it *is* the
-/// service the OS supervisor started, so NOTIFY_SOCKET, WATCHDOG_USEC or LISTEN_FDS are meant for it.
-pub(super) fn exec(
-    order: &Order,
-    given: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Failure {
-    let mut env = environment(order, given);
-    let program = match preflight(order, &env) {
+/// `given` is this process's own environment. The command gets all of it except the variables of stayd itself: it *is* the
+/// service that the OS supervisor started, so NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are meant for it.
+fn exec(plan: &ExecPlan, given: impl IntoIterator<Item = (OsString, OsString)>) -> Failure {
+    let mut env = environment(plan, given);
+    let program = match preflight(plan, &env) {
         Ok(program) => program,
         Err(failure) => return failure,
     };
-    if let Err(failure) = handed::bind(order, &mut env) {
+    if let Err(failure) = sockets::bind(plan, &mut env) {
         return failure;
     }
-    // exec() of the standard library also gives SIGPIPE and the signal mask back as a program expects them.
+    // exec() of the standard library also restores SIGPIPE and the signal mask that a program expects.
     let error = Command::new(&program)
-        .arg0(&order.command[0])
-        .args(&order.command[1..])
+        .arg0(&plan.command[0])
+        .args(&plan.command[1..])
         .env_clear()
         .envs(env)
-        .current_dir(&order.cwd)
+        .current_dir(&plan.cwd)
         .exec();
-    refused(&order.command[0], "execute it", &error)
+    refused(&plan.command[0], "execute it", &error)
 }
 
 fn environment(
-    order: &Order,
+    plan: &ExecPlan,
     given: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Environment {
     let mut env: Environment = given
         .into_iter()
         .filter(|(name, _)| !name.as_bytes().starts_with(b"STAYD_"))
         .collect();
-    for (name, value) in &order.env {
+    for (name, value) in &plan.env {
         env.insert(name.into(), value.into());
     }
     env
 }
 
-/// Everything that can be seen without starting it. Returns the file that is to be executed.
-fn preflight(order: &Order, env: &Environment) -> Result<PathBuf, Failure> {
-    let Some(name) = order.command.first().filter(|name| !name.is_empty()) else {
-        return Err(Failure::new(
-            Exit::Usage,
-            "cannot execute nothing: name a command after `--`",
-        ));
+/// Checks everything that can be checked without starting the command. Returns the file to execute.
+fn preflight(plan: &ExecPlan, env: &Environment) -> Result<PathBuf, Failure> {
+    let Some(name) = plan.command.first().filter(|name| !name.is_empty()) else {
+        return Err(no_command());
     };
     let path = env.get(OsStr::new("PATH"));
     let look = ProgramLookup {
         program: name.clone(),
-        cwd: order.cwd.clone(),
+        cwd: plan.cwd.clone(),
         path: path.map(|path| path.to_string_lossy().into_owned()),
         user: None,
     };
@@ -99,17 +133,17 @@ fn preflight(order: &Order, env: &Environment) -> Result<PathBuf, Failure> {
         };
         Failure::new(exit, format!("cannot start {name}: {}", obstacle.cause))
     })?;
-    if let Some(port) = order.port {
-        port_is_free(name, port)?;
+    if let Some(port) = plan.port {
+        check_port_is_free(name, port)?;
     }
     Ok(program)
 }
 
-/// Nobody listens on the port; who does is named.
-fn port_is_free(name: &str, port: u16) -> Result<(), Failure> {
+/// Fails if a process listens on the port; the error names the process.
+fn check_port_is_free(name: &str, port: u16) -> Result<(), Failure> {
     let taken = |by: String| {
-        let cure = "stop it, or give this one another port";
-        let message = format!("cannot start {name}: port {port} is taken by {by}; {cure}");
+        let advice = "stop it, or use another port";
+        let message = format!("cannot start {name}: port {port} is taken by {by}; {advice}");
         Err(Failure::new(Exit::No, message))
     };
     match socket::listeners(port) {
@@ -117,17 +151,25 @@ fn port_is_free(name: &str, port: u16) -> Result<(), Failure> {
             Some(listener) => taken(holder(listener)),
             None => Ok(()),
         },
-        // a kernel that does not list listeners: try the port itself, and let go at once
+        // This kernel does not list listeners: bind the port for a moment instead.
         Err(_) if binds(port) => Ok(()),
-        Err(_) => taken("somebody".into()),
+        Err(_) => taken(UNKNOWN_PROCESS.into()),
     }
 }
+
+/// Names the holder of an address when the kernel does not tell it.
+const UNKNOWN_PROCESS: &str = "an unknown process";
 
 fn holder(listener: &socket::Listener) -> String {
     let found = socket::find_holder(listener).ok().flatten();
     let named = found.and_then(|pid| Some((process::stat(pid).ok()?.comm, pid)));
     named.map_or_else(
-        || format!("a process of user {} that is not shown to us", listener.uid),
+        || {
+            format!(
+                "a process of user {} that this user may not see",
+                listener.uid
+            )
+        },
         |(comm, pid)| format!("{comm} (pid {pid})"),
     )
 }
@@ -139,14 +181,14 @@ fn binds(port: u16) -> bool {
         && free(TcpListener::bind((Ipv6Addr::LOCALHOST, port)))
 }
 
-/// What the system refused, with the status that belongs to it.
+/// The error that the system refused to `what`, with the matching exit status.
 fn refused(name: &str, what: &str, error: &io::Error) -> Failure {
     let (exit, hint) = if error.kind() == io::ErrorKind::NotFound {
         (Exit::Config, "")
     } else if error.raw_os_error() == Some(libc::EPERM) {
         (
             Exit::Permission,
-            "; on a Mac this is a guarded folder: move it, or grant Full Disk Access",
+            "; macOS protects this folder: move the program, or grant Full Disk Access",
         )
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         (Exit::Permission, "")
@@ -161,14 +203,14 @@ fn refused(name: &str, what: &str, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, environment, preflight};
+    use super::{ExecPlan, environment, preflight};
     use crate::cli::exit::Exit;
     use std::fs::{self, Permissions};
     use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
-    /// A folder with one file `run` in it, of this content and mode.
+    /// A folder with one file `run` of this content and mode.
     fn folder_with(content: &str, mode: u32) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("run");
@@ -177,8 +219,8 @@ mod tests {
         folder
     }
 
-    fn order(command: &str, cwd: &Path, port: Option<u16>) -> Order {
-        Order {
+    fn plan(command: &str, cwd: &Path, port: Option<u16>) -> ExecPlan {
+        ExecPlan {
             command: vec![command.into()],
             cwd: cwd.into(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
@@ -188,25 +230,25 @@ mod tests {
         }
     }
 
-    /// The status and the sentence of a preflight that must fail.
-    fn failure(order: &Order) -> (Exit, String) {
-        let failure = preflight(order, &environment(order, [])).expect_err("must not pass");
+    /// The status and the message of a preflight that must fail.
+    fn failure(plan: &ExecPlan) -> (Exit, String) {
+        let failure = preflight(plan, &environment(plan, [])).expect_err("must not pass");
         (failure.exit, failure.message)
     }
 
     #[test]
-    fn what_can_start_passes() {
+    fn a_command_that_can_start_passes() {
         let folder = folder_with("#!/bin/sh -e\n", 0o755);
         let found = |command| {
-            let order = order(command, folder.path(), None);
-            preflight(&order, &environment(&order, [])).expect("passes")
+            let plan = plan(command, folder.path(), None);
+            preflight(&plan, &environment(&plan, [])).expect("passes")
         };
         assert_eq!(found("./run"), folder.path().join("./run"));
         assert!(found("sh").ends_with("sh"));
     }
 
     #[test]
-    fn item_69_a_missing_interpreter_is_named_with_the_path_it_was_searched_in() {
+    fn a_missing_interpreter_is_named_with_the_searched_path() {
         let tries = [
             ("#!/nowhere/python\n", "no program /nowhere/python"),
             (
@@ -221,7 +263,7 @@ mod tests {
         ];
         for (content, expected) in tries {
             let folder = folder_with(content, 0o755);
-            let (exit, message) = failure(&order("./run", folder.path(), None));
+            let (exit, message) = failure(&plan("./run", folder.path(), None));
             assert_eq!(exit, Exit::Config);
             assert!(message.starts_with("cannot start ./run: "), "{message}");
             assert!(message.contains(expected), "{message}");
@@ -229,45 +271,45 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_exec_bit_comes_with_its_cure() {
+    fn a_missing_exec_bit_is_reported_with_the_chmod_to_run() {
         let folder = folder_with("#!/bin/sh\n", 0o644);
-        let (exit, message) = failure(&order("./run", folder.path(), None));
+        let (exit, message) = failure(&plan("./run", folder.path(), None));
         assert_eq!(exit, Exit::Permission);
         assert!(message.contains("chmod +x"), "{message}");
     }
 
     #[test]
-    fn a_missing_program_and_a_missing_folder_are_told_apart() {
+    fn a_missing_program_and_a_missing_folder_have_different_messages() {
         let folder = folder_with("", 0o755);
-        let (exit, message) = failure(&order("./walk", folder.path(), None));
+        let (exit, message) = failure(&plan("./walk", folder.path(), None));
         assert_eq!(exit, Exit::Config);
         assert!(message.contains("there is no program"), "{message}");
-        let (exit, message) = failure(&order("sh", &folder.path().join("gone"), None));
+        let (exit, message) = failure(&plan("sh", &folder.path().join("gone"), None));
         assert_eq!(exit, Exit::Config);
         assert!(message.contains("cannot enter"), "{message}");
-        let (exit, message) = failure(&order("sh", &folder.path().join("run"), None));
+        let (exit, message) = failure(&plan("sh", &folder.path().join("run"), None));
         assert_eq!(exit, Exit::Config);
         assert!(message.contains("is not a folder"), "{message}");
-        assert_eq!(failure(&order("", folder.path(), None)).0, Exit::Usage);
+        assert_eq!(failure(&plan("", folder.path(), None)).0, Exit::Usage);
     }
 
     #[test]
-    fn a_taken_port_names_its_holder() {
+    fn the_error_about_a_taken_port_names_its_holder() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let (exit, message) = failure(&order("sh", Path::new("/"), Some(port)));
+        let (exit, message) = failure(&plan("sh", Path::new("/"), Some(port)));
         assert_eq!(exit, Exit::No);
         assert!(
             message.contains(&format!("port {port} is taken by ")),
             "{message}"
         );
         drop(listener);
-        let order = order("sh", Path::new("/"), Some(port));
-        assert!(preflight(&order, &environment(&order, [])).is_ok());
+        let plan = plan("sh", Path::new("/"), Some(port));
+        assert!(preflight(&plan, &environment(&plan, [])).is_ok());
     }
 
     #[test]
-    fn what_the_os_supervisor_gave_stays_and_what_is_ours_goes() {
+    fn variables_of_the_os_supervisor_are_kept_and_those_of_stayd_removed() {
         let given = [
             ("NOTIFY_SOCKET", "/run/systemd/notify"),
             ("LISTEN_PID", "4711"),
@@ -275,9 +317,9 @@ mod tests {
             ("STAYD_SUPERVISOR", "launchd:x"),
             ("PATH", "/old"),
         ];
-        let order = order("sh", Path::new("/"), None);
+        let plan = plan("sh", Path::new("/"), None);
         let env = environment(
-            &order,
+            &plan,
             given.map(|(name, value)| (name.into(), value.into())),
         );
         let names: Vec<_> = env

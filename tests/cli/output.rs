@@ -1,17 +1,17 @@
-//! What is printed where, for people, pipes and programs.
+//! What is printed to stdout and stderr, on terminals, in pipes and as JSON.
 
-use crate::stage::{Daemon, LONG, stayd};
+use crate::daemon::{Daemon, LONG, stayd};
 use crate::wait::{wait_for, wait_until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, pipe};
 use std::process::{ChildStdout, Stdio};
 use std::sync::mpsc;
 
-/// Writes a line with its number every few milliseconds, more of them than one file may hold.
+/// A shell script that prints more numbered lines than one log file may hold.
 const TALKER: &str =
     "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done; exec sleep 1000";
 
-/// The lines of a stream that may fall silent.
+/// Reads the lines of a stream on a thread, so that the caller can wait for one with a deadline.
 fn lines_of(stream: ChildStdout) -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -22,7 +22,7 @@ fn lines_of(stream: ChildStdout) -> mpsc::Receiver<String> {
 }
 
 #[test]
-fn logs_are_shown_and_followed_through_rotation() {
+fn logs_are_followed_through_rotation() {
     let daemon = Daemon::start_with(
         "[service.talker]\ncommand = [\"sh\", \"-c\", \"TALKER\"]\nlog = { to = \"file\", max_size = \"4KiB\", keep = 50 }\n"
             .replace("TALKER", TALKER).as_str(),
@@ -39,13 +39,13 @@ fn logs_are_shown_and_followed_through_rotation() {
         .expect("starts");
     let lines = lines_of(follower.stdout.take().expect("piped"));
     let next = || lines.recv_timeout(LONG).expect("a line in time");
-    assert_eq!(next(), "line 3000", "now it follows");
+    assert_eq!(next(), "line 3000", "the last line comes first");
     assert_eq!(daemon.ask(&["restart", "talker"]).0, 0);
     for number in 1..=3000 {
         assert_eq!(
             next(),
             format!("line {number}"),
-            "none lost, doubled or torn"
+            "no line is lost, doubled or torn"
         );
     }
     follower.kill().expect("SIGKILL");
@@ -53,7 +53,7 @@ fn logs_are_shown_and_followed_through_rotation() {
 }
 
 #[test]
-fn what_goes_into_a_pipe_has_no_colour_and_json_stands_alone() {
+fn a_pipe_gets_no_colors_and_json_output_is_json_alone() {
     let daemon = Daemon::start(&["sleep", "1000"]);
     for verb in [
         &["status"][..],
@@ -73,7 +73,7 @@ fn what_goes_into_a_pipe_has_no_colour_and_json_stands_alone() {
 }
 
 #[test]
-fn item_92_a_reader_that_has_gone_ends_it_quietly() {
+fn a_closed_stdout_ends_the_program_without_a_message() {
     let (reader, writer) = pipe().expect("a pipe");
     drop(reader);
     let mut child = stayd(&["config", "schema"])

@@ -1,36 +1,37 @@
-//! stayd(1) and docs/reference/command-line.md, made from the grammar of the command line, the exit statuses and the
-//! reference pages that both show.
+//! Generates stayd(1) and docs/reference/command-line.md from clap's definition of the command line, the exit statuses and
+//! the reference pages that the manual includes.
 
-use super::args::command;
-use super::exit::Exit;
-use crate::config::roff::{document, item, verbatim, words};
+use super::roff::{document, item, paragraph, verbatim};
 use clap::{Arg, Command};
+use stayd::cli::args::command;
 
-/// Pages of the reference that are sections of the manual as well.
+/// Pages of the reference that are also sections of the manual.
 const SECTIONS: [(&str, &str); 3] = [
     (
         "ENVIRONMENT",
-        include_str!("../../docs/reference/environment.md"),
+        include_str!("../../../docs/reference/environment.md"),
     ),
-    ("FILES", include_str!("../../docs/reference/files.md")),
-    ("SIGNALS", include_str!("../../docs/reference/signals.md")),
+    ("FILES", include_str!("../../../docs/reference/files.md")),
+    (
+        "SIGNALS",
+        include_str!("../../../docs/reference/signals.md"),
+    ),
 ];
-const INTRODUCTION: &str = "`stayd` keeps services answering, not merely running. It starts each one, asks it a real \
-question over its own protocol (`SELECT 1`, an HTTP request), and when no answer comes several times in a row it takes \
-evidence, ends the whole process tree with SIGKILL and starts it again. It stays in the foreground, in a terminal, \
-under systemd, under launchd or as the first process of a container.\n\n\
-A verb speaks to the stayd that runs. The instance is the one of `--state-dir`, else of the configuration that is \
-found, else the only one that is alive.";
-const EXEC_STATUS: &str = "`stayd exec` ends as its command does. Under systemd, launchd or as PID 1, 71, 75 and 77 at \
-the start are no exits: stayd stays, says why, and goes on when it can. 78 is an exit everywhere but under launchd and \
-in a container, where stayd waits for a good file.";
+const INTRODUCTION: &str = "`stayd` keeps services answering, not merely running. It starts each service and asks it a real \
+question over its own protocol (`SELECT 1`, an HTTP request). After several consecutive attempts without an answer it \
+collects evidence, kills the whole process tree with SIGKILL and starts the service again. stayd stays in the foreground: in \
+a terminal, under systemd, under launchd or as the first process of a container.\n\n\
+Verbs talk to the stayd that runs. It is the one of `--state-dir`, else the one of the configuration that is found, else the \
+only one that runs.";
+const EXIT_STATUS_NOTES: &str = "`stayd exec` ends with the status of its command. Under systemd, launchd or as PID 1, stayd \
+does not exit with 71, 75 or 77 at its start: it keeps running, reports why, and continues when it can. It exits with 78 \
+everywhere except under launchd and in a container, where it waits for a good configuration.";
 
-/// The manual page stayd(1), in man(7).
-#[must_use]
-pub fn man_page() -> String {
+/// The manual page stayd(1).
+pub(crate) fn man_page() -> String {
     let program = built();
     let mut out = String::from(
-        ".\\\" Made from src/cli and docs/reference; a test holds it true.\n\
+        ".\\\" Generated from src/cli/args and docs/reference by STAYD_UPDATE=1 cargo test --test cli manual\n\
          .TH STAYD 1 \"\" stayd \"User commands\"\n\
          .SH NAME\nstayd \\- keeps a service answering, not merely running\n\
          .SH SYNOPSIS\n.nf\n",
@@ -47,10 +48,10 @@ pub fn man_page() -> String {
     out += ".SH VERBS\n";
     out += &verbs(&program).iter().map(man_verb).collect::<String>();
     out += ".SH \"EXIT STATUS\"\n";
-    for exit in Exit::ALL {
-        out += &item(&exit.number().to_string(), exit.meaning());
+    for (number, meaning) in stayd::cli::exit_statuses() {
+        out += &item(&number.to_string(), meaning);
     }
-    out += &document(EXEC_STATUS);
+    out += &document(EXIT_STATUS_NOTES);
     for (title, page) in SECTIONS {
         out += &format!(".SH {title}\n{}", document(page));
     }
@@ -61,12 +62,11 @@ pub fn man_page() -> String {
     out + ".SH \"SEE ALSO\"\n.BR stayd.toml (5),\n.BR systemd.service (5),\n.BR launchd.plist (5)\n"
 }
 
-/// The reference of the command line as Markdown.
-#[must_use]
-pub fn markdown() -> String {
+/// The reference of the command line, in Markdown.
+pub(crate) fn markdown() -> String {
     let program = built();
     let mut out = format!(
-        "# The command line\n\nMade from src/cli/args.rs; a test holds it true.\n\n```\n{}\n```\n\n\
+        "# The command line\n\nGenerated from src/cli/args by `STAYD_UPDATE=1 cargo test --test cli manual`.\n\n```\n{}\n```\n\n\
          Exit statuses have [a page of their own](exit-status.md).\n",
         usage(&program)
     );
@@ -95,20 +95,19 @@ pub fn markdown() -> String {
     out
 }
 
-/// The table of docs/reference/exit-status.md.
-#[must_use]
-pub fn exit_statuses() -> String {
-    let row = |exit: Exit| format!("| {} | {} |\n", exit.number(), exit.meaning());
-    let rows: String = Exit::ALL.into_iter().map(row).collect();
+/// The table of exit statuses, in Markdown.
+pub(crate) fn exit_status_table() -> String {
+    let row = |(number, meaning)| format!("| {number} | {meaning} |\n");
+    let rows: String = stayd::cli::exit_statuses().map(row).collect();
     format!("| status | means |\n|---|---|\n{rows}")
 }
 
-/// Where options that every verb takes are told, once.
+/// The heading of the options that every verb takes; they are described once.
 const COMMON: &str = "Common options";
-/// What clap calls options and arguments that say no heading.
+/// The heading of options and arguments without a heading of their own.
 const OWN: &str = "Options";
 
-/// The grammar with everything filled in that clap derives.
+/// The definition of the command line, with everything that clap derives filled in.
 fn built() -> Command {
     let mut program = command();
     program.build();
@@ -132,14 +131,14 @@ fn verbs(program: &Command) -> Vec<Command> {
         .collect()
 }
 
-/// How it is called, without clap's word before it.
+/// The usage lines, without clap's "Usage:".
 fn usage(verb: &Command) -> String {
     let text = verb.clone().render_usage().to_string();
     let lines = text.trim_start_matches("Usage: ").lines();
     lines.map(str::trim).collect::<Vec<_>>().join("\n")
 }
 
-/// The sample command lines of its help.
+/// The example command lines at the end of the help text.
 fn examples(verb: &Command) -> String {
     let text = verb.get_after_help().map(ToString::to_string);
     let text = text.unwrap_or_default();
@@ -153,10 +152,13 @@ fn about(verb: &Command) -> String {
         .unwrap_or_default()
 }
 
-/// The headings of its options, in the order of the help.
+/// The headings of the options, in the order of the help text.
 fn headings(verb: &Command) -> Vec<&str> {
     let mut all = Vec::new();
-    for argument in verb.get_arguments().filter(|argument| is_told(argument)) {
+    for argument in verb
+        .get_arguments()
+        .filter(|argument| is_documented(argument))
+    {
         let heading = argument.get_help_heading().unwrap_or(OWN);
         if !all.contains(&heading) {
             all.push(heading);
@@ -166,17 +168,17 @@ fn headings(verb: &Command) -> Vec<&str> {
     all
 }
 
-fn is_told(argument: &Arg) -> bool {
+fn is_documented(argument: &Arg) -> bool {
     !argument.is_hide_set() && !matches!(argument.get_id().as_str(), "help" | "version")
 }
 
 fn arguments<'v>(verb: &'v Command, heading: &'v str) -> impl Iterator<Item = &'v Arg> {
     verb.get_arguments()
-        .filter(|argument| is_told(argument))
+        .filter(|argument| is_documented(argument))
         .filter(move |argument| argument.get_help_heading().unwrap_or(OWN) == heading)
 }
 
-/// `-c, --config FILE`
+/// The flags and value of an argument, such as `-c, --config FILE`.
 fn name(argument: &Arg) -> String {
     let value = argument
         .get_value_names()
@@ -191,8 +193,8 @@ fn name(argument: &Arg) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What it does, with the default that clap itself knows.
-fn sentence(argument: &Arg) -> String {
+/// The help text, with the default value that clap fills in.
+fn help_text(argument: &Arg) -> String {
     let help = argument
         .get_help()
         .map(ToString::to_string)
@@ -207,7 +209,7 @@ fn sentence(argument: &Arg) -> String {
 }
 
 fn man_item(argument: &Arg) -> String {
-    item(&name(argument), &format!("{}.", sentence(argument)))
+    item(&name(argument), &format!("{}.", help_text(argument)))
 }
 
 fn man_verb(verb: &Command) -> String {
@@ -216,7 +218,7 @@ fn man_verb(verb: &Command) -> String {
         ".SS \"{}\"\n.nf\n{}\n.fi\n.PP\n{}.\n",
         verbatim(&title.replace('-', " ")),
         verbatim(&usage(verb)),
-        words(&about(verb))
+        paragraph(&about(verb))
     );
     for heading in headings(verb).into_iter().filter(|name| *name != COMMON) {
         out += &arguments(verb, heading).map(man_item).collect::<String>();
@@ -233,9 +235,9 @@ fn table(verb: &Command, heading: &str) -> String {
 
 fn rows(verb: &Command, heading: &str) -> String {
     let row = |argument: &Arg| {
-        let (name, sentence) = (name(argument), sentence(argument));
-        let (name, sentence) = (name.replace('|', "\\|"), sentence.replace('|', "\\|"));
-        format!("| `{name}` | {sentence} |\n")
+        let (name, help) = (name(argument), help_text(argument));
+        let (name, help) = (name.replace('|', "\\|"), help.replace('|', "\\|"));
+        format!("| `{name}` | {help} |\n")
     };
     arguments(verb, heading).map(row).collect()
 }

@@ -1,4 +1,4 @@
-//! One HTTP request to the demo service, with a deadline.
+//! Sends one HTTP request to the demo service, with a deadline.
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// The demo service answers in a line.
+/// The demo service answers with one line.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// The status and the first line of the answer; none when none came `within` that time.
-pub(super) async fn ask(
+/// The status and the first line of the answer; none if no answer came `within` this time.
+pub(super) async fn request(
     method: Method,
     port: u16,
     path: &str,
@@ -26,7 +26,7 @@ async fn exchange(method: Method, port: u16, path: &str) -> Option<(u16, String)
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .ok()?;
-    let asking = async {
+    let exchange = async {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -50,7 +50,7 @@ async fn exchange(method: Method, port: u16, path: &str) -> Option<(u16, String)
     };
     tokio::pin!(connection);
     tokio::select! {
-        answer = asking => answer,
-        _broken = &mut connection => None,
+        answer = exchange => answer,
+        _closed = &mut connection => None,
     }
 }

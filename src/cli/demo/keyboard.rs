@@ -1,42 +1,42 @@
-//! Single key presses, while a person sits there.
+//! Reads single key presses from the terminal.
 
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use std::io::{self, IsTerminal, Read};
 use tokio::sync::mpsc;
 
-/// Keys pressed faster than they are read.
+/// How many key presses may wait to be read.
 const KEYS_MAX: usize = 16;
 
-/// A terminal that gives each key at once; as it was before when dropped.
+/// The terminal on stdin, set to deliver each key press at once. Dropping it restores the terminal.
 pub(super) struct Keyboard {
-    before: Termios,
+    original: Termios,
     keys: mpsc::Receiver<u8>,
 }
 
 impl Keyboard {
-    /// None when stdin is no terminal.
+    /// Opens stdin; none if it is not a terminal.
     pub(super) fn open() -> Option<Self> {
         if !io::stdin().is_terminal() {
             return None;
         }
-        let before = termios::tcgetattr(io::stdin()).ok()?;
-        let mut at_once = before.clone();
+        let original = termios::tcgetattr(io::stdin()).ok()?;
+        let mut at_once = original.clone();
         at_once
             .local_flags
             .remove(LocalFlags::ICANON | LocalFlags::ECHO);
         termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &at_once).ok()?;
         let (pressed, keys) = mpsc::channel(KEYS_MAX);
-        // A thread, because a terminal cannot be polled everywhere; it ends with the process.
+        // A thread, because not every system can poll a terminal. It ends with the process.
         std::thread::spawn(move || {
             let mut key = [0];
             while matches!(io::stdin().read(&mut key), Ok(1))
                 && pressed.blocking_send(key[0]).is_ok()
             {}
         });
-        Some(Self { before, keys })
+        Some(Self { original, keys })
     }
 
-    /// The next key; never, when the terminal has gone.
+    /// Waits for the next key press; for ever if the terminal was closed.
     pub(super) async fn key(&mut self) -> u8 {
         match self.keys.recv().await {
             Some(key) => key,
@@ -47,7 +47,7 @@ impl Keyboard {
 
 impl Drop for Keyboard {
     fn drop(&mut self) {
-        // The terminal may have gone; then there is nothing to put right.
-        let _gone = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.before);
+        // If the terminal was closed, there is nothing to restore.
+        let _closed = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.original);
     }
 }

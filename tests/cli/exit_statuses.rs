@@ -1,6 +1,6 @@
-//! Each exit status, and what is said with it.
+//! Each exit status and its message.
 
-use crate::stage::{Daemon, run, stayd, told};
+use crate::daemon::{Daemon, output_of, run, stayd};
 use crate::wait::{TempDir, free_port};
 use serde_json::Value;
 use std::fs;
@@ -10,11 +10,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Nobody, or at least nobody who runs tests.
+/// The uid of a user that does not run the tests: the unprivileged user of most systems.
 const ANOTHER_UID: u32 = 65534;
 
 #[test]
-fn help_and_version_are_done() {
+fn help_and_version_exit_with_0() {
     for words in [["--help"], ["--version"]] {
         let (status, out, err) = run(&words);
         assert_eq!((status, err.as_str()), (0, ""), "{words:?}");
@@ -23,7 +23,7 @@ fn help_and_version_are_done() {
 }
 
 #[test]
-fn a_command_line_that_means_nothing_is_2() {
+fn a_usage_error_is_2() {
     for words in [
         &["statsu"][..],
         &["hold", "db"],
@@ -42,7 +42,7 @@ fn a_command_line_that_means_nothing_is_2() {
 }
 
 #[test]
-fn nobody_there_is_3_and_says_how_to_start() {
+fn without_a_daemon_it_is_3_and_says_how_to_start_one() {
     let folder = TempDir::new();
     let state = folder.path().to_str().expect("UTF-8");
     for verb in [
@@ -56,7 +56,7 @@ fn nobody_there_is_3_and_says_how_to_start() {
         let (status, out, err) = run(&words);
         assert_eq!((status, out.as_str()), (3, ""), "{verb:?}: {err}");
         assert!(
-            err.starts_with("stayd: no stayd is running here: nobody answers on "),
+            err.starts_with("stayd: no stayd is running here: there is no answer on "),
             "{err}"
         );
         assert!(err.contains("; start it with `stayd --foreground"), "{err}");
@@ -64,7 +64,7 @@ fn nobody_there_is_3_and_says_how_to_start() {
 }
 
 #[test]
-fn a_misspelt_configuration_is_78_for_clients_too_and_is_named() {
+fn a_missing_configuration_is_78_for_clients_too_and_is_named() {
     let folder = TempDir::new();
     let misspelt = folder.join("misspelt.toml");
     let file = misspelt.to_str().expect("UTF-8");
@@ -77,13 +77,13 @@ fn a_misspelt_configuration_is_78_for_clients_too_and_is_named() {
         "{err}"
     );
     let by_variable = stayd(&["events"]).env("STAYD_CONFIG", file).output();
-    let (status, _, err) = told(by_variable.expect("stayd starts"));
+    let (status, _, err) = output_of(by_variable.expect("stayd starts"));
     assert_eq!(status, 78, "{err}");
     assert!(err.contains(file), "{err}");
 }
 
 #[test]
-fn a_configuration_that_was_deleted_keeps_nobody_from_its_stayd() {
+fn the_daemon_answers_clients_after_its_configuration_was_deleted() {
     let daemon = Daemon::start_with("[service.s]\ncommand = ['sleep', '1000']\n");
     let file = daemon.folder.join("test.toml");
     fs::remove_file(&file).expect("deleted");
@@ -109,7 +109,7 @@ fn a_probe_is_0_1_or_4() {
 }
 
 #[test]
-fn a_probe_that_nobody_can_answer_is_4_and_says_why() {
+fn a_probe_that_cannot_be_asked_is_4_and_says_why() {
     let (status, out, _) = run(&["probe", "notify"]);
     assert_eq!(status, 4, "{out}");
     assert!(out.contains("only the service itself"), "{out}");
@@ -119,7 +119,7 @@ fn a_probe_that_nobody_can_answer_is_4_and_says_why() {
 }
 
 #[test]
-fn what_a_configuration_counts_on_and_is_not_there_is_told_with_its_place() {
+fn missing_programs_and_folders_are_warnings_with_their_place() {
     let folder = TempDir::new();
     let file = folder.path().join("x.toml");
     fs::write(folder.path().join("plain"), "no program").expect("written");
@@ -144,17 +144,17 @@ fn what_a_configuration_counts_on_and_is_not_there_is_told_with_its_place() {
         ),
         ("8:14", "plain is not executable; chmod +x it"),
     ] {
-        let told = out
+        let reported = out
             .lines()
             .any(|line| line.contains(&format!("{file}:{place}: ")) && line.contains(part));
-        assert!(told, "{place} {part} in\n{out}");
+        assert!(reported, "{place} {part} in\n{out}");
     }
     assert!(!out.contains("made-by-before"), "{out}");
     assert!(out.ends_with("warnings\n"), "{out}");
 }
 
 #[test]
-fn a_command_that_cannot_be_started_is_78_in_one_line() {
+fn a_command_that_cannot_start_is_78_with_one_line() {
     let folder = TempDir::new();
     let state = folder.path().join("state");
     let state = state.to_str().expect("UTF-8");
@@ -177,7 +177,7 @@ fn a_command_that_cannot_be_started_is_78_in_one_line() {
 }
 
 #[test]
-fn a_state_folder_that_cannot_be_is_71() {
+fn an_impossible_state_folder_is_71() {
     let (status, out, err) = run(&[
         "--foreground",
         "--state-dir",
@@ -191,7 +191,7 @@ fn a_state_folder_that_cannot_be_is_71() {
 }
 
 #[test]
-fn a_wrong_configuration_is_78_with_place_and_cure() {
+fn a_wrong_configuration_is_78_with_place_and_correction() {
     let folder = TempDir::new();
     let file = folder.path().join("x.toml");
     fs::write(&file, "[service.db]\ncomand = [\"sleep\", \"1\"]\n").expect("written");
@@ -234,8 +234,8 @@ fn a_second_daemon_is_75_and_names_the_first() {
     assert!(err.contains(&format!("pid {}", daemon.child.id())), "{err}");
 }
 
-/// A program that another user can reach, wherever this one was built.
-fn program_for_all(folder: &Path) -> PathBuf {
+/// A copy of the program that another user can execute.
+fn program_for_all_users(folder: &Path) -> PathBuf {
     let program = folder.join("stayd");
     fs::copy(env!("CARGO_BIN_EXE_stayd"), &program).expect("copied");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable by all");
@@ -244,14 +244,14 @@ fn program_for_all(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn item_99_another_user_is_77_at_the_door_and_behind_it() {
+fn another_user_is_77_because_of_the_folder_and_because_of_its_credentials() {
     if stayd::sys::identity::euid() != 0 {
-        println!("skipped: only root can ask as another user");
+        println!("skipped: only root can run the client as another user");
         return;
     }
     let daemon = Daemon::start(&["sleep", "1000"]);
     let place = TempDir::new();
-    let program = program_for_all(place.path());
+    let program = program_for_all_users(place.path());
     let ask = |words: &[&str]| {
         let mut command = Command::new(&program);
         let state = daemon.state();
@@ -261,7 +261,7 @@ fn item_99_another_user_is_77_at_the_door_and_behind_it() {
             .arg(state)
             .stdin(Stdio::null())
             .current_dir("/");
-        told(
+        output_of(
             command
                 .uid(ANOTHER_UID)
                 .gid(ANOTHER_UID)
@@ -273,7 +273,7 @@ fn item_99_another_user_is_77_at_the_door_and_behind_it() {
     assert_eq!(
         (status, out.as_str()),
         (77, ""),
-        "the folder keeps it out: {err}"
+        "the folder denies access: {err}"
     );
     for (path, mode) in [(daemon.folder.path(), 0o755), (&daemon.state(), 0o755)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("opened");
@@ -289,7 +289,7 @@ fn item_99_another_user_is_77_at_the_door_and_behind_it() {
         assert_eq!(
             (status, out.as_str()),
             (77, ""),
-            "its credentials keep it out: {err}"
+            "the daemon rejects its credentials: {err}"
         );
         assert!(
             err.contains("only the owner, root and the control group may"),

@@ -1,26 +1,26 @@
-//! `stayd exec --runtime DIR`: the command runs from a copy, as a supervised service would.
+//! `stayd exec --runtime DIR`: makes the copy that the command runs from, as for a supervised service.
 
-use super::super::args::Common;
-use super::super::exit::{Exit, Failure};
-use super::super::instance::folders;
-use super::super::runtime::shown;
-use super::super::screen::tell;
 use crate::act::runtime::cache::Cache;
 use crate::act::runtime::request::{RuntimeOperation, RuntimeReply, RuntimeRequest};
+use crate::cli::args::CommonOptions;
+use crate::cli::console::print_stderr;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::paths::instance_folders;
+use crate::cli::runtime::with_progress_bar;
 use crate::config::Service;
 use std::path::PathBuf;
 
-/// The root of the copy of the service's source, made now if it is new; none where the service has no source. Without its
-/// source the last good copy is taken, and that is said.
-pub(in super::super) fn root(
-    common: &Common,
+/// Returns the root of the copy of the service's source; none if the service has no source. Makes the copy if the source
+/// has changed. If the source is not available, takes the last good copy and says so on stderr.
+pub(super) fn root(
+    common: &CommonOptions,
     instance: &str,
     service: &Service,
 ) -> Result<Option<PathBuf>, Failure> {
     let Some(runtime) = &service.runtime else {
         return Ok(None);
     };
-    let state = folders(common, instance, false)?.state;
+    let state = instance_folders(common, instance, false)?.state;
     let ask = RuntimeRequest {
         state: state.clone(),
         service: service.name.clone(),
@@ -35,20 +35,22 @@ pub(in super::super) fn root(
         let message = format!("cannot start {}: {cause}", service.name);
         Failure::new(Exit::System, message)
     };
-    let said = shown("copying", |progress| ask.answer(progress)).map_err(cannot)?;
+    let said = with_progress_bar("copying", |progress| ask.answer(progress)).map_err(cannot)?;
     let RuntimeReply::Offer(offered) = said else {
-        return Err(cannot("its runtimes cannot be looked at".into()));
+        return Err(cannot("its runtimes cannot be read".into()));
     };
     for warning in &offered.warnings {
-        tell(&format!("stayd: {warning}"));
+        print_stderr(&format!("stayd: {warning}"));
     }
     let chosen = match (offered.source, offered.fallback) {
         (Ok(made), _) => made,
-        (Err(trouble), Some(last)) => {
-            tell(&format!("stayd: {trouble}; the last good runtime is taken"));
+        (Err(error), Some(last)) => {
+            print_stderr(&format!(
+                "stayd: {error}; using the last good runtime instead"
+            ));
             last
         }
-        (Err(trouble), None) => return Err(cannot(trouble.to_string())),
+        (Err(error), None) => return Err(cannot(error.to_string())),
     };
     Ok(Some(Cache::of(&state).path(&chosen)))
 }

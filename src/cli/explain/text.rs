@@ -1,0 +1,328 @@
+//! Prints an explanation as text for people.
+
+use super::{Explanation, Target};
+use crate::act::claims::ClaimOnDisk;
+use crate::act::foreign::explain::{Explained, Finding, Ledger};
+use crate::cli::console::{Console, Style};
+use crate::cli::format::duration;
+use crate::decide::explain::{Fate, Keeper, Observation, Standing};
+use crate::decide::ownership::Proof;
+use crate::sys::identity;
+use crate::sys::socket::{self, Listener};
+use std::time::SystemTime;
+
+/// The whole explanation.
+pub(super) fn answer(console: Console, explanation: &Explanation, now: SystemTime) -> String {
+    let mut text = String::new();
+    for explained in &explanation.found.holders {
+        text.push_str(&description(console, explained, now));
+        // A stayd reads the output of its services, so it holds their claim files itself.
+        let findings = explained.findings.iter();
+        for finding in findings.filter(|_| explained.is_stayd_of.is_none()) {
+            text.push_str(&evidence(finding));
+        }
+        for sentence in sentences(explained, &explanation.ledgers) {
+            text.push_str(&format!("  => {sentence}\n"));
+        }
+    }
+    for sentence in remarks(explanation) {
+        text.push_str(&format!("{sentence}\n"));
+    }
+    text
+}
+
+fn description(console: Console, explained: &Explained, now: SystemTime) -> String {
+    let process_info = &explained.process_info;
+    let stat = &process_info.stat;
+    let uid = process_info
+        .uid
+        .map_or("?".to_owned(), |uid| uid.to_string());
+    let age = now
+        .duration_since(process_info.started_at)
+        .unwrap_or_default();
+    let leader = match explained.session_leader.as_deref() {
+        Some(leader) => format!("leader: {leader}"),
+        None => "its leader has ended".to_owned(),
+    };
+    let mut rows = vec![
+        ("user", format!("{} (uid {uid})", process_info.user())),
+        (
+            "started",
+            format!("{} ({} ago)", process_info.started_at(), duration(age)),
+        ),
+        ("parents", parents(&explained.parents)),
+        ("session", format!("{} ({leader})", stat.sid)),
+        ("kept by", keeper(&explained.keeper)),
+    ];
+    if let Some(cgroup) = &explained.cgroup {
+        rows.insert(4, ("cgroup", cgroup.clone()));
+    }
+    if !explained.addresses.is_empty() {
+        let addresses = explained.addresses.iter().map(ToString::to_string);
+        rows.insert(0, ("listens on", addresses.collect::<Vec<_>>().join(", ")));
+    }
+    let head = format!("pid {}  {}", stat.process.pid, process_info.command());
+    let mut text = format!("{}\n", console.style(Style::Bold, &head));
+    for (name, value) in rows {
+        text.push_str(&format!("  {name:<10}  {value}\n"));
+    }
+    text
+}
+
+fn parents(parents: &[(i32, String)]) -> String {
+    let named = parents.iter().map(|(pid, name)| format!("{name} ({pid})"));
+    let named: Vec<_> = named.collect();
+    if named.is_empty() {
+        "none".to_owned()
+    } else {
+        named.join(" < ")
+    }
+}
+
+/// The program that restarts or adopts the process, as far as its cgroup and parents show.
+fn keeper(keeper: &Keeper) -> String {
+    match keeper {
+        Keeper::Stayd(instance) => format!("stayd, in the instance {instance}"),
+        Keeper::Unit(unit) => format!("systemd, as {unit}"),
+        Keeper::Container(name) => format!("a container runtime ({name})"),
+        Keeper::Login(scope) => format!("no supervisor; started in a login session ({scope})"),
+        Keeper::Launchd => {
+            "launchd or no supervisor: every process on this system descends from launchd"
+                .to_owned()
+        }
+        Keeper::First(name) => {
+            format!("{name}, the first process, which also adopts every orphan")
+        }
+        Keeper::Nobody => "no supervisor that is known".to_owned(),
+    }
+}
+
+/// The ownership evidence that the process shows for one claim. Empty if it shows none and the claim does not name it.
+fn evidence(finding: &Finding) -> String {
+    let shown = |(_, observation): &(_, Observation)| *observation == Observation::Shown;
+    if finding.weighed.standing == Standing::NotIts && !finding.weighed.marks.iter().any(shown) {
+        return String::new();
+    }
+    let mut text = format!("  compared with the claim of {}:\n", life(finding));
+    for (proof, observation) in &finding.weighed.marks {
+        let observation = match observation {
+            Observation::Shown => "yes",
+            Observation::Missing => "no ",
+            Observation::Hidden => "?  ",
+        };
+        text.push_str(&format!(
+            "    {observation}  it {}\n",
+            evidence_as_text(*proof)
+        ));
+    }
+    if finding
+        .weighed
+        .marks
+        .iter()
+        .any(|(_, observation)| *observation == Observation::Hidden)
+    {
+        text.push_str("    (? = this user may not see it; root may)\n");
+    }
+    text
+}
+
+/// A piece of ownership evidence, to follow "it …".
+const fn evidence_as_text(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Child => "has the claimed pid and start time",
+        Proof::Parentage => "descends from a process of the instance",
+        Proof::Member => "was recorded as a member when it left the session",
+        Proof::Cgroup => "is in the instance's cgroup",
+        Proof::Session => "is in the session that the instance created",
+        Proof::ClaimFd => "holds the instance's claim file open (STAYD_CLAIM_FD)",
+        Proof::Token => "carries the instance's token (STAYD_TOKEN)",
+        Proof::OrphanOfSoleLife => "is an orphan that only this instance can have left",
+    }
+}
+
+fn life(finding: &Finding) -> String {
+    let Finding {
+        instance, service, ..
+    } = finding;
+    format!("{instance}/{service}, life {}", finding.life.0)
+}
+
+/// What stayd does with the process and would do, one sentence per service that it may belong to or conflicts with.
+pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String> {
+    if let Some(instance) = &explained.is_stayd_of {
+        return vec![format!(
+            "This process is the stayd of {instance} itself: `stayd status` shows what it runs."
+        )];
+    }
+    let sentences = explained.findings.iter();
+    let sentences: Vec<_> = sentences
+        .filter_map(|finding| sentence(explained, finding, ledgers))
+        .collect();
+    if !sentences.is_empty() {
+        return sentences;
+    }
+    let pid = explained.process_info.stat.process.pid;
+    let mut adopters = ledgers
+        .iter()
+        .filter(|ledger| ledger.orphans.contains(&pid));
+    if let Some(ledger) = adopters.next() {
+        return vec![format!(
+            "It became a child of the stayd of {} when its parent ended. It is unproven: a service of that stayd may have left \
+             it, but it shows no evidence of any. stayd leaves it alone and never signals it. End it with `kill {pid}` if you \
+             know what it is.",
+            ledger.instance
+        )];
+    }
+    let why = if ledgers.is_empty() {
+        "there is no instance of stayd here that could know it"
+    } else {
+        "no claim names it, and it shows no evidence of any service"
+    };
+    vec![format!(
+        "It belongs to no service of stayd ({why}): stayd does nothing with it and never signals it."
+    )]
+}
+
+fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Option<String> {
+    let pid = explained.process_info.stat.process.pid;
+    let (life, service) = (life(finding), &finding.service);
+    let of_its = |ledger: &&Ledger| ledger.instance == finding.instance;
+    let stayd = ledgers.iter().find(of_its).and_then(|ledger| ledger.stayd);
+    let why = why(finding.weighed.standing);
+    Some(match finding.fate {
+        Fate::Kept => format!(
+            "It belongs to {life} ({why}), which stayd (pid {}) supervises: stayd watches it, ends it and starts it again with \
+             the service. Use `stayd stop {service}` or `stayd restart {service}`, not kill.",
+            stayd.unwrap_or_default()
+        ),
+        Fate::Adopt => format!(
+            "It belongs to {life} ({why}), and no stayd runs: the next stayd adopts it and starts no second copy. If the \
+             configured command has changed by then, it stops the process in order and starts the service anew."
+        ),
+        Fate::Replace => format!(
+            "It belongs to {life} ({why}), and no stayd runs: because of leftover = \"replace\", the next stayd stops it in \
+             order and starts a new instance."
+        ),
+        Fate::End => format!(
+            "It is left from {life} ({why}), whose main process has ended, and no stayd runs: the next stayd ends it and then \
+             starts a new instance."
+        ),
+        Fate::Block => format!(
+            "The claim of {life} names exactly this process, but it shows no evidence of that instance, and a claim can be \
+             forged: stayd never signals it, and starts no second copy of {service} while it runs. End it with `kill {pid}` if \
+             you know what it is."
+        ),
+        Fate::Conflict => format!(
+            "It is not provably of {service} ({why}), but holds its port: a conflict. stayd never signals it; {service} {} \
+             blocked until the port is free, and then starts by itself. Stop it, or use another port.",
+            if stayd.is_some() { "stays" } else { "would be" }
+        ),
+        Fate::Attached => format!(
+            "It is not provably of {service} ({why}), but holds its port: stayd (pid {}) is attached, which means that it watches \
+             the process like the service, and never signals it, not even when stayd itself stops. When it ends, {service} \
+             starts by itself.",
+            stayd.unwrap_or_default()
+        ),
+        Fate::Attach => format!(
+            "It is not provably of {service} ({why}), but holds its port: when {service} starts, stayd attaches to it, which means \
+             that it watches the process and never signals it. When it ends, stayd starts an instance of {service}."
+        ),
+        Fate::Outsider => format!(
+            "It is not provably of {life} ({why}), which runs and wants this port: stayd draws no conclusion from its answers \
+             (port_owner = \"any\" accepts them), and never signals it."
+        ),
+        Fate::Forgotten => format!(
+            "It belongs to {life} ({why}), but {service} is no longer configured: stayd does not watch it and leaves it alone. \
+             End it with `kill {pid}`, or put [service.{service}] back: the next start adopts it."
+        ),
+        Fate::Nothing => match finding.weighed.standing {
+            Standing::NotIts | Standing::Ours(_) => return None,
+            Standing::Unproven | Standing::NumberReused | Standing::OfElsewhere => {
+                format!("It does not belong to {life}: {why}. stayd never signals it.")
+            }
+        },
+    })
+}
+
+/// Why a process belongs to an instance, or does not.
+pub(super) fn why(standing: Standing) -> String {
+    match standing {
+        Standing::Ours(proof) => format!("it {}", proof.words()),
+        Standing::Unproven => {
+            "the claim names it, but it shows no evidence of the instance".to_owned()
+        }
+        Standing::NumberReused => {
+            "the claim names its pid with another start time: the kernel has reused the pid"
+                .to_owned()
+        }
+        Standing::OfElsewhere => {
+            "the claim was written in another boot or another pid namespace, so its pids mean nothing here"
+                .to_owned()
+        }
+        Standing::NotIts => "it shows no evidence of any instance".to_owned(),
+    }
+}
+
+/// Sentences that are not about one visible process.
+pub(super) fn remarks(explanation: &Explanation) -> Vec<String> {
+    let found = &explanation.found;
+    let mut remarks: Vec<_> = found.unseen.iter().map(hidden_holder).collect();
+    if found.more > 0 {
+        remarks.push(format!("{} more processes hold the same port.", found.more));
+    }
+    if found.holders.is_empty() && found.unseen.is_empty() {
+        remarks.push(no_process(explanation));
+    }
+    for ledger in &explanation.ledgers {
+        for (service, reading) in &ledger.claims {
+            if let ClaimOnDisk::Unverifiable(why) = reading {
+                remarks.push(format!(
+                    "The claim of {}/{service} is not valid ({why}); stayd leaves the processes that it names alone.",
+                    ledger.instance
+                ));
+            }
+        }
+    }
+    remarks
+}
+
+fn hidden_holder(listener: &Listener) -> String {
+    let why = if identity::euid() == 0 {
+        "it is in another pid namespace (a container), or is the kernel itself"
+    } else {
+        "only that user and root may see it; `sudo stayd explain` shows more"
+    };
+    format!(
+        "{} is held by a process of uid {} that is not visible from here: {why}. stayd never signals it, and a service that wants \
+         the port is blocked until it is free.",
+        listener.addr, listener.uid
+    )
+}
+
+fn no_process(explanation: &Explanation) -> String {
+    let port = match explanation.target {
+        Target::Process(pid) => {
+            return format!("There is no process {pid}, or this user may not see it.");
+        }
+        Target::Port(port) => port,
+    };
+    if !socket::lists_everybodys() {
+        return format!(
+            "No process that this user may see listens on TCP port {port}; only root sees the processes of other users."
+        );
+    }
+    let waiting = explanation.ledgers.iter().flat_map(|ledger| {
+        let wants = ledger
+            .services
+            .iter()
+            .filter(move |each| each.port == Some(port));
+        wants.map(|service| format!("{}/{}", ledger.instance, service.name))
+    });
+    let waiting: Vec<_> = waiting.collect();
+    let next = if waiting.is_empty() {
+        String::new()
+    } else {
+        format!(" It is free for {}.", waiting.join(", "))
+    };
+    format!("No process listens on TCP port {port} here (a container has its own ports).{next}")
+}

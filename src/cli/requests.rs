@@ -1,0 +1,170 @@
+//! `start`, `stop`, `restart`, `reload`, `hold`, `release`: sends a request to the daemon and reports its outcome.
+
+use super::args::ServicesArgs;
+use super::console::{Console, print_stderr};
+use super::exit::{Exit, Failure, Outcome};
+use crate::api::client::{ANSWER_WITHIN, Client, OUTCOME_WITHIN};
+use crate::api::query::encode;
+use crate::api::routes::service_path;
+use crate::api::wire::{CommandReply, HoldRequest, Service};
+use serde::Serialize;
+
+/// Requests `verb` for each service in turn and waits for each outcome, unless the arguments say not to wait. Continues after
+/// a failed request; the exit status is that of the first failed one. As JSON, each service is one line.
+pub(super) async fn request_each(
+    console: Console,
+    client: &Client,
+    verb: &'static str,
+    arguments: &ServicesArgs,
+    json: bool,
+) -> Outcome {
+    let mut exit = Exit::Done;
+    for name in &arguments.services {
+        let requested = if arguments.no_wait {
+            send(client, verb, name).await
+        } else {
+            send_and_wait(client, verb, name).await
+        };
+        let reported =
+            requested.and_then(|(requested, text)| report(console, &requested, &text, json));
+        if let Err(failure) = reported {
+            if failure.exit != Exit::No && failure.exit != Exit::Usage {
+                return Err(failure);
+            }
+            print_stderr(&format!("stayd: {}", failure.message));
+            exit = if exit == Exit::Done {
+                failure.exit
+            } else {
+                exit
+            };
+        }
+    }
+    Ok(exit)
+}
+
+/// Sends the request and waits for its outcome. Returns the answer and the text to print.
+async fn send_and_wait(
+    client: &Client,
+    verb: &'static str,
+    name: &str,
+) -> Result<(CommandReply, String), Failure> {
+    let target = service_path(&encode(name), &format!("{verb}?wait=1"));
+    let requested: CommandReply = client.post(&target, &(), OUTCOME_WITHIN).await?;
+    if requested.done {
+        let text = as_text(&requested.service);
+        return Ok((requested, text));
+    }
+    warn(&requested);
+    let Service { state, reason, .. } = requested.service;
+    Err(Failure::new(
+        Exit::No,
+        format!(
+            "cannot wait any longer for {verb} {name}: it is {state} ({reason}); `stayd status {name}` shows how it goes on"
+        ),
+    ))
+}
+
+/// Sends the request without waiting for its outcome.
+async fn send(
+    client: &Client,
+    verb: &'static str,
+    name: &str,
+) -> Result<(CommandReply, String), Failure> {
+    let requested = post(client, name, verb, &()).await?;
+    Ok((requested, format!("{name}: {verb} requested")))
+}
+
+/// The JSON output of a request.
+#[derive(Serialize)]
+struct RequestOutput<'a> {
+    #[serde(flatten)]
+    service: &'a Service,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
+}
+
+/// Prints the outcome: `text`, or as JSON the current state of the service.
+fn report(
+    console: Console,
+    requested: &CommandReply,
+    text: &str,
+    json: bool,
+) -> Result<(), Failure> {
+    warn(requested);
+    let output = RequestOutput {
+        service: &requested.service,
+        warning: requested.warning.as_deref(),
+    };
+    if json {
+        console.json_line(&output)
+    } else {
+        console.line(text)
+    }
+}
+
+fn warn(requested: &CommandReply) {
+    if let Some(warning) = &requested.warning {
+        print_stderr(&format!("stayd: {warning}"));
+    }
+}
+
+fn as_text(service: &Service) -> String {
+    let Service {
+        name, state, life, ..
+    } = service;
+    match service.pid {
+        Some(pid) if state == "attached" => {
+            format!("{name}: attached to pid {pid}, a foreign process that stayd only watches")
+        }
+        Some(pid) => format!("{name}: {state} as pid {pid}, life {life}"),
+        // The reason of a stop names the processes that it left running, if any.
+        None => match service.reason.strip_prefix("stopped on request: ") {
+            Some(more) => format!("{name}: {state}: {more}"),
+            None => format!("{name}: {state}"),
+        },
+    }
+}
+
+/// Requests that the reload signal is sent.
+pub(super) async fn reload(console: Console, client: &Client, name: &str, json: bool) -> Outcome {
+    let requested = post(client, name, "reload", &()).await?;
+    let text = format!("{name}: reload signal sent");
+    report(console, &requested, &text, json)?;
+    Ok(Exit::Done)
+}
+
+/// Requests that kills are suppressed for a while.
+pub(super) async fn hold(
+    console: Console,
+    client: &Client,
+    name: &str,
+    request: &HoldRequest,
+    json: bool,
+) -> Outcome {
+    let requested = post(client, name, "hold", request).await?;
+    let hold = requested.service.hold.as_ref();
+    let until = hold.map_or(request.duration.clone(), |hold| {
+        format!("until {}", hold.until)
+    });
+    let text = format!("{name}: held {until}: no kills ({})", request.reason);
+    report(console, &requested, &text, json)?;
+    Ok(Exit::Done)
+}
+
+/// Requests the end of a hold.
+pub(super) async fn release(console: Console, client: &Client, name: &str, json: bool) -> Outcome {
+    let requested = post(client, name, "release", &()).await?;
+    let text = format!("{name}: released; its watchdog may kill it again");
+    report(console, &requested, &text, json)?;
+    Ok(Exit::Done)
+}
+
+async fn post<B: Serialize>(
+    client: &Client,
+    name: &str,
+    verb: &str,
+    body: &B,
+) -> Result<CommandReply, Failure> {
+    let target = service_path(&encode(name), verb);
+    Ok(client.post(&target, body, ANSWER_WITHIN).await?)
+}
