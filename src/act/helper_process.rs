@@ -134,7 +134,7 @@ fn answer(ask: Ask, answers: &UnixStream) -> Reply {
         }
         Ask::WhyNot(look) => Reply::Text(preflight::look(&look).err().map(|one| one.cause)),
         Ask::Stamp(look, since) => Reply::Text(stamp(&look, since)),
-        Ask::Need(need) => Reply::Text(needs::look(&need)),
+        Ask::Prerequisite(need) => Reply::Text(needs::look(&need)),
         Ask::EnvFile(path) => match config::read_env_file(&path) {
             Ok(variables) => Reply::Variables(variables),
             Err(finding) => Reply::Failed(finding.to_string()),

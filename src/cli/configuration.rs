@@ -5,7 +5,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::instance::{config_file, here, variable};
 use super::screen::{Screen, tell};
 use crate::act::preflight::needs;
-use crate::config::{self, CommandLine, Config, Finding, Level, Loaded, Place};
+use crate::config::{self, CommandLine, Config, Finding, Level, Loaded, Location};
 use crate::install::{RenderInputs, Scope, render_launchd, render_systemd};
 use crate::sys;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ fn words(command: Vec<OsString>) -> Result<Vec<String>, Failure> {
 /// All findings, one a line; what was typed wrong is wrong usage. The first stands behind the program's name like any other error.
 pub(super) fn wrong(findings: &[Finding]) -> Failure {
     let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    let typed = |finding: &Finding| matches!(finding.place, Place::Option(_));
+    let typed = |finding: &Finding| matches!(finding.location, Location::Option(_));
     let exit = if findings.iter().all(typed) {
         Exit::Usage
     } else {
@@ -100,7 +100,7 @@ fn remarks(loaded: Loaded) -> Result<Vec<Finding>, Failure> {
     let missing = missing(&loaded)?;
     let mut findings = loaded.warnings;
     findings.extend(missing);
-    findings.sort_by(|one, other| one.place.cmp(&other.place));
+    findings.sort_by(|one, other| one.location.cmp(&other.location));
     Ok(findings)
 }
 
@@ -108,7 +108,7 @@ fn remarks(loaded: Loaded) -> Result<Vec<Finding>, Failure> {
 pub(super) fn missing(loaded: &Loaded) -> Result<Vec<Finding>, Failure> {
     let program = sys::identity::own_program()
         .map_err(|error| Failure::system("find its own program", &error))?;
-    let (places, needs): (Vec<_>, Vec<_>) = loaded.needs.iter().cloned().unzip();
+    let (places, needs): (Vec<_>, Vec<_>) = loaded.prerequisites.iter().cloned().unzip();
     let missing = super::block_on(async { Ok(needs::missing(program, &needs).await) })?;
     let finding =
         |(nth, sentence): (usize, String)| Some(Finding::warning(places.get(nth)?, sentence));
@@ -123,11 +123,11 @@ const fn level(level: Level) -> &'static str {
 }
 
 fn as_json(finding: &Finding) -> Value {
-    let (path, line, column) = match &finding.place {
-        Place::File(file) => (Some(file), None, None),
-        Place::Line { file, line } => (Some(file), Some(line), None),
-        Place::Point { file, line, column } => (Some(file), Some(line), Some(column)),
-        Place::Option(_) | Place::Surroundings => (None, None, None),
+    let (path, line, column) = match &finding.location {
+        Location::File(file) => (Some(file), None, None),
+        Location::Line { file, line } => (Some(file), Some(line), None),
+        Location::Point { file, line, column } => (Some(file), Some(line), Some(column)),
+        Location::Option(_) | Location::Surroundings => (None, None, None),
     };
     let path = path.map(|path| path.display().to_string());
     let level = level(finding.level);

@@ -10,7 +10,7 @@ use super::{demo, exec};
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
 use crate::act::runtime::offer::of_the_source;
 use crate::api::client::Client;
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use crate::config::{Config, Loaded};
 use crate::run::logging::{self, Format};
 use crate::run::upgrade::Inheritance;
@@ -164,7 +164,7 @@ fn wait_for_config(
             signal(SIGINT).map_err(cannot)?,
         );
         // The version before may have left them waiting.
-        crate::sys::signal::let_in_all();
+        crate::sys::signal::unblock_all();
         loop {
             tokio::select! {
                 _told = term.read_u8() => return Ok(Exit::Done),
@@ -225,7 +225,7 @@ pub(super) fn exec(common: &Common, options: &ServiceOptions) -> Outcome {
     let root = root.as_deref();
     let own = root.map(|root| ("STAYD_PACKAGE_ROOT".into(), root.to_string_lossy().into()));
     let declared = service.env.iter();
-    let declared = declared.map(|(name, value)| (name.clone(), in_place(value, root)));
+    let declared = declared.map(|(name, value)| (name.clone(), expand_runtime(value, root)));
     let source = service.runtime.as_ref().map(|one| one.source.clone());
     let order = exec::Order {
         command: service.command_in(root),

@@ -3,7 +3,7 @@
 use super::args::Common;
 use super::exit::{Exit, Failure};
 use super::find::Candidate;
-use crate::config::places::Caller;
+use crate::config::paths::Paths;
 use crate::config::{self, Finding};
 use std::env;
 use std::fs;
@@ -31,14 +31,12 @@ pub(super) fn variable(name: &str) -> Option<String> {
 
 /// The folders that a daemon for the instance `name` uses; `group`: a control group is configured.
 pub(super) fn folders(common: &Common, name: &str, group: bool) -> Result<Folders, Failure> {
-    let caller = Caller::here(&variable);
+    let paths = Paths::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
-    let state = caller.state_dir(name, given.as_deref()).map_err(refused)?;
+    let state = paths.state_dir(name, given.as_deref()).map_err(refused)?;
     Ok(Folders {
-        runtime: caller.runtime_dir(name),
-        socket: caller
-            .control_socket(name, &state, group)
-            .map_err(refused)?,
+        runtime: paths.runtime_dir(name),
+        socket: paths.control_socket(name, &state, group).map_err(refused)?,
         state,
     })
 }
@@ -49,15 +47,14 @@ fn refused(finding: Finding) -> Failure {
 
 /// The configuration: `-c`, $STAYD_CONFIG, ./stayd.toml, the user's, /etc/stayd/stayd.toml, the first that exists.
 pub(super) fn config_file(common: &Common) -> Result<PathBuf, Failure> {
-    let found =
-        Caller::here(&variable).find_config(common.config.as_deref(), &|file| file.exists());
+    let found = Paths::here(&variable).find_config(common.config.as_deref(), &|file| file.exists());
     absolute(&found.map_err(|finding| Failure::new(Exit::Config, finding.message))?)
 }
 
 /// The configuration that was named, with `-c` or by $STAYD_CONFIG, when there is no such file. A stayd that was started
 /// with it may run nonetheless.
 pub(super) fn absent_config(common: &Common) -> Option<PathBuf> {
-    let places = Caller::here(&variable).configs(common.config.as_deref());
+    let places = Paths::here(&variable).configs(common.config.as_deref());
     let [named] = places.as_slice() else {
         return None; // none was named
     };
@@ -67,22 +64,22 @@ pub(super) fn absent_config(common: &Common) -> Option<PathBuf> {
 
 /// The instances that a client may mean: the one of a folder, the one of a configuration, else all that are there.
 pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
-    let caller = Caller::here(&variable);
+    let paths = Paths::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let names = match (&given, config_file(common)) {
         // the file that was named, as the daemon was told it; one that just lies about may be another's
         (Some(_), Ok(file)) if common.config.is_some() => vec![config::peek_name(&file)],
         (Some(state), _) => vec![last_part(state)],
         (None, Ok(file)) => vec![config::peek_name(&file)],
-        (None, Err(_)) => instances(caller),
+        (None, Err(_)) => instances(paths),
     };
     let candidate = |name: String| {
-        let states = caller.client_state_dirs(&name, given.as_deref());
+        let states = paths.client_state_dirs(&name, given.as_deref());
         let sockets = states.iter().flat_map(|state| {
             let theirs = if state.starts_with("/var/lib") {
-                caller.as_root()
+                paths.as_root()
             } else {
-                caller
+                paths
             };
             theirs.control_sockets(&name, state)
         });
@@ -96,8 +93,8 @@ pub(super) fn candidates(common: &Common) -> Result<Vec<Candidate>, Failure> {
 }
 
 /// The names of all instances of this user and of root, running or not.
-fn instances(caller: Caller<'_>) -> Vec<String> {
-    let roots = [caller.state_root(), caller.as_root().state_root()];
+fn instances(paths: Paths<'_>) -> Vec<String> {
+    let roots = [paths.state_root(), paths.as_root().state_root()];
     let entries = roots
         .into_iter()
         .flatten()

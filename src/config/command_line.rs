@@ -1,12 +1,12 @@
 //! A configuration without a file: `stayd --foreground [OPTIONS] -- COMMAND`, and `stayd probe URL`.
 
-use super::across;
-use super::finding::{Finding, Place};
+use super::cross_check;
+use super::finding::{Finding, Location};
 use super::keys::{self, Key};
 use super::listen;
-use super::need;
+use super::prerequisite;
 use super::section::{Findings, Section};
-use super::service::Builder;
+use super::service::ServiceBuilder;
 use super::value::{self, Value};
 use super::words::name_from;
 use super::{Config, Loaded, Probe};
@@ -45,7 +45,7 @@ pub struct CommandLine {
     pub runtime: Option<PathBuf>,
 }
 
-const COMMAND: Place = Place::Option("COMMAND");
+const COMMAND: Location = Location::Option("COMMAND");
 
 impl Config {
     /// One service, as described on the command line; `here` is the absolute working directory,
@@ -61,11 +61,11 @@ impl Config {
         let mut findings = Findings::default();
         let section = section(options, &mut findings);
         let euid = crate::sys::identity::euid();
-        let mut builder = Builder {
+        let mut builder = ServiceBuilder {
             env,
             folder: here,
             euid,
-            public: true,
+            from_command_line: true,
             findings: &mut findings,
         };
         let service = builder.service(&section);
@@ -79,12 +79,12 @@ impl Config {
         let sections = [section];
         if let Some(config) = &config {
             listen::check(config, &sections, &mut findings);
-            across::warn(config, &sections, &mut findings);
+            cross_check::warn(config, &sections, &mut findings);
         }
         let warnings = findings.into_result()?;
         let config = config.ok_or_else(Vec::new)?;
         Ok(Loaded {
-            needs: need::all(&config, &sections, env),
+            prerequisites: prerequisite::all(&config, &sections, env),
             config,
             warnings,
         })
@@ -159,13 +159,13 @@ fn section(options: &CommandLine, findings: &mut Findings) -> Section {
         let (Some(text), Some(key)) = (text, keys::find(path)) else {
             continue;
         };
-        let place = Place::Option(option);
+        let location = Location::Option(option);
         if key.parent() == "service.*.watchdog" && options.probe.is_none() {
-            findings.error(&place, "cannot use it without a probe; add --probe URL");
+            findings.error(&location, "cannot use it without a probe; add --probe URL");
         }
         match value::from_text(key.kind, text) {
-            Ok(value) => section.set(key, value, place),
-            Err(wrong) => findings.error(&place, format!("cannot read it: {wrong}")),
+            Ok(value) => section.set(key, value, location),
+            Err(error) => findings.error(&location, format!("cannot read it: {error}")),
         }
     }
     set_command(options, &mut section, findings);
@@ -191,7 +191,7 @@ fn set_command(options: &CommandLine, section: &mut Section, findings: &mut Find
 }
 
 fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings) {
-    const PLACE: Place = Place::Option("--env");
+    const PLACE: Location = Location::Option("--env");
     let mut pairs = Vec::new();
     for text in &options.env {
         let Some((name, text)) = text.split_once('=') else {
@@ -203,7 +203,7 @@ fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings
         };
         match value::env_value(name, text) {
             Ok(text) => pairs.push((name.to_owned(), text)),
-            Err(wrong) => findings.error(&PLACE, format!("cannot read it: {wrong}")),
+            Err(error) => findings.error(&PLACE, format!("cannot read it: {error}")),
         }
     }
     if let Some(key) = keys::find("service.*.env").filter(|_: &&Key| !pairs.is_empty()) {
@@ -214,7 +214,7 @@ fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings
 fn set_sockets(options: &CommandLine, section: &mut Section) {
     if let Some(key) = keys::find(listen::KEY).filter(|_| !options.sockets.is_empty()) {
         let texts = Value::Texts(options.sockets.clone());
-        section.set(key, texts, Place::Option("--socket"));
+        section.set(key, texts, Location::Option("--socket"));
     }
 }
 
@@ -226,8 +226,11 @@ fn instance_name(
     findings: &mut Findings,
 ) -> String {
     if let Some(name) = &options.name {
-        if let Err(wrong) = value::from_text(keys::Kind::Name, name) {
-            findings.error(&Place::Option("--name"), format!("cannot read it: {wrong}"));
+        if let Err(error) = value::from_text(keys::Kind::Name, name) {
+            findings.error(
+                &Location::Option("--name"),
+                format!("cannot read it: {error}"),
+            );
         }
         return name.clone();
     }
@@ -308,22 +311,22 @@ mod tests {
             "http://geheim@h/",
             "postgres://h/d?password=geheim",
         ] {
-            let wrong = load(&CommandLine {
+            let error = load(&CommandLine {
                 probe: Some(url.into()),
                 ..options("db")
             });
-            let wrong = wrong.expect_err(url).join("\n");
+            let error = error.expect_err(url).join("\n");
             assert!(
-                wrong.starts_with("--probe: cannot use `probe`: it holds a password"),
-                "{wrong}"
+                error.starts_with("--probe: cannot use `probe`: it holds a password"),
+                "{error}"
             );
-            assert!(!wrong.contains("geheim"), "{wrong}");
+            assert!(!error.contains("geheim"), "{error}");
         }
     }
 
     #[test]
     fn errors_name_the_option() {
-        let wrong = load(&CommandLine {
+        let error = load(&CommandLine {
             interval: Some("5".into()),
             sockets: vec!["x".into()],
             env: vec!["A".into()],
@@ -342,7 +345,7 @@ mod tests {
             "--name: cannot read it: `a b` is no name",
             "COMMAND: cannot run nothing",
         ] {
-            assert!(wrong.contains(part), "{part} in\n{wrong}");
+            assert!(error.contains(part), "{part} in\n{error}");
         }
     }
 
@@ -352,7 +355,7 @@ mod tests {
             probe_from_command_line(url, query, "2s", Path::new("/x"), &|_| None)
         };
         let sqlite = probe("sqlite:a.db?write=1", Some("SELECT 1")).expect("good");
-        assert_eq!(sqlite.target.place(), "/x/a.db");
+        assert_eq!(sqlite.target.address(), "/x/a.db");
         assert_eq!(sqlite.timeout.as_secs(), 2);
         assert!(probe("tcp://127.0.0.1:1", Some("SELECT 1")).is_err());
     }

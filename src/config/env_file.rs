@@ -1,9 +1,9 @@
 //! dotenv files: `KEY=VALUE` lines, read at each start of a service.
 
-use super::file::{self, Trust};
-use super::finding::{Finding, Place};
+use super::finding::{Finding, Location};
 use super::secret::is_variable;
-use super::value::{brief, env_value};
+use super::text_file::{self, OwnerCheck};
+use super::value::{env_value, shorten};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use std::sync::Arc;
 /// # Errors
 /// The file cannot be read, or the first line that is no `KEY=VALUE`, with file and line; never a value.
 pub fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Finding> {
-    let whole = Place::File(Arc::new(path.to_owned()));
-    let text = file::read(path, Trust::Anybody)
-        .map_err(|wrong| Finding::error(&whole, format!("cannot read the env_file: {wrong}")))?;
+    let whole = Location::File(Arc::new(path.to_owned()));
+    let text = text_file::read(path, OwnerCheck::Skip)
+        .map_err(|error| Finding::error(&whole, format!("cannot read the env_file: {error}")))?;
     parse_env_file(&text, path)
 }
 
@@ -33,11 +33,11 @@ pub fn parse_env_file(text: &str, path: &Path) -> Result<Vec<(String, String)>, 
     let mut line = 1;
     while !rest.is_empty() {
         let (pair, after) = entry(rest).map_err(|cause| {
-            let place = Place::Line {
+            let location = Location::Line {
                 file: Arc::clone(&file),
                 line,
             };
-            Finding::error(&place, format!("cannot read the line: {cause}"))
+            Finding::error(&location, format!("cannot read the line: {cause}"))
         })?;
         pairs.extend(pair);
         line += rest[..rest.len() - after.len()].matches('\n').count();
@@ -64,7 +64,7 @@ fn entry(text: &str) -> Result<Entry<'_>, String> {
         let cure = "use letters, digits and `_`, the first no digit";
         return Err(format!(
             "`{}` is no name of a variable; {cure}",
-            brief(name)
+            shorten(name)
         ));
     }
     let right = text[left.len() + 1..].trim_start_matches([' ', '\t']);
@@ -72,7 +72,7 @@ fn entry(text: &str) -> Result<Entry<'_>, String> {
         Some(quote @ ('"' | '\'')) => quoted(&right[1..], quote)?,
         _ => bare(right),
     };
-    let value = env_value(name, &value).map_err(|wrong| wrong.to_string())?;
+    let value = env_value(name, &value).map_err(|error| error.to_string())?;
     Ok((Some((name.to_owned(), value)), after))
 }
 
@@ -148,14 +148,14 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_and_never_the_value() {
-        let wrong = parse("A=\"1\n2\"\n# x\n\nB='geheim\n").expect_err("open quote");
+        let error = parse("A=\"1\n2\"\n# x\n\nB='geheim\n").expect_err("open quote");
         assert_eq!(
-            wrong,
+            error,
             ".env:5: cannot read the line: a ' is not closed; close it"
         );
-        let wrong = parse("geheim").expect_err("no =");
+        let error = parse("geheim").expect_err("no =");
         assert_eq!(
-            wrong,
+            error,
             ".env:1: cannot read the line: it has no `=`; write KEY=VALUE"
         );
         assert!(

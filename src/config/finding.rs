@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// A file as a whole: it cannot be read, or it may not be.
     File(Arc<PathBuf>),
     /// A line of a file that has no columns worth naming.
@@ -31,7 +31,7 @@ pub enum Place {
     Surroundings,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(file) => write!(out, "{}", file.display()),
@@ -60,7 +60,7 @@ pub struct Finding {
     /// How bad.
     pub level: Level,
     /// Where.
-    pub place: Place,
+    pub location: Location,
     /// The sentence; never holds a secret.
     pub message: String,
 }
@@ -68,20 +68,20 @@ pub struct Finding {
 impl Finding {
     /// Refuses the configuration.
     #[must_use]
-    pub fn error(place: &Place, message: impl Into<String>) -> Self {
+    pub fn error(location: &Location, message: impl Into<String>) -> Self {
         Self {
             level: Level::Error,
-            place: place.clone(),
+            location: location.clone(),
             message: message.into(),
         }
     }
 
     /// Only tells.
     #[must_use]
-    pub fn warning(place: &Place, message: impl Into<String>) -> Self {
+    pub fn warning(location: &Location, message: impl Into<String>) -> Self {
         Self {
             level: Level::Warning,
-            place: place.clone(),
+            location: location.clone(),
             message: message.into(),
         }
     }
@@ -89,10 +89,13 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Place::Surroundings => out.write_str(&self.message),
-            Place::File(_) | Place::Line { .. } | Place::Point { .. } | Place::Option(_) => {
-                write!(out, "{}: {}", self.place, self.message)
+        match self.location {
+            Location::Surroundings => out.write_str(&self.message),
+            Location::File(_)
+            | Location::Line { .. }
+            | Location::Point { .. }
+            | Location::Option(_) => {
+                write!(out, "{}: {}", self.location, self.message)
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn expand(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     for part in Path::new(pattern).components() {
         found = match part {
             Component::Normal(name) if name.to_string_lossy().contains(['*', '?']) => {
-                below(&found, &name.to_string_lossy())?
+                expand_part(&found, &name.to_string_lossy())?
             }
             part @ (Component::Normal(_)
             | Component::Prefix(_)
@@ -29,7 +29,7 @@ pub(super) fn expand(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn below(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
+fn expand_part(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for folder in folders {
         let entries = match folder.read_dir() {
@@ -59,21 +59,21 @@ fn matches(pattern: &str, name: &str) -> bool {
         return false;
     }
     let name: Vec<char> = name.chars().collect();
-    let mut row = vec![false; name.len() + 1];
-    row[0] = true;
+    let mut reachable = vec![false; name.len() + 1];
+    reachable[0] = true;
     for p in pattern.chars() {
         let mut next = vec![false; name.len() + 1];
-        next[0] = p == '*' && row[0];
+        next[0] = p == '*' && reachable[0];
         for (at, c) in name.iter().enumerate() {
             next[at + 1] = match p {
-                '*' => row[at + 1] || next[at],
-                '?' => row[at],
-                p => row[at] && p == *c,
+                '*' => reachable[at + 1] || next[at],
+                '?' => reachable[at],
+                p => reachable[at] && p == *c,
             };
         }
-        row = next;
+        reachable = next;
     }
-    row[name.len()]
+    reachable[name.len()]
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(super) enum Default {
     /// This text, read as if it had been written.
     Is(&'static str),
     /// Something that depends on the rest; in words.
-    Said(&'static str),
+    Described(&'static str),
     /// Nothing; the key is off.
     Unset,
     /// It must be given.
@@ -64,11 +64,11 @@ pub(super) enum Default {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// All the way.
-    Works,
+    Supported,
     /// It is read and checked; this is what does not happen yet.
-    Noted(&'static str),
+    CheckedOnly(&'static str),
     /// Refused; this is what to do instead.
-    Later(&'static str),
+    NotSupported(&'static str),
 }
 
 /// One key.
@@ -98,22 +98,26 @@ impl Key {
             path,
             kind,
             default,
-            state: State::Works,
+            state: State::Supported,
             doc,
         }
     }
 
     /// The same, read and checked only; `what` does not happen yet.
-    pub(super) const fn noted(self, what: &'static str) -> Self {
+    pub(super) const fn checked_only(self, what: &'static str) -> Self {
         Self {
-            state: State::Noted(what),
+            state: State::CheckedOnly(what),
             ..self
         }
     }
 
-    /// A table of a later version; `cure` says what to do now.
-    pub(super) const fn later(path: &'static str, doc: &'static str, cure: &'static str) -> Self {
-        let state = State::Later(cure);
+    /// A table of a later version; `alternative` says what to do now.
+    pub(super) const fn not_supported(
+        path: &'static str,
+        doc: &'static str,
+        alternative: &'static str,
+    ) -> Self {
+        let state = State::NotSupported(alternative);
         Self {
             path,
             kind: Kind::Table,

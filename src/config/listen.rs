@@ -1,7 +1,7 @@
 //! `sockets`: addresses that stayd binds for a service.
 
 use super::section::{Findings, Section};
-use super::value::Wrong;
+use super::value::ValueError;
 use super::{Config, Endpoint, Probe, Service, Target};
 use crate::sys::listen::Address;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,12 +14,12 @@ pub(super) const KEY: &str = "service.*.sockets";
 const SOCKETS_MAX: usize = 64;
 
 /// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (never resolved) or a path; a relative one is below `folder`.
-fn parse(text: &str, folder: &Path) -> Result<Address, Wrong> {
+fn parse(text: &str, folder: &Path) -> Result<Address, ValueError> {
     if text.starts_with(['/', '.']) {
         let path: PathBuf = folder.join(text).components().collect();
         return match net::SocketAddr::from_pathname(&path) {
             Ok(_) => Ok(Address::Unix(path)),
-            Err(_) => Err(Wrong::new(
+            Err(_) => Err(ValueError::new(
                 format!("{} is too long for a socket", path.display()),
                 "choose one of 100 bytes or less",
             )),
@@ -37,7 +37,7 @@ fn parse(text: &str, folder: &Path) -> Result<Address, Wrong> {
         .filter(|address| address.port() != 0)
         .map(Address::Tcp)
         .ok_or_else(|| {
-            Wrong::new(
+            ValueError::new(
                 format!("`{text}` is no address to listen on"),
                 "write it as \"127.0.0.1:8080\", \"[::1]:8080\" or \"/run/app.sock\"",
             )
@@ -47,12 +47,18 @@ fn parse(text: &str, folder: &Path) -> Result<Address, Wrong> {
 /// The service's sockets in their order; what is wrong with them goes to the findings.
 pub(super) fn all(section: &Section, folder: &Path, findings: &mut Findings) -> Vec<Address> {
     let texts = section.texts(KEY).unwrap_or_default();
-    let mut wrong = |wrong: &Wrong| {
-        findings.error(section.place(KEY), format!("cannot use `sockets`: {wrong}"));
+    let mut wrong = |wrong: &ValueError| {
+        findings.error(
+            section.location(KEY),
+            format!("cannot use `sockets`: {wrong}"),
+        );
     };
     if texts.len() > SOCKETS_MAX {
         let cause = format!("more than {SOCKETS_MAX} sockets");
-        wrong(&Wrong::new(cause, "let the service bind the rest itself"));
+        wrong(&ValueError::new(
+            cause,
+            "let the service bind the rest itself",
+        ));
         return Vec::new();
     }
     let parsed = texts.iter().map(|text| parse(text, folder));
@@ -70,7 +76,7 @@ pub(super) fn check(config: &Config, sections: &[Section], findings: &mut Findin
             let taken = seen.iter().find(|(other, _)| overlap(other, address));
             if let Some((other, first)) = taken {
                 findings.error(
-                    section.place(KEY),
+                    section.location(KEY),
                     twice(address, &section.name, other, first),
                 );
             }
@@ -89,9 +95,9 @@ pub(super) fn check(config: &Config, sections: &[Section], findings: &mut Findin
                 "cannot use port {number} for `{}`: `{}` has the socket {address}, at {}; give one of them another",
                 section.name,
                 owner.name,
-                owner.place(KEY),
+                owner.location(KEY),
             );
-            findings.error(section.place("service.*.port"), message);
+            findings.error(section.location("service.*.port"), message);
         }
     }
 }
@@ -101,14 +107,14 @@ fn twice(address: &Address, name: &str, other: &Address, first: &Section) -> Str
         format!(
             "cannot bind {address} for `{name}`: `{}` has it, at {}; give one of them another",
             first.name,
-            first.place(KEY),
+            first.location(KEY),
         )
     } else {
         format!(
             "cannot bind {address} for `{name}` beside {other} of `{}`, at {}: one of them takes all addresses of that port; \
              give one of them another",
             first.name,
-            first.place(KEY),
+            first.location(KEY),
         )
     }
 }

@@ -3,17 +3,16 @@
 //! Nothing outside this room sees TOML, strings of durations or unchecked URLs: it gets a [`Config`]
 //! with every default filled in, or a list of [`Finding`]s which name the place, the cause and the cure.
 
-mod across;
 mod command_line;
+mod cross_check;
 mod env_file;
-mod file;
 mod finding;
 mod glob;
 mod keys;
 mod listen;
 mod load;
-mod need;
-pub mod places;
+pub mod paths;
+mod prerequisite;
 mod probe_url;
 pub mod reference;
 pub mod roff;
@@ -25,15 +24,16 @@ mod service;
 mod signal;
 mod source;
 mod table;
+mod text_file;
 mod url_parts;
 mod value;
 mod words;
 
 pub use command_line::{CommandLine, probe_from_command_line};
 pub use env_file::{parse_env_file, read_env_file};
-pub use finding::{Finding, Level, Place};
+pub use finding::{Finding, Level, Location};
 pub use load::{default_name, load, peek_name};
-pub use need::Need;
+pub use prerequisite::Prerequisite;
 pub use schema::schema;
 pub use service::EVIDENCE_LIMIT;
 pub use words::{SplitError, is_name, name_from, split_words};
@@ -71,7 +71,7 @@ pub struct Service {
     pub name: String,
     /// argv, at least one word.
     pub command: Vec<String>,
-    /// Working directory, absolute, or from [`runtime::ROOT`].
+    /// Working directory, absolute, or from [`runtime::RUNTIME_PLACEHOLDER`].
     pub cwd: PathBuf,
     /// Run to its end before each start.
     pub before: Option<Vec<String>>,
@@ -149,7 +149,7 @@ impl Service {
     pub fn proof_key(&self) -> String {
         let mut hash = Fnv::START;
         if let Some(probe) = &self.probe {
-            hash = hash.with(&probe.shown).with(&probe.target.place());
+            hash = hash.with(&probe.shown).with(&probe.target.address());
             hash = hash.with(probe.query_shown.as_deref().unwrap_or_default());
         }
         self.with_command(hash)
@@ -286,7 +286,7 @@ impl Target {
 
     /// Where it is asked, without user, password or query.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         match self {
             Self::Postgres { at, database, .. } => format!("{at}/{database}"),
             Self::Sqlite { path, .. } => path.display().to_string(),
@@ -328,7 +328,7 @@ pub enum LogTo {
     /// STATE/logs/SERVICE/
     File,
     /// Our own stdout and stderr (journal stream per service under journald).
-    SuperviseSuccessor,
+    Inherit,
     /// Both.
     Both,
 }
@@ -361,11 +361,11 @@ pub struct Loaded {
     /// Nothing that stops it; each is worth a line in the log.
     pub warnings: Vec<Finding>,
     /// What it counts on outside of itself, each with the place that says so. Not looked at: a file system may hang.
-    pub needs: Vec<(Place, Need)>,
+    pub prerequisites: Vec<(Location, Prerequisite)>,
 }
 
 /// What the system said, without the number that Rust adds.
-fn system_words(error: &std::io::Error) -> String {
+fn os_error_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error")
         .next()

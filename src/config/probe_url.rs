@@ -5,7 +5,7 @@ mod postgres;
 use super::keys::nearest_of;
 use super::secret::{Secrets, find_outside, has_reference, only_references, rfind_outside};
 use super::url_parts::{Authority, decode, host_and_port};
-use super::value::Wrong;
+use super::value::ValueError;
 use super::words::split_words;
 use super::{Endpoint, Target};
 use std::path::PathBuf;
@@ -17,16 +17,21 @@ pub(super) struct Scheme {
     /// The part before the colon.
     pub(super) name: &'static str,
     /// Whether this version asks it.
-    pub(super) built: bool,
+    pub(super) supported: bool,
     /// One sentence.
     pub(super) doc: &'static str,
 }
 
-const fn scheme(form: &'static str, name: &'static str, built: bool, doc: &'static str) -> Scheme {
+const fn scheme(
+    form: &'static str,
+    name: &'static str,
+    supported: bool,
+    doc: &'static str,
+) -> Scheme {
     Scheme {
         form,
         name,
-        built,
+        supported,
         doc,
     }
 }
@@ -58,7 +63,7 @@ pub(super) const SCHEMES: &[Scheme] = &[
 pub(super) struct Context<'a> {
     pub(super) secrets: Secrets<'a>,
     /// The URL comes from a command line, which every user can read.
-    pub(super) public: bool,
+    pub(super) from_command_line: bool,
     /// PostgreSQL's role where the URL names none.
     pub(super) default_user: String,
 }
@@ -77,7 +82,7 @@ const ESCAPES: &str = "in a user or password write @ : / ? # % as %40 %3A %2F %3
 ///
 /// # Errors
 /// Why it is none and what to write; never any part of it.
-pub(super) fn parse(text: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
+pub(super) fn parse(text: &str, context: &Context<'_>) -> Result<Parsed, ValueError> {
     if let Some(whole) = context.secrets.whole(text)? {
         // What stands elsewhere may hold a password, and is taken as it is.
         let hidden = Context {
@@ -85,29 +90,29 @@ pub(super) fn parse(text: &str, context: &Context<'_>) -> Result<Parsed, Wrong> 
                 env: &|_| None,
                 folder: context.secrets.folder,
             },
-            public: false,
+            from_command_line: false,
             default_user: context.default_user.clone(),
         };
         if has_reference(&whole) || whole.starts_with("file:") {
-            return Err(Wrong::new(
+            return Err(ValueError::new(
                 "the place it names holds only another name",
                 "put the URL there",
             ));
         }
-        let target = parse_here(whole.trim(), &hidden)?.target;
+        let target = parse_literal(whole.trim(), &hidden)?.target;
         return Ok(Parsed {
             shown: text.to_owned(),
             target,
         });
     }
-    parse_here(text.trim(), context)
+    parse_literal(text.trim(), context)
 }
 
-fn parse_here(text: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
+fn parse_literal(text: &str, context: &Context<'_>) -> Result<Parsed, ValueError> {
     let (name, rest) = text.split_once(':').unwrap_or((text, ""));
     match name {
         "notify" if rest.is_empty() => Ok(plain(text, Target::Notify)),
-        "notify" => Err(Wrong::new(
+        "notify" => Err(ValueError::new(
             "`notify` has nothing behind it",
             "write `notify`",
         )),
@@ -138,26 +143,26 @@ fn form(name: &str) -> &'static str {
         .map_or("", |scheme| scheme.form)
 }
 
-fn slashes<'t>(rest: &'t str, name: &str) -> Result<&'t str, Wrong> {
+fn slashes<'t>(rest: &'t str, name: &str) -> Result<&'t str, ValueError> {
     rest.strip_prefix("//").ok_or_else(|| {
-        Wrong::new(
+        ValueError::new(
             format!("`{name}:` wants `//`"),
             format!("write `{}`", form(name)),
         )
     })
 }
 
-fn unknown(name: &str) -> Wrong {
-    let known = |built| {
+fn unknown(name: &str) -> ValueError {
+    let known = |supported| {
         SCHEMES
             .iter()
-            .filter(move |scheme| scheme.built == built)
+            .filter(move |scheme| scheme.supported == supported)
             .map(|s| s.name)
     };
     let all = known(true).collect::<Vec<_>>().join(", ");
     if let Some(later) = known(false).find(|later| *later == name) {
         let cause = format!("`{later}` probes are not in this version");
-        return Wrong::new(
+        return ValueError::new(
             cause,
             format!("use `exec:COMMAND` with a client of it, or one of {all}"),
         );
@@ -166,24 +171,24 @@ fn unknown(name: &str) -> Wrong {
         Some(near) => format!("did you mean `{}`?", form(near)),
         None => format!("begin it with one of {all}"),
     };
-    Wrong::new("its scheme is not known", cure)
+    ValueError::new("its scheme is not known", cure)
 }
 
 /// A path of the configuration: relative to its folder.
-fn path(text: &str, context: &Context<'_>) -> Result<PathBuf, Wrong> {
+fn path(text: &str, context: &Context<'_>) -> Result<PathBuf, ValueError> {
     let text = text
         .strip_prefix("//")
         .filter(|path| path.starts_with('/'))
         .unwrap_or(text);
     if text.starts_with("//") {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "a path has no host",
             "write the path right behind the colon",
         ));
     }
     let path = context.secrets.fill(text, decode)?;
     if path.is_empty() {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it has no path",
             "write the path right behind the colon",
         ));
@@ -191,15 +196,15 @@ fn path(text: &str, context: &Context<'_>) -> Result<PathBuf, Wrong> {
     Ok(context.secrets.folder.join(path))
 }
 
-fn sqlite(shown: &str, rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
-    let (file, query) = cut(rest, '?');
+fn sqlite(shown: &str, rest: &str, context: &Context<'_>) -> Result<Parsed, ValueError> {
+    let (file, query) = split_at_first(rest, '?');
     let mut write = false;
     for (name, value) in parameters(query) {
         write = match (name, value) {
             ("write", "1") => true,
             ("write", "0") => false,
             _ => {
-                return Err(Wrong::new(
+                return Err(ValueError::new(
                     "it has a parameter that is not known",
                     "write `?write=1` or none",
                 ));
@@ -215,21 +220,21 @@ fn sqlite(shown: &str, rest: &str, context: &Context<'_>) -> Result<Parsed, Wron
     ))
 }
 
-fn exec(shown: &str, rest: &str) -> Result<Parsed, Wrong> {
+fn exec(shown: &str, rest: &str) -> Result<Parsed, ValueError> {
     if has_reference(rest) {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "a command line can be read by every user, so it holds no secrets",
             "put the value into `env` and let the command read it there",
         ));
     }
     let words = split_words(rest).map_err(|error| {
-        Wrong::new(
+        ValueError::new(
             error.to_string(),
             "close it, or write a backslash before it",
         )
     })?;
     if words.first().is_none_or(String::is_empty) {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it names no program",
             "write `exec:PROGRAM ARGUMENT`",
         ));
@@ -237,33 +242,33 @@ fn exec(shown: &str, rest: &str) -> Result<Parsed, Wrong> {
     Ok(plain(shown, Target::Exec(words)))
 }
 
-fn tcp(shown: &str, rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
+fn tcp(shown: &str, rest: &str, context: &Context<'_>) -> Result<Parsed, ValueError> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if find_outside(rest, &['/', '?', '#', '@']).is_some() {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "`tcp` has a host and a port alone",
             "write `tcp://HOST:PORT`",
         ));
     }
     let (host, port) = host_and_port(rest, &context.secrets)?;
-    let port = port.ok_or_else(|| Wrong::new("it has no port", "write `tcp://HOST:PORT`"))?;
+    let port = port.ok_or_else(|| ValueError::new("it has no port", "write `tcp://HOST:PORT`"))?;
     Ok(plain(shown, Target::Connect(Endpoint::Tcp(host, port))))
 }
 
-fn http(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
+fn http(rest: &str, context: &Context<'_>) -> Result<Parsed, ValueError> {
     let end = find_outside(rest, &['/', '?', '#']).unwrap_or(rest.len());
     let (authority, written_path) = rest.split_at(end);
     let authority = Authority::split(authority);
-    check_behind(written_path)?;
-    check_public(authority.password.or(authority.user), context)?;
-    let (host, port) = host_and_port(authority.place, &context.secrets)?;
+    check_no_at_sign(written_path)?;
+    check_no_literal_password(authority.password.or(authority.user), context)?;
+    let (host, port) = host_and_port(authority.host_port, &context.secrets)?;
     let user = authority.decoded(authority.user, &context.secrets)?;
     let password = authority.decoded(authority.password, &context.secrets)?;
     if user
         .as_ref()
         .is_some_and(|user| authority.password.is_some() && user.contains(':'))
     {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "a user of HTTP holds no colon",
             "put it into the password",
         ));
@@ -286,7 +291,7 @@ fn http(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
     } else {
         "***@"
     };
-    let shown = format!("http://{who}{}{written_path}", authority.place);
+    let shown = format!("http://{who}{}{written_path}", authority.host_port);
     let target = Target::Http {
         at,
         host: header,
@@ -297,16 +302,16 @@ fn http(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
 }
 
 /// What goes into the request line: as written, so it may hold nothing that would end it.
-fn request_path(text: &str, context: &Context<'_>) -> Result<String, Wrong> {
+fn request_path(text: &str, context: &Context<'_>) -> Result<String, ValueError> {
     if find_outside(text, &['#']).is_some() {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "what stands behind `#` is never sent",
             "remove it, or write %23",
         ));
     }
     let path = context.secrets.fill(text, |plain| Ok(plain.to_owned()))?;
     if path.chars().any(|c| !c.is_ascii_graphic()) {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "its path holds blanks or other characters HTTP does not send",
             "write them as %20",
         ));
@@ -319,9 +324,9 @@ fn request_path(text: &str, context: &Context<'_>) -> Result<String, Wrong> {
 }
 
 /// A `@` behind the host is most likely in a password with a `/`, which would be taken for a path and shown.
-fn check_behind(rest: &str) -> Result<(), Wrong> {
+fn check_no_at_sign(rest: &str) -> Result<(), ValueError> {
     match find_outside(rest, &['@']) {
-        Some(_) => Err(Wrong::new(
+        Some(_) => Err(ValueError::new(
             "a `@` stands behind the host",
             format!("write it as %40; {ESCAPES}"),
         )),
@@ -330,9 +335,12 @@ fn check_behind(rest: &str) -> Result<(), Wrong> {
 }
 
 /// On a command line a password may only be named.
-fn check_public(password: Option<&str>, context: &Context<'_>) -> Result<(), Wrong> {
-    if context.public && !password.is_none_or(only_references) {
-        return Err(Wrong::new(
+fn check_no_literal_password(
+    password: Option<&str>,
+    context: &Context<'_>,
+) -> Result<(), ValueError> {
+    if context.from_command_line && !password.is_none_or(only_references) {
+        return Err(ValueError::new(
             "it holds a password, and a command line can be read by every user",
             "write `${NAME}` for a variable or `${file:PATH}` for a file in its place",
         ));
@@ -341,7 +349,7 @@ fn check_public(password: Option<&str>, context: &Context<'_>) -> Result<(), Wro
 }
 
 /// What stands before and behind the first `at` outside of references.
-fn cut(text: &str, at: char) -> (&str, &str) {
+fn split_at_first(text: &str, at: char) -> (&str, &str) {
     find_outside(text, &[at]).map_or((text, ""), |found| {
         (&text[..found], &text[found + at.len_utf8()..])
     })
@@ -354,9 +362,9 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
         if rest.is_empty() {
             return None;
         }
-        let (first, after) = cut(rest, '&');
+        let (first, after) = split_at_first(rest, '&');
         rest = after;
-        Some(cut(first, '='))
+        Some(split_at_first(first, '='))
     })
 }
 

@@ -8,7 +8,7 @@ use super::value;
 const SAMPLE: &str = include_str!("reference/sample.toml");
 const RULES: &str = include_str!("reference/rules.md");
 
-/// Tables with a heading of their own; the others are told as `table.key`.
+/// FileSections with a heading of their own; the others are told as `table.key`.
 const TABLES: [&str; 6] = [
     "",
     "control",
@@ -122,8 +122,8 @@ fn below(table: &str, key: &Key) -> bool {
 
 fn later() -> impl Iterator<Item = (&'static Key, &'static str)> {
     KEYS.iter().filter_map(|key| match key.state {
-        State::Later(cure) => Some((key, cure)),
-        State::Works | State::Noted(_) => None,
+        State::NotSupported(cure) => Some((key, cure)),
+        State::Supported | State::CheckedOnly(_) => None,
     })
 }
 
@@ -142,8 +142,8 @@ fn name_in(table: &str, key: &Key) -> String {
 
 fn about_key(key: &Key) -> String {
     match key.state {
-        State::Noted(what) => format!("{} Read and checked, but {what}.", key.doc),
-        State::Works | State::Later(_) => key.doc.to_owned(),
+        State::CheckedOnly(what) => format!("{} Read and checked, but {what}.", key.doc),
+        State::Supported | State::NotSupported(_) => key.doc.to_owned(),
     }
 }
 
@@ -166,7 +166,7 @@ fn form(key: &Key) -> String {
         | Kind::Signal
         | Kind::Expect
         | Kind::Table
-        | Kind::Named => value::wanted(key.kind).into(),
+        | Kind::Named => value::kind_name(key.kind).into(),
     }
 }
 
@@ -174,7 +174,7 @@ fn without(key: &Key) -> String {
     match key.default {
         Default::Is("") => "none".into(),
         Default::Is(text) => format!("`{text}`"),
-        Default::Said(words) => words.into(),
+        Default::Described(words) => words.into(),
         Default::Unset => "none".into(),
         Default::Required => "an error".into(),
     }

@@ -2,11 +2,11 @@
 
 use super::Service;
 use super::section::{Findings, Section};
-use super::value::Wrong;
+use super::value::ValueError;
 use std::path::{Component, Path, PathBuf};
 
 /// Stands for the copy's root in `command`, `before`, `env` and `cwd`.
-pub const ROOT: &str = "{runtime}";
+pub const RUNTIME_PLACEHOLDER: &str = "{runtime}";
 /// Whoever writes the table, or `--runtime`, gives this.
 pub(super) const SOURCE: &str = "service.*.runtime.source";
 const PROGRAM: &str = "service.*.runtime.program";
@@ -24,9 +24,9 @@ pub struct Runtime {
 
 /// What a text that may name the copy means.
 #[must_use]
-pub fn in_place(text: &str, root: Option<&Path>) -> String {
+pub fn expand_runtime(text: &str, root: Option<&Path>) -> String {
     match root {
-        Some(root) => text.replace(ROOT, &root.to_string_lossy()),
+        Some(root) => text.replace(RUNTIME_PLACEHOLDER, &root.to_string_lossy()),
         None => text.to_owned(),
     }
 }
@@ -38,7 +38,7 @@ impl Service {
         let mut argv: Vec<String> = self
             .command
             .iter()
-            .map(|word| in_place(word, root))
+            .map(|word| expand_runtime(word, root))
             .collect();
         let program = self
             .runtime
@@ -53,7 +53,7 @@ impl Service {
     /// The working directory when its runtime is at `root`.
     #[must_use]
     pub fn cwd_in(&self, root: Option<&Path>) -> PathBuf {
-        in_place(&self.cwd.to_string_lossy(), root).into()
+        expand_runtime(&self.cwd.to_string_lossy(), root).into()
     }
 }
 
@@ -67,13 +67,13 @@ pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> O
     if let Some(program) = &program {
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !program.components().all(inside) {
-            let wrong = Wrong::new(
+            let error = ValueError::new(
                 format!("{} is not below the runtime", program.display()),
                 "write the path from the source's root, as in \"bin/server\"",
             );
             findings.error(
-                section.place(PROGRAM),
-                format!("cannot use `program`: {wrong}"),
+                section.location(PROGRAM),
+                format!("cannot use `program`: {error}"),
             );
         }
     }
@@ -88,16 +88,16 @@ pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> O
 /// The working directory: the copy's root where nothing else is said, and never resolved before there is one.
 pub(super) fn cwd(section: &Section, folder: &Path) -> PathBuf {
     match section.text("service.*.cwd") {
-        Some(text) if text.starts_with(ROOT) && section.has(SOURCE) => text.into(),
+        Some(text) if text.starts_with(RUNTIME_PLACEHOLDER) && section.has(SOURCE) => text.into(),
         Some(text) => folder.join(text).components().collect(),
-        None if section.has(SOURCE) => ROOT.into(),
+        None if section.has(SOURCE) => RUNTIME_PLACEHOLDER.into(),
         None => folder.to_owned(),
     }
 }
 
 /// `{runtime}` means something only where there is one, and a runtime that nothing names is a mistake.
 pub(super) fn check(section: &Section, service: &Service, findings: &mut Findings) {
-    let named = |words: &[String]| words.iter().any(|word| word.contains(ROOT));
+    let named = |words: &[String]| words.iter().any(|word| word.contains(RUNTIME_PLACEHOLDER));
     let Some(runtime) = &service.runtime else {
         for key in [
             "service.*.command",
@@ -107,23 +107,26 @@ pub(super) fn check(section: &Section, service: &Service, findings: &mut Finding
             if section.texts(key).is_some_and(|words| named(&words)) {
                 let leaf = key.rsplit('.').next().unwrap_or(key);
                 let message = format!(
-                    "cannot use `{leaf}`: there is no runtime that `{ROOT}` could mean; add [service.{}.runtime], or write \
+                    "cannot use `{leaf}`: there is no runtime that `{RUNTIME_PLACEHOLDER}` could mean; add [service.{}.runtime], or write \
                      the path",
                     service.name
                 );
-                findings.error(section.place(key), message);
+                findings.error(section.location(key), message);
             }
         }
         return;
     };
     let first = service.command.first().map_or("", String::as_str);
-    let from_cwd = service.cwd.starts_with(ROOT) && first.starts_with('.');
-    let in_env = service.env.values().any(|value| value.contains(ROOT));
+    let from_cwd = service.cwd.starts_with(RUNTIME_PLACEHOLDER) && first.starts_with('.');
+    let in_env = service
+        .env
+        .values()
+        .any(|value| value.contains(RUNTIME_PLACEHOLDER));
     if runtime.program.is_none() && !named(&service.command) && !from_cwd && !in_env {
         let message = format!(
-            "the runtime is copied and then not used: `command` does not name it; write \"{ROOT}/bin/PROGRAM\" there, or \
+            "the runtime is copied and then not used: `command` does not name it; write \"{RUNTIME_PLACEHOLDER}/bin/PROGRAM\" there, or \
              add `program`"
         );
-        findings.warning(section.place(SOURCE), message);
+        findings.warning(section.location(SOURCE), message);
     }
 }

@@ -20,7 +20,7 @@ pub fn schema() -> Json {
 
 /// The keys of one table.
 fn table(path: &str) -> Map<String, Json> {
-    let keys = || keys::children(path).filter(|key| !matches!(key.state, State::Later(_)));
+    let keys = || keys::children(path).filter(|key| !matches!(key.state, State::NotSupported(_)));
     let properties: Map<_, _> = keys()
         .map(|key| (key.leaf().into(), property(key)))
         .collect();
@@ -114,7 +114,7 @@ mod tests {
     fn the_schema_has_every_key_of_this_version_and_no_other() {
         let schema = schema();
         for key in keys::KEYS {
-            let later = matches!(key.state, State::Later(_));
+            let later = matches!(key.state, State::NotSupported(_));
             assert_eq!(find(&schema, key.path).is_none(), later, "{}", key.path);
         }
         let watchdog = find(&schema, "service.*.watchdog").expect("watchdog");

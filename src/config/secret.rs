@@ -3,8 +3,8 @@
 //! They are filled in last, piece by piece, so that what they hold is never read as syntax
 //! and never appears in an error.
 
-use super::file::{self, Trust};
-use super::value::{Wrong, brief};
+use super::text_file::{self, OwnerCheck};
+use super::value::{ValueError, shorten};
 use std::path::Path;
 
 /// Prefix of a value that is read from a file.
@@ -31,17 +31,17 @@ pub(super) enum Piece<'t> {
 ///
 /// # Errors
 /// A `${` that is not closed, or holds neither a name nor `file:PATH`.
-pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Wrong> {
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, ValueError> {
     const CURE: &str =
         "write `${NAME}` or `${file:PATH}`; text that only looks so can stand in an env_file";
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((plain, behind)) = rest.split_once("${") {
         let Some((inside, after)) = behind.split_once('}') else {
-            return Err(Wrong::new("a `${` is not closed", CURE));
+            return Err(ValueError::new("a `${` is not closed", CURE));
         };
         if !is_reference(inside) {
-            return Err(Wrong::new("a `${…}` holds no name", CURE));
+            return Err(ValueError::new("a `${…}` holds no name", CURE));
         }
         if !plain.is_empty() {
             pieces.push(Piece::Plain(plain));
@@ -84,20 +84,20 @@ pub(super) fn only_references(text: &str) -> bool {
 
 /// Where `wanted` first stands outside of every `${…}`.
 pub(super) fn find_outside(text: &str, wanted: &[char]) -> Option<usize> {
-    outside(text)
+    chars_outside(text)
         .find(|(_, c)| wanted.contains(c))
         .map(|(at, _)| at)
 }
 
 /// Where `wanted` last stands outside of every `${…}`.
 pub(super) fn rfind_outside(text: &str, wanted: char) -> Option<usize> {
-    outside(text)
+    chars_outside(text)
         .filter(|(_, c)| *c == wanted)
         .last()
         .map(|(at, _)| at)
 }
 
-fn outside(text: &str) -> impl Iterator<Item = (usize, char)> {
+fn chars_outside(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut inside = false;
     text.char_indices().filter(move |(at, c)| {
         if !inside && text[*at..].starts_with("${") {
@@ -113,7 +113,7 @@ fn outside(text: &str) -> impl Iterator<Item = (usize, char)> {
 
 impl Secrets<'_> {
     /// The text's whole value where all of it stands elsewhere: `file:PATH`, or one `${…}` alone.
-    pub(super) fn whole(&self, text: &str) -> Result<Option<String>, Wrong> {
+    pub(super) fn whole(&self, text: &str) -> Result<Option<String>, ValueError> {
         if let Some(path) = text.strip_prefix(FILE) {
             return self.file(path).map(Some);
         }
@@ -124,7 +124,7 @@ impl Secrets<'_> {
     }
 
     /// The text with every reference filled in; `file:PATH` as a whole is the file's content.
-    pub(super) fn value(&self, text: &str) -> Result<String, Wrong> {
+    pub(super) fn value(&self, text: &str) -> Result<String, ValueError> {
         match self.whole(text)? {
             Some(value) => Ok(value),
             None => self.fill(text, |plain| Ok(plain.to_owned())),
@@ -135,8 +135,8 @@ impl Secrets<'_> {
     pub(super) fn fill(
         &self,
         text: &str,
-        plain: impl Fn(&str) -> Result<String, Wrong>,
-    ) -> Result<String, Wrong> {
+        plain: impl Fn(&str) -> Result<String, ValueError>,
+    ) -> Result<String, ValueError> {
         let mut filled = String::new();
         for piece in pieces(text)? {
             filled += &match piece {
@@ -147,31 +147,31 @@ impl Secrets<'_> {
         Ok(filled)
     }
 
-    fn look_up(&self, inside: &str) -> Result<String, Wrong> {
+    fn look_up(&self, inside: &str) -> Result<String, ValueError> {
         if let Some(path) = inside.strip_prefix(FILE) {
             return self.file(path);
         }
         let value = (self.env)(inside).ok_or_else(|| {
-            let cause = format!("the environment has no `{}`", brief(inside));
-            Wrong::new(cause, "set it where stayd is started (a unit or plist does not see your shell's), or use `file:PATH`")
+            let cause = format!("the environment has no `{}`", shorten(inside));
+            ValueError::new(cause, "set it where stayd is started (a unit or plist does not see your shell's), or use `file:PATH`")
         })?;
         no_nul(value, inside)
     }
 
     /// A file's content without its last line end.
-    fn file(&self, path: &str) -> Result<String, Wrong> {
-        let whole = file::read(&self.folder.join(path), Trust::Anybody)
-            .map_err(|wrong| wrong.within(&format!("the secret's file `{}`", brief(path))))?;
+    fn file(&self, path: &str) -> Result<String, ValueError> {
+        let whole = text_file::read(&self.folder.join(path), OwnerCheck::Skip)
+            .map_err(|error| error.within(&format!("the secret's file `{}`", shorten(path))))?;
         let value = whole.strip_suffix('\n').unwrap_or(&whole);
         let value = value.strip_suffix('\r').unwrap_or(value);
         no_nul(value.to_owned(), path)
     }
 }
 
-fn no_nul(value: String, origin: &str) -> Result<String, Wrong> {
+fn no_nul(value: String, origin: &str) -> Result<String, ValueError> {
     if value.contains('\0') {
-        let cause = format!("what `{}` gives holds a NUL character", brief(origin));
-        return Err(Wrong::new(cause, "give it as plain text"));
+        let cause = format!("what `{}` gives holds a NUL character", shorten(origin));
+        return Err(ValueError::new(cause, "give it as plain text"));
     }
     Ok(value)
 }
@@ -203,15 +203,15 @@ mod tests {
             env: &env,
             folder: Path::new("/"),
         };
-        let wrong = secrets
+        let error = secrets
             .value("${PW}${NOPE}")
             .expect_err("unset")
             .to_string();
         assert!(
-            wrong.starts_with("the environment has no `NOPE`; "),
-            "{wrong}"
+            error.starts_with("the environment has no `NOPE`; "),
+            "{error}"
         );
-        assert!(!wrong.contains("p@ss"), "{wrong}");
+        assert!(!error.contains("p@ss"), "{error}");
     }
 
     #[test]
@@ -224,10 +224,10 @@ mod tests {
         };
         assert_eq!(secrets.value("file:pw").expect("file"), "geheim");
         assert_eq!(secrets.value("x${file:pw}").expect("file"), "xgeheim");
-        let wrong = secrets.value("file:nope").expect_err("missing").to_string();
+        let error = secrets.value("file:nope").expect_err("missing").to_string();
         assert!(
-            wrong.starts_with("the secret's file `nope`: no such file"),
-            "{wrong}"
+            error.starts_with("the secret's file `nope`: no such file"),
+            "{error}"
         );
     }
 

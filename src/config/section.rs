@@ -1,9 +1,9 @@
 //! One table of the configuration, checked key by key against the list of keys.
 
-use super::finding::{Finding, Level, Place};
+use super::finding::{Finding, Level, Location};
 use super::keys::{self, Default, Key, Kind, State};
 use super::source::Source;
-use super::value::{self, NAME_CURE, Value, brief};
+use super::value::{self, NAME_CURE, Value, shorten};
 use super::words::is_name;
 use super::{Expect, Signal};
 use std::collections::BTreeMap;
@@ -26,12 +26,12 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn error(&mut self, place: &Place, message: impl Into<String>) {
-        self.push(Finding::error(place, message));
+    pub(super) fn error(&mut self, location: &Location, message: impl Into<String>) {
+        self.push(Finding::error(location, message));
     }
 
-    pub(super) fn warning(&mut self, place: &Place, message: impl Into<String>) {
-        self.push(Finding::warning(place, message));
+    pub(super) fn warning(&mut self, location: &Location, message: impl Into<String>) {
+        self.push(Finding::warning(location, message));
     }
 
     pub(super) fn push(&mut self, finding: Finding) {
@@ -49,13 +49,13 @@ impl Findings {
     /// The warnings, or all that is wrong; in the order of the files.
     pub(super) fn into_result(mut self) -> Result<Vec<Finding>, Vec<Finding>> {
         self.errors
-            .sort_by(|one, other| one.place.cmp(&other.place));
+            .sort_by(|one, other| one.location.cmp(&other.location));
         self.warnings
-            .sort_by(|one, other| one.place.cmp(&other.place));
+            .sort_by(|one, other| one.location.cmp(&other.location));
         if self.dropped > 0 {
             let message = format!("{} more errors are not shown", self.dropped);
             self.errors
-                .push(Finding::error(&Place::Surroundings, message));
+                .push(Finding::error(&Location::Surroundings, message));
         }
         if self.errors.is_empty() {
             Ok(self.warnings)
@@ -71,30 +71,30 @@ pub(super) struct Section {
     /// The service's name; empty for the file's top.
     pub(super) name: String,
     /// Where it begins.
-    pub(super) place: Place,
-    values: BTreeMap<&'static str, (Value, Place)>,
-    /// Tables, and keys whose value is wrong: written, but without a value.
-    written: BTreeMap<&'static str, Place>,
+    pub(super) location: Location,
+    values: BTreeMap<&'static str, (Value, Location)>,
+    /// FileSections, and keys whose value is wrong: written, but without a value.
+    written: BTreeMap<&'static str, Location>,
 }
 
 impl Section {
-    pub(super) fn new(name: &str, place: Place) -> Self {
+    pub(super) fn new(name: &str, location: Location) -> Self {
         Self {
             name: name.into(),
-            place,
+            location,
             values: BTreeMap::new(),
             written: BTreeMap::new(),
         }
     }
 
     /// Adds a value, and with it the tables around it.
-    pub(super) fn set(&mut self, key: &'static Key, value: Value, place: Place) {
+    pub(super) fn set(&mut self, key: &'static Key, value: Value, location: Location) {
         if let Some(table) = keys::find(key.parent()) {
             self.written
                 .entry(table.path)
-                .or_insert_with(|| place.clone());
+                .or_insert_with(|| location.clone());
         }
-        self.values.insert(key.path, (value, place));
+        self.values.insert(key.path, (value, location));
     }
 
     /// Whether the key or table was written.
@@ -103,11 +103,11 @@ impl Section {
     }
 
     /// Where the key or table was written; else where the section begins.
-    pub(super) fn place(&self, path: &str) -> &Place {
-        let value = self.values.get(path).map(|(_, place)| place);
+    pub(super) fn location(&self, path: &str) -> &Location {
+        let value = self.values.get(path).map(|(_, location)| location);
         value
             .or_else(|| self.written.get(path))
-            .unwrap_or(&self.place)
+            .unwrap_or(&self.location)
     }
 
     /// The value given, else the default.
@@ -118,7 +118,7 @@ impl Section {
         let key = keys::find(path)?;
         match key.default {
             Default::Is(text) => value::from_text(key.kind, text).ok(),
-            Default::Said(_) | Default::Unset | Default::Required => None,
+            Default::Described(_) | Default::Unset | Default::Required => None,
         }
     }
 
@@ -204,20 +204,20 @@ impl Section {
                     key.leaf(),
                     value::example(key.kind),
                 );
-                findings.error(self.place(key.parent()), message);
+                findings.error(self.location(key.parent()), message);
             }
         }
     }
 }
 
 /// Reads the tables of one file.
-pub(super) struct Reader<'a> {
+pub(super) struct TomlReader<'a> {
     pub(super) source: &'a Source,
     pub(super) findings: &'a mut Findings,
 }
 
 /// A file, table by table.
-pub(super) struct Tables {
+pub(super) struct FileSections {
     /// What stands outside the services.
     pub(super) top: Section,
     /// The services, in the order of the file.
@@ -226,9 +226,9 @@ pub(super) struct Tables {
 
 type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
 
-impl Reader<'_> {
+impl TomlReader<'_> {
     /// Reads the whole file; what is wrong goes to the findings and is left out.
-    pub(super) fn file(&mut self, root: &DeTable<'_>) -> Tables {
+    pub(super) fn file(&mut self, root: &DeTable<'_>) -> FileSections {
         let mut top = Section::new("", self.source.whole());
         self.table(root, "", &mut top);
         let mut services = Vec::new();
@@ -237,7 +237,7 @@ impl Reader<'_> {
                 services.extend(self.service(name, table));
             }
         }
-        Tables { top, services }
+        FileSections { top, services }
     }
 
     fn service(
@@ -245,21 +245,21 @@ impl Reader<'_> {
         name: &Spanned<DeString<'_>>,
         table: &Spanned<DeValue<'_>>,
     ) -> Option<Section> {
-        let place = self.source.at(name.span().start);
+        let location = self.source.at(name.span().start);
         let text: &str = name.get_ref();
         if !is_name(text) {
-            let message = format!("cannot name a service `{}`: {NAME_CURE}", brief(text));
-            self.findings.error(&place, message);
+            let message = format!("cannot name a service `{}`: {NAME_CURE}", shorten(text));
+            self.findings.error(&location, message);
             return None;
         }
         let DeValue::Table(table) = table.get_ref() else {
             let message = format!(
                 "cannot read `service.{text}`: it is no table; write [service.{text}] on a line of its own"
             );
-            self.findings.error(&place, message);
+            self.findings.error(&location, message);
             return None;
         };
-        let mut section = Section::new(text, place);
+        let mut section = Section::new(text, location);
         self.table(table, "service.*", &mut section);
         section.check_required(self.findings);
         Some(section)
@@ -267,11 +267,11 @@ impl Reader<'_> {
 
     fn table(&mut self, table: &DeTable<'_>, parent: &'static str, section: &mut Section) {
         for (name, value) in in_file_order(table) {
-            let place = self.source.at(name.span().start);
+            let location = self.source.at(name.span().start);
             let leaf: &str = name.get_ref();
             match keys::children(parent).find(|key| key.leaf() == leaf) {
-                Some(key) => self.key(key, value, place, section),
-                None => self.unknown(parent, leaf, &place, &section.name),
+                Some(key) => self.key(key, value, location, section),
+                None => self.unknown(parent, leaf, &location, &section.name),
             }
         }
     }
@@ -280,52 +280,52 @@ impl Reader<'_> {
         &mut self,
         key: &'static Key,
         value: &Spanned<DeValue<'_>>,
-        place: Place,
+        location: Location,
         section: &mut Section,
     ) {
-        if let State::Later(cure) = key.state {
+        if let State::NotSupported(cure) = key.state {
             let what = match value.get_ref().is_table() {
                 true => keys::heading(key.path, &section.name),
                 false => format!("`{}`", key.leaf()),
             };
             let cure = cure.replace("NAME", &section.name);
             let message = format!("cannot use {what}: this version does not do that yet; {cure}");
-            return self.findings.error(&place, message);
+            return self.findings.error(&location, message);
         }
-        if let State::Noted(what) = key.state {
+        if let State::CheckedOnly(what) = key.state {
             self.findings.warning(
-                &place,
+                &location,
                 format!("`{}` changes nothing yet: {what}", key.leaf()),
             );
         }
         match (key.kind, value.get_ref()) {
             (Kind::Table, DeValue::Table(table)) => {
-                section.written.insert(key.path, place);
+                section.written.insert(key.path, location);
                 self.table(table, key.path, section);
             }
             (Kind::Named, DeValue::Table(_)) => {}
             (Kind::Table, _) => {
                 let at = self.source.at(value.span().start);
                 self.findings.error(&at, no_table(key));
-                section.written.insert(key.path, place);
+                section.written.insert(key.path, location);
             }
             (kind, toml) => match value::from_toml(kind, toml) {
-                Ok(value) => section.set(key, value, place),
-                Err(wrong) => {
+                Ok(value) => section.set(key, value, location),
+                Err(error) => {
                     let at = self.source.at(value.span().start);
                     self.findings
-                        .error(&at, format!("cannot read `{}`: {wrong}", key.leaf()));
+                        .error(&at, format!("cannot read `{}`: {error}", key.leaf()));
                 }
             },
         }
     }
 
     /// A key nobody knows: names the one that was meant, or the table it belongs to, or all there are.
-    fn unknown(&mut self, parent: &'static str, leaf: &str, place: &Place, name: &str) {
+    fn unknown(&mut self, parent: &'static str, leaf: &str, location: &Location, name: &str) {
         let here = keys::heading(parent, name);
         let cure = if let Some(near) = keys::nearest(parent, leaf) {
             format!("did you mean `{near}`?")
-        } else if let Some(key) = elsewhere(parent, leaf) {
+        } else if let Some(key) = find_in_other_table(parent, leaf) {
             let name = if name.is_empty() { "NAME" } else { name };
             format!("it belongs to {}", keys::heading(key.parent(), name))
         } else {
@@ -334,9 +334,9 @@ impl Reader<'_> {
         };
         let message = format!(
             "cannot use `{}`: {here} has no such key; {cure}",
-            brief(leaf)
+            shorten(leaf)
         );
-        self.findings.error(place, message);
+        self.findings.error(location, message);
     }
 }
 
@@ -350,7 +350,7 @@ fn no_table(key: &Key) -> String {
 }
 
 /// A key of this very name in another table: first in those below, then anywhere.
-fn elsewhere(parent: &str, leaf: &str) -> Option<&'static Key> {
+fn find_in_other_table(parent: &str, leaf: &str) -> Option<&'static Key> {
     let named = || keys::KEYS.iter().filter(move |key| key.leaf() == leaf);
     named()
         .find(|key| key.parent().starts_with(parent))

@@ -1,12 +1,12 @@
 //! One service's table, put together into what it means.
 
-use super::finding::Place;
+use super::finding::Location;
 use super::listen;
 use super::probe_url::{self, Context, Parsed};
 use super::runtime;
 use super::secret::{Secrets, has_reference};
 use super::section::{Findings, Section};
-use super::value::Wrong;
+use super::value::ValueError;
 use super::{Endpoint, Log, LogTo, Probe, Service, Signal, Target};
 use crate::decide::policy::{
     Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
@@ -20,17 +20,17 @@ pub const EVIDENCE_LIMIT: Duration = Duration::from_secs(5);
 const LAST_ROLE: &str = "postgres";
 
 /// What a service leans on besides its own table.
-pub(super) struct Builder<'a> {
+pub(super) struct ServiceBuilder<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     /// The configuration's folder; absolute.
     pub(super) folder: &'a Path,
     pub(super) euid: u32,
     /// The values come from a command line.
-    pub(super) public: bool,
+    pub(super) from_command_line: bool,
     pub(super) findings: &'a mut Findings,
 }
 
-impl Builder<'_> {
+impl ServiceBuilder<'_> {
     /// The service; what is wrong goes to the findings, and none comes back if it cannot be built.
     pub(super) fn service(&mut self, section: &Section) -> Option<Service> {
         let probe = self.probe(section, "service.*.watchdog.probe");
@@ -72,10 +72,12 @@ impl Builder<'_> {
         Some(service)
     }
 
-    fn wrong(&mut self, section: &Section, key: &str, wrong: &Wrong) {
+    fn report(&mut self, section: &Section, key: &str, error: &ValueError) {
         let leaf = key.rsplit('.').next().unwrap_or(key);
-        self.findings
-            .error(section.place(key), format!("cannot use `{leaf}`: {wrong}"));
+        self.findings.error(
+            section.location(key),
+            format!("cannot use `{leaf}`: {error}"),
+        );
     }
 
     fn probe(&mut self, section: &Section, key: &str) -> Option<Probe> {
@@ -88,13 +90,13 @@ impl Builder<'_> {
                 env: self.env,
                 folder: self.folder,
             },
-            public: self.public,
+            from_command_line: self.from_command_line,
             default_user: user.unwrap_or_else(|| LAST_ROLE.into()),
         };
         let Parsed { shown, target } = match probe_url::parse(&url, &context) {
             Ok(parsed) => parsed,
-            Err(wrong) => {
-                self.wrong(section, key, &wrong);
+            Err(error) => {
+                self.report(section, key, &error);
                 return None;
             }
         };
@@ -106,8 +108,8 @@ impl Builder<'_> {
             .transpose()
         {
             Ok(query) => query,
-            Err(wrong) => {
-                self.wrong(section, "service.*.watchdog.query", &wrong);
+            Err(error) => {
+                self.report(section, "service.*.watchdog.query", &error);
                 None
             }
         };
@@ -137,21 +139,21 @@ impl Builder<'_> {
         );
         if section.has("service.*.watchdog.query") && target.is_some() && !asks {
             let cause = "the probe's protocol has no query";
-            let wrong = Wrong::new(cause, "remove it, or probe with postgres: or sqlite:");
-            self.wrong(section, "service.*.watchdog.query", &wrong);
+            let error = ValueError::new(cause, "remove it, or probe with postgres: or sqlite:");
+            self.report(section, "service.*.watchdog.query", &error);
         }
         let http = matches!(target, Some(Target::Http { .. }));
         if section.has("service.*.watchdog.expect") && target.is_some() && !http {
-            let wrong = Wrong::new("only HTTP has statuses", "remove it, or probe with http:");
-            self.wrong(section, "service.*.watchdog.expect", &wrong);
+            let error = ValueError::new("only HTTP has statuses", "remove it, or probe with http:");
+            self.report(section, "service.*.watchdog.expect", &error);
         }
         if ready.is_some_and(|ready| ready.target == Target::Notify) {
             let cause = "`notify` is about liveness";
-            let wrong = Wrong::new(
+            let error = ValueError::new(
                 cause,
                 "write `sd_notify = true`: readiness then waits for READY=1",
             );
-            self.wrong(section, "service.*.ready.probe", &wrong);
+            self.report(section, "service.*.ready.probe", &error);
         }
     }
 
@@ -168,19 +170,19 @@ impl Builder<'_> {
                 Some(Endpoint::Unix(_)) | None => "NUMBER".into(),
             };
             let cure = format!("add `port = {asked}`");
-            self.wrong(
+            self.report(
                 section,
                 KEY,
-                &Wrong::new("no `port` says where a stranger would be", cure),
+                &ValueError::new("no `port` says where a stranger would be", cure),
             );
         }
         if target == Some(&Target::Notify) {
             let cause = "WATCHDOG=1 comes only from what stayd has started";
-            let wrong = Wrong::new(
+            let error = ValueError::new(
                 cause,
                 "probe over the network, or write `stranger = \"report\"`",
             );
-            self.wrong(section, KEY, &wrong);
+            self.report(section, KEY, &error);
         }
     }
 
@@ -195,11 +197,11 @@ impl Builder<'_> {
                 continue;
             };
             if words.iter().any(|word| has_reference(word)) && !is_shell(&words) {
-                let wrong = Wrong::new(
+                let error = ValueError::new(
                     "nothing is filled in there: every user can read a command line, and no shell does",
                     "put the value into `env` and let the program read it there",
                 );
-                self.wrong(section, key, &wrong);
+                self.report(section, key, &error);
             }
         }
     }
@@ -210,8 +212,8 @@ impl Builder<'_> {
                 "only root can start a service as another user, and this is uid {}",
                 self.euid
             );
-            let wrong = Wrong::new(cause, "remove it, or run stayd as root");
-            self.wrong(section, "service.*.user", &wrong);
+            let error = ValueError::new(cause, "remove it, or run stayd as root");
+            self.report(section, "service.*.user", &error);
         }
     }
 
@@ -229,7 +231,7 @@ impl Builder<'_> {
             let ends_it = key == "service.*.stop.signal" && signal.name() == "KILL";
             if blind.contains(&Some(signal)) && !ends_it {
                 let cause = format!("no process can see {}", signal.name());
-                self.wrong(section, key, &Wrong::new(cause, "name another signal"));
+                self.report(section, key, &ValueError::new(cause, "name another signal"));
             }
         }
     }
@@ -246,8 +248,8 @@ impl Builder<'_> {
                 humantime::format_duration(policy.backoff.min),
                 humantime::format_duration(policy.backoff.max),
             );
-            let wrong = Wrong::new(cause, "raise `max` or lower `min`");
-            self.wrong(section, &format!("service.*.backoff.{key}"), &wrong);
+            let error = ValueError::new(cause, "raise `max` or lower `min`");
+            self.report(section, &format!("service.*.backoff.{key}"), &error);
         }
     }
 
@@ -256,16 +258,16 @@ impl Builder<'_> {
             env: self.env,
             folder: self.folder,
         };
-        let place: Place = section.place("service.*.env").clone();
+        let location: Location = section.location("service.*.env").clone();
         let mut env = std::collections::BTreeMap::new();
         for (name, text) in section.env("service.*.env") {
             match secrets.value(&text) {
                 Ok(value) => {
                     env.insert(name, value);
                 }
-                Err(wrong) => {
+                Err(error) => {
                     self.findings
-                        .error(&place, format!("cannot fill in `env.{name}`: {wrong}"));
+                        .error(&location, format!("cannot fill in `env.{name}`: {error}"));
                 }
             }
         }
@@ -360,7 +362,7 @@ fn log(section: &Section) -> Log {
     Log {
         to: match section.text("service.*.log.to").as_deref() {
             Some("file") => LogTo::File,
-            Some("inherit") => LogTo::SuperviseSuccessor,
+            Some("inherit") => LogTo::Inherit,
             Some("both") => LogTo::Both,
             _ => LogTo::Auto,
         },

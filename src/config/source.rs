@@ -1,6 +1,6 @@
 //! A file's text, and where in it something stands.
 
-use super::finding::Place;
+use super::finding::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,16 +41,16 @@ impl Source {
     }
 
     /// The file as a whole.
-    pub(super) fn whole(&self) -> Place {
-        Place::File(Arc::clone(&self.path))
+    pub(super) fn whole(&self) -> Location {
+        Location::File(Arc::clone(&self.path))
     }
 
     /// The point at this byte; the end of the text when it lies behind it.
-    pub(super) fn at(&self, byte: usize) -> Place {
+    pub(super) fn at(&self, byte: usize) -> Location {
         let byte = byte.min(self.text.len());
         let line = self.line_starts.partition_point(|start| *start <= byte);
         let line_start = line.checked_sub(1).map_or(0, |nth| self.line_starts[nth]);
-        Place::Point {
+        Location::Point {
             file: Arc::clone(&self.path),
             line,
             column: self.chars_to(byte) - self.chars_to(line_start) + 1,
@@ -92,7 +92,7 @@ mod tests {
         let text = "aü=1,".repeat(1 << 17);
         let source = Source::new(Path::new("f"), text.clone());
         for (nth, (byte, _)) in text.char_indices().step_by(10).enumerate() {
-            let Place::Point { line, column, .. } = source.at(byte) else {
+            let Location::Point { line, column, .. } = source.at(byte) else {
                 panic!("a point");
             };
             assert_eq!((line, column), (1, 10 * nth + 1));

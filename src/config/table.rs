@@ -1,12 +1,12 @@
 //! The keys of stayd.toml. See [`super::keys`] for what the columns mean.
 
-use super::keys::Default::{Is, Required, Said, Unset};
+use super::keys::Default::{Described, Is, Required, Unset};
 use super::keys::{Key, Kind};
 use std::time::Duration;
 
-const ANY: Kind = Kind::Duration(Duration::ZERO);
-const SOME: Kind = Kind::Duration(Duration::from_millis(1));
-const ROUND: Kind = Kind::Duration(Duration::from_millis(10));
+const ANY_DURATION: Kind = Kind::Duration(Duration::ZERO);
+const POSITIVE_DURATION: Kind = Kind::Duration(Duration::from_millis(1));
+const INTERVAL_DURATION: Kind = Kind::Duration(Duration::from_millis(10));
 /// A log file smaller than this would be rotated all the time.
 const SMALLEST_LOG_BYTES: u64 = 4096;
 
@@ -14,7 +14,7 @@ const SMALLEST_LOG_BYTES: u64 = 4096;
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     Key::new("name", Kind::Name,
-        Said("the file's stem, or its folder's name where that is `stayd` outside /etc"),
+        Described("the file's stem, or its folder's name where that is `stayd` outside /etc"),
         "Name of the instance: its state folder, lock and socket are found by it."),
     Key::new("include", Kind::Texts, Is(""),
         "Further files, as patterns with `*` and `?` relative to this file; they hold services only."),
@@ -29,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[
         "One service, by its name."),
     Key::new("service.*.command", Kind::Words, Required,
         "The program and its arguments, one text each; no shell reads them."),
-    Key::new("service.*.cwd", Kind::Path, Said("the folder of the configuration"),
+    Key::new("service.*.cwd", Kind::Path, Described("the folder of the configuration"),
         "Working directory."),
     Key::new("service.*.before", Kind::Words, Unset,
         "A command that runs to its end before each start, within `startup`; while it fails the service is `blocked` and tried again with backoff."),
@@ -37,7 +37,7 @@ pub(super) const KEYS: &[Key] = &[
         "Added to the clean environment; a value may be `file:PATH` and may hold `${NAME}`."),
     Key::new("service.*.env_file", Kind::Path, Unset,
         "A dotenv file, read at each start; `env` wins over it."),
-    Key::new("service.*.user", Kind::Text, Said("the user of stayd"),
+    Key::new("service.*.user", Kind::Text, Described("the user of stayd"),
         "Run as this user; only root can."),
     Key::new("service.*.port", Kind::Port, Unset,
         "The TCP port it must own: a start waits until the port is free, and an answer counts only when the listener is the service's."),
@@ -53,23 +53,23 @@ pub(super) const KEYS: &[Key] = &[
         "When an ended service is started again; a watchdog kill is a failure."),
     Key::new("service.*.backoff", Kind::Table, Unset,
         "Waiting times between restarts."),
-    Key::new("service.*.backoff.min", ANY, Is("200ms"),
+    Key::new("service.*.backoff.min", ANY_DURATION, Is("200ms"),
         "The first wait; each further one is twice as long."),
-    Key::new("service.*.backoff.max", SOME, Is("30s"),
+    Key::new("service.*.backoff.max", POSITIVE_DURATION, Is("30s"),
         "The longest wait."),
-    Key::new("service.*.backoff.stable_after", SOME, Is("60s"),
+    Key::new("service.*.backoff.stable_after", POSITIVE_DURATION, Is("60s"),
         "A life that was ready for this long is stable: the restart after it is immediate."),
     Key::new("service.*.give_up", Kind::Table, Unset,
         "When to stop trying."),
     Key::new("service.*.give_up.exits", Kind::Count(1, 1000), Is("10"),
         "This many ended lives within `within` park the service: it is then tried again slowly, or when its configuration or program changes."),
-    Key::new("service.*.give_up.within", SOME, Is("5m"),
+    Key::new("service.*.give_up.within", POSITIVE_DURATION, Is("5m"),
         "The time in which they count."),
     Key::new("service.*.stop", Kind::Table, Unset,
         "How it is stopped."),
     Key::new("service.*.stop.signal", Kind::Signal, Is("TERM"),
         "The signal that asks it to end."),
-    Key::new("service.*.stop.grace", ANY, Is("5s"),
+    Key::new("service.*.stop.grace", ANY_DURATION, Is("5s"),
         "How long it may take to end before its whole tree is killed."),
     Key::new("service.*.reload", Kind::Table, Unset,
         "How it is told to read its files again."),
@@ -77,7 +77,7 @@ pub(super) const KEYS: &[Key] = &[
         "The signal that `stayd reload` sends."),
     Key::new("service.*.startup", Kind::Table, Unset,
         "The budget until it is ready."),
-    Key::new("service.*.startup.within", SOME, Is("60s"),
+    Key::new("service.*.startup.within", POSITIVE_DURATION, Is("60s"),
         "No dead round counts before this time is over or the service is ready."),
     Key::new("service.*.sd_notify", Kind::Flag, Is("false"),
         "Offer NOTIFY_SOCKET: READY=1, WATCHDOG=1, STATUS=, EXTEND_TIMEOUT_USEC=, STOPPING=1; readiness then waits for READY=1."),
@@ -87,21 +87,21 @@ pub(super) const KEYS: &[Key] = &[
         "What a main process stopped by SIGSTOP is: each round is dead, or each round is void."),
     Key::new("service.*.after", Kind::Texts, Is(""),
         "Services that must be ready first.")
-        .noted("this version starts all services at once"),
+        .checked_only("this version starts all services at once"),
 
     Key::new("service.*.watchdog", Kind::Table, Unset,
         "The question that must be answered, and what happens when it is not."),
     Key::new("service.*.watchdog.probe", Kind::Url, Required,
         "Whom to ask, as a probe URL; about this service only, never about what it depends on."),
-    Key::new("service.*.watchdog.query", Kind::Secret, Said("`SELECT 1`; for a SQLite file, its schema"),
+    Key::new("service.*.watchdog.query", Kind::Secret, Described("`SELECT 1`; for a SQLite file, its schema"),
         "What to ask, where the protocol has a query."),
-    Key::new("service.*.watchdog.interval", ROUND, Is("5s"),
+    Key::new("service.*.watchdog.interval", INTERVAL_DURATION, Is("5s"),
         "From the start of one round to the start of the next, or the timeout where that is longer."),
-    Key::new("service.*.watchdog.timeout", SOME, Is("3s"),
+    Key::new("service.*.watchdog.timeout", POSITIVE_DURATION, Is("3s"),
         "How long an answer may take."),
     Key::new("service.*.watchdog.failures", Kind::Count(1, 1000), Is("3"),
         "This many dead rounds in a row are a wedge: SIGKILL and respawn."),
-    Key::new("service.*.watchdog.busy_grace", ANY, Is("20s"),
+    Key::new("service.*.watchdog.busy_grace", ANY_DURATION, Is("20s"),
         "How much longer a service may take that uses half a core or 1 MiB/s of I/O."),
     Key::new("service.*.watchdog.degraded", Kind::Choice(&["keep", "kill"]), Is("keep"),
         "What a service is that answers with an error: left alone, or as dead."),
@@ -109,7 +109,7 @@ pub(super) const KEYS: &[Key] = &[
         "A signal before the SIGKILL, for a stack dump or to close files; its time comes on top."),
     Key::new("service.*.watchdog.first.signal", Kind::Signal, Required,
         "The signal."),
-    Key::new("service.*.watchdog.first.grace", ANY, Is("2s"),
+    Key::new("service.*.watchdog.first.grace", ANY_DURATION, Is("2s"),
         "From the signal to the SIGKILL."),
     Key::new("service.*.watchdog.expect", Kind::Expect, Is("2xx"),
         "HTTP statuses that are not an error: `2xx`, `200-399`, `200,404`."),
@@ -127,7 +127,7 @@ pub(super) const KEYS: &[Key] = &[
         "A folder that is copied below STATE/runtime, known by the hash of what is in it, and run from there: no disk that is pulled and no update can touch what runs."),
     Key::new("service.*.runtime.source", Kind::Path, Required,
         "The folder that is copied. `{runtime}` in `command`, `before`, `env` and `cwd` is the copy's root."),
-    Key::new("service.*.runtime.program", Kind::Path, Said("`command` names it"),
+    Key::new("service.*.runtime.program", Kind::Path, Described("`command` names it"),
         "The program, below the copy's root; it takes the place of the first word of `command`."),
     Key::new("service.*.runtime.keep", Kind::Count(1, 64), Is("2"),
         "This many of the newest copies are kept, and always the last good one and every one that a process uses."),
@@ -141,14 +141,14 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.log.keep", Kind::Count(0, 1000), Is("5"),
         "This many old files are kept."),
 
-    Key::later("service.*.limits", "Open files and memory.",
+    Key::not_supported("service.*.limits", "Open files and memory.",
         "remove the table"),
-    Key::later("service.*.sqlite", "Care for a SQLite file's WAL.",
+    Key::not_supported("service.*.sqlite", "Care for a SQLite file's WAL.",
         "remove the table; `probe = \"sqlite:PATH\"` in [service.NAME.watchdog] does work"),
-    Key::later("job", "Commands that run from time to time.",
+    Key::not_supported("job", "Commands that run from time to time.",
         "remove the table and use a timer of the system"),
-    Key::later("http", "A status page over TCP.",
+    Key::not_supported("http", "A status page over TCP.",
         "remove the table; `stayd status --json` and the control socket do work"),
-    Key::later("alerts", "Telling somebody.",
+    Key::not_supported("alerts", "Telling somebody.",
         "remove the table; `stayd events -f --json` can feed a command of yours"),
 ];

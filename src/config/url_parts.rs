@@ -2,7 +2,7 @@
 
 use super::probe_url::split_userinfo;
 use super::secret::{Secrets, find_outside, rfind_outside};
-use super::value::Wrong;
+use super::value::ValueError;
 use std::net::Ipv6Addr;
 
 /// What replaces a secret.
@@ -15,12 +15,12 @@ pub(super) struct Authority<'t> {
     pub(super) user: Option<&'t str>,
     pub(super) password: Option<&'t str>,
     /// Host and port.
-    pub(super) place: &'t str,
+    pub(super) host_port: &'t str,
 }
 
 impl<'t> Authority<'t> {
     pub(super) fn split(text: &'t str) -> Self {
-        let (userinfo, place) = split_userinfo(text);
+        let (userinfo, host_port) = split_userinfo(text);
         let (user, password) = match userinfo.map(|info| (info, find_outside(info, &[':']))) {
             None => (None, None),
             Some((info, None)) => (Some(info), None),
@@ -30,7 +30,7 @@ impl<'t> Authority<'t> {
             userinfo: userinfo.unwrap_or_default(),
             user,
             password,
-            place,
+            host_port,
         }
     }
 
@@ -39,7 +39,7 @@ impl<'t> Authority<'t> {
         &self,
         part: Option<&str>,
         secrets: &Secrets<'_>,
-    ) -> Result<Option<String>, Wrong> {
+    ) -> Result<Option<String>, ValueError> {
         part.map(|text| secrets.fill(text, decode)).transpose()
     }
 }
@@ -48,7 +48,7 @@ impl<'t> Authority<'t> {
 pub(super) fn host_and_port(
     text: &str,
     secrets: &Secrets<'_>,
-) -> Result<(String, Option<u16>), Wrong> {
+) -> Result<(String, Option<u16>), ValueError> {
     if let Some(rest) = text.strip_prefix('[') {
         let (inside, after) = rest.split_once(']').ok_or_else(no_host)?;
         let host: Ipv6Addr = inside.parse().map_err(|_| no_host())?;
@@ -77,20 +77,20 @@ pub(super) fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn no_host() -> Wrong {
-    Wrong::new(
+fn no_host() -> ValueError {
+    ValueError::new(
         "its host is neither a name nor an address",
         "write 127.0.0.1, [::1] or a name; in a password write @ : / ? # as %40 %3A %2F %3F %23",
     )
 }
 
 /// A port's number.
-pub(super) fn port(text: &str, secrets: &Secrets<'_>) -> Result<u16, Wrong> {
+pub(super) fn port(text: &str, secrets: &Secrets<'_>) -> Result<u16, ValueError> {
     let digits = secrets.fill(text, |plain| Ok(plain.to_owned()))?;
     let number = digits.parse().ok().filter(|number| *number != 0);
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     number.filter(|_| plain).ok_or_else(|| {
-        Wrong::new(
+        ValueError::new(
             "its port is no number from 1 to 65535",
             "write it behind the host's colon; in a password write @ : / ? # as %40 %3A %2F %3F %23",
         )
@@ -98,9 +98,9 @@ pub(super) fn port(text: &str, secrets: &Secrets<'_>) -> Result<u16, Wrong> {
 }
 
 /// Undoes percent signs.
-pub(super) fn decode(text: &str) -> Result<String, Wrong> {
+pub(super) fn decode(text: &str) -> Result<String, ValueError> {
     let bad = || {
-        Wrong::new(
+        ValueError::new(
             "a `%` is not followed by two hex digits",
             "write a percent sign as %25",
         )
@@ -117,13 +117,16 @@ pub(super) fn decode(text: &str) -> Result<String, Wrong> {
         bytes.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
     }
     let plain = String::from_utf8(bytes).map_err(|_| {
-        Wrong::new(
+        ValueError::new(
             "its percent signs do not make UTF-8",
             "write the text as UTF-8",
         )
     })?;
     if plain.contains('\0') {
-        return Err(Wrong::new("it holds a NUL character", "remove the %00"));
+        return Err(ValueError::new(
+            "it holds a NUL character",
+            "remove the %00",
+        ));
     }
     Ok(plain)
 }

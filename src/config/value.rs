@@ -29,12 +29,12 @@ pub(super) enum Value {
 
 /// Why a value cannot be read, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct ValueError {
     cause: String,
     cure: String,
 }
 
-impl Wrong {
+impl ValueError {
     pub(super) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
@@ -51,14 +51,14 @@ impl Wrong {
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for ValueError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}; {}", self.cause, self.cure)
     }
 }
 
 /// Reads a TOML value as `kind`.
-pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, Wrong> {
+pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, ValueError> {
     match (kind, value) {
         (Kind::Words | Kind::Texts, DeValue::Array(items)) => from_array(kind, items),
         (Kind::Words | Kind::Texts, DeValue::String(text)) => Err(one_text(kind, text)),
@@ -71,19 +71,19 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, Wrong>
         (Kind::Duration(_), DeValue::Float(number)) => Err(no_unit(&number.to_string(), "s")),
         (Kind::Size(_), DeValue::Integer(number)) => Err(no_unit(&number.to_string(), "B")),
         (kind, DeValue::String(text)) if takes_text(kind) => from_text(kind, text),
-        (kind, other) => Err(Wrong::new(
-            format!("it is {}, not {}", type_name(other), wanted(kind)),
+        (kind, other) => Err(ValueError::new(
+            format!("it is {}, not {}", type_name(other), kind_name(kind)),
             format!("write {}", example(kind)),
         )),
     }
 }
 
 /// Reads an option of the command line, or a default, as `kind`.
-pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, Wrong> {
+pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
     match kind {
         Kind::Name if is_name(text) => Ok(Value::Text(text.into())),
-        Kind::Name => Err(Wrong::new(
-            format!("`{}` is no name", brief(text)),
+        Kind::Name => Err(ValueError::new(
+            format!("`{}` is no name", shorten(text)),
             NAME_CURE,
         )),
         Kind::Text | Kind::Path | Kind::Secret | Kind::Url => plain(kind, text),
@@ -97,7 +97,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, Wrong> {
         Kind::Choice(words) => choice(text, words),
         Kind::Signal => signal(text),
         Kind::Expect => expect(text),
-        Kind::Env | Kind::Table | Kind::Named => Err(Wrong::new(
+        Kind::Env | Kind::Table | Kind::Named => Err(ValueError::new(
             "it is a text, not a table",
             format!("write {}", example(kind)),
         )),
@@ -131,15 +131,15 @@ fn takes_text(kind: Kind) -> bool {
     }
 }
 
-fn plain(kind: Kind, text: &str) -> Result<Value, Wrong> {
+fn plain(kind: Kind, text: &str) -> Result<Value, ValueError> {
     if text.trim().is_empty() {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it is empty",
             "write something or remove the key",
         ));
     }
     if text.contains('\0') {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it holds a NUL character",
             format!("write {}", example(kind)),
         ));
@@ -147,7 +147,7 @@ fn plain(kind: Kind, text: &str) -> Result<Value, Wrong> {
     Ok(Value::Text(text.into()))
 }
 
-fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, Wrong> {
+fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, ValueError> {
     let mut texts = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let nth = index + 1;
@@ -156,17 +156,17 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, Wrong> {
                 "its {nth}. item is {}, not a text",
                 type_name(item.get_ref())
             );
-            return Err(Wrong::new(cause, "put each item into quotes"));
+            return Err(ValueError::new(cause, "put each item into quotes"));
         };
         if text.contains('\0') {
             let cause = format!("its {nth}. item holds a NUL character");
-            return Err(Wrong::new(cause, "remove the NUL"));
+            return Err(ValueError::new(cause, "remove the NUL"));
         }
         texts.push(text.to_string());
     }
     let program = texts.first().map(|word| word.trim());
     if kind == Kind::Words && program.is_none_or(str::is_empty) {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it names no program",
             format!("write {}", example(kind)),
         ));
@@ -175,7 +175,7 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, Wrong> {
 }
 
 /// A list in one text; a command is shown as it would be split.
-fn one_text(kind: Kind, text: &str) -> Wrong {
+fn one_text(kind: Kind, text: &str) -> ValueError {
     let words = if kind == Kind::Words {
         split_words(text).unwrap_or_default()
     } else {
@@ -186,23 +186,23 @@ fn one_text(kind: Kind, text: &str) -> Wrong {
     } else {
         format!("{words:?}")
     };
-    Wrong::new(
+    ValueError::new(
         "it is one text, not a list of texts",
         format!("write {cure}"),
     )
 }
 
-fn from_env_table(table: &DeTable<'_>) -> Result<Value, Wrong> {
+fn from_env_table(table: &DeTable<'_>) -> Result<Value, ValueError> {
     let mut pairs = Vec::new();
     for (name, value) in table {
         let name: &str = name.get_ref();
         let DeValue::String(text) = value.get_ref() else {
             let cause = format!(
                 "the value of `{}` is {}",
-                brief(name),
+                shorten(name),
                 type_name(value.get_ref())
             );
-            return Err(Wrong::new(cause, "put it into quotes"));
+            return Err(ValueError::new(cause, "put it into quotes"));
         };
         pairs.push((name.to_owned(), env_value(name, text)?));
     }
@@ -210,7 +210,7 @@ fn from_env_table(table: &DeTable<'_>) -> Result<Value, Wrong> {
 }
 
 /// Checks one variable; gives its value back.
-pub(super) fn env_value(name: &str, value: &str) -> Result<String, Wrong> {
+pub(super) fn env_value(name: &str, value: &str) -> Result<String, ValueError> {
     const OURS: [&str; 6] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
@@ -220,22 +220,22 @@ pub(super) fn env_value(name: &str, value: &str) -> Result<String, Wrong> {
         "LISTEN_FDNAMES",
     ];
     if name.is_empty() || name.contains(['=', '\0']) || name.contains(char::is_whitespace) {
-        let cause = format!("`{}` is no name of a variable", brief(name));
-        return Err(Wrong::new(cause, "use letters, digits and `_`"));
+        let cause = format!("`{}` is no name of a variable", shorten(name));
+        return Err(ValueError::new(cause, "use letters, digits and `_`"));
     }
     if OURS.contains(&name) || name.starts_with("STAYD_") {
-        let cause = format!("stayd sets `{}` itself", brief(name));
-        return Err(Wrong::new(cause, "remove it"));
+        let cause = format!("stayd sets `{}` itself", shorten(name));
+        return Err(ValueError::new(cause, "remove it"));
     }
     if value.contains('\0') {
-        let cause = format!("the value of `{}` holds a NUL character", brief(name));
-        return Err(Wrong::new(cause, "remove the NUL"));
+        let cause = format!("the value of `{}` holds a NUL character", shorten(name));
+        return Err(ValueError::new(cause, "remove the NUL"));
     }
     Ok(value.to_owned())
 }
 
 /// Cuts long values and shows control characters by name, so that a finding stays one line.
-pub(super) fn brief(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let shown: String = text
         .chars()
         .take(QUOTED_CHARS)
@@ -261,7 +261,7 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
 }
 
 /// What a kind is called; also in the reference.
-pub(super) fn wanted(kind: Kind) -> &'static str {
+pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Name => "a name",
         Kind::Text => "a text",

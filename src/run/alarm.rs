@@ -7,7 +7,7 @@ use std::cell::Cell;
 /// Rings when the machine has something due.
 pub(super) struct Alarm {
     /// None where the system has no such descriptor; then the runtime's timers have to do.
-    bell: Option<sys::alarm::Alarm>,
+    bell: Option<sys::timer::AsyncTimer>,
     set_to: Cell<Instant>,
 }
 
@@ -15,7 +15,7 @@ impl Alarm {
     /// Unset. Call it inside the runtime.
     pub(super) fn new() -> Self {
         Self {
-            bell: sys::alarm::Alarm::new().ok(),
+            bell: sys::timer::AsyncTimer::new().ok(),
             set_to: Cell::new(Instant::NEVER),
         }
     }
@@ -29,7 +29,7 @@ impl Alarm {
             return;
         }
         match &self.bell {
-            Some(bell) if self.set(bell, due, now) && bell.rung().await.is_ok() => {
+            Some(bell) if self.set(bell, due, now) && bell.expired().await.is_ok() => {
                 self.set_to.set(Instant::NEVER);
             }
             _ => tokio::time::sleep(due.since(now)).await,
@@ -37,7 +37,7 @@ impl Alarm {
     }
 
     /// True when it will ring at `due`. Setting costs a system call: most steps leave the next deadline as it was.
-    fn set(&self, bell: &sys::alarm::Alarm, due: Instant, now: Instant) -> bool {
+    fn set(&self, bell: &sys::timer::AsyncTimer, due: Instant, now: Instant) -> bool {
         if self.set_to.get() != due {
             let set = bell.set(due.since(now)).is_ok();
             self.set_to.set(if set { due } else { Instant::NEVER });

@@ -1,7 +1,7 @@
 //! The loop's clock: the only place where "now" comes from.
 
 use crate::decide::clock::{Duration, Instant};
-use crate::sys::clock::{self, Sample};
+use crate::sys::clock::{self, Clocks};
 use std::time::SystemTime;
 
 /// A difference between the clocks from which on the machine is said to have slept.
@@ -10,8 +10,8 @@ const SLEEP_MIN: Duration = Duration::from_millis(500);
 /// Turns the system's clocks into [`Instant`]s and notices sleep.
 #[derive(Debug)]
 pub(super) struct Clock {
-    start: Sample,
-    last: Sample,
+    start: Clocks,
+    last: Clocks,
 }
 
 /// One reading.
@@ -34,7 +34,7 @@ impl Clock {
     pub(super) fn resume(awake: Duration) -> Self {
         let last = clock::sample();
         Self {
-            start: Sample { awake, ..last },
+            start: Clocks { awake, ..last },
             last,
         }
     }
@@ -66,7 +66,7 @@ impl Clock {
 /// Reads the same clock from tasks, without noticing sleep; stamps for people.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
-    start: Sample,
+    start: Clocks,
 }
 
 impl Origin {
@@ -95,7 +95,7 @@ impl Origin {
 /// Stamps further ahead than this are not shown exactly.
 const FUTURE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-fn moment(start: &Sample, sample: &Sample) -> Instant {
+fn moment(start: &Clocks, sample: &Clocks) -> Instant {
     let span = sample.awake.saturating_sub(start.awake);
     Instant::START.after(span)
 }

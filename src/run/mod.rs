@@ -145,7 +145,7 @@ fn runtime(watch: &Arc<StallWatch>) -> std::io::Result<tokio::runtime::Runtime> 
         .enable_time()
         .thread_keep_alive(IDLE_THREAD_MAX)
         // Signals are for the loop's thread: a thread that waits for work outlives it when another version takes over.
-        .on_thread_start(signal::hold_all)
+        .on_thread_start(signal::block_all)
         .on_thread_unpark(move || waking.wakes())
         .on_thread_park(move || resting.rests())
         .build()

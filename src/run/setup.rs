@@ -118,9 +118,9 @@ async fn live(mut daemon: Daemon) -> Outcome {
 /// Once everything runs, its memory is that of what goes on. From a disk that may be pulled everything is kept: what is
 /// needed at a wedge has to be there.
 async fn settle() {
-    if memory::is_program_on_the_systems_disk() {
+    if memory::is_program_on_root_disk() {
         tokio::time::sleep(SETTLED_AFTER).await;
-        memory::give_back_start();
+        memory::release_startup_memory();
     }
 }
 

@@ -61,7 +61,7 @@ impl Signals {
                 Some(watch(SIGHUP)?)
             },
         };
-        signal::let_in_all();
+        signal::unblock_all();
         Ok(signals)
     }
 
@@ -73,7 +73,7 @@ impl Signals {
             .chain(&self.hangup)
         {
             if has_unread(&watched.stream) {
-                signal::pass_on(watched.number);
+                signal::send_to_self(watched.number);
             }
         }
     }

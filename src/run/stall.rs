@@ -78,7 +78,7 @@ impl StallWatch {
 
     fn wait_for_stalls(&self) {
         // Signals are for the loop's thread: this one outlives it when another version takes over.
-        signal::hold_all();
+        signal::block_all();
         while self.timer.wait().is_ok() {
             if self.rests.load(Ordering::SeqCst) {
                 continue;

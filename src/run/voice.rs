@@ -100,7 +100,7 @@ impl Write for Mouth {
 /// Writes line by line. A reader that has gone is no reason to stop: the queue is emptied all the same.
 fn speak(waiting: &Receiver<Order>, dropped: &AtomicU64, mut out: impl Write) {
     // Signals are for the loop's thread: this one outlives it when another version takes over.
-    signal::hold_all();
+    signal::block_all();
     for order in waiting {
         match order {
             Order::Line(line) => {

@@ -296,7 +296,7 @@ fn a_holder_that_cannot_be_seen_is_4_and_says_who_may_look() {
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    assert!(socket::lists_everybodys());
+    assert!(socket::lists_all_users());
     let folder = TempDir::new();
     // Where the program is, others may not go.
     let program = folder.join("stayd");

@@ -11,7 +11,7 @@ use crate::act::runtime::materialize::Runtimes;
 use crate::act::sockets::Sockets;
 use crate::act::tree::{Tree, Usage};
 use crate::config;
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use crate::decide::clock::Instant;
 use crate::decide::event::{Check, Life, ServiceId};
 use crate::sys::process::{Handle, Host, Process};
@@ -145,9 +145,9 @@ impl ServiceContext {
     }
 
     /// argv with the present runtime's root in the place of its name.
-    pub(crate) fn in_place(&self, argv: &[String]) -> Vec<String> {
+    pub(crate) fn expand_runtime(&self, argv: &[String]) -> Vec<String> {
         let root = self.runtimes.root();
-        let word = |word: &String| in_place(word, root.as_deref());
+        let word = |word: &String| expand_runtime(word, root.as_deref());
         argv.iter().map(word).collect()
     }
 

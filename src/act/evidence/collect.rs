@@ -108,7 +108,7 @@ async fn run_command(
         return;
     };
     let launch = Launch {
-        argv: context.in_place(argv),
+        argv: context.expand_runtime(argv),
         surroundings,
         fds: Vec::new(),
         cgroup: None,

@@ -2,7 +2,7 @@
 
 use crate::act::preflight::Look;
 use crate::act::runtime::offer::{RuntimeAsk, Said};
-use crate::config::Need;
+use crate::config::Prerequisite;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub enum Ask {
         uid: u32,
     },
     /// Whether something that a service needs is there.
-    Need(Need),
+    Prerequisite(Prerequisite),
     /// The variables in an env_file.
     EnvFile(PathBuf),
     /// About a service's runtimes. Copying takes its time: [`super::Helper::ask_at_length`].
@@ -81,7 +81,7 @@ pub enum Reply {
     /// To [`Ask::Resolve`].
     Addresses(Vec<SocketAddr>),
     /// To [`Ask::CommandLine`], [`Ask::UserName`] and [`Ask::Environment`]; none: there is no such thing. To
-    /// [`Ask::Need`]; none: it is there. To [`Ask::WhyNot`]; none: nothing stands in the way. To [`Ask::Stamp`]; none: there is no
+    /// [`Ask::Prerequisite`]; none: it is there. To [`Ask::WhyNot`]; none: nothing stands in the way. To [`Ask::Stamp`]; none: there is no
     /// such file.
     Text(Option<String>),
     /// To [`Ask::EnvFile`].

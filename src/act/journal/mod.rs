@@ -222,7 +222,7 @@ fn begin(shared: &Arc<Shared>, path: PathBuf) -> Found {
         .name("journal".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            signal::hold_all(); // they are for the loop
+            signal::block_all(); // they are for the loop
             writer.run(&tell);
             ending.has_ended();
         });

@@ -8,7 +8,7 @@ use crate::act::context::{Instance, ServiceContext};
 use crate::act::helper::{Ask, Helper, Reply, Trouble};
 use crate::act::spawn::launch::ASKED_FOR;
 use crate::act::spawn::spawner::{Environment, Surroundings, forget_our_user};
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use std::ffi::OsString;
@@ -71,8 +71,8 @@ fn assemble(
     let read = variables.iter().map(|(name, value)| (name, value));
     let declared = read.chain(&context.config.env);
     let root = context.runtimes.root();
-    let in_place = |text: &str| OsString::from(in_place(text, root.as_deref()));
-    env.extend(declared.map(|(name, value)| (OsString::from(name), in_place(value))));
+    let expand_runtime = |text: &str| OsString::from(expand_runtime(text, root.as_deref()));
+    env.extend(declared.map(|(name, value)| (OsString::from(name), expand_runtime(value))));
     env.insert("STAYD_SERVICE".into(), context.config.name.clone().into());
     env.extend(own);
     Surroundings {

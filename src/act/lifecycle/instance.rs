@@ -178,7 +178,7 @@ async fn launch(
         (2, stderr),
         (sockets::claim_fd(context), claim),
     ];
-    fds.extend((listen::FIRST..).zip(held));
+    fds.extend((listen::FIRST_INHERITED..).zip(held));
     Ok(Launch {
         argv: context
             .config

@@ -281,7 +281,7 @@ async fn run_before(
                 .map_err(|error| passing(format!("cannot run `before`: {error}; trying again")))
         };
         Launch {
-            argv: context.in_place(argv),
+            argv: context.expand_runtime(argv),
             surroundings,
             fds: vec![(1, dup(&output.stdout)?), (2, dup(&output.stderr)?)],
             cgroup: None,

@@ -23,7 +23,7 @@ const STATUS_CHARS_MAX: usize = 200;
 const PATH_BYTES_MAX: usize = 103;
 /// A service may change its user by itself, so anybody may write; whose word counts is decided by the sender's pid.
 /// Where that is not told, only the service's user may write.
-const MODE: u32 = if datagram::KNOWS_SENDERS {
+const MODE: u32 = if datagram::HAS_SENDER_CREDENTIALS {
     0o666
 } else {
     0o600
@@ -70,7 +70,7 @@ impl NotifySocket {
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::lchown(&path, Some(uid), Some(gid))?;
         }
-        datagram::want_senders(socket.as_fd())?;
+        datagram::enable_sender_credentials(socket.as_fd())?;
         Ok(Self {
             socket,
             path,

@@ -5,7 +5,7 @@ use super::relief::Relief;
 use super::stream::{Load, Stream, Turn};
 use super::{InstanceKey, News, Tell, awake};
 use crate::sys::clock;
-use crate::sys::pipe::{self, Moved, Mover};
+use crate::sys::pipe::{self, Drained, FifoDrain};
 use crate::sys::process::Stat;
 use crate::sys::signal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -53,7 +53,7 @@ impl Pump {
             door,
             tell,
             streams: Vec::new(),
-            mover: Mover::default(),
+            fifo_drain: FifoDrain::default(),
             gather: GATHER_MAX,
             relief: Relief::start()?,
         };
@@ -61,7 +61,7 @@ impl Pump {
             .name("output".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                signal::hold_all(); // they are for the loop
+                signal::block_all(); // they are for the loop
                 worker.run();
                 // Nobody listens when we were given up.
                 let _ = end.try_send(());
@@ -108,7 +108,7 @@ struct Worker {
     tell: Tell,
     /// In the order in which they came: of one service's lives the elder before the younger.
     streams: Vec<Stream>,
-    mover: Mover,
+    fifo_drain: FifoDrain,
     /// How long the writers are left to fill their FIFOs before a batch is moved.
     gather: Duration,
     relief: Arc<Relief>,
@@ -132,10 +132,10 @@ impl Worker {
         // EINTR, ENOMEM at worst: no reason to spin.
         let woken = self
             .poll(self.timeout(is_busy))
-            .inspect_err(|_| clock::pause(GATHER_MAX));
+            .inspect_err(|_| clock::sleep(GATHER_MAX));
         let (is_rung, woken) = woken.unwrap_or_default();
         if !woken.is_empty() && !is_busy {
-            clock::pause(self.gather);
+            clock::sleep(self.gather);
         }
         for at in woken {
             self.streams[at].wake();
@@ -242,8 +242,9 @@ impl Worker {
     fn take_turn(&mut self, at: usize) -> Turn {
         let stream = &mut self.streams[at];
         let valve = Arc::clone(stream.valve());
-        self.relief
-            .attend(&valve, || stream.take_turn(&mut self.mover, &*self.tell))
+        self.relief.attend(&valve, || {
+            stream.take_turn(&mut self.fifo_drain, &*self.tell)
+        })
     }
 
     fn finish(&self, mut stream: Stream, is_held: bool) {
@@ -258,7 +259,7 @@ impl Worker {
             // A child of ours has all that we have until exec, and nothing of it then.
             Some(holder) => holder.before_exec,
             // Unseen, or gone meanwhile; what is read here is thrown away anyhow.
-            None => matches!(pipe::take(valve.fifo(), &mut [0]), Ok(Moved::Ended)),
+            None => matches!(pipe::read(valve.fifo(), &mut [0]), Ok(Drained::Ended)),
         };
         if is_passing {
             return;

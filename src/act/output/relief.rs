@@ -5,7 +5,7 @@
 //! then that one's writer waits too, and all others are relieved before it.
 
 use crate::sys::clock;
-use crate::sys::pipe::{self, Moved};
+use crate::sys::pipe::{self, Drained};
 use crate::sys::signal;
 use crate::sys::timer::Timer;
 use std::fs::File;
@@ -71,8 +71,8 @@ impl Valve {
 
     /// Throws the oldest away until it is half empty.
     fn relieve(&self, buffer: &mut [u8]) -> io::Result<()> {
-        while pipe::waiting(&self.fifo)? > self.capacity / 2 {
-            let Moved::Bytes(count) = pipe::take(&self.fifo, buffer)? else {
+        while pipe::bytes_waiting(&self.fifo)? > self.capacity / 2 {
+            let Drained::Bytes(count) = pipe::read(&self.fifo, buffer)? else {
                 break;
             };
             self.taken.fetch_add(count as u64, Ordering::SeqCst);
@@ -108,7 +108,7 @@ impl Relief {
             .name("relief".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                signal::hold_all(); // they are for the loop
+                signal::block_all(); // they are for the loop
                 waiting.wait_for_hangs();
             })?;
         Ok(relief)
@@ -147,13 +147,13 @@ impl Relief {
         while self.timer.wait().is_ok() && !self.is_over.load(Ordering::SeqCst) {
             let turn = self.turns.load(Ordering::SeqCst);
             let hangs = || turn % 2 == 1 && self.turns.load(Ordering::SeqCst) == turn;
-            clock::pause(SECOND_LOOK_AFTER);
+            clock::sleep(SECOND_LOOK_AFTER);
             while hangs() {
                 for valve in self.valves().iter().take_while(|_| hangs()) {
                     // A FIFO that cannot be read is the pump's to tell.
                     let _ = valve.relieve(&mut buffer);
                 }
-                clock::pause(LOOK_EVERY);
+                clock::sleep(LOOK_EVERY);
             }
         }
     }

@@ -49,8 +49,8 @@ impl Sink {
         match to {
             LogTo::File => Self::File,
             LogTo::Both => Self::Both,
-            LogTo::SuperviseSuccessor if around.journal => Self::Journal,
-            LogTo::SuperviseSuccessor => Self::Ours,
+            LogTo::Inherit if around.journal => Self::Journal,
+            LogTo::Inherit => Self::Ours,
             LogTo::Auto if around.terminal || around.container => Self::Both,
             LogTo::Auto if around.journal => Self::Journal,
             LogTo::Auto => Self::File,
@@ -96,11 +96,8 @@ mod tests {
         assert_eq!(Sink::settle(LogTo::Auto, person), Sink::Both);
         assert_eq!(Sink::settle(LogTo::Auto, runtime), Sink::Both);
         assert_eq!(Sink::settle(LogTo::Auto, journal), Sink::Journal);
-        assert_eq!(
-            Sink::settle(LogTo::SuperviseSuccessor, journal),
-            Sink::Journal
-        );
-        assert_eq!(Sink::settle(LogTo::SuperviseSuccessor, person), Sink::Ours);
+        assert_eq!(Sink::settle(LogTo::Inherit, journal), Sink::Journal);
+        assert_eq!(Sink::settle(LogTo::Inherit, person), Sink::Ours);
         assert_eq!(Sink::settle(LogTo::File, person), Sink::File);
     }
 }

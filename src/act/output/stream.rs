@@ -4,13 +4,13 @@ use super::file::LogFile;
 use super::relief::Valve;
 use super::screen::Lines;
 use super::{InstanceKey, News, awake};
-use crate::sys::pipe::{self, Moved, Mover, Want};
+use crate::sys::pipe::{self, DrainRequest, Drained, FifoDrain};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Moved for one service before the next has its turn.
+/// Drained for one service before the next has its turn.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Thrown away at once.
 const DISCARD_BYTES: usize = 64 * 1024;
@@ -139,10 +139,10 @@ impl Stream {
     }
 
     /// Moves what is there. Never waits for the child.
-    pub(super) fn take_turn(&mut self, mover: &mut Mover, tell: &dyn Fn(News)) -> Turn {
+    pub(super) fn take_turn(&mut self, fifo_drain: &mut FifoDrain, tell: &dyn Fn(News)) -> Turn {
         self.own_up();
         let moved = if self.may_write() {
-            self.mend(tell).and_then(|()| self.move_batch(mover))
+            self.mend(tell).and_then(|()| self.move_batch(fifo_drain))
         } else {
             self.discard()
         };
@@ -151,12 +151,12 @@ impl Stream {
             self.discard()
         });
         // Reading an open FIFO fails in no known way; if it does, the stream has ended.
-        let (bytes, state) = moved.unwrap_or((0, Moved::Ended));
-        self.is_ended = state == Moved::Ended;
+        let (bytes, state) = moved.unwrap_or((0, Drained::Ended));
+        self.is_ended = state == Drained::Ended;
         self.judge(bytes, state)
     }
 
-    fn judge(&mut self, bytes: usize, state: Moved) -> Turn {
+    fn judge(&mut self, bytes: usize, state: Drained) -> Turn {
         let now = awake();
         if let Some(closing) = &mut self.closing {
             let is_quiet = bytes == 0 && now >= closing.quiet_at;
@@ -167,7 +167,7 @@ impl Stream {
                 closing.quiet_at = now + QUIET;
             }
         }
-        self.is_due = matches!(state, Moved::Bytes(_)) || self.valve.was_opened();
+        self.is_due = matches!(state, Drained::Bytes(_)) || self.valve.was_opened();
         if self.is_due {
             Turn::Busy
         } else {
@@ -193,16 +193,16 @@ impl Stream {
 
     /// Moves what the FIFO held when its turn came, or as much as others can wait for. Returns how much, and what
     /// stopped it. What comes meanwhile gathers for the next batch: to chase a writer is to move its single writes.
-    fn move_batch(&mut self, mover: &mut Mover) -> io::Result<(usize, Moved)> {
+    fn move_batch(&mut self, fifo_drain: &mut FifoDrain) -> io::Result<(usize, Drained)> {
         let mut total = 0;
         loop {
-            let (moved, is_all) = self.move_once(mover)?;
-            let Moved::Bytes(count) = moved else {
+            let (moved, is_all) = self.move_once(fifo_drain)?;
+            let Drained::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
             total += count;
             if is_all {
-                return Ok((total, Moved::Empty));
+                return Ok((total, Drained::Empty));
             }
             if total >= BATCH_BYTES_MAX {
                 return Ok((total, moved));
@@ -211,22 +211,22 @@ impl Stream {
     }
 
     /// One transfer, and whether it left nothing behind but what has come since.
-    fn move_once(&mut self, mover: &mut Mover) -> io::Result<(Moved, bool)> {
+    fn move_once(&mut self, fifo_drain: &mut FifoDrain) -> io::Result<(Drained, bool)> {
         let fifo = self.valve.fifo();
         // What cannot be counted is tried.
-        let is_more = || pipe::waiting(fifo).map_or(true, |bytes| bytes > 0);
+        let is_more = || pipe::bytes_waiting(fifo).map_or(true, |bytes| bytes > 0);
         let place = self.log.place(is_more)?;
         let mut copy = Vec::new();
         let max = usize::try_from(place.room)
             .unwrap_or(usize::MAX)
             .min(BATCH_BYTES_MAX);
         let is_bounded = place.to_newline || self.lines.is_some();
-        let want = Want {
+        let want = DrainRequest {
             max,
             to_newline: place.to_newline,
             copy: self.lines.is_some().then_some(&mut copy),
         };
-        let moved = mover.transfer(fifo, place.file, place.offset, want);
+        let moved = fifo_drain.transfer(fifo, place.file, place.offset, want);
         if let Some(lines) = &mut self.lines {
             lines.show(&copy);
         }
@@ -234,17 +234,17 @@ impl Stream {
             self.lose(refused.lost as u64, &refused.error.to_string());
             refused.error
         })?;
-        let is_all = matches!(moved, Moved::Bytes(count) if count < max) && !is_bounded;
+        let is_all = matches!(moved, Drained::Bytes(count) if count < max) && !is_bounded;
         Ok((moved, is_all))
     }
 
     /// Reads and throws away what is there, counting; the screen still gets it.
-    fn discard(&mut self) -> io::Result<(usize, Moved)> {
+    fn discard(&mut self) -> io::Result<(usize, Drained)> {
         let mut buffer = vec![0; DISCARD_BYTES];
         let mut total = 0;
         while total < BATCH_BYTES_MAX {
-            let moved = pipe::take(self.valve.fifo(), &mut buffer)?;
-            let Moved::Bytes(count) = moved else {
+            let moved = pipe::read(self.valve.fifo(), &mut buffer)?;
+            let Drained::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
             total += count;
@@ -255,7 +255,7 @@ impl Stream {
                 lines.show(&buffer[..count]);
             }
         }
-        Ok((total, Moved::Bytes(total)))
+        Ok((total, Drained::Bytes(total)))
     }
 
     /// Begins to count, or goes on counting, what is lost for `cause`.

@@ -10,7 +10,7 @@ mod reach;
 mod tests;
 
 use crate::act::spawn::launch::{Launch, candidates};
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use reach::{Person, Want};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -39,10 +39,10 @@ pub struct Look {
 impl Look {
     /// The same with the root of a runtime in the place of its name.
     #[must_use]
-    pub fn in_place(&self, root: &Path) -> Self {
+    pub fn expand_runtime(&self, root: &Path) -> Self {
         Self {
-            program: in_place(&self.program, Some(root)),
-            cwd: in_place(&self.cwd.to_string_lossy(), Some(root)).into(),
+            program: expand_runtime(&self.program, Some(root)),
+            cwd: expand_runtime(&self.cwd.to_string_lossy(), Some(root)).into(),
             ..self.clone()
         }
     }

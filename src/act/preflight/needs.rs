@@ -3,7 +3,7 @@
 use crate::act::helper::{Ask, Helper, Reply, Trouble};
 use crate::act::spawn::launch::candidates;
 use crate::act::spawn::spawner::Spawner;
-use crate::config::{self, Need};
+use crate::config::{self, Prerequisite};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -19,13 +19,16 @@ const EXECUTABLE: u32 = 0o111;
 /// Which of `needs` are missing, by their number, and in a sentence what is wrong with each and the cure.
 ///
 /// `program` is this program of ours, for the helper. After one that does not answer the rest is not looked at.
-pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
+pub async fn missing(program: PathBuf, needs: &[Prerequisite]) -> Vec<(usize, String)> {
     let spawner = Spawner::new();
     let mut helper = Helper::new(spawner.clone(), program);
     let look = async {
         let mut missing = Vec::new();
         for (nth, need) in needs.iter().enumerate() {
-            match helper.ask(Ask::Need(need.clone()), LOOK_WITHIN).await {
+            match helper
+                .ask(Ask::Prerequisite(need.clone()), LOOK_WITHIN)
+                .await
+            {
                 Ok(Reply::Text(None)) => {}
                 Ok(Reply::Text(Some(sentence)) | Reply::Failed(sentence)) => {
                     missing.push((nth, sentence));
@@ -56,13 +59,13 @@ pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
     spawner.attend(look).await
 }
 
-fn silent(need: &Need) -> String {
+fn silent(need: &Prerequisite) -> String {
     let what = match need {
-        Need::Folder(path) | Need::SocketFolder(path) | Need::EnvFile(path) => {
-            path.display().to_string()
-        }
-        Need::User(name) => format!("the user {name}"),
-        Need::Program { name, .. } => format!("`{name}`"),
+        Prerequisite::Folder(path)
+        | Prerequisite::SocketFolder(path)
+        | Prerequisite::EnvFile(path) => path.display().to_string(),
+        Prerequisite::User(name) => format!("the user {name}"),
+        Prerequisite::Program { name, .. } => format!("`{name}`"),
     };
     format!(
         "cannot look at {what}: no answer within {LOOK_WITHIN:?}, its disk or directory service hangs; what comes after it \
@@ -71,15 +74,15 @@ fn silent(need: &Need) -> String {
 }
 
 /// What is wrong with `need`; none: nothing. Blocks for as long as its disk or directory service does.
-pub(crate) fn look(need: &Need) -> Option<String> {
+pub(crate) fn look(need: &Prerequisite) -> Option<String> {
     match need {
-        Need::Folder(path) => folder(path, "run", "cwd"),
-        Need::SocketFolder(path) => folder(path, "bind a socket", "sockets"),
-        Need::EnvFile(path) => config::read_env_file(path)
+        Prerequisite::Folder(path) => folder(path, "run", "cwd"),
+        Prerequisite::SocketFolder(path) => folder(path, "bind a socket", "sockets"),
+        Prerequisite::EnvFile(path) => config::read_env_file(path)
             .err()
             .map(|finding| finding.to_string()),
-        Need::User(name) => user(name),
-        Need::Program { name, cwd, path } => program(name, cwd, path.as_deref()),
+        Prerequisite::User(name) => user(name),
+        Prerequisite::Program { name, cwd, path } => program(name, cwd, path.as_deref()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! May this person get there and do that?
 
 use super::{Obstacle, forbidden, missing};
-use crate::sys::{copying, identity, user};
+use crate::sys::{filesystem, identity, user};
 use nix::unistd::{AccessFlags, access};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -53,7 +53,7 @@ impl Person {
         for folder in path.ancestors().skip(1).collect::<Vec<_>>().iter().rev() {
             self.may(folder, Want::Search)?;
         }
-        if want == Want::Execute && path.is_file() && copying::forbids_execution(path) {
+        if want == Want::Execute && path.is_file() && filesystem::forbids_execution(path) {
             return Err(forbidden(format!(
                 "{0} lies on a file system that is mounted noexec; `mount -o remount,exec {1}`, or put it elsewhere",
                 path.display(),
@@ -112,7 +112,7 @@ fn mount_of(path: &Path) -> &Path {
 
 /// Nothing that a browser has put on it keeps it from running.
 pub(super) fn is_trusted(program: &Path) -> Result<(), Obstacle> {
-    if !copying::is_quarantined(program) {
+    if !filesystem::is_quarantined(program) {
         return Ok(());
     }
     let shown = program.display();

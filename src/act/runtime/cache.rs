@@ -19,7 +19,7 @@ use super::trouble::Trouble;
 use super::{text, walk};
 use crate::act::dirs::state_dir::DIR_MODE;
 use crate::act::failpoint::{Failpoint, reached};
-use crate::sys::{copying, identity};
+use crate::sys::{filesystem, identity};
 use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -269,7 +269,7 @@ impl Held<'_> {
                 let before = seen.clone();
                 copy::copy(source, &mut seen, &stage.path, progress)?;
                 has_not_changed(source, &before)?;
-                copying::settle(&stage.folder)
+                filesystem::sync(&stage.folder)
                     .map_err(|error| Trouble::of_copy("finish the copy", &stage.path, &error))
             })
             .and_then(|()| self.publish(source, &stage, &seen));

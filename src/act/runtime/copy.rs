@@ -7,7 +7,7 @@ use super::listing::{Entry, Hash, Kind, Listing};
 use super::text::shown;
 use super::trouble::Trouble;
 use super::walk;
-use crate::sys::copying;
+use crate::sys::filesystem;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -55,7 +55,7 @@ pub struct Source<'a> {
     pub root: &'a File,
     /// For sentences.
     pub path: &'a Path,
-    /// Of the file system that it is on, see [`copying::read_only_mount`].
+    /// Of the file system that it is on, see [`filesystem::read_only_mount_id`].
     pub mount: u64,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
     /// The tree below `root`.
     #[must_use]
     pub fn of(root: &'a File, path: &'a Path) -> Self {
-        let mount = copying::read_only_mount(root);
+        let mount = filesystem::read_only_mount_id(root);
         Self { root, path, mount }
     }
 }
@@ -152,7 +152,7 @@ fn copy_file(
     let writing = |error: io::Error| Trouble::of_copy("write", &to, &error);
     let mut file = open(source, entry)?;
     let cloned = if clones.load(Ordering::Relaxed) {
-        copying::clone_file(&file, &to).map_err(writing)?
+        filesystem::clone_file(&file, &to).map_err(writing)?
     } else {
         None
     };
@@ -175,7 +175,7 @@ fn copy_file(
         });
         let (hash, bytes) = read.map_err(|error| refused.unwrap_or_else(|| reading(error)))?;
         made.set_len(bytes).map_err(writing)?; // a hole at the end was not written either
-        copying::copy_attributes(&file, &made).map_err(writing)?;
+        filesystem::copy_attributes(&file, &made).map_err(writing)?;
         (made, hash, bytes)
     };
     steady(source, entry, &file, bytes)?;
@@ -204,7 +204,7 @@ fn finish(entry: &Entry, made: &File) -> io::Result<()> {
     };
     rustix::fs::futimens(made, &times)?;
     made.set_permissions(Permissions::from_mode(entry.mode))?;
-    copying::hand_over(made)
+    filesystem::flush_file(made)
 }
 
 fn open(source: Source<'_>, entry: &Entry) -> Result<File, Trouble> {

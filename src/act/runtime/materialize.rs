@@ -10,7 +10,7 @@ use crate::act::context::SharedContext;
 use crate::act::helper::client::{HelperClient, NoAnswer};
 use crate::act::helper::{Far, Patience};
 use crate::act::preflight::Look;
-use crate::config::runtime::ROOT;
+use crate::config::runtime::RUNTIME_PLACEHOLDER;
 use crate::decide::event::{Life, ServiceEvent, SpawnFailure};
 use crate::decide::runtime::{Offer, RuntimeId};
 use std::cell::{Cell, RefCell};
@@ -239,7 +239,7 @@ fn what_will_start(shared: &SharedContext, context: &ServiceContext) -> Option<L
     });
     Some(Look {
         program: config
-            .command_in(Some(Path::new(ROOT)))
+            .command_in(Some(Path::new(RUNTIME_PLACEHOLDER)))
             .into_iter()
             .next()?,
         cwd: config.cwd.clone(),

@@ -116,7 +116,7 @@ impl RuntimeAsk {
                     open_to_others(&cache, &mut offered);
                 }
                 if let (Ok(made), Some(look)) = (&offered.source, look)
-                    && let Err(obstacle) = preflight::look(&look.in_place(&cache.path(made)))
+                    && let Err(obstacle) = preflight::look(&look.expand_runtime(&cache.path(made)))
                 {
                     offered.source = Err(Trouble::Unfit(format!(
                         "cannot start it from its runtime: {}",

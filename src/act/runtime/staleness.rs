@@ -37,7 +37,7 @@ pub(crate) fn replaced(process: Process, look: &Look) -> Option<PathBuf> {
     }
     let modified = there.modified().ok()?;
     // A time to come says nothing.
-    if modified > process::born_at(process) + SURELY_LATER && modified <= clock::sample().wall {
+    if modified > process::started_at(process) + SURELY_LATER && modified <= clock::sample().wall {
         return Some(file);
     }
     let is_the_same = process::executes(process.pid, there.dev(), there.ino()).ok()?;

@@ -4,7 +4,7 @@ use super::digest::Digest;
 use super::listing::{Entry, Glance, Kind, Listing, MODE_KEPT, Stamp};
 use super::text::shown;
 use super::trouble::Trouble;
-use crate::sys::copying;
+use crate::sys::filesystem;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
@@ -97,7 +97,7 @@ fn each(root: &File, path: &Path, visit: &mut dyn FnMut(Thing<'_>)) -> Result<()
         root: path,
         at: PathBuf::new(),
         things: 0,
-        mount: copying::read_only_mount(root),
+        mount: filesystem::read_only_mount_id(root),
         visit,
     };
     walk.folder(root, 0)
@@ -197,7 +197,7 @@ impl Walk<'_> {
     }
 }
 
-/// How an open file on `mount` (see [`copying::read_only_mount`]) is told from the one that was walked over.
+/// How an open file on `mount` (see [`filesystem::read_only_mount_id`]) is told from the one that was walked over.
 ///
 /// # Errors
 /// What fstat(2) says.

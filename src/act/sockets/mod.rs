@@ -74,7 +74,8 @@ impl Held {
     /// Listens again, if a child has shut it down; false when that cannot be undone, so that it has to be bound anew.
     fn is_cured(&self) -> bool {
         let again = listen::listen_again(self.socket.as_fd());
-        self.origin == Origin::Given || (again.is_ok() && !listen::is_deaf(self.socket.as_fd()))
+        self.origin == Origin::Given
+            || (again.is_ok() && !listen::is_shut_down(self.socket.as_fd()))
     }
 }
 
@@ -213,7 +214,7 @@ pub(crate) fn for_a_life(context: &ServiceContext) -> io::Result<Vec<OwnedFd>> {
 /// The claim's number in a child: the sockets come first, sd_listen_fds(3) fixes their numbers.
 pub(crate) fn claim_fd(context: &ServiceContext) -> RawFd {
     let count = RawFd::try_from(context.config.sockets.len()).unwrap_or(RawFd::MAX);
-    listen::FIRST.saturating_add(count)
+    listen::FIRST_INHERITED.saturating_add(count)
 }
 
 /// What tells a life of its sockets (sd_listen_fds(3)); all have the service's name, as systemd's have the unit's.
@@ -250,7 +251,7 @@ pub(crate) fn close(shared: &SharedContext, context: &ServiceContext) {
         }
         shared.reception.store().forget(&held.address);
         // One that a child has shut down refuses already.
-        let _ = listen::refuse(held.socket.as_fd());
+        let _ = listen::shut_down(held.socket.as_fd());
         if let Listen::Unix(path) = held.address {
             files.push(path);
         }

@@ -9,7 +9,7 @@ use crate::decide::event::SpawnFailure;
 use crate::sys::process::{Handle, Process};
 use crate::sys::reaper::{self, Reaped, Status};
 use crate::sys::signal;
-use crate::sys::spawn::{self, Child, Flight};
+use crate::sys::spawn::{self, Child, PendingSpawn};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -161,7 +161,7 @@ impl Spawner {
             let _ = waiter.send(reaped.status);
             return None;
         }
-        if !reaped.in_flight {
+        if !reaped.spawn_pending {
             return Some(reaped);
         }
         let mut early = self.0.early.borrow_mut();
@@ -186,7 +186,7 @@ impl Spawner {
         };
         let mut bytes = [0; REAP_MAX];
         loop {
-            for reaped in reaper::drain(REAP_MAX) {
+            for reaped in reaper::reap_exited(REAP_MAX) {
                 self.reaped(reaped);
             }
             tokio::select! {
@@ -278,7 +278,7 @@ impl SpawnThread {
             .spawn(move || {
                 let _counted = census;
                 // Whoever starts a child gets its SIGCHLD, unless it holds signals: then the loop has it at once.
-                signal::hold_all();
+                signal::block_all();
                 for Errand { launch, answer } in inbox {
                     // Nobody waits any more: dropping the answer kills what was born.
                     let _ = answer.send(give_birth(launch, &tree_killer));
@@ -306,13 +306,13 @@ fn give_birth(launch: Launch, tree_killer: &TreeKiller) -> Result<Newborn, Spawn
         Ok(Child {
             process,
             pidfd,
-            flight,
+            pending_spawn,
         }) => Ok(Newborn {
             handle: Arc::new(Handle { process, fd: pidfd }),
             mark,
             tree_killer: tree_killer.clone(),
             taken: false,
-            _flight: flight,
+            _pending_spawn: pending_spawn,
         }),
         Err(error) => Err(launch::explain(error, &name, &cwd, user.as_deref())),
     }
@@ -325,7 +325,7 @@ struct Newborn {
     tree_killer: TreeKiller,
     taken: bool,
     /// Until this ends the reaper keeps the child's exit for us.
-    _flight: Flight,
+    _pending_spawn: PendingSpawn,
 }
 
 impl Newborn {

@@ -54,7 +54,7 @@ impl Tree {
     /// outcome says what is left.
     pub fn kill(self, deadline: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
         let end = Instant::now() + deadline;
-        let _ = schedule::put_this_thread_first(); // anybody but root does without
+        let _ = schedule::use_realtime_priority(); // anybody but root does without
         let by_cgroup = self.cgroup.clone().filter(|_| !self.group_only);
         if let Some(dir) = by_cgroup
             && self.kill_cgroup(&dir, end, reaped)
@@ -175,7 +175,7 @@ fn tell(member: &Member, signal: i32) -> bool {
 
 fn reap_all(end: Instant, reaped: &dyn Fn(Reaped)) {
     loop {
-        let ended = reaper::drain(REAP_BATCH);
+        let ended = reaper::reap_exited(REAP_BATCH);
         let all = ended.len() < REAP_BATCH;
         ended.into_iter().for_each(reaped);
         if all || Instant::now() >= end {

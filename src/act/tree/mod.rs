@@ -166,7 +166,7 @@ impl Tree {
             let Ok(stat) = process::stat(pid) else {
                 return true;
             };
-            let is_in_anothers_session = stat.sid != self.session && spawn::is_ours(stat.sid);
+            let is_in_anothers_session = stat.sid != self.session && spawn::is_spawned(stat.sid);
             let is_meant = !self.group_only || stat.pgid == self.session;
             let is_spawning = stat.before_exec;
             stat.process.start_time >= self.born
@@ -265,7 +265,7 @@ impl Tree {
 
 /// The count of spawns, if `main` is the only child that we have.
 fn sole_child_at(main: Process) -> Option<u64> {
-    let spawns = spawn::count_if_all_that_is_left(main.pid)?;
+    let spawns = spawn::count_if_only_child(main.pid)?;
     let children = process::own_children().ok()?;
     (children == [main.pid]).then_some(spawns)
 }

@@ -2,7 +2,7 @@
 
 use super::{Member, Tree};
 use crate::decide::ownership::{Claim, Proof, Sighting, prove};
-use crate::sys::cgroup::with_those_below;
+use crate::sys::cgroup::with_descendants;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, spawn};
 use std::collections::{HashSet, VecDeque};
@@ -76,7 +76,7 @@ impl Tree {
         };
         // Those that we have spawned are somebody's main process, and are not looked at for each of the others.
         let orphans = landed.unwrap_or_default().into_iter();
-        let orphans = orphans.filter(|pid| !spawn::is_ours(*pid));
+        let orphans = orphans.filter(|pid| !spawn::is_spawned(*pid));
         let known = self.members.iter().map(|member| member.pid);
         std::iter::once(self.main.pid)
             .chain(known)
@@ -105,7 +105,7 @@ impl Walk<'_> {
             let children = process::children(lead.pid).unwrap_or_default();
             let listed = Listed {
                 parent: member.process,
-                at: process::birth_of_one_born_now(),
+                at: process::start_time_now(),
             };
             visit(&member);
             // before the other leads, so that parentage is found while the parent lives
@@ -169,7 +169,7 @@ impl Walk<'_> {
             uid: u32::MAX,
             our_child: stat.ppid == identity::pid(),
             // in this order: one that had come to exec when it was looked at is known as ours by now
-            spawned: stat.before_exec || spawn::is_ours(lead.pid),
+            spawned: stat.before_exec || spawn::is_spawned(lead.pid),
         }
     }
 }
@@ -194,7 +194,7 @@ fn to_proc(process: Process) -> Process {
 /// Every process in the cgroup `dir` and those below it.
 fn in_cgroup(dir: &Path) -> HashSet<i32> {
     let mut pids = HashSet::new();
-    for dir in with_those_below(dir) {
+    for dir in with_descendants(dir) {
         let list = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         pids.extend(list.lines().filter_map(|pid| pid.parse::<i32>().ok()));
     }

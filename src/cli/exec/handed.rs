@@ -20,10 +20,10 @@ pub(super) fn bind(order: &Order, env: &mut Environment) -> Result<(), Failure> 
     let sockets = order.sockets.iter().map(|address| bound(order, address));
     let sockets = sockets.collect::<Result<Vec<OwnedFd>, Failure>>()?;
     let mut names = given(env);
-    let first = listen::FIRST + RawFd::try_from(names.len()).unwrap_or(RawFd::MAX);
+    let first = listen::FIRST_INHERITED + RawFd::try_from(names.len()).unwrap_or(RawFd::MAX);
     names.extend(sockets.iter().map(|_| order.name.clone()));
     tell(env, &names);
-    listen::hand_on(sockets, first)
+    listen::place_for_exec(sockets, first)
         .map_err(|error| refused(&order.command[0], "pass its sockets on", &error))
 }
 
@@ -66,7 +66,7 @@ fn taken_by(address: &Listen) -> Option<String> {
             Some(holder(listeners.first()?))
         }
         Listen::Unix(path) => {
-            let pid = listen::holder_of(path)?;
+            let pid = listen::listener_pid(path)?;
             Some(format!("{} (pid {pid})", process::stat(pid).ok()?.comm))
         }
     }

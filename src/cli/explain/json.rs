@@ -31,7 +31,7 @@ pub(super) fn answer(case: &Case) -> Value {
         "processes": processes,
         "more": picture.more,
         "unseen": unseen,
-        "all_listed": socket::lists_everybodys(),
+        "all_listed": socket::lists_all_users(),
         "remarks": remarks(case),
     })
 }

@@ -96,7 +96,7 @@ fn verdict(case: &Case) -> Exit {
     match case.target {
         Target::Process(_) if nobody => Exit::No,
         Target::Port(_) if !case.picture.unseen.is_empty() => Exit::NoVerdict,
-        Target::Port(_) if nobody && !sys::socket::lists_everybodys() => Exit::NoVerdict,
+        Target::Port(_) if nobody && !sys::socket::lists_all_users() => Exit::NoVerdict,
         Target::Port(_) | Target::Process(_) => Exit::Done,
     }
 }

@@ -301,7 +301,7 @@ fn nobody(case: &Case) -> String {
         }
         Target::Port(port) => port,
     };
-    if !socket::lists_everybodys() {
+    if !socket::lists_all_users() {
         return format!(
             "Nobody that is shown to this user listens on TCP port {port}; other users' processes are shown to root alone."
         );

@@ -21,10 +21,10 @@ fn read(url: &str) -> Result<Parsed, String> {
     };
     let context = Context {
         secrets,
-        public: false,
+        from_command_line: false,
         default_user: "ann".into(),
     };
-    parse(url, &context).map_err(|wrong| wrong.to_string())
+    parse(url, &context).map_err(|error| error.to_string())
 }
 
 fn postgres(url: &str) -> (String, String, Option<String>, String) {
@@ -123,10 +123,10 @@ fn http_is_split_into_what_the_request_needs() {
         ("localhost:80", "localhost", "/")
     );
     assert_eq!(credentials, None);
-    let wrong = read("http://h/${EVIL}")
+    let error = read("http://h/${EVIL}")
         .err()
         .expect("it would end the request line");
-    assert!(wrong.contains("its path holds blanks"), "{wrong}");
+    assert!(error.contains("its path holds blanks"), "{error}");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn paths_start_at_the_folder() {
         ("notify", "notify"),
     ] {
         assert_eq!(
-            read(url).map(|parsed| parsed.target.place()).as_deref(),
+            read(url).map(|parsed| parsed.target.address()).as_deref(),
             Ok(place)
         );
     }

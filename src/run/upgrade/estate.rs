@@ -10,7 +10,7 @@ use crate::api::wire;
 use crate::decide::state::Carried;
 use crate::run::desk::LeftSocket;
 use crate::run::home::LeftLocks;
-use crate::sys::handover::{self, Parcel};
+use crate::sys::handover::{self, Handover};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -71,7 +71,7 @@ impl Inheritance {
             return Ok(None);
         };
         let number = number.to_string_lossy();
-        let (fds, text) = Parcel::receive(&number)
+        let (fds, text) = Handover::receive(&number)
             .map_err(|error| format!("cannot read what the version before has left: {error}"))?;
         Self::open(fds, &text).map(Some)
     }

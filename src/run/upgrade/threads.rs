@@ -45,7 +45,7 @@ pub(super) fn wait_until_alone() -> Result<(), String> {
         if clock::sample().awake >= until {
             return Err(why);
         }
-        clock::pause(LOOK_EVERY);
+        clock::sleep(LOOK_EVERY);
     }
     Ok(())
 }

@@ -99,7 +99,7 @@ fn check(program: &Program) -> Result<(), String> {
 /// Our own words behind the hidden verb, in our own surroundings.
 fn trial_of(program: &Program, invocation: &Invocation) -> Result<Launch, String> {
     let (path, fd) = program
-        .for_a_child(PROGRAM_FD)
+        .for_child(PROGRAM_FD)
         .map_err(|error| error.to_string())?;
     let words = [
         path.display().to_string(),

@@ -1,7 +1,7 @@
 //! Reading the files of a configuration: bounded, never waiting for a pipe, and as root only
 //! when nobody else could have written them.
 
-use super::value::Wrong;
+use super::value::ValueError;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -16,20 +16,20 @@ const STICKY: u32 = 0o1000;
 
 /// Who may have written a file that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Anybody: we act with the rights of the person who calls.
-    Anybody,
+pub(super) enum OwnerCheck {
+    /// Skip: we act with the rights of the person who calls.
+    Skip,
     /// Root alone: we are root, and the file says what root runs.
-    RootAlone,
+    RootOnly,
 }
 
-impl Trust {
+impl OwnerCheck {
     /// What a process of this user has to ask for.
-    pub(super) fn of(euid: u32) -> Self {
+    pub(super) fn for_user(euid: u32) -> Self {
         if euid == 0 {
-            Self::RootAlone
+            Self::RootOnly
         } else {
-            Self::Anybody
+            Self::Skip
         }
     }
 }
@@ -38,9 +38,9 @@ impl Trust {
 ///
 /// # Errors
 /// It cannot be opened, is no plain file, is too large, is no UTF-8, or others could have written it.
-pub(super) fn read(path: &Path, trust: Trust) -> Result<String, Wrong> {
+pub(super) fn read(path: &Path, owner_check: OwnerCheck) -> Result<String, ValueError> {
     let file = open(path)?;
-    if trust == Trust::RootAlone {
+    if owner_check == OwnerCheck::RootOnly {
         only_root_writes(&file.metadata().map_err(refused)?, "the file", false)?;
         let real = path.canonicalize().map_err(refused)?;
         if let Some(folder) = real.parent() {
@@ -52,7 +52,7 @@ pub(super) fn read(path: &Path, trust: Trust) -> Result<String, Wrong> {
         .read_to_end(&mut bytes)
         .map_err(refused)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it is larger than 1 MiB",
             "is it the right file?",
         ));
@@ -64,28 +64,28 @@ pub(super) fn read(path: &Path, trust: Trust) -> Result<String, Wrong> {
             "line {line} is no UTF-8 (byte {} of the file)",
             good.len() + 1
         );
-        Wrong::new(cause, "save it as UTF-8")
+        ValueError::new(cause, "save it as UTF-8")
     })
 }
 
 /// Opens without waiting: a pipe nobody writes to must not hold us.
-fn open(path: &Path) -> Result<File, Wrong> {
+fn open(path: &Path) -> Result<File, ValueError> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
         .map_err(refused)?;
     if !file.metadata().map_err(refused)?.is_file() {
-        return Err(Wrong::new("it is no plain file", "name a file"));
+        return Err(ValueError::new("it is no plain file", "name a file"));
     }
     Ok(file)
 }
 
-fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Wrong> {
+fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), ValueError> {
     let owner = seen.uid();
     if owner != 0 {
         let cause = format!("stayd runs as root, and {what} belongs to uid {owner}");
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             cause,
             "chown it to root, or run stayd as that user",
         ));
@@ -94,7 +94,7 @@ fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Wro
     if seen.mode() & OTHERS_WRITE != 0 && !sticky {
         let mode = seen.mode() & 0o7777;
         let cause = format!("stayd runs as root, and others can write {what} (mode {mode:o})");
-        return Err(Wrong::new(cause, "chmod go-w"));
+        return Err(ValueError::new(cause, "chmod go-w"));
     }
     Ok(())
 }
@@ -103,11 +103,11 @@ fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Wro
     clippy::needless_pass_by_value,
     reason = "the shape that map_err wants"
 )]
-fn refused(error: std::io::Error) -> Wrong {
+fn refused(error: std::io::Error) -> ValueError {
     let cure = if error.kind() == std::io::ErrorKind::PermissionDenied {
         "check its permissions, and whose stayd this is"
     } else {
         "check the path"
     };
-    Wrong::new(super::system_words(&error), cure)
+    ValueError::new(super::os_error_text(&error), cure)
 }

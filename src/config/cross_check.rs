@@ -3,7 +3,7 @@
 use super::listen;
 use super::section::{Findings, Section};
 use super::service::port;
-use super::{Config, Endpoint, Place, Probe, Service, Target};
+use super::{Config, Endpoint, Location, Probe, Service, Target};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,9 +28,9 @@ fn check_names(sections: &[Section], findings: &mut Findings) {
             Some(first) => {
                 let message = format!(
                     "cannot define the service `{}` again: it is at {}; rename or remove one",
-                    section.name, first.place,
+                    section.name, first.location,
                 );
-                findings.error(&section.place, message);
+                findings.error(&section.location, message);
             }
             None => {
                 seen.insert(&section.name, section);
@@ -51,9 +51,9 @@ fn check_ports(sections: &[Section], findings: &mut Findings) {
                     "cannot use port {number} for `{}`: `{}` has it, at {}; give one of them another",
                     section.name,
                     first.name,
-                    first.place("service.*.port"),
+                    first.location("service.*.port"),
                 );
-                findings.error(section.place("service.*.port"), message);
+                findings.error(section.location("service.*.port"), message);
             }
             None => {
                 seen.insert(number, section);
@@ -63,7 +63,7 @@ fn check_ports(sections: &[Section], findings: &mut Findings) {
 }
 
 fn check_after(sections: &[Section], findings: &mut Findings) {
-    let places: BTreeMap<&str, usize> = sections
+    let paths: BTreeMap<&str, usize> = sections
         .iter()
         .enumerate()
         .map(|(at, section)| (section.name.as_str(), at))
@@ -73,26 +73,26 @@ fn check_after(sections: &[Section], findings: &mut Findings) {
         let names = section.texts("service.*.after").unwrap_or_default();
         let mut known = Vec::new();
         for name in &names {
-            match places.get(name.as_str()) {
+            match paths.get(name.as_str()) {
                 Some(at) => known.push(*at),
                 None => {
                     let message = format!(
                         "cannot wait for `{}`: there is no such service; known: {}",
-                        super::value::brief(name),
+                        super::value::shorten(name),
                         some_names(sections),
                     );
-                    findings.error(section.place("service.*.after"), message);
+                    findings.error(section.location("service.*.after"), message);
                 }
             }
         }
         after.push(known);
     }
-    if let Some(section) = in_a_circle(&after).and_then(|at| sections.get(at)) {
+    if let Some(section) = find_cycle(&after).and_then(|at| sections.get(at)) {
         let message = format!(
             "cannot order `{}`: it waits for itself by way of those it waits for; break the circle",
             section.name,
         );
-        findings.error(section.place("service.*.after"), message);
+        findings.error(section.location("service.*.after"), message);
     }
 }
 
@@ -110,7 +110,7 @@ fn some_names(sections: &[Section]) -> String {
 }
 
 /// One that waits for itself, where `after[n]` are those that the nth waits for; each is looked at once.
-fn in_a_circle(after: &[Vec<usize>]) -> Option<usize> {
+fn find_cycle(after: &[Vec<usize>]) -> Option<usize> {
     let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
     let mut waited_by = vec![Vec::new(); after.len()];
     for (at, others) in after.iter().enumerate() {
@@ -146,13 +146,16 @@ pub(super) fn warn(config: &Config, sections: &[Section], findings: &mut Finding
 
 fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
     let name = &service.name;
-    let add = match section.place {
-        Place::Option(_) => "add --probe URL".to_owned(),
-        Place::File(_) | Place::Line { .. } | Place::Point { .. } | Place::Surroundings => {
+    let add = match section.location {
+        Location::Option(_) => "add --probe URL".to_owned(),
+        Location::File(_)
+        | Location::Line { .. }
+        | Location::Point { .. }
+        | Location::Surroundings => {
             format!("add [service.{name}.watchdog] with a `probe`")
         }
     };
-    let mut warn = |key: &str, message: String| findings.warning(section.place(key), message);
+    let mut warn = |key: &str, message: String| findings.warning(section.location(key), message);
     match &service.probe {
         None if service.ready.is_none() => warn(
             "",
@@ -235,15 +238,15 @@ fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::in_a_circle;
+    use super::find_cycle;
 
     #[test]
     fn a_circle_is_found_and_what_is_only_behind_one_is_not_blamed() {
-        assert_eq!(in_a_circle(&[]), None);
-        assert_eq!(in_a_circle(&[vec![1], vec![2], vec![]]), None);
-        assert_eq!(in_a_circle(&[vec![0]]), Some(0));
+        assert_eq!(find_cycle(&[]), None);
+        assert_eq!(find_cycle(&[vec![1], vec![2], vec![]]), None);
+        assert_eq!(find_cycle(&[vec![0]]), Some(0));
         let behind = [vec![1], vec![2, 3], vec![], vec![4], vec![3]];
-        assert!(in_a_circle(&behind).is_some_and(|at| at == 3 || at == 4));
+        assert!(find_cycle(&behind).is_some_and(|at| at == 3 || at == 4));
     }
 
     #[test]
@@ -253,6 +256,6 @@ mod tests {
         let chain: Vec<_> = (0..=last)
             .map(|at| if at < last { vec![at + 1] } else { vec![] })
             .collect();
-        assert_eq!(in_a_circle(&chain), None);
+        assert_eq!(find_cycle(&chain), None);
     }
 }

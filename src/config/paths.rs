@@ -2,7 +2,7 @@
 //!
 //! The daemon and its clients must come to the same answer, so nothing here looks at a disk.
 
-use super::finding::{Finding, Place};
+use super::finding::{Finding, Location};
 use std::path::{Path, PathBuf};
 
 /// The variable that names a configuration.
@@ -42,7 +42,7 @@ impl System {
 
 /// Who asks, and from where.
 #[derive(Clone, Copy)]
-pub struct Caller<'a> {
+pub struct Paths<'a> {
     /// The environment.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// The effective uid.
@@ -51,7 +51,7 @@ pub struct Caller<'a> {
     pub system: System,
 }
 
-impl<'a> Caller<'a> {
+impl<'a> Paths<'a> {
     /// This process, with this environment.
     #[must_use]
     pub fn here(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
@@ -101,10 +101,10 @@ impl<'a> Caller<'a> {
         let own = self
             .config_folder()
             .map(|folder| folder.join("stayd/stayd.toml"));
-        let mut places = vec![PathBuf::from("stayd.toml")];
-        places.extend(own);
-        places.push("/etc/stayd/stayd.toml".into());
-        places
+        let mut paths = vec![PathBuf::from("stayd.toml")];
+        paths.extend(own);
+        paths.push("/etc/stayd/stayd.toml".into());
+        paths
     }
 
     /// The configuration to use: the one that was named, else the first that `exists`.
@@ -116,19 +116,19 @@ impl<'a> Caller<'a> {
         named: Option<&Path>,
         exists: &dyn Fn(&Path) -> bool,
     ) -> Result<PathBuf, Finding> {
-        let places = self.configs(named);
-        let certain = places.len() == 1;
-        let searched: Vec<_> = places
+        let paths = self.configs(named);
+        let certain = paths.len() == 1;
+        let searched: Vec<_> = paths
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        places.into_iter().find(|path| certain || exists(path)).ok_or_else(|| {
+        paths.into_iter().find(|path| certain || exists(path)).ok_or_else(|| {
             let message = format!(
                 "cannot find a configuration: there is none at {}; write one, name one with -c FILE, \
                  or run `stayd --foreground -- COMMAND`",
                 searched.join(", "),
             );
-            Finding::error(&Place::Surroundings, message)
+            Finding::error(&Location::Surroundings, message)
         })
     }
 
@@ -151,7 +151,7 @@ impl<'a> Caller<'a> {
         root.map(|root| root.join("stayd")).ok_or_else(|| {
             let message = "cannot tell where the state folder is: HOME is not set to an absolute path; \
                            set it, or name a folder with --state-dir DIR";
-            Finding::error(&Place::Surroundings, message)
+            Finding::error(&Location::Surroundings, message)
         })
     }
 
@@ -228,16 +228,16 @@ impl<'a> Caller<'a> {
                  shorten `name`, or name a shorter folder with --state-dir DIR",
                 self.runtime_dir(name).display(),
             );
-            Finding::error(&Place::Surroundings, message)
+            Finding::error(&Location::Surroundings, message)
         })
     }
 
     /// Where a client tries the control socket, the likelier first; none where no socket can be.
     #[must_use]
     pub fn control_sockets(&self, name: &str, state: &Path) -> Vec<PathBuf> {
-        let mut places = self.socket_places(name, state).to_vec();
-        places.retain(|path| self.is_socket_path(path));
-        places
+        let mut paths = self.socket_places(name, state).to_vec();
+        paths.retain(|path| self.is_socket_path(path));
+        paths
     }
 
     fn socket_places(&self, name: &str, state: &Path) -> [PathBuf; 2] {
@@ -266,8 +266,8 @@ mod tests {
         Some(value.into())
     }
 
-    fn ann(system: System) -> Caller<'static> {
-        Caller {
+    fn ann(system: System) -> Paths<'static> {
+        Paths {
             env: &env,
             euid: 7,
             system,
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn each_user_has_a_place_on_each_system() {
-        let state = |caller: Caller<'_>| caller.state_dir("db", None).expect("a home");
+        let state = |paths: Paths<'_>| paths.state_dir("db", None).expect("a home");
         assert_eq!(
             state(ann(System::Linux)),
             Path::new("/home/ann/.local/state/stayd/db")
@@ -314,18 +314,16 @@ mod tests {
             ("stayd/db", "db", false),
         ] {
             let env = |variable: &str| (variable == "STATE_DIRECTORY").then(|| value.to_owned());
-            let caller = Caller {
+            let paths = Paths {
                 env: &env,
                 euid: 0,
                 system: System::Linux,
             };
-            let found = caller.state_dir(name, None).expect("root needs no home");
+            let found = paths.state_dir(name, None).expect("root needs no home");
             assert_eq!(found, Path::new("/var/lib/stayd/db"), "{value}");
-            let given = caller
-                .state_dir(name, Some(Path::new("/x")))
-                .expect("given");
+            let given = paths.state_dir(name, Some(Path::new("/x"))).expect("given");
             assert_eq!(given, Path::new("/x"));
-            let other = Caller { euid: 7, ..caller }.state_dir(name, None);
+            let other = Paths { euid: 7, ..paths }.state_dir(name, None);
             assert_eq!(
                 other.is_ok(),
                 taken,
@@ -336,56 +334,56 @@ mod tests {
 
     #[test]
     fn a_long_path_falls_back_to_the_runtime_folder() {
-        let caller = ann(System::Linux);
+        let paths = ann(System::Linux);
         let short = Path::new("/home/ann/state");
         let long = PathBuf::from(format!("/{}", "x".repeat(100)));
         let runtime = Path::new("/run/user/7/stayd/db/control.sock");
         let place = |state, group| {
-            caller
+            paths
                 .control_socket("db", state, group)
                 .expect("short enough")
         };
         assert_eq!(place(short, false), short.join("control.sock"));
         assert_eq!(place(&long, false), runtime);
         assert_eq!(
-            caller.control_sockets("db", &long),
+            paths.control_sockets("db", &long),
             [runtime],
             "clients follow"
         );
         assert_eq!(place(short, true), runtime);
-        let wrong = caller
+        let error = paths
             .control_socket(&"n".repeat(90), &long, false)
             .expect_err("both too long");
-        assert!(wrong.message.contains("shorten `name`"), "{wrong}");
+        assert!(error.message.contains("shorten `name`"), "{error}");
     }
 
     #[test]
     fn a_named_configuration_is_the_only_one() {
         let nothing = |_: &Path| false;
-        let caller = ann(System::Linux);
-        let named = caller
+        let paths = ann(System::Linux);
+        let named = paths
             .find_config(Some(Path::new("x.toml")), &nothing)
             .expect("named");
         assert_eq!(named, Path::new("x.toml"));
         let user = Path::new("/home/ann/.config/stayd/stayd.toml");
-        let found = caller
+        let found = paths
             .find_config(None, &|path| path == user)
             .expect("user's");
         assert_eq!(found, user);
-        let wrong = caller
+        let error = paths
             .find_config(None, &nothing)
             .expect_err("none")
             .to_string();
         assert!(
-            wrong.contains("stayd.toml, /home/ann/.config/stayd/stayd.toml, /etc/stayd/stayd.toml"),
-            "{wrong}"
+            error.contains("stayd.toml, /home/ann/.config/stayd/stayd.toml, /etc/stayd/stayd.toml"),
+            "{error}"
         );
         let env = |name: &str| (name == "STAYD_CONFIG").then(|| "/y.toml".to_owned());
-        let caller = Caller {
+        let paths = Paths {
             env: &env,
             euid: 0,
             system: System::Linux,
         };
-        assert_eq!(caller.configs(None), [Path::new("/y.toml")]);
+        assert_eq!(paths.configs(None), [Path::new("/y.toml")]);
     }
 }
