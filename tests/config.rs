@@ -1,4 +1,4 @@
-//! Configurations as people write them: what is wrong with each, word for word, and nothing that panics.
+//! Loads configurations as users write them: the exact messages of wrong ones, the generated documents, and no panics.
 
 use proptest::prelude::*;
 use stayd::config::{self, Finding, Loaded};
@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Set to write the expected files and the reference anew.
+/// The environment variable that makes the tests write the expected files and the reference again.
 const UPDATE: &str = "STAYD_UPDATE";
 const SAMPLE: &str = include_str!("../src/config/reference/sample.toml");
 
@@ -14,7 +14,7 @@ fn env(name: &str) -> Option<String> {
     (name == "PW" || name == "DB_PASSWORD").then(|| "geheim".to_owned())
 }
 
-/// Loads `text` from a file of its own, so that nobody else's permissions matter.
+/// Loads `text` from a separate temporary file, so that permissions of other files do not matter.
 fn load(text: &[u8]) -> Result<Loaded, Vec<Finding>> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("stayd.toml");
@@ -26,8 +26,8 @@ fn root_of_project() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
 
-/// Compares with a checked-in file, or writes it.
-fn same_as_file(path: &Path, actual: &str) {
+/// Compares `actual` with a checked-in file, or writes the file if `UPDATE` is set.
+fn assert_same_as_file(path: &Path, actual: &str) {
     if std::env::var_os(UPDATE).is_some() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         return fs::write(path, actual).expect("written");
@@ -41,7 +41,7 @@ fn same_as_file(path: &Path, actual: &str) {
 }
 
 #[test]
-fn bad_configurations_are_told_word_for_word() {
+fn messages_about_bad_configurations_are_exactly_as_expected() {
     let bad = root_of_project().join("tests/config/bad");
     let mut checked = 0;
     for entry in fs::read_dir(&bad).expect("the folder") {
@@ -54,36 +54,42 @@ fn bad_configurations_are_told_word_for_word() {
         fs::write(&copy, fs::read(&path).expect("readable")).expect("copied");
         let findings = config::load(&copy, &env).expect_err("it is bad");
         let place = format!("{}/", folder.path().display());
-        let told: String = findings
+        let messages: String = findings
             .iter()
             .map(|finding| format!("{finding}\n"))
             .collect();
-        let told = told.replace(&place, "");
-        assert!(!told.contains("geheim"), "a secret is told: {told}");
-        assert!(!told.contains("geh@eim"), "a secret is told: {told}");
-        same_as_file(&path.with_extension("txt"), &told);
+        let messages = messages.replace(&place, "");
+        assert!(
+            !messages.contains("geheim"),
+            "a secret is displayed: {messages}"
+        );
+        assert!(
+            !messages.contains("geh@eim"),
+            "a secret is displayed: {messages}"
+        );
+        assert_same_as_file(&path.with_extension("txt"), &messages);
         checked += 1;
     }
     assert!(checked >= 10, "only {checked} were found");
 }
 
 #[test]
-fn the_reference_and_the_manual_page_are_fresh() {
+fn the_reference_the_manual_page_and_the_schema_are_up_to_date() {
     let root = root_of_project();
-    same_as_file(
+    assert_same_as_file(
         &root.join("docs/reference/config.md"),
         &config::reference::markdown(),
     );
-    same_as_file(
+    assert_same_as_file(
         &root.join("docs/man/stayd.toml.5"),
         &config::reference::man_page(),
     );
     let schema = serde_json::to_string_pretty(&config::schema()).expect("JSON") + "\n";
-    same_as_file(&root.join("docs/reference/stayd.schema.json"), &schema);
+    assert_same_as_file(&root.join("docs/reference/stayd.schema.json"), &schema);
 }
 
 #[test]
-fn the_sample_of_the_reference_is_good_and_shows_no_secret() {
+fn the_sample_of_the_reference_loads_without_warning_and_displays_no_secret() {
     let loaded = load(SAMPLE.as_bytes()).expect("the sample is good");
     assert_eq!(loaded.warnings, []);
     assert!(!format!("{loaded:?}").contains("geheim"), "{loaded:?}");
@@ -96,9 +102,8 @@ fn the_sample_of_the_reference_is_good_and_shows_no_secret() {
     assert_eq!(probe.shown, "postgres://app:***@127.0.0.1:5433/shop");
 }
 
-/// Every table and key of the sample is in the schema.
 #[test]
-fn the_schema_knows_the_sample() {
+fn the_schema_contains_every_key_of_the_sample() {
     fn known(schema: &serde_json::Value, table: &toml::Table, path: &str) {
         for (key, value) in table {
             let own = schema.get("properties").and_then(|keys| keys.get(key));
@@ -121,7 +126,7 @@ fn the_schema_knows_the_sample() {
 }
 
 #[test]
-fn included_services_follow_and_hold_nothing_else() {
+fn included_files_add_services_and_may_contain_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let write =
         |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
@@ -154,13 +159,13 @@ fn included_services_follow_and_hold_nothing_else() {
     let told = told.join("\n").replace(&place, "");
     assert_eq!(
         told,
-        "/d/3.toml:1:1: cannot use `name` in an included file: it holds services only; move it to /main.toml\n\
-         /d/3.toml:2:10: cannot define the service `a` again: it is at /main.toml:2:10; rename or remove one",
+        "/d/3.toml:1:1: cannot use `name` in an included file, which may only contain services; move it to /main.toml\n\
+         /d/3.toml:2:10: cannot define the service `a` twice: the first definition is at /main.toml:2:10; rename or remove one",
     );
 }
 
 #[test]
-fn a_file_that_is_none_is_said_to_be_none() {
+fn a_missing_special_binary_or_large_file_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = |path: &Path| config::load(path, &env).expect_err("no file")[0].to_string();
     let missing = folder.path().join("x.toml");
@@ -172,23 +177,23 @@ fn a_file_that_is_none_is_said_to_be_none() {
         )
     );
     assert!(
-        told(folder.path()).contains("it is no plain file"),
+        told(folder.path()).contains("it is not a regular file"),
         "a folder"
     );
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
     assert!(
-        told(&fifo).contains("it is no plain file"),
-        "a pipe must not hold us"
+        told(&fifo).contains("it is not a regular file"),
+        "opening a pipe must not block"
     );
     let wrong = load(b"name = \"\xff\"").expect_err("no UTF-8")[0].to_string();
-    assert!(wrong.contains("line 1 is no UTF-8 (byte 9"), "{wrong}");
+    assert!(wrong.contains("line 1 is not UTF-8 (byte 9"), "{wrong}");
     let large = load(&vec![b'#'; 2 << 20]).expect_err("too large")[0].to_string();
     assert!(large.contains("larger than 1 MiB"), "{large}");
 }
 
 #[test]
-fn root_refuses_a_file_that_others_can_write() {
+fn root_refuses_a_file_that_other_users_can_write() {
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("skipped: only root refuses");
     }
@@ -205,26 +210,26 @@ fn root_refuses_a_file_that_others_can_write() {
     mode(&path, 0o664);
     let told = config::load(&link, &env).expect_err("the group can write")[0].to_string();
     assert!(
-        told.ends_with("others can write the file (mode 664); chmod go-w"),
+        told.ends_with("other users can write the file (mode 664); chmod go-w"),
         "{told}"
     );
     mode(&path, 0o644);
     mode(folder.path(), 0o777);
-    let told = config::load(&path, &env).expect_err("others can replace it")[0].to_string();
+    let told = config::load(&path, &env).expect_err("other users can replace it")[0].to_string();
     assert!(
-        told.contains("others can write its folder (mode 777)"),
+        told.contains("other users can write its folder (mode 777)"),
         "{told}"
     );
     mode(folder.path(), 0o1777);
-    config::load(&path, &env).expect("nobody else can replace it in a sticky folder");
+    config::load(&path, &env).expect("only its owner can replace it in a sticky folder");
     mode(folder.path(), 0o755);
     std::os::unix::fs::chown(&path, Some(1234), None).expect("chown");
-    let told = config::load(&path, &env).expect_err("somebody else's")[0].to_string();
+    let told = config::load(&path, &env).expect_err("a file of another user")[0].to_string();
     assert!(told.contains("the file belongs to uid 1234"), "{told}");
 }
 
 #[test]
-fn what_is_allowed_but_perhaps_not_meant_is_said() {
+fn doubtful_settings_cause_warnings() {
     let warnings = |text: &str| -> String {
         let loaded = load(text.as_bytes()).expect(text);
         loaded
@@ -235,19 +240,19 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
     };
     let service = "[service.a]\ncommand = ['x']\n";
     for (text, part) in [
-        ("", "there is no service"),
-        (service, "has no probe: stayd sees when it ends"),
+        ("", "the configuration has no service"),
+        (service, "has no probe: stayd notices when it ends"),
         (
             &format!("{service}ready = {{ probe = 'tcp://127.0.0.1:1' }}"),
-            "for readiness alone",
+            "only a readiness probe",
         ),
         (
             &format!("{service}watchdog = {{ probe = 'sqlite:x.db' }}"),
-            "a SQLite file says nothing",
+            "does not test the process that serves the file",
         ),
         (
             &format!("{service}watchdog = {{ probe = 'notify', timeout = '9s' }}"),
-            "every 9s",
+            "only every 9s",
         ),
         (
             &format!("{service}watchdog = {{ probe = 'tcp://db:1' }}"),
@@ -255,11 +260,11 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
         ),
         (
             &format!("{service}port = 2\nwatchdog = {{ probe = 'tcp://127.0.0.1:1' }}"),
-            "asks port 1, but",
+            "connects to port 1, but",
         ),
         (
             &format!("{service}stop = {{ grace = '5m' }}"),
-            "outlasts what systemd",
+            "longer than systemd",
         ),
         (
             &format!("{service}[service.b]\ncommand = ['x']\nafter = ['a']"),
@@ -276,7 +281,7 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
 }
 
 #[test]
-fn an_answer_proves_only_the_same_question() {
+fn the_proof_key_depends_on_probe_query_and_command_but_not_on_passwords() {
     let key = |probe: &str, query: &str, command: &str| {
         let text = format!(
             "[service.a]\ncommand = {command}\nwatchdog = {{ probe = '{probe}', query = '{query}' }}\n"
@@ -301,12 +306,12 @@ fn an_answer_proves_only_the_same_question() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = load(&bytes);
     }
 
     #[test]
-    fn no_change_to_a_good_file_panics(
+    fn changes_to_a_good_file_do_not_panic(
         cuts in proptest::collection::vec((0usize..SAMPLE.len(), 0usize..40, "[\\PC\n\"'\\[\\]{}=.$:/@%?#]{0,6}"), 1..4)
     ) {
         let mut text: Vec<char> = SAMPLE.chars().collect();
@@ -323,7 +328,7 @@ proptest! {
     }
 
     #[test]
-    fn no_probe_url_panics_or_is_quoted(
+    fn a_probe_url_is_never_quoted_and_does_not_panic(
         scheme in "(postgres|http|tcp|unix|sqlite|exec|notify|file|x)?(:|://)?",
         rest in "[a-z0-9:/?#@%$\\{\\}\\[\\].&= '\"\\\\]{0,30}",
     ) {

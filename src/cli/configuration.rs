@@ -127,7 +127,7 @@ fn as_json(finding: &Finding) -> Value {
         Location::File(file) => (Some(file), None, None),
         Location::Line { file, line } => (Some(file), Some(line), None),
         Location::Point { file, line, column } => (Some(file), Some(line), Some(column)),
-        Location::Option(_) | Location::Surroundings => (None, None, None),
+        Location::Option(_) | Location::Environment => (None, None, None),
     };
     let path = path.map(|path| path.display().to_string());
     let level = level(finding.level);

@@ -1,34 +1,35 @@
-//! From a path to a configuration.
+//! Loads a configuration file and the files that it includes.
 
 use super::cross_check;
-use super::finding::{Finding, Location};
+use super::finding::{Finding, Findings, Location};
 use super::glob;
 use super::listen;
 use super::prerequisite::{self, Prerequisite};
-use super::section::{FileSections, Findings, Section, TomlReader};
+use super::section::Section;
 use super::service::ServiceBuilder;
 use super::source::Source;
 use super::text_file::{self, OwnerCheck};
+use super::toml_reader::{FileSections, TomlReader};
 use super::words::{is_name, name_from};
 use super::{Config, Loaded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::de::DeTable;
 
-/// More included files than these are a pattern gone wrong.
+/// The most included files; more of them indicate a wrong pattern.
 const MAX_INCLUDED: usize = 1000;
-/// More services than these are another one.
+/// The most services of one instance.
 const MAX_SERVICES: usize = 4096;
 
-/// Reads a configuration and the files it includes; `env` is the environment that `${NAME}` is taken from.
+/// Reads a configuration and the files it includes. `env` is the environment from which `${NAME}` is taken.
 ///
 /// # Errors
-/// All that is wrong, up to 20 findings, each with file, line and column, the cause and the cure.
+/// All errors, at most 20; each finding has file, line and column, the cause, and what to do.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Finding>> {
     load_as(path, env, crate::sys::identity::euid())
 }
 
-/// [`load`] as it is for this user.
+/// [`load`] for a process with this effective uid.
 pub(super) fn load_as(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
@@ -63,7 +64,7 @@ fn read(
     }
     if services.len() > MAX_SERVICES {
         let message =
-            format!("cannot keep more than {MAX_SERVICES} services; split the configuration");
+            format!("cannot load more than {MAX_SERVICES} services; split the configuration");
         findings.error(&top.location, message);
         return None;
     }
@@ -88,7 +89,7 @@ fn read(
     if services.is_empty() {
         findings.warning(
             &top.location,
-            "there is no service; add [service.NAME] with a `command`",
+            "the configuration has no service; add [service.NAME] with a `command`",
         );
     }
     listen::check(&config, &services, findings);
@@ -101,13 +102,13 @@ fn absolute(path: &Path, findings: &mut Findings) -> Option<PathBuf> {
     std::path::absolute(path)
         .map_err(|error| {
             let cause = super::os_error_text(&error);
-            let message = format!("cannot find the configuration: {cause}; give its whole path");
+            let message = format!("cannot find the configuration: {cause}; give its absolute path");
             findings.error(&Location::File(Arc::new(path.to_owned())), message);
         })
         .ok()
 }
 
-/// One file's tables; none when it is no TOML at all.
+/// The sections of one file; none if it cannot be read or is not valid TOML.
 fn file_tables(
     path: &Path,
     owner_check: OwnerCheck,
@@ -124,7 +125,7 @@ fn file_tables(
     tables(&Source::new(path, text), findings)
 }
 
-/// The same from a text; `source`'s path is only for findings.
+/// The sections of a text; none if it is not valid TOML.
 fn tables(source: &Source, findings: &mut Findings) -> Option<FileSections> {
     let (root, errors) = DeTable::parse_recoverable(source.text());
     for error in &errors {
@@ -162,7 +163,7 @@ fn included(top: &Section, folder: &Path, findings: &mut Findings) -> Vec<PathBu
     files
 }
 
-/// The services of an included file, which may hold nothing else.
+/// The services of an included file, which may not contain anything else.
 fn included_services(
     path: &Path,
     main: &Path,
@@ -175,7 +176,7 @@ fn included_services(
     for key in ["name", "include", "control"] {
         if top.has(key) {
             let message = format!(
-                "cannot use `{key}` in an included file: it holds services only; move it to {}",
+                "cannot use `{key}` in an included file, which may only contain services; move it to {}",
                 main.display(),
             );
             findings.error(top.location(key), message);
@@ -184,7 +185,7 @@ fn included_services(
     services
 }
 
-/// The file's stem; the folder's name where that is `stayd`, except in /etc.
+/// The default name of the instance: the file's stem, or the folder's name where the stem is `stayd`, except in /etc.
 ///
 /// `path` is absolute.
 #[must_use]
@@ -210,8 +211,8 @@ pub fn default_name(path: &Path) -> String {
     }
 }
 
-/// The instance's name, even of a configuration with mistakes in it, or of none: a broken file is no reason not to see
-/// what runs.
+/// The name of the instance, also if the configuration has errors or does not exist: `status` must find a running stayd
+/// whose file was broken later.
 ///
 /// `path` is absolute.
 #[must_use]
@@ -231,7 +232,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_broken_configuration_still_has_a_name() {
+    fn the_name_of_a_broken_configuration_is_found() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("studio.toml");
         fs::write(&file, "name = \"atelier\"\nnonsense = 1").expect("written");
@@ -240,6 +241,10 @@ mod tests {
         assert_eq!(peek_name(&file), "studio");
         let pipe = folder.path().join("pipe.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-        assert_eq!(peek_name(&pipe), "pipe", "nobody will ever write to it");
+        assert_eq!(
+            peek_name(&pipe),
+            "pipe",
+            "a pipe without a writer does not block"
+        );
     }
 }

@@ -8,7 +8,7 @@ use super::value;
 const SAMPLE: &str = include_str!("reference/sample.toml");
 const RULES: &str = include_str!("reference/rules.md");
 
-/// FileSections with a heading of their own; the others are told as `table.key`.
+/// Tables with a heading of their own; the others are told as `table.key`.
 const TABLES: [&str; 6] = [
     "",
     "control",

@@ -1,28 +1,29 @@
-//! `[service.NAME.runtime]`: where a service's files are copied from, and what names the copy.
+//! The table `[service.NAME.runtime]`: the folder that is copied, and the placeholder `{runtime}` for the copy.
 
 use super::Service;
-use super::section::{Findings, Section};
+use super::finding::Findings;
+use super::section::Section;
 use super::value::ValueError;
 use std::path::{Component, Path, PathBuf};
 
-/// Stands for the copy's root in `command`, `before`, `env` and `cwd`.
+/// The placeholder for the root of the copy in `command`, `before`, `env` and `cwd`.
 pub const RUNTIME_PLACEHOLDER: &str = "{runtime}";
-/// Whoever writes the table, or `--runtime`, gives this.
+/// The key that every runtime table has; `--runtime` sets it too.
 pub(super) const SOURCE: &str = "service.*.runtime.source";
 const PROGRAM: &str = "service.*.runtime.program";
 
-/// A source of runtimes.
+/// The runtime table of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
     /// The folder that is copied, absolute.
     pub source: PathBuf,
-    /// The service's program, below the copy's root; none where `command` names it.
+    /// The program, relative to the root of the copy; none where `command` names it.
     pub program: Option<PathBuf>,
-    /// This many of the newest copies are kept.
+    /// The number of newest copies that are kept.
     pub keep: u32,
 }
 
-/// What a text that may name the copy means.
+/// Replaces `{runtime}` in a text by the root of the copy, if there is one.
 #[must_use]
 pub fn expand_runtime(text: &str, root: Option<&Path>) -> String {
     match root {
@@ -32,7 +33,7 @@ pub fn expand_runtime(text: &str, root: Option<&Path>) -> String {
 }
 
 impl Service {
-    /// argv of the service's program when its runtime is at `root`.
+    /// The command of the service if the root of its runtime is `root`.
     #[must_use]
     pub fn command_in(&self, root: Option<&Path>) -> Vec<String> {
         let mut argv: Vec<String> = self
@@ -50,14 +51,14 @@ impl Service {
         argv
     }
 
-    /// The working directory when its runtime is at `root`.
+    /// The working directory of the service if the root of its runtime is `root`.
     #[must_use]
     pub fn cwd_in(&self, root: Option<&Path>) -> PathBuf {
         expand_runtime(&self.cwd.to_string_lossy(), root).into()
     }
 }
 
-/// The table, if it is there; what is wrong goes to the findings.
+/// Reads the table, if it is present; errors are added to the findings.
 pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> Option<Runtime> {
     if !section.has(SOURCE) {
         return None;
@@ -68,8 +69,8 @@ pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> O
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !program.components().all(inside) {
             let error = ValueError::new(
-                format!("{} is not below the runtime", program.display()),
-                "write the path from the source's root, as in \"bin/server\"",
+                format!("{} is not a path inside the runtime", program.display()),
+                "write the path relative to the source folder, such as \"bin/server\"",
             );
             findings.error(
                 section.location(PROGRAM),
@@ -85,7 +86,7 @@ pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> O
     })
 }
 
-/// The working directory: the copy's root where nothing else is said, and never resolved before there is one.
+/// The working directory. With a runtime the default is the root of the copy; the placeholder remains until a copy exists.
 pub(super) fn cwd(section: &Section, folder: &Path) -> PathBuf {
     match section.text("service.*.cwd") {
         Some(text) if text.starts_with(RUNTIME_PLACEHOLDER) && section.has(SOURCE) => text.into(),
@@ -95,7 +96,7 @@ pub(super) fn cwd(section: &Section, folder: &Path) -> PathBuf {
     }
 }
 
-/// `{runtime}` means something only where there is one, and a runtime that nothing names is a mistake.
+/// Reports `{runtime}` in a service without a runtime, and a runtime that the service does not use.
 pub(super) fn check(section: &Section, service: &Service, findings: &mut Findings) {
     let named = |words: &[String]| words.iter().any(|word| word.contains(RUNTIME_PLACEHOLDER));
     let Some(runtime) = &service.runtime else {
@@ -107,7 +108,7 @@ pub(super) fn check(section: &Section, service: &Service, findings: &mut Finding
             if section.texts(key).is_some_and(|words| named(&words)) {
                 let leaf = key.rsplit('.').next().unwrap_or(key);
                 let message = format!(
-                    "cannot use `{leaf}`: there is no runtime that `{RUNTIME_PLACEHOLDER}` could mean; add [service.{}.runtime], or write \
+                    "cannot use `{leaf}`: it contains `{RUNTIME_PLACEHOLDER}`, but there is no runtime; add [service.{}.runtime], or write \
                      the path",
                     service.name
                 );
@@ -124,7 +125,7 @@ pub(super) fn check(section: &Section, service: &Service, findings: &mut Finding
         .any(|value| value.contains(RUNTIME_PLACEHOLDER));
     if runtime.program.is_none() && !named(&service.command) && !from_cwd && !in_env {
         let message = format!(
-            "the runtime is copied and then not used: `command` does not name it; write \"{RUNTIME_PLACEHOLDER}/bin/PROGRAM\" there, or \
+            "the runtime is copied but not used: `command` does not contain `{RUNTIME_PLACEHOLDER}`; write \"{RUNTIME_PLACEHOLDER}/bin/PROGRAM\" there, or \
              add `program`"
         );
         findings.warning(section.location(SOURCE), message);

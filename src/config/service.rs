@@ -1,11 +1,11 @@
-//! One service's table, put together into what it means.
+//! Builds a service from its section: resolves values, applies defaults, and checks combinations of keys.
 
-use super::finding::Location;
+use super::finding::{Findings, Location};
 use super::listen;
-use super::probe_url::{self, Context, Parsed};
+use super::probe_url::{self, ParsedUrl, UrlContext};
 use super::runtime;
 use super::secret::{Secrets, has_reference};
-use super::section::{Findings, Section};
+use super::section::Section;
 use super::value::ValueError;
 use super::{Endpoint, Log, LogTo, Probe, Service, Signal, Target};
 use crate::decide::policy::{
@@ -14,24 +14,24 @@ use crate::decide::policy::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The longest that an evidence command may take.
+/// The time limit of an evidence command.
 pub const EVIDENCE_LIMIT: Duration = Duration::from_secs(5);
-/// PostgreSQL's role where neither the URL nor the surroundings name one.
-const LAST_ROLE: &str = "postgres";
+/// The PostgreSQL role if neither the URL, `user` nor the environment names one.
+const FALLBACK_ROLE: &str = "postgres";
 
-/// What a service leans on besides its own table.
+/// What is needed to build a service besides its section.
 pub(super) struct ServiceBuilder<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
-    /// The configuration's folder; absolute.
+    /// The folder of the configuration; absolute.
     pub(super) folder: &'a Path,
     pub(super) euid: u32,
-    /// The values come from a command line.
+    /// Whether the values come from a command line.
     pub(super) from_command_line: bool,
     pub(super) findings: &'a mut Findings,
 }
 
 impl ServiceBuilder<'_> {
-    /// The service; what is wrong goes to the findings, and none comes back if it cannot be built.
+    /// Builds the service. Errors are added to the findings; returns none if it cannot be built.
     pub(super) fn service(&mut self, section: &Section) -> Option<Service> {
         let probe = self.probe(section, "service.*.watchdog.probe");
         let ready = self.probe(section, "service.*.ready.probe");
@@ -85,15 +85,15 @@ impl ServiceBuilder<'_> {
         let user = section
             .text("service.*.user")
             .or_else(|| (self.env)("USER"));
-        let context = Context {
+        let context = UrlContext {
             secrets: Secrets {
                 env: self.env,
                 folder: self.folder,
             },
             from_command_line: self.from_command_line,
-            default_user: user.unwrap_or_else(|| LAST_ROLE.into()),
+            default_user: user.unwrap_or_else(|| FALLBACK_ROLE.into()),
         };
-        let Parsed { shown, target } = match probe_url::parse(&url, &context) {
+        let ParsedUrl { shown, target } = match probe_url::parse(&url, &context) {
             Ok(parsed) => parsed,
             Err(error) => {
                 self.report(section, key, &error);
@@ -125,7 +125,7 @@ impl ServiceBuilder<'_> {
         })
     }
 
-    /// `query` and `expect` must have something to act on, `notify` must make sense.
+    /// Checks that the probe supports `query` and `expect` if they are set, and that `notify` is a liveness probe.
     fn check_probe_fits(
         &mut self,
         section: &Section,
@@ -144,11 +144,14 @@ impl ServiceBuilder<'_> {
         }
         let http = matches!(target, Some(Target::Http { .. }));
         if section.has("service.*.watchdog.expect") && target.is_some() && !http {
-            let error = ValueError::new("only HTTP has statuses", "remove it, or probe with http:");
+            let error = ValueError::new(
+                "the probe's protocol has no HTTP statuses",
+                "remove it, or probe with http:",
+            );
             self.report(section, "service.*.watchdog.expect", &error);
         }
         if ready.is_some_and(|ready| ready.target == Target::Notify) {
-            let cause = "`notify` is about liveness";
+            let cause = "`notify` can only be the watchdog's probe";
             let error = ValueError::new(
                 cause,
                 "write `sd_notify = true`: readiness then waits for READY=1",
@@ -157,7 +160,8 @@ impl ServiceBuilder<'_> {
         }
     }
 
-    /// A stranger is found by the port, and says nothing to us of its own accord.
+    /// Checks the requirements of `stranger = "attach"`: stayd finds the foreign process by the port, and the process does not
+    /// send notifications to stayd.
     fn check_stranger(&mut self, section: &Section, probe: Option<&Probe>) {
         const KEY: &str = "service.*.stranger";
         if !section.is(KEY, "attach") {
@@ -173,11 +177,11 @@ impl ServiceBuilder<'_> {
             self.report(
                 section,
                 KEY,
-                &ValueError::new("no `port` says where a stranger would be", cure),
+                &ValueError::new("without `port` stayd cannot find the foreign process", cure),
             );
         }
         if target == Some(&Target::Notify) {
-            let cause = "WATCHDOG=1 comes only from what stayd has started";
+            let cause = "only a process that stayd has started can send WATCHDOG=1";
             let error = ValueError::new(
                 cause,
                 "probe over the network, or write `stranger = \"report\"`",
@@ -186,7 +190,7 @@ impl ServiceBuilder<'_> {
         }
     }
 
-    /// Command lines hold no secrets: every user can read them.
+    /// Refuses references in commands: every user can read a command line.
     fn check_commands(&mut self, section: &Section) {
         for key in [
             "service.*.command",
@@ -198,7 +202,7 @@ impl ServiceBuilder<'_> {
             };
             if words.iter().any(|word| has_reference(word)) && !is_shell(&words) {
                 let error = ValueError::new(
-                    "nothing is filled in there: every user can read a command line, and no shell does",
+                    "stayd does not replace `${NAME}` in a command, because every user can read a command line",
                     "put the value into `env` and let the program read it there",
                 );
                 self.report(section, key, &error);
@@ -209,7 +213,7 @@ impl ServiceBuilder<'_> {
     fn check_user(&mut self, section: &Section) {
         if section.has("service.*.user") && self.euid != 0 {
             let cause = format!(
-                "only root can start a service as another user, and this is uid {}",
+                "only root can start a service as another user, and stayd runs with uid {}",
                 self.euid
             );
             let error = ValueError::new(cause, "remove it, or run stayd as root");
@@ -217,9 +221,9 @@ impl ServiceBuilder<'_> {
         }
     }
 
-    /// Signals that a process cannot see ask for nothing.
+    /// Refuses signals that a process cannot handle; only `stop.signal` may be KILL.
     fn check_signals(&mut self, section: &Section) {
-        let blind = [Signal::named("KILL"), Signal::named("STOP")];
+        let not_catchable = [Signal::named("KILL"), Signal::named("STOP")];
         for key in [
             "service.*.stop.signal",
             "service.*.reload.signal",
@@ -228,9 +232,9 @@ impl ServiceBuilder<'_> {
             let Some(signal) = section.signal(key) else {
                 continue;
             };
-            let ends_it = key == "service.*.stop.signal" && signal.name() == "KILL";
-            if blind.contains(&Some(signal)) && !ends_it {
-                let cause = format!("no process can see {}", signal.name());
+            let is_immediate_stop = key == "service.*.stop.signal" && signal.name() == "KILL";
+            if not_catchable.contains(&Some(signal)) && !is_immediate_stop {
+                let cause = format!("a process cannot catch {}", signal.name());
                 self.report(section, key, &ValueError::new(cause, "name another signal"));
             }
         }
@@ -244,7 +248,7 @@ impl ServiceBuilder<'_> {
                 "max"
             };
             let cause = format!(
-                "the first wait ({}) is longer than the longest ({})",
+                "`min` ({}) is greater than `max` ({})",
                 humantime::format_duration(policy.backoff.min),
                 humantime::format_duration(policy.backoff.max),
             );
@@ -275,19 +279,19 @@ impl ServiceBuilder<'_> {
     }
 }
 
-/// The path without `.` in between; `..` stays, it may go through a symlink.
+/// The path without `.` components; `..` remains, because it may follow a symbolic link.
 fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-/// The port that the service must own.
+/// The port that the service must own, if set.
 pub(super) fn port(section: &Section) -> Option<u16> {
     section
         .number("service.*.port")
         .and_then(|number| u16::try_from(number).ok())
 }
 
-/// Shells fill in `${NAME}` themselves.
+/// Whether the command is a shell, which expands `${NAME}` itself.
 fn is_shell(words: &[String]) -> bool {
     const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish", "busybox"];
     let program = words.first().and_then(|word| Path::new(word).file_name());
@@ -371,7 +375,7 @@ fn log(section: &Section) -> Log {
     }
 }
 
-/// A number whose kind keeps it within 32 bits.
+/// The value of a key whose kind limits it to 32 bits.
 fn count(section: &Section, key: &str) -> u32 {
     section
         .number(key)

@@ -1,5 +1,5 @@
-//! Reading the files of a configuration: bounded, never waiting for a pipe, and as root only
-//! when nobody else could have written them.
+//! Reads the text files of a configuration: with a size limit, without waiting for a pipe, and for root only if no other
+//! user could have written them.
 
 use super::value::ValueError;
 use std::fs::{File, Metadata, OpenOptions};
@@ -7,24 +7,24 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// A configuration, an env_file or a secret larger than this is none.
+/// The largest accepted file: a larger one is not a configuration, env_file or secret.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Write permission of the group and of others.
 const OTHERS_WRITE: u32 = 0o022;
-/// In a folder with this bit only its owner may replace a file.
+/// In a folder with this bit, only the owner of a file can replace it.
 const STICKY: u32 = 0o1000;
 
-/// Who may have written a file that is read.
+/// Whether the owner and the mode of a file are checked before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OwnerCheck {
-    /// Skip: we act with the rights of the person who calls.
+    /// No check: stayd runs with the rights of the user who called it.
     Skip,
-    /// Root alone: we are root, and the file says what root runs.
+    /// Only root may be able to write the file: stayd is root, and the file determines what root runs.
     RootOnly,
 }
 
 impl OwnerCheck {
-    /// What a process of this user has to ask for.
+    /// The check that a process of this user needs.
     pub(super) fn for_user(euid: u32) -> Self {
         if euid == 0 {
             Self::RootOnly
@@ -37,20 +37,20 @@ impl OwnerCheck {
 /// Reads a text file.
 ///
 /// # Errors
-/// It cannot be opened, is no plain file, is too large, is no UTF-8, or others could have written it.
+/// The file cannot be opened, is not a regular file, is too large, is not UTF-8, or other users can write it.
 pub(super) fn read(path: &Path, owner_check: OwnerCheck) -> Result<String, ValueError> {
     let file = open(path)?;
     if owner_check == OwnerCheck::RootOnly {
-        only_root_writes(&file.metadata().map_err(refused)?, "the file", false)?;
-        let real = path.canonicalize().map_err(refused)?;
+        only_root_writes(&file.metadata().map_err(io_error)?, "the file", false)?;
+        let real = path.canonicalize().map_err(io_error)?;
         if let Some(folder) = real.parent() {
-            only_root_writes(&folder.metadata().map_err(refused)?, "its folder", true)?;
+            only_root_writes(&folder.metadata().map_err(io_error)?, "its folder", true)?;
         }
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(refused)?;
+        .map_err(io_error)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(ValueError::new(
             "it is larger than 1 MiB",
@@ -61,22 +61,25 @@ pub(super) fn read(path: &Path, owner_check: OwnerCheck) -> Result<String, Value
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         let cause = format!(
-            "line {line} is no UTF-8 (byte {} of the file)",
+            "line {line} is not UTF-8 (byte {} of the file)",
             good.len() + 1
         );
         ValueError::new(cause, "save it as UTF-8")
     })
 }
 
-/// Opens without waiting: a pipe nobody writes to must not hold us.
+/// Opens without waiting: the open of a pipe without a writer must not block.
 fn open(path: &Path) -> Result<File, ValueError> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
-        .map_err(refused)?;
-    if !file.metadata().map_err(refused)?.is_file() {
-        return Err(ValueError::new("it is no plain file", "name a file"));
+        .map_err(io_error)?;
+    if !file.metadata().map_err(io_error)?.is_file() {
+        return Err(ValueError::new(
+            "it is not a regular file",
+            "name a regular file",
+        ));
     }
     Ok(file)
 }
@@ -93,7 +96,7 @@ fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Val
     let sticky = folder && seen.mode() & STICKY != 0;
     if seen.mode() & OTHERS_WRITE != 0 && !sticky {
         let mode = seen.mode() & 0o7777;
-        let cause = format!("stayd runs as root, and others can write {what} (mode {mode:o})");
+        let cause = format!("stayd runs as root, and other users can write {what} (mode {mode:o})");
         return Err(ValueError::new(cause, "chmod go-w"));
     }
     Ok(())
@@ -101,11 +104,11 @@ fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Val
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the shape that map_err wants"
+    reason = "map_err requires this signature"
 )]
-fn refused(error: std::io::Error) -> ValueError {
+fn io_error(error: std::io::Error) -> ValueError {
     let cure = if error.kind() == std::io::ErrorKind::PermissionDenied {
-        "check its permissions, and whose stayd this is"
+        "check its permissions and the user that runs stayd"
     } else {
         "check the path"
     };

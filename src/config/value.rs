@@ -1,4 +1,4 @@
-//! One value at a time: from TOML or from an option's text to what it means.
+//! Parses single values, from TOML or from the text of a command-line option.
 
 mod scalar;
 
@@ -11,10 +11,10 @@ use std::fmt;
 use std::time::Duration;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// A quoted value is cut here in an error.
+/// The most characters of a value that an error quotes.
 const QUOTED_CHARS: usize = 40;
 
-/// A value, read.
+/// A parsed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
@@ -27,7 +27,7 @@ pub(super) enum Value {
     Expect(Expect),
 }
 
-/// Why a value cannot be read, and what to write instead.
+/// Why a value cannot be used (`cause`), and what to do (`cure`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ValueError {
     cause: String,
@@ -42,7 +42,7 @@ impl ValueError {
         }
     }
 
-    /// The same, with what it is about before the cause.
+    /// The same error with `what` before the cause.
     pub(super) fn within(self, what: &str) -> Self {
         Self {
             cause: format!("{what}: {}", self.cause),
@@ -57,7 +57,7 @@ impl fmt::Display for ValueError {
     }
 }
 
-/// Reads a TOML value as `kind`.
+/// Parses a TOML value as `kind`.
 pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, ValueError> {
     match (kind, value) {
         (Kind::Words | Kind::Texts, DeValue::Array(items)) => from_array(kind, items),
@@ -78,12 +78,12 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, ValueE
     }
 }
 
-/// Reads an option of the command line, or a default, as `kind`.
+/// Parses the text of a command-line option or of a default as `kind`.
 pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
     match kind {
         Kind::Name if is_name(text) => Ok(Value::Text(text.into())),
         Kind::Name => Err(ValueError::new(
-            format!("`{}` is no name", shorten(text)),
+            format!("`{}` is not a valid name", shorten(text)),
             NAME_CURE,
         )),
         Kind::Text | Kind::Path | Kind::Secret | Kind::Url => plain(kind, text),
@@ -104,7 +104,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
     }
 }
 
-/// What to do about a bad name.
+/// The advice for an invalid name.
 pub(super) const NAME_CURE: &str =
     "use 1 to 64 letters, digits, `-`, `_` and `.`, the first a letter, a digit or `_`";
 
@@ -140,7 +140,7 @@ fn plain(kind: Kind, text: &str) -> Result<Value, ValueError> {
     }
     if text.contains('\0') {
         return Err(ValueError::new(
-            "it holds a NUL character",
+            "it contains a NUL character",
             format!("write {}", example(kind)),
         ));
     }
@@ -152,14 +152,11 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, ValueError> {
     for (index, item) in items.iter().enumerate() {
         let nth = index + 1;
         let DeValue::String(text) = item.get_ref() else {
-            let cause = format!(
-                "its {nth}. item is {}, not a text",
-                type_name(item.get_ref())
-            );
+            let cause = format!("item {nth} is {}, not a text", type_name(item.get_ref()));
             return Err(ValueError::new(cause, "put each item into quotes"));
         };
         if text.contains('\0') {
-            let cause = format!("its {nth}. item holds a NUL character");
+            let cause = format!("item {nth} contains a NUL character");
             return Err(ValueError::new(cause, "remove the NUL"));
         }
         texts.push(text.to_string());
@@ -174,7 +171,7 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, ValueError> {
     Ok(Value::Texts(texts))
 }
 
-/// A list in one text; a command is shown as it would be split.
+/// The error for a single text where a list is required; a command is shown split into words.
 fn one_text(kind: Kind, text: &str) -> ValueError {
     let words = if kind == Kind::Words {
         split_words(text).unwrap_or_default()
@@ -209,9 +206,9 @@ fn from_env_table(table: &DeTable<'_>) -> Result<Value, ValueError> {
     Ok(Value::Env(pairs))
 }
 
-/// Checks one variable; gives its value back.
+/// Checks the name and value of an environment variable; returns the value.
 pub(super) fn env_value(name: &str, value: &str) -> Result<String, ValueError> {
-    const OURS: [&str; 6] = [
+    const SET_BY_STAYD: [&str; 6] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
@@ -220,21 +217,21 @@ pub(super) fn env_value(name: &str, value: &str) -> Result<String, ValueError> {
         "LISTEN_FDNAMES",
     ];
     if name.is_empty() || name.contains(['=', '\0']) || name.contains(char::is_whitespace) {
-        let cause = format!("`{}` is no name of a variable", shorten(name));
+        let cause = format!("`{}` is not a valid variable name", shorten(name));
         return Err(ValueError::new(cause, "use letters, digits and `_`"));
     }
-    if OURS.contains(&name) || name.starts_with("STAYD_") {
+    if SET_BY_STAYD.contains(&name) || name.starts_with("STAYD_") {
         let cause = format!("stayd sets `{}` itself", shorten(name));
         return Err(ValueError::new(cause, "remove it"));
     }
     if value.contains('\0') {
-        let cause = format!("the value of `{}` holds a NUL character", shorten(name));
+        let cause = format!("the value of `{}` contains a NUL character", shorten(name));
         return Err(ValueError::new(cause, "remove the NUL"));
     }
     Ok(value.to_owned())
 }
 
-/// Cuts long values and shows control characters by name, so that a finding stays one line.
+/// Shortens a long value and escapes control characters, so that a finding remains on one line.
 pub(super) fn shorten(text: &str) -> String {
     let shown: String = text
         .chars()
@@ -252,7 +249,7 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a number",
-        DeValue::Float(_) => "a fraction",
+        DeValue::Float(_) => "a decimal number",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
@@ -260,7 +257,7 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// What a kind is called; also in the reference.
+/// The name of a kind of value; used in errors and in the reference.
 pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Name => "a name",
@@ -273,7 +270,7 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
         Kind::Env => "a table of texts",
         Kind::Flag => "true or false",
         Kind::Port | Kind::Count(..) => "a whole number",
-        Kind::Duration(_) => "a length of time",
+        Kind::Duration(_) => "a duration",
         Kind::Size(_) => "a size",
         Kind::Choice(_) => "one of its words",
         Kind::Signal => "the name of a signal",
@@ -282,7 +279,7 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-/// What to write; also in a cure for a missing key.
+/// An example of a value of this kind, for error messages.
 pub(super) fn example(kind: Kind) -> String {
     match kind {
         Kind::Name | Kind::Text | Kind::Path | Kind::Secret => "a text in quotes".into(),

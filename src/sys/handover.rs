@@ -180,9 +180,9 @@ mod tests {
         writeln!(other, "stayd-handover 1 0 1 2")?;
         assert!(Handover::receive(&other.as_raw_fd().to_string()).is_err());
         assert!(Handover::receive("nonsense").is_err());
-        let ours = format!("stayd-handover {} 7 8", identity::pid());
+        let first_line = format!("stayd-handover {} 7 8", identity::pid());
         assert_eq!(
-            descriptors_for_this_process(ours.as_bytes()),
+            descriptors_for_this_process(first_line.as_bytes()),
             Some(vec![7, 8])
         );
         assert_eq!(descriptors_for_this_process(b"stayd-handover 1 7 8"), None);

@@ -144,14 +144,14 @@ mod tests {
     fn a_symbolic_link_to_the_running_program_is_its_install_path() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let link = folder.path().join("stayd");
-        let ours = std::env::current_exe()?;
-        std::os::unix::fs::symlink(&ours, &link)?;
+        let running = std::env::current_exe()?;
+        std::os::unix::fs::symlink(&running, &link)?;
         let search = Some(folder.path().as_os_str().to_owned());
         let found =
             |called: &str, here: &Path| installed_at(Some(called.into()), search.as_ref(), here);
         assert_eq!(found("stayd", Path::new("/"))?, link);
         assert_eq!(found("./stayd", folder.path())?, link);
-        assert_eq!(found("sh", Path::new("/"))?, ours);
+        assert_eq!(found("sh", Path::new("/"))?, running);
         assert_eq!(
             strip_deleted_mark("/a/b (deleted)".into()),
             PathBuf::from("/a/b")

@@ -1,7 +1,7 @@
-//! PostgreSQL's URLs.
+//! Parses PostgreSQL URLs as libpq does.
 
 use super::{
-    Context, ESCAPES, Parsed, check_no_at_sign, check_no_literal_password, parameters,
+    ESCAPES, ParsedUrl, UrlContext, check_no_at_sign, check_no_literal_password, parameters,
     split_at_first,
 };
 use crate::config::url_parts::{Authority, MASK, decode, host_and_port, port, split_port};
@@ -10,11 +10,11 @@ use crate::config::{Endpoint, Target};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-/// PostgreSQL's port where none is written.
+/// The port if the URL has none.
 const DEFAULT_PORT: u16 = 5432;
 
-/// What stands behind `postgres://`, as libpq would read it.
-pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, ValueError> {
+/// Parses the part after `postgres://`.
+pub(super) fn parse(rest: &str, context: &UrlContext<'_>) -> Result<ParsedUrl, ValueError> {
     let (rest, query) = split_at_first(rest, '?');
     let (authority, database) = split_at_first(rest, '/');
     let database_part = &rest[authority.len()..];
@@ -42,7 +42,7 @@ pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, ValueEr
     let database = database.unwrap_or_else(|| user.clone());
     let at = parts.endpoint(context)?;
     let shown = shown(&authority, database_part, query);
-    Ok(Parsed {
+    Ok(ParsedUrl {
         shown,
         target: Target::Postgres {
             at,
@@ -53,9 +53,9 @@ pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, ValueEr
     })
 }
 
-/// The URL as written, its passwords replaced; `database` with its slash.
+/// The URL as written, with passwords replaced; `database` includes its slash.
 fn shown(authority: &Authority<'_>, database: &str, query: &str) -> String {
-    let who = match (authority.user, authority.password) {
+    let userinfo = match (authority.user, authority.password) {
         (None, _) => String::new(),
         (Some(user), None) => format!("{user}@"),
         (Some(user), Some(_)) => format!("{user}:{MASK}@"),
@@ -67,12 +67,12 @@ fn shown(authority: &Authority<'_>, database: &str, query: &str) -> String {
     let query = parameters(query).map(shown).collect::<Vec<_>>().join("&");
     let mark = if query.is_empty() { "" } else { "?" };
     format!(
-        "postgres://{who}{}{database}{mark}{query}",
+        "postgres://{userinfo}{}{database}{mark}{query}",
         authority.host_port
     )
 }
 
-/// The pieces of a PostgreSQL URL; libpq lets parameters stand for each of them.
+/// The parts of a PostgreSQL URL; libpq allows a parameter in place of each part.
 struct Parts<'t> {
     user: &'t str,
     password: Option<&'t str>,
@@ -92,22 +92,24 @@ impl<'t> Parts<'t> {
             ("sslmode", "disable" | "allow" | "prefer") => {}
             ("sslmode", _) => {
                 return Err(ValueError::new(
-                    "stayd asks PostgreSQL without TLS, and this sslmode demands it",
-                    "use a loopback address or a Unix socket, with sslmode=disable or none",
+                    "stayd connects to PostgreSQL without TLS, and this sslmode requires it",
+                    "use a loopback address or a Unix socket, with sslmode=disable or without sslmode",
                 ));
             }
             _ => {
                 return Err(ValueError::new(
-                    "it has a parameter that is not known",
-                    format!("known: host, port, user, password, dbname, sslmode; {ESCAPES}"),
+                    "it has an unknown parameter",
+                    format!(
+                        "known parameters: host, port, user, password, dbname, sslmode; {ESCAPES}"
+                    ),
                 ));
             }
         }
         Ok(())
     }
 
-    /// A host that begins with `/` (libpq also takes it encoded) is the folder of a socket.
-    fn endpoint(&self, context: &Context<'_>) -> Result<Endpoint, ValueError> {
+    /// The endpoint. A host that begins with `/` (libpq also accepts it percent-encoded) is the folder of a Unix socket.
+    fn endpoint(&self, context: &UrlContext<'_>) -> Result<Endpoint, ValueError> {
         let port = match self.port {
             "" => DEFAULT_PORT,
             digits => port(digits, &context.secrets)?,

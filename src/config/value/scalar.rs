@@ -1,4 +1,4 @@
-//! Values of one word: numbers, lengths of time, sizes, choices, signals, statuses.
+//! Parses scalar values: booleans, numbers, durations, sizes, choices, signals, HTTP statuses.
 
 use super::{Value, ValueError, shorten};
 use crate::config::keys::nearest_of;
@@ -6,8 +6,9 @@ use crate::config::{Expect, Signal};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Longer than this is a slip, and would be added to clocks.
+/// The longest duration: a longer one is a mistake, and adding it to a clock could overflow.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
 pub(super) fn flag(text: &str) -> Result<Value, ValueError> {
     bool::from_str(text).map(Value::Flag).map_err(|_| {
         ValueError::new(
@@ -35,7 +36,7 @@ pub(super) fn duration(text: &str, least: Duration) -> Result<Value, ValueError>
         return Err(no_unit(text, "s"));
     }
     let length = humantime::parse_duration(text).map_err(|_| {
-        let cause = format!("`{}` is no length of time", shorten(text));
+        let cause = format!("`{}` is not a duration", shorten(text));
         ValueError::new(cause, "write it as `200ms`, `5s`, `2m` or `1h 30m`")
     })?;
     if length < least {
@@ -66,7 +67,7 @@ pub(super) fn size(text: &str, least: u64) -> Result<Value, ValueError> {
         return Err(no_unit(digits, "B"));
     }
     let bad = || {
-        let cause = format!("`{}` is no size", shorten(text));
+        let cause = format!("`{}` is not a size", shorten(text));
         ValueError::new(cause, "write it as `512KiB`, `64MiB` or `2GiB`")
     };
     let shift = UNITS
@@ -107,7 +108,7 @@ pub(super) fn choice(text: &str, words: &[&str]) -> Result<Value, ValueError> {
         .collect::<Vec<_>>()
         .join(", ");
     Err(ValueError::new(
-        format!("`{}` is none of its values", shorten(text)),
+        format!("`{}` is not one of the allowed values", shorten(text)),
         format!("write one of {all}"),
     ))
 }
@@ -120,7 +121,10 @@ pub(super) fn signal(text: &str) -> Result<Value, ValueError> {
             Some(name) => format!("did you mean `{name}`?"),
             None => "write a name as `TERM`, `INT`, `HUP` or `USR1`".into(),
         };
-        ValueError::new(format!("`{}` is no signal", shorten(text)), cure)
+        ValueError::new(
+            format!("`{}` is not the name of a signal", shorten(text)),
+            cure,
+        )
     })
 }
 
@@ -132,12 +136,12 @@ pub(super) fn expect(text: &str) -> Result<Value, ValueError> {
     ranges
         .map(|ranges| Value::Expect(Expect(ranges)))
         .ok_or_else(|| {
-            let cause = format!("`{}` names no HTTP statuses", shorten(text));
+            let cause = format!("`{}` is not a list of HTTP statuses", shorten(text));
             ValueError::new(cause, "write `2xx`, `200-399` or `200,404`")
         })
 }
 
-/// `2xx`, `204` or `200-299`.
+/// Parses `2xx`, `204` or `200-299`.
 fn status_range(part: &str) -> Option<(u16, u16)> {
     let status = |text: &str| -> Option<u16> {
         let number = text.trim().parse().ok()?;
