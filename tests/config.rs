@@ -74,7 +74,7 @@ fn the_reference_and_the_manual_page_are_up_to_date() {
 }
 
 #[test]
-fn the_sample_of_the_reference_is_good_and_shows_no_secret() {
+fn the_sample_of_the_reference_loads_without_warning_and_displays_no_secret() {
     let loaded = load(SAMPLE.as_bytes()).expect("the sample is good");
     assert_eq!(loaded.warnings, []);
     assert!(!format!("{loaded:?}").contains("geheim"), "{loaded:?}");
@@ -87,9 +87,8 @@ fn the_sample_of_the_reference_is_good_and_shows_no_secret() {
     assert_eq!(probe.shown, "postgres://app:***@127.0.0.1:5433/shop");
 }
 
-/// Every table and key of the sample is in the schema.
 #[test]
-fn the_schema_knows_the_sample() {
+fn the_schema_contains_every_key_of_the_sample() {
     fn known(schema: &serde_json::Value, table: &toml::Table, path: &str) {
         for (key, value) in table {
             let own = schema.get("properties").and_then(|keys| keys.get(key));
@@ -112,7 +111,7 @@ fn the_schema_knows_the_sample() {
 }
 
 #[test]
-fn included_services_follow_and_hold_nothing_else() {
+fn included_files_add_services_and_may_contain_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let write =
         |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
@@ -145,13 +144,13 @@ fn included_services_follow_and_hold_nothing_else() {
     let told = told.join("\n").replace(&place, "");
     assert_eq!(
         told,
-        "/d/3.toml:1:1: cannot use `name` in an included file: it holds services only; move it to /main.toml\n\
-         /d/3.toml:2:10: cannot define the service `a` again: it is at /main.toml:2:10; rename or remove one",
+        "/d/3.toml:1:1: cannot use `name` in an included file, which may only contain services; move it to /main.toml\n\
+         /d/3.toml:2:10: cannot define the service `a` twice: the first definition is at /main.toml:2:10; rename or remove one",
     );
 }
 
 #[test]
-fn a_file_that_is_none_is_said_to_be_none() {
+fn a_missing_special_binary_or_large_file_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = |path: &Path| config::load(path, &env).expect_err("no file")[0].to_string();
     let missing = folder.path().join("x.toml");
@@ -163,23 +162,23 @@ fn a_file_that_is_none_is_said_to_be_none() {
         )
     );
     assert!(
-        told(folder.path()).contains("it is no plain file"),
+        told(folder.path()).contains("it is not a regular file"),
         "a folder"
     );
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
     assert!(
-        told(&fifo).contains("it is no plain file"),
-        "a pipe must not hold us"
+        told(&fifo).contains("it is not a regular file"),
+        "opening a pipe must not block"
     );
     let wrong = load(b"name = \"\xff\"").expect_err("no UTF-8")[0].to_string();
-    assert!(wrong.contains("line 1 is no UTF-8 (byte 9"), "{wrong}");
+    assert!(wrong.contains("line 1 is not UTF-8 (byte 9"), "{wrong}");
     let large = load(&vec![b'#'; 2 << 20]).expect_err("too large")[0].to_string();
     assert!(large.contains("larger than 1 MiB"), "{large}");
 }
 
 #[test]
-fn root_refuses_a_file_that_others_can_write() {
+fn root_refuses_a_file_that_other_users_can_write() {
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("skipped: only root refuses");
     }
@@ -196,26 +195,26 @@ fn root_refuses_a_file_that_others_can_write() {
     mode(&path, 0o664);
     let told = config::load(&link, &env).expect_err("the group can write")[0].to_string();
     assert!(
-        told.ends_with("others can write the file (mode 664); chmod go-w"),
+        told.ends_with("other users can write the file (mode 664); chmod go-w"),
         "{told}"
     );
     mode(&path, 0o644);
     mode(folder.path(), 0o777);
-    let told = config::load(&path, &env).expect_err("others can replace it")[0].to_string();
+    let told = config::load(&path, &env).expect_err("other users can replace it")[0].to_string();
     assert!(
-        told.contains("others can write its folder (mode 777)"),
+        told.contains("other users can write its folder (mode 777)"),
         "{told}"
     );
     mode(folder.path(), 0o1777);
-    config::load(&path, &env).expect("nobody else can replace it in a sticky folder");
+    config::load(&path, &env).expect("only its owner can replace it in a sticky folder");
     mode(folder.path(), 0o755);
     std::os::unix::fs::chown(&path, Some(1234), None).expect("chown");
-    let told = config::load(&path, &env).expect_err("somebody else's")[0].to_string();
+    let told = config::load(&path, &env).expect_err("a file of another user")[0].to_string();
     assert!(told.contains("the file belongs to uid 1234"), "{told}");
 }
 
 #[test]
-fn what_is_allowed_but_perhaps_not_meant_is_said() {
+fn doubtful_settings_cause_warnings() {
     let warnings = |text: &str| -> String {
         let loaded = load(text.as_bytes()).expect(text);
         loaded
@@ -226,19 +225,19 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
     };
     let service = "[service.a]\ncommand = ['x']\n";
     for (text, part) in [
-        ("", "there is no service"),
-        (service, "has no probe: stayd sees when it ends"),
+        ("", "the configuration has no service"),
+        (service, "has no probe: stayd notices when it ends"),
         (
             &format!("{service}ready = {{ probe = 'tcp://127.0.0.1:1' }}"),
-            "for readiness alone",
+            "only a readiness probe",
         ),
         (
             &format!("{service}watchdog = {{ probe = 'sqlite:x.db' }}"),
-            "a SQLite file says nothing",
+            "does not test the process that serves the file",
         ),
         (
             &format!("{service}watchdog = {{ probe = 'notify', timeout = '9s' }}"),
-            "every 9s",
+            "only every 9s",
         ),
         (
             &format!("{service}watchdog = {{ probe = 'tcp://db:1' }}"),
@@ -246,11 +245,11 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
         ),
         (
             &format!("{service}port = 2\nwatchdog = {{ probe = 'tcp://127.0.0.1:1' }}"),
-            "asks port 1, but",
+            "connects to port 1, but",
         ),
         (
             &format!("{service}stop = {{ grace = '5m' }}"),
-            "outlasts what systemd",
+            "longer than systemd",
         ),
         (
             &format!("{service}[service.b]\ncommand = ['x']\nafter = ['a']"),
@@ -267,7 +266,7 @@ fn what_is_allowed_but_perhaps_not_meant_is_said() {
 }
 
 #[test]
-fn an_answer_proves_only_the_same_question() {
+fn the_proof_key_depends_on_probe_query_and_command_but_not_on_passwords() {
     let key = |probe: &str, query: &str, command: &str| {
         let text = format!(
             "[service.a]\ncommand = {command}\nwatchdog = {{ probe = '{probe}', query = '{query}' }}\n"
@@ -292,12 +291,12 @@ fn an_answer_proves_only_the_same_question() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = load(&bytes);
     }
 
     #[test]
-    fn no_change_to_a_good_file_panics(
+    fn changes_to_a_good_file_do_not_panic(
         cuts in proptest::collection::vec((0usize..SAMPLE.len(), 0usize..40, "[\\PC\n\"'\\[\\]{}=.$:/@%?#]{0,6}"), 1..4)
     ) {
         let mut text: Vec<char> = SAMPLE.chars().collect();
@@ -314,7 +313,7 @@ proptest! {
     }
 
     #[test]
-    fn no_probe_url_panics_or_is_quoted(
+    fn a_probe_url_is_never_quoted_and_does_not_panic(
         scheme in "(postgres|http|tcp|unix|sqlite|exec|notify|file|x)?(:|://)?",
         rest in "[a-z0-9:/?#@%$\\{\\}\\[\\].&= '\"\\\\]{0,30}",
     ) {

@@ -7,7 +7,7 @@ use super::probe::{ResolveName, SqliteRequest};
 use super::process_info::{CommandLine, EnvironmentVariable, UserName};
 use super::runtime::request::RuntimeRequest;
 use super::runtime::staleness::{ProgramStamp, ReplacedProgram};
-use crate::config::Need;
+use crate::config::Prerequisite;
 use std::process::ExitCode;
 
 /// Runs the helper process until stayd closes its socket (descriptor 0).
@@ -19,7 +19,7 @@ pub fn helper_main() -> ExitCode {
         .with::<CommandLine>()
         .with::<EnvironmentVariable>()
         .with::<UserName>()
-        .with::<Need>()
+        .with::<Prerequisite>()
         .with::<ReadEnvFile>()
         .with::<ExplainStartFailure>()
         .with::<ProgramStamp>()

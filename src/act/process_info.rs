@@ -131,7 +131,7 @@ impl ProcessInspector {
         Some(ProcessInfo {
             uid,
             user,
-            started_at: process::born_at(stat.process),
+            started_at: process::started_at(stat.process),
             command: known(command).filter(|line| !line.trim().is_empty()),
             stat,
         })

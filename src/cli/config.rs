@@ -5,7 +5,7 @@ use super::console::Console;
 use super::exit::{Exit, Failure, Outcome};
 use super::paths::{config_file, own_program, variable};
 use crate::act::preflight::needs;
-use crate::config::{self, Finding, Level, Loaded, Place};
+use crate::config::{self, Finding, Level, Loaded, Location};
 use serde_json::{Value, json};
 
 /// Checks the configuration, and whether the programs and folders that it names exist. A missing one is a warning: it may
@@ -41,14 +41,14 @@ fn warnings(loaded: Loaded) -> Result<Vec<Finding>, Failure> {
     let missing = missing(&loaded)?;
     let mut findings = loaded.warnings;
     findings.extend(missing);
-    findings.sort_by(|one, other| one.place.cmp(&other.place));
+    findings.sort_by(|one, other| one.location.cmp(&other.location));
     Ok(findings)
 }
 
 /// A warning for each program and folder that the configuration needs and that does not exist.
 pub(super) fn missing(loaded: &Loaded) -> Result<Vec<Finding>, Failure> {
     let program = own_program()?;
-    let (places, needs): (Vec<_>, Vec<_>) = loaded.needs.iter().cloned().unzip();
+    let (places, needs): (Vec<_>, Vec<_>) = loaded.prerequisites.iter().cloned().unzip();
     let missing = super::block_on(async { Ok(needs::missing(program, &needs).await) })?;
     let finding =
         |(index, sentence): (usize, String)| Some(Finding::warning(places.get(index)?, sentence));
@@ -63,11 +63,11 @@ const fn level(level: Level) -> &'static str {
 }
 
 fn as_json(finding: &Finding) -> Value {
-    let (path, line, column) = match &finding.place {
-        Place::File(file) => (Some(file), None, None),
-        Place::Line { file, line } => (Some(file), Some(line), None),
-        Place::Point { file, line, column } => (Some(file), Some(line), Some(column)),
-        Place::Option(_) | Place::Surroundings => (None, None, None),
+    let (path, line, column) = match &finding.location {
+        Location::File(file) => (Some(file), None, None),
+        Location::Line { file, line } => (Some(file), Some(line), None),
+        Location::Point { file, line, column } => (Some(file), Some(line), Some(column)),
+        Location::Option(_) | Location::Environment => (None, None, None),
     };
     let path = path.map(|path| path.display().to_string());
     let level = level(finding.level);

@@ -152,7 +152,7 @@ fn wait_for_config(
     super::block_on(async {
         let (mut term, mut int) = (listen(SIGTERM)?, listen(SIGINT)?);
         // After an upgrade, signals are still blocked, and some may be pending.
-        crate::sys::signal::let_in_all();
+        crate::sys::signal::unblock_all();
         loop {
             tokio::select! {
                 _signal = term.read_u8() => return Ok(None),

@@ -3,7 +3,7 @@
 use super::args::{CommonOptions, ServiceOptions};
 use super::exit::{Exit, Failure};
 use super::paths::{config_file, current_dir, variable};
-use crate::config::{self, CommandLine, Config, Finding, Loaded, Place};
+use crate::config::{self, CommandLine, Config, Finding, Loaded, Location};
 use std::ffi::OsString;
 
 /// Loads the configuration file of this command line.
@@ -54,7 +54,7 @@ fn utf8_arguments(command: Vec<OsString>) -> Result<Vec<String>, Failure> {
 /// of the command line, else a configuration error.
 pub(super) fn failure(findings: &[Finding]) -> Failure {
     let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
-    let is_option = |finding: &Finding| matches!(finding.place, Place::Option(_));
+    let is_option = |finding: &Finding| matches!(finding.location, Location::Option(_));
     let exit = if findings.iter().all(is_option) {
         Exit::Usage
     } else {

@@ -2,7 +2,7 @@
 
 use super::args::CommonOptions;
 use super::exit::{Exit, Failure};
-use crate::config::places::Caller;
+use crate::config::paths::Paths;
 use crate::config::{self, Finding};
 use crate::sys;
 use std::env;
@@ -51,14 +51,12 @@ pub(super) fn instance_folders(
     name: &str,
     group: bool,
 ) -> Result<InstanceFolders, Failure> {
-    let caller = Caller::here(&variable);
+    let paths = Paths::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
-    let state = caller.state_dir(name, given.as_deref()).map_err(refused)?;
+    let state = paths.state_dir(name, given.as_deref()).map_err(refused)?;
     Ok(InstanceFolders {
-        runtime: caller.runtime_dir(name),
-        socket: caller
-            .control_socket(name, &state, group)
-            .map_err(refused)?,
+        runtime: paths.runtime_dir(name),
+        socket: paths.control_socket(name, &state, group).map_err(refused)?,
         state,
     })
 }
@@ -70,14 +68,13 @@ fn refused(finding: Finding) -> Failure {
 /// The configuration file: the first that exists of `-c`, $STAYD_CONFIG, ./stayd.toml, the user's file and
 /// /etc/stayd/stayd.toml.
 pub(super) fn config_file(common: &CommonOptions) -> Result<PathBuf, Failure> {
-    let found =
-        Caller::here(&variable).find_config(common.config.as_deref(), &|file| file.exists());
+    let found = Paths::here(&variable).find_config(common.config.as_deref(), &|file| file.exists());
     absolute(&found.map_err(|finding| Failure::new(Exit::Config, finding.message))?)
 }
 
 /// The file named by `-c` or $STAYD_CONFIG, if it does not exist. A stayd that was started with it may still run.
 pub(super) fn absent_config(common: &CommonOptions) -> Option<PathBuf> {
-    let places = Caller::here(&variable).configs(common.config.as_deref());
+    let places = Paths::here(&variable).configs(common.config.as_deref());
     let [named] = places.as_slice() else {
         return None; // the command line and the environment name no file
     };
@@ -90,22 +87,22 @@ pub(super) fn absent_config(common: &CommonOptions) -> Option<PathBuf> {
 pub(super) fn instance_candidates(
     common: &CommonOptions,
 ) -> Result<Vec<InstanceCandidate>, Failure> {
-    let caller = Caller::here(&variable);
+    let paths = Paths::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let names = match (&given, config_file(common)) {
         // The daemon was given the same file and folder. A file that was only found may belong to another instance.
         (Some(_), Ok(file)) if common.config.is_some() => vec![config::peek_name(&file)],
         (Some(state), _) => vec![last_component(state)],
         (None, Ok(file)) => vec![config::peek_name(&file)],
-        (None, Err(_)) => instance_names(caller),
+        (None, Err(_)) => instance_names(paths),
     };
     let candidate = |name: String| {
-        let states = caller.client_state_dirs(&name, given.as_deref());
+        let states = paths.client_state_dirs(&name, given.as_deref());
         let sockets = states.iter().flat_map(|state| {
             let owner = if state.starts_with("/var/lib") {
-                caller.as_root()
+                paths.as_root()
             } else {
-                caller
+                paths
             };
             owner.control_sockets(&name, state)
         });
@@ -119,8 +116,8 @@ pub(super) fn instance_candidates(
 }
 
 /// The names of all instances of this user and of root, running or not.
-fn instance_names(caller: Caller<'_>) -> Vec<String> {
-    let roots = [caller.state_root(), caller.as_root().state_root()];
+fn instance_names(paths: Paths<'_>) -> Vec<String> {
+    let roots = [paths.state_root(), paths.as_root().state_root()];
     let entries = roots
         .into_iter()
         .flatten()

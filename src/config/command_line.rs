@@ -1,18 +1,18 @@
 //! A configuration without a file: `stayd --foreground [OPTIONS] -- COMMAND`, and `stayd probe URL`.
 
-use super::across;
-use super::finding::{Finding, Place};
+use super::cross_check;
+use super::finding::{Finding, Findings, Location};
 use super::keys::{self, Key};
 use super::listen;
-use super::need;
-use super::section::{Findings, Section};
-use super::service::Builder;
+use super::prerequisite;
+use super::section::Section;
+use super::service::ServiceBuilder;
 use super::value::{self, Value};
 use super::words::name_from;
 use super::{Config, Loaded, Probe};
 use std::path::{Path, PathBuf};
 
-/// The options as they were typed.
+/// The options as the user typed them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// The program and its arguments.
@@ -33,26 +33,26 @@ pub struct CommandLine {
     pub failures: Option<String>,
     /// `--port`
     pub port: Option<String>,
-    /// `--socket`, each an address.
+    /// `--socket`: addresses.
     pub sockets: Vec<String>,
     /// `--stop-grace`
     pub stop_grace: Option<String>,
-    /// `--env`, each as `K=V`.
+    /// `--env`: `K=V` pairs.
     pub env: Vec<String>,
     /// `--cwd`
     pub cwd: Option<PathBuf>,
-    /// `--runtime`: the folder that is copied and run from.
+    /// `--runtime`: the folder that is copied, and whose copy the service runs from.
     pub runtime: Option<PathBuf>,
 }
 
-const COMMAND: Place = Place::Option("COMMAND");
+const COMMAND: Location = Location::Option("COMMAND");
 
 impl Config {
-    /// One service, as described on the command line; `here` is the absolute working directory,
-    /// `env` the environment that `${NAME}` is taken from.
+    /// A configuration with one service, as described on the command line. `here` is the absolute working directory, `env`
+    /// the environment from which `${NAME}` is taken.
     ///
     /// # Errors
-    /// All that is wrong, each finding with the option's name, the cause and the cure.
+    /// All errors; each finding names the option, the cause, and what to do.
     pub fn from_command_line(
         options: &CommandLine,
         here: &Path,
@@ -61,11 +61,11 @@ impl Config {
         let mut findings = Findings::default();
         let section = section(options, &mut findings);
         let euid = crate::sys::identity::euid();
-        let mut builder = Builder {
+        let mut builder = ServiceBuilder {
             env,
             folder: here,
             euid,
-            public: true,
+            from_command_line: true,
             findings: &mut findings,
         };
         let service = builder.service(&section);
@@ -79,22 +79,22 @@ impl Config {
         let sections = [section];
         if let Some(config) = &config {
             listen::check(config, &sections, &mut findings);
-            across::warn(config, &sections, &mut findings);
+            cross_check::warn(config, &sections, &mut findings);
         }
         let warnings = findings.into_result()?;
         let config = config.ok_or_else(Vec::new)?;
         Ok(Loaded {
-            needs: need::all(&config, &sections, env),
+            prerequisites: prerequisite::all(&config, &sections, env),
             config,
             warnings,
         })
     }
 }
 
-/// A probe by itself, as `stayd probe URL --query SQL --timeout TIME` asks it.
+/// A single probe, for `stayd probe URL --query SQL --timeout TIME`.
 ///
 /// # Errors
-/// As in [`Config::from_command_line`]; a literal password is refused.
+/// As in [`Config::from_command_line`]; a literal password is an error.
 pub fn probe_from_command_line(
     url: &str,
     query: Option<&str>,
@@ -119,7 +119,7 @@ pub fn probe_from_command_line(
     probe.ok_or_else(Vec::new)
 }
 
-/// The service's table, as if it had been written in a file.
+/// The section of the service, as if the options had been written in a file.
 fn section(options: &CommandLine, findings: &mut Findings) -> Section {
     let program = options
         .command
@@ -159,13 +159,13 @@ fn section(options: &CommandLine, findings: &mut Findings) -> Section {
         let (Some(text), Some(key)) = (text, keys::find(path)) else {
             continue;
         };
-        let place = Place::Option(option);
+        let location = Location::Option(option);
         if key.parent() == "service.*.watchdog" && options.probe.is_none() {
-            findings.error(&place, "cannot use it without a probe; add --probe URL");
+            findings.error(&location, "cannot use it without a probe; add --probe URL");
         }
         match value::from_text(key.kind, text) {
-            Ok(value) => section.set(key, value, place),
-            Err(wrong) => findings.error(&place, format!("cannot read it: {wrong}")),
+            Ok(value) => section.set(key, value, location),
+            Err(error) => findings.error(&location, format!("cannot read it: {error}")),
         }
     }
     set_command(options, &mut section, findings);
@@ -182,7 +182,7 @@ fn set_command(options: &CommandLine, section: &mut Section, findings: &mut Find
     if missing {
         findings.error(
             &COMMAND,
-            "cannot run nothing: no program is named; write it behind `--`",
+            "cannot start a service: no program is given; write it after `--`",
         );
     }
     if let Some(key) = keys::find("service.*.command") {
@@ -191,7 +191,7 @@ fn set_command(options: &CommandLine, section: &mut Section, findings: &mut Find
 }
 
 fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings) {
-    const PLACE: Place = Place::Option("--env");
+    const PLACE: Location = Location::Option("--env");
     let mut pairs = Vec::new();
     for text in &options.env {
         let Some((name, text)) = text.split_once('=') else {
@@ -203,7 +203,7 @@ fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings
         };
         match value::env_value(name, text) {
             Ok(text) => pairs.push((name.to_owned(), text)),
-            Err(wrong) => findings.error(&PLACE, format!("cannot read it: {wrong}")),
+            Err(error) => findings.error(&PLACE, format!("cannot read it: {error}")),
         }
     }
     if let Some(key) = keys::find("service.*.env").filter(|_: &&Key| !pairs.is_empty()) {
@@ -214,11 +214,11 @@ fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings
 fn set_sockets(options: &CommandLine, section: &mut Section) {
     if let Some(key) = keys::find(listen::KEY).filter(|_| !options.sockets.is_empty()) {
         let texts = Value::Texts(options.sockets.clone());
-        section.set(key, texts, Place::Option("--socket"));
+        section.set(key, texts, Location::Option("--socket"));
     }
 }
 
-/// The name given, else the command and the folder it runs in: two projects may run the same program.
+/// The given name, otherwise the command and its working directory: two projects may run the same program.
 fn instance_name(
     options: &CommandLine,
     service: &str,
@@ -226,8 +226,11 @@ fn instance_name(
     findings: &mut Findings,
 ) -> String {
     if let Some(name) = &options.name {
-        if let Err(wrong) = value::from_text(keys::Kind::Name, name) {
-            findings.error(&Place::Option("--name"), format!("cannot read it: {wrong}"));
+        if let Err(error) = value::from_text(keys::Kind::Name, name) {
+            findings.error(
+                &Location::Option("--name"),
+                format!("cannot read it: {error}"),
+            );
         }
         return name.clone();
     }
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_named_after_itself_and_its_folder() {
+    fn the_default_name_is_made_of_the_command_and_its_folder() {
         let loaded = load(&options("/usr/bin/postgres -D data")).expect("good");
         assert_eq!(loaded.config.name, "postgres-my-shop");
         let service = &loaded.config.services[0];
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_as_keys_are() {
+    fn options_are_parsed_as_the_keys_of_a_file() {
         let loaded = load(&CommandLine {
             probe: Some("postgres://app:${PW}@127.0.0.1/shop".into()),
             query: Some("SELECT 2".into()),
@@ -308,22 +311,22 @@ mod tests {
             "http://geheim@h/",
             "postgres://h/d?password=geheim",
         ] {
-            let wrong = load(&CommandLine {
+            let error = load(&CommandLine {
                 probe: Some(url.into()),
                 ..options("db")
             });
-            let wrong = wrong.expect_err(url).join("\n");
+            let error = error.expect_err(url).join("\n");
             assert!(
-                wrong.starts_with("--probe: cannot use `probe`: it holds a password"),
-                "{wrong}"
+                error.starts_with("--probe: cannot use `probe`: it contains a password"),
+                "{error}"
             );
-            assert!(!wrong.contains("geheim"), "{wrong}");
+            assert!(!error.contains("geheim"), "{error}");
         }
     }
 
     #[test]
     fn errors_name_the_option() {
-        let wrong = load(&CommandLine {
+        let error = load(&CommandLine {
             interval: Some("5".into()),
             sockets: vec!["x".into()],
             env: vec!["A".into()],
@@ -336,23 +339,23 @@ mod tests {
         for part in [
             "--interval: cannot use it without a probe; add --probe URL",
             "--interval: cannot read it: 5 has no unit; write `5s` or `5ms`",
-            "--socket: cannot use `sockets`: `x` is no address to listen on",
+            "--socket: cannot use `sockets`: `x` is not an address to listen on",
             "--env: cannot read it: it has no `=`",
             "--port: cannot read it: 0 is out of range",
-            "--name: cannot read it: `a b` is no name",
-            "COMMAND: cannot run nothing",
+            "--name: cannot read it: `a b` is not a valid name",
+            "COMMAND: cannot start a service: no program is given",
         ] {
-            assert!(wrong.contains(part), "{part} in\n{wrong}");
+            assert!(error.contains(part), "{part} in\n{error}");
         }
     }
 
     #[test]
-    fn a_probe_alone_is_read_the_same_way() {
+    fn a_single_probe_is_parsed_as_in_a_configuration() {
         let probe = |url: &str, query| {
             probe_from_command_line(url, query, "2s", Path::new("/x"), &|_| None)
         };
         let sqlite = probe("sqlite:a.db?write=1", Some("SELECT 1")).expect("good");
-        assert_eq!(sqlite.target.place(), "/x/a.db");
+        assert_eq!(sqlite.target.address(), "/x/a.db");
         assert_eq!(sqlite.timeout.as_secs(), 2);
         assert!(probe("tcp://127.0.0.1:1", Some("SELECT 1")).is_err());
     }

@@ -1,31 +1,31 @@
-//! dotenv files: `KEY=VALUE` lines, read at each start of a service.
+//! Parses dotenv files (`env_file`): `KEY=VALUE` lines, read at each start of a service.
 
-use super::file::{self, Trust};
-use super::finding::{Finding, Place};
+use super::finding::{Finding, Location};
 use super::secret::is_variable;
-use super::value::{brief, env_value};
+use super::text_file::{self, OwnerCheck};
+use super::value::{env_value, shorten};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads an env_file: its variables in the order of the file, a later one of the same name wins.
+/// Reads an env_file. Returns its variables in the order of the file; the last one of the same name applies.
 ///
 /// # Errors
-/// The file cannot be read, or the first line that is no `KEY=VALUE`, with file and line; never a value.
+/// The file cannot be read, or a line is not `KEY=VALUE`. The finding names the file and the first such line, never a value.
 pub fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Finding> {
-    let whole = Place::File(Arc::new(path.to_owned()));
-    let text = file::read(path, Trust::Anybody)
-        .map_err(|wrong| Finding::error(&whole, format!("cannot read the env_file: {wrong}")))?;
+    let whole = Location::File(Arc::new(path.to_owned()));
+    let text = text_file::read(path, OwnerCheck::Skip)
+        .map_err(|error| Finding::error(&whole, format!("cannot read the env_file: {error}")))?;
     parse_env_file(&text, path)
 }
 
-/// Reads the text of an env_file; `path` is only for errors.
+/// Parses the text of an env_file; `path` is only used in errors.
 ///
-/// Lines are `KEY=VALUE` or `export KEY=VALUE`. `#` begins a comment at the start of a line and after
-/// a blank. Within `'…'` everything stands for itself; within `"…"` there are `\n`, `\r`, `\t`, `\"`, `\\`
-/// and `\$`. Quoted values may span lines. Nothing is filled in: `$` stands for itself.
+/// Lines are `KEY=VALUE` or `export KEY=VALUE`. `#` begins a comment at the start of a line and after a blank. Text within
+/// `'…'` is literal; within `"…"` the escapes `\n`, `\r`, `\t`, `\"`, `\\` and `\$` are replaced. Quoted values may span
+/// lines. Variables are not expanded: `$` is literal.
 ///
 /// # Errors
-/// The first line that cannot be read, with file and line; never a value.
+/// The finding names the file and the first line that cannot be parsed, never a value.
 pub fn parse_env_file(text: &str, path: &Path) -> Result<Vec<(String, String)>, Finding> {
     let file = Arc::new(path.to_owned());
     let mut pairs = Vec::new();
@@ -33,11 +33,11 @@ pub fn parse_env_file(text: &str, path: &Path) -> Result<Vec<(String, String)>, 
     let mut line = 1;
     while !rest.is_empty() {
         let (pair, after) = entry(rest).map_err(|cause| {
-            let place = Place::Line {
+            let location = Location::Line {
                 file: Arc::clone(&file),
                 line,
             };
-            Finding::error(&place, format!("cannot read the line: {cause}"))
+            Finding::error(&location, format!("cannot read the line: {cause}"))
         })?;
         pairs.extend(pair);
         line += rest[..rest.len() - after.len()].matches('\n').count();
@@ -48,7 +48,7 @@ pub fn parse_env_file(text: &str, path: &Path) -> Result<Vec<(String, String)>, 
 
 type Entry<'t> = (Option<(String, String)>, &'t str);
 
-/// One entry, a comment or an empty line; and what comes after it.
+/// Parses one entry, comment or empty line; returns it with the remaining text.
 fn entry(text: &str) -> Result<Entry<'_>, String> {
     let (line, after) = text.split_once('\n').unwrap_or((text, ""));
     let trimmed = line.trim();
@@ -61,10 +61,10 @@ fn entry(text: &str) -> Result<Entry<'_>, String> {
     let name = left.trim();
     let name = name.strip_prefix("export ").map_or(name, str::trim);
     if !is_variable(name) {
-        let cure = "use letters, digits and `_`, the first no digit";
+        let cure = "use letters, digits and `_`, and do not begin with a digit";
         return Err(format!(
-            "`{}` is no name of a variable; {cure}",
-            brief(name)
+            "`{}` is not a valid variable name; {cure}",
+            shorten(name)
         ));
     }
     let right = text[left.len() + 1..].trim_start_matches([' ', '\t']);
@@ -72,11 +72,11 @@ fn entry(text: &str) -> Result<Entry<'_>, String> {
         Some(quote @ ('"' | '\'')) => quoted(&right[1..], quote)?,
         _ => bare(right),
     };
-    let value = env_value(name, &value).map_err(|wrong| wrong.to_string())?;
+    let value = env_value(name, &value).map_err(|error| error.to_string())?;
     Ok((Some((name.to_owned(), value)), after))
 }
 
-/// A value without quotes: to the end of the line, or to a blank and a `#`.
+/// A value without quotes: it ends at the end of the line, or at a blank followed by `#`.
 fn bare(text: &str) -> (String, &str) {
     let (line, after) = text.split_once('\n').unwrap_or((text, ""));
     let comment = line
@@ -87,7 +87,7 @@ fn bare(text: &str) -> (String, &str) {
     (line[..comment].trim().to_owned(), after)
 }
 
-/// A value behind its opening quote.
+/// A quoted value; `text` begins after the opening quote.
 fn quoted(text: &str, quote: char) -> Result<(String, &str), String> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -105,17 +105,17 @@ fn quoted(text: &str, quote: char) -> Result<(String, &str), String> {
             c => value.push(c),
         }
     }
-    Err(format!("a {quote} is not closed; close it"))
+    Err(format!("the quote {quote} is not closed; close it"))
 }
 
-/// Behind a closing quote there may be a comment; gives what comes after the line.
+/// Checks that only a comment follows the closing quote; returns the text after the line.
 fn only_comment(text: &str) -> Result<&str, String> {
     let (line, after) = text.split_once('\n').unwrap_or((text, ""));
     let rest = line.trim();
     if rest.is_empty() || rest.starts_with('#') {
         return Ok(after);
     }
-    Err("there is text behind the closing quote; put the whole value into the quotes".into())
+    Err("there is text after the closing quote; put the whole value into the quotes".into())
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_as_other_tools_read_them() {
+    fn values_are_parsed_as_in_other_dotenv_tools() {
         assert_eq!(one("A=b"), "b");
         assert_eq!(one("export A = b c \r\n"), "b c");
         assert_eq!(one("A="), "");
@@ -148,25 +148,29 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_and_never_the_value() {
-        let wrong = parse("A=\"1\n2\"\n# x\n\nB='geheim\n").expect_err("open quote");
+        let error = parse("A=\"1\n2\"\n# x\n\nB='geheim\n").expect_err("open quote");
         assert_eq!(
-            wrong,
-            ".env:5: cannot read the line: a ' is not closed; close it"
+            error,
+            ".env:5: cannot read the line: the quote ' is not closed; close it"
         );
-        let wrong = parse("geheim").expect_err("no =");
+        let error = parse("geheim").expect_err("no =");
         assert_eq!(
-            wrong,
+            error,
             ".env:1: cannot read the line: it has no `=`; write KEY=VALUE"
         );
         assert!(
             parse("A='x'geheim")
-                .expect_err("behind")
-                .contains("behind the closing quote")
+                .expect_err("text after the quote")
+                .contains("after the closing quote")
         );
-        assert!(parse("1A=x").expect_err("name").contains("`1A` is no name"));
+        assert!(
+            parse("1A=x")
+                .expect_err("name")
+                .contains("`1A` is not a valid variable name")
+        );
         assert!(
             parse("STAYD_TOKEN=x")
-                .expect_err("ours")
+                .expect_err("a name that stayd sets")
                 .contains("stayd sets")
         );
     }

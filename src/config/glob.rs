@@ -1,23 +1,23 @@
-//! Patterns of `include`: `*` and `?` within the parts of a path.
+//! Expands the patterns of `include`: `*` and `?` within the components of a path.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// A folder with more entries than this is none that a pattern was meant for.
+/// The most entries of a folder that are searched; a larger folder is an error.
 const MAX_ENTRIES: usize = 10_000;
 
-/// The files that match, sorted; a path without `*` and `?` is itself, whether it exists or not.
+/// The files that match, sorted. A path without `*` and `?` is returned as it is, whether it exists or not.
 ///
-/// As in a shell, a leading dot must be written.
+/// As in a shell, `*` and `?` do not match a leading dot.
 ///
 /// # Errors
-/// A folder that is there cannot be listed, or has too many entries.
+/// An existing folder cannot be listed, or has too many entries.
 pub(super) fn expand(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = vec![folder.to_owned()];
     for part in Path::new(pattern).components() {
         found = match part {
             Component::Normal(name) if name.to_string_lossy().contains(['*', '?']) => {
-                below(&found, &name.to_string_lossy())?
+                expand_part(&found, &name.to_string_lossy())?
             }
             part @ (Component::Normal(_)
             | Component::Prefix(_)
@@ -29,7 +29,8 @@ pub(super) fn expand(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn below(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
+/// The entries of `folders` whose names match `pattern`.
+fn expand_part(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for folder in folders {
         let entries = match folder.read_dir() {
@@ -53,27 +54,28 @@ fn below(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether `name` fits `pattern`; in time of length × length, whatever the pattern.
+/// Whether `name` matches `pattern`. The time is at most the product of the two lengths.
 fn matches(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
     let name: Vec<char> = name.chars().collect();
-    let mut row = vec![false; name.len() + 1];
-    row[0] = true;
+    // reachable[n]: the pattern so far matches the first n characters of the name.
+    let mut reachable = vec![false; name.len() + 1];
+    reachable[0] = true;
     for p in pattern.chars() {
         let mut next = vec![false; name.len() + 1];
-        next[0] = p == '*' && row[0];
+        next[0] = p == '*' && reachable[0];
         for (at, c) in name.iter().enumerate() {
             next[at + 1] = match p {
-                '*' => row[at + 1] || next[at],
-                '?' => row[at],
-                p => row[at] && p == *c,
+                '*' => reachable[at + 1] || next[at],
+                '?' => reachable[at],
+                p => reachable[at] && p == *c,
             };
         }
-        row = next;
+        reachable = next;
     }
-    row[name.len()]
+    reachable[name.len()]
 }
 
 #[cfg(test)]
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_sorted_and_missing_folders_are_empty() {
+    fn files_are_sorted_and_a_missing_folder_matches_nothing() {
         let folder = tempfile::tempdir().expect("folder");
         for name in ["b.toml", "a.toml", "c.txt"] {
             std::fs::write(folder.path().join(name), "").expect("write");

@@ -1,12 +1,12 @@
-//! What a key is: where it stands, what it holds, and what is said about it.
+//! The description of a configuration key (path, kind of value, default, documentation), and look-ups in the list of keys.
 //!
-//! [`KEYS`] is the only list of keys. The parser, its errors, the JSON Schema, docs/reference/config.md
-//! and stayd.toml(5) are all made from it, so none of them can know a key that another does not.
+//! [`KEYS`], in table.rs, is the only list of keys. The parser, its errors, the JSON Schema, docs/reference/config.md and
+//! stayd.toml(5) are generated from it, so that all of them have the same keys.
 
 pub(super) use super::table::KEYS;
 use std::time::Duration;
 
-/// What a value must be.
+/// The kind of value that a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A name: letters, digits, `-`, `_`, `.`.
@@ -15,25 +15,25 @@ pub(super) enum Kind {
     Text,
     /// A path, relative to the folder of the configuration.
     Path,
-    /// Text that may hold secrets; never quoted in an error.
+    /// Text that may contain secrets; an error never quotes it.
     Secret,
-    /// A probe URL; never quoted in an error.
+    /// A probe URL; an error never quotes it.
     Url,
-    /// argv.
+    /// A command: the program and its arguments.
     Words,
     /// A list of texts, which may be empty.
     Texts,
-    /// Names and values of the environment; values are never quoted in an error.
+    /// Names and values of environment variables; an error never quotes a value.
     Env,
     /// `true` or `false`.
     Flag,
     /// A TCP port.
     Port,
-    /// A whole number from … to.
+    /// A whole number, with minimum and maximum.
     Count(u32, u32),
-    /// A length of time, this long at least.
+    /// A duration, with its minimum.
     Duration(Duration),
-    /// Bytes, this many at least.
+    /// A number of bytes, with its minimum.
     Size(u64),
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -41,53 +41,53 @@ pub(super) enum Kind {
     Signal,
     /// HTTP statuses.
     Expect,
-    /// Further keys.
+    /// A table of further keys.
     Table,
-    /// Named tables, each of which holds further keys.
+    /// Named tables, each with further keys.
     Named,
 }
 
-/// What holds when the key is not there.
+/// The value of a key that is not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Default {
-    /// This text, read as if it had been written.
+    /// This text, parsed as if it had been written.
     Is(&'static str),
-    /// Something that depends on the rest; in words.
-    Said(&'static str),
-    /// Nothing; the key is off.
+    /// A value that depends on other settings; described in words.
+    Described(&'static str),
+    /// No value: the key has no effect.
     Unset,
-    /// It must be given.
+    /// None: it is an error if the key is not written.
     Required,
 }
 
-/// How far this version goes with it.
+/// Whether this version supports the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// All the way.
-    Works,
-    /// It is read and checked; this is what does not happen yet.
-    Noted(&'static str),
-    /// Refused; this is what to do instead.
-    Later(&'static str),
+    /// The key works.
+    Supported,
+    /// The key is parsed and checked, but has no effect yet; the text says what this version does instead.
+    CheckedOnly(&'static str),
+    /// The key is an error; the text says what to do instead.
+    NotSupported(&'static str),
 }
 
-/// One key.
+/// A key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     /// Its path; `*` stands for the name of a service.
     pub(super) path: &'static str,
-    /// What it holds.
+    /// The kind of its value.
     pub(super) kind: Kind,
-    /// What holds without it.
+    /// Its value when it is not written.
     pub(super) default: Default,
-    /// How far this version goes.
+    /// Whether this version supports it.
     pub(super) state: State,
-    /// One sentence.
+    /// Its documentation, one or more sentences.
     pub(super) doc: &'static str,
 }
 
 impl Key {
-    /// A key that works.
+    /// A supported key.
     pub(super) const fn new(
         path: &'static str,
         kind: Kind,
@@ -98,22 +98,26 @@ impl Key {
             path,
             kind,
             default,
-            state: State::Works,
+            state: State::Supported,
             doc,
         }
     }
 
-    /// The same, read and checked only; `what` does not happen yet.
-    pub(super) const fn noted(self, what: &'static str) -> Self {
+    /// Marks the key as parsed and checked only; `what` says what this version does instead.
+    pub(super) const fn checked_only(self, what: &'static str) -> Self {
         Self {
-            state: State::Noted(what),
+            state: State::CheckedOnly(what),
             ..self
         }
     }
 
-    /// A table of a later version; `cure` says what to do now.
-    pub(super) const fn later(path: &'static str, doc: &'static str, cure: &'static str) -> Self {
-        let state = State::Later(cure);
+    /// A table that this version does not support; `alternative` says what to do instead.
+    pub(super) const fn not_supported(
+        path: &'static str,
+        doc: &'static str,
+        alternative: &'static str,
+    ) -> Self {
+        let state = State::NotSupported(alternative);
         Self {
             path,
             kind: Kind::Table,
@@ -123,43 +127,43 @@ impl Key {
         }
     }
 
-    /// The last part of its path.
+    /// The last component of its path.
     pub(super) fn leaf(&self) -> &'static str {
         self.path.rsplit('.').next().unwrap_or(self.path)
     }
 
-    /// The path of the table it stands in; empty for the file's top.
+    /// The path of the table that contains it; empty for the top level of the file.
     pub(super) fn parent(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
     }
 }
 
-/// The key at this path.
+/// The key with this path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
-/// The keys that stand directly in this table, in the order in which they are documented.
+/// The keys directly in this table, in the order of the documentation.
 pub(super) fn children(parent: &str) -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
         .filter(move |key| key.parent() == parent && key.leaf() != "*")
 }
 
-/// A table's path as a person writes it, `[service.NAME.watchdog]`; the file's top has no brackets.
+/// The path of a table as a user writes it, such as `[service.NAME.watchdog]`; the top level of a file has no brackets.
 pub(super) fn heading(table: &str, name: &str) -> String {
     if table.is_empty() {
-        "the top of the file".into()
+        "the top level of the file".into()
     } else {
         format!("[{}]", table.replace('*', name))
     }
 }
 
-/// The key of this table that is written most like `wrong`, if any is like it at all.
+/// The key of this table whose spelling is most similar to `wrong`, if one is similar enough.
 pub(super) fn nearest(table: &str, wrong: &str) -> Option<&'static str> {
     nearest_of(wrong, children(table).map(Key::leaf))
 }
 
-/// The word most like `wrong`: at most a third of its letters differ.
+/// The most similar word; at most a third of the letters may differ.
 pub(super) fn nearest_of<'a>(wrong: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (wrong.chars().count() / 3).clamp(1, 3);
     words
@@ -175,12 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_stands_in_a_table_and_is_told_once() {
+    fn every_key_is_in_a_known_table_and_occurs_once() {
         for key in KEYS {
             let parent = key.parent();
             let known = parent.is_empty()
                 || find(parent).is_some_and(|key| matches!(key.kind, Kind::Table | Kind::Named));
-            assert!(known, "{} stands in no table", key.path);
+            assert!(known, "{} is in no known table", key.path);
             assert_eq!(
                 KEYS.iter().filter(|other| other.path == key.path).count(),
                 1
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_default_can_be_read() {
+    fn every_default_can_be_parsed() {
         for key in KEYS {
             if let Default::Is(text) = key.default {
                 assert!(
@@ -203,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn near_is_a_slip_of_the_hand() {
+    fn a_typing_error_finds_the_intended_key() {
         assert_eq!(nearest("service.*", "comand"), Some("command"));
         assert_eq!(nearest("service.*.watchdog", "intreval"), Some("interval"));
         assert_eq!(nearest("service.*", "colour"), None);

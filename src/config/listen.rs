@@ -1,27 +1,28 @@
-//! `sockets`: addresses that stayd binds for a service.
+//! The key `sockets`: parses and checks the addresses that stayd binds for a service.
 
-use super::section::{Findings, Section};
-use super::value::Wrong;
+use super::finding::Findings;
+use super::section::Section;
+use super::value::ValueError;
 use super::{Config, Endpoint, Probe, Service, Target};
 use crate::sys::listen::Address;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
-/// The key.
+/// The path of the key.
 pub(super) const KEY: &str = "service.*.sockets";
-/// As many as systemd keeps for a unit as it is rendered.
+/// The most sockets of a service: the rendered systemd unit lets systemd store this many descriptors.
 const SOCKETS_MAX: usize = 64;
 
-/// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (never resolved) or a path; a relative one is below `folder`.
-fn parse(text: &str, folder: &Path) -> Result<Address, Wrong> {
+/// Parses `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (never resolved) or a path, which may be relative to `folder`.
+fn parse(text: &str, folder: &Path) -> Result<Address, ValueError> {
     if text.starts_with(['/', '.']) {
         let path: PathBuf = folder.join(text).components().collect();
         return match net::SocketAddr::from_pathname(&path) {
             Ok(_) => Ok(Address::Unix(path)),
-            Err(_) => Err(Wrong::new(
-                format!("{} is too long for a socket", path.display()),
-                "choose one of 100 bytes or less",
+            Err(_) => Err(ValueError::new(
+                format!("{} is too long for the path of a socket", path.display()),
+                "choose a path of at most 100 bytes",
             )),
         };
     }
@@ -37,31 +38,37 @@ fn parse(text: &str, folder: &Path) -> Result<Address, Wrong> {
         .filter(|address| address.port() != 0)
         .map(Address::Tcp)
         .ok_or_else(|| {
-            Wrong::new(
-                format!("`{text}` is no address to listen on"),
+            ValueError::new(
+                format!("`{text}` is not an address to listen on"),
                 "write it as \"127.0.0.1:8080\", \"[::1]:8080\" or \"/run/app.sock\"",
             )
         })
 }
 
-/// The service's sockets in their order; what is wrong with them goes to the findings.
+/// The sockets of a service in their order; errors are added to the findings.
 pub(super) fn all(section: &Section, folder: &Path, findings: &mut Findings) -> Vec<Address> {
     let texts = section.texts(KEY).unwrap_or_default();
-    let mut wrong = |wrong: &Wrong| {
-        findings.error(section.place(KEY), format!("cannot use `sockets`: {wrong}"));
+    let mut report = |error: &ValueError| {
+        findings.error(
+            section.location(KEY),
+            format!("cannot use `sockets`: {error}"),
+        );
     };
     if texts.len() > SOCKETS_MAX {
         let cause = format!("more than {SOCKETS_MAX} sockets");
-        wrong(&Wrong::new(cause, "let the service bind the rest itself"));
+        report(&ValueError::new(
+            cause,
+            "let the service bind the rest itself",
+        ));
         return Vec::new();
     }
     let parsed = texts.iter().map(|text| parse(text, folder));
     parsed
-        .filter_map(|parsed| parsed.map_err(|error| wrong(&error)).ok())
+        .filter_map(|parsed| parsed.map_err(|error| report(&error)).ok())
         .collect()
 }
 
-/// One address cannot be bound twice.
+/// Checks that no address is bound twice and that no service uses the port of a socket of another service.
 pub(super) fn check(config: &Config, sections: &[Section], findings: &mut Findings) {
     let mut seen: Vec<(&Address, &Section)> = Vec::new();
     let services = || config.services.iter().zip(sections);
@@ -70,8 +77,8 @@ pub(super) fn check(config: &Config, sections: &[Section], findings: &mut Findin
             let taken = seen.iter().find(|(other, _)| overlap(other, address));
             if let Some((other, first)) = taken {
                 findings.error(
-                    section.place(KEY),
-                    twice(address, &section.name, other, first),
+                    section.location(KEY),
+                    conflict(address, &section.name, other, first),
                 );
             }
             seen.push((address, section));
@@ -86,29 +93,30 @@ pub(super) fn check(config: &Config, sections: &[Section], findings: &mut Findin
             .find(|(address, owner)| port(address) == Some(number) && owner.name != section.name);
         if let Some((address, owner)) = taken {
             let message = format!(
-                "cannot use port {number} for `{}`: `{}` has the socket {address}, at {}; give one of them another",
+                "cannot use port {number} for `{}`: `{}` has the socket {address}, at {}; give one of them another port",
                 section.name,
                 owner.name,
-                owner.place(KEY),
+                owner.location(KEY),
             );
-            findings.error(section.place("service.*.port"), message);
+            findings.error(section.location("service.*.port"), message);
         }
     }
 }
 
-fn twice(address: &Address, name: &str, other: &Address, first: &Section) -> String {
+/// The error for two addresses that cannot both be bound.
+fn conflict(address: &Address, name: &str, other: &Address, first: &Section) -> String {
     if address == other {
         format!(
-            "cannot bind {address} for `{name}`: `{}` has it, at {}; give one of them another",
+            "cannot bind {address} for `{name}`: `{}` binds it, at {}; give one of them another address",
             first.name,
-            first.place(KEY),
+            first.location(KEY),
         )
     } else {
         format!(
-            "cannot bind {address} for `{name}` beside {other} of `{}`, at {}: one of them takes all addresses of that port; \
-             give one of them another",
+            "cannot bind {address} for `{name}` and {other} for `{}`, at {}: one of them covers all addresses of the port; \
+             give one of them another port",
             first.name,
-            first.place(KEY),
+            first.location(KEY),
         )
     }
 }
@@ -130,7 +138,8 @@ const fn port(address: &Address) -> Option<u16> {
     }
 }
 
-/// A connection that says nothing: the backlog takes it whoever is alive.
+/// A warning about a probe that only connects to a socket of stayd: the kernel accepts the connection into the backlog
+/// whether or not the service is alive.
 pub(super) fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
     let Target::Connect(at) = &probe.target else {
         return None;
@@ -142,8 +151,8 @@ pub(super) fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
     };
     let address = service.sockets.iter().find(is_asked)?;
     Some(format!(
-        "stayd holds {address} itself, so a connection succeeds whether or not the service answers; ask a question \
-         (http:, postgres:, exec:) or use `notify`"
+        "stayd holds {address} itself, so a connection succeeds whether or not the service answers; use a probe that needs an \
+         answer (http:, postgres:, exec:), or `notify`"
     ))
 }
 
@@ -152,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_port_here_or_a_path_below_the_folder() {
+    fn an_address_is_a_local_port_or_a_path() {
         let parsed = |text: &str| parse(text, Path::new("/srv/app")).map(|found| found.to_string());
         assert_eq!(parsed("localhost:80").as_deref(), Ok("127.0.0.1:80"));
         assert_eq!(parsed("[::1]:80").as_deref(), Ok("[::1]:80"));
@@ -166,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_overlap_where_one_takes_all_of_a_port() {
+    fn addresses_overlap_if_one_covers_all_addresses_of_the_port() {
         let address = |text| parse(text, Path::new("/")).expect("an address");
         let overlap = |one, other| overlap(&address(one), &address(other));
         assert!(overlap("127.0.0.1:80", "0.0.0.0:80"));

@@ -1,34 +1,35 @@
-//! From a path to a configuration.
+//! Loads a configuration file and the files that it includes.
 
-use super::across;
-use super::file::{self, Trust};
-use super::finding::{Finding, Place};
+use super::cross_check;
+use super::finding::{Finding, Findings, Location};
 use super::glob;
 use super::listen;
-use super::need::{self, Need};
-use super::section::{Findings, Reader, Section, Tables};
-use super::service::Builder;
+use super::prerequisite::{self, Prerequisite};
+use super::section::Section;
+use super::service::ServiceBuilder;
 use super::source::Source;
+use super::text_file::{self, OwnerCheck};
+use super::toml_reader::{FileSections, TomlReader};
 use super::words::{is_name, name_from};
 use super::{Config, Loaded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::de::DeTable;
 
-/// More included files than these are a pattern gone wrong.
+/// The most included files; more of them indicate a wrong pattern.
 const MAX_INCLUDED: usize = 1000;
-/// More services than these are another one.
+/// The most services of one instance.
 const MAX_SERVICES: usize = 4096;
 
-/// Reads a configuration and the files it includes; `env` is the environment that `${NAME}` is taken from.
+/// Reads a configuration and the files it includes. `env` is the environment from which `${NAME}` is taken.
 ///
 /// # Errors
-/// All that is wrong, up to 20 findings, each with file, line and column, the cause and the cure.
+/// All errors, at most 20; each finding has file, line and column, the cause, and what to do.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Finding>> {
     load_as(path, env, crate::sys::identity::euid())
 }
 
-/// [`load`] as it is for this user.
+/// [`load`] for a process with this effective uid.
 pub(super) fn load_as(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
@@ -37,11 +38,11 @@ pub(super) fn load_as(
     let mut findings = Findings::default();
     let read = read(path, env, euid, &mut findings);
     let warnings = findings.into_result()?;
-    let (config, needs) = read.ok_or_else(Vec::new)?;
+    let (config, prerequisites) = read.ok_or_else(Vec::new)?;
     Ok(Loaded {
         config,
         warnings,
-        needs,
+        prerequisites,
     })
 }
 
@@ -50,29 +51,29 @@ fn read(
     env: &dyn Fn(&str) -> Option<String>,
     euid: u32,
     findings: &mut Findings,
-) -> Option<(Config, Vec<(Place, Need)>)> {
-    let trust = Trust::of(euid);
+) -> Option<(Config, Vec<(Location, Prerequisite)>)> {
+    let owner_check = OwnerCheck::for_user(euid);
     let path = absolute(path, findings)?;
     let folder = path.parent().unwrap_or(&path).to_owned();
-    let Tables { top, mut services } = file_tables(&path, trust, findings)?;
+    let FileSections { top, mut services } = file_tables(&path, owner_check, findings)?;
     for included in included(&top, &folder, findings) {
-        services.extend(included_services(&included, &path, trust, findings));
+        services.extend(included_services(&included, &path, owner_check, findings));
         if services.len() > MAX_SERVICES {
             break;
         }
     }
     if services.len() > MAX_SERVICES {
         let message =
-            format!("cannot keep more than {MAX_SERVICES} services; split the configuration");
-        findings.error(&top.place, message);
+            format!("cannot load more than {MAX_SERVICES} services; split the configuration");
+        findings.error(&top.location, message);
         return None;
     }
-    across::check(&services, findings);
-    let mut builder = Builder {
+    cross_check::check(&services, findings);
+    let mut builder = ServiceBuilder {
         env,
         folder: &folder,
         euid,
-        public: false,
+        from_command_line: false,
         findings,
     };
     let built = services
@@ -87,100 +88,104 @@ fn read(
     };
     if services.is_empty() {
         findings.warning(
-            &top.place,
-            "there is no service; add [service.NAME] with a `command`",
+            &top.location,
+            "the configuration has no service; add [service.NAME] with a `command`",
         );
     }
     listen::check(&config, &services, findings);
-    across::warn(&config, &services, findings);
-    let needs = need::all(&config, &services, env);
-    Some((config, needs))
+    cross_check::warn(&config, &services, findings);
+    let prerequisites = prerequisite::all(&config, &services, env);
+    Some((config, prerequisites))
 }
 
 fn absolute(path: &Path, findings: &mut Findings) -> Option<PathBuf> {
     std::path::absolute(path)
         .map_err(|error| {
-            let cause = super::system_words(&error);
-            let message = format!("cannot find the configuration: {cause}; give its whole path");
-            findings.error(&Place::File(Arc::new(path.to_owned())), message);
+            let cause = super::os_error_text(&error);
+            let message = format!("cannot find the configuration: {cause}; give its absolute path");
+            findings.error(&Location::File(Arc::new(path.to_owned())), message);
         })
         .ok()
 }
 
-/// One file's tables; none when it is no TOML at all.
-fn file_tables(path: &Path, trust: Trust, findings: &mut Findings) -> Option<Tables> {
-    let text = match file::read(path, trust) {
+/// The sections of one file; none if it cannot be read or is not valid TOML.
+fn file_tables(
+    path: &Path,
+    owner_check: OwnerCheck,
+    findings: &mut Findings,
+) -> Option<FileSections> {
+    let text = match text_file::read(path, owner_check) {
         Ok(text) => text,
-        Err(wrong) => {
-            let place = Place::File(Arc::new(path.to_owned()));
-            findings.error(&place, format!("cannot read the configuration: {wrong}"));
+        Err(error) => {
+            let location = Location::File(Arc::new(path.to_owned()));
+            findings.error(&location, format!("cannot read the configuration: {error}"));
             return None;
         }
     };
     tables(&Source::new(path, text), findings)
 }
 
-/// The same from a text; `source`'s path is only for findings.
-fn tables(source: &Source, findings: &mut Findings) -> Option<Tables> {
+/// The sections of a text; none if it is not valid TOML.
+fn tables(source: &Source, findings: &mut Findings) -> Option<FileSections> {
     let (root, errors) = DeTable::parse_recoverable(source.text());
     for error in &errors {
-        let place = source.at(error.span().map_or(0, |span| span.start));
+        let location = source.at(error.span().map_or(0, |span| span.start));
         let cause = error.message().replace('\n', ", ");
         findings.error(
-            &place,
+            &location,
             format!("cannot read it as TOML: {cause}; correct the syntax there"),
         );
     }
     errors
         .is_empty()
-        .then(|| Reader { source, findings }.file(root.get_ref()))
+        .then(|| TomlReader { source, findings }.file(root.get_ref()))
 }
 
 fn included(top: &Section, folder: &Path, findings: &mut Findings) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let place = top.place("include");
+    let location = top.location("include");
     for pattern in top.texts("include").unwrap_or_default() {
         match glob::expand(folder, &pattern) {
             Ok(found) => files.extend(found),
             Err(error) => {
-                let cause = super::system_words(&error);
-                let pattern = super::value::brief(&pattern);
+                let cause = super::os_error_text(&error);
+                let pattern = super::value::shorten(&pattern);
                 let message = format!("cannot include `{pattern}`: {cause}; check the folder");
-                findings.error(place, message);
+                findings.error(location, message);
             }
         }
     }
     if files.len() > MAX_INCLUDED {
         let message = format!("cannot include more than {MAX_INCLUDED} files; narrow the pattern");
-        findings.error(place, message);
+        findings.error(location, message);
         files.clear();
     }
     files
 }
 
-/// The services of an included file, which may hold nothing else.
+/// The services of an included file, which may not contain anything else.
 fn included_services(
     path: &Path,
     main: &Path,
-    trust: Trust,
+    owner_check: OwnerCheck,
     findings: &mut Findings,
 ) -> Vec<Section> {
-    let Some(Tables { top, services }) = file_tables(path, trust, findings) else {
+    let Some(FileSections { top, services }) = file_tables(path, owner_check, findings) else {
         return Vec::new();
     };
     for key in ["name", "include", "control"] {
         if top.has(key) {
             let message = format!(
-                "cannot use `{key}` in an included file: it holds services only; move it to {}",
+                "cannot use `{key}` in an included file, which may only contain services; move it to {}",
                 main.display(),
             );
-            findings.error(top.place(key), message);
+            findings.error(top.location(key), message);
         }
     }
     services
 }
 
-/// The file's stem; the folder's name where that is `stayd`, except in /etc.
+/// The default name of the instance: the file's stem, or the folder's name where the stem is `stayd`, except in /etc.
 ///
 /// `path` is absolute.
 #[must_use]
@@ -206,13 +211,13 @@ pub fn default_name(path: &Path) -> String {
     }
 }
 
-/// The instance's name, even of a configuration with mistakes in it, or of none: a broken file is no reason not to see
-/// what runs.
+/// The name of the instance, also if the configuration has errors or does not exist: `status` must find a running stayd
+/// whose file was broken later.
 ///
 /// `path` is absolute.
 #[must_use]
 pub fn peek_name(path: &Path) -> String {
-    let text = file::read(path, Trust::Anybody).unwrap_or_default();
+    let text = text_file::read(path, OwnerCheck::Skip).unwrap_or_default();
     let table: Option<toml::Table> = text.parse().ok();
     let name = table
         .as_ref()
@@ -227,7 +232,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_broken_configuration_still_has_a_name() {
+    fn the_name_of_a_broken_configuration_is_found() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("studio.toml");
         fs::write(&file, "name = \"atelier\"\nnonsense = 1").expect("written");
@@ -236,6 +241,10 @@ mod tests {
         assert_eq!(peek_name(&file), "studio");
         let pipe = folder.path().join("pipe.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-        assert_eq!(peek_name(&pipe), "pipe", "nobody will ever write to it");
+        assert_eq!(
+            peek_name(&pipe),
+            "pipe",
+            "a pipe without a writer does not block"
+        );
     }
 }

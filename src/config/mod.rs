@@ -1,19 +1,18 @@
-//! The configuration: a file or a command line, parsed into what it means.
+//! The configuration: parses a file or a command line into a [`Config`].
 //!
-//! Nothing outside this room sees TOML, strings of durations or unchecked URLs: it gets a [`Config`]
-//! with every default filled in, or a list of [`Finding`]s which name the place, the cause and the cure.
+//! Other modules never see TOML, durations as text, or unchecked URLs. They get a [`Config`] with all defaults applied, or
+//! a list of [`Finding`]s, each with the place, the cause, and what to do.
 
-mod across;
 mod command_line;
+mod cross_check;
 mod env_file;
-mod file;
 mod finding;
 mod glob;
 mod keys;
 mod listen;
 mod load;
-mod need;
-pub mod places;
+pub mod paths;
+mod prerequisite;
 mod probe_url;
 pub mod reference;
 pub mod runtime;
@@ -24,20 +23,22 @@ mod service;
 mod signal;
 mod source;
 mod table;
+mod text_file;
+mod toml_reader;
 mod url_parts;
 mod value;
 mod words;
 
 pub use command_line::{CommandLine, probe_from_command_line};
 pub use env_file::{parse_env_file, read_env_file};
-pub use finding::{Finding, Level, Place};
+pub use finding::{Finding, Level, Location};
 pub use load::{default_name, load, peek_name};
-pub use need::Need;
+pub use prerequisite::Prerequisite;
 pub use schema::schema;
 pub use service::EVIDENCE_LIMIT;
 pub use words::{SplitError, is_name, name_from, split_words};
 
-/// Where stayd listens for a service.
+/// An address on which stayd listens for a service.
 pub use crate::sys::listen::Address as Listen;
 
 use crate::decide::policy::Policy;
@@ -46,20 +47,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A whole instance.
+/// The configuration of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The instance's name.
+    /// The name of the instance.
     pub name: String,
-    /// The file it came from; none when it came from the command line.
+    /// The file that it was read from; none if it was given on the command line.
     pub file: Option<PathBuf>,
     /// Its services, in the order of the file.
     pub services: Vec<Service>,
-    /// Group that may use the control socket, besides the owner and root.
+    /// The group that may use the control socket, besides the owner and root.
     pub control_group: Option<String>,
 }
 
-/// What a signal is called and its number.
+/// A signal, by its number on this system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(pub i32);
 
@@ -68,51 +69,51 @@ pub struct Signal(pub i32);
 pub struct Service {
     /// Its name: letters, digits, `-`, `_`, `.`; not starting with `.` or `-`.
     pub name: String,
-    /// argv, at least one word.
+    /// The program and its arguments, at least one word.
     pub command: Vec<String>,
-    /// Working directory, absolute, or from [`runtime::ROOT`].
+    /// The working directory: an absolute path, or one that begins with [`runtime::RUNTIME_PLACEHOLDER`].
     pub cwd: PathBuf,
-    /// Run to its end before each start.
+    /// A command that runs to its end before each start.
     pub before: Option<Vec<String>>,
-    /// What its files are copied from, before it is started from the copy.
+    /// The folder whose copy the service runs from.
     pub runtime: Option<runtime::Runtime>,
-    /// Added to the clean environment; may hold secrets, so never shown.
+    /// Variables added to the clean environment. They may contain secrets, so they are never displayed.
     pub env: BTreeMap<String, String>,
-    /// Read at each start.
+    /// A dotenv file, read at each start.
     pub env_file: Option<PathBuf>,
-    /// Run as this user; only when root.
+    /// The user that the service runs as; requires root.
     pub user: Option<String>,
-    /// The port it must own.
+    /// The port that the service must own.
     pub port: Option<u16>,
-    /// `port_owner = "any"`: a listener outside the tree is believed.
+    /// `port_owner = "any"`: accept a listener outside the process tree.
     pub any_port_owner: bool,
-    /// `kill = "group"`: only the process group.
+    /// `kill = "group"`: kill only the process group, not the whole tree.
     pub kill_group_only: bool,
-    /// Sent first when stopping.
+    /// The signal that asks the service to stop.
     pub stop_signal: Signal,
-    /// Sent on reload.
+    /// The signal that asks the service to reload.
     pub reload_signal: Signal,
-    /// Offer NOTIFY_SOCKET.
+    /// Whether `sd_notify` is set: the service gets NOTIFY_SOCKET.
     pub sd_notify: bool,
-    /// Bound and held by stayd, passed on as LISTEN_FDS in this order.
+    /// Sockets that stayd binds and holds, passed on as LISTEN_FDS in this order.
     pub sockets: Vec<Listen>,
-    /// Names that must be ready first.
+    /// The names of services that must be ready first.
     pub after: Vec<String>,
-    /// Numbers and choices that decisions depend on.
+    /// The settings that decisions depend on.
     pub policy: Policy,
-    /// The watchdog's probe.
+    /// The probe of the watchdog.
     pub probe: Option<Probe>,
-    /// `first` signal of the watchdog.
+    /// The signal that the watchdog sends before SIGKILL (`first`).
     pub first_signal: Option<Signal>,
-    /// Extra evidence command.
+    /// An additional command that collects evidence.
     pub evidence: Option<Vec<String>>,
-    /// Readiness's own probe.
+    /// The separate readiness probe.
     pub ready: Option<Probe>,
-    /// Captured output.
+    /// The settings for captured output.
     pub log: Log,
 }
 
-/// Leaves out `env`, which may hold secrets.
+/// Omits `env`, which may contain secrets.
 impl std::fmt::Debug for Service {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Service")
@@ -130,7 +131,7 @@ impl std::fmt::Debug for Service {
 }
 
 impl Service {
-    /// Whether the child gets our NOTIFY_SOCKET: asked for, or needed by its probe.
+    /// Whether the service gets a NOTIFY_SOCKET: `sd_notify` is set, or its probe is `notify`.
     #[must_use]
     pub fn offers_notify_socket(&self) -> bool {
         self.sd_notify
@@ -140,27 +141,28 @@ impl Service {
                 .is_some_and(|probe| probe.target == Target::Notify)
     }
 
-    /// Stable text that changes when the probe, its query or the command does; holds no secret.
+    /// A stable text that changes when the probe, its query or the command changes; it contains no secret.
     ///
-    /// An answer is proof only for this key: a probe that has never had an answer kills nobody.
-    /// The addresses behind `${ENV}` count, the passwords do not.
+    /// An answer proves the probe only for this key: a probe that has never succeeded with it causes no kill. The key
+    /// depends on addresses from `${NAME}` references, but not on passwords.
     #[must_use]
     pub fn proof_key(&self) -> String {
         let mut hash = Fnv::START;
         if let Some(probe) = &self.probe {
-            hash = hash.with(&probe.shown).with(&probe.target.place());
+            hash = hash.with(&probe.shown).with(&probe.target.address());
             hash = hash.with(probe.query_shown.as_deref().unwrap_or_default());
         }
         self.with_command(hash)
     }
 
-    /// Changes when another program or other arguments are to run.
+    /// A text that changes when the program or its arguments change.
     #[must_use]
     pub fn command_key(&self) -> String {
         self.with_command(Fnv::START)
     }
 
-    /// Changes when a variable of `env` or the path of the env_file does. What is in that file does not count.
+    /// A text that changes when a variable of `env` or the path of the env_file changes. It does not depend on the content of
+    /// that file.
     #[must_use]
     pub fn env_key(&self) -> String {
         let hash = self.env.iter().fold(Fnv::START, |hash, (name, value)| {
@@ -176,25 +178,25 @@ impl Service {
     }
 }
 
-/// A question and whom to ask.
+/// A probe: a target and what to ask it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// The URL with secrets removed; this is what is shown.
+    /// The URL without secrets, for display.
     pub shown: String,
-    /// Whom to ask.
+    /// The target.
     pub target: Target,
-    /// What to ask, where the protocol has a query; the default is each protocol's own.
+    /// The query, if the protocol has one; none means the default of the protocol.
     pub query: Option<String>,
-    /// The query as written, `${ENV}` not filled in; this is what is shown.
+    /// The query as written, with references not replaced, for display.
     pub query_shown: Option<String>,
-    /// HTTP: statuses that are not an error.
+    /// The HTTP statuses that are not an error.
     pub expect: Expect,
-    /// How long a readiness round may take when there is no watchdog; the watchdog's timeout otherwise.
+    /// The timeout of a readiness attempt: that of the watchdog, or its default if there is no watchdog.
     pub timeout: Duration,
 }
 
 impl Probe {
-    /// What is asked, for sentences: `SELECT 1`, `GET /health`, `a connection`.
+    /// The question in words, for messages: `SELECT 1`, `GET /health`, `a connection to …`.
     #[must_use]
     pub fn question(&self) -> String {
         match &self.target {
@@ -224,39 +226,39 @@ impl std::fmt::Debug for Probe {
     }
 }
 
-/// An endpoint.
+/// A network endpoint or Unix socket.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A host (a literal address, or a name that is resolved in the helper; `localhost` never is) and a port.
+    /// A host and a port. The host is a literal address or a name, which the helper resolves; `localhost` is never resolved.
     Tcp(String, u16),
     /// A Unix socket.
     Unix(PathBuf),
 }
 
-/// Probe targets by protocol.
+/// The target of a probe, by protocol.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// PostgreSQL.
     Postgres {
-        /// Where.
+        /// The endpoint.
         at: Endpoint,
-        /// Role.
+        /// The role.
         user: String,
-        /// Secret.
+        /// The password, a secret.
         password: Option<String>,
-        /// Database.
+        /// The database.
         database: String,
     },
-    /// A SQLite file, asked in the helper.
+    /// A SQLite file, probed in the helper.
     Sqlite {
-        /// Absolute.
+        /// Its absolute path.
         path: PathBuf,
-        /// Take and drop a write lock.
+        /// Whether to take and release a write lock as well.
         write: bool,
     },
     /// HTTP/1.1.
     Http {
-        /// Where.
+        /// The endpoint.
         at: Endpoint,
         /// The Host header.
         host: String,
@@ -267,14 +269,14 @@ pub enum Target {
     },
     /// A TCP or Unix connection.
     Connect(Endpoint),
-    /// A command: 0 alive; 4, 126, 127 or no spawn no verdict; anything else dead.
+    /// A command. Exit status 0 means alive; 4, 126, 127 or a failed start mean no verdict; any other status means dead.
     Exec(Vec<String>),
-    /// The service's own WATCHDOG=1.
+    /// The WATCHDOG=1 notifications of the service.
     Notify,
 }
 
 impl Target {
-    /// What it connects to; none for a file, a command and `notify`.
+    /// The endpoint that the probe connects to; none for a file, a command and `notify`.
     #[must_use]
     pub const fn endpoint(&self) -> Option<&Endpoint> {
         match self {
@@ -283,9 +285,9 @@ impl Target {
         }
     }
 
-    /// Where it is asked, without user, password or query.
+    /// The address without user, password or query, for display.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         match self {
             Self::Postgres { at, database, .. } => format!("{at}/{database}"),
             Self::Sqlite { path, .. } => path.display().to_string(),
@@ -319,32 +321,32 @@ impl Default for Expect {
     }
 }
 
-/// Where the output goes.
+/// The destination of captured output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogTo {
-    /// Decided by who started us.
+    /// Chosen by the parent supervisor: see the key `log.to`.
     Auto,
-    /// STATE/logs/SERVICE/
+    /// Files in STATE/logs/SERVICE/.
     File,
-    /// Our own stdout and stderr (journal stream per service under journald).
-    SuperviseSuccessor,
+    /// The stdout and stderr of stayd (under journald, a journal stream for each service).
+    Inherit,
     /// Both.
     Both,
 }
 
-/// Output capture.
+/// The settings for captured output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Where to.
+    /// The destination.
     pub to: LogTo,
-    /// Rotated at this size.
+    /// The size at which a file is rotated.
     pub max_size_bytes: u64,
-    /// This many old files are kept.
+    /// The number of old files that are kept.
     pub keep: u32,
 }
 
 impl Log {
-    /// Into a file, as if the configuration said nothing else.
+    /// Output to files, with the default size and number.
     pub const BY_DEFAULT: Self = Self {
         to: LogTo::File,
         max_size_bytes: 10 << 20,
@@ -352,19 +354,20 @@ impl Log {
     };
 }
 
-/// A configuration and what was noticed about it.
+/// A loaded configuration with its warnings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// What it means.
+    /// The configuration.
     pub config: Config,
-    /// Nothing that stops it; each is worth a line in the log.
+    /// Warnings, for the log.
     pub warnings: Vec<Finding>,
-    /// What it counts on outside of itself, each with the place that says so. Not looked at: a file system may hang.
-    pub needs: Vec<(Place, Need)>,
+    /// What must exist outside the configuration, each with the place that requires it. Not checked here, because a file
+    /// system may hang.
+    pub prerequisites: Vec<(Location, Prerequisite)>,
 }
 
-/// What the system said, without the number that Rust adds.
-fn system_words(error: &std::io::Error) -> String {
+/// The text of a system error, without the number that Rust appends.
+fn os_error_text(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error")
         .next()

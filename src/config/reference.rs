@@ -41,8 +41,8 @@ pub fn keys() -> impl Iterator<Item = KeyReference> {
         form: form(key),
         default: default(key),
         alternative: match key.state {
-            State::Later(alternative) => Some(alternative),
-            State::Works | State::Noted(_) => None,
+            State::NotSupported(alternative) => Some(alternative),
+            State::Supported | State::CheckedOnly(_) => None,
         },
     })
 }
@@ -57,8 +57,8 @@ pub fn probe_urls() -> impl Iterator<Item = ProbeUrlReference> {
 
 fn doc(key: &Key) -> String {
     match key.state {
-        State::Noted(what) => format!("{} Read and checked, but {what}.", key.doc),
-        State::Works | State::Later(_) => key.doc.to_owned(),
+        State::CheckedOnly(what) => format!("{} Read and checked, but {what}.", key.doc),
+        State::Supported | State::NotSupported(_) => key.doc.to_owned(),
     }
 }
 
@@ -81,7 +81,7 @@ fn form(key: &Key) -> String {
         | Kind::Signal
         | Kind::Expect
         | Kind::Table
-        | Kind::Named => value::wanted(key.kind).into(),
+        | Kind::Named => value::kind_name(key.kind).into(),
     }
 }
 
@@ -89,7 +89,7 @@ fn default(key: &Key) -> String {
     match key.default {
         Default::Is("") => "none".into(),
         Default::Is(text) => format!("`{text}`"),
-        Default::Said(words) => words.into(),
+        Default::Described(words) => words.into(),
         Default::Unset => "none".into(),
         Default::Required => "an error".into(),
     }

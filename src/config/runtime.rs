@@ -1,44 +1,45 @@
-//! `[service.NAME.runtime]`: where a service's files are copied from, and what names the copy.
+//! The table `[service.NAME.runtime]`: the folder that is copied, and the placeholder `{runtime}` for the copy.
 
 use super::Service;
-use super::section::{Findings, Section};
-use super::value::Wrong;
+use super::finding::Findings;
+use super::section::Section;
+use super::value::ValueError;
 use std::path::{Component, Path, PathBuf};
 
-/// Stands for the copy's root in `command`, `before`, `env` and `cwd`.
-pub const ROOT: &str = "{runtime}";
-/// Whoever writes the table, or `--runtime`, gives this.
+/// The placeholder for the root of the copy in `command`, `before`, `env` and `cwd`.
+pub const RUNTIME_PLACEHOLDER: &str = "{runtime}";
+/// The key that every runtime table has; `--runtime` sets it too.
 pub(super) const SOURCE: &str = "service.*.runtime.source";
 const PROGRAM: &str = "service.*.runtime.program";
 
-/// A source of runtimes.
+/// The runtime table of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
     /// The folder that is copied, absolute.
     pub source: PathBuf,
-    /// The service's program, below the copy's root; none where `command` names it.
+    /// The program, relative to the root of the copy; none where `command` names it.
     pub program: Option<PathBuf>,
-    /// This many of the newest copies are kept.
+    /// The number of newest copies that are kept.
     pub keep: u32,
 }
 
-/// What a text that may name the copy means.
+/// Replaces `{runtime}` in a text by the root of the copy, if there is one.
 #[must_use]
-pub fn in_place(text: &str, root: Option<&Path>) -> String {
+pub fn expand_runtime(text: &str, root: Option<&Path>) -> String {
     match root {
-        Some(root) => text.replace(ROOT, &root.to_string_lossy()),
+        Some(root) => text.replace(RUNTIME_PLACEHOLDER, &root.to_string_lossy()),
         None => text.to_owned(),
     }
 }
 
 impl Service {
-    /// argv of the service's program when its runtime is at `root`.
+    /// The command of the service if the root of its runtime is `root`.
     #[must_use]
     pub fn command_in(&self, root: Option<&Path>) -> Vec<String> {
         let mut argv: Vec<String> = self
             .command
             .iter()
-            .map(|word| in_place(word, root))
+            .map(|word| expand_runtime(word, root))
             .collect();
         let program = self
             .runtime
@@ -50,14 +51,14 @@ impl Service {
         argv
     }
 
-    /// The working directory when its runtime is at `root`.
+    /// The working directory of the service if the root of its runtime is `root`.
     #[must_use]
     pub fn cwd_in(&self, root: Option<&Path>) -> PathBuf {
-        in_place(&self.cwd.to_string_lossy(), root).into()
+        expand_runtime(&self.cwd.to_string_lossy(), root).into()
     }
 }
 
-/// The table, if it is there; what is wrong goes to the findings.
+/// Reads the table, if it is present; errors are added to the findings.
 pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> Option<Runtime> {
     if !section.has(SOURCE) {
         return None;
@@ -67,13 +68,13 @@ pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> O
     if let Some(program) = &program {
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !program.components().all(inside) {
-            let wrong = Wrong::new(
-                format!("{} is not below the runtime", program.display()),
-                "write the path from the source's root, as in \"bin/server\"",
+            let error = ValueError::new(
+                format!("{} is not a path inside the runtime", program.display()),
+                "write the path relative to the source folder, such as \"bin/server\"",
             );
             findings.error(
-                section.place(PROGRAM),
-                format!("cannot use `program`: {wrong}"),
+                section.location(PROGRAM),
+                format!("cannot use `program`: {error}"),
             );
         }
     }
@@ -85,19 +86,19 @@ pub(super) fn of(section: &Section, folder: &Path, findings: &mut Findings) -> O
     })
 }
 
-/// The working directory: the copy's root where nothing else is said, and never resolved before there is one.
+/// The working directory. With a runtime the default is the root of the copy; the placeholder remains until a copy exists.
 pub(super) fn cwd(section: &Section, folder: &Path) -> PathBuf {
     match section.text("service.*.cwd") {
-        Some(text) if text.starts_with(ROOT) && section.has(SOURCE) => text.into(),
+        Some(text) if text.starts_with(RUNTIME_PLACEHOLDER) && section.has(SOURCE) => text.into(),
         Some(text) => folder.join(text).components().collect(),
-        None if section.has(SOURCE) => ROOT.into(),
+        None if section.has(SOURCE) => RUNTIME_PLACEHOLDER.into(),
         None => folder.to_owned(),
     }
 }
 
-/// `{runtime}` means something only where there is one, and a runtime that nothing names is a mistake.
+/// Reports `{runtime}` in a service without a runtime, and a runtime that the service does not use.
 pub(super) fn check(section: &Section, service: &Service, findings: &mut Findings) {
-    let named = |words: &[String]| words.iter().any(|word| word.contains(ROOT));
+    let named = |words: &[String]| words.iter().any(|word| word.contains(RUNTIME_PLACEHOLDER));
     let Some(runtime) = &service.runtime else {
         for key in [
             "service.*.command",
@@ -107,23 +108,26 @@ pub(super) fn check(section: &Section, service: &Service, findings: &mut Finding
             if section.texts(key).is_some_and(|words| named(&words)) {
                 let leaf = key.rsplit('.').next().unwrap_or(key);
                 let message = format!(
-                    "cannot use `{leaf}`: there is no runtime that `{ROOT}` could mean; add [service.{}.runtime], or write \
+                    "cannot use `{leaf}`: it contains `{RUNTIME_PLACEHOLDER}`, but there is no runtime; add [service.{}.runtime], or write \
                      the path",
                     service.name
                 );
-                findings.error(section.place(key), message);
+                findings.error(section.location(key), message);
             }
         }
         return;
     };
     let first = service.command.first().map_or("", String::as_str);
-    let from_cwd = service.cwd.starts_with(ROOT) && first.starts_with('.');
-    let in_env = service.env.values().any(|value| value.contains(ROOT));
+    let from_cwd = service.cwd.starts_with(RUNTIME_PLACEHOLDER) && first.starts_with('.');
+    let in_env = service
+        .env
+        .values()
+        .any(|value| value.contains(RUNTIME_PLACEHOLDER));
     if runtime.program.is_none() && !named(&service.command) && !from_cwd && !in_env {
         let message = format!(
-            "the runtime is copied and then not used: `command` does not name it; write \"{ROOT}/bin/PROGRAM\" there, or \
+            "the runtime is copied but not used: `command` does not contain `{RUNTIME_PLACEHOLDER}`; write \"{RUNTIME_PLACEHOLDER}/bin/PROGRAM\" there, or \
              add `program`"
         );
-        findings.warning(section.place(SOURCE), message);
+        findings.warning(section.location(SOURCE), message);
     }
 }

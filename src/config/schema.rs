@@ -1,4 +1,4 @@
-//! The JSON Schema of stayd.toml, made from the list of keys.
+//! Generates the JSON Schema of stayd.toml from the list of keys.
 
 use super::keys::{self, Default, Key, Kind, State};
 use super::value;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 /// JSON Schema (draft 2020-12) of stayd.toml, for editors.
 ///
-/// It says what a form must be; what only shows in a whole (ports, order) `config check` says.
+/// It describes the form of each value. Conditions across services (ports, order) are only checked by `config check`.
 #[must_use]
 pub fn schema() -> Json {
     let mut root = table("");
@@ -18,9 +18,9 @@ pub fn schema() -> Json {
     Json::Object(root)
 }
 
-/// The keys of one table.
+/// The schema of one table.
 fn table(path: &str) -> Map<String, Json> {
-    let keys = || keys::children(path).filter(|key| !matches!(key.state, State::Later(_)));
+    let keys = || keys::children(path).filter(|key| !matches!(key.state, State::NotSupported(_)));
     let properties: Map<_, _> = keys()
         .map(|key| (key.leaf().into(), property(key)))
         .collect();
@@ -49,7 +49,7 @@ fn property(key: &Key) -> Json {
     Json::Object(object)
 }
 
-/// A default as it would stand in the file.
+/// A default value as it would be written in the file.
 fn default(kind: Kind, text: &str) -> Option<Json> {
     match value::from_text(kind, text).ok()? {
         value::Value::Flag(flag) => Some(json!(flag)),
@@ -102,7 +102,7 @@ const SIZE: &str = "^[0-9]+ *(B|KiB|MiB|GiB|TiB)$";
 mod tests {
     use super::*;
 
-    /// Where the schema speaks of this key.
+    /// The part of the schema that describes this key.
     fn find<'s>(schema: &'s Json, path: &str) -> Option<&'s Json> {
         path.split('.').try_fold(schema, |at, part| match part {
             "*" => at.get("patternProperties")?.get(NAME),
@@ -111,11 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_has_every_key_of_this_version_and_no_other() {
+    fn the_schema_has_exactly_the_supported_keys() {
         let schema = schema();
         for key in keys::KEYS {
-            let later = matches!(key.state, State::Later(_));
-            assert_eq!(find(&schema, key.path).is_none(), later, "{}", key.path);
+            let unsupported = matches!(key.state, State::NotSupported(_));
+            assert_eq!(
+                find(&schema, key.path).is_none(),
+                unsupported,
+                "{}",
+                key.path
+            );
         }
         let watchdog = find(&schema, "service.*.watchdog").expect("watchdog");
         assert_eq!(watchdog["required"], json!(["probe"]));

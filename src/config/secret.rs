@@ -1,47 +1,48 @@
-//! `${NAME}`, `${file:PATH}` and `file:PATH`: values that stand elsewhere.
+//! Resolves references to values outside the configuration: `${NAME}`, `${file:PATH}` and `file:PATH`.
 //!
-//! They are filled in last, piece by piece, so that what they hold is never read as syntax
-//! and never appears in an error.
+//! References are replaced last and separately, so that a value is never parsed as syntax and never appears in an error.
 
-use super::file::{self, Trust};
-use super::value::{Wrong, brief};
+use super::text_file::{self, OwnerCheck};
+use super::value::{ValueError, shorten};
 use std::path::Path;
 
-/// Prefix of a value that is read from a file.
+/// The prefix of a value that is read from a file.
 const FILE: &str = "file:";
 
-/// Where values come from.
+/// The sources of referenced values.
 pub(super) struct Secrets<'a> {
     /// The environment of stayd.
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
-    /// What relative paths are relative to.
+    /// The folder that relative paths start from.
     pub(super) folder: &'a Path,
 }
 
-/// A piece of a text.
+/// A part of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'t> {
-    /// As it stands.
+    /// Literal text.
     Plain(&'t str),
     /// The inside of `${…}`.
     Reference(&'t str),
 }
 
-/// Splits a text at its references.
+/// Splits a text into literal parts and references.
 ///
 /// # Errors
-/// A `${` that is not closed, or holds neither a name nor `file:PATH`.
-pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, Wrong> {
-    const CURE: &str =
-        "write `${NAME}` or `${file:PATH}`; text that only looks so can stand in an env_file";
+/// A `${` is not closed, or contains neither a name nor `file:PATH`.
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, ValueError> {
+    const HINT: &str = "write `${NAME}` or `${file:PATH}`; a value that contains a literal `${` can be set in an env_file";
     let mut pieces = Vec::new();
     let mut rest = text;
-    while let Some((plain, behind)) = rest.split_once("${") {
-        let Some((inside, after)) = behind.split_once('}') else {
-            return Err(Wrong::new("a `${` is not closed", CURE));
+    while let Some((plain, after_open)) = rest.split_once("${") {
+        let Some((inside, after)) = after_open.split_once('}') else {
+            return Err(ValueError::new("a `${` is not closed", HINT));
         };
         if !is_reference(inside) {
-            return Err(Wrong::new("a `${…}` holds no name", CURE));
+            return Err(ValueError::new(
+                "a `${…}` contains neither a variable name nor `file:PATH`",
+                HINT,
+            ));
         }
         if !plain.is_empty() {
             pieces.push(Piece::Plain(plain));
@@ -63,13 +64,13 @@ fn is_reference(inside: &str) -> bool {
     }
 }
 
-/// Whether a name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
+/// Whether `name` is a valid variable name: `[A-Za-z_][A-Za-z0-9_]*`.
 pub(super) fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Whether a text holds a `${NAME}`.
+/// Whether a text contains a reference.
 pub(super) fn has_reference(text: &str) -> bool {
     text.split("${").skip(1).any(|rest| {
         rest.split_once('}')
@@ -77,27 +78,27 @@ pub(super) fn has_reference(text: &str) -> bool {
     })
 }
 
-/// Whether a text is nothing but references (or empty): no secret stands in it by itself.
+/// Whether a text consists only of references, or is empty: it contains no literal secret.
 pub(super) fn only_references(text: &str) -> bool {
     pieces(text).is_ok_and(|all| all.iter().all(|piece| matches!(piece, Piece::Reference(_))))
 }
 
-/// Where `wanted` first stands outside of every `${…}`.
+/// The position of the first of the characters `wanted` outside of every `${…}`.
 pub(super) fn find_outside(text: &str, wanted: &[char]) -> Option<usize> {
-    outside(text)
+    chars_outside(text)
         .find(|(_, c)| wanted.contains(c))
         .map(|(at, _)| at)
 }
 
-/// Where `wanted` last stands outside of every `${…}`.
+/// The position of the last `wanted` outside of every `${…}`.
 pub(super) fn rfind_outside(text: &str, wanted: char) -> Option<usize> {
-    outside(text)
+    chars_outside(text)
         .filter(|(_, c)| *c == wanted)
         .last()
         .map(|(at, _)| at)
 }
 
-fn outside(text: &str) -> impl Iterator<Item = (usize, char)> {
+fn chars_outside(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut inside = false;
     text.char_indices().filter(move |(at, c)| {
         if !inside && text[*at..].starts_with("${") {
@@ -112,8 +113,8 @@ fn outside(text: &str) -> impl Iterator<Item = (usize, char)> {
 }
 
 impl Secrets<'_> {
-    /// The text's whole value where all of it stands elsewhere: `file:PATH`, or one `${…}` alone.
-    pub(super) fn whole(&self, text: &str) -> Result<Option<String>, Wrong> {
+    /// The value of a text that is a single reference: `file:PATH`, or one `${…}`; none for any other text.
+    pub(super) fn whole(&self, text: &str) -> Result<Option<String>, ValueError> {
         if let Some(path) = text.strip_prefix(FILE) {
             return self.file(path).map(Some);
         }
@@ -123,20 +124,20 @@ impl Secrets<'_> {
         }
     }
 
-    /// The text with every reference filled in; `file:PATH` as a whole is the file's content.
-    pub(super) fn value(&self, text: &str) -> Result<String, Wrong> {
+    /// The text with every reference replaced; a text `file:PATH` becomes the content of the file.
+    pub(super) fn value(&self, text: &str) -> Result<String, ValueError> {
         match self.whole(text)? {
             Some(value) => Ok(value),
             None => self.fill(text, |plain| Ok(plain.to_owned())),
         }
     }
 
-    /// The text with every reference filled in as it is, and `plain` applied to what stands between.
+    /// The text with every reference replaced by its value, and `plain` applied to the literal parts.
     pub(super) fn fill(
         &self,
         text: &str,
-        plain: impl Fn(&str) -> Result<String, Wrong>,
-    ) -> Result<String, Wrong> {
+        plain: impl Fn(&str) -> Result<String, ValueError>,
+    ) -> Result<String, ValueError> {
         let mut filled = String::new();
         for piece in pieces(text)? {
             filled += &match piece {
@@ -147,31 +148,34 @@ impl Secrets<'_> {
         Ok(filled)
     }
 
-    fn look_up(&self, inside: &str) -> Result<String, Wrong> {
+    fn look_up(&self, inside: &str) -> Result<String, ValueError> {
         if let Some(path) = inside.strip_prefix(FILE) {
             return self.file(path);
         }
         let value = (self.env)(inside).ok_or_else(|| {
-            let cause = format!("the environment has no `{}`", brief(inside));
-            Wrong::new(cause, "set it where stayd is started (a unit or plist does not see your shell's), or use `file:PATH`")
+            let cause = format!("the environment variable `{}` is not set", shorten(inside));
+            ValueError::new(cause, "set it where stayd is started (a unit or plist does not get the environment of your shell), or use `file:PATH`")
         })?;
         no_nul(value, inside)
     }
 
-    /// A file's content without its last line end.
-    fn file(&self, path: &str) -> Result<String, Wrong> {
-        let whole = file::read(&self.folder.join(path), Trust::Anybody)
-            .map_err(|wrong| wrong.within(&format!("the secret's file `{}`", brief(path))))?;
+    /// The content of a file without its last line break.
+    fn file(&self, path: &str) -> Result<String, ValueError> {
+        let whole = text_file::read(&self.folder.join(path), OwnerCheck::Skip)
+            .map_err(|error| error.within(&format!("the secret's file `{}`", shorten(path))))?;
         let value = whole.strip_suffix('\n').unwrap_or(&whole);
         let value = value.strip_suffix('\r').unwrap_or(value);
         no_nul(value.to_owned(), path)
     }
 }
 
-fn no_nul(value: String, origin: &str) -> Result<String, Wrong> {
+fn no_nul(value: String, origin: &str) -> Result<String, ValueError> {
     if value.contains('\0') {
-        let cause = format!("what `{}` gives holds a NUL character", brief(origin));
-        return Err(Wrong::new(cause, "give it as plain text"));
+        let cause = format!(
+            "the value of `{}` contains a NUL character",
+            shorten(origin)
+        );
+        return Err(ValueError::new(cause, "remove the NUL character"));
     }
     Ok(value)
 }
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reference_gives_is_not_read_again() {
+    fn the_value_of_a_reference_is_not_parsed_again() {
         let secrets = Secrets {
             env: &env,
             folder: Path::new("/"),
@@ -198,24 +202,24 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_variable_is_named_and_nothing_else() {
+    fn a_missing_variable_is_named_without_any_value() {
         let secrets = Secrets {
             env: &env,
             folder: Path::new("/"),
         };
-        let wrong = secrets
+        let error = secrets
             .value("${PW}${NOPE}")
             .expect_err("unset")
             .to_string();
         assert!(
-            wrong.starts_with("the environment has no `NOPE`; "),
-            "{wrong}"
+            error.starts_with("the environment variable `NOPE` is not set; "),
+            "{error}"
         );
-        assert!(!wrong.contains("p@ss"), "{wrong}");
+        assert!(!error.contains("p@ss"), "{error}");
     }
 
     #[test]
-    fn a_file_is_read_without_its_last_newline() {
+    fn a_secret_file_is_read_without_its_last_line_break() {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("pw"), "geheim\n").expect("write");
         let secrets = Secrets {
@@ -224,22 +228,22 @@ mod tests {
         };
         assert_eq!(secrets.value("file:pw").expect("file"), "geheim");
         assert_eq!(secrets.value("x${file:pw}").expect("file"), "xgeheim");
-        let wrong = secrets.value("file:nope").expect_err("missing").to_string();
+        let error = secrets.value("file:nope").expect_err("missing").to_string();
         assert!(
-            wrong.starts_with("the secret's file `nope`: no such file"),
-            "{wrong}"
+            error.starts_with("the secret's file `nope`: no such file"),
+            "{error}"
         );
     }
 
     #[test]
-    fn a_half_reference_is_an_error() {
+    fn an_incomplete_reference_is_an_error() {
         for text in ["${", "a${b", "${}", "${a-b}", "${file:}"] {
             assert!(pieces(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn syntax_is_sought_outside_of_references() {
+    fn syntax_is_searched_outside_of_references() {
         assert_eq!(find_outside("${file:/x@y}@h", &['@']), Some(12));
         assert_eq!(rfind_outside("a@b${x@}@c${@}", '@'), Some(8));
         assert!(only_references("${A}${B}") && only_references("") && !only_references("${A}b"));

@@ -1,100 +1,50 @@
-//! One table of the configuration, checked key by key against the list of keys.
+//! A section: the values that the user wrote for one service, or for the top level of a file, with typed access by key path.
+//!
+//! A section also contains the values of nested tables such as `service.*.watchdog`. Access to a key that was not written
+//! returns its default from the list of keys.
 
-use super::finding::{Finding, Level, Place};
-use super::keys::{self, Default, Key, Kind, State};
-use super::source::Source;
-use super::value::{self, NAME_CURE, Value, brief};
-use super::words::is_name;
+use super::finding::{Findings, Location};
+use super::keys::{self, Default, Key};
+use super::value::{self, Value};
 use super::{Expect, Signal};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
 
-/// More errors than these would not be read.
-pub(super) const MAX_ERRORS: usize = 20;
-/// The same for warnings.
-const MAX_WARNINGS: usize = 100;
-
-/// What was found so far.
-#[derive(Debug, Default)]
-pub(super) struct Findings {
-    errors: Vec<Finding>,
-    warnings: Vec<Finding>,
-    /// Errors beyond the bound.
-    dropped: usize,
-}
-
-impl Findings {
-    pub(super) fn error(&mut self, place: &Place, message: impl Into<String>) {
-        self.push(Finding::error(place, message));
-    }
-
-    pub(super) fn warning(&mut self, place: &Place, message: impl Into<String>) {
-        self.push(Finding::warning(place, message));
-    }
-
-    pub(super) fn push(&mut self, finding: Finding) {
-        let (list, most) = match finding.level {
-            Level::Error => (&mut self.errors, MAX_ERRORS),
-            Level::Warning => (&mut self.warnings, MAX_WARNINGS),
-        };
-        if list.len() < most {
-            list.push(finding);
-        } else if finding.level == Level::Error {
-            self.dropped += 1;
-        }
-    }
-
-    /// The warnings, or all that is wrong; in the order of the files.
-    pub(super) fn into_result(mut self) -> Result<Vec<Finding>, Vec<Finding>> {
-        self.errors
-            .sort_by(|one, other| one.place.cmp(&other.place));
-        self.warnings
-            .sort_by(|one, other| one.place.cmp(&other.place));
-        if self.dropped > 0 {
-            let message = format!("{} more errors are not shown", self.dropped);
-            self.errors
-                .push(Finding::error(&Place::Surroundings, message));
-        }
-        if self.errors.is_empty() {
-            Ok(self.warnings)
-        } else {
-            Err(self.errors)
-        }
-    }
-}
-
-/// A table's values: what was given, and the defaults behind it.
+/// The values of one service or of the top level of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
-    /// The service's name; empty for the file's top.
+    /// The name of the service; empty for the top level.
     pub(super) name: String,
-    /// Where it begins.
-    pub(super) place: Place,
-    values: BTreeMap<&'static str, (Value, Place)>,
-    /// Tables, and keys whose value is wrong: written, but without a value.
-    written: BTreeMap<&'static str, Place>,
+    /// The place where it begins.
+    pub(super) location: Location,
+    values: BTreeMap<&'static str, (Value, Location)>,
+    /// Tables and keys that were written but have no usable value here.
+    written: BTreeMap<&'static str, Location>,
 }
 
 impl Section {
-    pub(super) fn new(name: &str, place: Place) -> Self {
+    pub(super) fn new(name: &str, location: Location) -> Self {
         Self {
             name: name.into(),
-            place,
+            location,
             values: BTreeMap::new(),
             written: BTreeMap::new(),
         }
     }
 
-    /// Adds a value, and with it the tables around it.
-    pub(super) fn set(&mut self, key: &'static Key, value: Value, place: Place) {
+    /// Sets a value, and marks the table that contains the key as written.
+    pub(super) fn set(&mut self, key: &'static Key, value: Value, location: Location) {
         if let Some(table) = keys::find(key.parent()) {
             self.written
                 .entry(table.path)
-                .or_insert_with(|| place.clone());
+                .or_insert_with(|| location.clone());
         }
-        self.values.insert(key.path, (value, place));
+        self.values.insert(key.path, (value, location));
+    }
+
+    /// Marks a table, or a key with an unusable value, as written.
+    pub(super) fn mark_written(&mut self, path: &'static str, location: Location) {
+        self.written.insert(path, location);
     }
 
     /// Whether the key or table was written.
@@ -102,15 +52,15 @@ impl Section {
         self.values.contains_key(path) || self.written.contains_key(path)
     }
 
-    /// Where the key or table was written; else where the section begins.
-    pub(super) fn place(&self, path: &str) -> &Place {
-        let value = self.values.get(path).map(|(_, place)| place);
+    /// The place where the key or table was written; otherwise the beginning of the section.
+    pub(super) fn location(&self, path: &str) -> &Location {
+        let value = self.values.get(path).map(|(_, location)| location);
         value
             .or_else(|| self.written.get(path))
-            .unwrap_or(&self.place)
+            .unwrap_or(&self.location)
     }
 
-    /// The value given, else the default.
+    /// The written value, otherwise the default.
     fn value(&self, path: &str) -> Option<Value> {
         if let Some((value, _)) = self.values.get(path) {
             return Some(value.clone());
@@ -118,7 +68,7 @@ impl Section {
         let key = keys::find(path)?;
         match key.default {
             Default::Is(text) => value::from_text(key.kind, text).ok(),
-            Default::Said(_) | Default::Unset | Default::Required => None,
+            Default::Described(_) | Default::Unset | Default::Required => None,
         }
     }
 
@@ -130,12 +80,12 @@ impl Section {
         }
     }
 
-    /// Whether the choice `word` was made.
+    /// Whether the value of a choice is `word`.
     pub(super) fn is(&self, path: &str, word: &str) -> bool {
         self.text(path).is_some_and(|text| text == word)
     }
 
-    /// None when nothing was given; an empty list is a list.
+    /// The list of texts, which may be empty; none if the key was not written and has no default.
     pub(super) fn texts(&self, path: &str) -> Option<Vec<String>> {
         if let Some(Value::Texts(texts)) = self.value(path) {
             Some(texts)
@@ -164,7 +114,7 @@ impl Section {
         }
     }
 
-    /// The length of time; each such key has a default.
+    /// The duration; every key of this kind has a default.
     pub(super) fn duration(&self, path: &str) -> Duration {
         if let Some(Value::Duration(length)) = self.value(path) {
             length
@@ -189,7 +139,7 @@ impl Section {
         }
     }
 
-    /// Each table that was written must hold what it cannot be without.
+    /// Reports required keys that are missing in tables that were written.
     pub(super) fn check_required(&self, findings: &mut Findings) {
         for key in keys::KEYS
             .iter()
@@ -204,162 +154,8 @@ impl Section {
                     key.leaf(),
                     value::example(key.kind),
                 );
-                findings.error(self.place(key.parent()), message);
+                findings.error(self.location(key.parent()), message);
             }
         }
     }
-}
-
-/// Reads the tables of one file.
-pub(super) struct Reader<'a> {
-    pub(super) source: &'a Source,
-    pub(super) findings: &'a mut Findings,
-}
-
-/// A file, table by table.
-pub(super) struct Tables {
-    /// What stands outside the services.
-    pub(super) top: Section,
-    /// The services, in the order of the file.
-    pub(super) services: Vec<Section>,
-}
-
-type Entry<'t, 'i> = (&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>);
-
-impl Reader<'_> {
-    /// Reads the whole file; what is wrong goes to the findings and is left out.
-    pub(super) fn file(&mut self, root: &DeTable<'_>) -> Tables {
-        let mut top = Section::new("", self.source.whole());
-        self.table(root, "", &mut top);
-        let mut services = Vec::new();
-        if let Some(DeValue::Table(tables)) = root.get("service").map(Spanned::get_ref) {
-            for (name, table) in in_file_order(tables) {
-                services.extend(self.service(name, table));
-            }
-        }
-        Tables { top, services }
-    }
-
-    fn service(
-        &mut self,
-        name: &Spanned<DeString<'_>>,
-        table: &Spanned<DeValue<'_>>,
-    ) -> Option<Section> {
-        let place = self.source.at(name.span().start);
-        let text: &str = name.get_ref();
-        if !is_name(text) {
-            let message = format!("cannot name a service `{}`: {NAME_CURE}", brief(text));
-            self.findings.error(&place, message);
-            return None;
-        }
-        let DeValue::Table(table) = table.get_ref() else {
-            let message = format!(
-                "cannot read `service.{text}`: it is no table; write [service.{text}] on a line of its own"
-            );
-            self.findings.error(&place, message);
-            return None;
-        };
-        let mut section = Section::new(text, place);
-        self.table(table, "service.*", &mut section);
-        section.check_required(self.findings);
-        Some(section)
-    }
-
-    fn table(&mut self, table: &DeTable<'_>, parent: &'static str, section: &mut Section) {
-        for (name, value) in in_file_order(table) {
-            let place = self.source.at(name.span().start);
-            let leaf: &str = name.get_ref();
-            match keys::children(parent).find(|key| key.leaf() == leaf) {
-                Some(key) => self.key(key, value, place, section),
-                None => self.unknown(parent, leaf, &place, &section.name),
-            }
-        }
-    }
-
-    fn key(
-        &mut self,
-        key: &'static Key,
-        value: &Spanned<DeValue<'_>>,
-        place: Place,
-        section: &mut Section,
-    ) {
-        if let State::Later(cure) = key.state {
-            let what = match value.get_ref().is_table() {
-                true => keys::heading(key.path, &section.name),
-                false => format!("`{}`", key.leaf()),
-            };
-            let cure = cure.replace("NAME", &section.name);
-            let message = format!("cannot use {what}: this version does not do that yet; {cure}");
-            return self.findings.error(&place, message);
-        }
-        if let State::Noted(what) = key.state {
-            self.findings.warning(
-                &place,
-                format!("`{}` changes nothing yet: {what}", key.leaf()),
-            );
-        }
-        match (key.kind, value.get_ref()) {
-            (Kind::Table, DeValue::Table(table)) => {
-                section.written.insert(key.path, place);
-                self.table(table, key.path, section);
-            }
-            (Kind::Named, DeValue::Table(_)) => {}
-            (Kind::Table, _) => {
-                let at = self.source.at(value.span().start);
-                self.findings.error(&at, no_table(key));
-                section.written.insert(key.path, place);
-            }
-            (kind, toml) => match value::from_toml(kind, toml) {
-                Ok(value) => section.set(key, value, place),
-                Err(wrong) => {
-                    let at = self.source.at(value.span().start);
-                    self.findings
-                        .error(&at, format!("cannot read `{}`: {wrong}", key.leaf()));
-                }
-            },
-        }
-    }
-
-    /// A key nobody knows: names the one that was meant, or the table it belongs to, or all there are.
-    fn unknown(&mut self, parent: &'static str, leaf: &str, place: &Place, name: &str) {
-        let here = keys::heading(parent, name);
-        let cure = if let Some(near) = keys::nearest(parent, leaf) {
-            format!("did you mean `{near}`?")
-        } else if let Some(key) = elsewhere(parent, leaf) {
-            let name = if name.is_empty() { "NAME" } else { name };
-            format!("it belongs to {}", keys::heading(key.parent(), name))
-        } else {
-            let all: Vec<_> = keys::children(parent).map(Key::leaf).collect();
-            format!("known there: {}", all.join(", "))
-        };
-        let message = format!(
-            "cannot use `{}`: {here} has no such key; {cure}",
-            brief(leaf)
-        );
-        self.findings.error(place, message);
-    }
-}
-
-/// A value where a table of keys should be: shows its first key.
-fn no_table(key: &Key) -> String {
-    let leaf = key.leaf();
-    let first = keys::children(key.path).next();
-    let inside = first.map(|first| format!("{} = {}", first.leaf(), value::example(first.kind)));
-    let inside = inside.unwrap_or_default();
-    format!("cannot read `{leaf}`: it is no table; write {leaf} = {{ {inside} }}")
-}
-
-/// A key of this very name in another table: first in those below, then anywhere.
-fn elsewhere(parent: &str, leaf: &str) -> Option<&'static Key> {
-    let named = || keys::KEYS.iter().filter(move |key| key.leaf() == leaf);
-    named()
-        .find(|key| key.parent().starts_with(parent))
-        .or_else(|| named().next())
-}
-
-/// TOML tables come sorted by name; people read them in the order of the file.
-fn in_file_order<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(name, _)| name.span().start);
-    entries
 }

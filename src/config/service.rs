@@ -1,12 +1,12 @@
-//! One service's table, put together into what it means.
+//! Builds a service from its section: resolves values, applies defaults, and checks combinations of keys.
 
-use super::finding::Place;
+use super::finding::{Findings, Location};
 use super::listen;
-use super::probe_url::{self, Context, Parsed};
+use super::probe_url::{self, ParsedUrl, UrlContext};
 use super::runtime;
 use super::secret::{Secrets, has_reference};
-use super::section::{Findings, Section};
-use super::value::Wrong;
+use super::section::Section;
+use super::value::ValueError;
 use super::{Endpoint, Log, LogTo, Probe, Service, Signal, Target};
 use crate::decide::policy::{
     Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
@@ -14,24 +14,24 @@ use crate::decide::policy::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The longest that an evidence command may take.
+/// The time limit of an evidence command.
 pub const EVIDENCE_LIMIT: Duration = Duration::from_secs(5);
-/// PostgreSQL's role where neither the URL nor the surroundings name one.
-const LAST_ROLE: &str = "postgres";
+/// The PostgreSQL role if neither the URL, `user` nor the environment names one.
+const FALLBACK_ROLE: &str = "postgres";
 
-/// What a service leans on besides its own table.
-pub(super) struct Builder<'a> {
+/// What is needed to build a service besides its section.
+pub(super) struct ServiceBuilder<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
-    /// The configuration's folder; absolute.
+    /// The folder of the configuration; absolute.
     pub(super) folder: &'a Path,
     pub(super) euid: u32,
-    /// The values come from a command line.
-    pub(super) public: bool,
+    /// Whether the values come from a command line.
+    pub(super) from_command_line: bool,
     pub(super) findings: &'a mut Findings,
 }
 
-impl Builder<'_> {
-    /// The service; what is wrong goes to the findings, and none comes back if it cannot be built.
+impl ServiceBuilder<'_> {
+    /// Builds the service. Errors are added to the findings; returns none if it cannot be built.
     pub(super) fn service(&mut self, section: &Section) -> Option<Service> {
         let probe = self.probe(section, "service.*.watchdog.probe");
         let ready = self.probe(section, "service.*.ready.probe");
@@ -72,10 +72,12 @@ impl Builder<'_> {
         Some(service)
     }
 
-    fn wrong(&mut self, section: &Section, key: &str, wrong: &Wrong) {
+    fn report(&mut self, section: &Section, key: &str, error: &ValueError) {
         let leaf = key.rsplit('.').next().unwrap_or(key);
-        self.findings
-            .error(section.place(key), format!("cannot use `{leaf}`: {wrong}"));
+        self.findings.error(
+            section.location(key),
+            format!("cannot use `{leaf}`: {error}"),
+        );
     }
 
     fn probe(&mut self, section: &Section, key: &str) -> Option<Probe> {
@@ -83,18 +85,18 @@ impl Builder<'_> {
         let user = section
             .text("service.*.user")
             .or_else(|| (self.env)("USER"));
-        let context = Context {
+        let context = UrlContext {
             secrets: Secrets {
                 env: self.env,
                 folder: self.folder,
             },
-            public: self.public,
-            default_user: user.unwrap_or_else(|| LAST_ROLE.into()),
+            from_command_line: self.from_command_line,
+            default_user: user.unwrap_or_else(|| FALLBACK_ROLE.into()),
         };
-        let Parsed { shown, target } = match probe_url::parse(&url, &context) {
+        let ParsedUrl { shown, target } = match probe_url::parse(&url, &context) {
             Ok(parsed) => parsed,
-            Err(wrong) => {
-                self.wrong(section, key, &wrong);
+            Err(error) => {
+                self.report(section, key, &error);
                 return None;
             }
         };
@@ -106,8 +108,8 @@ impl Builder<'_> {
             .transpose()
         {
             Ok(query) => query,
-            Err(wrong) => {
-                self.wrong(section, "service.*.watchdog.query", &wrong);
+            Err(error) => {
+                self.report(section, "service.*.watchdog.query", &error);
                 None
             }
         };
@@ -123,7 +125,7 @@ impl Builder<'_> {
         })
     }
 
-    /// `query` and `expect` must have something to act on, `notify` must make sense.
+    /// Checks that the probe supports `query` and `expect` if they are set, and that `notify` is a liveness probe.
     fn check_probe_fits(
         &mut self,
         section: &Section,
@@ -137,25 +139,29 @@ impl Builder<'_> {
         );
         if section.has("service.*.watchdog.query") && target.is_some() && !asks {
             let cause = "the probe's protocol has no query";
-            let wrong = Wrong::new(cause, "remove it, or probe with postgres: or sqlite:");
-            self.wrong(section, "service.*.watchdog.query", &wrong);
+            let error = ValueError::new(cause, "remove it, or probe with postgres: or sqlite:");
+            self.report(section, "service.*.watchdog.query", &error);
         }
         let http = matches!(target, Some(Target::Http { .. }));
         if section.has("service.*.watchdog.expect") && target.is_some() && !http {
-            let wrong = Wrong::new("only HTTP has statuses", "remove it, or probe with http:");
-            self.wrong(section, "service.*.watchdog.expect", &wrong);
+            let error = ValueError::new(
+                "the probe's protocol has no HTTP statuses",
+                "remove it, or probe with http:",
+            );
+            self.report(section, "service.*.watchdog.expect", &error);
         }
         if ready.is_some_and(|ready| ready.target == Target::Notify) {
-            let cause = "`notify` is about liveness";
-            let wrong = Wrong::new(
+            let cause = "`notify` can only be the watchdog's probe";
+            let error = ValueError::new(
                 cause,
                 "write `sd_notify = true`: readiness then waits for READY=1",
             );
-            self.wrong(section, "service.*.ready.probe", &wrong);
+            self.report(section, "service.*.ready.probe", &error);
         }
     }
 
-    /// A stranger is found by the port, and says nothing to us of its own accord.
+    /// Checks the requirements of `stranger = "attach"`: stayd finds the foreign process by the port, and the process does not
+    /// send notifications to stayd.
     fn check_stranger(&mut self, section: &Section, probe: Option<&Probe>) {
         const KEY: &str = "service.*.stranger";
         if !section.is(KEY, "attach") {
@@ -168,23 +174,23 @@ impl Builder<'_> {
                 Some(Endpoint::Unix(_)) | None => "NUMBER".into(),
             };
             let cure = format!("add `port = {asked}`");
-            self.wrong(
+            self.report(
                 section,
                 KEY,
-                &Wrong::new("no `port` says where a stranger would be", cure),
+                &ValueError::new("without `port` stayd cannot find the foreign process", cure),
             );
         }
         if target == Some(&Target::Notify) {
-            let cause = "WATCHDOG=1 comes only from what stayd has started";
-            let wrong = Wrong::new(
+            let cause = "only a process that stayd has started can send WATCHDOG=1";
+            let error = ValueError::new(
                 cause,
                 "probe over the network, or write `stranger = \"report\"`",
             );
-            self.wrong(section, KEY, &wrong);
+            self.report(section, KEY, &error);
         }
     }
 
-    /// Command lines hold no secrets: every user can read them.
+    /// Refuses references in commands: every user can read a command line.
     fn check_commands(&mut self, section: &Section) {
         for key in [
             "service.*.command",
@@ -195,11 +201,11 @@ impl Builder<'_> {
                 continue;
             };
             if words.iter().any(|word| has_reference(word)) && !is_shell(&words) {
-                let wrong = Wrong::new(
-                    "nothing is filled in there: every user can read a command line, and no shell does",
+                let error = ValueError::new(
+                    "stayd does not replace `${NAME}` in a command, because every user can read a command line",
                     "put the value into `env` and let the program read it there",
                 );
-                self.wrong(section, key, &wrong);
+                self.report(section, key, &error);
             }
         }
     }
@@ -207,17 +213,17 @@ impl Builder<'_> {
     fn check_user(&mut self, section: &Section) {
         if section.has("service.*.user") && self.euid != 0 {
             let cause = format!(
-                "only root can start a service as another user, and this is uid {}",
+                "only root can start a service as another user, and stayd runs with uid {}",
                 self.euid
             );
-            let wrong = Wrong::new(cause, "remove it, or run stayd as root");
-            self.wrong(section, "service.*.user", &wrong);
+            let error = ValueError::new(cause, "remove it, or run stayd as root");
+            self.report(section, "service.*.user", &error);
         }
     }
 
-    /// Signals that a process cannot see ask for nothing.
+    /// Refuses signals that a process cannot handle; only `stop.signal` may be KILL.
     fn check_signals(&mut self, section: &Section) {
-        let blind = [Signal::named("KILL"), Signal::named("STOP")];
+        let not_catchable = [Signal::named("KILL"), Signal::named("STOP")];
         for key in [
             "service.*.stop.signal",
             "service.*.reload.signal",
@@ -226,10 +232,10 @@ impl Builder<'_> {
             let Some(signal) = section.signal(key) else {
                 continue;
             };
-            let ends_it = key == "service.*.stop.signal" && signal.name() == "KILL";
-            if blind.contains(&Some(signal)) && !ends_it {
-                let cause = format!("no process can see {}", signal.name());
-                self.wrong(section, key, &Wrong::new(cause, "name another signal"));
+            let is_immediate_stop = key == "service.*.stop.signal" && signal.name() == "KILL";
+            if not_catchable.contains(&Some(signal)) && !is_immediate_stop {
+                let cause = format!("a process cannot catch {}", signal.name());
+                self.report(section, key, &ValueError::new(cause, "name another signal"));
             }
         }
     }
@@ -242,12 +248,12 @@ impl Builder<'_> {
                 "max"
             };
             let cause = format!(
-                "the first wait ({}) is longer than the longest ({})",
+                "`min` ({}) is greater than `max` ({})",
                 humantime::format_duration(policy.backoff.min),
                 humantime::format_duration(policy.backoff.max),
             );
-            let wrong = Wrong::new(cause, "raise `max` or lower `min`");
-            self.wrong(section, &format!("service.*.backoff.{key}"), &wrong);
+            let error = ValueError::new(cause, "raise `max` or lower `min`");
+            self.report(section, &format!("service.*.backoff.{key}"), &error);
         }
     }
 
@@ -256,16 +262,16 @@ impl Builder<'_> {
             env: self.env,
             folder: self.folder,
         };
-        let place: Place = section.place("service.*.env").clone();
+        let location: Location = section.location("service.*.env").clone();
         let mut env = std::collections::BTreeMap::new();
         for (name, text) in section.env("service.*.env") {
             match secrets.value(&text) {
                 Ok(value) => {
                     env.insert(name, value);
                 }
-                Err(wrong) => {
+                Err(error) => {
                     self.findings
-                        .error(&place, format!("cannot fill in `env.{name}`: {wrong}"));
+                        .error(&location, format!("cannot fill in `env.{name}`: {error}"));
                 }
             }
         }
@@ -273,19 +279,19 @@ impl Builder<'_> {
     }
 }
 
-/// The path without `.` in between; `..` stays, it may go through a symlink.
+/// The path without `.` components; `..` remains, because it may follow a symbolic link.
 fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-/// The port that the service must own.
+/// The port that the service must own, if set.
 pub(super) fn port(section: &Section) -> Option<u16> {
     section
         .number("service.*.port")
         .and_then(|number| u16::try_from(number).ok())
 }
 
-/// Shells fill in `${NAME}` themselves.
+/// Whether the command is a shell, which expands `${NAME}` itself.
 fn is_shell(words: &[String]) -> bool {
     const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish", "busybox"];
     let program = words.first().and_then(|word| Path::new(word).file_name());
@@ -360,7 +366,7 @@ fn log(section: &Section) -> Log {
     Log {
         to: match section.text("service.*.log.to").as_deref() {
             Some("file") => LogTo::File,
-            Some("inherit") => LogTo::SuperviseSuccessor,
+            Some("inherit") => LogTo::Inherit,
             Some("both") => LogTo::Both,
             _ => LogTo::Auto,
         },
@@ -369,7 +375,7 @@ fn log(section: &Section) -> Log {
     }
 }
 
-/// A number whose kind keeps it within 32 bits.
+/// The value of a key whose kind limits it to 32 bits.
 fn count(section: &Section, key: &str) -> u32 {
     section
         .number(key)

@@ -1,4 +1,4 @@
-//! Signals by name, so that a configuration means the same on Linux and macOS.
+//! Signals by name, because their numbers differ between Linux and macOS.
 
 use super::Signal;
 use nix::sys::signal::Signal as System;
@@ -19,7 +19,7 @@ impl Signal {
             .map(|signal| Self(signal as i32))
     }
 
-    /// Its name without `SIG`; its number where this system has no name for it.
+    /// The name without `SIG`, or the number if this system has no name for it.
     #[must_use]
     pub fn name(self) -> String {
         match System::try_from(self.0) {
@@ -28,7 +28,7 @@ impl Signal {
         }
     }
 
-    /// Every name of this system, without `SIG`.
+    /// The names of all signals of this system, without `SIG`.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
         System::iterator()
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_people_write_them() {
+    fn names_are_accepted_in_all_common_spellings() {
         for text in ["TERM", "SIGTERM", "term"] {
             assert_eq!(Signal::named(text), Some(Signal(15)), "{text}");
         }

@@ -1,20 +1,20 @@
-//! A file's text, and where in it something stands.
+//! The text of a file, and the conversion of byte offsets to lines and columns.
 
-use super::finding::Place;
+use super::finding::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Characters are counted ahead up to each multiple of this many bytes, so that a place costs the same wherever it is.
+/// The number of characters is stored for each multiple of this many bytes, so that finding a column takes constant time.
 const STEP_BYTES: usize = 64;
 
-/// A file that has been read.
+/// The text of a file that was read.
 #[derive(Debug)]
 pub(super) struct Source {
     path: Arc<PathBuf>,
     text: String,
-    /// Where each line begins.
+    /// The offset of the beginning of each line.
     line_starts: Vec<usize>,
-    /// How many characters begin before each step, and in all.
+    /// The number of characters that begin before each multiple of STEP_BYTES, and in total.
     chars_before: Vec<usize>,
 }
 
@@ -25,7 +25,7 @@ impl Source {
         let mut chars_before = vec![0];
         let mut count = 0;
         for step in text.as_bytes().chunks(STEP_BYTES) {
-            count += beginnings(step);
+            count += count_char_starts(step);
             chars_before.push(count);
         }
         Self {
@@ -41,32 +41,32 @@ impl Source {
     }
 
     /// The file as a whole.
-    pub(super) fn whole(&self) -> Place {
-        Place::File(Arc::clone(&self.path))
+    pub(super) fn whole(&self) -> Location {
+        Location::File(Arc::clone(&self.path))
     }
 
-    /// The point at this byte; the end of the text when it lies behind it.
-    pub(super) fn at(&self, byte: usize) -> Place {
+    /// The line and column of this byte offset; an offset beyond the end counts as the end.
+    pub(super) fn at(&self, byte: usize) -> Location {
         let byte = byte.min(self.text.len());
         let line = self.line_starts.partition_point(|start| *start <= byte);
         let line_start = line.checked_sub(1).map_or(0, |nth| self.line_starts[nth]);
-        Place::Point {
+        Location::Point {
             file: Arc::clone(&self.path),
             line,
             column: self.chars_to(byte) - self.chars_to(line_start) + 1,
         }
     }
 
-    /// How many characters begin before this byte.
+    /// The number of characters that begin before this byte.
     fn chars_to(&self, byte: usize) -> usize {
         let step = byte / STEP_BYTES;
         let rest = &self.text.as_bytes()[step * STEP_BYTES..byte];
-        self.chars_before[step] + beginnings(rest)
+        self.chars_before[step] + count_char_starts(rest)
     }
 }
 
-/// How many characters begin in these bytes of UTF-8.
-fn beginnings(bytes: &[u8]) -> usize {
+/// The number of characters that begin in these bytes of UTF-8.
+fn count_char_starts(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
@@ -82,17 +82,17 @@ mod tests {
         assert_eq!(at(1), "f:1:2");
         assert_eq!(at(3), "f:2:1");
         assert_eq!(at(6), "f:2:3");
-        assert_eq!(at(4), "f:2:2", "within the ü");
+        assert_eq!(at(4), "f:2:2", "inside the ü");
         assert_eq!(at(99), "f:3:1");
     }
 
     #[test]
-    fn a_place_costs_the_same_in_the_longest_line() {
-        // Each of 64 Ki places: counted from the start of its line it would be 2^35 steps, and this would not end.
+    fn finding_a_column_in_a_long_line_takes_constant_time() {
+        // There are 64 Ki locations. Counting each from the start of the line would take 2^35 steps, far too long for a test.
         let text = "aü=1,".repeat(1 << 17);
         let source = Source::new(Path::new("f"), text.clone());
         for (nth, (byte, _)) in text.char_indices().step_by(10).enumerate() {
-            let Place::Point { line, column, .. } = source.at(byte) else {
+            let Location::Point { line, column, .. } = source.at(byte) else {
                 panic!("a point");
             };
             assert_eq!((line, column), (1, 10 * nth + 1));

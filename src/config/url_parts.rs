@@ -1,26 +1,26 @@
-//! The parts of a URL that have rules of their own: user, host, port, percent signs.
+//! Parses the parts of a URL: user, password, host, port and percent-encoding.
 
 use super::probe_url::split_userinfo;
 use super::secret::{Secrets, find_outside, rfind_outside};
-use super::value::Wrong;
+use super::value::ValueError;
 use std::net::Ipv6Addr;
 
-/// What replaces a secret.
+/// The replacement for a secret in displayed text.
 pub(super) const MASK: &str = "***";
 
-/// `user:password@host:port`, split but not decoded.
+/// The parts of `user:password@host:port`, not decoded.
 pub(super) struct Authority<'t> {
-    /// All before the last `@`; empty when there is none.
+    /// The text before the last `@`; empty if there is none.
     pub(super) userinfo: &'t str,
     pub(super) user: Option<&'t str>,
     pub(super) password: Option<&'t str>,
     /// Host and port.
-    pub(super) place: &'t str,
+    pub(super) host_port: &'t str,
 }
 
 impl<'t> Authority<'t> {
     pub(super) fn split(text: &'t str) -> Self {
-        let (userinfo, place) = split_userinfo(text);
+        let (userinfo, host_port) = split_userinfo(text);
         let (user, password) = match userinfo.map(|info| (info, find_outside(info, &[':']))) {
             None => (None, None),
             Some((info, None)) => (Some(info), None),
@@ -30,32 +30,32 @@ impl<'t> Authority<'t> {
             userinfo: userinfo.unwrap_or_default(),
             user,
             password,
-            place,
+            host_port,
         }
     }
 
-    /// One of its parts, with references filled in.
+    /// One of its parts, decoded and with references replaced.
     pub(super) fn decoded(
         &self,
         part: Option<&str>,
         secrets: &Secrets<'_>,
-    ) -> Result<Option<String>, Wrong> {
+    ) -> Result<Option<String>, ValueError> {
         part.map(|text| secrets.fill(text, decode)).transpose()
     }
 }
 
-/// `host`, `host:port`, `[::1]:port`; the port is none when it is not written.
+/// Parses `host`, `host:port` or `[::1]:port`.
 pub(super) fn host_and_port(
     text: &str,
     secrets: &Secrets<'_>,
-) -> Result<(String, Option<u16>), Wrong> {
+) -> Result<(String, Option<u16>), ValueError> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (inside, after) = rest.split_once(']').ok_or_else(no_host)?;
-        let host: Ipv6Addr = inside.parse().map_err(|_| no_host())?;
+        let (inside, after) = rest.split_once(']').ok_or_else(invalid_host)?;
+        let host: Ipv6Addr = inside.parse().map_err(|_| invalid_host())?;
         let number = match after.strip_prefix(':') {
             Some(digits) => Some(port(digits, secrets)?),
             None if after.is_empty() => None,
-            None => return Err(no_host()),
+            None => return Err(invalid_host()),
         };
         return Ok((host.to_string(), number));
     }
@@ -64,12 +64,12 @@ pub(super) fn host_and_port(
     let host = secrets.fill(host, decode)?;
     let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if host.is_empty() || !host.chars().all(letters) {
-        return Err(no_host());
+        return Err(invalid_host());
     }
     Ok((host, number))
 }
 
-/// What stands before and behind the last colon; an address in brackets is whole.
+/// Splits at the last colon; a colon inside brackets does not count.
 pub(super) fn split_port(text: &str) -> (&str, Option<&str>) {
     match rfind_outside(text, ':') {
         Some(at) if !text[at..].contains(']') => (&text[..at], Some(&text[at + 1..])),
@@ -77,30 +77,30 @@ pub(super) fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn no_host() -> Wrong {
-    Wrong::new(
+fn invalid_host() -> ValueError {
+    ValueError::new(
         "its host is neither a name nor an address",
         "write 127.0.0.1, [::1] or a name; in a password write @ : / ? # as %40 %3A %2F %3F %23",
     )
 }
 
-/// A port's number.
-pub(super) fn port(text: &str, secrets: &Secrets<'_>) -> Result<u16, Wrong> {
+/// Parses a port number.
+pub(super) fn port(text: &str, secrets: &Secrets<'_>) -> Result<u16, ValueError> {
     let digits = secrets.fill(text, |plain| Ok(plain.to_owned()))?;
     let number = digits.parse().ok().filter(|number| *number != 0);
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     number.filter(|_| plain).ok_or_else(|| {
-        Wrong::new(
-            "its port is no number from 1 to 65535",
-            "write it behind the host's colon; in a password write @ : / ? # as %40 %3A %2F %3F %23",
+        ValueError::new(
+            "its port is not a number from 1 to 65535",
+            "write it after the colon that follows the host; in a password write @ : / ? # as %40 %3A %2F %3F %23",
         )
     })
 }
 
-/// Undoes percent signs.
-pub(super) fn decode(text: &str) -> Result<String, Wrong> {
+/// Decodes percent-encoding.
+pub(super) fn decode(text: &str) -> Result<String, ValueError> {
     let bad = || {
-        Wrong::new(
+        ValueError::new(
             "a `%` is not followed by two hex digits",
             "write a percent sign as %25",
         )
@@ -117,13 +117,16 @@ pub(super) fn decode(text: &str) -> Result<String, Wrong> {
         bytes.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
     }
     let plain = String::from_utf8(bytes).map_err(|_| {
-        Wrong::new(
-            "its percent signs do not make UTF-8",
-            "write the text as UTF-8",
+        ValueError::new(
+            "its percent-encoded bytes are not UTF-8",
+            "encode the text as UTF-8",
         )
     })?;
     if plain.contains('\0') {
-        return Err(Wrong::new("it holds a NUL character", "remove the %00"));
+        return Err(ValueError::new(
+            "it contains a NUL character",
+            "remove the %00",
+        ));
     }
     Ok(plain)
 }

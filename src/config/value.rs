@@ -1,4 +1,4 @@
-//! One value at a time: from TOML or from an option's text to what it means.
+//! Parses single values, from TOML or from the text of a command-line option.
 
 mod scalar;
 
@@ -11,10 +11,10 @@ use std::fmt;
 use std::time::Duration;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// A quoted value is cut here in an error.
+/// The most characters of a value that an error quotes.
 const QUOTED_CHARS: usize = 40;
 
-/// A value, read.
+/// A parsed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
@@ -27,14 +27,14 @@ pub(super) enum Value {
     Expect(Expect),
 }
 
-/// Why a value cannot be read, and what to write instead.
+/// Why a value cannot be used (`cause`), and what to do (`cure`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct ValueError {
     cause: String,
     cure: String,
 }
 
-impl Wrong {
+impl ValueError {
     pub(super) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
@@ -42,7 +42,7 @@ impl Wrong {
         }
     }
 
-    /// The same, with what it is about before the cause.
+    /// The same error with `what` before the cause.
     pub(super) fn within(self, what: &str) -> Self {
         Self {
             cause: format!("{what}: {}", self.cause),
@@ -51,14 +51,14 @@ impl Wrong {
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for ValueError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}; {}", self.cause, self.cure)
     }
 }
 
-/// Reads a TOML value as `kind`.
-pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, Wrong> {
+/// Parses a TOML value as `kind`.
+pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, ValueError> {
     match (kind, value) {
         (Kind::Words | Kind::Texts, DeValue::Array(items)) => from_array(kind, items),
         (Kind::Words | Kind::Texts, DeValue::String(text)) => Err(one_text(kind, text)),
@@ -71,19 +71,19 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, Wrong>
         (Kind::Duration(_), DeValue::Float(number)) => Err(no_unit(&number.to_string(), "s")),
         (Kind::Size(_), DeValue::Integer(number)) => Err(no_unit(&number.to_string(), "B")),
         (kind, DeValue::String(text)) if takes_text(kind) => from_text(kind, text),
-        (kind, other) => Err(Wrong::new(
-            format!("it is {}, not {}", type_name(other), wanted(kind)),
+        (kind, other) => Err(ValueError::new(
+            format!("it is {}, not {}", type_name(other), kind_name(kind)),
             format!("write {}", example(kind)),
         )),
     }
 }
 
-/// Reads an option of the command line, or a default, as `kind`.
-pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, Wrong> {
+/// Parses the text of a command-line option or of a default as `kind`.
+pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
     match kind {
         Kind::Name if is_name(text) => Ok(Value::Text(text.into())),
-        Kind::Name => Err(Wrong::new(
-            format!("`{}` is no name", brief(text)),
+        Kind::Name => Err(ValueError::new(
+            format!("`{}` is not a valid name", shorten(text)),
             NAME_CURE,
         )),
         Kind::Text | Kind::Path | Kind::Secret | Kind::Url => plain(kind, text),
@@ -97,14 +97,14 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, Wrong> {
         Kind::Choice(words) => choice(text, words),
         Kind::Signal => signal(text),
         Kind::Expect => expect(text),
-        Kind::Env | Kind::Table | Kind::Named => Err(Wrong::new(
+        Kind::Env | Kind::Table | Kind::Named => Err(ValueError::new(
             "it is a text, not a table",
             format!("write {}", example(kind)),
         )),
     }
 }
 
-/// What to do about a bad name.
+/// The advice for an invalid name.
 pub(super) const NAME_CURE: &str =
     "use 1 to 64 letters, digits, `-`, `_` and `.`, the first a letter, a digit or `_`";
 
@@ -131,42 +131,39 @@ fn takes_text(kind: Kind) -> bool {
     }
 }
 
-fn plain(kind: Kind, text: &str) -> Result<Value, Wrong> {
+fn plain(kind: Kind, text: &str) -> Result<Value, ValueError> {
     if text.trim().is_empty() {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it is empty",
             "write something or remove the key",
         ));
     }
     if text.contains('\0') {
-        return Err(Wrong::new(
-            "it holds a NUL character",
+        return Err(ValueError::new(
+            "it contains a NUL character",
             format!("write {}", example(kind)),
         ));
     }
     Ok(Value::Text(text.into()))
 }
 
-fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, Wrong> {
+fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, ValueError> {
     let mut texts = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let nth = index + 1;
         let DeValue::String(text) = item.get_ref() else {
-            let cause = format!(
-                "its {nth}. item is {}, not a text",
-                type_name(item.get_ref())
-            );
-            return Err(Wrong::new(cause, "put each item into quotes"));
+            let cause = format!("item {nth} is {}, not a text", type_name(item.get_ref()));
+            return Err(ValueError::new(cause, "put each item into quotes"));
         };
         if text.contains('\0') {
-            let cause = format!("its {nth}. item holds a NUL character");
-            return Err(Wrong::new(cause, "remove the NUL"));
+            let cause = format!("item {nth} contains a NUL character");
+            return Err(ValueError::new(cause, "remove the NUL"));
         }
         texts.push(text.to_string());
     }
     let program = texts.first().map(|word| word.trim());
     if kind == Kind::Words && program.is_none_or(str::is_empty) {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it names no program",
             format!("write {}", example(kind)),
         ));
@@ -174,8 +171,8 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, Wrong> {
     Ok(Value::Texts(texts))
 }
 
-/// A list in one text; a command is shown as it would be split.
-fn one_text(kind: Kind, text: &str) -> Wrong {
+/// The error for a single text where a list is required; a command is shown split into words.
+fn one_text(kind: Kind, text: &str) -> ValueError {
     let words = if kind == Kind::Words {
         split_words(text).unwrap_or_default()
     } else {
@@ -186,32 +183,32 @@ fn one_text(kind: Kind, text: &str) -> Wrong {
     } else {
         format!("{words:?}")
     };
-    Wrong::new(
+    ValueError::new(
         "it is one text, not a list of texts",
         format!("write {cure}"),
     )
 }
 
-fn from_env_table(table: &DeTable<'_>) -> Result<Value, Wrong> {
+fn from_env_table(table: &DeTable<'_>) -> Result<Value, ValueError> {
     let mut pairs = Vec::new();
     for (name, value) in table {
         let name: &str = name.get_ref();
         let DeValue::String(text) = value.get_ref() else {
             let cause = format!(
                 "the value of `{}` is {}",
-                brief(name),
+                shorten(name),
                 type_name(value.get_ref())
             );
-            return Err(Wrong::new(cause, "put it into quotes"));
+            return Err(ValueError::new(cause, "put it into quotes"));
         };
         pairs.push((name.to_owned(), env_value(name, text)?));
     }
     Ok(Value::Env(pairs))
 }
 
-/// Checks one variable; gives its value back.
-pub(super) fn env_value(name: &str, value: &str) -> Result<String, Wrong> {
-    const OURS: [&str; 6] = [
+/// Checks the name and value of an environment variable; returns the value.
+pub(super) fn env_value(name: &str, value: &str) -> Result<String, ValueError> {
+    const SET_BY_STAYD: [&str; 6] = [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
@@ -220,22 +217,22 @@ pub(super) fn env_value(name: &str, value: &str) -> Result<String, Wrong> {
         "LISTEN_FDNAMES",
     ];
     if name.is_empty() || name.contains(['=', '\0']) || name.contains(char::is_whitespace) {
-        let cause = format!("`{}` is no name of a variable", brief(name));
-        return Err(Wrong::new(cause, "use letters, digits and `_`"));
+        let cause = format!("`{}` is not a valid variable name", shorten(name));
+        return Err(ValueError::new(cause, "use letters, digits and `_`"));
     }
-    if OURS.contains(&name) || name.starts_with("STAYD_") {
-        let cause = format!("stayd sets `{}` itself", brief(name));
-        return Err(Wrong::new(cause, "remove it"));
+    if SET_BY_STAYD.contains(&name) || name.starts_with("STAYD_") {
+        let cause = format!("stayd sets `{}` itself", shorten(name));
+        return Err(ValueError::new(cause, "remove it"));
     }
     if value.contains('\0') {
-        let cause = format!("the value of `{}` holds a NUL character", brief(name));
-        return Err(Wrong::new(cause, "remove the NUL"));
+        let cause = format!("the value of `{}` contains a NUL character", shorten(name));
+        return Err(ValueError::new(cause, "remove the NUL"));
     }
     Ok(value.to_owned())
 }
 
-/// Cuts long values and shows control characters by name, so that a finding stays one line.
-pub(super) fn brief(text: &str) -> String {
+/// Shortens a long value and escapes control characters, so that a finding remains on one line.
+pub(super) fn shorten(text: &str) -> String {
     let shown: String = text
         .chars()
         .take(QUOTED_CHARS)
@@ -252,7 +249,7 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a number",
-        DeValue::Float(_) => "a fraction",
+        DeValue::Float(_) => "a decimal number",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
@@ -260,8 +257,8 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// What a kind is called; also in the reference.
-pub(super) fn wanted(kind: Kind) -> &'static str {
+/// The name of a kind of value; used in errors and in the reference.
+pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Name => "a name",
         Kind::Text => "a text",
@@ -273,7 +270,7 @@ pub(super) fn wanted(kind: Kind) -> &'static str {
         Kind::Env => "a table of texts",
         Kind::Flag => "true or false",
         Kind::Port | Kind::Count(..) => "a whole number",
-        Kind::Duration(_) => "a length of time",
+        Kind::Duration(_) => "a duration",
         Kind::Size(_) => "a size",
         Kind::Choice(_) => "one of its words",
         Kind::Signal => "the name of a signal",
@@ -282,7 +279,7 @@ pub(super) fn wanted(kind: Kind) -> &'static str {
     }
 }
 
-/// What to write; also in a cure for a missing key.
+/// An example of a value of this kind, for error messages.
 pub(super) fn example(kind: Kind) -> String {
     match kind {
         Kind::Name | Kind::Text | Kind::Path | Kind::Secret => "a text in quotes".into(),

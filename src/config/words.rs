@@ -1,20 +1,20 @@
-//! Names, and command lines without a shell.
+//! Names of instances and services, and splitting of command lines without a shell.
 
 use std::fmt;
 
-/// Longest name of an instance or a service: it becomes part of paths, and sockets' paths are short.
-const LONGEST_NAME: usize = 64;
+/// The longest name of an instance or service in bytes: a name is part of socket paths, whose length is limited.
+const NAME_LENGTH_MAX: usize = 64;
 
-/// Whether `text` may name an instance or a service.
+/// Whether `text` is a valid name of an instance or a service.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (1..=LONGEST_NAME).contains(&text.len())
+    (1..=NAME_LENGTH_MAX).contains(&text.len())
         && !text.starts_with(['-', '.'])
         && text.chars().all(safe)
 }
 
-/// The name nearest to `text`: what a name may not hold becomes `-`; `stayd` when nothing is left.
+/// Makes a valid name of `text`: characters that are not allowed become `-`. Returns `stayd` if nothing is left.
 #[must_use]
 pub fn name_from(text: &str) -> String {
     let safe = |c: char| {
@@ -28,7 +28,7 @@ pub fn name_from(text: &str) -> String {
     let name: String = name
         .trim_start_matches(['-', '.'])
         .chars()
-        .take(LONGEST_NAME)
+        .take(NAME_LENGTH_MAX)
         .collect();
     let name = name.trim_end_matches('-');
     if name.is_empty() {
@@ -38,29 +38,29 @@ pub fn name_from(text: &str) -> String {
     }
 }
 
-/// Why a command line cannot be split.
+/// The reason why a command line cannot be split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SplitError {
     /// A quote is not closed.
     OpenQuote(char),
-    /// The last character is a lone backslash.
+    /// The text ends with a single backslash.
     TrailingBackslash,
 }
 
 impl fmt::Display for SplitError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OpenQuote(quote) => write!(out, "a {quote} is not closed"),
-            Self::TrailingBackslash => out.write_str("it ends with a lone backslash"),
+            Self::OpenQuote(quote) => write!(out, "the quote {quote} is not closed"),
+            Self::TrailingBackslash => out.write_str("it ends with a single backslash"),
         }
     }
 }
 
-/// Splits a command line as a POSIX shell splits plain words: blanks, quotes and backslashes;
-/// no variables, no patterns, no operators.
+/// Splits a command line as a POSIX shell splits words: blanks, quotes and backslashes. Variables, patterns and operators
+/// have no special meaning.
 ///
 /// # Errors
-/// An unclosed quote, or a backslash at the very end.
+/// A quote is not closed, or the text ends with a backslash.
 pub fn split_words(text: &str) -> Result<Vec<String>, SplitError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -91,7 +91,7 @@ fn single_quoted(rest: &mut std::str::Chars<'_>, word: &mut String) -> Result<()
     Err(SplitError::OpenQuote('\''))
 }
 
-/// Within double quotes a backslash frees only what would otherwise mean something.
+/// Within double quotes a backslash escapes only characters that have a special meaning there.
 fn double_quoted(rest: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), SplitError> {
     let open = SplitError::OpenQuote('"');
     while let Some(c) = rest.next() {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_safe_in_paths() {
+    fn valid_names_are_safe_in_paths() {
         for good in ["db", "a.b-c_d", "_x", "9"] {
             assert!(is_name(good), "{good}");
         }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_has_a_name_near_it() {
+    fn any_text_is_converted_to_a_valid_name() {
         assert_eq!(name_from("my project"), "my-project");
         assert_eq!(name_from(".hidden"), "hidden");
         assert_eq!(name_from("…"), "stayd");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_quote_is_an_error() {
+    fn an_unclosed_quote_or_a_trailing_backslash_is_an_error() {
         assert_eq!(split_words("a 'b"), Err(SplitError::OpenQuote('\'')));
         assert_eq!(split_words("a \"b\\"), Err(SplitError::OpenQuote('"')));
         assert_eq!(split_words("a\\"), Err(SplitError::TrailingBackslash));

@@ -1,7 +1,7 @@
 //! The clock of the loop: turns the clocks of the system into the instants that `decide` uses, and notices sleep.
 
 use crate::decide::clock::{Duration, Instant};
-use crate::sys::clock::{self, Sample};
+use crate::sys::clock::{self, Clocks};
 use std::time::SystemTime;
 
 /// If the boot-time clock gains at least this much on the awake-time clock, the machine has slept.
@@ -10,8 +10,8 @@ const SLEEP_MIN: Duration = Duration::from_millis(500);
 /// The one clock of the loop.
 #[derive(Debug)]
 pub(super) struct Clock {
-    start: Sample,
-    last: Sample,
+    start: Clocks,
+    last: Clocks,
 }
 
 /// One reading of the clock.
@@ -35,7 +35,7 @@ impl Clock {
     pub(super) fn resume(awake: Duration) -> Self {
         let last = clock::sample();
         Self {
-            start: Sample { awake, ..last },
+            start: Clocks { awake, ..last },
             last,
         }
     }
@@ -67,7 +67,7 @@ impl Clock {
 /// Reads the clock of the loop, without noticing sleep, and converts instants to wall-clock time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClockHandle {
-    start: Sample,
+    start: Clocks,
 }
 
 impl ClockHandle {
@@ -96,7 +96,7 @@ impl ClockHandle {
 /// Times further in the future than this are not exact.
 const FUTURE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-fn instant_of(start: &Sample, sample: &Sample) -> Instant {
+fn instant_of(start: &Clocks, sample: &Clocks) -> Instant {
     let elapsed = sample.awake.saturating_sub(start.awake);
     Instant::START.after(elapsed)
 }

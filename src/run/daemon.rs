@@ -283,7 +283,7 @@ impl Daemon {
 
     fn reap(&mut self) {
         loop {
-            let reaped = reaper::drain(REAP_MAX);
+            let reaped = reaper::reap_exited(REAP_MAX);
             let all = reaped.len() < REAP_MAX;
             self.parts.executor.reaped(reaped);
             if all {

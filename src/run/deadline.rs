@@ -7,7 +7,7 @@ use std::cell::Cell;
 /// A timer for one deadline.
 pub(super) struct DeadlineTimer {
     /// `None` where the system has no such descriptor; then the runtime's own timer serves.
-    timer: Option<sys::alarm::Alarm>,
+    timer: Option<sys::timer::AsyncTimer>,
     set_to: Cell<Instant>,
 }
 
@@ -15,7 +15,7 @@ impl DeadlineTimer {
     /// A timer that is not set. Call it inside the runtime.
     pub(super) fn new() -> Self {
         Self {
-            timer: sys::alarm::Alarm::new().ok(),
+            timer: sys::timer::AsyncTimer::new().ok(),
             set_to: Cell::new(Instant::NEVER),
         }
     }
@@ -29,7 +29,7 @@ impl DeadlineTimer {
             return;
         }
         match &self.timer {
-            Some(timer) if self.set(timer, due, now) && timer.rung().await.is_ok() => {
+            Some(timer) if self.set(timer, due, now) && timer.expired().await.is_ok() => {
                 self.set_to.set(Instant::NEVER);
             }
             _ => tokio::time::sleep(due.since(now)).await,
@@ -37,7 +37,7 @@ impl DeadlineTimer {
     }
 
     /// Whether the timer expires at `due`. Setting it costs a system call, and most steps do not change the deadline.
-    fn set(&self, timer: &sys::alarm::Alarm, due: Instant, now: Instant) -> bool {
+    fn set(&self, timer: &sys::timer::AsyncTimer, due: Instant, now: Instant) -> bool {
         if self.set_to.get() != due {
             let set = timer.set(due.since(now)).is_ok();
             self.set_to.set(if set { due } else { Instant::NEVER });

@@ -157,7 +157,7 @@ fn runtime(detector: &Arc<StallDetector>) -> std::io::Result<tokio::runtime::Run
         .enable_time()
         .thread_keep_alive(IDLE_THREAD_MAX)
         // Only the loop's thread takes signals. A pool thread without work survives until execve(2) in an upgrade.
-        .on_thread_start(signal::hold_all)
+        .on_thread_start(signal::block_all)
         .on_thread_unpark(move || busy.busy())
         .on_thread_park(move || idle.idle())
         .build()

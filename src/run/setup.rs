@@ -121,9 +121,9 @@ async fn run_loop(mut daemon: Daemon) -> LoopOutcome {
 /// Returns the pages that only the start needed. If the program is on a disk that may be pulled, it keeps all pages: the
 /// code that handles a wedge must be in memory then.
 async fn release_start_memory() {
-    if memory::is_program_on_the_systems_disk() {
+    if memory::is_program_on_root_disk() {
         tokio::time::sleep(STARTED_AFTER).await;
-        memory::give_back_start();
+        memory::release_startup_memory();
     }
 }
 

@@ -61,7 +61,7 @@ impl Signals {
                 Some(install(SIGHUP)?)
             },
         };
-        signal::let_in_all();
+        signal::unblock_all();
         Ok(signals)
     }
 
@@ -73,7 +73,7 @@ impl Signals {
             .chain(&self.hangup)
         {
             if has_unread(&signal.stream) {
-                signal::pass_on(signal.number);
+                signal::send_to_self(signal.number);
             }
         }
     }

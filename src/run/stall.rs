@@ -78,7 +78,7 @@ impl StallDetector {
 
     fn wait_for_stalls(&self) {
         // Only the loop's thread takes signals. This thread survives until execve(2) in an upgrade.
-        signal::hold_all();
+        signal::block_all();
         while self.timer.wait().is_ok() {
             if self.is_idle.load(Ordering::SeqCst) {
                 continue;

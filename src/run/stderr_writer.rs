@@ -103,7 +103,7 @@ impl Write for LineWriter {
 /// closed the pipe.
 fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64, mut out: impl Write) {
     // Only the loop's thread takes signals. This thread survives until execve(2) in an upgrade.
-    signal::hold_all();
+    signal::block_all();
     for message in messages {
         match message {
             Message::Line(line) => {

@@ -1,25 +1,25 @@
-//! The clocks, read in one sample.
+//! The system clocks: awake time, time since boot and wall clock, read together.
 #![expect(unsafe_code, reason = "clock_gettime(2)")]
 
-use super::imp;
+use super::platform;
 use std::time::{Duration, SystemTime};
 
 /// All clocks at one instant.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// Awake time: stops in sleep (Linux CLOCK_MONOTONIC, macOS CLOCK_UPTIME_RAW).
+pub struct Clocks {
+    /// Awake time: stops while the machine sleeps (Linux CLOCK_MONOTONIC, macOS CLOCK_UPTIME_RAW).
     pub awake: Duration,
-    /// Goes on in sleep (Linux CLOCK_BOOTTIME, macOS CLOCK_MONOTONIC_RAW).
+    /// Time since boot: continues while the machine sleeps (Linux CLOCK_BOOTTIME, macOS CLOCK_MONOTONIC_RAW).
     pub boot: Duration,
-    /// Only for stamps.
+    /// Wall-clock time, for time stamps only: it may be set forward or back at any time.
     pub wall: SystemTime,
 }
 
-/// Reads them.
-pub fn sample() -> Sample {
-    Sample {
-        awake: read(imp::CLOCK_AWAKE),
-        boot: read(imp::CLOCK_SINCE_BOOT),
+/// Reads all clocks.
+pub fn sample() -> Clocks {
+    Clocks {
+        awake: read(platform::CLOCK_AWAKE),
+        boot: read(platform::CLOCK_SINCE_BOOT),
         wall: SystemTime::now(),
     }
 }
@@ -29,21 +29,23 @@ fn read(clock: libc::clockid_t) -> Duration {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is ours and outlives the call. These clocks exist everywhere; were one missing, it stands still.
+    // SAFETY: `time` is a local variable that outlives the call. All supported systems have these clocks; if one were
+    // missing, it would read as 0.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Duration::from_secs(time.tv_sec.cast_unsigned())
         + Duration::from_nanos(time.tv_nsec.cast_unsigned())
 }
 
-/// Sleeps, for a thread of its own that gives others a moment: less than anybody notices.
-pub fn pause(moment: Duration) {
-    std::thread::sleep(moment);
+/// Blocks the calling thread for `duration`. Only for a dedicated thread, never on the loop's thread, and only for
+/// milliseconds.
+pub fn sleep(duration: Duration) {
+    std::thread::sleep(duration);
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn clocks_run_forward_and_boot_is_never_behind_awake() {
+    fn clocks_run_forward_and_boot_time_is_never_behind_awake_time() {
         let first = super::sample();
         let second = super::sample();
         assert!(second.awake >= first.awake && second.boot >= first.boot);

@@ -1,26 +1,26 @@
-//! Datagrams with the kernel's word on who sent them.
+//! Unix datagrams with the sender's pid as verified by the kernel.
 
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// One datagram.
+/// A received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// Bytes put into the buffer.
+    /// Number of bytes written to the buffer.
     pub bytes: usize,
-    /// It was longer than the buffer.
+    /// Whether the datagram was longer than the buffer; the rest is lost.
     pub truncated: bool,
-    /// Who sent it, where the kernel tells (Linux SCM_CREDENTIALS); never what the sender claims of itself.
+    /// The sender's pid, where the kernel reports it (Linux SCM_CREDENTIALS); never a value that the sender claims.
     pub sender: Option<i32>,
 }
 
-/// Makes the kernel tell the sender of each datagram, where it can.
+/// Makes the kernel report the sender of each datagram, where it can.
 ///
 /// # Errors
-/// The system's refusal.
-pub fn want_senders(socket: BorrowedFd<'_>) -> io::Result<()> {
+/// The system refuses the socket option.
+pub fn enable_sender_credentials(socket: BorrowedFd<'_>) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::PassCred, &true)?;
     #[cfg(target_os = "macos")]
@@ -28,13 +28,15 @@ pub fn want_senders(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a datagram says who has sent it; where it does not, only who may write the socket can speak.
-pub const KNOWS_SENDERS: bool = cfg!(target_os = "linux");
+/// Whether [`Datagram::sender`] is known on this system. Where it is not, the permissions of the socket file decide which
+/// processes can send.
+pub const HAS_SENDER_CREDENTIALS: bool = cfg!(target_os = "linux");
 
-/// Takes the next datagram, never waits. Descriptors that come with it are closed: there is no room for them.
+/// Receives the next datagram without waiting. The kernel closes descriptors that come with it, because the control
+/// buffer has no room for them.
 ///
 /// # Errors
-/// `WouldBlock` when there is none.
+/// `WouldBlock` when no datagram is waiting.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram> {
     #[cfg(target_os = "linux")]
     let mut control = cmsg_space!(nix::sys::socket::UnixCredentials);
@@ -48,7 +50,7 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram
         MsgFlags::MSG_DONTWAIT,
     )?;
     let truncated = received.flags.contains(MsgFlags::MSG_TRUNC);
-    // A control message that was cut off cannot be read, but the sender comes first.
+    // A truncated control message cannot be read, but the sender comes first.
     let sender = received
         .cmsgs()
         .ok()
@@ -60,10 +62,10 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Datagram
     })
 }
 
-/// Sends one over a connected socket, with a descriptor if there is one (SCM_RIGHTS).
+/// Sends a datagram over a connected socket, with a descriptor if one is given (SCM_RIGHTS).
 ///
 /// # Errors
-/// The system's refusal; `WouldBlock` when nobody reads and the socket does not wait.
+/// The system's error; `WouldBlock` when the receiver's queue is full and the socket is non-blocking.
 pub fn send(
     socket: BorrowedFd<'_>,
     message: &[u8],

@@ -1,7 +1,7 @@
-//! The end of a process that is not our child.
+//! Waiting for the end of a process that is not a child of stayd, and reading its exit status.
 #![expect(unsafe_code, reason = "a descriptor is registered with the runtime")]
 
-use super::imp;
+use super::platform;
 use super::process::Handle;
 use super::reaper::Status;
 use std::io;
@@ -10,49 +10,51 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// How a process ended is told between its end and its reaping, or after that; not in the moment between.
-const TELLING_DEADLINE: Duration = Duration::from_secs(1);
-const TELLING_PAUSE: Duration = Duration::from_millis(5);
+/// How long to ask for the exit status. The kernel provides it while the process is a zombie and again after it was
+/// reaped, but not in the short time in between.
+const STATUS_DEADLINE: Duration = Duration::from_secs(1);
+const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What the system says of the end of a process.
-pub(super) enum Telling {
-    /// How it ended.
-    ServiceMessage(Status),
-    /// It says so in a moment.
+/// The answer to a query for the exit status of an ended process.
+pub(super) enum ExitQuery {
+    /// The exit status.
+    Known(Status),
+    /// The status is not available at this instant; ask again.
     NotYet,
-    /// It has said it to the parent alone.
+    /// The system reports the status only to the parent.
     Never,
 }
 
-/// Owns its descriptor, and never exchanges it.
-struct Watched(OwnedFd);
+/// Owns its descriptor and never replaces it.
+struct WatchedDescriptor(OwnedFd);
 
-impl AsRawFd for Watched {
+impl AsRawFd for WatchedDescriptor {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-/// Returns when the process of `handle` has ended: how, or none when the system does not tell strangers. Linux tells
-/// whoever may trace it while it is a zombie (proc(5), field 52), and every holder of a pidfd after that since 6.15;
-/// macOS tells its user.
+/// Waits until the process of `handle` has ended and returns its exit status, or none where the system does not report it.
+///
+/// Linux reports the status of a zombie to a process with ptrace rights (proc(5), field 52), and since 6.15 to every holder
+/// of a pidfd after the process was reaped. macOS reports it to processes of the same user.
 ///
 /// # Errors
-/// The process cannot be watched; nothing is said about its end.
-pub async fn of(handle: &Handle) -> io::Result<Option<Status>> {
-    let watched = Watched(imp::exit::watch(handle)?);
-    // SAFETY: keeps one descriptor open, and says the same each time, until it is dropped.
+/// The process cannot be watched. The error does not mean that the process has ended.
+pub async fn wait(handle: &Handle) -> io::Result<Option<Status>> {
+    let watched = WatchedDescriptor(platform::exit::watch(handle)?);
+    // SAFETY: `watched` keeps one descriptor open, and returns the same number each time, until it is dropped.
     let watched = unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) }?;
     drop(watched.readable().await?);
-    let telling = async {
+    let query = async {
         loop {
-            match imp::exit::told(handle.process, &watched.get_ref().0) {
-                Telling::ServiceMessage(status) => return Some(status),
-                Telling::Never => return None,
-                Telling::NotYet => tokio::time::sleep(TELLING_PAUSE).await,
+            match platform::exit::query(handle.process, &watched.get_ref().0) {
+                ExitQuery::Known(status) => return Some(status),
+                ExitQuery::Never => return None,
+                ExitQuery::NotYet => tokio::time::sleep(STATUS_POLL_INTERVAL).await,
             }
         }
     };
-    let told = tokio::time::timeout(TELLING_DEADLINE, telling).await;
-    Ok(told.unwrap_or(None))
+    let status = tokio::time::timeout(STATUS_DEADLINE, query).await;
+    Ok(status.unwrap_or(None))
 }

@@ -1,11 +1,13 @@
-//! FNV-1a, 64 bits: the same over versions and machines, unlike the standard hasher. Against accidents, not against forgers.
+//! The FNV-1a hash, 64 bits: unlike the standard hasher it is the same in all versions and on all machines.
+//!
+//! It detects accidental differences. It gives no protection against a deliberate collision.
 
-/// A hash that goes on.
+/// The state of a hash that can be continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fnv(pub u64);
 
 impl Fnv {
-    /// Of nothing.
+    /// The hash of no bytes.
     pub const START: Self = Self(0xcbf2_9ce4_8422_2325);
     const PRIME: u64 = 0x0100_0000_01b3;
 
@@ -15,14 +17,14 @@ impl Fnv {
         Self::START.and(bytes).0
     }
 
-    /// Of these bytes too.
+    /// Continues the hash with these bytes.
     #[must_use]
     pub fn and(self, bytes: &[u8]) -> Self {
         let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(Self::PRIME);
         Self(bytes.iter().fold(self.0, step))
     }
 
-    /// Of this word and its end too, so that `["a", "b"]` and `["ab"]` differ.
+    /// Continues the hash with this word and a separator, so that `["a", "b"]` and `["ab"]` differ.
     #[must_use]
     pub fn with(self, word: &str) -> Self {
         self.and(word.as_bytes()).and(&[0xff])
@@ -34,7 +36,7 @@ mod tests {
     use super::Fnv;
 
     #[test]
-    fn the_known_values() {
+    fn hashes_match_the_published_test_vectors() {
         // draft-eastlake-fnv, appendix C
         assert_eq!(Fnv::of(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(Fnv::of(b"a"), 0xaf63_dc4c_8601_ec8c);

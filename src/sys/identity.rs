@@ -1,41 +1,42 @@
-//! Which boot, which pid namespace, which user this is.
+//! The identity of this boot and of this process: boot id, pid namespace, pids, uid, program path.
 
-use super::imp;
+use super::platform;
 use std::io;
 use std::path::PathBuf;
 
-/// This boot (Linux random/boot_id, macOS kern.bootsessionuuid).
+/// The id of this boot (Linux random/boot_id, macOS kern.bootsessionuuid).
 ///
 /// # Errors
 /// `/proc` (the sysctl) cannot be read.
 pub fn boot_id() -> io::Result<String> {
-    imp::boot_id()
+    platform::boot_id()
 }
 
-/// Inode of our pid namespace; 0 where there are none.
+/// The inode of the pid namespace of this process; 0 where the system has no namespaces.
 pub fn pid_namespace() -> u64 {
-    imp::pid_namespace()
+    platform::pid_namespace()
 }
 
-/// Our pid.
+/// The pid of this process.
 pub fn pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
-/// Our parent's pid.
+/// The pid of the parent process.
 pub fn parent_pid() -> i32 {
     nix::unistd::getppid().as_raw()
 }
 
-/// Effective uid.
+/// The effective uid.
 pub fn euid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
-/// Path of this very program, for starting helpers of the same version (/proc/self/exe survives a replaced file).
+/// A path that executes the running program, for starting helpers of the same version (/proc/self/exe stays valid when
+/// the file is replaced).
 ///
 /// # Errors
-/// The system does not tell (macOS only).
+/// The system does not report the path (macOS only).
 pub fn own_program() -> io::Result<PathBuf> {
-    imp::own_program()
+    platform::own_program()
 }

@@ -1,6 +1,7 @@
-//! Sockets that wait for connections: bound, looked at, handed on. Nothing is ever accepted here.
+//! Listening sockets that stayd holds for services: binding, inspecting and passing on. stayd never accepts a connection.
 
-use super::{imp, process::Process};
+pub use super::listen_fds::{FIRST_INHERITED, place_for_exec, take_inherited};
+use super::{platform, process::Process};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, listen,
@@ -10,22 +11,20 @@ use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-/// Descriptors that were handed over begin here (sd_listen_fds(3)).
-pub const FIRST: RawFd = 3;
-/// Whoever may reach the folder may connect (`SocketMode=` in systemd.socket(5)).
-const MODE: u32 = 0o666;
+/// The mode of a socket file: every user who can enter the folder may connect (as `SocketMode=` in systemd.socket(5)).
+const SOCKET_MODE: u32 = 0o666;
 
 /// Where a socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
-    /// An address and its port.
+    /// An IP address and a port.
     Tcp(SocketAddr),
-    /// A path.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
@@ -38,14 +37,14 @@ impl fmt::Display for Address {
     }
 }
 
-/// Binds and listens, with the longest backlog that the system allows. The socket blocks and is closed on exec.
+/// Binds a socket and listens, with the longest backlog that the system allows. The socket is blocking and closed on exec.
 ///
-/// SO_REUSEADDR is set, so connections of a former life do not keep the port. `[::]` takes IPv4 as well where
-/// net.ipv6.bindv6only says so. A path that nobody listens on any more is replaced; it is open to everybody who may enter
-/// its folder, and given to `owner` (uid, gid), where that is not us.
+/// SO_REUSEADDR is set, so that connections of an earlier instance do not keep the port occupied. `[::]` accepts IPv4 as
+/// well, depending on net.ipv6.bindv6only. A socket file without a listener is replaced. Every user who can enter its
+/// folder may connect. `owner` (uid, gid) gets the file, if given.
 ///
 /// # Errors
-/// `AddrInUse` when somebody else listens there; the system's refusal.
+/// `AddrInUse` when another process listens there; otherwise the system's error.
 pub fn bind(address: &Address, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
     let socket: OwnedFd = match address {
         Address::Tcp(address) => TcpListener::bind(address)?.into(),
@@ -62,20 +61,20 @@ fn bind_path(path: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener>
         }
         outcome => outcome?,
     };
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
     if let Some((uid, gid)) = owner {
         std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
     }
     Ok(bound)
 }
 
-/// Removes a socket's file that nobody listens on; false where somebody does, or where it is no socket.
+/// Removes a socket file that has no listener. Returns false where a process listens, or where the file is not a socket.
 ///
 /// # Errors
 /// The file cannot be removed.
 pub fn remove_stale(path: &Path) -> io::Result<bool> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    // The kernel refuses a connection to any other kind of file, too.
+    // Check the type first: the kernel refuses a connection to any other kind of file as well.
     if !is_socket || !is_refused(path) {
         return Ok(false);
     }
@@ -86,14 +85,14 @@ fn is_refused(path: &Path) -> bool {
     try_connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// The process that listens on the path, where the kernel tells.
+/// The pid of the process that listens on the path, where the kernel reports it.
 #[must_use]
-pub fn holder_of(path: &Path) -> Option<i32> {
+pub fn listener_pid(path: &Path) -> Option<i32> {
     let connection = try_connect(path).ok()?;
     super::socket::peer(connection.as_fd()).ok()?.pid
 }
 
-/// Connects without waiting: a listener with a full backlog is `WouldBlock`.
+/// Connects without waiting; a listener with a full backlog gives `WouldBlock`.
 fn try_connect(path: &Path) -> io::Result<OwnedFd> {
     let connection = socket(
         AddressFamily::Unix,
@@ -107,31 +106,33 @@ fn try_connect(path: &Path) -> io::Result<OwnedFd> {
     Ok(connection)
 }
 
-/// Listens once more, and blocks: undoes what a child's shutdown(2) or O_NONBLOCK did to the socket that it shares with us.
+/// Calls listen(2) again and makes the socket blocking. This undoes a shutdown(2) or O_NONBLOCK that a child applied to the
+/// socket, which it shares with stayd.
 ///
 /// # Errors
-/// The system's refusal; somebody may have taken the address meanwhile.
+/// The system's error, for example when another process has taken the address in the meantime.
 pub fn listen_again(socket: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
     fcntl(socket, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
     Ok(listen(&socket, Backlog::MAXCONN)?)
 }
 
-/// Whether it was shut down in a way that [`listen_again`] does not undo: Linux goes on refusing connections to a path.
+/// Whether the socket was shut down in a way that [`listen_again`] does not undo: Linux keeps refusing connections to a
+/// Unix socket.
 #[must_use]
-pub fn is_deaf(socket: BorrowedFd<'_>) -> bool {
-    imp::listen::is_deaf(socket)
+pub fn is_shut_down(socket: BorrowedFd<'_>) -> bool {
+    platform::listen::is_shut_down(socket)
 }
 
-/// Refuses all further connections, also where another process has the socket open.
+/// Makes the kernel refuse all further connections, also where another process has the socket open.
 ///
 /// # Errors
-/// It does not listen.
-pub fn refuse(socket: BorrowedFd<'_>) -> io::Result<()> {
+/// The socket does not listen.
+pub fn shut_down(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(shutdown(socket.as_raw_fd(), Shutdown::Both)?)
 }
 
-/// Where it listens; none for what does not listen, or not for streams over TCP or a path.
+/// The address of a listening TCP or Unix stream socket; none for any other descriptor.
 #[must_use]
 pub fn address_of(socket: BorrowedFd<'_>) -> Option<Address> {
     let listens = getsockopt(&socket, sockopt::AcceptConn).ok()?;
@@ -147,37 +148,24 @@ pub fn address_of(socket: BorrowedFd<'_>) -> Option<Address> {
     Some(Address::Unix(name.as_pathname()?.to_owned()))
 }
 
-/// Takes from `process` the sockets that listen on one of these addresses (pidfd_getfd(2)): from then on they are ours,
-/// too. Its descriptors are looked at from the lowest on, a bounded number of them.
+/// Copies the sockets of `process` that listen on one of these addresses into this process (pidfd_getfd(2)); both
+/// processes have them open afterwards. Examines a bounded number of descriptors, the lowest first.
 ///
 /// # Errors
-/// `PermissionDenied` without the right to trace it, `NotFound` when it has ended, `Unsupported` where no system call
-/// does that.
-pub fn fetch(process: Process, wanted: &[Address]) -> io::Result<Vec<(Address, OwnedFd)>> {
-    imp::listen::fetch(process, wanted)
+/// `PermissionDenied` without ptrace rights, `NotFound` when the process has ended, `Unsupported` on macOS, which has no
+/// such system call.
+pub fn copy_from_process(
+    process: Process,
+    wanted: &[Address],
+) -> io::Result<Vec<(Address, OwnedFd)>> {
+    platform::listen::copy_from_process(process, wanted)
 }
 
-/// The listening sockets among the `count` descriptors that we were started with, each with its place among them. They
-/// are closed on exec from now on, and what is no such socket is left as it is. Only the first call finds anything.
+/// The sockets that launchd holds for this job under `name` (launch_activate_socket(3)); empty on Linux, and where the job
+/// has no sockets of this name.
 #[must_use]
-pub fn inherited(count: RawFd) -> Vec<(usize, Address, OwnedFd)> {
-    super::handed::inherited(count)
-}
-
-/// Gives the sockets the numbers from `first` on and lets them pass through execve(2). They are nobody's to close
-/// afterwards: what comes next is exec, or the end of this process.
-///
-/// # Errors
-/// There are too many descriptors.
-pub fn hand_on(sockets: Vec<OwnedFd>, first: RawFd) -> io::Result<()> {
-    super::handed::hand_on(sockets, first)
-}
-
-/// The sockets that launchd holds for this job under `name` (launch_activate_socket(3)); none elsewhere, and none where
-/// the job has no such name.
-#[must_use]
-pub fn activated(name: &str) -> Vec<OwnedFd> {
-    imp::listen::activated(name)
+pub fn from_launchd(name: &str) -> Vec<OwnedFd> {
+    platform::listen::from_launchd(name)
 }
 
 #[cfg(test)]
@@ -186,15 +174,15 @@ mod tests {
     use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
 
-    fn somewhere() -> Address {
+    fn free_address() -> Address {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         Address::Tcp(taken.local_addr().expect("bound"))
     }
 
     #[test]
-    fn what_is_bound_listens_where_it_says_and_what_does_not_listen_has_no_address() {
+    fn a_bound_socket_has_its_address_and_other_descriptors_have_none() {
         let folder = tempfile::tempdir().expect("a folder");
-        for address in [somewhere(), Address::Unix(folder.path().join("s"))] {
+        for address in [free_address(), Address::Unix(folder.path().join("s"))] {
             let socket = bind(&address, None).expect("bound");
             assert_eq!(address_of(socket.as_fd()), Some(address));
         }
@@ -205,17 +193,17 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_replaced_only_when_nobody_listens_there() {
+    fn a_socket_file_is_replaced_only_when_no_process_listens_on_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s");
         let address = Address::Unix(path.clone());
         let first = bind(&address, None).expect("bound");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, MODE);
-        let taken = bind(&address, None).expect_err("somebody listens");
+        assert_eq!(mode & 0o777, SOCKET_MODE);
+        let taken = bind(&address, None).expect_err("a process listens");
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         if cfg!(target_os = "linux") {
-            assert_eq!(holder_of(&path), Some(crate::sys::identity::pid()));
+            assert_eq!(listener_pid(&path), Some(crate::sys::identity::pid()));
         }
         drop(first);
         let second = bind(&address, None).expect("the stale file is replaced");
@@ -223,35 +211,41 @@ mod tests {
         assert!(remove_stale(&path).expect("removed") && !path.exists());
 
         fs::write(&path, "no socket").expect("a file");
-        let kept = bind(&address, None).expect_err("a file is not ours to replace");
+        let kept = bind(&address, None).expect_err("an ordinary file is not replaced");
         assert_eq!(kept.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(fs::read(&path).expect("still there"), b"no socket");
     }
 
     #[test]
-    fn what_a_child_did_is_cured_by_listening_again_or_is_known() {
+    fn a_shutdown_by_a_child_is_undone_by_listening_again_or_detected() {
         let folder = tempfile::tempdir().expect("a folder");
-        let tcp = somewhere();
+        let tcp = free_address();
         let socket = bind(&tcp, None).expect("bound");
         let Address::Tcp(place) = &tcp else { panic!() };
-        refuse(socket.as_fd()).expect("shut down");
+        shut_down(socket.as_fd()).expect("shut down");
         assert!(TcpStream::connect(place).is_err());
         listen_again(socket.as_fd()).expect("listens");
-        assert!(!is_deaf(socket.as_fd()));
-        TcpStream::connect(place).expect("cured");
+        assert!(!is_shut_down(socket.as_fd()));
+        TcpStream::connect(place).expect("accepts connections again");
         let flags = || fcntl(&socket, FcntlArg::F_GETFL).expect("flags");
         let blocking = flags();
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set");
         listen_again(socket.as_fd()).expect("listens");
-        assert_eq!(flags(), blocking, "as the next life expects it");
+        assert_eq!(flags(), blocking, "blocking, as the next instance expects");
 
         let path = folder.path().join("s");
         let socket = bind(&Address::Unix(path.clone()), None).expect("bound");
         let waiting = UnixStream::connect(&path).expect("in the backlog");
-        assert!(!is_deaf(socket.as_fd()), "a backlog is no shutdown");
+        assert!(
+            !is_shut_down(socket.as_fd()),
+            "a waiting connection is not a shutdown"
+        );
         drop(waiting);
-        refuse(socket.as_fd()).expect("shut down");
+        shut_down(socket.as_fd()).expect("shut down");
         listen_again(socket.as_fd()).expect("listens");
-        assert_eq!(is_deaf(socket.as_fd()), UnixStream::connect(&path).is_err());
+        assert_eq!(
+            is_shut_down(socket.as_fd()),
+            UnixStream::connect(&path).is_err()
+        );
     }
 }

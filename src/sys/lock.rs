@@ -1,21 +1,22 @@
-//! The instance lock.
+//! The lock file that ensures one stayd per instance.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// A lock file that is replaced this often while we look at it is somebody's mistake.
-const TRIES: usize = 8;
+/// How often to open the lock file anew when another process keeps replacing it.
+const ATTEMPTS_MAX: usize = 8;
 
-/// Takes the lock on `path` (flock, CLOEXEC), creating the file 0600, and writes our pid into it.
+/// Takes the lock on `path` (flock, CLOEXEC) and writes the pid of this process into the file, which is created with mode
+/// 0600 if needed.
 ///
-/// The lock is held for as long as the `File` lives; the file stays when it ends.
+/// The lock is held until the returned `File` is dropped; the file itself is not removed.
 ///
 /// # Errors
-/// `Ok(Err(pid))` names the holder (0 when it left no number); `Err` is the system's refusal.
+/// `Ok(Err(pid))` when another process holds the lock (0 when the file contains no pid); `Err` for an error of the system.
 pub fn take(path: &Path) -> io::Result<Result<File, i32>> {
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS_MAX {
         let mut file = open(path)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -23,12 +24,12 @@ pub fn take(path: &Path) -> io::Result<Result<File, i32>> {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         if is_still_at(&file, path)? {
-            sign(&mut file)?;
+            write_pid(&mut file)?;
             return Ok(Ok(file));
         }
     }
     Err(io::Error::other(
-        "the lock file is replaced again and again",
+        "another process keeps replacing the lock file",
     ))
 }
 
@@ -51,20 +52,21 @@ fn holder(file: &mut File) -> i32 {
         .unwrap_or(0)
 }
 
-/// Whether `path` leads to this file. Somebody may unlink it at any time, and a lock that nobody finds protects nothing.
+/// Whether `path` still names this open file. Another process may unlink the lock file, and a lock on an unlinked file
+/// protects nothing.
 ///
 /// # Errors
-/// The system's refusal; a path that leads nowhere is `false`.
+/// The system's error; a path that does not exist is `false`.
 pub fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
+    let opened = file.metadata()?;
     match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Ok(found) => Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-fn sign(file: &mut File) -> io::Result<()> {
+fn write_pid(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
@@ -76,7 +78,7 @@ mod tests {
     use std::io;
 
     #[test]
-    fn the_second_taker_is_told_who_holds_it() -> io::Result<()> {
+    fn a_second_attempt_returns_the_pid_of_the_holder() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("lock");
         let first = take(&path)?.expect("free");
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_on_an_unlinked_file_keeps_nobody_out() -> io::Result<()> {
+    fn a_lock_on_an_unlinked_file_does_not_block_a_new_one() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("lock");
         let _first = take(&path)?.expect("free");
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symbolic_link_is_refused() -> io::Result<()> {
+    fn a_symbolic_link_as_lock_file_is_refused() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("lock");
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path)?;

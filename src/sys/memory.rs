@@ -1,17 +1,19 @@
-//! Our own memory.
+//! The memory of this process.
 
-use super::imp;
+use super::platform;
 
-/// Gives back what only the start has needed: on Linux the pages of the program, of which a fault maps sixteen at once
-/// (`do_fault_around` in mm/memory.c), and what malloc(3) keeps for later. What is needed again comes again from the page
-/// cache, or from the disk. Nothing elsewhere.
-pub fn give_back_start() {
-    imp::give_back_start();
+/// Releases memory that only the start needed. On Linux: the pages of the program, of which one fault maps sixteen at once
+/// (`do_fault_around` in mm/memory.c), and free memory that malloc(3) retains. The kernel maps a page again from the page
+/// cache or the disk when it is needed. Does nothing on macOS.
+pub fn release_startup_memory() {
+    platform::release_startup_memory();
 }
 
-/// Whether our program lies on the disk that the system itself runs from; false where that cannot be told. From one that
-/// can be pulled nothing may come again. Asks the kernel's tables, and no disk.
+/// Whether the running program is on the disk of the root file system; false where this cannot be determined.
+///
+/// Pages of a program on a removable disk must not be released, because the disk may be gone when they are needed. Reads
+/// only the kernel's tables, so that a dead disk cannot block the call.
 #[must_use]
-pub fn is_program_on_the_systems_disk() -> bool {
-    imp::is_program_on_the_systems_disk()
+pub fn is_program_on_root_disk() -> bool {
+    platform::is_program_on_root_disk()
 }

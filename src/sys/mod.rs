@@ -1,28 +1,27 @@
-//! The operating system: the only `unsafe`, the only `cfg(target_os)`. Imports nothing of ours.
+//! The operating system interface: the only module that contains `unsafe` code or `cfg(target_os)`.
 //!
-//! One face, two folders behind it: `linux` and `macos` offer the same functions. What one of them cannot
-//! know is an `Option` or an `Unsupported` error, never a guess. Linux needs 5.9 (close_range(2), pidfds).
+//! The files of this folder are the interface. The folders `linux` and `macos` implement it with the same functions;
+//! `platform` is the one that is compiled. Where a system cannot provide an answer, the function returns an `Option` or
+//! an `Unsupported` error, never a guess. Linux 5.9 or newer is required (close_range(2), pidfds).
 
-pub mod alarm;
 pub mod cgroup;
 pub mod clock;
-pub mod copying;
 pub mod datagram;
-pub mod exchange;
+mod exec_args;
 pub mod exit;
-mod flight;
+pub mod filesystem;
 pub mod fnv;
-mod handed;
 pub mod handover;
 pub mod identity;
-mod image;
-#[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
-#[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
-mod imp;
 pub mod listen;
+mod listen_fds;
 pub mod lock;
 pub mod memory;
+mod pending_spawn;
 pub mod pipe;
+#[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
+#[cfg_attr(target_os = "macos", path = "macos/mod.rs")]
+mod platform;
 pub mod process;
 pub mod program;
 pub mod reaper;
@@ -33,7 +32,7 @@ pub mod spawn;
 pub mod timer;
 pub mod user;
 
-/// The result of a libc call that says -1 and sets errno.
+/// Converts the result of a libc call that returns -1 and sets errno on failure.
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
     if result == -1 {
         return Err(std::io::Error::last_os_error());

@@ -1,6 +1,6 @@
-//! Looking at processes and signalling them.
+//! Reading the state of processes and sending them signals.
 
-use super::imp;
+use super::platform;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::decide::process::Process;
 
-/// What the kernel says a process is doing.
+/// The state of a process or thread as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// R
     Running,
     /// S, I
     Sleeping,
-    /// D, or U on macOS: SIGKILL has to wait.
+    /// D, or U on macOS: the kernel delivers SIGKILL only after this state.
     Uninterruptible,
     /// T
     Stopped,
@@ -25,32 +25,33 @@ pub enum State {
     Zombie,
 }
 
-/// One line of /proc/PID/stat, as far as it serves.
+/// The fields of /proc/PID/stat that stayd uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Who.
+    /// The pid and start time.
     pub process: Process,
     /// Parent's pid.
     pub ppid: i32,
     /// Process group.
     pub pgid: i32,
-    /// Session: a member of session S descends from the process that called setsid as S (setsid(2)).
+    /// Session. A member of session S descends from the process with pid S that called setsid(2).
     pub sid: i32,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
-    /// User and system time, own and all threads', dead children not counted.
+    /// User and system time of all its threads; ended children are not included.
     pub cpu: Duration,
     /// Number of threads.
     pub threads: u32,
-    /// A child made to exec and not come to it (clone(2) without exit signal; exec and an orphan's new parent give it
-    /// one). Always false where forks have no such mark.
+    /// A spawned child that has not called execve yet: it has no exit signal (clone(2)). execve, or the new parent of an
+    /// orphan, sets the signal. Always false on macOS, where the kernel has no such mark.
     pub before_exec: bool,
-    /// The short name, as the kernel has it.
+    /// The short name that the kernel keeps.
     pub comm: String,
 }
 
 impl Stat {
-    /// Whether it still runs. A main thread that has ended while others run shows as a zombie with threads.
+    /// Whether the process still runs. When its main thread has ended and other threads run, the state is zombie and
+    /// `threads` is greater than 1.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.state != State::Zombie || self.threads > 1
@@ -60,47 +61,47 @@ impl Stat {
 /// An open file of another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFile {
-    /// Its number there.
+    /// The descriptor number in that process.
     pub fd: i32,
-    /// What readlink says: a path, `socket:[inode]`, `pipe:[inode]`.
+    /// The result of readlink: a path, `socket:[inode]`, `pipe:[inode]`.
     pub target: String,
 }
 
-/// A thread and what it waits in.
+/// A thread and the kernel function that it waits in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thread {
     /// Thread id.
     pub tid: i32,
     /// Its name.
     pub comm: String,
-    /// What it is doing.
+    /// Its state.
     pub state: State,
-    /// Kernel function it sleeps in (proc(5), wchan), if told.
+    /// The kernel function it sleeps in (proc(5), wchan), where the kernel reports it.
     pub wchan: Option<String>,
-    /// System call it is in, if told (proc(5), syscall; needs ptrace rights).
+    /// The number of the system call it is in, where the kernel reports it (proc(5), syscall; needs ptrace rights).
     pub syscall: Option<i64>,
 }
 
-/// Reads one process; `NotFound` when there is none. Never waits for the process's memory.
+/// Reads the state of one process. Never waits for the memory lock of that process.
 ///
 /// # Errors
-/// `NotFound`, or the system's refusal.
+/// `NotFound` when there is no such process; otherwise the system's error.
 pub fn stat(pid: i32) -> io::Result<Stat> {
-    imp::process::stat(pid)
+    platform::process::stat(pid)
 }
 
-/// The direct children of `pid`, zombies too: Linux task/*/children of all its threads.
+/// The pids of the direct children of `pid`, including zombies (Linux: task/*/children of all its threads).
 ///
-/// Children that are born or reaped while this reads may be missed (proc(5)); of our own none is, see
-/// [`reaper::children`](super::reaper::children).
+/// Children that start or are reaped during the call may be missing (proc(5)). For the children of this process use
+/// [`reaper::children`](super::reaper::children), which misses none.
 ///
 /// # Errors
-/// `NotFound` when `pid` has gone.
+/// `NotFound` when `pid` has ended.
 pub fn children(pid: i32) -> io::Result<Vec<i32>> {
-    imp::process::children(pid)
+    platform::process::children(pid)
 }
 
-/// This process's own children (those reparented to it as subreaper included), zombies too: see
+/// The pids of the children of this process, including zombies and orphans reparented to it as subreaper; see
 /// [`reaper::children`](super::reaper::children).
 ///
 /// # Errors
@@ -110,192 +111,193 @@ pub fn own_children() -> io::Result<Vec<i32>> {
     Ok(children.into_iter().map(|child| child.pid).collect())
 }
 
-/// The birth that a process would have which is born now; no later one has an earlier birth, as long as nobody sets the
-/// clock of a Mac back.
+/// The start time that a process started now would have. No process that starts later has an earlier start time, unless
+/// the clock of a Mac is set back.
 #[must_use]
-pub fn birth_of_one_born_now() -> u64 {
-    imp::process::birth_of_one_born_now()
+pub fn start_time_now() -> u64 {
+    platform::process::start_time_now()
 }
 
-/// How long `process` has run; sleep of the machine counts.
+/// How long ago `process` was started; time in which the machine slept is included.
 #[must_use]
 pub fn age(process: Process) -> Duration {
-    imp::process::age(process)
+    platform::process::age(process)
 }
 
-/// Every process there is.
+/// The pids of all processes.
 ///
 /// # Errors
 /// `/proc` (the sysctl) cannot be read.
 pub fn all() -> io::Result<Vec<i32>> {
-    imp::process::all()
+    platform::process::all()
 }
 
-/// The pid that traces `pid`, if any (Linux TracerPid; macOS P_TRACED without a pid gives Some(0)).
+/// The pid of the process that traces `pid`, if any (Linux TracerPid; macOS reports P_TRACED without a pid: `Some(0)`).
 ///
 /// # Errors
-/// `NotFound`, or the system's refusal.
+/// `NotFound` when there is no such process; otherwise the system's error.
 pub fn tracer(pid: i32) -> io::Result<Option<i32>> {
-    imp::process::tracer(pid)
+    platform::process::tracer(pid)
 }
 
-/// Whether the cgroup of one of `pids` is frozen (v2 cgroup.events, v1 freezer.state); each cgroup is asked once. Those
-/// that have gone are not. Always false on macOS.
+/// Whether the cgroup of one of `pids` is frozen (v2 cgroup.events, v1 freezer.state). Each cgroup is read once; ended
+/// processes are skipped. Always false on macOS.
 ///
 /// # Errors
-/// The mounted hierarchies are not told.
+/// The list of mounted hierarchies cannot be read.
 pub fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
-    imp::is_any_frozen(pids)
+    platform::is_any_frozen(pids)
 }
 
-/// Bytes read and written through system calls so far (proc(5), io: rchar + wchar; macOS: disk only); None where not
-/// told.
+/// Bytes read and written through system calls since the process started (proc(5), io: rchar + wchar; macOS: disk only);
+/// none where the system does not report it.
 pub fn io_bytes(pid: i32) -> Option<u64> {
-    imp::process::io_bytes(pid)
+    platform::process::io_bytes(pid)
 }
 
-/// Resident memory in bytes (proc(5), status: VmRSS); None where not told.
+/// Resident memory in bytes (proc(5), status: VmRSS); none where the system does not report it.
 pub fn memory_bytes(pid: i32) -> Option<u64> {
-    imp::process::memory_bytes(pid)
+    platform::process::memory_bytes(pid)
 }
 
-/// Open files; at most `max` entries.
+/// The open files of `pid`, at most `max`.
 ///
 /// # Errors
-/// `NotFound`, or `PermissionDenied` for another user's process or one that is not dumpable.
+/// `NotFound`, or `PermissionDenied` for a process of another user or one that is not dumpable.
 pub fn open_files(pid: i32, max: usize) -> io::Result<Vec<OpenFile>> {
-    imp::tables::open_files(pid, max)
+    platform::descriptors::open_files(pid, max)
 }
 
-/// Threads and where they wait, at most `max`.
+/// The threads of `pid` and what they wait for, at most `max`.
 ///
 /// # Errors
-/// `NotFound`, or the system's refusal.
+/// `NotFound` when there is no such process; otherwise the system's error.
 pub fn threads(pid: i32, max: usize) -> io::Result<Vec<Thread>> {
-    imp::tables::threads(pid, max)
+    platform::inspect::threads(pid, max)
 }
 
-/// The soft limit on open files of `pid` (Linux /proc/PID/limits); None where it is not told, or unlimited.
+/// The soft limit on open files of `pid` (Linux /proc/PID/limits); none where it is unlimited or not reported.
 pub fn open_files_limit(pid: i32) -> Option<u64> {
-    imp::inspect::open_files_limit(pid)
+    platform::inspect::open_files_limit(pid)
 }
 
-/// The name of a system call of this machine, for those in which threads usually wait.
+/// The name of a system call on this architecture, for those in which threads usually wait.
 pub fn system_call_name(number: i64) -> Option<&'static str> {
-    imp::inspect::system_call_name(number)
+    platform::inspect::system_call_name(number)
 }
 
-/// What the thread `tid` of `pid` is doing in the kernel, innermost function first, at most `max` of them (Linux
-/// /proc/PID/task/TID/stack, for root alone); empty where it is not told.
+/// The kernel stack of thread `tid` of `pid`, innermost function first, at most `max` functions (Linux
+/// /proc/PID/task/TID/stack, only for root); empty where the kernel does not report it.
 pub fn kernel_stack(pid: i32, tid: i32, max: usize) -> Vec<String> {
-    imp::inspect::kernel_stack(pid, tid, max)
+    platform::inspect::kernel_stack(pid, tid, max)
 }
 
-/// Pressure on the host by resource, in the kernel's own words (Linux /proc/pressure); empty where it is not told.
+/// The host's pressure values by resource, as the kernel prints them (Linux /proc/pressure); empty where there are none.
 pub fn pressure() -> Vec<(&'static str, String)> {
-    imp::inspect::pressure()
+    platform::inspect::pressure()
 }
 
-/// When a process was born, by the wall clock as it is set now.
+/// The start of a process as wall-clock time, calculated with the present setting of the wall clock.
 #[must_use]
-pub fn born_at(process: Process) -> SystemTime {
-    imp::process::born_at(process.start_time)
+pub fn started_at(process: Process) -> SystemTime {
+    platform::process::started_at(process.start_time)
 }
 
-/// The cgroup of `pid`, as a path below where the hierarchy is mounted (cgroups(7): version 2, else systemd's own). None
-/// on macOS.
+/// The cgroup of `pid`, as a path relative to the mount point of the hierarchy (cgroups(7): version 2, otherwise systemd's
+/// hierarchy). None on macOS.
 #[must_use]
 pub fn cgroup(pid: i32) -> Option<String> {
-    imp::inspect::cgroup(pid)
+    platform::inspect::cgroup(pid)
 }
 
-/// Whether one of the fds of `pid` is the file `dev`:`ino` (the claim). Never stats through a foreign fd that may hang.
+/// Whether `pid` has the file `dev`:`ino` open (the claim file). Never makes a stat(2) that a dead file system could block.
 ///
 /// # Errors
 /// As [`open_files`].
 pub fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
-    imp::tables::holds_file(pid, dev, ino)
+    platform::descriptors::holds_file(pid, dev, ino)
 }
 
-/// The value of one environment variable of `pid`, as it was at exec. May wait for the process's memory lock: helper
-/// or a thread that may be lost only.
+/// The value of an environment variable of `pid` at the time of its execve. May wait for the memory lock of that process:
+/// call it only in the helper process or on a thread that may be abandoned.
 ///
 /// # Errors
 /// As [`open_files`].
 pub fn environment_value(pid: i32, name: &str) -> io::Result<Option<String>> {
-    imp::process::environment_value(pid, name)
+    platform::process::environment_value(pid, name)
 }
 
-/// Its command line, NUL-separated words joined with blanks, at most 4 KiB. May wait: helper only.
+/// The command line of `pid`, words joined with blanks, at most 4 KiB. May wait for the memory lock of that process: call it
+/// only in the helper process.
 ///
 /// # Errors
-/// `NotFound`, or the system's refusal.
+/// `NotFound` when there is no such process; otherwise the system's error.
 pub fn command_line(pid: i32) -> io::Result<String> {
-    imp::process::command_line(pid)
+    platform::process::command_line(pid)
 }
 
-/// The file it runs, if told.
+/// The path of the program that `pid` runs.
 ///
 /// # Errors
 /// As [`open_files`].
 pub fn executable(pid: i32) -> io::Result<PathBuf> {
-    imp::process::executable(pid)
+    platform::process::executable(pid)
 }
 
-/// Whether the file that `pid` runs is the one of this device and inode. Asks its disk: not for the loop's thread.
+/// Whether `pid` runs the file with this device and inode. Accesses the disk of that file: not for the loop's thread.
 ///
 /// # Errors
 /// As [`open_files`].
 pub fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
-    imp::process::executes(pid, dev, ino)
+    platform::process::executes(pid, dev, ino)
 }
 
-/// The files that `pid` runs from, the folder that it stands in, and (Linux) what it has mapped. Reads the process's own
-/// memory map, which a sick one may keep for itself: not for the loop's thread.
+/// The files that `pid` uses: its program, its working directory, and on Linux its mapped files. Reads the memory map of
+/// that process, which may block while the process is stuck: not for the loop's thread.
 ///
 /// # Errors
 /// `NotFound`, or `PermissionDenied` for another user's process.
 pub fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
-    imp::process::files_used(pid)
+    platform::process::files_used(pid)
 }
 
 /// A file that a process uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedFile {
-    /// Its name as that process has it, which may see other mounts than we do.
+    /// Its path as seen by that process, whose mounts may differ from stayd's.
     pub path: PathBuf,
-    /// Device and inode, where they are told: the same whatever it is called.
+    /// Device and inode, where the system reports them: they identify the file whatever its path is.
     pub id: Option<(u64, u64)>,
 }
 
-/// Real user id of `pid`.
+/// The real uid of `pid`.
 ///
 /// # Errors
-/// `NotFound`, or the system's refusal.
+/// `NotFound` when there is no such process; otherwise the system's error.
 pub fn uid(pid: i32) -> io::Result<u32> {
-    imp::process::uid(pid)
+    platform::process::uid(pid)
 }
 
-/// How often the CPU controller has throttled the cgroup of `pid` and those above it (`nr_throttled` of v2 or v1
-/// cpu.stat, summed); only its growth means something. None where not told.
+/// How often the CPU controller has throttled the cgroup of `pid` and its ancestors (the sum of `nr_throttled` of v2 or v1
+/// cpu.stat). Only the growth of the value is meaningful. None where the system does not report it.
 pub fn throttled_count(pid: i32) -> Option<u64> {
-    imp::throttled_count(pid)
+    platform::throttled_count(pid)
 }
 
-/// How many processes the kernel has killed for want of memory since boot, on the whole host (`oom_kill` of
-/// /proc/vmstat, Linux 4.13); only its growth means something. None where not told.
+/// How many processes the kernel has killed since boot because the host or a cgroup ran out of memory (`oom_kill` of
+/// /proc/vmstat, Linux 4.13). Only the growth of the value is meaningful. None where the system does not report it.
 pub fn oom_kill_count() -> Option<u64> {
-    imp::oom_kill_count()
+    platform::oom_kill_count()
 }
 
-/// CPU time of the whole host since boot, number of processors, runnable threads now.
+/// The CPU load of the whole host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// Busy CPU time of all processors since boot.
     pub cpu: Duration,
-    /// Processors.
+    /// Number of processors.
     pub cpus: u32,
-    /// Runnable threads now.
+    /// Number of runnable threads now.
     pub runnable: u32,
 }
 
@@ -304,44 +306,45 @@ pub struct Host {
 /// # Errors
 /// `/proc/stat` (the host statistics) cannot be read.
 pub fn host() -> io::Result<Host> {
-    imp::host()
+    platform::host()
 }
 
-/// A handle that signals exactly the process it was opened for.
+/// A handle that sends signals only to the process for which it was opened.
 #[derive(Debug)]
 pub struct Handle {
-    /// Who.
+    /// The process.
     pub process: Process,
-    /// pidfd on Linux; macOS has none and re-checks the birth at the last moment.
+    /// The pidfd on Linux. macOS has none: there the start time is checked again immediately before each signal.
     pub fd: Option<OwnedFd>,
 }
 
 impl Handle {
-    /// Opens a handle and makes sure that `process` is still who it was.
+    /// Opens a handle and verifies that the pid still belongs to `process`.
     ///
     /// # Errors
-    /// `NotFound` when it is not; `InvalidInput` for pid ≤ 1 and ourselves.
+    /// `NotFound` when it does not; `InvalidInput` for a pid ≤ 1 and for stayd itself.
     pub fn open(process: Process) -> io::Result<Self> {
-        refuse_the_untouchable(process.pid)?;
-        let fd = imp::open_handle(process)?;
+        check_may_signal(process.pid)?;
+        let fd = platform::open_handle(process)?;
         Ok(Self { process, fd })
     }
 
-    /// Sends `signal` (0 asks only). A zombie takes every signal and does nothing with it.
+    /// Sends `signal`; 0 only checks that the process exists. For a zombie the call succeeds without effect.
     ///
     /// # Errors
-    /// `InvalidInput` for pid ≤ 1 and ourselves; `NotFound` when it has gone; `PermissionDenied`.
+    /// `InvalidInput` for a pid ≤ 1 and for stayd itself; `NotFound` when the process has ended; `PermissionDenied`.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        refuse_the_untouchable(self.process.pid)?;
+        check_may_signal(self.process.pid)?;
         let fd = self.fd.as_ref().map(|fd| fd.as_fd());
-        imp::signal(self.process, fd, signal)
+        platform::signal(self.process, fd, signal)
     }
 }
 
-/// 0 and negative numbers name whole groups, 1 everything's parent.
-fn refuse_the_untouchable(pid: i32) -> io::Result<()> {
+/// Refuses pids that kill(2) interprets as process groups (0 and negative numbers), pid 1, and the pid of stayd.
+fn check_may_signal(pid: i32) -> io::Result<()> {
     if pid <= 1 || pid == super::identity::pid() {
-        let why = format!("cannot signal process {pid}: it is init, a group, or ourselves");
+        let why =
+            format!("cannot signal process {pid}: it is init, a process group, or stayd itself");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     Ok(())

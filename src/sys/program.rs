@@ -1,6 +1,6 @@
-//! A program file: found once, and executed as the very file that was looked at.
+//! An executable file that is opened once, checked, and then executed as exactly that file.
 
-use super::imp;
+use super::platform;
 use std::ffi::{CString, OsString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -10,13 +10,13 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// What Linux puts behind the path of a program whose file was replaced (proc(5), exe).
-const DELETED: &[u8] = b" (deleted)";
+/// Linux appends this to the path of a program whose file was replaced (proc(5), exe).
+const DELETED_MARK: &[u8] = b" (deleted)";
 
-/// How a script begins (execve(2)).
-const SCRIPT: &[u8] = b"#!";
+/// The first bytes of a script (execve(2)).
+const SCRIPT_MARK: &[u8] = b"#!";
 
-/// An open program file; whatever happens to its path, it stays this file.
+/// An open program file. It remains the same file when another one replaces it under its path.
 #[derive(Debug)]
 pub struct Program {
     file: File,
@@ -27,14 +27,17 @@ impl Program {
     /// Opens the program at `path`, following links.
     ///
     /// # Errors
-    /// `NotFound` and the like; `InvalidInput` where it is no regular file.
+    /// The error of open(2); `InvalidInput` when it is not a regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
-            .custom_flags(imp::OPEN_TO_EXECUTE)
+            .custom_flags(platform::OPEN_FOR_EXEC)
             .open(path)?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ));
         }
         Ok(Self {
             file,
@@ -42,52 +45,60 @@ impl Program {
         })
     }
 
-    /// Where it was opened.
+    /// The path under which it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Owner, mode, identity.
+    /// Its owner, mode, device and inode.
     ///
     /// # Errors
-    /// What fstat(2) says.
+    /// The error of fstat(2).
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
 
-    /// Whether it is a script: its interpreter would be executed in its place, and be given a path that is gone by then.
+    /// Whether it is a script. The kernel would execute its interpreter instead, with a path that no longer exists by then.
     ///
     /// # Errors
-    /// It cannot be opened to be read.
+    /// It cannot be opened for reading.
     pub fn is_script(&self) -> io::Result<bool> {
-        let mut head = [0; SCRIPT.len()];
-        let path = imp::path_of_program(&self.file, self.file.as_raw_fd(), &self.path)?;
+        let mut head = [0; SCRIPT_MARK.len()];
+        let path = platform::executable_path(&self.file, self.file.as_raw_fd(), &self.path)?;
         let read = File::open(path)?.read(&mut head)?;
-        Ok(&head[..read] == SCRIPT)
+        Ok(&head[..read] == SCRIPT_MARK)
     }
 
-    /// Under which path a child that has this descriptor as `number` executes it, and the descriptor to give it.
+    /// A descriptor for a child, and the path under which the child executes the file when it has that descriptor as
+    /// `number`.
     ///
     /// # Errors
-    /// No descriptor is left, or the path leads to another file by now.
-    pub fn for_a_child(&self, number: RawFd) -> io::Result<(PathBuf, OwnedFd)> {
+    /// No descriptor is available, or (macOS) the path names another file by now.
+    pub fn for_child(&self, number: RawFd) -> io::Result<(PathBuf, OwnedFd)> {
         let fd = OwnedFd::from(self.file.try_clone()?);
-        Ok((imp::path_of_program(&self.file, number, &self.path)?, fd))
+        Ok((
+            platform::executable_path(&self.file, number, &self.path)?,
+            fd,
+        ))
     }
 
     pub(super) fn path_to_execute(&self) -> io::Result<CString> {
-        let path = imp::path_of_program(&self.file, self.file.as_raw_fd(), &self.path)?;
+        let path = platform::executable_path(&self.file, self.file.as_raw_fd(), &self.path)?;
         CString::new(path.into_os_string().into_vec()).map_err(io::Error::other)
     }
 }
 
-/// Where this very program is found by whoever wants its next version: as it was called, where that is a path or leads
-/// through PATH to the file that runs (a link that is moved to the next version stays right); else where its file is.
-/// Absolute. Ask at the start: later the file may have another name.
+/// The absolute path at which the next version of the running program will be installed.
+///
+/// This is the path by which the program was called, directly or through PATH, if it leads to the running file: a symbolic
+/// link that is moved to the next version stays valid. Otherwise it is the path of the file itself. Call it at the start,
+/// because the file may be renamed later.
+///
+/// `called` is argv\[0\], `search` the value of PATH, `here` the working directory.
 ///
 /// # Errors
-/// The system does not tell where its file is.
+/// The system does not report the path of the running file.
 pub fn installed_at(
     called: Option<OsString>,
     search: Option<&OsString>,
@@ -110,13 +121,13 @@ pub fn installed_at(
     };
     match candidates.into_iter().find(is_it) {
         Some(path) => Ok(path.components().collect()),
-        None => Ok(without_mark(std::env::current_exe()?)),
+        None => Ok(strip_deleted_mark(std::env::current_exe()?)),
     }
 }
 
-fn without_mark(path: PathBuf) -> PathBuf {
+fn strip_deleted_mark(path: PathBuf) -> PathBuf {
     let bytes = path.as_os_str().as_bytes();
-    match bytes.strip_suffix(DELETED) {
+    match bytes.strip_suffix(DELETED_MARK) {
         Some(before) => OsString::from_vec(before.to_vec()).into(),
         None => path,
     }
@@ -124,29 +135,32 @@ fn without_mark(path: PathBuf) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Program, installed_at, without_mark};
+    use super::{Program, installed_at, strip_deleted_mark};
     use std::io;
     use std::os::unix::fs::MetadataExt as _;
     use std::path::{Path, PathBuf};
 
     #[test]
-    fn a_link_that_leads_to_us_is_where_we_are_installed() -> io::Result<()> {
+    fn a_symbolic_link_to_the_running_program_is_its_install_path() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let link = folder.path().join("stayd");
-        let ours = std::env::current_exe()?;
-        std::os::unix::fs::symlink(&ours, &link)?;
+        let running = std::env::current_exe()?;
+        std::os::unix::fs::symlink(&running, &link)?;
         let search = Some(folder.path().as_os_str().to_owned());
         let found =
             |called: &str, here: &Path| installed_at(Some(called.into()), search.as_ref(), here);
         assert_eq!(found("stayd", Path::new("/"))?, link);
         assert_eq!(found("./stayd", folder.path())?, link);
-        assert_eq!(found("sh", Path::new("/"))?, ours);
-        assert_eq!(without_mark("/a/b (deleted)".into()), PathBuf::from("/a/b"));
+        assert_eq!(found("sh", Path::new("/"))?, running);
+        assert_eq!(
+            strip_deleted_mark("/a/b (deleted)".into()),
+            PathBuf::from("/a/b")
+        );
         Ok(())
     }
 
     #[test]
-    fn a_program_stays_the_file_that_was_opened() -> io::Result<()> {
+    fn a_program_remains_the_file_that_was_opened() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("program");
         std::fs::write(&path, "one")?;

@@ -1,33 +1,33 @@
-//! The one reaper: every exit of every child, ours and the strangers that were reparented to us.
+//! The only place that reaps children: those that stayd spawned, and orphans that were reparented to it.
 #![expect(unsafe_code, reason = "waitid(2) and waitpid(2)")]
 
-use super::{flight, imp, process};
+use super::{pending_spawn, platform, process};
 use std::io;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// exit(2)
+    /// The argument of exit(2).
     Code(i32),
-    /// Killed by a signal.
+    /// The number of the signal that killed it.
     Signal(i32),
 }
 
 /// One reaped process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reaped {
-    /// Its number; free for reuse from now on.
+    /// Its pid, which the kernel may reuse from now on.
     pub pid: i32,
     /// How it ended.
     pub status: Status,
-    /// It was a child whose [`Flight`](super::spawn::Flight) had not ended yet: keep the status, its
-    /// [`Child`](super::spawn::Child) is still on its way to you.
-    pub in_flight: bool,
+    /// Whether its [`PendingSpawn`](super::spawn::PendingSpawn) still existed. If so, keep the status: the caller of spawn
+    /// has not delivered the [`Child`](super::spawn::Child) yet.
+    pub spawn_pending: bool,
 }
 
-/// Reaps all that have ended, never blocks, at most `max` at once. May be called from any thread: each exit is
-/// reported to exactly one caller.
-pub fn drain(max: usize) -> Vec<Reaped> {
+/// Reaps children that have ended, at most `max`, without blocking. May be called from any thread: each exit is reported to
+/// exactly one caller.
+pub fn reap_exited(max: usize) -> Vec<Reaped> {
     let mut ended = Vec::new();
     while ended.len() < max {
         match reap_one() {
@@ -38,50 +38,51 @@ pub fn drain(max: usize) -> Vec<Reaped> {
     ended
 }
 
-/// Looks first and reaps then, because a reaped child can no longer be asked for its birth.
+/// Finds an ended child first and reaps it then, because the start time cannot be read after the reaping.
 fn reap_one() -> Option<Reaped> {
-    let mut table = flight::table();
+    let mut table = pending_spawn::table();
     let pid = first_ended()?;
-    let in_flight = flight::note_end(&mut table, pid, || {
+    let spawn_pending = pending_spawn::note_exit(&mut table, pid, || {
         process::stat(pid).ok().map(|stat| stat.process.start_time)
     });
     let status = reap(pid)?;
     Some(Reaped {
         pid,
         status,
-        in_flight,
+        spawn_pending,
     })
 }
 
-/// The pid of a child that has ended and is left a zombie, if there is one.
+/// The pid of a child that is a zombie, if there is one. Does not reap it.
 fn first_ended() -> Option<i32> {
-    look_for_ended(0).ok().flatten()
+    find_ended(0).ok().flatten()
 }
 
-/// Whether we have no child at all, neither a living nor an ended one, by whatever thread. One question to the kernel, that
-/// it answers with its list of processes locked (`do_wait` in kernel/exit.c): nobody is missed on the way from an ending
-/// thread to another. False where it does not say.
+/// Whether this process has no child at all, neither living nor ended, of any of its threads. This is one system call, and
+/// the kernel answers it with its process list locked (`do_wait` in kernel/exit.c). It therefore does not miss a child that
+/// moves from an ending thread to another one. False when the call fails for another reason.
 #[must_use]
 pub fn has_no_child() -> bool {
-    // Also one that has not come to exec and has no exit signal yet.
-    look_for_ended(imp::WAIT_FOR_ANY).is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
+    // The flag includes a child that has not called execve and has no exit signal yet.
+    find_ended(platform::WAIT_FOR_ANY)
+        .is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
 }
 
 /// A child of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnChild {
-    /// Its number.
+    /// Its pid.
     pub pid: i32,
-    /// It came out of a [`spawn`](super::spawn::spawn); else it landed with us as an orphan.
+    /// Whether stayd started it by [`spawn`](super::spawn::spawn); otherwise it is an orphan that was reparented to stayd.
     pub spawned: bool,
 }
 
-/// Our children at one moment, zombies too.
+/// All children of this process at one instant, including zombies.
 ///
-/// The kernel shows a list a piece at a time and by position, so it skips some of those that stand behind one that is
-/// reaped meanwhile (`get_children_pid` in fs/proc/array.c). Here nobody is reaped meanwhile; and who is added is added at
-/// the end, what a dying process leaves behind before it is a zombie. So of a chain of processes each of which starts the
-/// next and dies there is always one on the list.
+/// The kernel outputs the list piece by piece and by position. When a child is reaped during the output, it skips some of
+/// the children after it (`get_children_pid` in fs/proc/array.c). The lock taken here prevents any reaping meanwhile. New
+/// children are added at the end of the list, and the kernel reparents the children of a dying process before that process
+/// becomes a zombie. So of a chain of processes, each of which starts the next one and dies, at least one is on the list.
 ///
 /// # Errors
 /// As [`process::children`].
@@ -89,20 +90,20 @@ pub fn children() -> io::Result<Vec<OwnChild>> {
     if has_no_child() {
         return Ok(Vec::new());
     }
-    let table = flight::table();
-    let pids = imp::process::children(super::identity::pid())?;
+    let table = pending_spawn::table();
+    let pids = platform::process::children(super::identity::pid())?;
     let child = |pid| OwnChild {
         pid,
-        spawned: flight::knows(&table, pid),
+        spawned: pending_spawn::contains(&table, pid),
     };
     Ok(pids.into_iter().map(child).collect())
 }
 
-/// Looks without waiting and without reaping; ECHILD where there is nobody to wait for.
-fn look_for_ended(more_flags: libc::c_int) -> io::Result<Option<i32>> {
+/// Finds an ended child without waiting and without reaping; the error is ECHILD when there is no child to wait for.
+fn find_ended(more_flags: libc::c_int) -> io::Result<Option<i32>> {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | more_flags;
     loop {
-        // SAFETY: all-zero is a valid siginfo_t, and the kernel writes no more than one into it.
+        // SAFETY: an all-zero siginfo_t is valid, and the kernel writes at most one.
         let (result, pid) = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
             let result = libc::waitid(libc::P_ALL, 0, &raw mut info, flags);
@@ -120,7 +121,7 @@ fn look_for_ended(more_flags: libc::c_int) -> io::Result<Option<i32>> {
 
 fn reap(pid: i32) -> Option<Status> {
     let mut status = 0;
-    // SAFETY: `status` is ours and outlives the call.
+    // SAFETY: `status` is a local variable that outlives the call.
     let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
     if reaped != pid {
         return None;
@@ -132,16 +133,16 @@ fn reap(pid: i32) -> Option<Status> {
     })
 }
 
-/// Makes this process the one that orphans of its descendants land with (Linux prctl(2)); false where there is no
-/// such thing.
+/// Makes this process a subreaper, the new parent of orphans among its descendants (Linux prctl(2)). Returns false on
+/// macOS, which has no subreaper.
 ///
 /// # Errors
-/// The system's refusal.
+/// The system's error.
 pub fn become_subreaper() -> io::Result<bool> {
-    imp::become_subreaper()
+    platform::become_subreaper()
 }
 
-/// Whether orphans of our descendants land with us: as subreaper, or as the first process of a pid namespace.
+/// Whether orphans among the descendants are reparented to this process: it is a subreaper, or pid 1 of its namespace.
 pub fn adopts_orphans() -> bool {
-    std::process::id() == 1 || imp::is_subreaper()
+    std::process::id() == 1 || platform::is_subreaper()
 }

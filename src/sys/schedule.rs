@@ -1,13 +1,14 @@
-//! Being first in the queue while it matters.
+//! Real-time scheduling for one thread.
 
-use super::imp;
+use super::platform;
 use std::io;
 
-/// Puts the calling thread before all ordinary ones (Linux SCHED_RR; its children are ordinary again), for a thread
-/// that kills a tree which forks faster than it is killed. Ends with the thread.
+/// Gives the calling thread real-time priority, above all ordinary threads (Linux SCHED_RR; its children have ordinary
+/// priority again). The setting ends with the thread. A tree killer thread needs it against a tree that forks faster than
+/// an ordinary thread can kill.
 ///
 /// # Errors
-/// `PermissionDenied` for anybody but root; `Unsupported` on macOS.
-pub fn put_this_thread_first() -> io::Result<()> {
-    imp::put_this_thread_first()
+/// `PermissionDenied` without root rights; `Unsupported` on macOS.
+pub fn use_realtime_priority() -> io::Result<()> {
+    platform::use_realtime_priority()
 }

@@ -1,12 +1,12 @@
-//! What becomes of a signal.
+//! Signal dispositions and masks of this process.
 #![expect(unsafe_code, reason = "sigaction(2), pthread_sigmask(3), kill(2)")]
 
 use std::ptr;
 
-/// Whether this process ignores `signal`: an `nohup` before it asked for that, and a program keeps to it.
+/// Whether this process ignores `signal`. A program started by nohup(1) inherits an ignored SIGHUP and keeps it ignored.
 #[must_use]
 pub fn is_ignored(signal: i32) -> bool {
-    // SAFETY: an all-zero sigaction is valid; the kernel writes it, and nothing is changed.
+    // SAFETY: an all-zero sigaction is valid; the kernel only writes to it, and the disposition does not change.
     unsafe {
         let mut present: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, ptr::null(), &raw mut present) == 0
@@ -14,25 +14,27 @@ pub fn is_ignored(signal: i32) -> bool {
     }
 }
 
-/// Every signal waits from now on, as far as this thread is concerned. Whoever takes the place of this program
-/// (execve(2)) has them waiting as well: a mask and what waits behind it outlive the program.
-pub fn hold_all() {
+/// Blocks every signal for the calling thread. The mask and the pending signals survive execve(2), so a program that
+/// replaces this one still receives them.
+pub fn block_all() {
     set_mask(libc::SIG_BLOCK);
 }
 
-/// What has waited comes now; from now on signals come at once, whatever whoever started us had blocked.
-pub fn let_in_all() {
+/// Unblocks every signal for the calling thread, also those that the parent process had blocked. Pending signals are
+/// delivered.
+pub fn unblock_all() {
     set_mask(libc::SIG_UNBLOCK);
 }
 
-/// Sends `signal` to this process: one that was taken, and is for whoever comes after.
-pub fn pass_on(signal: i32) {
-    // SAFETY: takes numbers only, and the process is this one.
+/// Sends `signal` to this process. Used to return a signal that this program has consumed but that its successor, after
+/// execve(2), must handle.
+pub fn send_to_self(signal: i32) {
+    // SAFETY: the call takes only numbers, and the target is this process.
     unsafe { libc::kill(libc::getpid(), signal) };
 }
 
 fn set_mask(how: libc::c_int) {
-    // SAFETY: a signal set of zeros is valid, is filled here, and lives here.
+    // SAFETY: an all-zero signal set is valid; the set is a local variable that outlives the calls.
     unsafe {
         let mut every: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut every);

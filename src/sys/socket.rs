@@ -1,6 +1,6 @@
-//! Who listens where, who is at the other end.
+//! Listening TCP sockets, the processes that hold them, and the peer of a Unix socket.
 
-use super::imp;
+use super::platform;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -8,38 +8,38 @@ use std::os::fd::BorrowedFd;
 /// A listening TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Its address.
+    /// The address that it listens on.
     pub addr: SocketAddr,
-    /// What tells it from others: Linux the inode in `socket:[inode]`, macOS the kernel's handle.
+    /// Identifies the socket: on Linux the inode in `socket:[inode]`, on macOS the kernel's handle.
     pub inode: u64,
-    /// Owner.
+    /// The uid of its owner.
     pub uid: u32,
 }
 
-/// Listening TCP sockets on `port`, IPv4 and IPv6, of our network namespace (Linux sock_diag(7)).
+/// The listening TCP sockets on `port`, IPv4 and IPv6, of stayd's network namespace (Linux sock_diag(7)).
 ///
 /// # Errors
-/// The system's refusal: a container without the inet_diag module says `NotFound`.
+/// The system's error; `NotFound` in a container without the inet_diag module.
 pub fn listeners(port: u16) -> io::Result<Vec<Listener>> {
-    imp::diag::listeners(port)
+    platform::socket::listeners(port)
 }
 
-/// Whether `pid` has the listener open.
+/// Whether the process `pid` has the listener open.
 ///
 /// # Errors
-/// `NotFound` when `pid` has gone, `PermissionDenied` when its descriptors are not shown to us.
+/// `NotFound` when the process has ended, `PermissionDenied` when stayd may not read its descriptors.
 pub fn holds_listener(pid: i32, listener: &Listener) -> io::Result<bool> {
-    imp::holds_listener(pid, listener)
+    platform::holds_listener(pid, listener)
 }
 
-/// Whether [`listeners`] lists everybody's sockets: Linux always, macOS for root alone.
+/// Whether [`listeners`] includes the sockets of all users: always on Linux, only for root on macOS.
 #[must_use]
-pub fn lists_everybodys() -> bool {
-    imp::lists_everybodys_listeners()
+pub fn lists_all_users() -> bool {
+    platform::lists_all_users_listeners()
 }
 
-/// Any process that has the listener open: searches all processes, so only for telling a person. Those that hide
-/// their descriptors from us are passed over.
+/// Any process that has the listener open. Skips processes whose descriptors stayd may not read. Searches all processes, so
+/// it is only for messages to a user.
 ///
 /// # Errors
 /// The processes cannot be listed.
@@ -47,7 +47,7 @@ pub fn find_holder(listener: &Listener) -> io::Result<Option<i32>> {
     Ok(find_holders(listener, 1)?.pop())
 }
 
-/// The processes that have the listener open (one that forks workers shares it with them), `max` at most. As
+/// The processes that have the listener open, at most `max`: a server that forks workers shares it with them. Otherwise as
 /// [`find_holder`].
 ///
 /// # Errors
@@ -65,14 +65,14 @@ pub struct Peer {
     pub uid: u32,
     /// gid
     pub gid: u32,
-    /// pid, where told
+    /// pid, where the system reports it
     pub pid: Option<i32>,
 }
 
-/// Who connected (SO_PEERCRED, getpeereid).
+/// The credentials of the process at the other end of a Unix socket (SO_PEERCRED, getpeereid).
 ///
 /// # Errors
-/// Not a connected Unix socket.
+/// The socket is not a connected Unix socket.
 pub fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
-    imp::diag::peer(socket)
+    platform::socket::peer(socket)
 }

@@ -1,55 +1,56 @@
-//! The one spawn.
+//! Starting a child process: the only place that calls fork or clone.
 
 use super::process::Process;
-use super::{flight, imp};
+use super::{pending_spawn, platform};
 use std::ffi::CString;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The step between clone and exec that failed.
+/// A step between clone and execve; names the one that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Making the process.
+    /// Creating the process.
     Clone,
-    /// Its own session.
+    /// Creating its session.
     Session,
-    /// Arranging descriptors.
+    /// Arranging its descriptors.
     Descriptors,
-    /// Groups and user.
+    /// Changing groups and user.
     User,
-    /// Working directory.
+    /// Changing to the working directory.
     Directory,
-    /// execve(2) itself.
+    /// execve(2).
     Exec,
 }
 
-/// Why there is no process.
+/// Why a process could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpawnError {
-    /// Which step.
+    /// The failed step.
     pub stage: Stage,
     /// errno
     pub errno: i32,
 }
 
-/// Everything the child needs, prepared before the fork.
+/// Everything that the child needs, prepared before the fork.
 ///
-/// The child gets a session of its own, default signal dispositions, an empty mask, and exactly `fds`.
+/// The child gets its own session, default signal dispositions, an empty signal mask, and exactly the descriptors `fds`.
 #[derive(Debug)]
 pub struct Plan {
-    /// Absolute path, or candidates to try in order (a PATH search done beforehand).
+    /// The absolute path of the program, or the candidates of a PATH search in order.
     pub program: Vec<CString>,
-    /// argv.
+    /// The argument vector.
     pub argv: Vec<CString>,
-    /// The whole environment, `NAME=value`. A value of exactly `@PID` is replaced by the child's pid (LISTEN_PID, WATCHDOG_PID).
+    /// The whole environment as `NAME=value`. A value of exactly `@PID` becomes the child's pid (LISTEN_PID, WATCHDOG_PID).
     pub env: Vec<CString>,
-    /// chdir(2) target.
+    /// The working directory.
     pub cwd: CString,
-    /// (fd in the child, our fd), ascending in the first; 0, 1 and 2 must be there. All others are closed on exec.
+    /// Pairs of a descriptor number in the child and the descriptor here, in ascending order of the number. 0, 1 and 2 must
+    /// be present. The child gets no other descriptors.
     pub fds: Vec<(RawFd, OwnedFd)>,
-    /// Change to this user.
+    /// The user that the child changes to, if any.
     pub user: Option<User>,
-    /// An open cgroup directory to be born in (Linux), or none. One that refuses is gone without.
+    /// An open cgroup directory in which the child starts (Linux). If the cgroup refuses it, the child starts without.
     pub cgroup: Option<OwnedFd>,
 }
 
@@ -64,70 +65,77 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
-pub use super::flight::Flight;
+pub use super::pending_spawn::PendingSpawn;
 
 /// A running child.
 #[derive(Debug)]
 pub struct Child {
-    /// Who.
+    /// Its pid and start time.
     pub process: Process,
-    /// pidfd where there is one.
+    /// Its pidfd, where the system has pidfds.
     pub pidfd: Option<OwnedFd>,
-    /// Until this is dropped the reaper calls an exit of this pid `in_flight`. Drop it where exits are heard, when
-    /// the pid is known there; not on the way.
-    pub flight: Flight,
+    /// While this exists, the reaper reports an exit of this pid as `spawn_pending`. Drop it in the code that handles exits,
+    /// once that code knows the pid; not earlier.
+    pub pending_spawn: PendingSpawn,
 }
 
-/// Starts `plan` and returns when exec has succeeded or a step failed. Blocks for as long as exec does: call it on a
-/// thread of its own with a deadline outside. Registers the pid with the reaper before it can end; a child that fails
-/// before exec is reaped here and the reaper never reports it.
+/// Starts `plan` and returns when execve has succeeded or a step has failed.
+///
+/// Blocks for as long as chdir or execve block: call it on a dedicated thread, and apply a deadline outside. The pid is
+/// registered with the reaper before the child can end. A child that fails before execve is reaped here, and the reaper
+/// does not report it.
 ///
 /// # Errors
-/// The step that failed. `EINTR` at [`Stage::Exec`]: somebody killed the child before it came to exec. `EAGAIN` at
-/// [`Stage::Clone`]: too many processes, or too many spawns under way.
+/// The step that failed. `EINTR` at [`Stage::Exec`]: the child was killed before it called execve. `EAGAIN` at
+/// [`Stage::Clone`]: too many processes, or too many pending spawns.
 pub fn spawn(plan: Plan) -> Result<Child, SpawnError> {
-    SPAWNS.fetch_add(1, Ordering::SeqCst);
-    let outcome = imp::spawn(&plan);
-    drop(plan); // our ends of what the child has: whoever reads its pipes waits for that
+    SPAWN_COUNT.fetch_add(1, Ordering::SeqCst);
+    let outcome = platform::spawn(&plan);
+    // Close our copies of the child's descriptors: a reader of its pipes sees the end only then.
+    drop(plan);
     outcome
 }
 
-static SPAWNS: AtomicU64 = AtomicU64::new(0);
+static SPAWN_COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// How many spawns this process has begun. When it is the same before and after a look at our children, none of them
-/// was spawned meanwhile.
+/// The number of spawns that this process has begun. If it is the same before and after reading the list of children, no
+/// child was spawned in between.
 #[must_use]
 pub fn count() -> u64 {
-    SPAWNS.load(Ordering::SeqCst)
+    SPAWN_COUNT.load(Ordering::SeqCst)
 }
 
-/// Whether `pid` is a child of ours that came out of [`spawn`], from before its first instruction until it is reaped.
-/// False for what landed with us as an orphan. A number is given anew once it is reaped: whoever asks about a process
-/// looks again afterwards whether that number is still the same process's.
+/// Whether `pid` is a child that [`spawn`] started: true from before its first instruction until it is reaped. False for an
+/// orphan that was reparented to stayd.
+///
+/// The kernel may reuse a pid after the reaping. A caller that asks about a particular process must verify afterwards that
+/// the pid still belongs to it.
 #[must_use]
-pub fn is_ours(pid: i32) -> bool {
-    flight::is_ours(pid)
+pub fn is_spawned(pid: i32) -> bool {
+    pending_spawn::is_spawned(pid)
 }
 
-/// The child `pid`, not reaped yet, came out of a [`spawn`] of the program whose place this one has taken: it [`is_ours`].
-pub fn inherit(pid: i32) {
-    flight::inherit(pid);
+/// Registers `pid`, a child not reaped yet that the previous program in this process had spawned (in-place upgrade), so that
+/// [`is_spawned`] is true for it.
+pub fn register_inherited(pid: i32) {
+    pending_spawn::register_inherited(pid);
 }
 
-/// The [`count`] of spawns, if nothing that they made is left but `pid`, and nothing is on its way.
+/// The [`count`] of spawns if `pid` is the only spawned child that is not reaped and no spawn is pending; otherwise none.
 #[must_use]
-pub fn count_if_all_that_is_left(pid: i32) -> Option<u64> {
-    let spawns = count(); // first: what is begun after this makes the count another
-    flight::is_all(pid).then_some(spawns)
+pub fn count_if_only_child(pid: i32) -> Option<u64> {
+    // Read the count first: a spawn that begins after this changes it.
+    let spawns = count();
+    pending_spawn::is_only_child(pid).then_some(spawns)
 }
 
 impl Stage {
-    /// What could not be done, for a sentence that begins with "cannot".
+    /// The purpose of the step, for a sentence that begins with "cannot".
     #[must_use]
     pub const fn purpose(self) -> &'static str {
         match self {
-            Self::Clone => "make a process",
-            Self::Session => "give it a session of its own",
+            Self::Clone => "create a process",
+            Self::Session => "create a session for it",
             Self::Descriptors => "arrange its descriptors",
             Self::User => "change to its user",
             Self::Directory => "enter its working directory",

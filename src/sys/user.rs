@@ -1,11 +1,11 @@
-//! Users and their groups. May ask a directory service and wait for it: never on the loop's thread.
+//! The groups of a user. The calls may wait for a directory service: never make them on the loop's thread.
 
 use std::io;
 
 /// The supplementary groups of `user`, its primary group `gid` included (getgrouplist(3)).
 ///
 /// # Errors
-/// The system's refusal; `InvalidInput` for a name with a NUL in it.
+/// The system's error; `InvalidInput` for a name that contains a NUL.
 #[cfg(target_os = "linux")]
 pub fn groups(user: &str, gid: u32) -> io::Result<Vec<u32>> {
     let name = std::ffi::CString::new(user)?;
@@ -16,16 +16,16 @@ pub fn groups(user: &str, gid: u32) -> io::Result<Vec<u32>> {
 /// The supplementary groups of `user`, its primary group `gid` included (getgrouplist(3)).
 ///
 /// # Errors
-/// The system's refusal; `InvalidInput` for a name with a NUL in it.
+/// The system's error; `InvalidInput` for a name that contains a NUL.
 #[cfg(target_os = "macos")]
 #[expect(unsafe_code, reason = "getgrouplist(3), which nix does not offer here")]
 pub fn groups(user: &str, gid: u32) -> io::Result<Vec<u32>> {
-    /// NGROUPS_MAX is 16 here; directory services may know more.
+    /// NGROUPS_MAX is 16 on macOS; a directory service may return more groups.
     const GROUPS_MAX: usize = 256;
     let name = std::ffi::CString::new(user)?;
     let mut found = [0_i32; GROUPS_MAX];
     let mut count = libc::c_int::try_from(GROUPS_MAX).unwrap_or(libc::c_int::MAX);
-    // SAFETY: `name` ends with NUL, and `found` has room for the `count` numbers that are written at most.
+    // SAFETY: `name` ends with NUL, and `found` has room for `count` numbers, the most that the call writes.
     let result = unsafe {
         libc::getgrouplist(
             name.as_ptr(),
@@ -36,7 +36,7 @@ pub fn groups(user: &str, gid: u32) -> io::Result<Vec<u32>> {
     };
     let count = usize::try_from(count).unwrap_or(0);
     if result < 0 || count > GROUPS_MAX {
-        return Err(io::Error::other("more groups than can be taken over"));
+        return Err(io::Error::other("the user is in more than 256 groups"));
     }
     Ok(found[..count]
         .iter()

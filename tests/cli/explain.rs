@@ -297,7 +297,7 @@ fn a_hidden_holder_is_4_and_the_text_says_which_user_may_see_it() {
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    assert!(socket::lists_everybodys());
+    assert!(socket::lists_all_users());
     let folder = TempDir::new();
     // Other users may not enter the folder of the program.
     let program = folder.join("stayd");

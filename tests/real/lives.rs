@@ -139,7 +139,7 @@ fn item_54_a_stranger_on_the_port_is_named_and_left_alone() {
     assert!(reason.starts_with(&holder), "{reason}");
     let (_, started) = reason.split_once(", started ").expect("when it started");
     let started = humantime::parse_rfc3339(&started[.."2026-01-01T00:00:00Z".len()]);
-    let born = process::born_at(us.process);
+    let born = process::started_at(us.process);
     let apart = born.duration_since(started.expect("a time"));
     assert!(apart.expect("rounded down").as_secs() < 2, "{reason}");
     assert_eq!(daemon.count("started"), 0);

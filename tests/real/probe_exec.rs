@@ -66,7 +66,7 @@ fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
                     .collect();
                 assert_eq!(started.len(), 4 * attempt);
                 wait_until("all of them are reaped", LONG, || {
-                    reaper::drain(64);
+                    reaper::reap_exited(64);
                     started.iter().all(|pid| process::stat(*pid).is_err())
                 });
             }
@@ -133,7 +133,7 @@ fn a_command_that_leaves_a_child_behind_has_answered_and_its_child_is_killed() {
                 "exit comes from wait, not from the pipe"
             );
             wait_until("nothing is left", LONG, || {
-                reaper::drain(64);
+                reaper::reap_exited(64);
                 process::own_children().is_ok_and(|left| left.is_empty())
             });
         });
@@ -148,7 +148,7 @@ fn a_round_that_is_given_up_leaves_nothing_behind() {
             let given_up = tokio::time::timeout(SHORT, hanging.ask(LONG)).await;
             assert!(given_up.is_err());
             wait_until("the command is gone", LONG, || {
-                reaper::drain(64);
+                reaper::reap_exited(64);
                 process::own_children().is_ok_and(|left| left.is_empty())
             });
         });

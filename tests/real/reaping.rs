@@ -49,7 +49,7 @@ fn a_child_is_never_overlooked_whatever_becomes_of_the_thread_that_has_spawned_i
                 stat.state == process::State::Zombie
             });
             assert!(!reaper::has_no_child());
-            assert_eq!(reaper::drain(2).len(), 1);
+            assert_eq!(reaper::reap_exited(2).len(), 1);
         }
         assert!(reaper::has_no_child());
     });
@@ -77,7 +77,7 @@ fn item_94_five_hundred_exits_at_once_and_none_is_lost_or_stolen() {
             for _ in 0..2 {
                 scope.spawn(|| {
                     wait_until("every exit", SOON, || {
-                        let ended = reaper::drain(64);
+                        let ended = reaper::reap_exited(64);
                         heard.lock().expect("no panic").extend(ended);
                         count() >= expected.len()
                     });
@@ -85,7 +85,7 @@ fn item_94_five_hundred_exits_at_once_and_none_is_lost_or_stolen() {
             }
         });
         let heard = heard.into_inner().expect("no panic");
-        assert!(heard.iter().all(|reaped| !reaped.in_flight));
+        assert!(heard.iter().all(|reaped| !reaped.spawn_pending));
         let mut heard: Vec<_> = heard
             .into_iter()
             .map(|reaped| (reaped.pid, reaped.status))

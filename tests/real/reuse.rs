@@ -197,7 +197,7 @@ fn item_41_a_number_that_changes_hands_between_look_and_kill_is_not_signalled() 
         opened.signal(libc::SIGKILL).expect("it lives");
         wait_for_exit(main);
         wait_until("a birth tells them apart", SOON, || {
-            process::birth_of_one_born_now() > seen.start_time
+            process::start_time_now() > seen.start_time
         });
         let stranger = stranger_as(seen.pid, |_| {});
         assert!(opened.signal(libc::SIGKILL).is_err(), "opened before");

@@ -133,7 +133,7 @@ fn a_child_that_cannot_start_is_named_by_its_step_and_nobody_hears_of_its_exit()
             failing(&|plan| plan.program = vec![missing(), c"/etc/passwd".to_owned(), missing()]).0,
             Stage::Exec
         );
-        assert_eq!(reaper::drain(64), []);
+        assert_eq!(reaper::reap_exited(64), []);
         assert!(process::own_children().expect("ours").is_empty());
     });
 }
@@ -158,21 +158,21 @@ fn an_exit_before_the_caller_knows_the_pid_is_called_in_flight() {
     alone(|| {
         let dir = TempDir::new();
         let child = spawn(plan(&program("true"), &[], &dir.join("out"))).expect("spawned");
-        let early = wait_for("its exit", SOON, || reaper::drain(8).pop());
+        let early = wait_for("its exit", SOON, || reaper::reap_exited(8).pop());
         let expected = Reaped {
             pid: child.process.pid,
             status: Status::Code(0),
-            in_flight: true,
+            spawn_pending: true,
         };
         assert_eq!(early, expected);
-        drop(child.flight);
+        drop(child.pending_spawn);
         let child = spawn(plan(&program("false"), &[], &dir.join("out"))).expect("spawned");
-        drop(child.flight);
-        let late = wait_for("its exit", SOON, || reaper::drain(8).pop());
+        drop(child.pending_spawn);
+        let late = wait_for("its exit", SOON, || reaper::reap_exited(8).pop());
         let expected = Reaped {
             pid: child.process.pid,
             status: Status::Code(1),
-            in_flight: false,
+            spawn_pending: false,
         };
         assert_eq!(late, expected);
     });
@@ -254,7 +254,7 @@ fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit()
             (error.stage, error.errno),
             (Stage::Exec, nix::errno::Errno::EINTR as i32)
         );
-        assert_eq!(reaper::drain(64), []);
+        assert_eq!(reaper::reap_exited(64), []);
         assert!(process::own_children().expect("ours").is_empty());
     });
 }

@@ -57,7 +57,7 @@ fn item_94_a_stranger_is_handed_back() {
     let stranger = Reaped {
         pid: 77,
         status: Status::Code(1),
-        in_flight: false,
+        spawn_pending: false,
     };
     assert_eq!(Spawner::new().reaped(stranger), Some(stranger));
 }
@@ -111,7 +111,7 @@ fn a_start_that_is_given_up_leaves_no_process() {
                 }
             }
             wait_until("no child is left", LONG, || {
-                reaper::drain(64);
+                reaper::reap_exited(64);
                 process::own_children().is_ok_and(|left| left.is_empty())
             });
         });

@@ -84,7 +84,7 @@ fn item_94_as_the_first_process_strangers_are_reaped_and_never_killed() {
             .expect("the stranger")
             .signal(9)
             .expect("killed");
-        let reaped = wait_for("its exit", SOON, || reaper::drain(8).pop());
+        let reaped = wait_for("its exit", SOON, || reaper::reap_exited(8).pop());
         assert_eq!(reaped.pid, stranger[0]);
         assert!(process::own_children().expect("ours").is_empty());
     });

@@ -89,7 +89,7 @@ fn item_39_a_fork_bomb_is_ended() {
         const LIMIT: u64 = 300;
         let lab = Lab::new();
         setrlimit(Resource::RLIMIT_NPROC, LIMIT, LIMIT).expect("limit");
-        schedule::put_this_thread_first().expect("root"); // or we would wait our turn behind the bomb
+        schedule::use_realtime_priority().expect("root"); // or we would wait our turn behind the bomb
         let namespace = process_namespace();
         let uid = 1_000_000 + u32::try_from(namespace % 1_000_000).expect("small");
         let (_child, tree) = lab.life("bomb", |plan| {

@@ -42,7 +42,7 @@ pub(crate) fn wait_for_exit(child: Child) -> Status {
     let pid = child.process.pid;
     drop(child);
     let reaped = wait_for("the child's exit", SOON, || {
-        reaper::drain(64)
+        reaper::reap_exited(64)
             .into_iter()
             .find(|reaped| reaped.pid == pid)
     });

@@ -73,7 +73,7 @@ impl Lab {
     /// Waits until so many run.
     pub(crate) fn wait_for_alive(&self, count: usize) {
         wait_until("the tree stands", SOON, || {
-            reaper::drain(64);
+            reaper::reap_exited(64);
             self.alive().len() == count
         });
     }

@@ -3,7 +3,7 @@
 use super::Claim;
 use crate::act::dirs::state_dir::FILE_MODE;
 use crate::act::failpoint::{Failpoint, reached};
-use crate::sys::exchange::exchange;
+use crate::sys::filesystem::exchange;
 use crate::sys::fnv::Fnv;
 use crate::sys::identity;
 use std::fs::{self, File, OpenOptions};

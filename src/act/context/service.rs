@@ -8,7 +8,7 @@ use crate::act::runtime::program_watch::ProgramWatch;
 use crate::act::sockets::Sockets;
 use crate::act::tree::Tree;
 use crate::config;
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use crate::decide::event::{Check, Life, ServiceId};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -81,9 +81,9 @@ impl ServiceContext {
     }
 
     /// `argv` with the root of the runtime in use in the place of `{runtime}`.
-    pub(crate) fn in_place(&self, argv: &[String]) -> Vec<String> {
+    pub(crate) fn expand_runtime(&self, argv: &[String]) -> Vec<String> {
         let root = self.runtimes.root();
-        let word = |word: &String| in_place(word, root.as_deref());
+        let word = |word: &String| expand_runtime(word, root.as_deref());
         argv.iter().map(word).collect()
     }
 

@@ -37,7 +37,7 @@ async fn end_of(foreign: Option<Process>) -> Exit {
         return std::future::pending().await;
     };
     let ended = match Handle::open(foreign) {
-        Ok(handle) => exit::of(&handle).await,
+        Ok(handle) => exit::wait(&handle).await,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     };

@@ -94,7 +94,7 @@ impl UnattributedOrphans {
         let mut judged = self.judged.borrow_mut();
         judged.retain(|known| children.contains(&known.pid));
         let room = JUDGED_MAX.saturating_sub(judged.len());
-        let orphans = children.into_iter().filter(|&pid| !spawn::is_ours(pid));
+        let orphans = children.into_iter().filter(|&pid| !spawn::is_spawned(pid));
         let orphans = orphans.filter_map(|pid| process::stat(pid).ok());
         let orphans = orphans.filter(|stat| stat.is_alive() && !stat.before_exec);
         let orphans = orphans.map(|stat| stat.process);
@@ -147,7 +147,7 @@ fn sort(orphans: Vec<Process>, trees: &[Tree]) -> (Vec<Process>, Vec<Process>) {
     let (proven, others): (Vec<_>, Vec<_>) =
         orphans.into_iter().partition(|each| members.contains(each));
     let is_unattributed = |each: &Process| {
-        still_runs(*each) && !spawn::is_ours(each.pid) && !CommandToken::is_carried_by(each.pid)
+        still_runs(*each) && !spawn::is_spawned(each.pid) && !CommandToken::is_carried_by(each.pid)
     };
     let unproven = others.into_iter().filter(is_unattributed).collect();
     (proven, unproven)

@@ -233,7 +233,7 @@ fn start_worker(queue: &Arc<SharedQueue>, path: PathBuf) -> LoadedState {
         .name("journal".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            signal::hold_all(); // the loop handles signals
+            signal::block_all(); // the loop handles signals
             worker.run(&sender);
             worker_queue.mark_ended();
         });

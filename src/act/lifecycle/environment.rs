@@ -7,7 +7,7 @@ use crate::act::helper::{NoReply, Reporter, Request};
 use crate::act::spawn::launch::{Environment, ExecContext, forget_our_user, temporary};
 use crate::act::tree::COMMAND_OF_INSTANCE;
 use crate::config;
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use serde::{Deserialize, Serialize};
@@ -86,8 +86,8 @@ fn assemble(
     let read = variables.iter().map(|(name, value)| (name, value));
     let declared = read.chain(&config.env);
     let root = service.runtimes.root();
-    let in_place = |text: &str| OsString::from(in_place(text, root.as_deref()));
-    env.extend(declared.map(|(name, value)| (OsString::from(name), in_place(value))));
+    let expand_runtime = |text: &str| OsString::from(expand_runtime(text, root.as_deref()));
+    env.extend(declared.map(|(name, value)| (OsString::from(name), expand_runtime(value))));
     env.insert("STAYD_SERVICE".into(), service.name().into());
     env.extend(own);
     ExecContext {

@@ -10,7 +10,7 @@ use crate::act::runtime::listing::Fingerprint;
 use crate::act::runtime::record::RefusedRuntime;
 use crate::act::runtime::request::{RuntimeOffer, RuntimeOperation, RuntimeReply, RuntimeRequest};
 use crate::act::spawn::launch::temporary;
-use crate::config::runtime::ROOT;
+use crate::config::runtime::RUNTIME_PLACEHOLDER;
 use crate::decide::event::{Life, ServiceEvent, SpawnFailure};
 use crate::decide::runtime::{Offer, RuntimeId};
 use std::cell::Cell;
@@ -193,7 +193,7 @@ fn what_will_start(shared: &SharedContext, service: &ServiceContext) -> Option<P
     });
     Some(ProgramLookup {
         program: config
-            .command_in(Some(Path::new(ROOT)))
+            .command_in(Some(Path::new(RUNTIME_PLACEHOLDER)))
             .into_iter()
             .next()?,
         cwd: config.cwd.clone(),

@@ -181,7 +181,7 @@ async fn run_before(
         .ok_or_else(|| temporary("cannot run `before`: no output".into()))?
         .map_err(|error| temporary(format!("cannot run `before`: {error}; trying again")))?;
     let launch = Launch {
-        argv: service.in_place(argv),
+        argv: service.expand_runtime(argv),
         exec_context,
         fds: vec![(1, stdout), (2, stderr)],
         cgroup: None,

@@ -114,7 +114,7 @@ async fn launch(
         (2, stderr),
         (service.sockets.claim_fd(), claim),
     ];
-    fds.extend((listen::FIRST..).zip(held));
+    fds.extend((listen::FIRST_INHERITED..).zip(held));
     Ok(Launch {
         argv: service
             .config

@@ -75,7 +75,7 @@ async fn watch(
     instance: Rc<Instance>,
     main: Arc<Handle>,
 ) {
-    let exit = match exit::of(&main).await {
+    let exit = match exit::wait(&main).await {
         Ok(status) => status.map_or(Exit::Unknown, exit_of),
         Err(error) => {
             return tracing::warn!(

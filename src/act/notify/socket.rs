@@ -21,7 +21,7 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 const PATH_BYTES_MAX: usize = 103;
 /// A service may change its user by itself, so every user may write: the sender's pid decides whether a message counts. Where
 /// the kernel does not tell the sender, only the service's user may write.
-const MODE: u32 = if datagram::KNOWS_SENDERS {
+const MODE: u32 = if datagram::HAS_SENDER_CREDENTIALS {
     0o666
 } else {
     0o600
@@ -64,7 +64,7 @@ impl NotifySocket {
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::lchown(&path, Some(uid), Some(gid))?;
         }
-        datagram::want_senders(socket.as_fd())?;
+        datagram::enable_sender_credentials(socket.as_fd())?;
         Ok(Self {
             socket,
             path,

@@ -48,8 +48,8 @@ impl LogDestination {
         match to {
             LogTo::File => Self::File,
             LogTo::Both => Self::FileAndStdout,
-            LogTo::SuperviseSuccessor if reader.journal => Self::Journal,
-            LogTo::SuperviseSuccessor => Self::Inherit,
+            LogTo::Inherit if reader.journal => Self::Journal,
+            LogTo::Inherit => Self::Inherit,
             LogTo::Auto if reader.terminal || reader.container => Self::FileAndStdout,
             LogTo::Auto if reader.journal => Self::Journal,
             LogTo::Auto => Self::File,
@@ -96,8 +96,8 @@ mod tests {
             (LogTo::Auto, terminal, LogDestination::FileAndStdout),
             (LogTo::Auto, container, LogDestination::FileAndStdout),
             (LogTo::Auto, journal, LogDestination::Journal),
-            (LogTo::SuperviseSuccessor, journal, LogDestination::Journal),
-            (LogTo::SuperviseSuccessor, terminal, LogDestination::Inherit),
+            (LogTo::Inherit, journal, LogDestination::Journal),
+            (LogTo::Inherit, terminal, LogDestination::Inherit),
             (LogTo::File, terminal, LogDestination::File),
         ] {
             assert_eq!(LogDestination::resolve(to, reader), expected);

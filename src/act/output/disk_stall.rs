@@ -7,7 +7,7 @@
 //! before that one.
 
 use crate::sys::clock;
-use crate::sys::pipe::{self, Moved};
+use crate::sys::pipe::{self, Drained};
 use crate::sys::signal;
 use crate::sys::timer::Timer;
 use std::fs::File;
@@ -74,8 +74,8 @@ impl SharedFifo {
 
     /// Discards the oldest bytes until the FIFO is at most half full.
     fn discard_to_half(&self, buffer: &mut [u8]) -> io::Result<()> {
-        while pipe::waiting(&self.fifo)? > self.capacity / 2 {
-            let Moved::Bytes(count) = pipe::take(&self.fifo, buffer)? else {
+        while pipe::bytes_waiting(&self.fifo)? > self.capacity / 2 {
+            let Drained::Bytes(count) = pipe::read(&self.fifo, buffer)? else {
                 break;
             };
             self.discarded.fetch_add(count as u64, Ordering::SeqCst);
@@ -111,7 +111,7 @@ impl DiskStallGuard {
             .name("disk-stall".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                signal::hold_all(); // the loop handles signals
+                signal::block_all(); // the loop handles signals
                 thread_guard.run();
             })?;
         Ok(guard)
@@ -150,13 +150,13 @@ impl DiskStallGuard {
         while self.timer.wait().is_ok() && !self.is_stopping.load(Ordering::SeqCst) {
             let turn = self.turns.load(Ordering::SeqCst);
             let is_stalled = || turn % 2 == 1 && self.turns.load(Ordering::SeqCst) == turn;
-            clock::pause(CONFIRM_AFTER);
+            clock::sleep(CONFIRM_AFTER);
             while is_stalled() {
                 for fifo in self.fifos().iter().take_while(|_| is_stalled()) {
                     // The output thread reports a FIFO that cannot be read.
                     let _ = fifo.discard_to_half(&mut buffer);
                 }
-                clock::pause(CHECK_INTERVAL);
+                clock::sleep(CHECK_INTERVAL);
             }
         }
     }

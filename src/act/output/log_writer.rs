@@ -7,7 +7,7 @@ use super::disk_stall::DiskStallGuard;
 use super::stream::{FillLevel, InstanceStream, TurnOutcome};
 use super::{InstanceKey, NoticeHandler, OutputNotice, awake};
 use crate::sys::clock;
-use crate::sys::pipe::{self, Moved, Mover};
+use crate::sys::pipe::{self, Drained, FifoDrain};
 use crate::sys::process::Stat;
 use crate::sys::signal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -56,7 +56,7 @@ impl LogWriter {
             wake_pipe: wake_reader,
             on_notice,
             streams: Vec::new(),
-            mover: Mover::default(),
+            fifo_drain: FifoDrain::default(),
             gather: GATHER_MAX,
             guard: DiskStallGuard::start()?,
         };
@@ -64,7 +64,7 @@ impl LogWriter {
             .name("output".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                signal::hold_all(); // the loop handles signals
+                signal::block_all(); // the loop handles signals
                 state.run();
                 // The receiver is gone when `stop` has timed out.
                 let _ = end.try_send(());
@@ -116,7 +116,7 @@ struct LogWriterThread {
     on_notice: NoticeHandler,
     /// In the order in which they were added, so that an older instance of a service comes before a newer one.
     streams: Vec<InstanceStream>,
-    mover: Mover,
+    fifo_drain: FifoDrain,
     /// The time that services get to fill their FIFOs before a batch is moved.
     gather: Duration,
     guard: Arc<DiskStallGuard>,
@@ -140,10 +140,10 @@ impl LogWriterThread {
         // poll(2) fails with EINTR or ENOMEM. Pause, so that the loop does not spin.
         let ready = self
             .poll(self.timeout(is_more_waiting))
-            .inspect_err(|_| clock::pause(GATHER_MAX));
+            .inspect_err(|_| clock::sleep(GATHER_MAX));
         let (has_command, ready) = ready.unwrap_or_default();
         if !ready.is_empty() && !is_more_waiting {
-            clock::pause(self.gather);
+            clock::sleep(self.gather);
         }
         for index in ready {
             self.streams[index].wake();
@@ -256,7 +256,7 @@ impl LogWriterThread {
         let stream = &mut self.streams[index];
         let fifo = Arc::clone(stream.fifo());
         self.guard.run_turn(&fifo, || {
-            stream.take_turn(&mut self.mover, &*self.on_notice)
+            stream.take_turn(&mut self.fifo_drain, &*self.on_notice)
         })
     }
 
@@ -274,7 +274,7 @@ impl LogWriterThread {
             // Before exec, a child of stayd has all descriptors of stayd; exec closes them.
             Some(holder) => holder.before_exec,
             // stayd may not see the holder, or it has ended. A byte read here would be discarded with the FIFO anyway.
-            None => matches!(pipe::take(fifo.fifo(), &mut [0]), Ok(Moved::Ended)),
+            None => matches!(pipe::read(fifo.fifo(), &mut [0]), Ok(Drained::Ended)),
         };
         if is_transient {
             return;

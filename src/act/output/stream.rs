@@ -4,7 +4,7 @@ use super::disk_stall::SharedFifo;
 use super::log_file::LogFile;
 use super::stdout::PrefixedLines;
 use super::{InstanceKey, OutputNotice, awake};
-use crate::sys::pipe::{self, Moved, Mover, Want};
+use crate::sys::pipe::{self, DrainRequest, Drained, FifoDrain};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -145,13 +145,13 @@ impl InstanceStream {
     /// Moves the bytes in the FIFO into the file. Never waits for the child.
     pub(super) fn take_turn(
         &mut self,
-        mover: &mut Mover,
+        fifo_drain: &mut FifoDrain,
         on_notice: &dyn Fn(OutputNotice),
     ) -> TurnOutcome {
         self.count_stall_losses();
         let moved = if self.may_write() {
             self.report_loss(on_notice)
-                .and_then(|()| self.move_batch(mover))
+                .and_then(|()| self.move_batch(fifo_drain))
         } else {
             self.discard()
         };
@@ -160,12 +160,12 @@ impl InstanceStream {
             self.discard()
         });
         // No failure of reading an open FIFO is known. If it fails, treat the stream as ended.
-        let (bytes, state) = moved.unwrap_or((0, Moved::Ended));
-        self.is_ended = state == Moved::Ended;
+        let (bytes, state) = moved.unwrap_or((0, Drained::Ended));
+        self.is_ended = state == Drained::Ended;
         self.outcome(bytes, state)
     }
 
-    fn outcome(&mut self, bytes: usize, state: Moved) -> TurnOutcome {
+    fn outcome(&mut self, bytes: usize, state: Drained) -> TurnOutcome {
         let now = awake();
         if let Some(closing) = &mut self.closing {
             let is_quiet = bytes == 0 && now >= closing.quiet_at;
@@ -178,7 +178,7 @@ impl InstanceStream {
                 closing.quiet_at = now + QUIET;
             }
         }
-        self.is_due = matches!(state, Moved::Bytes(_)) || self.fifo.has_discarded();
+        self.is_due = matches!(state, Drained::Bytes(_)) || self.fifo.has_discarded();
         if self.is_due {
             TurnOutcome::MoreWaiting
         } else {
@@ -205,16 +205,16 @@ impl InstanceStream {
     /// Moves what the FIFO contained at the begin of the turn, but no more than [`BATCH_BYTES_MAX`]. Returns the number
     /// of bytes and why it stopped. Bytes that come meanwhile wait for the next batch: following a process that writes
     /// all the time would move its single writes.
-    fn move_batch(&mut self, mover: &mut Mover) -> io::Result<(usize, Moved)> {
+    fn move_batch(&mut self, fifo_drain: &mut FifoDrain) -> io::Result<(usize, Drained)> {
         let mut total = 0;
         loop {
-            let (moved, is_all) = self.move_once(mover)?;
-            let Moved::Bytes(count) = moved else {
+            let (moved, is_all) = self.move_once(fifo_drain)?;
+            let Drained::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
             total += count;
             if is_all {
-                return Ok((total, Moved::Empty));
+                return Ok((total, Drained::Empty));
             }
             if total >= BATCH_BYTES_MAX {
                 return Ok((total, moved));
@@ -223,22 +223,22 @@ impl InstanceStream {
     }
 
     /// Makes one transfer. Also returns whether it moved everything that was in the FIFO when it began.
-    fn move_once(&mut self, mover: &mut Mover) -> io::Result<(Moved, bool)> {
+    fn move_once(&mut self, fifo_drain: &mut FifoDrain) -> io::Result<(Drained, bool)> {
         let fifo = self.fifo.fifo();
         // If the number of bytes cannot be read, assume that there are some.
-        let is_more = || pipe::waiting(fifo).map_or(true, |bytes| bytes > 0);
+        let is_more = || pipe::bytes_waiting(fifo).map_or(true, |bytes| bytes > 0);
         let position = self.log.write_position(is_more)?;
         let mut copy = Vec::new();
         let max = usize::try_from(position.bytes_max)
             .unwrap_or(usize::MAX)
             .min(BATCH_BYTES_MAX);
         let is_bounded = position.to_newline || self.lines.is_some();
-        let want = Want {
+        let want = DrainRequest {
             max,
             to_newline: position.to_newline,
             copy: self.lines.is_some().then_some(&mut copy),
         };
-        let moved = mover.transfer(fifo, position.file, position.offset, want);
+        let moved = fifo_drain.transfer(fifo, position.file, position.offset, want);
         if let Some(lines) = &mut self.lines {
             lines.write(&copy);
         }
@@ -246,17 +246,17 @@ impl InstanceStream {
             self.count_loss(failed.lost as u64, &failed.error.to_string());
             failed.error
         })?;
-        let is_all = matches!(moved, Moved::Bytes(count) if count < max) && !is_bounded;
+        let is_all = matches!(moved, Drained::Bytes(count) if count < max) && !is_bounded;
         Ok((moved, is_all))
     }
 
     /// Reads and discards the bytes in the FIFO, and counts them. They are still copied to stayd's stdout.
-    fn discard(&mut self) -> io::Result<(usize, Moved)> {
+    fn discard(&mut self) -> io::Result<(usize, Drained)> {
         let mut buffer = vec![0; DISCARD_BYTES];
         let mut total = 0;
         while total < BATCH_BYTES_MAX {
-            let moved = pipe::take(self.fifo.fifo(), &mut buffer)?;
-            let Moved::Bytes(count) = moved else {
+            let moved = pipe::read(self.fifo.fifo(), &mut buffer)?;
+            let Drained::Bytes(count) = moved else {
                 return Ok((total, moved));
             };
             total += count;
@@ -267,7 +267,7 @@ impl InstanceStream {
                 lines.write(&buffer[..count]);
             }
         }
-        Ok((total, Moved::Bytes(total)))
+        Ok((total, Drained::Bytes(total)))
     }
 
     /// Adds `bytes` to the loss. `cause` is stored only when this is the first loss since the last report.

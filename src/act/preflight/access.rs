@@ -1,7 +1,7 @@
 //! Checks that a user can reach a file and execute it.
 
 use super::{PreflightError, forbidden, missing};
-use crate::sys::{copying, identity, user};
+use crate::sys::{filesystem, identity, user};
 use nix::unistd::{AccessFlags, access};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -54,7 +54,7 @@ impl RunAsUser {
         for folder in path.ancestors().skip(1).collect::<Vec<_>>().iter().rev() {
             self.check_one(folder, Access::Search)?;
         }
-        if access == Access::Execute && path.is_file() && copying::forbids_execution(path) {
+        if access == Access::Execute && path.is_file() && filesystem::forbids_execution(path) {
             return Err(forbidden(format!(
                 "{0} is on a file system that is mounted noexec; `mount -o remount,exec {1}`, or put it elsewhere",
                 path.display(),
@@ -114,7 +114,7 @@ fn mount_of(path: &Path) -> &Path {
 
 /// On a Mac, a file that a browser has downloaded is quarantined and does not run.
 pub(super) fn check_not_quarantined(program: &Path) -> Result<(), PreflightError> {
-    if !copying::is_quarantined(program) {
+    if !filesystem::is_quarantined(program) {
         return Ok(());
     }
     let shown = program.display();

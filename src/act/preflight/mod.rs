@@ -14,7 +14,7 @@ mod tests;
 pub(crate) use request::ExplainStartFailure;
 
 use crate::act::spawn::launch::{Launch, candidates};
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use access::{Access, RunAsUser};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -43,10 +43,10 @@ pub struct ProgramLookup {
 impl ProgramLookup {
     /// The same, with the root of a runtime in place of its placeholder.
     #[must_use]
-    pub fn in_place(&self, root: &Path) -> Self {
+    pub fn expand_runtime(&self, root: &Path) -> Self {
         Self {
-            program: in_place(&self.program, Some(root)),
-            cwd: in_place(&self.cwd.to_string_lossy(), Some(root)).into(),
+            program: expand_runtime(&self.program, Some(root)),
+            cwd: expand_runtime(&self.cwd.to_string_lossy(), Some(root)).into(),
             ..self.clone()
         }
     }

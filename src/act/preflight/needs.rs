@@ -4,7 +4,7 @@
 use crate::act::helper::{Helper, HelperError};
 use crate::act::spawn::launch::candidates;
 use crate::act::spawn::spawner::Spawner;
-use crate::config::{self, Need};
+use crate::config::{self, Prerequisite};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ const EXECUTABLE: u32 = 0o111;
 ///
 /// `program` is stayd's own executable, from which the helper is started. After a check without an answer, the needs behind
 /// it are not checked.
-pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
+pub async fn missing(program: PathBuf, needs: &[Prerequisite]) -> Vec<(usize, String)> {
     let spawner = Spawner::new();
     let mut helper = Helper::new(spawner.clone(), program);
     let look = async {
@@ -47,13 +47,13 @@ pub async fn missing(program: PathBuf, needs: &[Need]) -> Vec<(usize, String)> {
     spawner.attend(look).await
 }
 
-fn silent(need: &Need) -> String {
+fn silent(need: &Prerequisite) -> String {
     let what = match need {
-        Need::Folder(path) | Need::SocketFolder(path) | Need::EnvFile(path) => {
-            path.display().to_string()
-        }
-        Need::User(name) => format!("the user {name}"),
-        Need::Program { name, .. } => format!("`{name}`"),
+        Prerequisite::Folder(path)
+        | Prerequisite::SocketFolder(path)
+        | Prerequisite::EnvFile(path) => path.display().to_string(),
+        Prerequisite::User(name) => format!("the user {name}"),
+        Prerequisite::Program { name, .. } => format!("`{name}`"),
     };
     format!(
         "cannot look at {what}: no answer within {LOOK_WITHIN:?}, its disk or directory service hangs; the rest of the \
@@ -62,15 +62,15 @@ fn silent(need: &Need) -> String {
 }
 
 /// Says what is wrong with `need`; `None`: nothing. Blocks for as long as its disk or directory service does.
-pub(crate) fn check(need: &Need) -> Option<String> {
+pub(crate) fn check(need: &Prerequisite) -> Option<String> {
     match need {
-        Need::Folder(path) => check_folder(path, "run", "cwd"),
-        Need::SocketFolder(path) => check_folder(path, "bind a socket", "sockets"),
-        Need::EnvFile(path) => config::read_env_file(path)
+        Prerequisite::Folder(path) => check_folder(path, "run", "cwd"),
+        Prerequisite::SocketFolder(path) => check_folder(path, "bind a socket", "sockets"),
+        Prerequisite::EnvFile(path) => config::read_env_file(path)
             .err()
             .map(|finding| finding.to_string()),
-        Need::User(name) => check_user(name),
-        Need::Program { name, cwd, path } => check_program(name, cwd, path.as_deref()),
+        Prerequisite::User(name) => check_user(name),
+        Prerequisite::Program { name, cwd, path } => check_program(name, cwd, path.as_deref()),
     }
 }
 

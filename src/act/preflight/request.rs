@@ -2,7 +2,7 @@
 
 use super::{ProgramLookup, check, needs};
 use crate::act::helper::{Reporter, Request};
-use crate::config::Need;
+use crate::config::Prerequisite;
 use serde::{Deserialize, Serialize};
 
 /// Asks why a program cannot start. The reply is a sentence; none: nothing stands in the way.
@@ -19,7 +19,7 @@ impl Request for ExplainStartFailure {
 }
 
 /// Asks whether something that a service needs is there. The reply says what is wrong with it; none: nothing.
-impl Request for Need {
+impl Request for Prerequisite {
     const NAME: &'static str = "need";
     type Reply = Option<String>;
 

@@ -84,7 +84,7 @@ impl InstanceHandover {
         let child = self.child.map(Process::from).and_then(|main| {
             let running = spawner.inherit(main).ok()?;
             if self.spawned {
-                spawn::inherit(main.pid);
+                spawn::register_inherited(main.pid);
             }
             Some(running)
         });
@@ -196,7 +196,7 @@ fn leave(
     Some(InstanceHandover {
         claim,
         child: is_child.then(|| main.into()),
-        spawned: spawn::is_ours(main.pid),
+        spawned: spawn::is_spawned(main.pid),
         adopted: instance.tree.is_adopted(),
         output,
         notify,

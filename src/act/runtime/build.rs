@@ -11,7 +11,7 @@ use super::listing::{EntryKind, Fingerprint, Listing, MODE_KEPT};
 use super::{record, walk};
 use crate::act::dirs::state_dir::DIR_MODE;
 use crate::act::failpoint::{Failpoint, reached};
-use crate::sys::{clock, copying};
+use crate::sys::{clock, filesystem};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -135,7 +135,7 @@ impl LockedCache<'_> {
                 let before = listing.clone();
                 copy::copy(source, &mut listing, &staging.path, progress)?;
                 check_unchanged(source, &before)?;
-                copying::settle(&staging.folder)
+                filesystem::sync(&staging.folder)
                     .map_err(|error| SourceError::of_copy("finish the copy", &staging.path, &error))
             })
             .and_then(|()| self.publish(source, &staging, &listing));

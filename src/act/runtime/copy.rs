@@ -8,7 +8,7 @@ use super::display::printable;
 use super::error::SourceError;
 use super::listing::{Entry, EntryKind, FileHash, Listing};
 use super::walk;
-use crate::sys::copying;
+use crate::sys::filesystem;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -56,14 +56,14 @@ pub(super) struct OpenTree<'a> {
     pub(super) root: &'a File,
     /// Its path in messages.
     pub(super) path: &'a Path,
-    /// See [`copying::read_only_mount`].
+    /// See [`filesystem::read_only_mount_id`].
     pub(super) mount: u64,
 }
 
 impl<'a> OpenTree<'a> {
     /// The tree below `root`.
     pub(super) fn of(root: &'a File, path: &'a Path) -> Self {
-        let mount = copying::read_only_mount(root);
+        let mount = filesystem::read_only_mount_id(root);
         Self { root, path, mount }
     }
 }
@@ -157,7 +157,7 @@ fn copy_file(
     let writing = |error: io::Error| SourceError::of_copy("write", &to, &error);
     let mut file = open(source, entry)?;
     let cloned = if clones.load(Ordering::Relaxed) {
-        copying::clone_file(&file, &to).map_err(writing)?
+        filesystem::clone_file(&file, &to).map_err(writing)?
     } else {
         None
     };
@@ -181,7 +181,7 @@ fn copy_file(
         let (hash, bytes) = read.map_err(|error| write_error.unwrap_or_else(|| reading(error)))?;
         // A hole at the end was not written.
         made.set_len(bytes).map_err(writing)?;
-        copying::copy_attributes(&file, &made).map_err(writing)?;
+        filesystem::copy_attributes(&file, &made).map_err(writing)?;
         (made, hash, bytes)
     };
     check_same_file(source, entry, &file, bytes)?;
@@ -211,7 +211,7 @@ fn finish(entry: &Entry, made: &File) -> io::Result<()> {
     };
     rustix::fs::futimens(made, &times)?;
     made.set_permissions(Permissions::from_mode(entry.mode))?;
-    copying::hand_over(made)
+    filesystem::flush_file(made)
 }
 
 fn open(source: OpenTree<'_>, entry: &Entry) -> Result<File, SourceError> {

@@ -134,7 +134,7 @@ impl RuntimeRequest {
                     allow_other_user(&cache, &mut offer);
                 }
                 if let (Ok(made), Some(program)) = (&offer.source, program)
-                    && let Err(error) = preflight::check(&program.in_place(&cache.path(made)))
+                    && let Err(error) = preflight::check(&program.expand_runtime(&cache.path(made)))
                 {
                     offer.source = Err(SourceError::NotStartable(format!(
                         "cannot start it from its runtime: {}",

@@ -66,7 +66,8 @@ fn replaced(process: Process, look: &ProgramLookup) -> Option<PathBuf> {
     }
     let modified = there.modified().ok()?;
     // A time in the future proves nothing.
-    if modified > process::born_at(process) + CERTAINLY_LATER && modified <= clock::sample().wall {
+    if modified > process::started_at(process) + CERTAINLY_LATER && modified <= clock::sample().wall
+    {
         return Some(file);
     }
     let is_the_same = process::executes(process.pid, there.dev(), there.ino()).ok()?;

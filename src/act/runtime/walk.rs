@@ -3,7 +3,7 @@
 use super::display::printable;
 use super::error::SourceError;
 use super::listing::{Entry, EntryKind, FileStamp, Listing, MODE_KEPT, TreeStamp, TreeStamper};
-use crate::sys::copying;
+use crate::sys::filesystem;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
@@ -84,7 +84,7 @@ fn visit_all(
         root: path,
         at: PathBuf::new(),
         entries: 0,
-        mount: copying::read_only_mount(root),
+        mount: filesystem::read_only_mount_id(root),
         visit,
     };
     walk.folder(root, 0)
@@ -96,7 +96,7 @@ struct Walker<'a> {
     at: PathBuf,
     /// Entries found so far.
     entries: usize,
-    /// See [`copying::read_only_mount`].
+    /// See [`filesystem::read_only_mount_id`].
     mount: u64,
     visit: &'a mut dyn FnMut(VisitedEntry<'_>),
 }
@@ -185,7 +185,7 @@ impl Walker<'_> {
     }
 }
 
-/// The stamp and the length of an open file on `mount` (see [`copying::read_only_mount`]), to be compared with those that a
+/// The stamp and the length of an open file on `mount` (see [`filesystem::read_only_mount_id`]), to be compared with those that a
 /// walk has found.
 ///
 /// # Errors

@@ -93,7 +93,7 @@ fn holder_of_port(wanted: SocketAddr) -> Option<i32> {
 
 /// The process that listens at a path. Looks off the loop: the path's disk may hang.
 async fn holder_of_path(path: PathBuf) -> Option<i32> {
-    let look = tokio::task::spawn_blocking(move || listen::holder_of(&path));
+    let look = tokio::task::spawn_blocking(move || listen::listener_pid(&path));
     tokio::time::timeout(NAMING_DEADLINE, look)
         .await
         .ok()?

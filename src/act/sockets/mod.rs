@@ -72,7 +72,8 @@ impl Held {
     /// address has to be bound anew.
     fn listens_again(&self) -> bool {
         let again = listen::listen_again(self.socket.as_fd());
-        self.origin == Origin::Given || (again.is_ok() && !listen::is_deaf(self.socket.as_fd()))
+        self.origin == Origin::Given
+            || (again.is_ok() && !listen::is_shut_down(self.socket.as_fd()))
     }
 }
 
@@ -139,7 +140,7 @@ impl Sockets {
     /// The number of the claim fd in a child: the sockets come first, because sd_listen_fds(3) fixes their numbers.
     pub(crate) fn claim_fd(&self) -> RawFd {
         let count = RawFd::try_from(self.addresses.len()).unwrap_or(RawFd::MAX);
-        listen::FIRST.saturating_add(count)
+        listen::FIRST_INHERITED.saturating_add(count)
     }
 
     /// The variables that tell an instance about its sockets (sd_listen_fds(3)). All sockets have the service's name, as
@@ -177,7 +178,7 @@ impl Sockets {
             }
             self.received.store().forget(&held.address);
             // Fails for a socket that a child has shut down; that one refuses connections already.
-            let _ = listen::refuse(held.socket.as_fd());
+            let _ = listen::shut_down(held.socket.as_fd());
             if let Listen::Unix(path) = held.address {
                 files.push(path);
             }

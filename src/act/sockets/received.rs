@@ -26,7 +26,7 @@ impl ReceivedSockets {
             store: FdStore::of(start_context),
         };
         let (count, names) = start_context.listen_fds();
-        for (nth, address, socket) in listen::inherited(count) {
+        for (nth, address, socket) in listen::take_inherited(count) {
             let name = names.get(nth).map_or("", String::as_str);
             received.receive(name, address, socket, services);
         }
@@ -34,7 +34,7 @@ impl ReceivedSockets {
             .iter()
             .filter(|service| !service.sockets.is_empty())
         {
-            for socket in listen::activated(&service.name) {
+            for socket in listen::from_launchd(&service.name) {
                 received.add_given(&service.name, socket, services);
             }
         }

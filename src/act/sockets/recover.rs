@@ -62,7 +62,7 @@ fn fetch(tree: &Tree, wanted: &[Listen]) -> (Vec<Held>, Option<String>) {
         if wanted.is_empty() {
             break;
         }
-        match listen::fetch(member.process, &wanted) {
+        match listen::copy_from_process(member.process, &wanted) {
             Ok(sockets) => found.extend(sockets.into_iter().map(|(address, socket)| {
                 wanted.retain(|other| *other != address);
                 Held {

@@ -9,7 +9,7 @@ use crate::decide::event::SpawnFailure;
 use crate::sys::process::{Handle, Process};
 use crate::sys::reaper::{self, Reaped, Status};
 use crate::sys::signal;
-use crate::sys::spawn::{self, Child, Flight};
+use crate::sys::spawn::{self, Child, PendingSpawn};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -161,7 +161,7 @@ impl Spawner {
             let _ = waiter.send(reaped.status);
             return None;
         }
-        if !reaped.in_flight {
+        if !reaped.spawn_pending {
             return Some(reaped);
         }
         let mut early = self.0.early.borrow_mut();
@@ -186,7 +186,7 @@ impl Spawner {
         };
         let mut bytes = [0; REAP_MAX];
         loop {
-            for reaped in reaper::drain(REAP_MAX) {
+            for reaped in reaper::reap_exited(REAP_MAX) {
                 self.reaped(reaped);
             }
             tokio::select! {
@@ -279,7 +279,7 @@ impl SpawnThread {
                 let _counted = threads;
                 // The kernel sends SIGCHLD to the thread that started the child, unless that thread blocks signals. Then the
                 // loop gets it at once.
-                signal::hold_all();
+                signal::block_all();
                 for SpawnRequest { launch, reply } in inbox {
                     // Fails when nothing waits any more; dropping the reply kills the child.
                     let _ = reply.send(start(launch, &tree_killer));
@@ -307,13 +307,13 @@ fn start(launch: Launch, tree_killer: &TreeKiller) -> Result<StartedChild, Spawn
         Ok(Child {
             process,
             pidfd,
-            flight,
+            pending_spawn,
         }) => Ok(StartedChild {
             handle: Arc::new(Handle { process, fd: pidfd }),
             command_token,
             tree_killer: tree_killer.clone(),
             taken: false,
-            _flight: flight,
+            _pending_spawn: pending_spawn,
         }),
         Err(error) => Err(launch::explain(error, &name, &cwd, user.as_deref())),
     }
@@ -326,7 +326,7 @@ struct StartedChild {
     tree_killer: TreeKiller,
     taken: bool,
     /// Until this is dropped the reaper keeps the child's exit for the spawner.
-    _flight: Flight,
+    _pending_spawn: PendingSpawn,
 }
 
 impl StartedChild {

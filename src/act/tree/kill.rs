@@ -58,7 +58,7 @@ impl Tree {
     /// how many members are left.
     pub fn kill(self, timeout: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
         let end = Instant::now() + timeout;
-        let _ = schedule::put_this_thread_first(); // fails unless stayd runs as root
+        let _ = schedule::use_realtime_priority(); // fails unless stayd runs as root
         let by_cgroup = self.cgroup.clone().filter(|_| !self.group_only);
         if let Some(dir) = by_cgroup
             && self.kill_cgroup(&dir, end, reaped)
@@ -185,7 +185,7 @@ fn send_signal(member: &Member, signal: i32) -> bool {
 /// Reaps all ended children until `end`, and passes them to `reaped`.
 fn reap_all(end: Instant, reaped: &dyn Fn(Reaped)) {
     loop {
-        let ended = reaper::drain(REAP_BATCH);
+        let ended = reaper::reap_exited(REAP_BATCH);
         let is_last = ended.len() < REAP_BATCH;
         ended.into_iter().for_each(reaped);
         if is_last || Instant::now() >= end {

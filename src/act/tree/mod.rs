@@ -173,7 +173,7 @@ impl Tree {
             let Ok(stat) = process::stat(pid) else {
                 return true;
             };
-            let is_in_other_session = stat.sid != self.session && spawn::is_ours(stat.sid);
+            let is_in_other_session = stat.sid != self.session && spawn::is_spawned(stat.sid);
             let is_in_group = !self.group_only || stat.pgid == self.session;
             let is_spawning = stat.before_exec;
             stat.process.start_time >= self.first_start_time
@@ -267,7 +267,7 @@ impl Tree {
 
 /// The count of spawns, if `main` is our only child.
 fn sole_child_at(main: Process) -> Option<u64> {
-    let spawns = spawn::count_if_all_that_is_left(main.pid)?;
+    let spawns = spawn::count_if_only_child(main.pid)?;
     let children = process::own_children().ok()?;
     (children == [main.pid]).then_some(spawns)
 }

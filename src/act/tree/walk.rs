@@ -2,7 +2,7 @@
 
 use super::{Member, Tree};
 use crate::decide::ownership::{Claim, Proof, Sighting, prove};
-use crate::sys::cgroup::with_those_below;
+use crate::sys::cgroup::with_descendants;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, spawn};
 use std::collections::{HashSet, VecDeque};
@@ -77,7 +77,7 @@ impl Tree {
         };
         // A process that we spawned is the main process of an instance, so it is not an orphan of another one.
         let orphans = possible_orphans.unwrap_or_default().into_iter();
-        let orphans = orphans.filter(|pid| !spawn::is_ours(*pid));
+        let orphans = orphans.filter(|pid| !spawn::is_spawned(*pid));
         let known = self.members.iter().map(|member| member.pid);
         std::iter::once(self.main.pid)
             .chain(known)
@@ -106,7 +106,7 @@ impl Scan<'_> {
             let children = process::children(candidate.pid).unwrap_or_default();
             let listed = ListedChild {
                 parent: member.process,
-                at: process::birth_of_one_born_now(),
+                at: process::start_time_now(),
             };
             visit(&member);
             // Before the other candidates, so that parentage is found while the parent lives.
@@ -172,7 +172,7 @@ impl Scan<'_> {
             uid: u32::MAX,
             our_child: stat.ppid == identity::pid(),
             // In this order: a process that had reached exec when `stat` was read is registered as ours by now.
-            spawned: stat.before_exec || spawn::is_ours(candidate.pid),
+            spawned: stat.before_exec || spawn::is_spawned(candidate.pid),
         }
     }
 }
@@ -190,7 +190,7 @@ fn still_exists(process: Process) -> bool {
 /// Every process in the cgroup `dir` and its descendants.
 fn in_cgroup(dir: &Path) -> HashSet<i32> {
     let mut pids = HashSet::new();
-    for dir in with_those_below(dir) {
+    for dir in with_descendants(dir) {
         let list = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         pids.extend(list.lines().filter_map(|pid| pid.parse::<i32>().ok()));
     }

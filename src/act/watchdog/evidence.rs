@@ -108,7 +108,7 @@ async fn run_command(
         return;
     };
     let launch = Launch {
-        argv: service.in_place(argv),
+        argv: service.expand_runtime(argv),
         exec_context,
         fds: Vec::new(),
         cgroup: None,

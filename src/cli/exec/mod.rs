@@ -13,7 +13,7 @@ use super::load_config::from_command;
 use crate::act::preflight::{self, PreflightErrorKind, ProgramLookup};
 use crate::act::runtime::request::with_source_path;
 use crate::act::spawn::launch::Environment;
-use crate::config::runtime::in_place;
+use crate::config::runtime::expand_runtime;
 use crate::config::{Listen, Loaded};
 use crate::sys::{process, socket};
 use std::env;
@@ -52,7 +52,7 @@ pub(super) fn run(common: &CommonOptions, options: &ServiceOptions) -> Outcome {
     let root = root.as_deref();
     let own = root.map(|root| ("STAYD_PACKAGE_ROOT".into(), root.to_string_lossy().into()));
     let declared = service.env.iter();
-    let declared = declared.map(|(name, value)| (name.clone(), in_place(value, root)));
+    let declared = declared.map(|(name, value)| (name.clone(), expand_runtime(value, root)));
     let source = service.runtime.as_ref().map(|one| one.source.clone());
     let plan = ExecPlan {
         command: service.command_in(root),

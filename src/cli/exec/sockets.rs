@@ -22,10 +22,10 @@ pub(super) fn bind(plan: &ExecPlan, env: &mut Environment) -> Result<(), Failure
     let sockets = plan.sockets.iter().map(|address| bind_one(plan, address));
     let sockets = sockets.collect::<Result<Vec<OwnedFd>, Failure>>()?;
     let mut names = given(env);
-    let first = listen::FIRST + RawFd::try_from(names.len()).unwrap_or(RawFd::MAX);
+    let first = listen::FIRST_INHERITED + RawFd::try_from(names.len()).unwrap_or(RawFd::MAX);
     names.extend(sockets.iter().map(|_| plan.name.clone()));
     describe(env, &names);
-    listen::hand_on(sockets, first)
+    listen::place_for_exec(sockets, first)
         .map_err(|error| refused(&plan.command[0], "pass on its sockets", &error))
 }
 
@@ -68,7 +68,7 @@ fn taken_by(address: &Listen) -> Option<String> {
             Some(holder(listeners.first()?))
         }
         Listen::Unix(path) => {
-            let pid = listen::holder_of(path)?;
+            let pid = listen::listener_pid(path)?;
             Some(format!("{} (pid {pid})", process::stat(pid).ok()?.comm))
         }
     }

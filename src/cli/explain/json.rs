@@ -31,7 +31,7 @@ pub(super) fn answer(explanation: &Explanation) -> Value {
         "processes": processes,
         "more": found.more,
         "unseen": unseen,
-        "all_listed": socket::lists_everybodys(),
+        "all_listed": socket::lists_all_users(),
         "remarks": remarks(explanation),
     })
 }

@@ -105,7 +105,7 @@ fn exit(explanation: &Explanation) -> Exit {
     match explanation.target {
         Target::Process(_) if no_process => Exit::No,
         Target::Port(_) if !explanation.found.unseen.is_empty() => Exit::NoVerdict,
-        Target::Port(_) if no_process && !sys::socket::lists_everybodys() => Exit::NoVerdict,
+        Target::Port(_) if no_process && !sys::socket::lists_all_users() => Exit::NoVerdict,
         Target::Port(_) | Target::Process(_) => Exit::Done,
     }
 }

@@ -306,7 +306,7 @@ fn no_process(explanation: &Explanation) -> String {
         }
         Target::Port(port) => port,
     };
-    if !socket::lists_everybodys() {
+    if !socket::lists_all_users() {
         return format!(
             "No process that this user may see listens on TCP port {port}; only root sees the processes of other users."
         );

@@ -1,22 +1,25 @@
-//! PostgreSQL's URLs.
+//! Parses PostgreSQL URLs as libpq does.
 
-use super::{Context, ESCAPES, Parsed, check_behind, check_public, cut, parameters};
+use super::{
+    ESCAPES, ParsedUrl, UrlContext, check_no_at_sign, check_no_literal_password, parameters,
+    split_at_first,
+};
 use crate::config::url_parts::{Authority, MASK, decode, host_and_port, port, split_port};
-use crate::config::value::Wrong;
+use crate::config::value::ValueError;
 use crate::config::{Endpoint, Target};
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-/// PostgreSQL's port where none is written.
+/// The port if the URL has none.
 const DEFAULT_PORT: u16 = 5432;
 
-/// What stands behind `postgres://`, as libpq would read it.
-pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> {
-    let (rest, query) = cut(rest, '?');
-    let (authority, database) = cut(rest, '/');
+/// Parses the part after `postgres://`.
+pub(super) fn parse(rest: &str, context: &UrlContext<'_>) -> Result<ParsedUrl, ValueError> {
+    let (rest, query) = split_at_first(rest, '?');
+    let (authority, database) = split_at_first(rest, '/');
     let database_part = &rest[authority.len()..];
     let authority = Authority::split(authority);
-    let (host, port) = split_port(authority.place);
+    let (host, port) = split_port(authority.host_port);
     let mut parts = Parts {
         user: authority.user.unwrap_or_default(),
         password: authority.password,
@@ -27,10 +30,10 @@ pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> 
     for (name, value) in parameters(query) {
         parts.set(name, value)?;
     }
-    check_public(authority.password, context)?;
-    check_public(parts.password, context)?;
-    check_behind(database_part)?;
-    check_behind(query)?;
+    check_no_literal_password(authority.password, context)?;
+    check_no_literal_password(parts.password, context)?;
+    check_no_at_sign(database_part)?;
+    check_no_at_sign(query)?;
     let fill = |text: &str| context.secrets.fill(text, decode);
     let user = Some(fill(parts.user)?).filter(|user| !user.is_empty());
     let user = user.unwrap_or_else(|| context.default_user.clone());
@@ -39,7 +42,7 @@ pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> 
     let database = database.unwrap_or_else(|| user.clone());
     let at = parts.endpoint(context)?;
     let shown = shown(&authority, database_part, query);
-    Ok(Parsed {
+    Ok(ParsedUrl {
         shown,
         target: Target::Postgres {
             at,
@@ -50,9 +53,9 @@ pub(super) fn parse(rest: &str, context: &Context<'_>) -> Result<Parsed, Wrong> 
     })
 }
 
-/// The URL as written, its passwords replaced; `database` with its slash.
+/// The URL as written, with passwords replaced; `database` includes its slash.
 fn shown(authority: &Authority<'_>, database: &str, query: &str) -> String {
-    let who = match (authority.user, authority.password) {
+    let userinfo = match (authority.user, authority.password) {
         (None, _) => String::new(),
         (Some(user), None) => format!("{user}@"),
         (Some(user), Some(_)) => format!("{user}:{MASK}@"),
@@ -63,10 +66,13 @@ fn shown(authority: &Authority<'_>, database: &str, query: &str) -> String {
     };
     let query = parameters(query).map(shown).collect::<Vec<_>>().join("&");
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("postgres://{who}{}{database}{mark}{query}", authority.place)
+    format!(
+        "postgres://{userinfo}{}{database}{mark}{query}",
+        authority.host_port
+    )
 }
 
-/// The pieces of a PostgreSQL URL; libpq lets parameters stand for each of them.
+/// The parts of a PostgreSQL URL; libpq allows a parameter in place of each part.
 struct Parts<'t> {
     user: &'t str,
     password: Option<&'t str>,
@@ -76,7 +82,7 @@ struct Parts<'t> {
 }
 
 impl<'t> Parts<'t> {
-    fn set(&mut self, name: &str, value: &'t str) -> Result<(), Wrong> {
+    fn set(&mut self, name: &str, value: &'t str) -> Result<(), ValueError> {
         match (name, value) {
             ("user", _) => self.user = value,
             ("password", _) => self.password = Some(value),
@@ -85,23 +91,25 @@ impl<'t> Parts<'t> {
             ("port", _) => self.port = value,
             ("sslmode", "disable" | "allow" | "prefer") => {}
             ("sslmode", _) => {
-                return Err(Wrong::new(
-                    "stayd asks PostgreSQL without TLS, and this sslmode demands it",
-                    "use a loopback address or a Unix socket, with sslmode=disable or none",
+                return Err(ValueError::new(
+                    "stayd connects to PostgreSQL without TLS, and this sslmode requires it",
+                    "use a loopback address or a Unix socket, with sslmode=disable or without sslmode",
                 ));
             }
             _ => {
-                return Err(Wrong::new(
-                    "it has a parameter that is not known",
-                    format!("known: host, port, user, password, dbname, sslmode; {ESCAPES}"),
+                return Err(ValueError::new(
+                    "it has an unknown parameter",
+                    format!(
+                        "known parameters: host, port, user, password, dbname, sslmode; {ESCAPES}"
+                    ),
                 ));
             }
         }
         Ok(())
     }
 
-    /// A host that begins with `/` (libpq also takes it encoded) is the folder of a socket.
-    fn endpoint(&self, context: &Context<'_>) -> Result<Endpoint, Wrong> {
+    /// The endpoint. A host that begins with `/` (libpq also accepts it percent-encoded) is the folder of a Unix socket.
+    fn endpoint(&self, context: &UrlContext<'_>) -> Result<Endpoint, ValueError> {
         let port = match self.port {
             "" => DEFAULT_PORT,
             digits => port(digits, &context.secrets)?,
@@ -115,7 +123,7 @@ impl<'t> Parts<'t> {
             return Ok(Endpoint::Tcp(folder, port));
         }
         if folder.is_empty() {
-            return Err(Wrong::new(
+            return Err(ValueError::new(
                 "it names no host",
                 "write `postgres://127.0.0.1:5432/DATABASE` or `postgres:///DATABASE?host=/run/postgresql`",
             ));

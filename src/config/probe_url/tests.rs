@@ -1,4 +1,4 @@
-//! URLs as people write them.
+//! Tests of the probe URL parser with URLs as users write them.
 
 use super::*;
 use std::path::Path;
@@ -14,17 +14,17 @@ fn env(name: &str) -> Option<String> {
     Some(value.into())
 }
 
-fn read(url: &str) -> Result<Parsed, String> {
+fn read(url: &str) -> Result<ParsedUrl, String> {
     let secrets = Secrets {
         env: &env,
         folder: Path::new("/etc/shop"),
     };
-    let context = Context {
+    let context = UrlContext {
         secrets,
-        public: false,
+        from_command_line: false,
         default_user: "ann".into(),
     };
-    parse(url, &context).map_err(|wrong| wrong.to_string())
+    parse(url, &context).map_err(|error| error.to_string())
 }
 
 fn postgres(url: &str) -> (String, String, Option<String>, String) {
@@ -40,7 +40,7 @@ fn postgres(url: &str) -> (String, String, Option<String>, String) {
 }
 
 #[test]
-fn postgres_is_read_as_libpq_reads_it() {
+fn postgres_urls_are_parsed_as_libpq_parses_them() {
     let part = |at: &str, user: &str, password: Option<&str>, database: &str| {
         (
             at.to_owned(),
@@ -85,7 +85,7 @@ fn postgres_is_read_as_libpq_reads_it() {
 }
 
 #[test]
-fn what_is_shown_holds_no_password() {
+fn the_displayed_url_contains_no_password() {
     for (url, shown) in [
         (
             "postgres://a:a@h:1/a?password=a&user=a",
@@ -101,7 +101,7 @@ fn what_is_shown_holds_no_password() {
 }
 
 #[test]
-fn http_is_split_into_what_the_request_needs() {
+fn an_http_url_is_split_into_the_parts_of_the_request() {
     let http = |url: &str| match read(url).map(|parsed| parsed.target) {
         Ok(Target::Http {
             at,
@@ -123,14 +123,14 @@ fn http_is_split_into_what_the_request_needs() {
         ("localhost:80", "localhost", "/")
     );
     assert_eq!(credentials, None);
-    let wrong = read("http://h/${EVIL}")
+    let error = read("http://h/${EVIL}")
         .err()
         .expect("it would end the request line");
-    assert!(wrong.contains("its path holds blanks"), "{wrong}");
+    assert!(error.contains("its path contains blanks"), "{error}");
 }
 
 #[test]
-fn paths_start_at_the_folder() {
+fn relative_paths_start_at_the_folder_of_the_configuration() {
     for (url, place) in [
         ("sqlite:a.db?write=1", "/etc/shop/a.db"),
         ("sqlite:///var/a.db", "/var/a.db"),
@@ -139,7 +139,7 @@ fn paths_start_at_the_folder() {
         ("notify", "notify"),
     ] {
         assert_eq!(
-            read(url).map(|parsed| parsed.target.place()).as_deref(),
+            read(url).map(|parsed| parsed.target.address()).as_deref(),
             Ok(place)
         );
     }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::run::daemon::{Daemon, OUTPUT_CLOSE_MAX};
 use crate::run::signals::Signals;
 use crate::run::{Invocation, log_send_error, logging};
-use crate::sys::handover::{self, Parcel};
+use crate::sys::handover::{self, Handover};
 use crate::sys::program::Program;
 use crate::sys::signal;
 use std::collections::BTreeMap;
@@ -131,7 +131,7 @@ impl PreparedUpgrade {
         self,
         invocation: &Invocation,
     ) -> Result<(Config, InheritedState), String> {
-        signal::hold_all();
+        signal::block_all();
         let Self {
             config,
             program,
@@ -167,15 +167,15 @@ fn execute(
         (Ok(argv), Ok(env)) => (argv, env),
         (Err(error), _) | (_, Err(error)) => return (error.to_string(), fds),
     };
-    let parcel = match Parcel::pack(fds, text) {
-        Ok(parcel) => parcel,
+    let handover_file = match Handover::prepare(fds, text) {
+        Ok(handover_file) => handover_file,
         Err((error, fds)) => return (format!("cannot prepare the handover: {error}"), fds),
     };
     logging::flush();
     reached(Failpoint::BeforeExec);
-    let error = handover::execute(program, &argv, &env, &parcel);
+    let error = handover::execute(program, &argv, &env, &handover_file);
     let why = format!("cannot execute {}: {error}", program.path().display());
-    (why, parcel.unpack())
+    (why, handover_file.into_descriptors())
 }
 
 /// The environment of this process, which stayd never changes, without the variables about descriptors, which are valid

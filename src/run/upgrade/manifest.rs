@@ -9,7 +9,7 @@ use crate::api::wire;
 use crate::decide::state::Carried;
 use crate::run::control::InheritedSocket;
 use crate::run::state_lock::InheritedLocks;
-use crate::sys::handover::{self, Parcel};
+use crate::sys::handover::{self, Handover};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -79,7 +79,7 @@ impl InheritedState {
             return Ok(None);
         };
         let number = number.to_string_lossy();
-        let (fds, text) = Parcel::receive(&number).map_err(|error| {
+        let (fds, text) = Handover::receive(&number).map_err(|error| {
             format!("cannot read the handover of the previous version: {error}")
         })?;
         Self::open(fds, &text).map(Some)

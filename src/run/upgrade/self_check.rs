@@ -103,7 +103,7 @@ fn check_file(program: &Program) -> Result<(), String> {
 /// The self-check with the arguments, environment and working directory of this process.
 fn self_check_of(program: &Program, invocation: &Invocation) -> Result<Launch, String> {
     let (path, fd) = program
-        .for_a_child(PROGRAM_FD)
+        .for_child(PROGRAM_FD)
         .map_err(|error| error.to_string())?;
     let words = [
         path.display().to_string(),

@@ -51,7 +51,7 @@ pub(super) fn wait_for_threads() -> Result<(), String> {
         if clock::sample().awake >= until {
             return Err(why);
         }
-        clock::pause(CHECK_EVERY);
+        clock::sleep(CHECK_EVERY);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a process's cgroups say about it, in version 2 and in version 1 (cgroups(7)).
+//! Cgroups of a process, version 1 and version 2: frozen state, throttling, delegation (cgroups(7)).
 #![expect(unsafe_code, reason = "getxattr(2)")]
 
 use std::collections::HashSet;
@@ -8,12 +8,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// Deeper nesting is not looked at.
+/// The most levels of nested cgroups that are read.
 const DEPTH_MAX: usize = 32;
-/// systemd marks what it delegates with the first, which only root sees, and since 251 with the second too.
+/// The extended attributes by which systemd marks a delegated cgroup. Only root can read the first one; systemd also sets
+/// the second one since version 251.
 const DELEGATED: [&CStr; 2] = [c"trusted.delegate", c"user.delegate"];
 
-/// A cgroup of a process: where its hierarchy is mounted, and its folder below that.
+/// A cgroup of a process: the mount point of its hierarchy, and its directory below that.
 struct Cgroup {
     root: PathBuf,
     dir: PathBuf,
@@ -26,7 +27,7 @@ pub(in super::super) fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
     Ok(asked.iter().any(|groups| are_frozen(groups, &mounts)))
 }
 
-/// Whether one of the cgroups that a process is in, as its /proc/PID/cgroup tells them, is frozen.
+/// Whether one of the cgroups in `groups`, the content of a /proc/PID/cgroup, is frozen.
 fn are_frozen(groups: &str, mounts: &str) -> bool {
     if let Some(group) = find(groups, mounts, None)
         && let Ok(events) = fs::read_to_string(group.dir.join("cgroup.events"))
@@ -54,8 +55,8 @@ pub(in super::super) fn is_delegated(cgroup: &Path) -> bool {
 
 /// Whether the extended attribute `name` of `path` is "1".
 fn is_set(path: &CStr, name: &CStr) -> bool {
-    let mut value = [0_u8; 2]; // a longer one is not "1", and refused
-    // SAFETY: two C strings; the kernel writes at most as many bytes as said.
+    let mut value = [0_u8; 2]; // getxattr fails for a longer value, which is not "1"
+    // SAFETY: the names are C strings, and the kernel writes at most `value.len()` bytes into `value`.
     let length = unsafe {
         libc::getxattr(
             path.as_ptr(),
@@ -67,7 +68,7 @@ fn is_set(path: &CStr, name: &CStr) -> bool {
     length == 1 && value[0] == b'1'
 }
 
-/// The quota may sit on any cgroup above, so all are counted; only the growth of the sum means something.
+/// Sums the counts of the cgroup and its ancestors, because the quota may be set on any of them.
 pub(in super::super) fn throttled_count(pid: i32) -> Option<u64> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -86,7 +87,7 @@ pub(in super::super) fn throttled_count(pid: i32) -> Option<u64> {
         .reduce(u64::saturating_add)
 }
 
-/// `key` in a file of "key number" lines.
+/// The value of `key` in a text of "key number" lines.
 fn number(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;
@@ -94,7 +95,7 @@ fn number(text: &str, key: &str) -> Option<u64> {
     })
 }
 
-/// The cgroup named in /proc/PID/cgroup for a version 1 `controller`, or version 2's.
+/// The cgroup that /proc/PID/cgroup names for a version 1 `controller`, or for version 2 if none is given.
 fn find(groups: &str, mounts: &str, controller: Option<&str>) -> Option<Cgroup> {
     let path = groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':'); // hierarchy:controllers:path
@@ -110,7 +111,7 @@ fn find(groups: &str, mounts: &str, controller: Option<&str>) -> Option<Cgroup> 
         .find_map(|line| at_mount(line, path, controller))
 }
 
-/// One line of mountinfo: "id parent dev root mount-point options … - type source super-options".
+/// The cgroup at `path` if this line of mountinfo mounts its hierarchy. The format of a line is "id parent dev root mount-point options … - type source super-options".
 fn at_mount(line: &str, path: &str, controller: Option<&str>) -> Option<Cgroup> {
     let (front, back) = line.split_once(" - ")?;
     let mut back = back.split(' ');
@@ -143,7 +144,7 @@ mod tests {
     const GROUPS: &str = "6:freezer:/a/b\n1:cpu,cpuacct:/box/web\n0::/system.slice/web.service\n";
 
     #[test]
-    fn both_versions_are_found_where_they_are_mounted() {
+    fn cgroups_of_both_versions_are_found_below_their_mount_points() {
         let dir = |controller| find(GROUPS, MOUNTS, controller).map(|group| group.dir);
         assert_eq!(
             dir(None),
@@ -161,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_from_whole_words() {
-        let recorded = "usage_usec 9\nnr_periods 4\nnr_throttled 3\nthrottled_usec 1\n"; // of a version 2 cpu.stat
+    fn a_key_matches_only_as_a_whole_word() {
+        let recorded = "usage_usec 9\nnr_periods 4\nnr_throttled 3\nthrottled_usec 1\n"; // recorded from a version 2 cpu.stat
         assert_eq!(number(recorded, "nr_throttled"), Some(3));
         assert_eq!(number(recorded, "throttled"), None);
     }
 
     #[test]
-    fn we_are_not_frozen() -> io::Result<()> {
+    fn the_test_process_is_not_frozen() -> io::Result<()> {
         assert!(!is_any_frozen(&[crate::sys::identity::pid(), i32::MAX])?);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! clone(2) with a stack of the child's own in memory shared with the parent: vfork(2) without its dangers.
+//! The clone system call with shared memory and a separate stack for the child: vfork(2) without its stack hazard.
 #![expect(
     unsafe_code,
     reason = "no libc function returns twice onto another stack"
@@ -7,14 +7,14 @@
 use std::ffi::c_void;
 use std::io;
 
-/// What the child runs; it never returns.
+/// The function that the child runs; it never returns.
 pub(super) type Entry = unsafe extern "C" fn(*mut c_void) -> !;
 
-/// Makes the clone system call `number` with `arguments`; the child, if one comes to be, runs `entry(data)` on the stack
-/// that the arguments name. Returns the pid.
+/// Makes the clone system call `number` with `arguments` and returns the pid. The child runs `entry(data)` on the stack that
+/// the arguments name.
 ///
 /// # Safety
-/// The arguments must be valid for the call, name a stack of the child's own (16-aligned at its top), and hold
+/// The arguments must be valid for the call, name a stack that only the child uses (its top aligned to 16), and contain
 /// CLONE_VM and CLONE_VFORK. `data` must be what `entry` expects and live until this returns. Every signal must be blocked.
 pub(super) unsafe fn clone(
     number: libc::c_long,
@@ -22,7 +22,7 @@ pub(super) unsafe fn clone(
     entry: Entry,
     data: *mut c_void,
 ) -> io::Result<i32> {
-    // SAFETY: the caller vouches for the arguments. The parent is suspended until the child has called execve or
+    // SAFETY: the caller guarantees the arguments. The parent is suspended until the child has called execve or has
     // ended, and the child never uses the parent's stack.
     let result = unsafe { call(number, arguments, entry, data) };
     let result = i32::try_from(result).map_err(io::Error::other)?;
@@ -46,7 +46,7 @@ unsafe fn call(
             "syscall",
             "test rax, rax",
             "jnz 2f",
-            "xor ebp, ebp", // the last frame, for unwinders
+            "xor ebp, ebp", // marks the outermost frame for unwinders
             "mov rdi, r12",
             "call r13",
             "ud2",
@@ -79,7 +79,7 @@ unsafe fn call(
         std::arch::asm!(
             "svc #0",
             "cbnz x0, 2f",
-            "mov x29, xzr", // the last frame, for unwinders
+            "mov x29, xzr", // marks the outermost frame for unwinders
             "mov x30, xzr",
             "mov x0, x20",
             "blr x21",

@@ -1,8 +1,8 @@
-//! A pidfd is readable when its process has ended (pidfd_open(2)).
+//! Exit status of a process that is not a child, by pidfd: it is readable when the process has ended (pidfd_open(2)).
 #![expect(unsafe_code, reason = "PIDFD_GET_INFO")]
 
 use super::super::check;
-use super::super::exit::Telling;
+use super::super::exit::ExitQuery;
 use super::super::process::{Handle, Process, State};
 use super::super::reaper::Status;
 use std::io;
@@ -10,9 +10,9 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// linux/pidfd.h: _IOWR(0xFF, 11, 64 bytes), the first version of the structure.
 const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
-/// The exit code is wanted, and is there when the answer has this bit, too (Linux 6.15).
+/// Requests the exit code; the kernel sets the same bit in the answer if the code is available (Linux 6.15).
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
-/// proc(5): the field of /proc/PID/stat with the status as wait(2) tells it.
+/// proc(5): the field of /proc/PID/stat that holds the status in the format of wait(2).
 const EXIT_CODE_FIELD: usize = 52;
 
 /// struct pidfd_info of linux/pidfd.h, its first version.
@@ -30,16 +30,17 @@ pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
     fd.try_clone()
 }
 
-pub(in super::super) fn told(process: Process, pidfd: &OwnedFd) -> Telling {
+pub(in super::super) fn query(process: Process, pidfd: &OwnedFd) -> ExitQuery {
     if let Some(status) = of_zombie(process) {
-        return Telling::ServiceMessage(status);
+        return ExitQuery::Known(status);
     }
-    let is_there = super::process::stat(process.pid).is_ok_and(|stat| stat.process == process);
+    let exists = super::process::stat(process.pid).is_ok_and(|stat| stat.process == process);
     match of_reaped(pidfd) {
-        Ok(Some(status)) => Telling::ServiceMessage(status),
-        // A kernel that keeps it for the holders of a pidfd has it before the number is free (`release_task`).
-        Err(_) if !is_there => Telling::Never,
-        Ok(None) | Err(_) => Telling::NotYet,
+        Ok(Some(status)) => ExitQuery::Known(status),
+        // A kernel that keeps the status for pidfds stores it before it frees the pid (`release_task`). The pid is free and
+        // the query failed, so this kernel does not keep it.
+        Err(_) if !exists => ExitQuery::Never,
+        Ok(None) | Err(_) => ExitQuery::NotYet,
     }
 }
 
@@ -54,17 +55,18 @@ fn of_zombie(process: Process) -> Option<Status> {
     Some(status(code.parse().ok()?))
 }
 
-/// None when it has not been reaped yet; an older kernel refuses the question.
+/// The status that the kernel keeps after the reaping. None when the process is not reaped yet; kernels before 6.15 return
+/// an error.
 fn of_reaped(pidfd: &OwnedFd) -> io::Result<Option<Status>> {
     let mut info = Info {
         mask: PIDFD_INFO_EXIT,
         ..Info::default()
     };
-    // SAFETY: the descriptor is open, and the kernel writes no more than the 64 bytes its number names.
+    // SAFETY: the descriptor is open, and the kernel writes at most 64 bytes, the size encoded in the request number.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
     check(result)?;
-    let told = info.mask & PIDFD_INFO_EXIT != 0;
-    Ok(told.then(|| status(info.exit_code)))
+    let is_available = info.mask & PIDFD_INFO_EXIT != 0;
+    Ok(is_available.then(|| status(info.exit_code)))
 }
 
 fn status(waited: i32) -> Status {

@@ -1,4 +1,4 @@
-//! The machine and ourselves: clocks, boot, processors, our standing with the scheduler.
+//! The host and this process: clocks, boot id, CPU load, subreaper state, scheduling.
 #![expect(unsafe_code, reason = "prctl(2), sched_setscheduler(2), sysconf(3)")]
 
 use super::super::check;
@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// /proc/vmstat is not longer; what reads it in many pieces has the kernel count as many times.
+/// /proc/vmstat fits into this. One large read is cheaper, because the kernel sums the counters anew for each read.
 const VMSTAT_BYTES: usize = 16 * 1024;
 
 pub(in super::super) const CLOCK_AWAKE: libc::clockid_t = libc::CLOCK_MONOTONIC;
@@ -23,16 +23,13 @@ pub(in super::super) fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "macOS can fail behind the same face"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "the macOS version can fail")]
 pub(in super::super) fn own_program() -> io::Result<PathBuf> {
     Ok(PathBuf::from("/proc/self/exe"))
 }
 
 pub(in super::super) fn become_subreaper() -> io::Result<bool> {
-    // SAFETY: takes numbers only.
+    // SAFETY: the call takes only numbers.
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
     Ok(true)
 }
@@ -55,17 +52,17 @@ pub(in super::super) fn oom_kill_count() -> Option<u64> {
     count.trim().parse().ok()
 }
 
-pub(in super::super) fn put_this_thread_first() -> io::Result<()> {
+pub(in super::super) fn use_realtime_priority() -> io::Result<()> {
     let lowest = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: reads one sched_param of ours; 0 is the calling thread.
+    // SAFETY: the kernel reads one sched_param from `lowest`; 0 names the calling thread.
     check(unsafe { libc::sched_setscheduler(0, policy, &raw const lowest) })?;
     Ok(())
 }
 
-/// Length of one tick of utime, stime and starttime (proc(5)).
+/// The duration of `count` ticks, the unit of utime, stime and starttime (proc(5)).
 pub(super) fn ticks(count: u64) -> Duration {
-    // SAFETY: takes and returns numbers only.
+    // SAFETY: the call takes and returns only numbers.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     let per_second = u64::try_from(per_second).unwrap_or(100).max(1);
     Duration::from_millis(count.saturating_mul(1000) / per_second)
@@ -75,7 +72,7 @@ pub(in super::super) fn host() -> io::Result<Host> {
     Ok(parse_host(&std::fs::read_to_string("/proc/stat")?))
 }
 
-/// proc_stat(5). Idle, waiting for I/O and stolen time is nobody's work here; guest time is already in user time.
+/// Parses /proc/stat (proc_stat(5)). Idle, iowait and steal time are not work of this host; user time includes guest time.
 fn parse_host(text: &str) -> Host {
     const BUSY: [usize; 5] = [0, 1, 2, 5, 6]; // user nice system irq softirq
     let mut host = Host::default();
@@ -109,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_a_boot_and_processors() -> io::Result<()> {
+    fn the_boot_id_and_the_processor_count_can_be_read() -> io::Result<()> {
         assert_eq!(boot_id()?.len(), 36);
         assert_ne!(pid_namespace(), 0);
         assert!(host()?.cpus > 0);

@@ -1,10 +1,37 @@
-//! What helps a person to understand a stuck process: limits, kernel stacks, names of system calls, pressure.
+//! Details that explain a stuck process to a user: threads, limits, kernel stacks, system call names, pressure, cgroup.
 
+use super::super::process::Thread;
+use super::process::{gone, read_stat};
 use std::fs;
+use std::io;
 
 const RESOURCES: [&str; 3] = ["cpu", "io", "memory"];
 
-/// "Max open files            1024                 524288               files"
+pub(in super::super) fn threads(pid: i32, max: usize) -> io::Result<Vec<Thread>> {
+    let entries = gone(fs::read_dir(format!("/proc/{pid}/task")))?;
+    let tids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    Ok(tids.filter_map(|tid| thread(pid, tid)).take(max).collect())
+}
+
+fn thread(pid: i32, tid: i32) -> Option<Thread> {
+    let dir = format!("/proc/{pid}/task/{tid}");
+    let stat = read_stat(&format!("{dir}/stat")).ok()?;
+    let word = |file: &str| {
+        let text = fs::read_to_string(format!("{dir}/{file}")).ok()?;
+        Some(text.split_ascii_whitespace().next()?.to_owned())
+    };
+    Some(Thread {
+        tid,
+        comm: stat.comm,
+        state: stat.state,
+        wchan: word("wchan").filter(|name| name != "0"),
+        syscall: word("syscall").and_then(|number| number.parse().ok()),
+    })
+}
+
+/// Reads the line "Max open files            1024                 524288               files".
 pub(in super::super) fn open_files_limit(pid: i32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits
@@ -13,7 +40,7 @@ pub(in super::super) fn open_files_limit(pid: i32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// `[<0>] futex_wait_queue+0x69/0xb0`: only the name says something to a person.
+/// Reduces lines such as `[<0>] futex_wait_queue+0x69/0xb0` to the function name.
 pub(in super::super) fn kernel_stack(pid: i32, tid: i32, max: usize) -> Vec<String> {
     let stack = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stack")).unwrap_or_default();
     let names = stack.lines().filter_map(|line| {
@@ -24,14 +51,14 @@ pub(in super::super) fn kernel_stack(pid: i32, tid: i32, max: usize) -> Vec<Stri
 }
 
 pub(in super::super) fn pressure() -> Vec<(&'static str, String)> {
-    let told = RESOURCES.iter().filter_map(|&resource| {
+    let values = RESOURCES.iter().filter_map(|&resource| {
         let text = fs::read_to_string(format!("/proc/pressure/{resource}")).ok()?;
         Some((resource, text.trim_end().to_owned()))
     });
-    told.collect()
+    values.collect()
 }
 
-/// "0::/system.slice/db.service"; where systemd runs on version 1 the line is "1:name=systemd:/…".
+/// The line is "0::/system.slice/db.service", or "1:name=systemd:/…" where systemd uses version 1.
 pub(in super::super) fn cgroup(pid: i32) -> Option<String> {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let of = |head: &str| {
@@ -52,7 +79,7 @@ pub(in super::super) fn system_call_name(number: i64) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
-/// Those that exist on every processor; the older ones (poll, select, accept …) are x86-64's own.
+/// System calls that exist on every architecture. The older ones (poll, select, …) exist only on x86-64.
 const NAMES: &[(i64, &str)] = &[
     (libc::SYS_accept, "accept"),
     (libc::SYS_accept4, "accept4"),
@@ -112,7 +139,7 @@ mod tests {
     use crate::sys::identity::pid;
 
     #[test]
-    fn our_own_limit_is_the_one_that_is_set() {
+    fn the_limit_of_the_test_process_is_its_rlimit() {
         let (soft, _hard) =
             nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
                 .expect("getrlimit");
@@ -121,16 +148,25 @@ mod tests {
     }
 
     #[test]
-    fn system_calls_have_names() {
+    fn a_system_call_number_has_a_name() {
         assert_eq!(system_call_name(libc::SYS_futex), Some("futex"));
         assert_eq!(system_call_name(-1), None);
     }
 
     #[test]
-    fn a_stack_is_names_alone() {
+    fn a_kernel_stack_contains_only_function_names() {
         for name in kernel_stack(pid(), pid(), 3) {
             assert!(!name.contains(['+', '[']), "{name}");
         }
         assert!(kernel_stack(pid(), pid(), 1).len() <= 1);
+    }
+
+    #[test]
+    fn the_threads_of_the_test_process_have_names() -> io::Result<()> {
+        let threads = threads(pid(), 64)?;
+        assert!(threads.iter().any(|thread| thread.tid == pid()));
+        assert!(threads.iter().all(|thread| !thread.comm.is_empty()));
+        assert_eq!(super::threads(pid(), 1)?.len(), 1);
+        Ok(())
     }
 }

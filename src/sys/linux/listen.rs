@@ -1,4 +1,4 @@
-//! Listening sockets that others have open, too: shut down by them, or taken from them.
+//! Listening sockets that are shared with other processes: detecting a shutdown, and copying a socket by pidfd_getfd(2).
 #![expect(unsafe_code, reason = "poll(2), pidfd_getfd(2)")]
 
 use super::super::check;
@@ -7,37 +7,38 @@ use super::super::process::Process;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
-/// What is given to a process is among its lowest descriptors; a server may have tens of thousands.
-const LOOKED_AT_MAX: usize = 4096;
+/// The most descriptors that are examined. Sockets that a process received at its start have low numbers; a server may
+/// have tens of thousands of descriptors.
+const EXAMINED_MAX: usize = 4096;
 
-/// A socket that receives nothing any more says so (POLLRDHUP); one with a backlog does not.
-pub(in super::super) fn is_deaf(socket: BorrowedFd<'_>) -> bool {
-    let mut asked = libc::pollfd {
+/// poll(2) reports POLLRDHUP for a socket that was shut down, and not for one with waiting connections.
+pub(in super::super) fn is_shut_down(socket: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd {
         fd: socket.as_raw_fd(),
         events: libc::POLLRDHUP,
         revents: 0,
     };
-    // SAFETY: one pollfd of ours is read and written; it returns at once.
-    let found = unsafe { libc::poll(&raw mut asked, 1, 0) };
-    found == 1 && asked.revents & (libc::POLLRDHUP | libc::POLLHUP) != 0
+    // SAFETY: the kernel reads and writes one pollfd, the local variable; the call returns at once.
+    let found = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    found == 1 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP) != 0
 }
 
-pub(in super::super) fn fetch(
+pub(in super::super) fn copy_from_process(
     process: Process,
     wanted: &[Address],
 ) -> io::Result<Vec<(Address, OwnedFd)>> {
     let Some(pidfd) = super::open_handle(process)? else {
         return Err(io::ErrorKind::Unsupported.into());
     };
-    let mut numbers = super::tables::socket_numbers(process.pid)?;
+    let mut numbers = super::descriptors::socket_numbers(process.pid)?;
     numbers.sort_unstable();
-    numbers.truncate(LOOKED_AT_MAX);
+    numbers.truncate(EXAMINED_MAX);
     let mut found: Vec<(Address, OwnedFd)> = Vec::new();
     for number in numbers {
         if found.len() == wanted.len() {
             break;
         }
-        let Some(socket) = take(&pidfd, number)? else {
+        let Some(socket) = copy(&pidfd, number)? else {
             continue;
         };
         let address = address_of(socket.as_fd()).filter(|address| wanted.contains(address));
@@ -50,9 +51,9 @@ pub(in super::super) fn fetch(
     Ok(found)
 }
 
-/// None when it was closed meanwhile.
-fn take(pidfd: &OwnedFd, number: RawFd) -> io::Result<Option<OwnedFd>> {
-    // SAFETY: numbers only; the result is a new descriptor, closed on exec, that nobody else owns.
+/// Copies the descriptor `number` of the process; none when it was closed in the meantime.
+fn copy(pidfd: &OwnedFd, number: RawFd) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: the call takes only numbers; the result is a new close-on-exec descriptor that no other code owns.
     let taken = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) };
     let taken = i32::try_from(taken).map_err(io::Error::other)?;
     match check(taken) {
@@ -63,8 +64,8 @@ fn take(pidfd: &OwnedFd, number: RawFd) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Only launchd has sockets by name.
-pub(in super::super) const fn activated(_name: &str) -> Vec<OwnedFd> {
+/// Only launchd passes sockets by name.
+pub(in super::super) const fn from_launchd(_name: &str) -> Vec<OwnedFd> {
     Vec::new()
 }
 
@@ -75,23 +76,25 @@ mod tests {
     use crate::sys::process::stat;
 
     #[test]
-    fn a_socket_is_fetched_by_its_address_from_whoever_has_it() {
+    fn a_socket_is_copied_by_address_from_the_process_that_has_it() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = Address::Tcp(taken.local_addr().expect("bound"));
         drop(taken);
         let socket = bind(&address, None).expect("bound");
-        let us = stat(crate::sys::identity::pid()).expect("alive").process;
+        let own = stat(crate::sys::identity::pid()).expect("alive").process;
         let other = Address::Unix("/nowhere".into());
-        let found = fetch(us, &[other, address.clone()]).expect("fetched");
+        let found = copy_from_process(own, &[other, address.clone()]).expect("copied");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, address);
         assert_ne!(found[0].1.as_raw_fd(), socket.as_raw_fd());
-        let nobody = Process {
-            pid: us.pid,
-            start_time: us.start_time + 1,
+        let reused_pid = Process {
+            pid: own.pid,
+            start_time: own.start_time + 1,
         };
         assert_eq!(
-            fetch(nobody, &[address]).expect_err("another one").kind(),
+            copy_from_process(reused_pid, &[address])
+                .expect_err("another process")
+                .kind(),
             io::ErrorKind::NotFound
         );
     }

@@ -1,4 +1,4 @@
-//! Pages of our program and its libraries that nobody has ever written.
+//! Releasing unmodified pages of the program and its libraries.
 #![expect(
     unsafe_code,
     reason = "dl_iterate_phdr(3), madvise(2), malloc_trim(3), sysconf(3)"
@@ -6,23 +6,23 @@
 
 use std::{ptr, slice};
 
-pub(in super::super) fn give_back_start() {
-    // SAFETY: the callback is of the type that is asked for, and does not unwind.
-    unsafe { libc::dl_iterate_phdr(Some(give_back_object), ptr::null_mut()) };
+pub(in super::super) fn release_startup_memory() {
+    // SAFETY: the callback has the required type and does not unwind.
+    unsafe { libc::dl_iterate_phdr(Some(release_object), ptr::null_mut()) };
     #[cfg(target_env = "gnu")]
-    // SAFETY: takes a number, and gives back only what nobody has allocated.
+    // SAFETY: the call takes a number and releases only free memory.
     unsafe {
         libc::malloc_trim(0)
     };
 }
 
-/// The program itself, a library or the vDSO, which refuses.
-unsafe extern "C" fn give_back_object(
+/// Releases the pages of one object: the program, a library, or the vDSO (for which the kernel refuses).
+unsafe extern "C" fn release_object(
     object: *mut libc::dl_phdr_info,
     _bytes: libc::size_t,
     _data: *mut libc::c_void,
 ) -> libc::c_int {
-    // SAFETY: the loader's structure and the headers it names stand for as long as this call lasts.
+    // SAFETY: the loader's structure and the headers it points to are valid for the duration of this call.
     let (base, headers) = unsafe {
         let object = &*object;
         let count = usize::from(object.dlpi_phnum);
@@ -32,17 +32,17 @@ unsafe extern "C" fn give_back_object(
         )
     };
     for header in headers {
-        // What may be written was written, by the loader if by nobody else, and would be lost.
+        // Skip writable segments: at least the loader has written to them, and the data would be lost.
         if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
-            give_back(base + header.p_vaddr, header.p_memsz);
+            release(base + header.p_vaddr, header.p_memsz);
         }
     }
     0
 }
 
-/// Unmaps whole pages, as the loader has mapped them. The kernel maps them again from the page cache when they are touched.
-fn give_back(address: libc::Elf64_Addr, bytes: libc::Elf64_Xword) {
-    // SAFETY: takes a number. The pages hold what their file holds: with or without them the memory reads the same.
+/// Unmaps whole pages, as the loader has mapped them. On access the kernel maps them again from the page cache.
+fn release(address: libc::Elf64_Addr, bytes: libc::Elf64_Xword) {
+    // SAFETY: sysconf takes a number. The pages have the content of their file, so a read returns the same data afterwards.
     unsafe {
         let page = libc::sysconf(libc::_SC_PAGESIZE).unsigned_abs();
         let begin = address - address % page;
@@ -55,15 +55,15 @@ fn give_back(address: libc::Elf64_Addr, bytes: libc::Elf64_Xword) {
     }
 }
 
-/// By the device of what our code is mapped from, and of what is mounted as `/`.
-pub(in super::super) fn is_program_on_the_systems_disk() -> bool {
+/// Compares the device that the code of this program is mapped from with the device mounted as `/`.
+pub(in super::super) fn is_program_on_root_disk() -> bool {
     let read = |table| std::fs::read_to_string(table).unwrap_or_default();
     let (maps, mounts) = (read("/proc/self/maps"), read("/proc/self/mountinfo"));
-    let ours = device_at(&maps, give_back_start as *const () as u64);
-    ours.is_some() && ours == device_of_root(&mounts)
+    let program = device_at(&maps, release_startup_memory as *const () as u64);
+    program.is_some() && program == device_of_root(&mounts)
 }
 
-/// proc(5), maps: `begin-end perms offset major:minor inode path`.
+/// The device of the mapping that contains `address`. proc(5), maps: `begin-end perms offset major:minor inode path`.
 fn device_at(maps: &str, address: u64) -> Option<(u32, u32)> {
     let is_there = |line: &&str| {
         let range = line.split_ascii_whitespace().next();
@@ -77,7 +77,8 @@ fn device_at(maps: &str, address: u64) -> Option<(u32, u32)> {
     Some((part(major)?, part(minor)?))
 }
 
-/// proc(5), mountinfo: `id parent major:minor root mount-point …`; the last one covers those before it.
+/// The device mounted as `/`. proc(5), mountinfo: `id parent major:minor root mount-point …`; a later mount covers the
+/// earlier ones.
 fn device_of_root(mounts: &str) -> Option<(u32, u32)> {
     let is_root = |line: &&str| line.split(' ').nth(4) == Some("/");
     let line = mounts.lines().rfind(is_root)?;
@@ -93,7 +94,7 @@ mod tests {
     static WRITTEN: AtomicU64 = AtomicU64::new(7);
 
     #[test]
-    fn devices_are_read_from_the_kernels_tables() {
+    fn devices_are_parsed_from_maps_and_mountinfo() {
         let maps =
             "1000-2000 r--p 00000000 fe:01 7 /opt/a\n2000-3000 r-xp 00001000 fe:10 7 /opt/a\n";
         assert_eq!(device_at(maps, 0x2fff), Some((0xfe, 0x10)));
@@ -104,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_there_still() {
+    fn written_data_survives_the_release() {
         WRITTEN.store(8, Ordering::SeqCst);
         let boxed: Box<dyn Fn() -> String> =
             Box::new(|| format!("{}", WRITTEN.load(Ordering::SeqCst)));
         let listed: Vec<String> = (0..1000).map(|nth| nth.to_string()).collect();
-        super::give_back_start();
+        super::release_startup_memory();
         assert_eq!(boxed(), "8");
         assert_eq!(listed.concat().len(), 10 + 2 * 90 + 3 * 900);
     }

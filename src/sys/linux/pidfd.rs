@@ -1,14 +1,14 @@
-//! pidfds: signals that cannot hit a later process of the same number.
+//! Signals through pidfds, which cannot reach a later process with the same pid.
 #![expect(unsafe_code, reason = "pidfd_open(2), pidfd_send_signal(2)")]
 
 use super::super::process::Process;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
-/// Opens first and compares the birth then: from the open on the pidfd is bound to one process, so a birth that
-/// still fits was that process's.
+/// Opens the pidfd first and compares the start time afterwards: the pidfd is bound to one process from then on, so a
+/// matching start time belongs to that process.
 pub(in super::super) fn open_handle(process: Process) -> io::Result<Option<OwnedFd>> {
-    // SAFETY: takes numbers only; the result is a new descriptor that nobody else owns.
+    // SAFETY: the call takes only numbers; the result is a new descriptor that no other code owns.
     let fd = unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, process.pid, 0);
         if fd < 0 {
@@ -29,7 +29,7 @@ pub(in super::super) fn signal(
     signal: i32,
 ) -> io::Result<()> {
     let fd = fd.ok_or(io::ErrorKind::NotFound)?;
-    // SAFETY: no siginfo is passed; the descriptor lives as long as `fd`.
+    // SAFETY: no siginfo is passed, and the descriptor is open for as long as `fd` lives.
     let result = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,

@@ -1,14 +1,14 @@
-//! splice(2) moves, tee(2) looks.
+//! FIFOs: splice(2) moves bytes, tee(2) copies them for inspection.
 
-use super::{Moved, PEEK_BYTES, Refused, Want};
+use super::super::pipe::{DrainRequest, Drained, PEEK_BYTES, WriteFailed};
 use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// A scratch pipe for looking at bytes without taking them; made when first needed.
+/// Keeps a scratch pipe for inspecting bytes without taking them; created when first needed.
 #[derive(Debug, Default)]
-pub(super) struct Mover {
+pub(in super::super) struct FifoDrain {
     scratch: Option<Scratch>,
 }
 
@@ -19,60 +19,60 @@ struct Scratch {
     bytes: Vec<u8>,
 }
 
-impl Mover {
-    pub(super) fn transfer(
+impl FifoDrain {
+    pub(in super::super) fn transfer(
         &mut self,
         fifo: &File,
         file: &File,
         offset: u64,
-        want: Want<'_>,
-    ) -> Result<Moved, Refused> {
-        let result = if want.to_newline || want.copy.is_some() {
-            self.look_and_splice(fifo, file, offset, want)
+        request: DrainRequest<'_>,
+    ) -> Result<Drained, WriteFailed> {
+        let result = if request.to_newline || request.copy.is_some() {
+            self.peek_and_splice(fifo, file, offset, request)
         } else {
-            splice(fifo.as_fd(), file.as_fd(), offset, want.max)
+            splice(fifo.as_fd(), file.as_fd(), offset, request.max)
         };
-        result.map_err(|error| Refused { error, lost: 0 })
+        result.map_err(|error| WriteFailed { error, lost: 0 })
     }
 
-    fn look_and_splice(
+    fn peek_and_splice(
         &mut self,
         fifo: &File,
         file: &File,
         offset: u64,
-        want: Want<'_>,
-    ) -> io::Result<Moved> {
-        let seen = match self.peek(fifo, want.max.min(PEEK_BYTES))? {
+        request: DrainRequest<'_>,
+    ) -> io::Result<Drained> {
+        let seen = match self.peek(fifo, request.max.min(PEEK_BYTES))? {
             Ok(bytes) => bytes,
             Err(nothing) => return Ok(nothing),
         };
-        let length = if want.to_newline {
+        let length = if request.to_newline {
             line_length(seen)
         } else {
             seen.len()
         };
         let moved = splice(fifo.as_fd(), file.as_fd(), offset, length)?;
-        if let (Moved::Bytes(count), Some(copy)) = (moved, want.copy) {
+        if let (Drained::Bytes(count), Some(copy)) = (moved, request.copy) {
             copy.extend_from_slice(&seen[..count]);
         }
         Ok(moved)
     }
 
-    /// The next bytes of `fifo`, which stay in it; or why there are none.
-    fn peek(&mut self, fifo: &File, max: usize) -> io::Result<Result<&[u8], Moved>> {
-        // Taken out, so that after an error half-read scratch is not mistaken for the next look.
+    /// Copies of the next bytes of `fifo`, which stay in it; or the reason why there are none.
+    fn peek(&mut self, fifo: &File, max: usize) -> io::Result<Result<&[u8], Drained>> {
+        // Take the scratch pipe out: after an error it may still hold bytes, and the next call must not see them.
         let mut scratch = match self.scratch.take() {
             Some(scratch) => scratch,
             None => Scratch::new()?,
         };
         let moved = tee(fifo.as_fd(), scratch.writer.as_fd(), max)?;
-        if let Moved::Bytes(count) = moved {
+        if let Drained::Bytes(count) = moved {
             scratch.reader.read_exact(&mut scratch.bytes[..count])?;
         }
         let scratch = self.scratch.insert(scratch);
         Ok(match moved {
-            Moved::Bytes(count) => Ok(&scratch.bytes[..count]),
-            nothing @ (Moved::Empty | Moved::Ended) => Err(nothing),
+            Drained::Bytes(count) => Ok(&scratch.bytes[..count]),
+            nothing @ (Drained::Empty | Drained::Ended) => Err(nothing),
         })
     }
 }
@@ -90,12 +90,17 @@ impl Scratch {
 
 #[expect(
     unsafe_code,
-    reason = "splice(2) has no safe face among our crates' features"
+    reason = "the enabled features of our crates offer no safe splice(2)"
 )]
-fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, max: usize) -> io::Result<Moved> {
+fn splice(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    offset: u64,
+    max: usize,
+) -> io::Result<Drained> {
     let mut position = i64::try_from(offset).map_err(io::Error::other)?;
-    until_told(|| {
-        // SAFETY: both descriptors are borrowed for the call; `position` outlives it.
+    retry_interrupted(|| {
+        // SAFETY: both descriptors are borrowed for the call, and `position` outlives it.
         unsafe {
             libc::splice(
                 from.as_raw_fd(),
@@ -111,11 +116,11 @@ fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, max: usize) -> 
 
 #[expect(
     unsafe_code,
-    reason = "tee(2) has no safe face among our crates' features"
+    reason = "the enabled features of our crates offer no safe tee(2)"
 )]
-fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, max: usize) -> io::Result<Moved> {
-    // SAFETY: both descriptors are borrowed for the call, which touches no memory of ours.
-    until_told(|| unsafe {
+fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, max: usize) -> io::Result<Drained> {
+    // SAFETY: both descriptors are borrowed for the call, which accesses no memory of this process.
+    retry_interrupted(|| unsafe {
         libc::tee(
             from.as_raw_fd(),
             to.as_raw_fd(),
@@ -125,19 +130,19 @@ fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, max: usize) -> io::Result<Moved
     })
 }
 
-/// Calls until no signal interrupts; says what the count means.
-fn until_told(mut call: impl FnMut() -> isize) -> io::Result<Moved> {
+/// Repeats `call` while a signal interrupts it, and converts the count that it returns.
+fn retry_interrupted(mut call: impl FnMut() -> isize) -> io::Result<Drained> {
     loop {
         let count = call();
         if count >= 0 {
             return Ok(usize::try_from(count)
                 .ok()
                 .filter(|&count| count > 0)
-                .map_or(Moved::Ended, Moved::Bytes));
+                .map_or(Drained::Ended, Drained::Bytes));
         }
         let error = io::Error::last_os_error();
         if error.kind() == io::ErrorKind::WouldBlock {
-            return Ok(Moved::Empty);
+            return Ok(Drained::Empty);
         }
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
@@ -145,7 +150,7 @@ fn until_told(mut call: impl FnMut() -> isize) -> io::Result<Moved> {
     }
 }
 
-pub(super) fn enlarge(fifo: &File, requests: &[usize]) -> usize {
+pub(in super::super) fn enlarge(fifo: &File, requests: &[usize]) -> usize {
     for request in requests
         .iter()
         .filter_map(|&request| i32::try_from(request).ok())
@@ -160,14 +165,7 @@ pub(super) fn enlarge(fifo: &File, requests: &[usize]) -> usize {
         .unwrap_or(PEEK_BYTES)
 }
 
-pub(super) fn all_pids() -> io::Result<Vec<i32>> {
-    let entries = std::fs::read_dir("/proc")?;
-    Ok(entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect())
-}
-
-/// Length of the bytes up to and including the first newline, or of all of them.
+/// The length of the bytes up to and including the first newline, or of all bytes if there is none.
 fn line_length(bytes: &[u8]) -> usize {
     bytes
         .iter()

@@ -1,4 +1,4 @@
-//! /proc/PID, read without ever waiting for the process's memory (proc(5)).
+//! The state of processes from /proc/PID (proc(5)). Only the functions that say so may wait for the memory lock of the process.
 
 use super::super::process::{Process, Stat, State, UsedFile};
 use super::host::ticks;
@@ -10,45 +10,50 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Threads may end faster than their lists are read; after so many tries every process there is gets looked at.
+/// How often to read the child lists while threads of the process end; after that all processes are searched instead.
 const READINGS_MAX: usize = 8;
-/// include/linux/sched.h
+/// The flag of an exiting thread (include/linux/sched.h).
 const PF_EXITING: u64 = 0x4;
-/// /proc/PID/stat has 52 numbers and a name of at most 64 bytes.
+/// Room for /proc/PID/stat: 52 numbers and a name of at most 64 bytes.
 const STAT_BYTES: usize = 2048;
 const COMMAND_LINE_BYTES: u64 = 4096;
-/// MAX_ARG_STRLEN is 128 KiB for one string; an environment larger than this is not searched further.
+/// The most bytes of an environment that are searched; one string has at most 128 KiB (MAX_ARG_STRLEN).
 const ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
     read_stat(&format!("/proc/{pid}/stat"))
 }
 
-/// proc(5), field 22: clock ticks since boot, on the clock that goes on in sleep.
-pub(in super::super) fn birth_of_one_born_now() -> u64 {
+/// proc(5), field 22: clock ticks since boot, counted on the clock that continues while the machine sleeps.
+pub(in super::super) fn start_time_now() -> u64 {
     let tick = ticks(1).as_nanos().max(1);
     let now = super::super::clock::sample().boot.as_nanos();
     u64::try_from(now / tick).unwrap_or(u64::MAX)
 }
 
-pub(in super::super) fn born_at(start_time: u64) -> SystemTime {
+pub(in super::super) fn started_at(start_time: u64) -> SystemTime {
     let now = super::super::clock::sample();
     let age = now.boot.saturating_sub(ticks(start_time));
     now.wall.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 pub(in super::super) fn age(process: Process) -> std::time::Duration {
-    ticks(birth_of_one_born_now().saturating_sub(process.start_time))
+    ticks(start_time_now().saturating_sub(process.start_time))
 }
 
 pub(super) fn read_stat(path: &str) -> io::Result<Stat> {
     let mut bytes = [0; STAT_BYTES];
     let count = gone(File::open(path))?.read(&mut bytes);
     let line = String::from_utf8_lossy(&bytes[..gone(count)?]);
-    parse_stat(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a stat line"))
+    parse_stat(&line).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "/proc/PID/stat has an unknown format",
+        )
+    })
 }
 
-/// A process that ends while it is read says ESRCH where one that has ended says ENOENT.
+/// Maps ESRCH to `NotFound`: a file of /proc gives ESRCH when the process ends during the read, and ENOENT afterwards.
 pub(super) fn gone<T>(result: io::Result<T>) -> io::Result<T> {
     result.map_err(|error| {
         if error.raw_os_error() == Some(libc::ESRCH) {
@@ -58,12 +63,13 @@ pub(super) fn gone<T>(result: io::Result<T>) -> io::Result<T> {
     })
 }
 
-/// The name may hold blanks and parentheses, so the numbers begin after the *last* parenthesis.
+/// Parses a line of /proc/PID/stat. The name may contain blanks and parentheses, so the numbers begin after the *last*
+/// parenthesis.
 pub(super) fn parse_stat(line: &str) -> Option<Stat> {
     let (head, tail) = line.rsplit_once(')')?;
     let (pid, comm) = head.split_once('(')?;
     let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3).copied(); // as proc(5) counts them
+    let field = |number: usize| fields.get(number - 3).copied(); // numbered as in proc(5)
     let ticks_used = field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?;
     Some(Stat {
         process: Process {
@@ -92,16 +98,19 @@ fn state(letter: &str) -> State {
     }
 }
 
-/// Every thread has children of its own, and a thread that ends hands them on to another of its process: perhaps from
-/// a list that is yet to be read to one that was read already. Then all are read again. That a thread is still there
-/// afterwards is not enough: it hands them on a while before it goes (`exit_notify` in kernel/exit.c).
+/// Reads the child lists of all threads of `pid`.
+///
+/// Each thread has its own children. When a thread ends, the kernel gives them to another thread of the process, perhaps
+/// from a list that is not read yet to one that was already read. In that case all lists are read again. It is not
+/// sufficient that the thread still exists afterwards: the kernel moves the children some time before the thread is gone
+/// (`exit_notify` in kernel/exit.c).
 pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
     for _ in 0..READINGS_MAX {
         let threads = threads(pid)?;
         let Some(children) = children_of(&threads)? else {
             return children_by_search(pid);
         };
-        // The only thread of a process, a zombie's too, hands them on to nobody here.
+        // The only thread of a process, also of a zombie, has no other thread to which its children could move.
         if threads.len() == 1 || !threads.iter().any(|thread| is_ending(thread)) {
             return Ok(children);
         }
@@ -116,7 +125,7 @@ fn threads(pid: i32) -> io::Result<Vec<PathBuf>> {
         .collect::<io::Result<_>>()
 }
 
-/// What the lists say, without those of threads that have ended; none where the kernel keeps no such lists.
+/// The children in the lists of `threads`; ended threads are skipped. None where the kernel does not provide the lists.
 fn children_of(threads: &[PathBuf]) -> io::Result<Option<Vec<i32>>> {
     let mut children = Vec::new();
     for thread in threads {
@@ -134,18 +143,18 @@ fn children_of(threads: &[PathBuf]) -> io::Result<Option<Vec<i32>>> {
     Ok(Some(children))
 }
 
-/// Whether the thread has begun to end, or has gone. The kernel sets the flag before it looks for who gets the children.
+/// Whether the thread is exiting or has gone. The kernel sets the flag before it moves the children to another thread.
 fn is_ending(thread: &Path) -> bool {
     let stat = std::fs::read(thread.join("stat")).unwrap_or_default();
     let stat = String::from_utf8_lossy(&stat);
-    // proc(5), field 9, behind the name
+    // proc(5), field 9; the first field after the name is 3
     let flags = stat
         .rsplit_once(')')
         .and_then(|(_, tail)| tail.split_ascii_whitespace().nth(9 - 3)?.parse().ok());
     flags.is_none_or(|flags: u64| flags & PF_EXITING != 0)
 }
 
-/// By each process's own word; a kernel without CONFIG_PROC_CHILDREN has no other way.
+/// Searches all processes for those whose parent is `pid`: the only way on a kernel without CONFIG_PROC_CHILDREN.
 fn children_by_search(pid: i32) -> io::Result<Vec<i32>> {
     let mut pids = all()?;
     pids.retain(|&each| stat(each).is_ok_and(|stat| stat.ppid == pid));
@@ -159,7 +168,7 @@ pub(in super::super) fn all() -> io::Result<Vec<i32>> {
         .collect())
 }
 
-/// The value of a line of /proc/PID/status.
+/// The value of the line `key` in /proc/PID/status.
 fn status_value(pid: i32, key: &str) -> io::Result<String> {
     let status = gone(std::fs::read(format!("/proc/{pid}/status")))?;
     let status = String::from_utf8_lossy(&status);
@@ -225,7 +234,7 @@ pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
     gone(std::fs::read_link(format!("/proc/{pid}/exe")))
 }
 
-/// The link leads to the file itself, under whatever name it is now, and to one that has none any more.
+/// /proc/PID/exe leads to the file itself, also after it was renamed or unlinked.
 pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
     let runs = gone(std::fs::metadata(format!("/proc/{pid}/exe")))?;
     Ok((runs.dev(), runs.ino()) == (dev, ino))
@@ -247,7 +256,8 @@ pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
     Ok(used)
 }
 
-/// proc(5), maps: `address perms offset major:minor inode path`, and the path is the rest of the line.
+/// Parses a line of /proc/PID/maps (proc(5)): `address perms offset major:minor inode path`; the path is the rest of the
+/// line.
 fn mapped_file(line: &[u8]) -> Option<UsedFile> {
     let at = line.iter().position(|&byte| byte == b'/')?;
     let head = std::str::from_utf8(&line[..at]).ok()?;
@@ -268,7 +278,7 @@ mod tests {
     const LINE: &str = "42 (a) b (c) S 1 42 41 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 3 0 123456 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 17 0";
 
     #[test]
-    fn a_name_with_parentheses_does_not_move_the_fields() {
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = parse_stat(LINE).expect("a stat line");
         assert_eq!(stat.comm, "a) b (c");
         assert_eq!((stat.process.pid, stat.process.start_time), (42, 123_456));
@@ -282,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_file_is_told_by_its_name_and_its_number() {
+    fn a_mapped_file_has_its_path_device_and_inode() {
         let line = b"7f10-7f20 r-xp 00001000 fe:01 4711                       /opt/a b/lib.so";
         let file = mapped_file(line).expect("a file");
         assert_eq!(file.path, Path::new("/opt/a b/lib.so"));
@@ -291,20 +301,20 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_process() {
+    fn an_invalid_stat_line_is_rejected() {
         for line in ["", "42", "42 (a) S 1", "x (a) S 1 2 3"] {
             assert_eq!(parse_stat(line), None, "{line}");
         }
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_not_found() {
+    fn a_missing_process_is_not_found() {
         let error = stat(i32::MAX).expect_err("no such process");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
-    fn we_see_ourselves() -> io::Result<()> {
+    fn the_test_process_can_be_read() -> io::Result<()> {
         let pid = super::super::super::identity::pid();
         assert_eq!(stat(pid)?.ppid, super::super::super::identity::parent_pid());
         assert_eq!(tracer(pid)?, None);

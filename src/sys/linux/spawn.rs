@@ -1,19 +1,19 @@
-//! The parent's side of a spawn.
+//! The parent's side of a spawn: clone(2), cgroup placement, and the wait for execve(2).
 //!
-//! The child is made with an exit signal of 0. Ordinary waits do not see such a child, so one that fails before
-//! exec is reaped here and the reaper never hears of it; execve(2) sets the signal to SIGCHLD, and from then on it
-//! is the reaper's alone.
+//! The child is created with an exit signal of 0. Ordinary waits do not see such a child: one that fails before execve is
+//! reaped here, and the reaper does not see it. execve(2) sets the signal to SIGCHLD, and from then on only the reaper
+//! reaps the child.
 #![expect(unsafe_code, reason = "clone(2), pthread_sigmask(3), waitid(2)")]
 
-use super::super::flight::Flight;
+use super::super::pending_spawn::PendingSpawn;
 use super::super::process::Process;
 use super::super::spawn::{Child, Plan, SpawnError, Stage};
+use super::child::{self, ChildSetup};
 use super::clone::clone;
-use super::start_time::{self, Orders};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
-/// The child needs a few hundred bytes, some kilobytes when compiled without optimization.
+/// The stack of the child, which needs a few hundred bytes, or some kilobytes without compiler optimization.
 const STACK_BYTES: usize = 64 * 1024;
 
 const FLAGS: libc::c_int =
@@ -21,70 +21,70 @@ const FLAGS: libc::c_int =
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 pub(in super::super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
-    let flight = Flight::take().ok_or(SpawnError {
+    let pending_spawn = PendingSpawn::reserve().ok_or(SpawnError {
         stage: Stage::Clone,
         errno: libc::EAGAIN,
     })?;
-    let mut orders = Orders::new(plan);
-    let (pid, pidfd) = give_birth(&mut orders, plan, &flight)?;
-    let failure = orders.failure.take();
+    let mut setup = ChildSetup::new(plan);
+    let (pid, pidfd) = start_child(&mut setup, plan, &pending_spawn)?;
+    let failure = setup.failure.take();
     if ended_before_exec(&pidfd) {
         return Err(failure.unwrap_or(SpawnError {
             stage: Stage::Exec,
             errno: libc::EINTR,
         }));
     }
-    let start_time = birth_of(pid, &flight).map_err(|error| {
-        abandon(&pidfd);
-        refusal(Stage::Clone, &error)
+    let start_time = start_time_of(pid, &pending_spawn).map_err(|error| {
+        kill(&pidfd);
+        spawn_error(Stage::Clone, &error)
     })?;
-    flight.arrived();
+    pending_spawn.register();
     Ok(Child {
         process: Process { pid, start_time },
         pidfd: Some(pidfd),
-        flight,
+        pending_spawn,
     })
 }
 
-/// Returns when the child has called execve with success or has ended.
-fn give_birth(
-    orders: &mut Orders<'_>,
+/// Clones the child. Returns when the child has called execve successfully or has ended.
+fn start_child(
+    setup: &mut ChildSetup<'_>,
     plan: &Plan,
-    flight: &Flight,
+    pending_spawn: &PendingSpawn,
 ) -> Result<(i32, OwnedFd), SpawnError> {
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()]; // aligned to 16
     let mut pidfd: RawFd = -1;
-    let mut request = Request {
+    let mut request = CloneRequest {
         stack: stack.as_mut_ptr(),
         pidfd: &raw mut pidfd,
-        child_tid: flight.pid().as_ptr(),
+        child_tid: pending_spawn.pid().as_ptr(),
     };
-    let _quiet = SignalsBlocked::all();
+    let _blocked = SignalsBlocked::all();
     let pid = match &plan.cgroup {
-        None => request.clone_plainly(orders),
-        Some(cgroup) => match request.clone_into(orders, cgroup) {
-            // containers often forbid clone3(2), older kernels know no cgroup in it, and the cgroup may refuse
-            Err(error) if !is_about_processes(&error) => {
-                orders.join_cgroup = true;
-                request.clone_plainly(orders)
+        None => request.clone_without_cgroup(setup),
+        Some(cgroup) => match request.clone_into_cgroup(setup, cgroup) {
+            // Containers often forbid clone3(2), older kernels do not support a cgroup in it, and the cgroup may refuse.
+            Err(error) if !is_process_limit(&error) => {
+                setup.join_cgroup = true;
+                request.clone_without_cgroup(setup)
             }
             outcome => outcome,
         },
     };
-    let pid = pid.map_err(|error| refusal(Stage::Clone, &error))?;
-    // SAFETY: the kernel has put a new descriptor there, close-on-exec, which nobody else owns.
+    let pid = pid.map_err(|error| spawn_error(Stage::Clone, &error))?;
+    // SAFETY: the kernel has stored a new close-on-exec descriptor there, which no other code owns.
     Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
-/// Where the kernel finds the stack and leaves its answers.
-struct Request {
+/// The addresses of the stack and of the results for the clone system call.
+struct CloneRequest {
     stack: *mut u128,
     pidfd: *mut RawFd,
     child_tid: *mut i32,
 }
 
-impl Request {
-    fn clone_plainly(&mut self, orders: &mut Orders<'_>) -> io::Result<i32> {
+impl CloneRequest {
+    fn clone_without_cgroup(&mut self, setup: &mut ChildSetup<'_>) -> io::Result<i32> {
         let flags = usize::try_from(FLAGS).map_err(io::Error::other)?;
         let top = self.stack.wrapping_byte_add(STACK_BYTES) as usize;
         let (pidfd, child_tid) = (self.pidfd as usize, self.child_tid as usize);
@@ -92,18 +92,22 @@ impl Request {
         let arguments = [flags, top, pidfd, child_tid, 0];
         #[cfg(target_arch = "aarch64")]
         let arguments = [flags, top, pidfd, 0, child_tid];
-        // SAFETY: flags hold VM and VFORK; stack and answers live in our caller; signals are blocked by it.
+        // SAFETY: the flags contain VM and VFORK; the stack and the results live in the caller, which has blocked signals.
         unsafe {
             clone(
                 libc::SYS_clone,
                 arguments,
-                start_time::run,
-                (&raw mut *orders).cast(),
+                child::run,
+                (&raw mut *setup).cast(),
             )
         }
     }
 
-    fn clone_into(&mut self, orders: &mut Orders<'_>, cgroup: &OwnedFd) -> io::Result<i32> {
+    fn clone_into_cgroup(
+        &mut self,
+        setup: &mut ChildSetup<'_>,
+        cgroup: &OwnedFd,
+    ) -> io::Result<i32> {
         let number = |value: RawFd| u64::try_from(value).map_err(io::Error::other);
         let arguments = libc::clone_args {
             flags: number(FLAGS)? | CLONE_INTO_CGROUP,
@@ -125,36 +129,30 @@ impl Request {
             0,
             0,
         ];
-        // SAFETY: as above, and `arguments` outlives the call.
-        unsafe {
-            clone(
-                libc::SYS_clone3,
-                call,
-                start_time::run,
-                (&raw mut *orders).cast(),
-            )
-        }
+        // SAFETY: as for `clone_without_cgroup`, and `arguments` outlives the call.
+        unsafe { clone(libc::SYS_clone3, call, child::run, (&raw mut *setup).cast()) }
     }
 }
 
-/// Everything else that clone3(2) says is about itself, or about the cgroup.
-fn is_about_processes(error: &io::Error) -> bool {
+/// Whether the error says that no process can be created. Any other error of clone3(2) concerns the call itself or the
+/// cgroup, and a clone without the cgroup may succeed.
+fn is_process_limit(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
 }
 
-fn refusal(stage: Stage, error: &io::Error) -> SpawnError {
+fn spawn_error(stage: Stage, error: &io::Error) -> SpawnError {
     SpawnError {
         stage,
         errno: error.raw_os_error().unwrap_or(libc::EIO),
     }
 }
 
-/// Waits only for a child without exit signal: ECHILD at once when exec has given it one; otherwise it never came to
-/// exec, is ending, and is reaped here.
+/// Whether the child ended before execve; if so, this reaps it. The wait only applies to a child without exit signal:
+/// after execve has set the signal it fails at once with ECHILD.
 fn ended_before_exec(pidfd: &OwnedFd) -> bool {
     let id = pidfd.as_raw_fd().unsigned_abs();
     loop {
-        // SAFETY: no result is asked for; the descriptor is open.
+        // SAFETY: no siginfo is requested, and the descriptor is open.
         let result = unsafe {
             libc::waitid(
                 libc::P_PIDFD,
@@ -172,18 +170,19 @@ fn ended_before_exec(pidfd: &OwnedFd) -> bool {
     }
 }
 
-/// The reaper may be quicker than we are; then it has left us the birth before the number became free.
-fn birth_of(pid: i32, flight: &Flight) -> io::Result<u64> {
-    let seen = super::process::stat(pid);
-    match flight.birth_if_reaped() {
+/// The start time of the child. If the reaper has already reaped the child, it stored the start time before the pid became
+/// free.
+fn start_time_of(pid: i32, pending_spawn: &PendingSpawn) -> io::Result<u64> {
+    let stat = super::process::stat(pid);
+    match pending_spawn.start_time_if_reaped() {
         Some(start_time) => Ok(start_time),
-        None => seen.map(|stat| stat.process.start_time),
+        None => stat.map(|stat| stat.process.start_time),
     }
 }
 
-/// A child whose birth cannot be told could never be told from a later process: it must not stay.
-fn abandon(pidfd: &OwnedFd) {
-    // SAFETY: no siginfo is passed; the descriptor is open.
+/// Kills a child whose start time cannot be read: stayd could not distinguish it from a later process with the same pid.
+fn kill(pidfd: &OwnedFd) {
+    // SAFETY: no siginfo is passed, and the descriptor is open.
     unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,
@@ -195,15 +194,15 @@ fn abandon(pidfd: &OwnedFd) {
     };
 }
 
-/// Every signal of the calling thread is blocked until this is dropped: a handler of ours must not run in the child,
-/// which shares our memory.
+/// Blocks every signal of the calling thread until it is dropped: a signal handler must not run in the child, which shares
+/// the memory of this process.
 struct SignalsBlocked {
     before: libc::sigset_t,
 }
 
 impl SignalsBlocked {
     fn all() -> Self {
-        // SAFETY: a signal set of zeros is valid, and both sets live here.
+        // SAFETY: an all-zero signal set is valid, and both sets are local variables.
         unsafe {
             let mut every: libc::sigset_t = std::mem::zeroed();
             let mut before: libc::sigset_t = std::mem::zeroed();
@@ -216,7 +215,7 @@ impl SignalsBlocked {
 
 impl Drop for SignalsBlocked {
     fn drop(&mut self) {
-        // SAFETY: the set was filled by the call above.
+        // SAFETY: `all` has filled the set.
         unsafe {
             libc::pthread_sigmask(
                 libc::SIG_SETMASK,

@@ -1,8 +1,9 @@
-//! A kqueue is readable when a process that it watches has ended (kqueue(2)). Never run on a Mac yet.
+//! Exit status of a process that is not a child, by kqueue(2): it is readable when the process has ended. Never run on a Mac
+//! yet.
 #![expect(unsafe_code, reason = "kqueue(2)")]
 
 use super::super::check;
-use super::super::exit::Telling;
+use super::super::exit::ExitQuery;
 use super::super::process::{Handle, Process};
 use super::super::reaper::Status;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -10,7 +11,7 @@ use std::{io, mem, ptr};
 
 pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
     let pid = handle.process.pid;
-    // SAFETY: the descriptor is new and nobody else's; the change is read, and nothing is written.
+    // SAFETY: the descriptor is new and no other code owns it; kevent reads one change and writes no event.
     unsafe {
         let queue = OwnedFd::from_raw_fd(check(libc::kqueue())?);
         let mut change: libc::kevent = mem::zeroed();
@@ -27,14 +28,14 @@ pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
             0,
             ptr::null(),
         ))?;
-        // it may have ended and its number be another's since the handle was opened
+        // The process may have ended, and its pid may have been reused, since the handle was opened.
         handle.signal(0)?;
         Ok(queue)
     }
 }
 
-pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Telling {
-    // SAFETY: one event of ours is written at most; no time is waited.
+pub(in super::super) fn query(_process: Process, queue: &OwnedFd) -> ExitQuery {
+    // SAFETY: kevent writes at most one event, to a local variable, and does not wait.
     let (count, event) = unsafe {
         let mut event: libc::kevent = mem::zeroed();
         let at_once: libc::timespec = mem::zeroed();
@@ -49,12 +50,12 @@ pub(in super::super) fn told(_process: Process, queue: &OwnedFd) -> Telling {
         (count, event)
     };
     match (count, i32::try_from(event.data)) {
-        (0, _) => Telling::NotYet,
+        (0, _) => ExitQuery::NotYet,
         (1, Ok(waited)) if libc::WIFSIGNALED(waited) => {
-            Telling::ServiceMessage(Status::Signal(libc::WTERMSIG(waited)))
+            ExitQuery::Known(Status::Signal(libc::WTERMSIG(waited)))
         }
-        (1, Ok(waited)) => Telling::ServiceMessage(Status::Code(libc::WEXITSTATUS(waited))),
-        // It comes once.
-        _ => Telling::Never,
+        (1, Ok(waited)) => ExitQuery::Known(Status::Code(libc::WEXITSTATUS(waited))),
+        // The event is delivered once.
+        _ => ExitQuery::Never,
     }
 }

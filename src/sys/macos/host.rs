@@ -1,16 +1,13 @@
-//! The machine and ourselves: clocks, boot, processors. Never run on a Mac yet.
+//! The host and this process: clocks, boot id, CPU load. Never run on a Mac yet.
 #![expect(
     unsafe_code,
     reason = "sysctlbyname(3), host_statistics, mach_timebase_info"
 )]
 #![expect(
     deprecated,
-    reason = "libc points to another crate for mach; two functions do not want one"
+    reason = "libc recommends another crate for mach; two functions do not justify it"
 )]
-#![expect(
-    clippy::unnecessary_wraps,
-    reason = "Linux can fail behind the same faces"
-)]
+#![expect(clippy::unnecessary_wraps, reason = "the Linux versions can fail")]
 
 use super::super::check;
 use super::super::process::Host;
@@ -67,20 +64,20 @@ pub(in super::super) const fn is_delegated(_cgroup: &Path) -> bool {
     false
 }
 
-pub(in super::super) fn put_this_thread_first() -> io::Result<()> {
+pub(in super::super) fn use_realtime_priority() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The length of a time in units of the processor's clock, as libproc tells CPU times.
+/// Converts a time in units of the processor's clock, in which libproc reports CPU times.
 pub(super) fn mach_time(units: u64) -> Duration {
     let mut base = libc::mach_timebase_info { numer: 0, denom: 0 };
-    // SAFETY: writes one mach_timebase_info of ours.
+    // SAFETY: the call writes one mach_timebase_info to a local variable.
     unsafe { libc::mach_timebase_info(&raw mut base) };
     let nanos = u128::from(units) * u128::from(base.numer) / u128::from(base.denom.max(1));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Runnable threads are not told: 0, which never looks like an overload.
+/// macOS does not report runnable threads; the value is 0, which never counts as an overload.
 pub(in super::super) fn host() -> io::Result<Host> {
     let mut ticks = [0_u32; libc::HOST_CPU_LOAD_INFO_COUNT as usize]; // user, system, idle, nice
     let mut count = libc::HOST_CPU_LOAD_INFO_COUNT;

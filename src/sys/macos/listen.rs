@@ -1,4 +1,4 @@
-//! Sockets from launchd. No call takes a descriptor from another process. Never run on a Mac yet.
+//! Listening sockets from launchd. macOS cannot copy a descriptor of another process. Never run on a Mac yet.
 #![expect(unsafe_code, reason = "launch_activate_socket(3)")]
 
 use super::super::listen::Address;
@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 unsafe extern "C" {
-    /// <launch.h>: 0, or an errno; the array is the caller's to free.
+    /// <launch.h>: returns 0 or an errno; the caller must free the array.
     fn launch_activate_socket(
         name: *const c_char,
         fds: *mut *mut c_int,
@@ -16,31 +16,32 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Nothing tells it here; listen(2) again is all that can be done.
-pub(in super::super) const fn is_deaf(_socket: BorrowedFd<'_>) -> bool {
+/// macOS does not report a shutdown; calling listen(2) again is all that can be done.
+pub(in super::super) const fn is_shut_down(_socket: BorrowedFd<'_>) -> bool {
     false
 }
 
-pub(in super::super) fn fetch(
+pub(in super::super) fn copy_from_process(
     _process: Process,
     _wanted: &[Address],
 ) -> io::Result<Vec<(Address, OwnedFd)>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// An unknown name (ENOENT), or no job of launchd's (ESRCH), has no sockets; a name can be asked for once.
-pub(in super::super) fn activated(name: &str) -> Vec<OwnedFd> {
+/// The result is empty for an unknown name (ENOENT) and when the process is not a launchd job (ESRCH). launchd returns the
+/// sockets of a name only once.
+pub(in super::super) fn from_launchd(name: &str) -> Vec<OwnedFd> {
     let Ok(name) = CString::new(name) else {
         return Vec::new();
     };
     let mut fds: *mut c_int = std::ptr::null_mut();
     let mut count = 0;
-    // SAFETY: a C string of ours, and two places of ours that are written.
+    // SAFETY: the name is a C string, and the call writes to two local variables.
     let refused = unsafe { launch_activate_socket(name.as_ptr(), &raw mut fds, &raw mut count) };
     if refused != 0 || fds.is_null() {
         return Vec::new();
     }
-    // SAFETY: launchd has put `count` new descriptors there that nobody else owns, in an array that is ours to free.
+    // SAFETY: launchd has stored `count` new descriptors there, which no other code owns, in an array that this code frees.
     unsafe {
         let numbers = std::slice::from_raw_parts(fds, count);
         let own = |&fd: &c_int| {

@@ -1,40 +1,38 @@
-//! macOS 11 and newer, behind the faces in `sys`.
+//! The implementation of the `sys` interface for macOS 11 and newer.
 //!
-//! Type-checked and linked against Apple's symbols, but **never run on a Mac yet**. What differs from Linux: no
-//! subreaper, so orphans land with launchd and are found by looking at all processes; no pidfd, so a birth is read
-//! again just before a signal; and a child that fails between fork and exec can be reported by the reaper, in flight.
+//! It is type-checked and linked against Apple's symbols, but has **never run on a Mac yet**. Differences from Linux: there
+//! is no subreaper, so orphans are reparented to launchd and are found by searching all processes. There is no pidfd, so the
+//! start time is read again immediately before a signal. The reaper can report a child that fails between fork and execve;
+//! it marks the exit as `spawn_pending`.
 
-pub(super) mod alarm;
-pub(super) mod copying;
-pub(super) mod diag;
+pub(super) mod descriptors;
+mod exec_file;
 pub(super) mod exit;
+pub(super) mod filesystem;
 mod host;
-mod image_file;
 pub(super) mod inspect;
 pub(super) mod listen;
+pub(super) mod pipe;
 pub(super) mod process;
+pub(super) mod socket;
 mod spawn;
-pub(super) mod tables;
-mod timer;
+pub(super) mod timer;
 
-pub(super) use diag::{holds_listener, lists_everybodys_listeners};
+pub(super) use exec_file::{OPEN_FOR_EXEC, anonymous_file, executable_path, restore_process_name};
 pub(super) use host::{
     CLOCK_AWAKE, CLOCK_SINCE_BOOT, become_subreaper, boot_id, host, is_delegated, is_subreaper,
-    own_cgroup, own_program, pid_namespace, put_this_thread_first,
-};
-pub(super) use image_file::{
-    OPEN_TO_EXECUTE, go_by_the_name_of_our_file, nameless_file, path_of_program,
+    own_cgroup, own_program, pid_namespace, use_realtime_priority,
 };
 pub(super) use process::{is_any_frozen, oom_kill_count, open_handle, signal, throttled_count};
+pub(super) use socket::{holds_listener, lists_all_users_listeners};
 pub(super) use spawn::spawn;
-pub(super) use timer::Timer;
 
-/// The kernel here shares the pages of a program, and takes them when it wants them.
-pub(super) const fn give_back_start() {}
+/// Nothing to do: the macOS kernel shares the pages of a program and reclaims them when it needs memory.
+pub(super) const fn release_startup_memory() {}
 
-pub(super) const fn is_program_on_the_systems_disk() -> bool {
+pub(super) const fn is_program_on_root_disk() -> bool {
     false
 }
 
-/// Here every wait sees every child.
+/// On macOS every wait includes every child.
 pub(super) const WAIT_FOR_ANY: libc::c_int = 0;

@@ -1,11 +1,12 @@
-//! kqueue(2) with EVFILT_TIMER. Never run on a Mac yet.
+//! One-shot timers by kqueue(2) with EVFILT_TIMER. Never run on a Mac yet.
 
 use nix::errno::Errno;
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use std::io;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// The only timer of its queue.
+/// Identifies the timer in its queue, which has only this one.
 const IDENT: usize = 1;
 const AT_ONCE: libc::timespec = libc::timespec {
     tv_sec: 0,
@@ -45,7 +46,7 @@ impl Timer {
     }
 }
 
-/// Without a unit the kernel counts milliseconds.
+/// An event without a unit flag counts milliseconds.
 fn event(flags: EvFlags, millis: isize) -> KEvent {
     KEvent::new(
         IDENT,
@@ -55,4 +56,26 @@ fn event(flags: EvFlags, millis: isize) -> KEvent {
         millis,
         0,
     )
+}
+
+/// macOS has no timer that is a descriptor; the caller uses the runtime's timers instead.
+#[derive(Debug)]
+pub(in super::super) enum NonBlockingTimer {}
+
+impl NonBlockingTimer {
+    pub(in super::super) fn new() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in super::super) fn set(&self, _after: Duration) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(in super::super) fn has_expired(&self) -> bool {
+        match *self {}
+    }
+
+    pub(in super::super) fn as_raw_fd(&self) -> RawFd {
+        match *self {}
+    }
 }

@@ -1,20 +1,21 @@
-//! What can only be seen with all services side by side, and what is allowed but worth a word.
+//! Checks that need all services at once (names, ports, order), and warnings about allowed but doubtful settings.
 
+use super::finding::Findings;
 use super::listen;
-use super::section::{Findings, Section};
+use super::section::Section;
 use super::service::port;
-use super::{Config, Endpoint, Place, Probe, Service, Target};
+use super::{Config, Endpoint, Location, Probe, Service, Target};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A stop that may take longer than this outlasts what OS supervisors allow by default.
+/// A stop grace above this is longer than OS supervisors wait by default.
 const LONG_GRACE: Duration = Duration::from_secs(80);
 
-/// Names that are told to somebody who meant another.
+/// The most service names that an error lists.
 const SHOWN_NAMES: usize = 10;
 
-/// Names, ports and order, over all services.
+/// Checks names, ports and order of all services.
 pub(super) fn check(sections: &[Section], findings: &mut Findings) {
     check_names(sections, findings);
     check_ports(sections, findings);
@@ -27,10 +28,10 @@ fn check_names(sections: &[Section], findings: &mut Findings) {
         match seen.get(section.name.as_str()) {
             Some(first) => {
                 let message = format!(
-                    "cannot define the service `{}` again: it is at {}; rename or remove one",
-                    section.name, first.place,
+                    "cannot define the service `{}` twice: the first definition is at {}; rename or remove one",
+                    section.name, first.location,
                 );
-                findings.error(&section.place, message);
+                findings.error(&section.location, message);
             }
             None => {
                 seen.insert(&section.name, section);
@@ -48,12 +49,12 @@ fn check_ports(sections: &[Section], findings: &mut Findings) {
         match seen.get(&number) {
             Some(first) => {
                 let message = format!(
-                    "cannot use port {number} for `{}`: `{}` has it, at {}; give one of them another",
+                    "cannot use port {number} for `{}`: `{}` uses it, at {}; give one of them another port",
                     section.name,
                     first.name,
-                    first.place("service.*.port"),
+                    first.location("service.*.port"),
                 );
-                findings.error(section.place("service.*.port"), message);
+                findings.error(section.location("service.*.port"), message);
             }
             None => {
                 seen.insert(number, section);
@@ -63,7 +64,7 @@ fn check_ports(sections: &[Section], findings: &mut Findings) {
 }
 
 fn check_after(sections: &[Section], findings: &mut Findings) {
-    let places: BTreeMap<&str, usize> = sections
+    let paths: BTreeMap<&str, usize> = sections
         .iter()
         .enumerate()
         .map(|(at, section)| (section.name.as_str(), at))
@@ -73,30 +74,30 @@ fn check_after(sections: &[Section], findings: &mut Findings) {
         let names = section.texts("service.*.after").unwrap_or_default();
         let mut known = Vec::new();
         for name in &names {
-            match places.get(name.as_str()) {
+            match paths.get(name.as_str()) {
                 Some(at) => known.push(*at),
                 None => {
                     let message = format!(
-                        "cannot wait for `{}`: there is no such service; known: {}",
-                        super::value::brief(name),
+                        "cannot start after `{}`: there is no such service; known services: {}",
+                        super::value::shorten(name),
                         some_names(sections),
                     );
-                    findings.error(section.place("service.*.after"), message);
+                    findings.error(section.location("service.*.after"), message);
                 }
             }
         }
         after.push(known);
     }
-    if let Some(section) = in_a_circle(&after).and_then(|at| sections.get(at)) {
+    if let Some(section) = find_cycle(&after).and_then(|at| sections.get(at)) {
         let message = format!(
-            "cannot order `{}`: it waits for itself by way of those it waits for; break the circle",
+            "cannot order `{}`: through `after` it waits for itself; remove one of the dependencies in this cycle",
             section.name,
         );
-        findings.error(section.place("service.*.after"), message);
+        findings.error(section.location("service.*.after"), message);
     }
 }
 
-/// The first names; a reader of thousands would not find the one that was meant.
+/// The first names and the number of the others: a list of thousands would not help the user.
 fn some_names(sections: &[Section]) -> String {
     let names: Vec<_> = sections
         .iter()
@@ -109,8 +110,9 @@ fn some_names(sections: &[Section]) -> String {
     }
 }
 
-/// One that waits for itself, where `after[n]` are those that the nth waits for; each is looked at once.
-fn in_a_circle(after: &[Vec<usize>]) -> Option<usize> {
+/// The index of a service that depends on itself, if there is one; `after[n]` are the dependencies of service n. The time is
+/// linear in the number of services and dependencies.
+fn find_cycle(after: &[Vec<usize>]) -> Option<usize> {
     let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
     let mut waited_by = vec![Vec::new(); after.len()];
     for (at, others) in after.iter().enumerate() {
@@ -118,8 +120,8 @@ fn in_a_circle(after: &[Vec<usize>]) -> Option<usize> {
             waited_by[*other].push(at);
         }
     }
-    // Whoever waits for nobody can go, and with it what the others wait for; who then still waits is in a circle or
-    // behind one.
+    // Kahn's algorithm: remove services without dependencies until none is left. The rest is part of a cycle or depends on
+    // one.
     let mut free: Vec<usize> = (0..after.len()).filter(|at| waiting[*at] == 0).collect();
     while let Some(gone) = free.pop() {
         for at in &waited_by[gone] {
@@ -130,14 +132,14 @@ fn in_a_circle(after: &[Vec<usize>]) -> Option<usize> {
         }
     }
     let mut at = waiting.iter().position(|count| *count > 0)?;
-    // From behind the circle this leads into it, in at most as many steps as there are services.
+    // Follow dependencies from any service of the rest: this ends in the cycle after at most as many steps as services.
     for _ in 0..after.len() {
         at = *after[at].iter().find(|other| waiting[**other] > 0)?;
     }
     Some(at)
 }
 
-/// What is allowed, but perhaps not meant.
+/// Warns about settings that are allowed but probably not intended.
 pub(super) fn warn(config: &Config, sections: &[Section], findings: &mut Findings) {
     for (service, section) in config.services.iter().zip(sections) {
         warn_service(service, section, findings);
@@ -146,24 +148,27 @@ pub(super) fn warn(config: &Config, sections: &[Section], findings: &mut Finding
 
 fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
     let name = &service.name;
-    let add = match section.place {
-        Place::Option(_) => "add --probe URL".to_owned(),
-        Place::File(_) | Place::Line { .. } | Place::Point { .. } | Place::Surroundings => {
+    let add = match section.location {
+        Location::Option(_) => "add --probe URL".to_owned(),
+        Location::File(_)
+        | Location::Line { .. }
+        | Location::Point { .. }
+        | Location::Environment => {
             format!("add [service.{name}.watchdog] with a `probe`")
         }
     };
-    let mut warn = |key: &str, message: String| findings.warning(section.place(key), message);
+    let mut warn = |key: &str, message: String| findings.warning(section.location(key), message);
     match &service.probe {
         None if service.ready.is_none() => warn(
             "",
             format!(
-                "`{name}` has no probe: stayd sees when it ends, not when it stops answering; {add}"
+                "`{name}` has no probe: stayd notices when it ends, but not when it stops answering; {add}"
             ),
         ),
         None => warn(
             "service.*.ready",
             format!(
-                "`{name}` has a probe for readiness alone: nothing notices when it stops answering; {add}"
+                "`{name}` has only a readiness probe: stayd does not notice when it stops answering; {add}"
             ),
         ),
         Some(probe) => {
@@ -190,23 +195,23 @@ fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
         warn(
             "service.*.watchdog.timeout",
             format!(
-                "the timeout is longer than the interval, so a round comes every {timeout}; raise `interval` or lower `timeout`"
+                "the timeout is longer than the interval, so an attempt starts only every {timeout}; raise `interval` or lower `timeout`"
             ),
         );
     }
     if service.policy.stop_grace > LONG_GRACE {
         warn(
             "service.*.stop.grace",
-            "such a long `grace` outlasts what systemd (90s) and launchd (20s) allow by default; render the unit or plist anew, it carries the budget".into(),
+            "this `grace` is longer than systemd (90s) and launchd (20s) wait by default; render the unit or plist again, it contains the required time".into(),
         );
     }
 }
 
-/// A probe that asks too little, or somebody else.
+/// A warning about a probe that does not test the service, or tests another one.
 fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
     let (host, port) = match &probe.target {
         Target::Sqlite { .. } => {
-            return Some("a SQLite file says nothing about the process that serves it; probe the service itself, or expect no kill when it hangs".into());
+            return Some("a probe of a SQLite file does not test the process that serves the file, so a hung process is not killed; probe the service itself".into());
         }
         Target::Postgres {
             at: Endpoint::Tcp(host, port),
@@ -225,34 +230,34 @@ fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
     };
     let literal = host.parse::<IpAddr>().is_ok() || host == "localhost";
     if !literal {
-        return Some("the probe's host is a name that must be resolved in each round; write an address, 127.0.0.1 if it is this machine".into());
+        return Some("the probe's host is a name that must be resolved at each attempt; write an address, such as 127.0.0.1 for this machine".into());
     }
     let own = service.port.filter(|own| *own != port)?;
     Some(format!(
-        "the probe asks port {port}, but `port` says that {own} is the service's; one of them may be wrong"
+        "the probe connects to port {port}, but `port` is {own}; correct the one that is wrong"
     ))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::in_a_circle;
+    use super::find_cycle;
 
     #[test]
-    fn a_circle_is_found_and_what_is_only_behind_one_is_not_blamed() {
-        assert_eq!(in_a_circle(&[]), None);
-        assert_eq!(in_a_circle(&[vec![1], vec![2], vec![]]), None);
-        assert_eq!(in_a_circle(&[vec![0]]), Some(0));
-        let behind = [vec![1], vec![2, 3], vec![], vec![4], vec![3]];
-        assert!(in_a_circle(&behind).is_some_and(|at| at == 3 || at == 4));
+    fn a_cycle_is_found_and_a_service_that_only_depends_on_one_is_not_named() {
+        assert_eq!(find_cycle(&[]), None);
+        assert_eq!(find_cycle(&[vec![1], vec![2], vec![]]), None);
+        assert_eq!(find_cycle(&[vec![0]]), Some(0));
+        let depends_on_a_cycle = [vec![1], vec![2, 3], vec![], vec![4], vec![3]];
+        assert!(find_cycle(&depends_on_a_cycle).is_some_and(|at| at == 3 || at == 4));
     }
 
     #[test]
-    fn a_chain_is_looked_at_once() {
-        // Followed anew from each service this would be 2^39 steps.
+    fn a_long_chain_of_dependencies_takes_linear_time() {
+        // Following the chain again from each service would take 2^39 steps.
         let last = 1 << 20;
         let chain: Vec<_> = (0..=last)
             .map(|at| if at < last { vec![at + 1] } else { vec![] })
             .collect();
-        assert_eq!(in_a_circle(&chain), None);
+        assert_eq!(find_cycle(&chain), None);
     }
 }

@@ -1,11 +1,11 @@
-//! Descriptors and threads of other processes, by libproc. Never run on a Mac yet.
+//! Open descriptors of other processes, by libproc. Never run on a Mac yet.
 //!
-//! The structures that the libc crate lacks are read by offset; the offsets were taken from Apple's own
-//! sys/proc_info.h by the compiler, the same on arm64 and x86_64.
+//! The libc crate lacks some of the structures, so they are read by offset. The compiler calculated the offsets from
+//! Apple's sys/proc_info.h; they are the same on arm64 and x86_64.
 #![expect(unsafe_code, reason = "libproc")]
 
-use super::super::process::{OpenFile, State, Thread};
-use super::process::{gone, info, text};
+use super::super::process::OpenFile;
+use super::process::gone;
 use std::ffi::{CStr, c_int};
 use std::io;
 
@@ -15,12 +15,9 @@ const VNODE_DEV: usize = 24;
 const VNODE_INO: usize = 32;
 const VNODE_PATH: usize = 176;
 
-const LIST_THREADS: c_int = 6; // PROC_PIDLISTTHREADS
-const THREADS_MAX: usize = 4096;
-
-/// An open descriptor: its number and type.
+/// The open descriptors of `pid`, each with its number and type.
 pub(super) fn descriptors(pid: i32) -> io::Result<Vec<libc::proc_fdinfo>> {
-    // SAFETY: without a buffer the call only tells how many bytes it would want.
+    // SAFETY: without a buffer the call only returns the number of bytes that it needs.
     let wanted =
         unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDLISTFDS, 0, std::ptr::null_mut(), 0) };
     let each = size_of::<libc::proc_fdinfo>();
@@ -49,7 +46,7 @@ pub(super) fn descriptors(pid: i32) -> io::Result<Vec<libc::proc_fdinfo>> {
     Ok(found)
 }
 
-/// What the kernel tells about one descriptor, in `BYTES` bytes of the flavor's structure.
+/// The structure of `flavor` about one descriptor, as `BYTES` bytes.
 pub(super) fn describe<const BYTES: usize>(
     pid: i32,
     fd: i32,
@@ -115,40 +112,4 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let chunk = bytes.get(at..).and_then(|rest| rest.first_chunk());
     chunk.map_or(0, |chunk| u64::from_ne_bytes(*chunk))
-}
-
-/// Threads are numbered as they are listed; the kernel's own handles mean nothing to a reader.
-pub(in super::super) fn threads(pid: i32, max: usize) -> io::Result<Vec<Thread>> {
-    let mut handles = vec![0_u64; max.min(THREADS_MAX)];
-    let bytes = c_int::try_from(size_of_val(handles.as_slice())).map_err(io::Error::other)?;
-    // SAFETY: the kernel writes at most `bytes` into `handles`.
-    let written =
-        unsafe { libc::proc_pidinfo(pid, LIST_THREADS, 0, handles.as_mut_ptr().cast(), bytes) };
-    let written = usize::try_from(written).map_err(|_| gone())?;
-    if written == 0 {
-        return Err(gone());
-    }
-    handles.truncate(written / size_of::<u64>());
-    let threads = (1..).zip(handles);
-    Ok(threads
-        .filter_map(|(number, handle)| thread(pid, number, handle))
-        .collect())
-}
-
-fn thread(pid: i32, number: i32, handle: u64) -> Option<Thread> {
-    // SAFETY: the structure of this flavor, of numbers only.
-    let found: libc::proc_threadinfo =
-        unsafe { info(pid, libc::PROC_PIDTHREADINFO, handle) }.ok()?;
-    Some(Thread {
-        tid: number,
-        comm: text(&found.pth_name),
-        state: match found.pth_run_state {
-            1 => State::Running,         // TH_STATE_RUNNING
-            2 => State::Stopped,         // TH_STATE_STOPPED
-            4 => State::Uninterruptible, // TH_STATE_UNINTERRUPTIBLE
-            _ => State::Sleeping,
-        },
-        wchan: None,
-        syscall: None,
-    })
 }

@@ -1,19 +1,20 @@
-//! clonefile(2), fcopyfile(3), F_FULLFSYNC.
-#![expect(unsafe_code, reason = "fcopyfile(3), fsync(2)")]
+//! Clones by clonefile(2), attributes by fcopyfile(3), sync by F_FULLFSYNC, exchange by renamex_np(2).
+#![expect(unsafe_code, reason = "fcopyfile(3), fsync(2), renamex_np(2)")]
 
 use rustix::fs::CloneFlags;
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-/// Set by browsers on what they have loaded: a copy that a person has asked for is trusted by that person.
+/// Browsers set this attribute on downloaded files. The copy does not get it, because the user asked for the copy.
 const QUARANTINE: &str = "com.apple.quarantine";
 
 pub(in super::super) fn clone_file(source: &File, target: &Path) -> io::Result<Option<File>> {
     let cloned = rustix::fs::fclonefileat(source, rustix::fs::CWD, target, CloneFlags::empty());
     if cloned.is_err() {
-        // Whatever the reason is, a copy will find it out.
+        // Whatever the reason is, the caller copies and sees the error again if there is one.
         return Ok(None);
     }
     let _ = rustix::fs::removexattr(target, QUARANTINE);
@@ -33,7 +34,7 @@ pub(in super::super) fn copy_attributes(source: &File, target: &File) -> io::Res
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    // One that has none is as good as one that has lost it.
+    // The attribute may be missing already.
     let _ = rustix::fs::fremovexattr(target, QUARANTINE);
     Ok(())
 }
@@ -48,8 +49,8 @@ pub(in super::super) fn is_quarantined(path: &Path) -> bool {
     rustix::fs::getxattr(path, QUARANTINE, &mut value[..]).is_ok()
 }
 
-/// To the drive, not through its cache: [`settle`] does that once for all.
-pub(in super::super) fn hand_over(file: &File) -> io::Result<()> {
+/// Writes to the drive without flushing its cache: [`sync`] flushes the cache once for all files.
+pub(in super::super) fn flush_file(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open.
     if unsafe { libc::fsync(file.as_raw_fd()) } != 0 {
         return Err(io::Error::last_os_error());
@@ -57,14 +58,19 @@ pub(in super::super) fn hand_over(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-pub(in super::super) fn settle(folder: &File) -> io::Result<()> {
-    // std asks with F_FULLFSYNC
+pub(in super::super) fn sync(folder: &File) -> io::Result<()> {
+    // The standard library uses F_FULLFSYNC here.
     folder.sync_all()
 }
 
-pub(in super::super) fn read_only_mount(folder: &File) -> Option<String> {
+pub(in super::super) fn read_only_mount_id(folder: &File) -> Option<String> {
     let state = rustix::fs::fstatfs(folder).ok()?;
     let read_only = state.f_flags & libc::MNT_RDONLY.unsigned_abs() != 0;
     let seen = rustix::fs::fstat(folder).ok()?;
     read_only.then(|| format!("{} {:?}", seen.st_dev, seen.st_ctime))
+}
+
+pub(in super::super) fn exchange(one: &CStr, other: &CStr) -> libc::c_int {
+    // SAFETY: both names are NUL-terminated and outlive the call.
+    unsafe { libc::renamex_np(one.as_ptr(), other.as_ptr(), libc::RENAME_SWAP) }
 }

@@ -1,13 +1,13 @@
-//! Listening sockets and peers. Never run on a Mac yet.
+//! Listening TCP sockets by libproc, and credentials of a Unix peer. Never run on a Mac yet.
 //!
-//! macOS has no list of sockets that is open to everybody, so the descriptors of all processes that show them to us
-//! are searched: other users' only for root.
+//! macOS has no list of sockets that an ordinary user may read. The functions search the descriptors of all processes that
+//! stayd may read: those of other users only as root.
 #![expect(unsafe_code, reason = "getpeereid(3), getsockopt(2)")]
 
 use super::super::check;
 use super::super::socket::{Listener, Peer};
+use super::descriptors::{describe, descriptors, u32_at, u64_at};
 use super::process;
-use super::tables::{describe, descriptors, u32_at, u64_at};
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::io;
@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 const SOCKET_INFO: c_int = 3; // PROC_PIDFDSOCKETINFO
-const SOCKET_BYTES: usize = 792; // struct socket_fdinfo; offsets as in `tables`
+const SOCKET_BYTES: usize = 792; // struct socket_fdinfo; offsets as in `descriptors`
 const HANDLE: usize = 160;
 const KIND: usize = 256;
 const LOCAL_PORT: usize = 268;
@@ -72,7 +72,7 @@ pub(in super::super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     Ok(found.into_values().collect())
 }
 
-pub(in super::super) fn lists_everybodys_listeners() -> bool {
+pub(in super::super) fn lists_all_users_listeners() -> bool {
     super::super::identity::euid() == 0
 }
 
@@ -83,12 +83,12 @@ pub(in super::super) fn holds_listener(pid: i32, listener: &Listener) -> io::Res
 
 pub(in super::super) fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     let (mut uid, mut gid) = (0, 0);
-    // SAFETY: writes one uid and one gid of ours.
+    // SAFETY: the call writes one uid and one gid to local variables.
     check(unsafe { libc::getpeereid(socket.as_raw_fd(), &raw mut uid, &raw mut gid) })?;
     let mut pid: libc::pid_t = 0;
     let mut length = libc::socklen_t::try_from(size_of_val(&pid)).map_err(io::Error::other)?;
-    // SAFETY: writes at most `length` bytes, one pid, into `pid`.
-    let told = unsafe {
+    // SAFETY: the call writes at most `length` bytes, one pid, into `pid`.
+    let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_LOCAL,
@@ -100,6 +100,6 @@ pub(in super::super) fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     Ok(Peer {
         uid,
         gid,
-        pid: (told == 0 && pid > 0).then_some(pid),
+        pid: (result == 0 && pid > 0).then_some(pid),
     })
 }

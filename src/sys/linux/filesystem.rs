@@ -1,24 +1,29 @@
-//! Cloning and flushing through rustix.
+//! Clones, sync and mount flags by rustix; exchange by renameat2(2).
+#![expect(
+    unsafe_code,
+    reason = "musl's libc has no function for renameat2, so no crate offers a safe one for all targets"
+)]
 
 use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags};
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Until its own mode is set.
-const MODE_UNDER_WAY: u32 = 0o600;
+/// The mode of the copy until the caller sets the final one.
+const TEMPORARY_MODE: u32 = 0o600;
 
 pub(in super::super) fn clone_file(source: &File, target: &Path) -> io::Result<Option<File>> {
     let made = OpenOptions::new()
         .read(true)
         .write(true)
         .create_new(true)
-        .mode(MODE_UNDER_WAY)
+        .mode(TEMPORARY_MODE)
         .open(target)?;
     match rustix::fs::ioctl_ficlone(&made, source) {
         Ok(()) => Ok(Some(made)),
-        // Whatever the reason is, a copy will find it out; only room may be what is wanting for good.
+        // Only a full disk also prevents a copy. For any other reason the caller copies, and sees the error again if there is one.
         Err(rustix::io::Errno::NOSPC) => Err(rustix::io::Errno::NOSPC.into()),
         Err(_) => {
             std::fs::remove_file(target)?;
@@ -40,18 +45,18 @@ pub(in super::super) const fn is_quarantined(_path: &Path) -> bool {
     false
 }
 
-pub(in super::super) fn hand_over(_file: &File) -> io::Result<()> {
+pub(in super::super) fn flush_file(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
-pub(in super::super) fn settle(folder: &File) -> io::Result<()> {
+pub(in super::super) fn sync(folder: &File) -> io::Result<()> {
     Ok(rustix::fs::syncfs(folder)?)
 }
 
-/// statx(2): numbers of mounts are used again, unless the one that Linux has had since 6.8 is asked for.
+/// statx(2): the kernel reuses mount ids, except those that this flag (Linux 6.8) asks for.
 const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
-pub(in super::super) fn read_only_mount(folder: &File) -> Option<String> {
+pub(in super::super) fn read_only_mount_id(folder: &File) -> Option<String> {
     let state = rustix::fs::fstatvfs(folder).ok()?;
     if !state.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return None;
@@ -62,4 +67,19 @@ pub(in super::super) fn read_only_mount(folder: &File) -> Option<String> {
         "{}:{} {} {}",
         seen.stx_dev_major, seen.stx_dev_minor, state.f_fsid, seen.stx_mnt_id
     ))
+}
+
+pub(in super::super) fn exchange(one: &CStr, other: &CStr) -> libc::c_int {
+    // SAFETY: both names are NUL-terminated and outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            one.as_ptr(),
+            libc::AT_FDCWD,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    if result == 0 { 0 } else { -1 }
 }

@@ -1,26 +1,26 @@
-//! Where configuration, state and socket are: pure functions of who asks, on which system, with which environment.
+//! Locations of configuration, state folder, runtime folder and control socket, as functions of user, system and environment.
 //!
-//! The daemon and its clients must come to the same answer, so nothing here looks at a disk.
+//! The daemon and its clients must calculate the same paths, so nothing here accesses a disk.
 
-use super::finding::{Finding, Place};
+use super::finding::{Finding, Location};
 use std::path::{Path, PathBuf};
 
-/// The variable that names a configuration.
+/// The environment variable that names a configuration.
 const CONFIG_VARIABLE: &str = "STAYD_CONFIG";
-/// The socket's name in its folder.
+/// The file name of the control socket.
 const SOCKET_NAME: &str = "control.sock";
 
-/// The systems whose habits differ.
+/// The systems whose conventions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
-    /// XDG folders.
+    /// Linux: XDG folders.
     Linux,
-    /// ~/Library.
+    /// macOS: ~/Library.
     MacOs,
 }
 
 impl System {
-    /// The one this program was built for.
+    /// The system that this program was built for.
     #[must_use]
     pub fn here() -> Self {
         if std::env::consts::OS == "macos" {
@@ -30,7 +30,7 @@ impl System {
         }
     }
 
-    /// Bytes of a socket's path that `sun_path` takes, its NUL not counted (unix(7), sys/un.h).
+    /// The longest path of a socket in bytes, without the final NUL (`sun_path`: unix(7), sys/un.h).
     #[must_use]
     pub const fn longest_socket_path(self) -> usize {
         match self {
@@ -40,9 +40,9 @@ impl System {
     }
 }
 
-/// Who asks, and from where.
+/// Calculates paths for a user, from the environment and the system.
 #[derive(Clone, Copy)]
-pub struct Caller<'a> {
+pub struct Paths<'a> {
     /// The environment.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// The effective uid.
@@ -51,8 +51,8 @@ pub struct Caller<'a> {
     pub system: System,
 }
 
-impl<'a> Caller<'a> {
-    /// This process, with this environment.
+impl<'a> Paths<'a> {
+    /// The paths for this process and this environment.
     #[must_use]
     pub fn here(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self {
@@ -62,13 +62,13 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The same environment with root's folders: a client looks there after its own.
+    /// The paths of root in the same environment; a client tries them after those of its user.
     #[must_use]
     pub fn as_root(self) -> Self {
         Self { euid: 0, ..self }
     }
 
-    /// A folder from a variable; XDG says that a relative path is to be ignored.
+    /// A folder from an environment variable. The XDG specification requires that a relative path is ignored.
     fn folder(&self, variable: &str) -> Option<PathBuf> {
         (self.env)(variable)
             .map(PathBuf::from)
@@ -88,7 +88,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Where configurations are sought, the first first. One that was named is the only one.
+    /// The paths where a configuration is searched, in this order. A configuration that was named is the only one.
     #[must_use]
     pub fn configs(&self, named: Option<&Path>) -> Vec<PathBuf> {
         let by_variable = || (self.env)(CONFIG_VARIABLE).filter(|path| !path.is_empty());
@@ -101,41 +101,41 @@ impl<'a> Caller<'a> {
         let own = self
             .config_folder()
             .map(|folder| folder.join("stayd/stayd.toml"));
-        let mut places = vec![PathBuf::from("stayd.toml")];
-        places.extend(own);
-        places.push("/etc/stayd/stayd.toml".into());
-        places
+        let mut paths = vec![PathBuf::from("stayd.toml")];
+        paths.extend(own);
+        paths.push("/etc/stayd/stayd.toml".into());
+        paths
     }
 
-    /// The configuration to use: the one that was named, else the first that `exists`.
+    /// The configuration to use: the one that was named, otherwise the first one that `exists`.
     ///
     /// # Errors
-    /// There is none; all places are named.
+    /// There is none; the finding lists all paths.
     pub fn find_config(
         &self,
         named: Option<&Path>,
         exists: &dyn Fn(&Path) -> bool,
     ) -> Result<PathBuf, Finding> {
-        let places = self.configs(named);
-        let certain = places.len() == 1;
-        let searched: Vec<_> = places
+        let paths = self.configs(named);
+        let certain = paths.len() == 1;
+        let searched: Vec<_> = paths
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        places.into_iter().find(|path| certain || exists(path)).ok_or_else(|| {
+        paths.into_iter().find(|path| certain || exists(path)).ok_or_else(|| {
             let message = format!(
-                "cannot find a configuration: there is none at {}; write one, name one with -c FILE, \
+                "cannot find a configuration: there is none at {}; write one, give its path with -c FILE, \
                  or run `stayd --foreground -- COMMAND`",
                 searched.join(", "),
             );
-            Finding::error(&Place::Surroundings, message)
+            Finding::error(&Location::Environment, message)
         })
     }
 
-    /// The folder in which each instance has its state folder.
+    /// The folder that contains the state folder of each instance.
     ///
     /// # Errors
-    /// Nothing says where this user's home is.
+    /// The environment does not name the home folder of the user.
     pub fn state_root(&self) -> Result<PathBuf, Finding> {
         if self.euid == 0 {
             return Ok("/var/lib/stayd".into());
@@ -151,17 +151,18 @@ impl<'a> Caller<'a> {
         root.map(|root| root.join("stayd")).ok_or_else(|| {
             let message = "cannot tell where the state folder is: HOME is not set to an absolute path; \
                            set it, or name a folder with --state-dir DIR";
-            Finding::error(&Place::Surroundings, message)
+            Finding::error(&Location::Environment, message)
         })
     }
 
-    /// The state folder of the instance `name`: the one given, else systemd's, else the user's own.
+    /// The state folder of the instance `name`: the given one, otherwise systemd's, otherwise one below
+    /// [`Paths::state_root`].
     ///
-    /// `STATE_DIRECTORY` counts only where its last part is the name: a unit that runs stayd beside
-    /// something else has another, and a client could not know of it.
+    /// `STATE_DIRECTORY` applies only if its last component is the name. A unit that runs stayd together with another program
+    /// may have a different directory, which a client cannot know.
     ///
     /// # Errors
-    /// Nothing says where this user's home is.
+    /// The environment does not name the home folder of the user.
     pub fn state_dir(&self, name: &str, given: Option<&Path>) -> Result<PathBuf, Finding> {
         if let Some(given) = given {
             return Ok(given.to_owned());
@@ -178,7 +179,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Where a client looks for the state folder of `name`: its own user's, then root's.
+    /// The state folders that a client tries for `name`: that of its user, then that of root.
     #[must_use]
     pub fn client_state_dirs(&self, name: &str, given: Option<&Path>) -> Vec<PathBuf> {
         if let Some(given) = given {
@@ -190,7 +191,7 @@ impl<'a> Caller<'a> {
         folders
     }
 
-    /// The runtime folder of the instance `name`; it may have to be made, and may not outlive the login.
+    /// The runtime folder of the instance `name`. It may not exist yet, and the system may remove it when the user logs out.
     #[must_use]
     pub fn runtime_dir(&self, name: &str) -> PathBuf {
         let temporary = || {
@@ -208,8 +209,8 @@ impl<'a> Caller<'a> {
         root.join(name)
     }
 
-    /// The control socket: in the state folder, or in the runtime folder where a group may use it
-    /// or the path would be too long for a socket.
+    /// The path of the control socket: in the state folder, or in the runtime folder if a group may use it or if the path
+    /// would be too long for a socket.
     ///
     /// # Errors
     /// Both paths are too long.
@@ -225,19 +226,20 @@ impl<'a> Caller<'a> {
             let longest = self.system.longest_socket_path();
             let message = format!(
                 "cannot place the control socket: its path below {} is longer than {longest} bytes; \
-                 shorten `name`, or name a shorter folder with --state-dir DIR",
+                 shorten `name`, or give a shorter folder with --state-dir DIR",
                 self.runtime_dir(name).display(),
             );
-            Finding::error(&Place::Surroundings, message)
+            Finding::error(&Location::Environment, message)
         })
     }
 
-    /// Where a client tries the control socket, the likelier first; none where no socket can be.
+    /// The paths of the control socket that a client tries, the more likely one first; paths that are too long for a socket
+    /// are left out.
     #[must_use]
     pub fn control_sockets(&self, name: &str, state: &Path) -> Vec<PathBuf> {
-        let mut places = self.socket_places(name, state).to_vec();
-        places.retain(|path| self.is_socket_path(path));
-        places
+        let mut paths = self.socket_places(name, state).to_vec();
+        paths.retain(|path| self.is_socket_path(path));
+        paths
     }
 
     fn socket_places(&self, name: &str, state: &Path) -> [PathBuf; 2] {
@@ -266,8 +268,8 @@ mod tests {
         Some(value.into())
     }
 
-    fn ann(system: System) -> Caller<'static> {
-        Caller {
+    fn ann(system: System) -> Paths<'static> {
+        Paths {
             env: &env,
             euid: 7,
             system,
@@ -275,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn each_user_has_a_place_on_each_system() {
-        let state = |caller: Caller<'_>| caller.state_dir("db", None).expect("a home");
+    fn each_user_has_a_state_and_a_runtime_folder_on_each_system() {
+        let state = |paths: Paths<'_>| paths.state_dir("db", None).expect("a home");
         assert_eq!(
             state(ann(System::Linux)),
             Path::new("/home/ann/.local/state/stayd/db")
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_directory_of_systemd_counts_only_with_our_name() {
+    fn the_state_directory_of_systemd_applies_only_if_it_ends_with_the_name() {
         for (value, name, taken) in [
             ("/var/lib/stayd/db", "db", true),
             ("/var/lib/other:/var/lib/stayd/db", "db", true),
@@ -314,78 +316,76 @@ mod tests {
             ("stayd/db", "db", false),
         ] {
             let env = |variable: &str| (variable == "STATE_DIRECTORY").then(|| value.to_owned());
-            let caller = Caller {
+            let paths = Paths {
                 env: &env,
                 euid: 0,
                 system: System::Linux,
             };
-            let found = caller.state_dir(name, None).expect("root needs no home");
+            let found = paths.state_dir(name, None).expect("root needs no home");
             assert_eq!(found, Path::new("/var/lib/stayd/db"), "{value}");
-            let given = caller
-                .state_dir(name, Some(Path::new("/x")))
-                .expect("given");
+            let given = paths.state_dir(name, Some(Path::new("/x"))).expect("given");
             assert_eq!(given, Path::new("/x"));
-            let other = Caller { euid: 7, ..caller }.state_dir(name, None);
+            let other = Paths { euid: 7, ..paths }.state_dir(name, None);
             assert_eq!(
                 other.is_ok(),
                 taken,
-                "{value}: without HOME only systemd can say"
+                "{value}: without HOME only systemd can name a folder"
             );
         }
     }
 
     #[test]
-    fn a_long_path_falls_back_to_the_runtime_folder() {
-        let caller = ann(System::Linux);
+    fn a_socket_path_that_is_too_long_falls_back_to_the_runtime_folder() {
+        let paths = ann(System::Linux);
         let short = Path::new("/home/ann/state");
         let long = PathBuf::from(format!("/{}", "x".repeat(100)));
         let runtime = Path::new("/run/user/7/stayd/db/control.sock");
         let place = |state, group| {
-            caller
+            paths
                 .control_socket("db", state, group)
                 .expect("short enough")
         };
         assert_eq!(place(short, false), short.join("control.sock"));
         assert_eq!(place(&long, false), runtime);
         assert_eq!(
-            caller.control_sockets("db", &long),
+            paths.control_sockets("db", &long),
             [runtime],
-            "clients follow"
+            "clients try the same path"
         );
         assert_eq!(place(short, true), runtime);
-        let wrong = caller
+        let error = paths
             .control_socket(&"n".repeat(90), &long, false)
             .expect_err("both too long");
-        assert!(wrong.message.contains("shorten `name`"), "{wrong}");
+        assert!(error.message.contains("shorten `name`"), "{error}");
     }
 
     #[test]
-    fn a_named_configuration_is_the_only_one() {
+    fn a_named_configuration_is_the_only_candidate() {
         let nothing = |_: &Path| false;
-        let caller = ann(System::Linux);
-        let named = caller
+        let paths = ann(System::Linux);
+        let named = paths
             .find_config(Some(Path::new("x.toml")), &nothing)
             .expect("named");
         assert_eq!(named, Path::new("x.toml"));
         let user = Path::new("/home/ann/.config/stayd/stayd.toml");
-        let found = caller
+        let found = paths
             .find_config(None, &|path| path == user)
             .expect("user's");
         assert_eq!(found, user);
-        let wrong = caller
+        let error = paths
             .find_config(None, &nothing)
             .expect_err("none")
             .to_string();
         assert!(
-            wrong.contains("stayd.toml, /home/ann/.config/stayd/stayd.toml, /etc/stayd/stayd.toml"),
-            "{wrong}"
+            error.contains("stayd.toml, /home/ann/.config/stayd/stayd.toml, /etc/stayd/stayd.toml"),
+            "{error}"
         );
         let env = |name: &str| (name == "STAYD_CONFIG").then(|| "/y.toml".to_owned());
-        let caller = Caller {
+        let paths = Paths {
             env: &env,
             euid: 0,
             system: System::Linux,
         };
-        assert_eq!(caller.configs(None), [Path::new("/y.toml")]);
+        assert_eq!(paths.configs(None), [Path::new("/y.toml")]);
     }
 }

@@ -1,88 +1,93 @@
-//! What a configuration counts on outside of itself: named here, looked at elsewhere, because a file system may hang.
+//! Prerequisites of a configuration: files, folders, users and programs that must exist before a service can start.
+//!
+//! This module only lists them. The helper process checks them, because a file system may hang.
 
 use super::runtime;
 use super::section::Section;
-use super::{Config, Listen, Place, Probe, Service, Target, listen};
+use super::{Config, Listen, Location, Probe, Service, Target, listen};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 const COMMAND: &str = "service.*.command";
 
-/// One thing that must be there before a service can start.
+/// Something that must exist before a service can start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Need {
-    /// A folder to run in.
+pub enum Prerequisite {
+    /// A working directory.
     Folder(PathBuf),
-    /// A folder to bind a socket in.
+    /// A folder in which a socket is bound.
     SocketFolder(PathBuf),
-    /// A file of variables.
+    /// A file with environment variables.
     EnvFile(PathBuf),
-    /// A user to run as.
+    /// The user that the service runs as.
     User(String),
-    /// A program to run.
+    /// A program.
     Program {
-        /// As written; without a slash it is searched in `path`.
+        /// The name as written; a name without a slash is searched in `path`.
         name: String,
         /// The service's working directory.
         cwd: PathBuf,
-        /// The service's PATH, where it has one.
+        /// The PATH that applies, if one is set.
         path: Option<String>,
     },
 }
 
-/// The needs of all services, each with the place that says so.
+/// The prerequisites of all services, each with the place in the configuration that causes it.
 pub(super) fn all(
     config: &Config,
     sections: &[Section],
     env: &dyn Fn(&str) -> Option<String>,
-) -> Vec<(Place, Need)> {
+) -> Vec<(Location, Prerequisite)> {
     let path = env("PATH");
     let each = config.services.iter().zip(sections);
     each.flat_map(|(service, section)| of(service, section, path.as_deref()))
         .collect()
 }
 
-/// Those of one service; `path` is the PATH that stayd has itself.
-fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Place, Need)> {
-    let mut needs = Vec::new();
-    let mut add = |key: &str, need| needs.push((section.place(key).clone(), need));
-    // What is in a copy is there when it is made, and looked at then.
+/// The prerequisites of one service; `path` is the PATH of stayd.
+fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Location, Prerequisite)> {
+    let mut prerequisites = Vec::new();
+    let mut add =
+        |key: &str, prerequisite| prerequisites.push((section.location(key).clone(), prerequisite));
+    // The content of a runtime copy is checked when the copy is made.
     let copied = service.runtime.is_some();
-    if !service.cwd.starts_with(runtime::ROOT) {
-        add("service.*.cwd", Need::Folder(service.cwd.clone()));
+    if !service.cwd.starts_with(runtime::RUNTIME_PLACEHOLDER) {
+        add("service.*.cwd", Prerequisite::Folder(service.cwd.clone()));
     }
     if let Some(file) = &service.env_file {
-        add("service.*.env_file", Need::EnvFile(file.clone()));
+        add("service.*.env_file", Prerequisite::EnvFile(file.clone()));
     }
     for socket in &service.sockets {
         if let Listen::Unix(path) = socket
             && let Some(folder) = path.parent()
         {
-            add(listen::KEY, Need::SocketFolder(folder.to_owned()));
+            add(listen::KEY, Prerequisite::SocketFolder(folder.to_owned()));
         }
     }
     if let Some(user) = &service.user {
-        add("service.*.user", Need::User(user.clone()));
+        add("service.*.user", Prerequisite::User(user.clone()));
     }
     let own_path = service.env.get("PATH").map(String::as_str);
     for (key, argv) in programs(service) {
         let Some(name) = argv.first() else { continue };
-        // What the file of variables says about PATH is read at each start, not here.
+        // The env_file may set PATH, and it is only read at each start of the service.
         let known = name.contains('/') || own_path.is_some() || service.env_file.is_none();
-        let known = known && !(copied && (key == COMMAND || name.contains(runtime::ROOT)));
+        let known =
+            known && !(copied && (key == COMMAND || name.contains(runtime::RUNTIME_PLACEHOLDER)));
         if known {
-            let need = Need::Program {
+            let prerequisite = Prerequisite::Program {
                 name: name.clone(),
                 cwd: service.cwd.clone(),
                 path: own_path.or(path).map(str::to_owned),
             };
-            add(key, need);
+            add(key, prerequisite);
         }
     }
-    needs
+    prerequisites
 }
 
-/// Each program that stayd starts for the service, with its key; the service's own may be what `before` makes.
+/// The programs that stayd starts for the service, each with its key. `command` is left out if there is a `before` command,
+/// which may create it.
 fn programs(service: &Service) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
     let command = Some(&service.command).filter(|_| service.before.is_none());
     [

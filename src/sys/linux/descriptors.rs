@@ -1,13 +1,13 @@
-//! Descriptors and threads of other processes.
+//! Open descriptors of other processes, from /proc/PID/fd.
 #![expect(unsafe_code, reason = "statx(2)")]
 
-use super::super::process::{OpenFile, Thread};
-use super::process::{gone, read_stat};
+use super::super::process::OpenFile;
+use super::process::gone;
 use std::ffi::CString;
 use std::fs;
 use std::io;
 
-/// The open descriptors of `pid`, by number, with what readlink says; unreadable ones are left out.
+/// The open descriptors of `pid` with their readlink targets; unreadable ones are skipped.
 fn descriptors(pid: i32) -> io::Result<impl Iterator<Item = OpenFile>> {
     let entries = gone(fs::read_dir(format!("/proc/{pid}/fd")))?;
     Ok(entries.flatten().filter_map(|entry| {
@@ -29,14 +29,14 @@ pub(in super::super) fn holds_socket(pid: i32, inode: u64) -> io::Result<bool> {
     Ok(descriptors(pid)?.any(|file| file.target == target))
 }
 
-/// The numbers of the descriptors that are sockets.
+/// The numbers of the descriptors of `pid` that are sockets.
 pub(super) fn socket_numbers(pid: i32) -> io::Result<Vec<i32>> {
     let sockets = descriptors(pid)?.filter(|file| file.target.starts_with("socket:["));
     Ok(sockets.map(|file| file.fd).collect())
 }
 
-/// What readlink says comes from the kernel's name cache, and so does the inode in fdinfo: neither asks a file system.
-/// Only a file whose inode fits is asked for its device, and that from what is cached (AT_STATX_DONT_SYNC).
+/// The readlink target and the inode in fdinfo come from the kernel's caches: neither accesses a file system. Only for a file
+/// with a matching inode the device is read, also from the cache (AT_STATX_DONT_SYNC).
 pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
     Ok(descriptors(pid)?.any(|file| {
         file.target.starts_with('/')
@@ -45,7 +45,7 @@ pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<b
     }))
 }
 
-/// None before Linux 5.14, which does not tell.
+/// The inode of a descriptor from fdinfo; none before Linux 5.14, which does not report it.
 fn inode_in_fdinfo(pid: i32, fd: i32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("ino:"))?;
@@ -54,7 +54,7 @@ fn inode_in_fdinfo(pid: i32, fd: i32) -> Option<u64> {
 
 fn cached_identity(pid: i32, fd: i32) -> Option<(u64, u64)> {
     let path = CString::new(format!("/proc/{pid}/fd/{fd}")).ok()?;
-    // SAFETY: all-zero is a valid statx buffer; the path is a C string of ours.
+    // SAFETY: an all-zero statx buffer is valid, and the path is a C string that outlives the call.
     unsafe {
         let mut found: libc::statx = std::mem::zeroed();
         let result = libc::statx(
@@ -67,30 +67,6 @@ fn cached_identity(pid: i32, fd: i32) -> Option<(u64, u64)> {
         let dev = libc::makedev(found.stx_dev_major, found.stx_dev_minor);
         (result == 0).then_some((dev, found.stx_ino))
     }
-}
-
-pub(in super::super) fn threads(pid: i32, max: usize) -> io::Result<Vec<Thread>> {
-    let entries = gone(fs::read_dir(format!("/proc/{pid}/task")))?;
-    let tids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    Ok(tids.filter_map(|tid| thread(pid, tid)).take(max).collect())
-}
-
-fn thread(pid: i32, tid: i32) -> Option<Thread> {
-    let dir = format!("/proc/{pid}/task/{tid}");
-    let stat = read_stat(&format!("{dir}/stat")).ok()?;
-    let word = |file: &str| {
-        let text = fs::read_to_string(format!("{dir}/{file}")).ok()?;
-        Some(text.split_ascii_whitespace().next()?.to_owned())
-    };
-    Some(Thread {
-        tid,
-        comm: stat.comm,
-        state: stat.state,
-        wchan: word("wchan").filter(|name| name != "0"),
-        syscall: word("syscall").and_then(|number| number.parse().ok()),
-    })
 }
 
 #[cfg(test)]
@@ -110,15 +86,6 @@ mod tests {
         drop(file);
         assert_ne!(other.as_file().metadata()?.ino(), ino);
         assert!(!holds_file(pid(), dev, ino)?);
-        Ok(())
-    }
-
-    #[test]
-    fn our_own_threads_have_names_and_places() -> io::Result<()> {
-        let threads = threads(pid(), 64)?;
-        assert!(threads.iter().any(|thread| thread.tid == pid()));
-        assert!(threads.iter().all(|thread| !thread.comm.is_empty()));
-        assert_eq!(super::threads(pid(), 1)?.len(), 1);
         Ok(())
     }
 }

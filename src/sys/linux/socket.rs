@@ -1,5 +1,5 @@
-//! Listening sockets, asked of the kernel by netlink (sock_diag(7)).
-#![expect(unsafe_code, reason = "a netlink socket, and credentials of a peer")]
+//! Listening TCP sockets by netlink (sock_diag(7)), and credentials of a Unix peer.
+#![expect(unsafe_code, reason = "a netlink socket, and SO_PEERCRED")]
 
 use super::super::check;
 use super::super::socket::{Listener, Peer};
@@ -7,9 +7,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
-/// One answer holds some 300 sockets; the kernel sends as many answers as it takes.
+/// The buffer for one answer, about 300 sockets; the kernel sends as many answers as it needs.
 const ANSWER_BYTES: usize = 32 * 1024;
-/// The kernel answers at once; this only keeps a broken one from holding us.
+/// The receive timeout. The kernel answers at once; the timeout only protects against a broken kernel.
 const WAIT_SECONDS: libc::time_t = 1;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -22,8 +22,8 @@ pub(in super::super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     let socket = open()?;
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
-        ask(&socket, family, port)?;
-        while hear(&socket, port, &mut found)? == Answer::More {}
+        send_request(&socket, family, port)?;
+        while receive(&socket, port, &mut found)? == Answer::More {}
     }
     Ok(found)
 }
@@ -33,7 +33,7 @@ fn open() -> io::Result<OwnedFd> {
         tv_sec: WAIT_SECONDS,
         tv_usec: 0,
     };
-    // SAFETY: the descriptor is new and owned by nobody else; setsockopt reads one timeval of ours.
+    // SAFETY: the descriptor is new and no other code owns it; setsockopt reads one timeval, the local variable.
     unsafe {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         let fd = check(libc::socket(
@@ -53,8 +53,8 @@ fn open() -> io::Result<OwnedFd> {
     }
 }
 
-/// Numbers are in the host's order but for the port, as in linux/inet_diag.h.
-fn ask(socket: &OwnedFd, family: i32, port: u16) -> io::Result<()> {
+/// Sends a dump request. All numbers are in host byte order except the port (linux/inet_diag.h).
+fn send_request(socket: &OwnedFd, family: i32, port: u16) -> io::Result<()> {
     let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).map_err(io::Error::other)?;
     let length = u32::try_from(REQUEST_BYTES).map_err(io::Error::other)?;
     let mut request = [0_u8; REQUEST_BYTES];
@@ -86,7 +86,8 @@ enum Answer {
     Done,
 }
 
-fn hear(socket: &OwnedFd, port: u16, found: &mut Vec<Listener>) -> io::Result<Answer> {
+/// Receives one answer and adds its listeners to `found`.
+fn receive(socket: &OwnedFd, port: u16, found: &mut Vec<Listener>) -> io::Result<Answer> {
     let mut buffer = vec![0_u8; ANSWER_BYTES];
     // SAFETY: receives at most ANSWER_BYTES into `buffer`.
     let received = unsafe {
@@ -101,7 +102,7 @@ fn hear(socket: &OwnedFd, port: u16, found: &mut Vec<Listener>) -> io::Result<An
     parse(&buffer[..received], port, found)
 }
 
-/// Walks the messages of one answer.
+/// Parses the messages of one answer.
 fn parse(mut bytes: &[u8], port: u16, found: &mut Vec<Listener>) -> io::Result<Answer> {
     while bytes.len() >= HEADER_BYTES {
         let length = u32_at(bytes, 0) as usize;
@@ -122,7 +123,7 @@ fn parse(mut bytes: &[u8], port: u16, found: &mut Vec<Listener>) -> io::Result<A
     Ok(Answer::More)
 }
 
-/// `struct inet_diag_msg { family state timer retrans, sport dport src[4] dst[4] if cookie[2], expires rqueue wqueue uid inode }`
+/// Parses `struct inet_diag_msg { family state timer retrans, sport dport src[4] dst[4] if cookie[2], expires rqueue wqueue uid inode }`
 fn listener(body: &[u8]) -> Option<Listener> {
     if body.len() < MESSAGE_BYTES {
         return None;
@@ -175,18 +176,18 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     #[test]
-    fn both_families_are_found_with_their_holder() -> io::Result<()> {
+    fn listeners_of_both_families_are_found_with_their_holder() -> io::Result<()> {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let socket = TcpListener::bind(address)?;
             let addr = socket.local_addr()?;
             let found = listeners(addr.port())?;
-            let ours = found
+            let own = found
                 .iter()
                 .find(|listener| listener.addr == addr)
                 .expect("listed");
-            assert_eq!(ours.uid, crate::sys::identity::euid());
-            assert!(holds_listener(crate::sys::identity::pid(), ours)?);
-            assert!(!holds_listener(1, ours).unwrap_or(false));
+            assert_eq!(own.uid, crate::sys::identity::euid());
+            assert!(holds_listener(crate::sys::identity::pid(), own)?);
+            assert!(!holds_listener(1, own).unwrap_or(false));
             drop(socket);
             assert!(
                 !listeners(addr.port())?
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_peer_is_us() -> io::Result<()> {
+    fn the_peer_of_a_socket_pair_is_this_process() -> io::Result<()> {
         let (one, _other) = std::os::unix::net::UnixStream::pair()?;
         let peer = peer(one.as_fd())?;
         assert_eq!(peer.pid, Some(crate::sys::identity::pid()));
