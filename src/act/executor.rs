@@ -54,7 +54,7 @@ impl Executor {
         };
         let shared = Rc::clone(&self.shared);
         match order {
-            ServiceAction::ScanOutcome => {
+            ServiceAction::RecoveryScan => {
                 begin(crate::act::recovery::scan::survey(shared, context))
             }
             ServiceAction::Materialize(life) => begin(
@@ -74,9 +74,9 @@ impl Executor {
             ServiceAction::Prepare(life) => begin(crate::act::lifecycle::prepare::prepare(
                 shared, context, life,
             )),
-            ServiceAction::Attach { life, stranger } => {
+            ServiceAction::Attach { life, foreign } => {
                 begin(crate::act::foreign::attach::attach(
-                    shared, context, life, stranger,
+                    shared, context, life, foreign,
                 ));
             }
             ServiceAction::CancelPreparation(life) => {
@@ -114,7 +114,7 @@ impl Executor {
                     shared, context, life, check, deadline,
                 ));
             }
-            ServiceAction::TakeEvidence { life, within } => {
+            ServiceAction::CollectEvidence { life, within } => {
                 begin(crate::act::lifecycle::instance::take_evidence(
                     shared, context, life, within,
                 ));
@@ -126,7 +126,7 @@ impl Executor {
             ServiceAction::Retire(life) => {
                 crate::act::lifecycle::retire::retire(&shared, &context, life)
             }
-            ServiceAction::Conclude(life, exit) => {
+            ServiceAction::RetireKeepingClaim(life, exit) => {
                 crate::act::lifecycle::retire::conclude(&shared, &context, life, exit)
             }
             ServiceAction::Record(record) => {
@@ -163,7 +163,7 @@ impl Executor {
                 .shared
                 .spawner
                 .reaped(one)
-                .is_some_and(|stranger| !self.heir_ended(&stranger));
+                .is_some_and(|foreign| !self.heir_ended(&foreign));
         }
         if orphans {
             for context in &self.contexts {
@@ -176,10 +176,10 @@ impl Executor {
         }
     }
 
-    fn heir_ended(&self, stranger: &Reaped) -> bool {
+    fn heir_ended(&self, foreign: &Reaped) -> bool {
         self.contexts
             .iter()
-            .any(|context| crate::act::lifecycle::successor::ended(&self.shared, context, stranger))
+            .any(|context| crate::act::lifecycle::successor::ended(&self.shared, context, foreign))
     }
 
     /// Sends a service's reload signal to its main process.
@@ -200,41 +200,41 @@ fn begin(work: impl Future<Output = ()> + 'static) {
 }
 
 fn say(service: &str, record: &crate::decide::action::Record) {
-    use crate::decide::action::Kind;
+    use crate::decide::action::RecordKind;
     let sentence = &record.sentence;
     match record.kind {
-        Kind::Killed
-        | Kind::Wedged
-        | Kind::GaveUp
-        | Kind::Unkillable
-        | Kind::CommonCause
-        | Kind::RolledBack
-        | Kind::StateLost => {
+        RecordKind::Killed
+        | RecordKind::Wedged
+        | RecordKind::GaveUp
+        | RecordKind::Unkillable
+        | RecordKind::CommonCause
+        | RecordKind::RolledBack
+        | RecordKind::StateLost => {
             tracing::error!(service, "{sentence}");
         }
-        Kind::Blocked
-        | Kind::Daemonized
-        | Kind::Degraded
-        | Kind::Suppressed
-        | Kind::OldRuntime
-        | Kind::Verdict
-        | Kind::Forgotten
-        | Kind::Orphan
-        | Kind::Exited
-        | Kind::Crashed => {
+        RecordKind::Blocked
+        | RecordKind::Daemonized
+        | RecordKind::Degraded
+        | RecordKind::Suppressed
+        | RecordKind::FallbackRuntime
+        | RecordKind::Verdict
+        | RecordKind::OrphanedService
+        | RecordKind::UnattributedOrphan
+        | RecordKind::Exited
+        | RecordKind::Crashed => {
             tracing::warn!(service, "{sentence}");
         }
-        Kind::Started
-        | Kind::Adopted
-        | Kind::Attached
-        | Kind::Detached
-        | Kind::Ready
-        | Kind::Requested
-        | Kind::Backoff
-        | Kind::Runtime
-        | Kind::Slept
-        | Kind::Upgraded
-        | Kind::Stopped => {
+        RecordKind::Started
+        | RecordKind::Adopted
+        | RecordKind::Attached
+        | RecordKind::Detached
+        | RecordKind::Ready
+        | RecordKind::Requested
+        | RecordKind::Backoff
+        | RecordKind::Runtime
+        | RecordKind::Slept
+        | RecordKind::Upgraded
+        | RecordKind::Stopped => {
             tracing::info!(service, "{sentence}");
         }
     }

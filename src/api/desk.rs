@@ -81,7 +81,7 @@ pub struct Query {
     pub service: Option<String>,
     /// Only after this.
     pub since: Since,
-    /// Only decisions ([`crate::decide::action::Kind::is_decision`]).
+    /// Only decisions ([`crate::decide::action::RecordKind::is_decision`]).
     pub decisions_only: bool,
     /// At most this many, the newest of those that match.
     pub limit: usize,

@@ -20,7 +20,7 @@ use crate::decide::action::{self, Action};
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Event, Request, ServiceEvent, ServiceId};
 use crate::decide::fleet::Machine;
-use crate::decide::{state, state::Carried};
+use crate::decide::{state, state::StateHandover};
 use crate::sys::reaper::{self, Reaped};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ pub(super) struct Daemon {
     /// A new version is on its way.
     pub(super) course: Option<Course>,
     /// What the version before knew of each service, until that is configured.
-    carried: BTreeMap<String, Carried>,
+    carried: BTreeMap<String, StateHandover>,
     /// Tells the control socket that everything is known again.
     door: Option<oneshot::Sender<()>>,
 }
@@ -79,7 +79,7 @@ pub(super) struct Daemon {
 /// What the version before has left to the loop.
 pub(super) struct Left {
     pub(super) socket: LeftSocket,
-    pub(super) carried: BTreeMap<String, Carried>,
+    pub(super) carried: BTreeMap<String, StateHandover>,
 }
 
 /// Why the loop has ended.
@@ -185,7 +185,7 @@ impl Daemon {
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
         let shared = self.parts.executor.shared();
         for left in forgotten(shared, &configured) {
-            shared.report_process(action::Kind::Forgotten, left);
+            shared.report_process(action::RecordKind::OrphanedService, left);
         }
         if self.parts.config.services.is_empty() {
             tracing::warn!("the configuration has no service; nothing to do until it has one");
@@ -198,7 +198,7 @@ impl Daemon {
             return;
         };
         let mut past = self.parts.past.of(&service.name, &service.proof_key());
-        past.carried = self.carried.remove(&service.name).map(Box::new);
+        past.handover = self.carried.remove(&service.name).map(Box::new);
         self.step(Event::Service(id, ServiceEvent::Configured(past)));
     }
 
@@ -221,7 +221,7 @@ impl Daemon {
 
     /// The control socket of the version before is served when everything is known again.
     fn open_the_door(&mut self) {
-        let surveys = |service: &state::Service| !service.is_surveyed();
+        let surveys = |service: &state::Service| !service.is_scanned();
         if self.door.is_some() && !self.machine.borrow().services().iter().any(surveys) {
             self.door = None;
         }
@@ -319,7 +319,7 @@ impl Daemon {
         let id = index
             .map(ServiceId)
             .ok_or_else(|| Refusal::new(Kind::NoService, format!("no service named {service}")))?;
-        let not_ours = self.machine.borrow().hands_off(id);
+        let not_ours = self.machine.borrow().control_refusal(id);
         let not_ours = not_ours.map(|why| format!("cannot {} {service}: {why}", ask.verb()));
         let refused = match ask {
             Ask::Request(request) => {
@@ -365,7 +365,7 @@ async fn confirm(store: Store, reply: oneshot::Sender<Result<Taken, Refusal>>) {
 }
 
 /// What the machine has to know of a service besides its policy.
-pub(super) fn identity_of(service: &config::Service) -> state::Identity {
+pub(super) fn identity_of(service: &config::Service) -> state::ServiceDescription {
     let program = service.command.first().map_or("", String::as_str);
     let program = program.rsplit('/').next().unwrap_or(program).to_owned();
     let question = service
@@ -373,10 +373,10 @@ pub(super) fn identity_of(service: &config::Service) -> state::Identity {
         .as_ref()
         .map(config::Probe::question)
         .unwrap_or_default();
-    state::Identity {
+    state::ServiceDescription {
         name: service.name.clone(),
         question,
         program,
-        salt: super::salt(&service.name),
+        jitter_seed: super::salt(&service.name),
     }
 }

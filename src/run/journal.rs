@@ -143,7 +143,7 @@ mod tests {
     use crate::act::dirs::state_dir::StateDir;
     use crate::act::journal::Store;
     use crate::api::desk::{Journal, Query, Since};
-    use crate::decide::action::{Kind, Record};
+    use crate::decide::action::{Record, RecordKind};
     use crate::decide::event::Life;
     use std::time::Duration;
     use tokio::task::LocalSet;
@@ -153,7 +153,7 @@ mod tests {
 
     fn killed() -> Record {
         Record {
-            kind: Kind::Killed,
+            kind: RecordKind::Killed,
             life: Some(Life(1)),
             sentence: "no answer".to_owned(),
             facts: Vec::new(),

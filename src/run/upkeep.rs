@@ -5,7 +5,7 @@ use super::daemon::{Daemon, identity_of};
 use super::desk::{self, About};
 use super::home::{Refusal, system};
 use crate::config::{self, Config, Finding, Loaded, Service};
-use crate::decide::action::{Kind, Record};
+use crate::decide::action::{Record, RecordKind};
 use crate::decide::clock::Instant;
 use crate::decide::fleet::Machine;
 use crate::decide::snapshot::Phase;
@@ -52,7 +52,7 @@ impl Daemon {
         if is_news || regained.is_ok() {
             tracing::error!("{sentence}");
             let record = Record {
-                kind: Kind::StateLost,
+                kind: RecordKind::StateLost,
                 life: None,
                 sentence,
                 facts: Vec::new(),

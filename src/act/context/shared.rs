@@ -10,7 +10,7 @@ use crate::act::runtime::status_board::StatusBoard;
 use crate::act::sockets::Reception;
 use crate::act::spawn::spawner::{Environment, Spawner};
 use crate::act::tree::cgroups::Cgroups;
-use crate::decide::action::{Kind, Record, Value};
+use crate::decide::action::{Record, RecordKind, RecordValue};
 use crate::decide::clock::Instant;
 use crate::decide::event::{Event, ServiceEvent, ServiceId};
 use std::cell::{Cell, RefCell};
@@ -66,7 +66,7 @@ pub struct SharedContext {
 
 impl SharedContext {
     /// Tells of a process that is left alone, in the log, in the journal, and in `status` until it ends.
-    pub fn report_process(&self, kind: Kind, reported: ReportedProcess) {
+    pub fn report_process(&self, kind: RecordKind, reported: ReportedProcess) {
         let (service, life) = reported
             .of
             .as_ref()
@@ -79,7 +79,7 @@ impl SharedContext {
             kind,
             life,
             sentence: reported.message.clone(),
-            facts: vec![("pid", Value::Number(pid.into()))],
+            facts: vec![("pid", RecordValue::Number(pid.into()))],
         };
         self.store.record(service, &record);
         self.reported.add(reported);

@@ -1,7 +1,7 @@
 //! What a tree has open, and how far that is from its limit.
 
 use super::{Section, Subject, Time, number, present};
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::process;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -140,11 +140,11 @@ fn brief(seen: &Seen, total: usize, first: Option<(&String, usize)>) -> Option<S
     Some(brief)
 }
 
-fn facts(seen: &Seen, total: usize) -> Vec<(&'static str, Value)> {
+fn facts(seen: &Seen, total: usize) -> Vec<(&'static str, RecordValue)> {
     let sockets = seen.targets.get("sockets").copied().unwrap_or_default();
     let mut facts = vec![("open_files", number(total)), ("sockets", number(sockets))];
     if let Some((_, _, limit)) = closest_to_limit(seen) {
-        facts.push(("open_files_limit", Value::Number(limit)));
+        facts.push(("open_files_limit", RecordValue::Number(limit)));
     }
     facts
 }
@@ -181,7 +181,11 @@ mod tests {
             section.lines[2],
             "pid 7 has 454 of at most 10000 files open"
         );
-        assert!(section.facts.contains(&("sockets", Value::Number(24))));
+        assert!(
+            section
+                .facts
+                .contains(&("sockets", RecordValue::Number(24)))
+        );
     }
 
     #[test]

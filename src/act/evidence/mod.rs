@@ -10,7 +10,7 @@ mod port;
 mod surroundings;
 mod threads;
 
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::clock;
 use crate::sys::process::{self, Process, Stat, State};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub struct Evidence {
     /// The whole, at most [`TEXT_BYTES_MAX`].
     pub text: String,
     /// For the journal.
-    pub facts: Vec<(&'static str, Value)>,
+    pub facts: Vec<(&'static str, RecordValue)>,
 }
 
 /// Looks at one kind of thing, until its time is over.
@@ -73,7 +73,7 @@ struct Section {
     /// Its part of the summary.
     brief: Option<String>,
     lines: Vec<String>,
-    facts: Vec<(&'static str, Value)>,
+    facts: Vec<(&'static str, RecordValue)>,
 }
 
 /// A point in awake time by which a collector ends.
@@ -187,8 +187,8 @@ const fn state_in_words(state: State) -> &'static str {
     }
 }
 
-fn number(count: usize) -> Value {
-    Value::Number(u64::try_from(count).unwrap_or(u64::MAX))
+fn number(count: usize) -> RecordValue {
+    RecordValue::Number(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
 fn compose(sections: Vec<(&'static str, Section)>, missing: &[&str]) -> Evidence {
@@ -264,12 +264,12 @@ mod tests {
         let mut subject = about_ourselves();
         subject.main.start_time += 1;
         let evidence = take(subject, Duration::from_secs(5));
-        assert_eq!(evidence.facts[0], ("processes", Value::Number(0)));
+        assert_eq!(evidence.facts[0], ("processes", RecordValue::Number(0)));
         assert!(
             !evidence
                 .facts
                 .iter()
-                .any(|(name, value)| *name == "threads" && *value != Value::Number(0))
+                .any(|(name, value)| *name == "threads" && *value != RecordValue::Number(0))
         );
     }
 

@@ -1,7 +1,7 @@
 //! Who holds the service's port.
 
 use super::{Section, Subject, Time};
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::identity;
 use crate::sys::process;
 use crate::sys::socket::{self, Listener};
@@ -86,7 +86,7 @@ fn tell(port: u16, seen: &Seen) -> Section {
         brief: Some(sentence.clone()),
         lines: vec![sentence],
         facts: holder
-            .map(|pid| ("port_holder", Value::Number(pid)))
+            .map(|pid| ("port_holder", RecordValue::Number(pid)))
             .into_iter()
             .collect(),
     }
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(brief(Seen::Free), "nobody listens on port 8521");
         assert_eq!(
             tell(1, &held(Kin::Main)).facts,
-            [("port_holder", Value::Number(4720))]
+            [("port_holder", RecordValue::Number(4720))]
         );
         assert!(tell(1, &Seen::Held(None)).facts.is_empty());
     }

@@ -1,7 +1,7 @@
 //! Where the threads of a tree wait.
 
 use super::{Section, Subject, Time, number, present, state_in_words};
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::process::{self, State, Thread};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -173,7 +173,7 @@ fn brief(threads: &[Thread]) -> Option<String> {
     })
 }
 
-fn facts(threads: &[Thread]) -> Vec<(&'static str, Value)> {
+fn facts(threads: &[Thread]) -> Vec<(&'static str, RecordValue)> {
     let count = |state: State| {
         let doing_so = threads.iter().filter(|thread| thread.state == state);
         number(doing_so.count())
@@ -221,7 +221,10 @@ mod tests {
             section.lines[0]
         );
         assert_eq!(section.lines[2], "kernel stack of 1: a < b");
-        assert_eq!(section.facts[1], ("threads_running", Value::Number(1)));
+        assert_eq!(
+            section.facts[1],
+            ("threads_running", RecordValue::Number(1))
+        );
     }
 
     #[test]

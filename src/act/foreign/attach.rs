@@ -7,7 +7,7 @@ use crate::act::context::ServiceContext;
 use crate::act::context::SharedContext;
 use crate::act::lifecycle::successor::{exit_of, reaped_by_its_parent};
 use crate::act::tree::Usage;
-use crate::decide::event::{Departure, Exit, Life, ServiceEvent};
+use crate::decide::event::{Exit, Life, PortRelease, ServiceEvent};
 use crate::sys::exit;
 use crate::sys::process::{self, Handle, Process};
 use crate::sys::socket::{self, Listener};
@@ -33,8 +33,8 @@ pub(crate) async fn attach(
     let foreign = foreign.map(|Process { pid, start_time }| Process { pid, start_time });
     instance.foreign.set(foreign);
     let departure = tokio::select! {
-        exit = end_of(foreign) => Departure::Ended(exit),
-        () = leaves(&context, port, foreign) => Departure::LeftPort,
+        exit = end_of(foreign) => PortRelease::Ended(exit),
+        () = leaves(&context, port, foreign) => PortRelease::LeftPort,
         () = instance.over.notified() => return,
     };
     shared

@@ -10,7 +10,7 @@ use crate::act::process_info::ProcessInspector;
 use crate::act::recovery::scan::{lives, off_the_loop};
 use crate::act::spawn::launch::CommandToken;
 use crate::act::tree::Tree;
-use crate::decide::action::Kind;
+use crate::decide::action::RecordKind;
 use crate::decide::clock::Instant;
 use crate::sys::process::{self, Process};
 use crate::sys::{reaper, spawn};
@@ -160,5 +160,5 @@ async fn name(shared: &SharedContext, orphan: Process) {
         of: None,
         message,
     };
-    shared.report_process(Kind::Orphan, reported);
+    shared.report_process(RecordKind::UnattributedOrphan, reported);
 }

@@ -1,6 +1,6 @@
 //! What the journal holds, and how it is asked for.
 
-use crate::decide::action::{Kind, Record, Value};
+use crate::decide::action::{Record, RecordKind, RecordValue};
 use serde_json::Map;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ pub struct Entry {
     pub at: SystemTime,
     /// Whom it is about; none when about stayd itself.
     pub service: Option<String>,
-    /// [`Kind::name`], or [`LOST`].
+    /// [`RecordKind::name`], or [`LOST`].
     pub kind: String,
     /// Which life, if one.
     pub life: Option<u32>,
@@ -24,7 +24,7 @@ pub struct Entry {
     pub sentence: String,
     /// What a decision was made from.
     pub facts: Map<String, serde_json::Value>,
-    /// [`Kind::is_decision`]
+    /// [`RecordKind::is_decision`]
     pub decision: bool,
 }
 
@@ -32,21 +32,21 @@ pub struct Entry {
 pub const LOST: &str = "lost";
 
 /// Kinds that are incidents.
-pub(crate) const INCIDENTS: [Kind; 10] = [
-    Kind::Killed,
-    Kind::Crashed,
-    Kind::Wedged,
-    Kind::GaveUp,
-    Kind::Blocked,
-    Kind::Unkillable,
-    Kind::Degraded,
-    Kind::CommonCause,
-    Kind::RolledBack,
-    Kind::StateLost,
+pub(crate) const INCIDENTS: [RecordKind; 10] = [
+    RecordKind::Killed,
+    RecordKind::Crashed,
+    RecordKind::Wedged,
+    RecordKind::GaveUp,
+    RecordKind::Blocked,
+    RecordKind::Unkillable,
+    RecordKind::Degraded,
+    RecordKind::CommonCause,
+    RecordKind::RolledBack,
+    RecordKind::StateLost,
 ];
 
 /// Kinds of which evidence is taken.
-pub(crate) const WITH_EVIDENCE: [Kind; 2] = [Kind::Killed, Kind::Wedged];
+pub(crate) const WITH_EVIDENCE: [RecordKind; 2] = [RecordKind::Killed, RecordKind::Wedged];
 
 /// Which entries are wanted: the newest `limit` of those that match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,11 +158,11 @@ impl Evidence {
     }
 }
 
-fn to_json(value: &Value) -> serde_json::Value {
+fn to_json(value: &RecordValue) -> serde_json::Value {
     match value {
-        Value::Number(number) | Value::Millis(number) => (*number).into(),
-        Value::Flag(flag) => (*flag).into(),
-        Value::Text(text) => text.clone().into(),
+        RecordValue::Number(number) | RecordValue::Millis(number) => (*number).into(),
+        RecordValue::Flag(flag) => (*flag).into(),
+        RecordValue::Text(text) => text.clone().into(),
     }
 }
 

@@ -60,7 +60,7 @@ impl Kept {
             proven: same && self.proven,
             last_life: Life(self.last_life),
             parked: same && self.parked,
-            carried: None,
+            handover: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::disk::{Batch, KEPT_MAX, Trouble};
 use super::entry::{Entry, Evidence, INCIDENTS, Incident, WITH_EVIDENCE, from_millis, to_millis};
 use super::past::{Hold, Kept};
-use crate::decide::action::Kind;
+use crate::decide::action::RecordKind;
 use rusqlite::{Row, Transaction, params};
 
 /// Most records; older ones go.
@@ -116,7 +116,7 @@ pub(crate) fn incident_kinds() -> String {
     listed(&INCIDENTS)
 }
 
-fn listed(kinds: &[Kind]) -> String {
+fn listed(kinds: &[RecordKind]) -> String {
     let quoted = kinds.iter().map(|kind| format!("'{}'", kind.name()));
     quoted.collect::<Vec<_>>().join(", ")
 }

@@ -295,14 +295,14 @@ pub(crate) async fn kill_tree(shared: Rc<SharedContext>, context: Rc<ServiceCont
         Some(outcome) if outcome.left == 0 => {
             wait_for_main(&instance).await;
             reached(Failpoint::TreeEmpty);
-            ServiceEvent::Emptied(life)
+            ServiceEvent::TreeEmptied(life)
         }
-        Some(outcome) => ServiceEvent::NotEmptied {
+        Some(outcome) => ServiceEvent::KillTimedOut {
             life,
             left: outcome.left,
             stuck: outcome.stuck,
         },
-        None => ServiceEvent::NotEmptied {
+        None => ServiceEvent::KillTimedOut {
             life,
             left: 1,
             stuck: 0,
@@ -350,7 +350,7 @@ pub(crate) async fn take_evidence(
     }
     reached(Failpoint::AfterEvidence);
     shared
-        .tell(context.id, ServiceEvent::EvidenceTaken(life))
+        .tell(context.id, ServiceEvent::EvidenceCollected(life))
         .await;
 }
 

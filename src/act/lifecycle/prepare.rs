@@ -11,7 +11,7 @@ use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{CommandToken, Launch};
 use crate::act::spawn::spawner::{Environment, Running};
 use crate::act::tree::Tree;
-use crate::decide::event::{Holder, Life, ServiceEvent, SpawnFailure};
+use crate::decide::event::{Life, PortHolder, ServiceEvent, SpawnFailure};
 use crate::sys::process::{self, Process};
 use crate::sys::reaper::Status;
 use crate::sys::socket;
@@ -59,7 +59,7 @@ pub(crate) fn cancel(context: &ServiceContext, life: Life) {
 }
 
 enum Refused {
-    Port(Holder),
+    Port(PortHolder),
     Before(SpawnFailure),
     Other(SpawnFailure),
 }
@@ -217,20 +217,20 @@ pub(crate) fn hear(
 }
 
 /// Who listens on the service's port, if somebody does: of several that share it, the oldest.
-async fn held_port(shared: &Rc<SharedContext>, context: &ServiceContext) -> Option<Holder> {
+async fn held_port(shared: &Rc<SharedContext>, context: &ServiceContext) -> Option<PortHolder> {
     let port = context.config.port?;
     let mut listeners = socket::listeners(port).ok()?.into_iter();
     let listener = listeners.find(|listener| !crate::act::sockets::holds(context, listener))?;
     let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
     let Some(process_info) = portrait_of_the_oldest(shared, &holders).await else {
-        let words = format!(
+        let description = format!(
             "port {port} is held by a process of user {} that cannot be seen from here",
             listener.uid
         );
-        return Some(Holder {
+        return Some(PortHolder {
             port,
             main: None,
-            words,
+            description,
         });
     };
     let others = match holders.len() - 1 {
@@ -238,9 +238,13 @@ async fn held_port(shared: &Rc<SharedContext>, context: &ServiceContext) -> Opti
         count => format!(" and {count} more that share it"),
     };
     let Process { pid, start_time } = process_info.stat.process;
-    let words = format!("port {port} is held by {}{others}", process_info.in_words());
+    let description = format!("port {port} is held by {}{others}", process_info.in_words());
     let main = Some(Process { pid, start_time });
-    Some(Holder { port, main, words })
+    Some(PortHolder {
+        port,
+        main,
+        description,
+    })
 }
 
 /// None when all have gone by now, or there are none.

@@ -35,10 +35,7 @@ pub(crate) async fn hear(
                 instance.heartbeat.beat();
             }
             shared
-                .tell(
-                    context.id,
-                    ServiceEvent::ServiceMessage(instance.life, told),
-                )
+                .tell(context.id, ServiceEvent::Notified(instance.life, told))
                 .await;
         }
     }

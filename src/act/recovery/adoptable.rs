@@ -22,13 +22,13 @@ pub(crate) fn leftover(
         }),
         ending: claim.ending,
         age: main.map_or(Duration::ZERO, process::age),
-        former: former(&context.config, claim),
+        changed_settings: changed_settings(&context.config, claim),
         runtime: claim.fingerprint.clone().map(RuntimeId),
     }
 }
 
 /// What it was started with and would not be started with now.
-fn former(config: &config::Service, claim: &Claim) -> Vec<ChangedSetting> {
+fn changed_settings(config: &config::Service, claim: &Claim) -> Vec<ChangedSetting> {
     let knows = claim.env_key.is_some();
     let command = claim.command_key.as_ref();
     let changed = [
@@ -48,6 +48,6 @@ fn former(config: &config::Service, claim: &Claim) -> Vec<ChangedSetting> {
     ];
     let changed = changed.into_iter();
     changed
-        .filter_map(|(is_so, former)| is_so.then_some(former))
+        .filter_map(|(is_so, changed_settings)| is_so.then_some(changed_settings))
         .collect()
 }

@@ -188,7 +188,7 @@ pub(crate) async fn go_on(
     shared
         .tell(
             context.id,
-            ServiceEvent::RecoveryScanned(ScanOutcome::Ours(left)),
+            ServiceEvent::RecoveryScanned(ScanOutcome::Adoptable(left)),
         )
         .await;
     let exit = exit

@@ -39,7 +39,7 @@ pub(crate) async fn survey(shared: Rc<SharedContext>, context: Rc<ServiceContext
     }
     let found = shared.orphans.hold_off(find(&shared, &context)).await;
     let taken = match &found {
-        ScanOutcome::Ours(leftover) => context.instance(leftover.life),
+        ScanOutcome::Adoptable(leftover) => context.instance(leftover.life),
         ScanOutcome::Nothing(_) | ScanOutcome::Ended { .. } | ScanOutcome::Unclear(_) => None,
     };
     shared
@@ -278,7 +278,7 @@ async fn judge(
     reached(Failpoint::Proven);
     take_in_hand(shared, context, claim, tree, main).await;
     reached(Failpoint::TakenInHand);
-    ScanOutcome::Ours(left)
+    ScanOutcome::Adoptable(left)
 }
 
 /// An earlier stayd has seen its end, and begun nothing after it.

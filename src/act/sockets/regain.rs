@@ -6,7 +6,7 @@ use crate::act::context::{Instance, ServiceContext};
 use crate::act::recovery::scan::off_the_loop;
 use crate::act::tree::Tree;
 use crate::config::Listen;
-use crate::decide::action::{Kind, Record};
+use crate::decide::action::{Record, RecordKind};
 use crate::sys::listen;
 use std::io;
 
@@ -77,7 +77,7 @@ fn say_missing(
     );
     tracing::warn!(service = context.config.name, "{sentence}");
     let record = Record {
-        kind: Kind::Adopted,
+        kind: RecordKind::Adopted,
         life: Some(instance.life),
         sentence,
         facts: Vec::new(),

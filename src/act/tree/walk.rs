@@ -1,7 +1,7 @@
 //! One look at the tree.
 
 use super::{Member, Tree};
-use crate::decide::ownership::{Claim, Proof, Sighting, prove};
+use crate::decide::ownership::{Claim, ObservedProcess, Proof, prove};
 use crate::sys::cgroup::with_those_below;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, spawn};
@@ -50,11 +50,11 @@ impl Tree {
         let claim = Claim {
             main: to_proc(self.main),
             session: self.session,
-            born: self.born,
+            first_start_time: self.born,
             uid: self.uid,
             members: &members,
             // asked after the listing: what was spawned since is not on the list
-            sole_life: self.sole_child_at == Some(spawn::count()),
+            sole_instance: self.sole_child_at == Some(spawn::count()),
             we_are_first: identity::pid() == 1,
             ourselves: identity::pid(),
         };
@@ -152,11 +152,11 @@ impl Walk<'_> {
         prove(&self.claim, &seen)
     }
 
-    fn first_sight(&self, lead: &Lead, stat: &Stat) -> Sighting {
+    fn first_sight(&self, lead: &Lead, stat: &Stat) -> ObservedProcess {
         let is_sessions = stat.sid == self.tree.session;
         let leader = is_sessions.then(|| process::stat(stat.sid).ok()).flatten();
-        Sighting {
-            proc: to_proc(stat.process),
+        ObservedProcess {
+            process: to_proc(stat.process),
             below_member: lead
                 .listed
                 .as_ref()

@@ -16,7 +16,7 @@ use crate::act::foreign::explain::{Ledger, Picture, Watched, explain_port, expla
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
 use crate::config::Config;
-use crate::decide::explain::Fate;
+use crate::decide::explain::Treatment;
 use crate::decide::policy::{OnLeftover, OnStranger};
 use crate::sys;
 use std::path::{Path, PathBuf};
@@ -88,8 +88,9 @@ async fn look(target: Target, ledgers: &[Ledger], program: PathBuf) -> Result<Pi
 
 fn verdict(case: &Case) -> Exit {
     let findings = case.picture.holders.iter().flat_map(|each| &each.findings);
-    let mut fates = findings.map(|finding| finding.fate);
-    if fates.any(|fate| matches!(fate, Fate::Conflict | Fate::Block)) {
+    let mut fates = findings.map(|finding| finding.treatment);
+    if fates.any(|treatment| matches!(treatment, Treatment::PortConflict | Treatment::BlockService))
+    {
         return Exit::No;
     }
     let nobody = case.picture.holders.is_empty();

@@ -5,7 +5,7 @@ use crate::act::claims::Reading;
 use crate::act::foreign::explain::{Explained, Finding, Ledger};
 use crate::cli::screen::{Paint, Screen};
 use crate::cli::words::length;
-use crate::decide::explain::{Fate, Keeper, Observation, Standing};
+use crate::decide::explain::{Observation, Ownership, ProcessSupervisor, Treatment};
 use crate::decide::ownership::Proof;
 use crate::sys::identity;
 use crate::sys::socket::{self, Listener};
@@ -56,7 +56,7 @@ fn described(screen: Screen, explained: &Explained, now: SystemTime) -> String {
                 leader.unwrap_or("nobody any more")
             ),
         ),
-        ("kept by", keeper(&explained.keeper)),
+        ("kept by", supervisor(&explained.supervisor)),
     ];
     if let Some(cgroup) = &explained.cgroup {
         rows.insert(4, ("cgroup", cgroup.clone()));
@@ -84,28 +84,32 @@ fn parents(parents: &[(i32, String)]) -> String {
 }
 
 /// Who looks after it besides any stayd.
-fn keeper(keeper: &Keeper) -> String {
-    match keeper {
-        Keeper::Stayd(instance) => format!("stayd, in the instance {instance}"),
-        Keeper::Unit(unit) => format!("systemd, as {unit}"),
-        Keeper::Container(name) => format!("a container runtime ({name})"),
-        Keeper::Login(scope) => format!("nobody; started in a login session ({scope})"),
-        Keeper::Launchd => {
+fn supervisor(supervisor: &ProcessSupervisor) -> String {
+    match supervisor {
+        ProcessSupervisor::Stayd(instance) => format!("stayd, in the instance {instance}"),
+        ProcessSupervisor::Unit(unit) => format!("systemd, as {unit}"),
+        ProcessSupervisor::Container(name) => format!("a container runtime ({name})"),
+        ProcessSupervisor::Login(scope) => format!("nobody; started in a login session ({scope})"),
+        ProcessSupervisor::Launchd => {
             "launchd, or nobody: everything on this system descends from it".to_owned()
         }
-        Keeper::First(name) => format!("{name}, the first process, which also gets every orphan"),
-        Keeper::Nobody => "nobody that is known".to_owned(),
+        ProcessSupervisor::Init(name) => {
+            format!("{name}, the first process, which also gets every orphan")
+        }
+        ProcessSupervisor::Unknown => "nobody that is known".to_owned(),
     }
 }
 
 /// What it shows of one life; nothing where it shows nothing and is not named.
 fn proofs(finding: &Finding) -> String {
     let shown = |(_, sample): &(_, Observation)| *sample == Observation::Shown;
-    if finding.weighed.standing == Standing::NotIts && !finding.weighed.marks.iter().any(shown) {
+    if finding.assessment.ownership == Ownership::Unrelated
+        && !finding.assessment.evidence.iter().any(shown)
+    {
         return String::new();
     }
     let mut text = format!("  held against the claim of {}:\n", life(finding));
-    for (proof, sample) in &finding.weighed.marks {
+    for (proof, sample) in &finding.assessment.evidence {
         let sample = match sample {
             Observation::Shown => "yes",
             Observation::Missing => "no ",
@@ -114,8 +118,8 @@ fn proofs(finding: &Finding) -> String {
         text.push_str(&format!("    {sample}  it {}\n", mark(*proof)));
     }
     if finding
-        .weighed
-        .marks
+        .assessment
+        .evidence
         .iter()
         .any(|(_, sample)| *sample == Observation::Hidden)
     {
@@ -134,7 +138,7 @@ const fn mark(proof: Proof) -> &'static str {
         Proof::Session => "is in the session that the life made",
         Proof::ClaimFd => "holds the life's claim file open (STAYD_CLAIM_FD)",
         Proof::Token => "carries the life's token (STAYD_TOKEN)",
-        Proof::OrphanOfSoleLife => "is an orphan that only this life can have left",
+        Proof::OrphanOfSoleInstance => "is an orphan that only this life can have left",
     }
 }
 
@@ -185,55 +189,55 @@ fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Opt
     let (life, service) = (life(finding), &finding.service);
     let of_its = |ledger: &&Ledger| ledger.instance == finding.instance;
     let stayd = ledgers.iter().find(of_its).and_then(|ledger| ledger.stayd);
-    let why = why(finding.weighed.standing);
-    Some(match finding.fate {
-        Fate::Kept => format!(
+    let why = why(finding.assessment.ownership);
+    Some(match finding.treatment {
+        Treatment::Supervised => format!(
             "It is of {life} ({why}), which stayd (pid {}) looks after: it is watched, ended and started again with \
              the service. Use `stayd stop {service}` or `stayd restart {service}`, not kill.",
             stayd.unwrap_or_default()
         ),
-        Fate::Adopt => format!(
+        Treatment::Adopt => format!(
             "It is of {life} ({why}), and no stayd runs: the next one goes on with it (adopted), without a second copy; \
              were another command configured by then, it would be ended in order and started anew."
         ),
-        Fate::Replace => format!(
+        Treatment::Replace => format!(
             "It is of {life} ({why}), and no stayd runs: the next one ends it in order and starts a new life, because \
              of leftover = \"replace\"."
         ),
-        Fate::End => format!(
+        Treatment::KillTree => format!(
             "It is left of {life} ({why}), whose main process is gone, and no stayd runs: the next one ends it, then \
              starts a new life."
         ),
-        Fate::Block => format!(
+        Treatment::BlockService => format!(
             "The claim of {life} names this very process, but it shows no mark of that life, and a number can be written \
              by hand: stayd never signals it, and starts no second copy of {service} while it lives. End it with `kill \
              {pid}` if you know it."
         ),
-        Fate::Conflict => format!(
+        Treatment::PortConflict => format!(
             "It is not provably of {service} ({why}), whose port it holds: a conflict. stayd never signals it; {service} \
              {} blocked until the port is free, and then starts by itself. Stop it, or choose another port.",
             if stayd.is_some() { "stays" } else { "would be" }
         ),
-        Fate::Attached => format!(
+        Treatment::Attached => format!(
             "It is not provably of {service} ({why}), whose port it holds: stayd (pid {}) watches it as if it were \
              (attached), and never signals it, at its own end neither. When it leaves, {service} starts by itself.",
             stayd.unwrap_or_default()
         ),
-        Fate::Attach => format!(
+        Treatment::Attach => format!(
             "It is not provably of {service} ({why}), whose port it holds: a start of {service} attaches to it, which \
              is to watch it and never to signal it, and begins a life of its own when it leaves."
         ),
-        Fate::Outsider => format!(
+        Treatment::Outsider => format!(
             "It is not provably of {life} ({why}), which runs and wants this port: stayd concludes nothing from its \
              answers (port_owner = \"any\" believes them), and never signals it."
         ),
-        Fate::Forgotten => format!(
+        Treatment::Orphaned => format!(
             "It is of {life} ({why}), and {service} is not in the configuration any more: nobody watches it, and stayd \
              leaves it alone. End it with `kill {pid}`, or put [service.{service}] back: the next start goes on with it."
         ),
-        Fate::Nothing => match finding.weighed.standing {
-            Standing::NotIts | Standing::Ours(_) => return None,
-            Standing::Unproven | Standing::NumberReused | Standing::OfElsewhere => {
+        Treatment::None => match finding.assessment.ownership {
+            Ownership::Unrelated | Ownership::Proven(_) => return None,
+            Ownership::Unproven | Ownership::PidReused | Ownership::OtherBoot => {
                 format!("It is not of {life}: {why}. stayd never signals it.")
             }
         },
@@ -241,18 +245,18 @@ fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Opt
 }
 
 /// Why it is of a life, or is not.
-pub(super) fn why(standing: Standing) -> String {
-    match standing {
-        Standing::Ours(proof) => format!("it {}", proof.words()),
-        Standing::Unproven => "the claim names it, but it shows no mark of the life".to_owned(),
-        Standing::NumberReused => {
+pub(super) fn why(ownership: Ownership) -> String {
+    match ownership {
+        Ownership::Proven(proof) => format!("it {}", proof.words()),
+        Ownership::Unproven => "the claim names it, but it shows no mark of the life".to_owned(),
+        Ownership::PidReused => {
             "the claim names its number with another birth: the number was given anew".to_owned()
         }
-        Standing::OfElsewhere => {
+        Ownership::OtherBoot => {
             "the claim was written in another boot or another pid namespace, and names nobody here"
                 .to_owned()
         }
-        Standing::NotIts => "it shows no mark of any life".to_owned(),
+        Ownership::Unrelated => "it shows no mark of any life".to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::threads::in_the_way;
 use super::trial::{Tried, try_out};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::api::desk::{Kind, Refusal, UpgradePetition};
-use crate::decide::action::{self, Record, Value};
+use crate::decide::action::{self, Record, RecordValue};
 use crate::decide::clock::Instant;
 use crate::run::daemon::Daemon;
 use crate::run::home::LeftLocks;
@@ -127,7 +127,7 @@ impl Daemon {
     fn unrest(&self) -> Option<String> {
         let machine = self.machine.borrow();
         let known = self.parts.config.services.iter().zip(machine.services());
-        let mut busy = known.filter(|(_, service)| service.carried().is_none());
+        let mut busy = known.filter(|(_, service)| service.handover().is_none());
         if let Some((known, service)) = busy.next() {
             return Some(format!("{} is {}", known.name, service.phase().name()));
         }
@@ -186,9 +186,9 @@ impl Daemon {
 /// What the journal is told of an upgrade.
 pub(in crate::run) fn record(sentence: &str, is_done: bool) -> Record {
     Record {
-        kind: action::Kind::Upgraded,
+        kind: action::RecordKind::Upgraded,
         life: None,
         sentence: sentence.into(),
-        facts: vec![("done", Value::Flag(is_done))],
+        facts: vec![("done", RecordValue::Flag(is_done))],
     }
 }

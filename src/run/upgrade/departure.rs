@@ -100,7 +100,7 @@ impl Daemon {
         let known = self.parts.config.services.iter().zip(machine.services());
         let left = known.map(|(config, service)| {
             let left = ServiceLeft {
-                carried: service.carried().map(Into::into),
+                carried: service.handover(),
                 life: lives.remove(&config.name),
             };
             (config.name.clone(), left)

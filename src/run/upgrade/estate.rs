@@ -1,13 +1,12 @@
 //! What one version leaves to the next: descriptors, and a text that says what each of them is.
 
-use super::carried;
 use crate::act::recovery::handover::{
     InheritedDescriptors, InheritedInstance, InstanceHandover, SocketHandover,
 };
 use crate::act::sockets::Held;
 use crate::act::spawn::spawner::Spawner;
 use crate::api::wire;
-use crate::decide::state::Carried;
+use crate::decide::state::StateHandover;
 use crate::run::desk::LeftSocket;
 use crate::run::home::LeftLocks;
 use crate::sys::handover::{self, Parcel};
@@ -17,8 +16,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Changes when a version could misunderstand what another has left.
-pub const FORMAT: u32 = 1;
+/// Number of the manifest's format. It is raised with every change of the manifest or of
+/// [`StateHandover`](crate::decide::state::StateHandover), so that a version never reads a form that it does not know.
+///
+/// - 2: the state of a service is written as the type that `decide` itself uses.
+pub const FORMAT: u32 = 2;
 
 /// The text.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,7 +45,7 @@ pub(super) struct Estate {
 /// One service.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ServiceLeft {
-    pub(super) carried: Option<carried::Written>,
+    pub(super) carried: Option<StateHandover>,
     pub(super) life: Option<InstanceHandover>,
 }
 
@@ -55,7 +57,7 @@ pub struct Inheritance {
     pub(in crate::run) clock_began: Duration,
     pub(in crate::run) started_at: String,
     pub(in crate::run) upgrade: wire::Upgrade,
-    pub(in crate::run) carried: BTreeMap<String, Carried>,
+    pub(in crate::run) carried: BTreeMap<String, StateHandover>,
     pub(in crate::run) held: Vec<Held>,
     lives: BTreeMap<String, InstanceHandover>,
     descriptors: InheritedDescriptors,
@@ -98,8 +100,8 @@ impl Inheritance {
             .collect();
         let (mut carried, mut lives) = (BTreeMap::new(), BTreeMap::new());
         for (name, service) in estate.services {
-            if let Some(written) = service.carried {
-                carried.insert(name.clone(), written.into());
+            if let Some(handover) = service.carried {
+                carried.insert(name.clone(), handover);
             }
             if let Some(life) = service.life {
                 lives.insert(name, life);

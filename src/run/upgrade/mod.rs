@@ -8,7 +8,6 @@
 //! 4. execve(2). The new version starts as always, but its locks are taken and its socket listens already, and what is
 //!    its child stays its child. If the system refuses, this version starts again in the same way, with the same.
 
-mod carried;
 mod course;
 mod departure;
 mod estate;
