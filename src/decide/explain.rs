@@ -163,11 +163,11 @@ fn evidence(
 /// What is known of the service whose claim a process was compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExplainContext {
-    /// A stayd runs for this instance.
+    /// A stayd runs under the instance name of the claim.
     pub stayd_runs: bool,
     /// It is the claimed main process, or the claim names none yet.
     pub is_main: bool,
-    /// The claimed main process lives.
+    /// The claimed main process is alive.
     pub main_lives: bool,
     /// `leftover = "replace"`, as far as the configuration could be read.
     pub replaces: bool,

@@ -123,7 +123,7 @@ impl Machine {
             Event::Slept(duration) => {
                 self.suspicion = None;
                 self.for_all(&mut actions, |service, out| {
-                    service.slept(now, duration, out)
+                    service.slept(now, duration, out);
                 });
             }
             Event::Late(_) => self.for_all(&mut actions, |service, _| service.was_late(now)),

@@ -64,9 +64,12 @@ impl Walk {
         }
     }
 
-    /// Prints what was visited, and checks that these phases were among it.
+    fn size(&self) -> String {
+        format!("{} steps, {} states", self.steps, self.visited.len())
+    }
+
+    /// Checks that the walk has reached these phases, so that it was not empty.
     fn assert_reached(&self, phases: &[Phase]) {
-        eprintln!("{} steps, {} states", self.steps, self.visited.len());
         for phase in phases {
             assert!(self.phases.contains(phase), "{phase:?} was not reached");
         }
@@ -123,6 +126,7 @@ fn every_state_after_the_recovery_scan_of_one_service() {
     ] {
         walk.walk(&World::scanning(&one(policy, past)), 5);
     }
+    eprintln!("{}", walk.size());
     walk.assert_reached(&[Phase::Starting, Phase::Stopping, Phase::Blocked]);
 }
 
@@ -145,6 +149,7 @@ fn every_state_after_the_start_of_one_service() {
     for past in [PersistedState::default(), proven(), stopped, parked, held] {
         walk.walk(&World::new(&one(policy(), past)), 7);
     }
+    eprintln!("{}", walk.size());
     walk.assert_reached(&[
         Phase::Stopped,
         Phase::Blocked,
@@ -164,6 +169,7 @@ fn every_state_around_the_runtime_of_one_service() {
     for past in [PersistedState::default(), proven()] {
         walk.walk(&World::new(&one(copies, past)), 7);
     }
+    eprintln!("{}", walk.size());
     walk.assert_reached(&[
         Phase::Materializing,
         Phase::Blocked,
@@ -189,6 +195,7 @@ fn every_state_around_a_foreign_process_on_the_port_of_one_service() {
         all_fall_silent(&mut world);
         walk.walk(&world, 6);
     }
+    eprintln!("{}", walk.size());
     walk.assert_reached(&[
         Phase::Attached,
         Phase::Starting,
@@ -211,6 +218,7 @@ fn every_state_around_a_wedge_of_one_service() {
         world.happen(Next::Deadline);
         walk.walk(&world, 6);
     }
+    eprintln!("{}", walk.size());
     walk.assert_reached(&[
         Phase::Wedged,
         Phase::Suspect,
@@ -234,6 +242,7 @@ fn every_state_of_two_services() {
     all_fall_silent(&mut silent);
     silent.happen(Next::Deadline);
     walk.walk(&silent, 5);
+    eprintln!("{}", walk.size());
     walk.assert_reached(&[
         Phase::Running,
         Phase::Wedged,
@@ -255,6 +264,7 @@ fn every_state_around_a_common_cause_of_three_services() {
     }
     world.happen(Next::Deadline);
     walk.walk(&world, 5);
+    eprintln!("{}", walk.size());
     walk.assert_reached(&[
         Phase::Running,
         Phase::Suspect,

@@ -12,7 +12,7 @@ use stayd::decide::event::{
 use stayd::decide::fleet::{COMMON_CAUSE_SERVICES_MIN, Machine};
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::{Phase, Snapshot};
-use stayd::decide::state::ServiceDescription;
+use stayd::decide::state::{Service, ServiceDescription};
 use std::hash::{BuildHasher, RandomState};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -117,15 +117,15 @@ impl World {
             }
             Next::Shutdown => {
                 self.leaving = true;
-                self.deliver(Event::Shutdown, false);
+                self.deliver(&Event::Shutdown, false);
             }
             Next::Slept => {
                 for service in &mut self.services {
                     service.consecutive_dead = 0;
                 }
-                self.deliver(Event::Slept(SECOND * 3600), false);
+                self.deliver(&Event::Slept(SECOND * 3600), false);
             }
-            Next::Late => self.deliver(Event::Late(SECOND), false),
+            Next::Late => self.deliver(&Event::Late(SECOND), false),
             Next::Event(id, event) => self.event(id, event),
             Next::StaleEvent(id, event) => {
                 let before = self.machine.clone();
@@ -145,13 +145,13 @@ impl World {
             let hold = self.snapshot(id).hold;
             self.services[id.0].hold = hold.is_some_and(|(until, _)| until > self.now);
         }
-        self.deliver(Event::Tick, false);
+        self.deliver(&Event::Tick, false);
     }
 
     /// Delivers an event about one service to the model and to the machine.
     pub(crate) fn event(&mut self, id: ServiceId, event: ServiceEvent) {
         let is_dead_attempt = self.services[id.0].apply_event(&event);
-        self.deliver(Event::Service(id, event), is_dead_attempt);
+        self.deliver(&Event::Service(id, event), is_dead_attempt);
     }
 
     /// Ends the attempt that is under way. An attempt without an answer ends at its deadline.
@@ -171,8 +171,8 @@ impl World {
         self.event(id, ServiceEvent::Probed(life, Check::Liveness, attempt));
     }
 
-    fn deliver(&mut self, event: Event, is_dead_attempt: bool) {
-        let all_silent_since = self.all_silent_since(&event);
+    fn deliver(&mut self, event: &Event, is_dead_attempt: bool) {
+        let all_silent_since = self.all_silent_since(event);
         let copy = self.repeat_steps.then(|| self.machine.clone());
         let actions = self.machine.step(self.now, event.clone());
         if let Some(mut copy) = copy {
@@ -183,12 +183,12 @@ impl World {
             match action {
                 Action::Service(id, action) => {
                     assert!(
-                        !matches!(&event, Event::Service(about, _) if *about != id),
+                        !matches!(event, Event::Service(about, _) if *about != id),
                         "an event about one service leads to no action for another: {action:?}"
                     );
                     let step = Step {
                         now: self.now,
-                        event: &event,
+                        event,
                         is_dead_attempt,
                         leaving: self.leaving,
                         all_silent_since,
@@ -198,7 +198,7 @@ impl World {
                 Action::AnnounceReady => {
                     assert!(!self.leaving && !self.announced, "READY=1 is sent once");
                     assert!(
-                        self.machine.services().iter().all(|one| one.has_verdict()),
+                        self.machine.services().iter().all(Service::has_verdict),
                         "READY=1 waits for a verdict about each service"
                     );
                     self.announced = true;
