@@ -100,7 +100,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/limits.md",
         "every ten seconds",
-        "decide/state/ending.rs",
+        "decide/state/stopping.rs",
         "AGAIN: Duration = Duration::from_secs(10);",
     ),
     (
@@ -124,7 +124,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/verdict.md",
         "after ten minutes",
-        "decide/state/asking.rs",
+        "decide/state/monitored.rs",
         "TOLERANCE: Duration = Duration::from_secs(600);",
     ),
     (
@@ -136,7 +136,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/verdict.md",
         "300 ms at most",
-        "decide/state/judging.rs",
+        "decide/state/probe_results.rs",
         "EVIDENCE_MAX: Duration = Duration::from_millis(300);",
     ),
 ];

@@ -31,7 +31,7 @@ fn attached(policy: Policy, answer: Answer) -> (Simulation, ServiceId) {
 /// Nothing was ordered that a process would notice, except probes.
 #[track_caller]
 fn assert_no_signal_and_no_spawn(simulation: &Simulation, db: ServiceId) {
-    let touched = simulation.times_of(db, |action| {
+    let forbidden = simulation.times_of(db, |action| {
         matches!(
             action,
             ServiceAction::KillTree(_)
@@ -41,7 +41,7 @@ fn assert_no_signal_and_no_spawn(simulation: &Simulation, db: ServiceId) {
                 | ServiceAction::Spawn(_)
         )
     });
-    assert!(touched.is_empty(), "{touched:?}");
+    assert!(forbidden.is_empty(), "{forbidden:?}");
 }
 
 #[test]
@@ -76,10 +76,10 @@ fn a_foreign_process_that_stops_answering_is_reported_and_never_killed() {
     assert_eq!(snapshot.reason, why);
     let wedged = simulation.records(db, RecordKind::Wedged);
     assert_eq!(wedged.len(), 1, "{wedged:?}");
-    let looks = simulation.times_of(db, |action| {
+    let examined = simulation.times_of(db, |action| {
         matches!(action, ServiceAction::CollectEvidence { .. })
     });
-    assert_eq!(looks.len(), 1, "examined once");
+    assert_eq!(examined.len(), 1, "examined once");
     assert!(
         wedged[0].starts_with("wedged: no answer to SELECT 1 in 3 probes"),
         "{wedged:?}"
@@ -103,7 +103,7 @@ fn when_the_foreign_process_leaves_an_own_instance_starts_and_no_restart_is_coun
             ..attaches()
         };
         let (mut simulation, db) = attached(never, Answer::Alive);
-        let watched_as = simulation.snapshot(db).life;
+        let attached_as = simulation.snapshot(db).life;
         simulation.foreign_process_leaves(db, departure);
         simulation.advance(MINUTE);
         let snapshot = simulation.snapshot(db);
@@ -111,7 +111,7 @@ fn when_the_foreign_process_leaves_an_own_instance_starts_and_no_restart_is_coun
         assert_eq!((snapshot.restarts, snapshot.last_exit), (0, None));
         assert_eq!(
             snapshot.life,
-            watched_as.next(),
+            attached_as.next(),
             "a late event about the attachment applies to no instance"
         );
         assert_eq!(simulation.spawns(db).len(), 1);

@@ -81,10 +81,10 @@ fn recovery_without_a_kill_ends_the_suspicion() {
         1,
         "one silent service alone is killed as usual"
     );
-    let told = ids
+    let recorded = ids
         .iter()
         .flat_map(|id| simulation.records(*id, RecordKind::CommonCause));
-    assert_eq!(told.count(), 2, "begin and end");
+    assert_eq!(recorded.count(), 2, "begin and end");
 }
 
 #[test]

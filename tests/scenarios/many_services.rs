@@ -13,13 +13,13 @@ fn two_services_never_disturb_each_other() {
     let undisturbed = simulation.add(policy(), PersistedState::default());
     let disturbed = simulation.add(policy(), PersistedState::default());
     for n in 0..30 {
-        let restless = &mut simulation[disturbed];
-        restless.answer = if n % 2 == 0 {
+        let disturbed_service = &mut simulation[disturbed];
+        disturbed_service.answer = if n % 2 == 0 {
             crate::simulation::silence()
         } else {
             Answer::Alive
         };
-        restless.obeys_term = n % 3 == 0;
+        disturbed_service.obeys_term = n % 3 == 0;
         simulation.request(
             disturbed,
             [Request::Restart, Request::Stop, Request::Start][n % 3].clone(),
@@ -27,11 +27,11 @@ fn two_services_never_disturb_each_other() {
         simulation.advance(SECOND * 25);
         alone.advance(SECOND * 25);
     }
-    let orders = |simulation: &Simulation, id| simulation.times_of(id, |_| true);
+    let actions = |simulation: &Simulation, id| simulation.times_of(id, |_| true);
     assert!(simulation.kills(disturbed).len() > 1);
     assert_eq!(
-        orders(&simulation, undisturbed),
-        orders(&alone, lone),
+        actions(&simulation, undisturbed),
+        actions(&alone, lone),
         "as if the other service were not there"
     );
 }

@@ -199,8 +199,8 @@ fn an_instance_that_ended_while_no_stayd_ran_is_restarted_by_policy() {
             ..policy()
         };
         let (mut simulation, db) = found(policy, ended(None), proven());
-        let told = simulation.records(db, RecordKind::Exited);
-        assert!(told[0].contains("while no stayd ran"), "{told:?}");
+        let recorded = simulation.records(db, RecordKind::Exited);
+        assert!(recorded[0].contains("while no stayd ran"), "{recorded:?}");
         simulation.advance(SECOND * 10);
         assert_eq!(
             (simulation.phase(db), simulation.spawns(db).len()),
