@@ -147,7 +147,7 @@ fn every_state_after_the_start_of_one_service() {
         ..proven()
     };
     for past in [PersistedState::default(), proven(), stopped, parked, held] {
-        walk.walk(&World::new(&one(policy(), past)), 7);
+        walk.walk(&World::new(&one(policy(), past)), 6);
     }
     eprintln!("{}", walk.size());
     walk.assert_reached(&[
