@@ -9,7 +9,7 @@ use super::recovery::handover::{self, InstanceHandover, SocketHandover};
 use super::recovery::{self, InheritedInstance, InheritedInstances};
 use super::watchdog::{attempt, evidence};
 use crate::config;
-use crate::decide::action::{Kind, Record, ServiceAction};
+use crate::decide::action::{Record, RecordKind, ServiceAction};
 use crate::decide::event::ServiceId;
 use crate::sys::reaper::Reaped;
 use std::cell::Cell;
@@ -76,7 +76,7 @@ impl Executor {
         };
         let shared = Rc::clone(&self.shared);
         match action {
-            ServiceAction::ScanOutcome => {
+            ServiceAction::RecoveryScan => {
                 let inherited = Rc::clone(&self.inherited);
                 begin(recovery::scan(shared, service, inherited));
             }
@@ -91,8 +91,8 @@ impl Executor {
                 begin(materialize::mark_bad(shared, service, id, why));
             }
             ServiceAction::Prepare(life) => begin(prepare::prepare(shared, service, life)),
-            ServiceAction::Attach { life, stranger } => {
-                begin(attach::attach(shared, service, life, stranger));
+            ServiceAction::Attach { life, foreign } => {
+                begin(attach::attach(shared, service, life, foreign));
             }
             ServiceAction::CancelPreparation(life) => prepare::cancel(&service, life),
             ServiceAction::Spawn(life) => begin(start::spawn(shared, service, life)),
@@ -116,7 +116,7 @@ impl Executor {
                 }
                 begin(attempt::attempt(shared, service, life, check, deadline));
             }
-            ServiceAction::TakeEvidence { life, within } => {
+            ServiceAction::CollectEvidence { life, within } => {
                 begin(evidence::take(shared, service, life, within));
             }
             ServiceAction::AwaitChange(awaited) => {
@@ -124,7 +124,7 @@ impl Executor {
             }
             ServiceAction::CloseSockets => service.sockets.close(),
             ServiceAction::Retire(life) => retire::retire(&shared, &service, life),
-            ServiceAction::Conclude(life, exit) => {
+            ServiceAction::RetireKeepingClaim(life, exit) => {
                 retire::conclude(&shared, &service, life, exit);
             }
             ServiceAction::Record(record) => {
@@ -234,38 +234,38 @@ fn begin(work: impl Future<Output = ()> + 'static) {
 fn log(service: &str, record: &Record) {
     let sentence = &record.sentence;
     match record.kind {
-        Kind::Killed
-        | Kind::Wedged
-        | Kind::GaveUp
-        | Kind::Unkillable
-        | Kind::CommonCause
-        | Kind::RolledBack
-        | Kind::StateLost => {
+        RecordKind::Killed
+        | RecordKind::Wedged
+        | RecordKind::GaveUp
+        | RecordKind::Unkillable
+        | RecordKind::CommonCause
+        | RecordKind::RolledBack
+        | RecordKind::StateLost => {
             tracing::error!(service, "{sentence}");
         }
-        Kind::Blocked
-        | Kind::Daemonized
-        | Kind::Degraded
-        | Kind::Suppressed
-        | Kind::OldRuntime
-        | Kind::Verdict
-        | Kind::Forgotten
-        | Kind::Orphan
-        | Kind::Exited
-        | Kind::Crashed => {
+        RecordKind::Blocked
+        | RecordKind::Daemonized
+        | RecordKind::Degraded
+        | RecordKind::Suppressed
+        | RecordKind::FallbackRuntime
+        | RecordKind::Verdict
+        | RecordKind::OrphanedService
+        | RecordKind::UnattributedOrphan
+        | RecordKind::Exited
+        | RecordKind::Crashed => {
             tracing::warn!(service, "{sentence}");
         }
-        Kind::Started
-        | Kind::Adopted
-        | Kind::Attached
-        | Kind::Detached
-        | Kind::Ready
-        | Kind::Requested
-        | Kind::Backoff
-        | Kind::Runtime
-        | Kind::Slept
-        | Kind::Upgraded
-        | Kind::Stopped => {
+        RecordKind::Started
+        | RecordKind::Adopted
+        | RecordKind::Attached
+        | RecordKind::Detached
+        | RecordKind::Ready
+        | RecordKind::Requested
+        | RecordKind::Backoff
+        | RecordKind::Runtime
+        | RecordKind::Slept
+        | RecordKind::Upgraded
+        | RecordKind::Stopped => {
             tracing::info!(service, "{sentence}");
         }
     }

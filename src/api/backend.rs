@@ -83,7 +83,7 @@ pub struct EventQuery {
     pub service: Option<String>,
     /// Only records after this.
     pub since: Since,
-    /// Only decisions ([`crate::decide::action::Kind::is_decision`]).
+    /// Only decisions ([`crate::decide::action::RecordKind::is_decision`]).
     pub decisions_only: bool,
     /// At most this many; the newest of the matching records.
     pub limit: usize,

@@ -1,7 +1,7 @@
 //! Converts the state machine's snapshots and records to the API's format.
 
 use super::wire;
-use crate::decide::action::{Record, Value};
+use crate::decide::action::{Record, RecordValue};
 use crate::decide::clock::Instant;
 use crate::decide::event::{Check, Exit};
 use crate::decide::snapshot::{Class, ProbeView, Snapshot};
@@ -136,11 +136,11 @@ pub fn event(id: u64, at: SystemTime, service: Option<&str>, record: &Record) ->
     }
 }
 
-fn json_value(value: &Value) -> serde_json::Value {
+fn json_value(value: &RecordValue) -> serde_json::Value {
     match value {
-        Value::Number(number) | Value::Millis(number) => json!(number),
-        Value::Flag(flag) => json!(flag),
-        Value::Text(text) => json!(text),
+        RecordValue::Number(number) | RecordValue::Millis(number) => json!(number),
+        RecordValue::Flag(flag) => json!(flag),
+        RecordValue::Text(text) => json!(text),
     }
 }
 

@@ -332,13 +332,13 @@ fn policy(section: &Section, probe: Option<&Probe>, ready_probe: bool) -> Policy
         } else {
             StoppedIs::Wedged
         },
-        watchdog: probe.map(|probe| watchdog(section, probe)),
+        watchdog: probe.map(|_| watchdog(section)),
         ready_probe,
         notifies_ready: section.flag("service.*.sd_notify"),
     }
 }
 
-fn watchdog(section: &Section, probe: &Probe) -> Watchdog {
+fn watchdog(section: &Section) -> Watchdog {
     let first = section.has("service.*.watchdog.first.signal");
     let evidence = section.has("service.*.watchdog.evidence");
     Watchdog {
@@ -358,7 +358,6 @@ fn watchdog(section: &Section, probe: &Probe) -> Watchdog {
         } else {
             Duration::ZERO
         },
-        told_by_service: probe.target == Target::Notify,
     }
 }
 

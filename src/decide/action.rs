@@ -1,41 +1,41 @@
-//! Orders: everything that can be done, in the imperative.
+//! Actions: everything that `decide` can order. The effects layer carries them out, and their outcomes return as events.
 
 use super::clock::{Duration, Instant};
-use super::event::{Check, Exit, Life, ServiceId};
+use super::event::{Check, Exit, Life, Process, ServiceId};
 use super::runtime::RuntimeId;
 
 /// What a record is about; the journal's `kind` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A life began.
+pub enum RecordKind {
+    /// An instance began.
     Started,
-    /// An earlier stayd's life goes on under this one, or is ended by it.
+    /// An instance of an earlier stayd goes on under this one, or is ended by it.
     Adopted,
-    /// Somebody else's process on the port is watched, and never signalled.
+    /// A foreign process on the port is monitored, and never signalled.
     Attached,
-    /// It is watched no longer.
+    /// It is no longer monitored.
     Detached,
-    /// A stranger that is watched answers no more: a life of ours would have been killed.
+    /// A foreign process that is monitored answers no more. An instance of ours would have been killed.
     Wedged,
-    /// Ready.
+    /// The service is ready.
     Ready,
-    /// The main process ended in order, or nobody knows how.
+    /// The main process ended in order, or its exit status is unknown.
     Exited,
-    /// The main process ended by a signal or with an error, and nobody had asked it to end.
+    /// The main process ended by a signal or with an error, without a request to end.
     Crashed,
     /// A kill was decided.
     Killed,
-    /// A kill was considered and not done.
+    /// A kill was considered and suppressed.
     Suppressed,
-    /// The class of rounds changed.
+    /// The class of probe attempts changed.
     Verdict,
     /// Degraded for ten minutes.
     Degraded,
-    /// A wish arrived.
+    /// A request arrived.
     Requested,
-    /// Waiting before the next life.
+    /// Waiting before the next instance.
     Backoff,
-    /// Too many ended lives.
+    /// Too many instances ended.
     GaveUp,
     /// Cannot start: conflict, configuration, permission.
     Blocked,
@@ -45,27 +45,27 @@ pub enum Kind {
     Unkillable,
     /// The machine slept.
     Slept,
-    /// The whole fleet failed at once: the host is suspected.
+    /// All services failed at once: the host is suspected.
     CommonCause,
-    /// Stopped for good by a wish or its restart policy.
+    /// Stopped by a request or by its restart policy.
     Stopped,
-    /// Left by an earlier stayd, of a service that is not configured any more.
-    Forgotten,
-    /// Landed with stayd when its parent ended; nothing proves whose it is.
-    Orphan,
-    /// Another runtime than before.
+    /// Left by an earlier stayd, of a service that is no longer configured.
+    OrphanedService,
+    /// A process that was reparented to stayd and belongs to no known instance.
+    UnattributedOrphan,
+    /// A different runtime than before.
     Runtime,
-    /// An older runtime than the source's, because that is gone or refused.
-    OldRuntime,
+    /// An older runtime than the source's, because the source is gone or its runtime is marked bad.
+    FallbackRuntime,
     /// A new runtime was given up for the last good one.
     RolledBack,
-    /// stayd's own state folder was deleted or replaced.
+    /// stayd's own state directory was deleted or replaced.
     StateLost,
-    /// A new version of stayd took the place of the one that ran, or could not.
+    /// A new version of stayd replaced the running one in the same process, or could not.
     Upgraded,
 }
 
-impl Kind {
+impl RecordKind {
     /// Stable name in journal and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -91,17 +91,17 @@ impl Kind {
             Self::Slept => "slept",
             Self::CommonCause => "common-cause",
             Self::Stopped => "stopped",
-            Self::Forgotten => "forgotten",
-            Self::Orphan => "orphan",
+            Self::OrphanedService => "forgotten",
+            Self::UnattributedOrphan => "orphan",
             Self::Runtime => "runtime",
-            Self::OldRuntime => "old-runtime",
+            Self::FallbackRuntime => "old-runtime",
             Self::RolledBack => "rolled-back",
             Self::StateLost => "state-lost",
             Self::Upgraded => "upgraded",
         }
     }
 
-    /// Whether `why` shows it: a decision, not only news.
+    /// Whether `why` shows it: it records a decision, not only news.
     #[must_use]
     pub const fn is_decision(self) -> bool {
         match self {
@@ -118,10 +118,10 @@ impl Kind {
             | Self::CommonCause
             | Self::Backoff
             | Self::Stopped
-            | Self::Forgotten
-            | Self::Orphan
+            | Self::OrphanedService
+            | Self::UnattributedOrphan
             | Self::Degraded
-            | Self::OldRuntime
+            | Self::FallbackRuntime
             | Self::RolledBack
             | Self::Exited
             | Self::Crashed => true,
@@ -137,16 +137,16 @@ impl Kind {
     }
 }
 
-/// One value a decision was made from.
+/// One value that a decision was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Value {
+pub enum RecordValue {
     /// A count or a size.
     Number(u64),
     /// Milliseconds.
     Millis(u64),
     /// Yes or no.
     Flag(bool),
-    /// Words.
+    /// Text.
     Text(String),
 }
 
@@ -154,13 +154,13 @@ pub enum Value {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// What it is about.
-    pub kind: Kind,
-    /// Which life, if one.
+    pub kind: RecordKind,
+    /// The life number of the instance, if it is about one.
     pub life: Option<Life>,
-    /// For a person.
+    /// For users.
     pub sentence: String,
-    /// For a machine, and for the replay.
-    pub facts: Vec<(&'static str, Value)>,
+    /// For programs, and for `replay`.
+    pub facts: Vec<(&'static str, RecordValue)>,
 }
 
 /// What has to outlive this stayd.
@@ -168,7 +168,7 @@ pub struct Record {
 pub enum Persist {
     /// `stop` holds until `start` or the next boot.
     Stopped(bool),
-    /// A hold: how much longer and why; or none.
+    /// A hold: how much longer, and why; or none.
     Hold(Option<(Duration, String)>),
     /// The probe had an answer.
     Proven,
@@ -176,92 +176,95 @@ pub enum Persist {
     Parked(bool),
 }
 
-/// Something to do for one service. Outcomes come back as facts.
+/// Something to do for one service. Outcomes come back as events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceAction {
-    /// Look for what an earlier stayd has left of the service, and take it in hand. Comes back as `RecoveryScanned`.
-    ScanOutcome,
-    /// Look at the service's runtimes, and copy what its source holds where that is new. Comes back as `Materialized`, or
+    /// Look for an instance that an earlier stayd left, and take it over if it is proven ours. Comes back as
+    /// `RecoveryScanned`.
+    RecoveryScan,
+    /// Look at the service's runtimes, and copy what its source holds if that is new. Comes back as `Materialized`, or
     /// as `NotPrepared` when it is cancelled.
     Materialize(Life),
-    /// The next life runs from this one.
+    /// Start the next instance from this runtime.
     UseRuntime(RuntimeId),
     /// Remember that the service became ready under this runtime.
     MarkRuntimeGood(RuntimeId),
-    /// Remember that this runtime is not used again until the source holds another, and why.
+    /// Remember not to use this runtime again until the source holds another, and why.
     MarkRuntimeBad(RuntimeId, String),
-    /// Write the claim for this life, run `before`, look whether the port is free.
+    /// Write the claim for this instance, run `before`, check whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared`, `BeforeFailed` or `PortHeld`.
     Prepare(Life),
-    /// The port of this life is somebody else's: look whether that stays so, and touch nobody. Comes back as
+    /// A foreign process holds the port: watch whether it still does, and signal nothing. Comes back as
     /// `ForeignProcessLeft`.
     Attach {
-        /// The number of the watch; no process of ours has it.
+        /// The number of the attachment; no process of ours has it.
         life: Life,
-        /// Whom; none when it is hidden from us.
-        stranger: Option<super::event::Process>,
+        /// The process; `None` when it is hidden from stayd.
+        foreign: Option<Process>,
     },
-    /// Look again and again whether another program, or another runtime, is to be started than has failed; comes back as
-    /// `Changed`. False: no longer.
+    /// Check from time to time whether the program, the configuration or the runtime source has changed since the start
+    /// that failed; comes back as `Changed`. False: stop checking.
     AwaitChange(bool),
     /// Start the program. Comes back as `Spawned` or `NotSpawned`.
     Spawn(Life),
-    /// Give up a preparation that is under way (a wish came between).
+    /// Cancel a preparation that is under way, because of a request or its deadline.
     CancelPreparation(Life),
     /// Send the stop signal (and CONT) to the main process; to the whole tree if `tree`.
     Terminate {
-        /// Which life.
+        /// Which instance.
         life: Life,
-        /// Everything that is left, because the main process has gone.
+        /// Signal all that is left of the tree, because the main process is gone.
         tree: bool,
     },
-    /// Send the `first` signal of the watchdog to the main process.
+    /// Send the watchdog's `first` signal to the main process.
     SignalFirst(Life),
-    /// SIGKILL the whole tree until nothing is left. Comes back as `Exited` and `Emptied`, or `NotEmptied`.
+    /// SIGKILL the whole tree until no process is left. Comes back as `Exited` and `TreeEmptied`, or as `KillTimedOut`.
     KillTree(Life),
-    /// Supervise this descendant as the life's main process: its launcher has forked away.
+    /// Supervise this descendant as the instance's main process: its launcher has exited.
     SuperviseSuccessor {
-        /// Which life.
+        /// Which instance.
         life: Life,
         /// The new main process.
-        successor: super::event::Process,
+        successor: Process,
     },
-    /// Ask, with this deadline. Comes back as `Probed`.
+    /// Begin a probe attempt with this deadline. Comes back as `Probed`.
     Probe {
-        /// Which life.
+        /// Which instance.
         life: Life,
         /// Which probe.
         check: Check,
         /// When the answer must be there.
         deadline: Instant,
     },
-    /// Take evidence for at most this long; of a stranger, only by looking. Comes back as `EvidenceTaken`.
-    TakeEvidence {
-        /// Which life.
+    /// Collect evidence for at most this long; of a foreign process, only from outside. Comes back as
+    /// `EvidenceCollected`.
+    CollectEvidence {
+        /// Which instance.
         life: Life,
-        /// Its bound.
+        /// How long it may take.
         within: Duration,
     },
-    /// The life is over: close probes and output; release the claim.
+    /// The instance is over: close its probes and output, and release its claim.
     Retire(Life),
-    /// No life is on its way: close the sockets that are held for the next one.
+    /// The instance is over and no other follows by itself: as `Retire`, but keep the claim, with this exit in it, so that a
+    /// stayd that starts after a crash of this one starts no instance either. The claim goes with the next instance, or
+    /// when stayd ends in order.
+    RetireKeepingClaim(Life, Exit),
+    /// No instance is on its way: close the sockets that are held for the next one.
     CloseSockets,
-    /// The same, but none follows by itself: the claim stays and says how it ended, so that a stayd which comes after a
-    /// crash of this one begins none either. It goes with the next life, or when stayd ends in order.
-    Conclude(Life, Exit),
-    /// Append to the journal and tell the log.
+    /// Append to the journal and write to the log.
     Record(Record),
-    /// Remember over our own death.
+    /// Journal what has to outlive this stayd.
     Persist(Persist),
 }
 
-/// An order and whom it is about.
+/// An action and the service it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// For one service.
     Service(ServiceId, ServiceAction),
-    /// Every service has a verdict: tell the supervisor READY=1.
+    /// Every service has a verdict: send READY=1 to the parent supervisor.
     AnnounceReady,
-    /// Nothing runs any more: end.
+    /// No service runs any more: end.
     Finish,
 }

@@ -1,17 +1,18 @@
-//! Time as an argument: points and lengths, never "now".
+//! Instants and durations on the loop's clock. Callers pass the time as an argument; nothing here reads a clock.
 
 pub use core::time::Duration;
 
-/// A point in awake time: nanoseconds since the loop began, on a clock that stops in sleep.
+/// A point in time: nanoseconds since the loop began, on a clock that stops while the machine sleeps.
 ///
-/// Every decision is made with it; the wall clock only stamps records.
+/// Every decision is made with it; the wall clock is used only to stamp records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(u64);
 
 impl Instant {
     /// The loop's first instant.
     pub const START: Self = Self(0);
-    /// A point that never comes; the deadline of a machine which waits only for facts.
+    /// A point that never comes; the deadline of a machine that waits only for events.
     pub const NEVER: Self = Self(u64::MAX);
 
     /// The point `nanos` nanoseconds after the start.
@@ -26,32 +27,32 @@ impl Instant {
         self.0
     }
 
-    /// The point `span` later; saturates at [`Instant::NEVER`].
+    /// The point `duration` later; saturates at [`Instant::NEVER`].
     #[must_use]
-    pub fn after(self, span: Duration) -> Self {
+    pub fn after(self, duration: Duration) -> Self {
         Self(
             self.0
-                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
         )
     }
 
-    /// How long `earlier` lies back; zero when it lies ahead.
+    /// The time from `earlier` to this point; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A span for a sentence: `200 ms`, `3.4 s`, `60 s`.
+/// A duration for a sentence: `200 ms`, `3.4 s`, `60 s`.
 #[must_use]
-pub fn in_words(span: Duration) -> String {
-    let millis = (span.as_micros() + 500) / 1000;
+pub fn in_words(duration: Duration) -> String {
+    let millis = (duration.as_micros() + 500) / 1000;
     if millis < 1000 {
         format!("{millis} ms")
     } else if millis.is_multiple_of(1000) {
         format!("{} s", millis / 1000)
     } else {
-        format!("{:.1} s", span.as_secs_f64())
+        format!("{:.1} s", duration.as_secs_f64())
     }
 }
 
@@ -60,14 +61,14 @@ mod tests {
     use super::{Duration, Instant, in_words};
 
     #[test]
-    fn spans_read_well() {
-        let said =
+    fn durations_are_rounded_for_sentences() {
+        let words =
             [0, 999, 1000, 3440, 60_000].map(|millis| in_words(Duration::from_millis(millis)));
-        assert_eq!(said, ["0 ms", "999 ms", "1 s", "3.4 s", "60 s"]);
+        assert_eq!(words, ["0 ms", "999 ms", "1 s", "3.4 s", "60 s"]);
     }
 
     #[test]
-    fn arithmetic_saturates() {
+    fn arithmetic_saturates_at_both_ends() {
         let one = Instant::START.after(Duration::from_nanos(1));
         assert_eq!(one.as_nanos(), 1);
         assert_eq!(Instant::START.since(one), Duration::ZERO);

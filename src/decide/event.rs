@@ -1,82 +1,109 @@
-//! Facts: everything that can be true, in the past tense.
+//! Events: everything that `decide` learns from outside, in the past tense.
 
 use super::clock::{Duration, Instant};
-pub use super::former::ChangedSetting;
 pub use super::process::Process;
 use super::runtime::{Offer, RuntimeId};
-use super::state::Carried;
+use super::state::StateHandover;
 
-/// The number of a service's life: 1 for the first spawn, one more for each later one.
+/// The number of an instance of a service: 1 for the first spawn, one more for each later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
 pub struct Life(pub u32);
 
 impl Life {
-    /// The life that follows this one.
+    /// The number of the instance after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// A service's place in the fleet; stable while stayd runs.
+/// The index of a service in the machine; stable while stayd runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub usize);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
 pub enum Exit {
     /// exit(2) with this status.
     Code(i32),
     /// Killed by this signal number.
     Signal(i32),
-    /// The kernel did not tell us; never taken for clean.
+    /// The kernel did not report it; never taken for a clean exit.
     Unknown,
 }
 
-/// What is seen when a life's main process has gone: what is left of its tree, and what may have ended it.
+/// What is seen when an instance's main process is reaped: what is left of its tree, and what may have ended it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Survivors {
     /// Members still alive.
     pub count: usize,
-    /// The member that holds the service's port, else the oldest; the heir of a daemonizing launcher.
+    /// The member that holds the service's port, else the oldest: the new main process if the old one was a launcher.
     pub successor: Option<Process>,
-    /// Whether the heir listens on the service's port; none where that tells nothing: no port is known, or its socket is
-    /// held for the service.
+    /// Whether the successor listens on the service's port; `None` where that tells nothing: no port is known, or stayd
+    /// itself holds the socket for the service.
     pub successor_listens: Option<bool>,
-    /// Processes that the kernel has killed for want of memory since the life began, on the whole host.
+    /// Processes that the kernel has killed for lack of memory since the instance began, on the whole host.
     pub oom_kills: u64,
 }
 
-/// Who holds the service's port and is not provably ours.
+/// A process that holds the service's port and is not provably ours.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Holder {
+pub struct PortHolder {
     /// The port.
     pub port: u16,
-    /// Its process, the oldest of several; none when it is hidden from us.
+    /// The process, the oldest of several; `None` when it is hidden from stayd.
     pub main: Option<Process>,
     /// "port 8080 is held by pid 906 (…) of user app, started …".
-    pub words: String,
+    pub description: String,
 }
 
-/// How a stranger has left the service's port.
+/// How a foreign process stopped holding the service's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Departure {
+pub enum PortRelease {
     /// Its process ended.
     Ended(Exit),
-    /// The port is free, or somebody else's by now.
+    /// The port is free, or another process holds it by now.
     LeftPort,
 }
 
-/// Why no process could be started.
+/// Something that a process was given at its start and keeps until its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChangedSetting {
+    /// Its program and arguments.
+    Command,
+    /// The user it runs as.
+    User,
+    /// The variables of its environment.
+    Environment,
+    /// Its working directory.
+    Folder,
+}
+
+impl ChangedSetting {
+    /// For a sentence: "the former …".
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::User => "user",
+            Self::Environment => "environment",
+            Self::Folder => "working folder",
+        }
+    }
+}
+
+/// Why no process was started.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SpawnFailure {
     /// The step that failed and its cause, "cannot …: cause".
     pub message: String,
-    /// Nothing that time cures by itself: a missing program, a permission.
+    /// The cause does not go away by itself: a missing program, a permission.
     pub lasting: bool,
 }
 
-/// What a probe saw. The probe reports, it does not judge.
+/// What a probe attempt saw. The probe reports, it does not judge.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// A good answer.
@@ -85,33 +112,33 @@ pub enum Answer {
     Degraded {
         /// What it said, shortened, without secrets.
         said: String,
-        /// It said that it is still starting (57P03, 503): not a reason to call it ready.
+        /// The answer says that the service is still starting (57P03, 503), so it does not count as ready.
         starting: bool,
     },
-    /// Requested, and no answer (timeout, reset, nonsense, refused by its own port).
+    /// Asked, and no answer (timeout, reset, malformed data, connection refused by its own port).
     Dead {
         /// What happened instead.
         how: String,
     },
-    /// We could not ask: our own limits, a blocked prober, a listener outside the tree.
+    /// stayd could not ask: its own limits, a blocked helper, a listener outside the tree.
     NoVerdict {
-        /// What kept us from asking.
+        /// What kept stayd from asking.
         why: String,
     },
 }
 
-/// What was seen of the service and the host during a round that brought no good answer.
+/// What was seen of the service and the host during an attempt that brought no good answer.
 ///
-/// Rounds that were answered carry the default, which claims nothing.
+/// An attempt with an answer carries the default, which says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ResourceSample {
     /// The main process is stopped by a signal (state T).
     pub stopped: bool,
-    /// Somebody traces the main process, or somebody outside the tree any other member (TracerPid, or state t).
+    /// A tracer is attached to the main process, or one from outside the tree to another member (TracerPid, or state t).
     pub traced: bool,
     /// The cgroup of a member is frozen.
     pub frozen: bool,
-    /// How long the tree was watched for the figures below; zero when it was not.
+    /// Over which time the figures below were measured; zero when they were not.
     pub watched: Duration,
     /// CPU time the tree used in that time.
     pub tree_cpu: Duration,
@@ -127,12 +154,12 @@ pub struct ResourceSample {
     pub host_runnable: u32,
 }
 
-/// One finished round of a probe.
+/// One finished attempt of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProbeAttempt {
     /// When the question was sent: a little after it was ordered.
     pub asked_at: Instant,
-    /// Its deadline as ordered; the round is known by it.
+    /// Its deadline as ordered, by which the attempt is recognized.
     pub deadline: Instant,
     /// What came.
     pub answer: Answer,
@@ -142,36 +169,36 @@ pub struct ProbeAttempt {
     pub sample: ResourceSample,
 }
 
-/// Which of a service's probes a round belongs to.
+/// Which of a service's probes an attempt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Check {
     /// The watchdog's: may kill.
     Liveness,
-    /// Gates READY; never kills.
+    /// Decides readiness; never kills.
     Readiness,
 }
 
-/// What a person or program wishes for one service.
+/// What a user or a program requests for one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Be up.
     Start,
     /// Be down, until `start` or the next boot.
     Stop,
-    /// A new life.
+    /// A new instance.
     Restart,
     /// No kills for this long.
     Hold {
         /// How long.
         span: Duration,
-        /// Why, in the person's words.
+        /// Why, in the user's words.
         reason: String,
     },
     /// Kills again.
     Release,
 }
 
-/// What the service said over its notify socket (sd_notify(3)).
+/// A message of the service over its notify socket (sd_notify(3)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceMessage {
     /// READY=1
@@ -186,123 +213,124 @@ pub enum ServiceMessage {
     Stopping,
 }
 
-/// What a stayd before this one left as wishes that outlive it.
+/// What an earlier stayd stored about the service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PersistedState {
-    /// `stop` was wished in this boot.
+    /// `stop` was requested in this boot.
     pub stopped: bool,
     /// A hold with this much time left, and its reason.
     pub hold: Option<(Duration, String)>,
     /// This probe, query and command had an answer once.
     pub proven: bool,
-    /// The life number last used; the next is one more.
+    /// The last life number that was used; the next is one more.
     pub last_life: Life,
     /// Parked, with the same program and config as now.
     pub parked: bool,
-    /// What the version knew whose place this one has taken in the same process; it wins over the rest.
-    pub carried: Option<Box<Carried>>,
+    /// What the version before knew that ran in this same process (in-place upgrade); it wins over the other fields.
+    pub handover: Option<Box<StateHandover>>,
 }
 
-/// What an earlier stayd has left of a service: proven to be of that life, and in our hands again.
+/// An instance that an earlier stayd left: proven ours, and supervised again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AdoptableInstance {
     /// The runtime it runs from.
     pub runtime: Option<RuntimeId>,
-    /// The life it is of.
+    /// Its life number.
     pub life: Life,
-    /// Its main process; none when that has ended and others of the tree are left.
+    /// Its main process; `None` when that has ended and only other members of the tree are left.
     pub main: Option<Process>,
-    /// It was told to end, by a stop or a restart that did not come to its end.
+    /// A stop or a restart was ending it, and was not finished.
     pub ending: bool,
     /// How old the main process is.
     pub age: Duration,
-    /// What of its command and surroundings the configuration has changed since.
-    pub former: Vec<ChangedSetting>,
+    /// Settings that it was started with and that the configuration has changed since.
+    pub changed_settings: Vec<ChangedSetting>,
 }
 
-/// What was found of a service before its first life under this stayd.
+/// Result of the recovery scan: what runs of a service before its first instance under this stayd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ScanOutcome {
-    /// Nothing of it runs. The last life that was claimed, 0 for none: its number is used up, whatever else is remembered.
+    /// Nothing of it runs. The number of the last instance that was claimed, 0 for none: that number is used up, whatever
+    /// else is stored.
     Nothing(Life),
-    /// The last life that was claimed, in this boot, ended without a stayd that would have gone on from there.
+    /// The last claimed instance, of this boot, ended, and no stayd started the next one.
     Ended {
-        /// Which life.
+        /// Which instance.
         life: Life,
-        /// How, where an earlier stayd saw it and left it at that; none: it ended while no stayd ran.
+        /// Its exit, where an earlier stayd saw it and started no other instance; `None`: it ended while no stayd ran.
         exit: Option<Exit>,
     },
-    /// An earlier stayd's.
-    Ours(AdoptableInstance),
-    /// Something may run that cannot be proven ours: who, why, and what to do.
+    /// An instance of an earlier stayd runs.
+    Adoptable(AdoptableInstance),
+    /// A process may be ours and cannot be proven so: which process, why, and what to do.
     Unclear(String),
 }
 
-/// Something that became true.
+/// Something that happened to one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceEvent {
-    /// The service is part of the configuration; this is what is known of its past.
+    /// The service is part of the configuration; this is what an earlier stayd stored about it.
     Configured(PersistedState),
-    /// Somebody asked.
+    /// A request came.
     Requested(Request),
-    /// It was looked for what an earlier stayd has left.
+    /// The recovery scan finished.
     RecoveryScanned(ScanOutcome),
-    /// Its runtimes were looked at, and the source's copied where that was new.
+    /// Its runtimes were looked at, and what the source holds was copied if it was new.
     Materialized(Life, Offer),
-    /// The preparation of a life ended: claim written, `before` run, port free.
+    /// The preparation of an instance succeeded: claim written, `before` run, port free.
     Prepared(Life),
     /// The preparation failed; nothing runs.
     NotPrepared(Life, SpawnFailure),
-    /// The same, because `before` did not succeed.
+    /// The preparation failed because `before` did not succeed.
     BeforeFailed(Life, SpawnFailure),
-    /// The port is held by a process that is not provably ours; the life waits to be attached to it, or retired.
-    PortHeld(Life, Holder),
-    /// The stranger that was attached to is gone, or its port is.
-    ForeignProcessLeft(Life, Departure),
+    /// A process that is not provably ours holds the port. The preparation is over; `Attach` or `Retire` follows.
+    PortHeld(Life, PortHolder),
+    /// The foreign process that the service was attached to has ended, or holds the port no longer.
+    ForeignProcessLeft(Life, PortRelease),
     /// exec(2) has succeeded: this is the main process.
     Spawned(Life, Process),
-    /// No process came of it.
+    /// The spawn failed; there is no process.
     NotSpawned(Life, SpawnFailure),
-    /// The main process ended; it is reaped.
+    /// The main process ended and is reaped.
     Exited(Life, Exit, Survivors),
-    /// No process of the life is left.
-    Emptied(Life),
+    /// No process of the instance is left.
+    TreeEmptied(Life),
     /// The kill's deadline passed with members left; `stuck` of them in state D.
-    NotEmptied {
-        /// Which life.
+    KillTimedOut {
+        /// Which instance.
         life: Life,
         /// Members left.
         left: usize,
         /// Of those, in uninterruptible sleep.
         stuck: usize,
     },
-    /// A probe finished.
+    /// A probe attempt finished.
     Probed(Life, Check, ProbeAttempt),
-    /// The evidence is written, or its time was over.
-    EvidenceTaken(Life),
-    /// The service spoke.
-    ServiceMessage(Life, ServiceMessage),
-    /// The config or program of a parked or blocked service changed.
+    /// The evidence is written, or its time is over.
+    EvidenceCollected(Life),
+    /// The service sent a message by sd_notify(3).
+    Notified(Life, ServiceMessage),
+    /// The configuration, program or runtime source of a service that waits to start has changed.
     Changed,
 }
 
-/// A fact and whom it is about.
+/// An event and what it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Time passed; a deadline may have come. Early, late and repeated ticks do nothing.
     Tick,
     /// The machine slept or was frozen as a whole for this long.
     Slept(Duration),
-    /// The loop itself was late by this much: whatever was in flight says nothing.
+    /// The loop itself was late by this much: silence of attempts under way says nothing.
     Late(Duration),
-    /// Everything is to end, in order; a second time: at once.
+    /// stayd is to end, with all services in order; a second time: at once.
     Shutdown,
     /// About one service.
     Service(ServiceId, ServiceEvent),
 }
 
 impl ServiceEvent {
-    /// The life it is about; `None` for facts about the service as such.
+    /// The instance it is about; `None` for events about the service as such.
     #[must_use]
     pub const fn life(&self) -> Option<Life> {
         match self {
@@ -318,17 +346,17 @@ impl ServiceEvent {
             | Self::Spawned(life, _)
             | Self::NotSpawned(life, _)
             | Self::Exited(life, _, _)
-            | Self::Emptied(life)
-            | Self::NotEmptied { life, .. }
+            | Self::TreeEmptied(life)
+            | Self::KillTimedOut { life, .. }
             | Self::Probed(life, _, _)
-            | Self::EvidenceTaken(life)
-            | Self::ServiceMessage(life, _) => Some(*life),
+            | Self::EvidenceCollected(life)
+            | Self::Notified(life, _) => Some(*life),
         }
     }
 }
 
 impl Exit {
-    /// "exited with status 1", "was killed by SIGKILL", "ended, its status is unknown".
+    /// "exited with status 1", "was ended by SIGKILL", "ended, its exit status is unknown".
     #[must_use]
     pub fn in_words(self) -> String {
         match self {
@@ -341,7 +369,7 @@ impl Exit {
         }
     }
 
-    /// Whether nobody who is well ends like this by itself. What is unknown accuses nobody.
+    /// Whether a healthy process does not end like this by itself. An unknown exit does not count as a crash.
     #[must_use]
     pub const fn is_crash(self) -> bool {
         !matches!(self, Self::Code(0) | Self::Unknown)
@@ -349,7 +377,7 @@ impl Exit {
 }
 
 impl SpawnFailure {
-    /// A wish came between.
+    /// A request came before the start was done.
     #[must_use]
     pub fn cancelled() -> Self {
         Self {

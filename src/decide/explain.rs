@@ -1,124 +1,129 @@
-//! A process held against the claims of an instance: which marks it shows, whose it therefore is, and what becomes of it.
+//! For `stayd explain`: compares a process with a claim, and says what proves it ours and how stayd treats it.
 //!
-//! Nothing is done here: [`weigh`] judges exactly as the next stayd would when it looks for what an earlier one has left,
-//! and [`fate`] says what would follow.
+//! [`assess`] judges exactly as the recovery scan of the next stayd would, and [`treatment`] says what would follow.
+//! Neither does anything to the process.
 
 use super::event::{Life, Process};
-use super::ownership::{Claim, Proof, Sighting, prove};
+use super::ownership::{Claim, ObservedProcess, Proof, prove};
 
-/// Nobody: no process has this number.
-const NOBODY: Process = Process {
+/// Stands for no process: no process has this pid.
+const NO_PROCESS: Process = Process {
     pid: 0,
     start_time: 0,
 };
 
-/// A claim, as it was read.
+/// A claim as it was read from disk.
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// Which life.
+pub struct StoredClaim<'a> {
+    /// Which instance.
     pub life: Life,
-    /// The claimed main process; none between the intent and the spawn.
+    /// The claimed main process; `None` between the intent and the spawn.
     pub main: Option<Process>,
-    /// The process that the life began with, whose number is its session's.
+    /// The process that the instance began with, whose pid is the id of its session.
     pub first: Option<Process>,
     /// The user it ran as.
     pub uid: u32,
     /// Members seen and proven earlier.
     pub members: &'a [Process],
-    /// It was written in this boot and counts in our pid namespace; else its numbers name nobody here.
+    /// It was written in this boot and in our pid namespace; otherwise its pids mean nothing here.
     pub present: bool,
-    /// A running stayd says that this life is running: what it started is proven by that, as long as it has not reaped it.
+    /// A running stayd says that this instance runs. That proves the process that it spawned and has not reaped.
     pub runs: bool,
-    /// That stayd's pid, or our own: it holds what proves its lives, and is none of them.
+    /// That stayd's pid, or our own: it holds the claim files of its instances, and is a member of none.
     pub ourselves: i32,
 }
 
-/// What a look at one mark gave.
+/// Whether a process shows one kind of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// The process shows it.
     Shown,
     /// It does not.
     Missing,
-    /// Nobody could look: its descriptors or its environment are hidden from this user.
+    /// It cannot be seen: the descriptors or the environment of the process are hidden from this user.
     Hidden,
 }
 
-/// What of a process could be looked at.
+/// What of a process can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visible {
+pub struct Visibility {
     /// Its descriptors.
     pub descriptors: bool,
     /// Its environment.
     pub environment: bool,
 }
 
-/// Whose a process is, by one claim.
+/// Whether a process belongs to the instance of one claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It belongs to the life, for this reason.
-    Ours(Proof),
-    /// The claim names this very process, which shows no mark of the life: a number and a birth can be written by hand.
+pub enum Ownership {
+    /// It belongs to the instance, for this reason.
+    Proven(Proof),
+    /// The claim names this very process, which shows no evidence: a pid and a start time can be written by hand.
     Unproven,
-    /// Its number is the claimed one and its birth is not: the number was given anew.
-    NumberReused,
+    /// Its pid is the claimed one and its start time is not: the kernel has reused the pid.
+    PidReused,
     /// The claim is of another boot or another pid namespace.
-    OfElsewhere,
+    OtherBoot,
     /// The claim says nothing about it.
-    NotIts,
+    Unrelated,
 }
 
-/// A process held against one claim.
+/// The result of comparing a process with one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weighed {
-    /// Each mark, and whether the process shows it.
-    pub marks: Vec<(Proof, Observation)>,
-    /// What follows.
-    pub standing: Standing,
+pub struct Assessment {
+    /// Each kind of evidence, and whether the process shows it.
+    pub evidence: Vec<(Proof, Observation)>,
+    /// What follows from it.
+    pub ownership: Ownership,
 }
 
-/// Holds a process against a claim. A life that runs is believed as its stayd believes it; a life that was left behind
-/// only by its marks and its known members, never by number, birth or session alone.
+/// Compares a process with a claim. Where the instance runs under a living stayd, the main process and its session count
+/// as proof, as they do for that stayd. An instance that was left behind is proven only by claim file, token, cgroup and
+/// known members, never by pid, start time or session alone.
 #[must_use]
-pub fn weigh(record: &Record<'_>, seen: &Sighting, visible: Visible) -> Weighed {
-    if !record.present {
-        return Weighed {
-            marks: Vec::new(),
-            standing: Standing::OfElsewhere,
+pub fn assess(
+    stored: &StoredClaim<'_>,
+    seen: &ObservedProcess,
+    visibility: Visibility,
+) -> Assessment {
+    if !stored.present {
+        return Assessment {
+            evidence: Vec::new(),
+            ownership: Ownership::OtherBoot,
         };
     }
-    let first = record.first.or(record.main);
-    let believed = first.filter(|_| record.runs);
+    let first = stored.first.or(stored.main);
+    let spawned_by_running_stayd = first.filter(|_| stored.runs);
     let claim = Claim {
-        main: record.main.filter(|_| record.runs).unwrap_or(NOBODY),
-        session: believed.map_or(0, |first| first.pid),
-        born: first.map_or(0, |first| first.start_time),
-        uid: record.uid,
-        members: record.members,
-        sole_life: false,
+        main: stored.main.filter(|_| stored.runs).unwrap_or(NO_PROCESS),
+        session: spawned_by_running_stayd.map_or(0, |first| first.pid),
+        first_start_time: first.map_or(0, |first| first.start_time),
+        uid: stored.uid,
+        members: stored.members,
+        sole_instance: false,
         we_are_first: false,
-        ourselves: record.ourselves,
+        ourselves: stored.ourselves,
     };
-    Weighed {
-        marks: marks(record, first, seen, visible),
-        standing: prove(&claim, seen).map_or_else(|| unproven(record, seen), Standing::Ours),
+    Assessment {
+        evidence: evidence(stored, first, seen, visibility),
+        ownership: prove(&claim, seen).map_or_else(|| unproven(stored, seen), Ownership::Proven),
     }
 }
 
-fn unproven(record: &Record<'_>, seen: &Sighting) -> Standing {
-    let mut named = record.main.iter().chain(record.members).copied();
-    match named.find(|proc| proc.pid == seen.proc.pid) {
-        Some(proc) if proc == seen.proc => Standing::Unproven,
-        Some(_) => Standing::NumberReused,
-        None => Standing::NotIts,
+fn unproven(stored: &StoredClaim<'_>, seen: &ObservedProcess) -> Ownership {
+    let mut named = stored.main.iter().chain(stored.members).copied();
+    match named.find(|process| process.pid == seen.process.pid) {
+        Some(process) if process == seen.process => Ownership::Unproven,
+        Some(_) => Ownership::PidReused,
+        None => Ownership::Unrelated,
     }
 }
 
-fn marks(
-    record: &Record<'_>,
+fn evidence(
+    stored: &StoredClaim<'_>,
     first: Option<Process>,
-    seen: &Sighting,
-    visible: Visible,
+    seen: &ObservedProcess,
+    visibility: Visibility,
 ) -> Vec<(Proof, Observation)> {
     let plain = |holds| {
         if holds {
@@ -127,8 +132,8 @@ fn marks(
             Observation::Missing
         }
     };
-    let where_visible = |holds, visible| {
-        if holds || visible {
+    let where_visible = |holds, visibility| {
+        if holds || visibility {
             plain(holds)
         } else {
             Observation::Hidden
@@ -139,38 +144,38 @@ fn marks(
         seen.session == first.pid && leader.is_none_or(|leader| leader == first)
     };
     vec![
-        (Proof::Child, plain(record.main == Some(seen.proc))),
+        (Proof::Child, plain(stored.main == Some(seen.process))),
         (Proof::Parentage, plain(seen.below_member)),
-        (Proof::Member, plain(record.members.contains(&seen.proc))),
+        (Proof::Member, plain(stored.members.contains(&seen.process))),
         (Proof::Cgroup, plain(seen.in_cgroup)),
         (Proof::Session, plain(first.is_some_and(leads))),
         (
             Proof::ClaimFd,
-            where_visible(seen.holds_claim, visible.descriptors),
+            where_visible(seen.holds_claim, visibility.descriptors),
         ),
         (
             Proof::Token,
-            where_visible(seen.carries_token, visible.environment),
+            where_visible(seen.carries_token, visibility.environment),
         ),
     ]
 }
 
-/// What is known of the service that a process was held against.
+/// What is known of the service whose claim a process was compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Surroundings {
-    /// A stayd runs for this instance.
+pub struct ExplainContext {
+    /// A stayd runs under the instance name of the claim.
     pub stayd_runs: bool,
     /// It is the claimed main process, or the claim names none yet.
     pub is_main: bool,
-    /// The claimed main process lives.
+    /// The claimed main process is alive.
     pub main_lives: bool,
     /// `leftover = "replace"`, as far as the configuration could be read.
     pub replaces: bool,
-    /// The process listens on the port that the service wants.
+    /// The process listens on the port of the service.
     pub holds_its_port: bool,
-    /// The service is not configured any more: a running stayd, or the configuration, does not know it.
-    pub forgotten: bool,
-    /// A life of the service runs now.
+    /// The service is no longer configured: a running stayd, or the configuration, does not know it.
+    pub orphaned: bool,
+    /// An instance of the service runs now.
     pub service_runs: bool,
     /// The service is attached to the holder of its port now.
     pub attached: bool,
@@ -178,75 +183,76 @@ pub struct Surroundings {
     pub attaches: bool,
 }
 
-/// What stayd does with a process, or would.
+/// How stayd treats a process, or would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is of a life that a running stayd looks after.
-    Kept,
-    /// The next stayd goes on with it.
+pub enum Treatment {
+    /// It belongs to an instance that a running stayd supervises.
+    Supervised,
+    /// The next stayd adopts it.
     Adopt,
-    /// The next stayd ends it in order, and begins a new life.
+    /// The next stayd ends it in order, and starts a new instance.
     Replace,
-    /// Its main process is gone: the next stayd ends what is left of the life, then begins a new one.
-    End,
-    /// Named and left alone; and no second copy of the service is started while it lives.
-    Block,
-    /// It holds the port that the service wants: named, left alone, and the service waits for the port.
-    Conflict,
-    /// It holds the port that the service wants, and is watched; never signalled.
+    /// Its main process is gone: the next stayd kills what is left of the tree, then starts a new instance.
+    KillTree,
+    /// Named and left alone; and no second copy of the service is started while it runs.
+    BlockService,
+    /// It holds the port of the service: named, left alone, and the service waits for the port.
+    PortConflict,
+    /// It holds the port of the service, and is monitored; never signalled.
     Attached,
-    /// The same, by the next stayd or the next start.
+    /// It holds the port of the service; the next stayd or the next start attaches to it.
     Attach,
-    /// It holds the port of a service that runs: nothing is concluded from its answers.
+    /// It holds the port of a service that runs: its answers say nothing about the service.
     Outsider,
-    /// It is left of a service that is not configured any more: named, left alone, and watched by nobody.
-    Forgotten,
-    /// Nothing at all.
-    Nothing,
+    /// It belongs to a service that is no longer configured: named, left alone, and not monitored.
+    Orphaned,
+    /// stayd does nothing about it.
+    None,
 }
 
 /// What becomes of a process of this standing.
 #[must_use]
-pub const fn fate(standing: Standing, around: &Surroundings) -> Fate {
-    match standing {
-        Standing::Ours(_) | Standing::Unproven if around.forgotten => Fate::Forgotten,
-        Standing::Ours(_) if around.stayd_runs => Fate::Kept,
-        Standing::Ours(_) if !around.is_main && !around.main_lives => Fate::End,
-        Standing::Ours(_) if around.replaces => Fate::Replace,
-        Standing::Ours(_) => Fate::Adopt,
-        Standing::Unproven if around.is_main => Fate::Block,
-        Standing::Unproven | Standing::NumberReused | Standing::OfElsewhere | Standing::NotIts => {
-            match (around.holds_its_port, around.service_runs) {
-                (true, true) => Fate::Outsider,
-                (true, false) if around.attached => Fate::Attached,
-                (true, false) if around.attaches => Fate::Attach,
-                (true, false) => Fate::Conflict,
-                (false, _) => Fate::Nothing,
-            }
-        }
+pub const fn treatment(ownership: Ownership, around: &ExplainContext) -> Treatment {
+    match ownership {
+        Ownership::Proven(_) | Ownership::Unproven if around.orphaned => Treatment::Orphaned,
+        Ownership::Proven(_) if around.stayd_runs => Treatment::Supervised,
+        Ownership::Proven(_) if !around.is_main && !around.main_lives => Treatment::KillTree,
+        Ownership::Proven(_) if around.replaces => Treatment::Replace,
+        Ownership::Proven(_) => Treatment::Adopt,
+        Ownership::Unproven if around.is_main => Treatment::BlockService,
+        Ownership::Unproven
+        | Ownership::PidReused
+        | Ownership::OtherBoot
+        | Ownership::Unrelated => match (around.holds_its_port, around.service_runs) {
+            (true, true) => Treatment::Outsider,
+            (true, false) if around.attached => Treatment::Attached,
+            (true, false) if around.attaches => Treatment::Attach,
+            (true, false) => Treatment::PortConflict,
+            (false, _) => Treatment::None,
+        },
     }
 }
 
-/// Who looks after a process besides any stayd, as far as its cgroup and its parents tell.
+/// What supervises a process, as far as its cgroup and its parents tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keeper {
+pub enum ProcessSupervisor {
     /// The stayd of this instance.
     Stayd(String),
     /// A unit of systemd.
     Unit(String),
     /// A container runtime, by the name of its process or its cgroup.
     Container(String),
-    /// Somebody who has logged in: a terminal or a remote session.
+    /// A login session: a terminal or a remote session.
     Login(String),
     /// launchd.
     Launchd,
-    /// The first process of this machine or container got it, by name.
-    First(String),
-    /// Nobody known.
-    Nobody,
+    /// The first process of this machine or container is its parent; its name.
+    Init(String),
+    /// No known supervisor.
+    Unknown,
 }
 
-/// Processes that stand between a container and its host.
+/// Names of the processes between a container and its host.
 const RUNTIMES: [&str; 6] = [
     "containerd-shim",
     "conmon",
@@ -258,31 +264,31 @@ const RUNTIMES: [&str; 6] = [
 /// Parts of cgroup names that container runtimes give.
 const CONTAINER_CGROUPS: [&str; 5] = ["docker", "libpod", "cri-containerd", "crio", "kubepods"];
 
-/// Names it. `cgroup` is the process's, `parents` the short names of its parents, the nearest first, up to the first
-/// process.
+/// Finds the supervisor of a process. `cgroup` is the cgroup of the process, `parents` are the short names of its parents,
+/// the nearest first, up to pid 1.
 #[must_use]
-pub fn keeper(cgroup: Option<&str>, parents: &[&str]) -> Keeper {
+pub fn supervisor(cgroup: Option<&str>, parents: &[&str]) -> ProcessSupervisor {
     let runtime = |name: &&&str| RUNTIMES.iter().any(|runtime| name.starts_with(runtime));
     if let Some(runtime) = parents.iter().find(runtime) {
-        return Keeper::Container((*runtime).to_owned());
+        return ProcessSupervisor::Container((*runtime).to_owned());
     }
     let unit = cgroup.and_then(unit);
     if let Some(unit) = unit {
         let in_container = CONTAINER_CGROUPS.iter().any(|part| unit.starts_with(part));
         return match unit {
-            _ if in_container => Keeper::Container(unit.to_owned()),
-            _ if unit.starts_with("session-") => Keeper::Login(unit.to_owned()),
-            _ => Keeper::Unit(unit.to_owned()),
+            _ if in_container => ProcessSupervisor::Container(unit.to_owned()),
+            _ if unit.starts_with("session-") => ProcessSupervisor::Login(unit.to_owned()),
+            _ => ProcessSupervisor::Unit(unit.to_owned()),
         };
     }
     match parents.last() {
-        Some(&"launchd") => Keeper::Launchd,
-        Some(first) if parents.len() == 1 => Keeper::First((*first).to_owned()),
-        Some(_) | None => Keeper::Nobody,
+        Some(&"launchd") => ProcessSupervisor::Launchd,
+        Some(first) if parents.len() == 1 => ProcessSupervisor::Init((*first).to_owned()),
+        Some(_) | None => ProcessSupervisor::Unknown,
     }
 }
 
-/// The innermost unit in a cgroup's path: the manager of a user's units is a unit as well.
+/// The innermost unit in a cgroup's path. The path of a user unit also contains the unit of the user's manager.
 fn unit(cgroup: &str) -> Option<&str> {
     let is_unit = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
     let found = cgroup.rsplit('/').find(is_unit)?;

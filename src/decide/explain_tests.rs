@@ -1,22 +1,23 @@
-//! A process against a claim: what proves it, what does not, and what becomes of it.
+//! A process compared with a claim: what proves it ours, what does not, and how stayd treats it.
 
 use super::{
-    Fate, Keeper, Observation, Record, Standing, Surroundings, Visible, fate, keeper, weigh,
+    ExplainContext, Observation, Ownership, ProcessSupervisor, StoredClaim, Treatment, Visibility,
+    assess, supervisor, treatment,
 };
 use crate::decide::event::{Life, Process};
-use crate::decide::ownership::{Proof, Sighting};
+use crate::decide::ownership::{ObservedProcess, Proof};
 
 const MAIN: Process = Process {
     pid: 100,
     start_time: 50,
 };
-const ALL: Visible = Visible {
+const ALL: Visibility = Visibility {
     descriptors: true,
     environment: true,
 };
 
-const fn left_behind() -> Record<'static> {
-    Record {
+const fn left_by_earlier_stayd() -> StoredClaim<'static> {
+    StoredClaim {
         life: Life(3),
         main: Some(MAIN),
         first: Some(MAIN),
@@ -28,12 +29,12 @@ const fn left_behind() -> Record<'static> {
     }
 }
 
-const fn unmarked(proc: Process) -> Sighting {
-    Sighting {
-        proc,
+const fn without_evidence(process: Process) -> ObservedProcess {
+    ObservedProcess {
+        process,
         below_member: false,
-        session: proc.pid,
-        session_leader: Some(proc),
+        session: process.pid,
+        session_leader: Some(process),
         in_cgroup: false,
         holds_claim: false,
         carries_token: false,
@@ -43,9 +44,9 @@ const fn unmarked(proc: Process) -> Sighting {
     }
 }
 
-const fn alone() -> Surroundings {
-    Surroundings {
-        forgotten: false,
+const fn main_process() -> ExplainContext {
+    ExplainContext {
+        orphaned: false,
         stayd_runs: false,
         is_main: true,
         main_lives: true,
@@ -58,196 +59,243 @@ const fn alone() -> Surroundings {
 }
 
 #[test]
-fn item_52_what_shows_a_mark_of_the_claimed_life_is_adopted() {
-    let mut seen = unmarked(MAIN);
+fn a_process_with_evidence_of_the_claimed_instance_is_adopted() {
+    let mut seen = without_evidence(MAIN);
     seen.holds_claim = true;
-    let weighed = weigh(&left_behind(), &seen, ALL);
-    assert_eq!(weighed.standing, Standing::Ours(Proof::ClaimFd));
+    let assessment = assess(&left_by_earlier_stayd(), &seen, ALL);
+    assert_eq!(assessment.ownership, Ownership::Proven(Proof::ClaimFd));
     assert!(
-        weighed
-            .marks
+        assessment
+            .evidence
             .contains(&(Proof::ClaimFd, Observation::Shown))
     );
     assert!(
-        weighed
-            .marks
+        assessment
+            .evidence
             .contains(&(Proof::Token, Observation::Missing))
     );
-    assert_eq!(fate(weighed.standing, &alone()), Fate::Adopt);
-    let replaces = Surroundings {
+    assert_eq!(
+        treatment(assessment.ownership, &main_process()),
+        Treatment::Adopt
+    );
+    let replaces = ExplainContext {
         replaces: true,
-        ..alone()
+        ..main_process()
     };
-    assert_eq!(fate(weighed.standing, &replaces), Fate::Replace);
+    assert_eq!(
+        treatment(assessment.ownership, &replaces),
+        Treatment::Replace
+    );
 }
 
 #[test]
-fn item_60_a_number_and_a_birth_written_by_hand_prove_nothing() {
-    let weighed = weigh(&left_behind(), &unmarked(MAIN), ALL);
-    assert!(weighed.marks.contains(&(Proof::Child, Observation::Shown)));
-    assert_eq!(weighed.standing, Standing::Unproven);
-    assert_eq!(fate(weighed.standing, &alone()), Fate::Block);
+fn a_pid_and_a_start_time_alone_prove_nothing() {
+    let assessment = assess(&left_by_earlier_stayd(), &without_evidence(MAIN), ALL);
+    assert!(
+        assessment
+            .evidence
+            .contains(&(Proof::Child, Observation::Shown))
+    );
+    assert_eq!(assessment.ownership, Ownership::Unproven);
+    assert_eq!(
+        treatment(assessment.ownership, &main_process()),
+        Treatment::BlockService
+    );
 }
 
 #[test]
-fn what_a_running_stayd_has_started_needs_no_mark() {
-    let record = Record {
+fn a_process_started_by_a_running_stayd_needs_no_other_evidence() {
+    let stored = StoredClaim {
         runs: true,
-        ..left_behind()
+        ..left_by_earlier_stayd()
     };
-    let weighed = weigh(&record, &unmarked(MAIN), ALL);
-    assert_eq!(weighed.standing, Standing::Ours(Proof::Child));
-    let runs = Surroundings {
+    let assessment = assess(&stored, &without_evidence(MAIN), ALL);
+    assert_eq!(assessment.ownership, Ownership::Proven(Proof::Child));
+    let runs = ExplainContext {
         stayd_runs: true,
-        ..alone()
+        ..main_process()
     };
-    assert_eq!(fate(weighed.standing, &runs), Fate::Kept);
+    assert_eq!(
+        treatment(assessment.ownership, &runs),
+        Treatment::Supervised
+    );
 }
 
 #[test]
-fn item_51_a_number_given_anew_is_nobodys() {
+fn a_reused_pid_belongs_to_no_instance() {
     let later = Process {
         start_time: 51,
         ..MAIN
     };
-    let weighed = weigh(&left_behind(), &unmarked(later), ALL);
-    assert_eq!(weighed.standing, Standing::NumberReused);
-    assert_eq!(fate(weighed.standing, &alone()), Fate::Nothing);
+    let assessment = assess(&left_by_earlier_stayd(), &without_evidence(later), ALL);
+    assert_eq!(assessment.ownership, Ownership::PidReused);
+    assert_eq!(
+        treatment(assessment.ownership, &main_process()),
+        Treatment::None
+    );
 }
 
 #[test]
-fn item_59_a_claim_of_elsewhere_names_nobody() {
-    let record = Record {
+fn a_claim_of_another_boot_names_no_process() {
+    let stored = StoredClaim {
         present: false,
-        ..left_behind()
+        ..left_by_earlier_stayd()
     };
-    let mut seen = unmarked(MAIN);
+    let mut seen = without_evidence(MAIN);
     seen.holds_claim = true;
-    let weighed = weigh(&record, &seen, ALL);
-    assert_eq!(weighed.standing, Standing::OfElsewhere);
-    assert!(weighed.marks.is_empty());
-    assert_eq!(fate(weighed.standing, &alone()), Fate::Nothing);
+    let assessment = assess(&stored, &seen, ALL);
+    assert_eq!(assessment.ownership, Ownership::OtherBoot);
+    assert!(assessment.evidence.is_empty());
+    assert_eq!(
+        treatment(assessment.ownership, &main_process()),
+        Treatment::None
+    );
 }
 
 #[test]
-fn a_token_of_another_user_proves_nothing_and_what_is_hidden_is_said_to_be() {
-    let mut seen = unmarked(Process {
+fn a_token_of_another_user_proves_nothing_and_hidden_evidence_is_reported_as_hidden() {
+    let mut seen = without_evidence(Process {
         pid: 101,
         start_time: 60,
     });
     seen.carries_token = true;
     seen.uid = 1001;
-    let hidden = Visible {
+    let hidden = Visibility {
         descriptors: false,
         environment: true,
     };
-    let weighed = weigh(&left_behind(), &seen, hidden);
-    assert_eq!(weighed.standing, Standing::NotIts);
+    let assessment = assess(&left_by_earlier_stayd(), &seen, hidden);
+    assert_eq!(assessment.ownership, Ownership::Unrelated);
     assert!(
-        weighed
-            .marks
+        assessment
+            .evidence
             .contains(&(Proof::ClaimFd, Observation::Hidden))
     );
-    assert!(weighed.marks.contains(&(Proof::Token, Observation::Shown)));
+    assert!(
+        assessment
+            .evidence
+            .contains(&(Proof::Token, Observation::Shown))
+    );
 }
 
 #[test]
-fn item_54_a_stranger_on_the_port_is_a_conflict_and_beside_a_running_service_an_outsider() {
-    let holder = Surroundings {
+fn a_foreign_process_on_the_port_is_a_conflict_or_an_outsider_beside_a_running_service() {
+    let holder = ExplainContext {
         is_main: false,
         holds_its_port: true,
-        ..alone()
+        ..main_process()
     };
-    for standing in [
-        Standing::Unproven,
-        Standing::NumberReused,
-        Standing::OfElsewhere,
-        Standing::NotIts,
+    for ownership in [
+        Ownership::Unproven,
+        Ownership::PidReused,
+        Ownership::OtherBoot,
+        Ownership::Unrelated,
     ] {
-        assert_eq!(fate(standing, &holder), Fate::Conflict);
+        assert_eq!(treatment(ownership, &holder), Treatment::PortConflict);
     }
-    let beside = Surroundings {
+    let beside = ExplainContext {
         stayd_runs: true,
         service_runs: true,
         ..holder
     };
-    assert_eq!(fate(Standing::NotIts, &beside), Fate::Outsider);
+    assert_eq!(
+        treatment(Ownership::Unrelated, &beside),
+        Treatment::Outsider
+    );
 }
 
 #[test]
-fn item_53_a_stranger_that_is_attached_to_or_would_be_is_no_conflict() {
-    let holder = Surroundings {
+fn a_foreign_process_that_is_or_would_be_attached_to_is_no_conflict() {
+    let holder = ExplainContext {
         is_main: false,
         holds_its_port: true,
         attaches: true,
-        ..alone()
+        ..main_process()
     };
-    assert_eq!(fate(Standing::NotIts, &holder), Fate::Attach);
-    let watched = Surroundings {
+    assert_eq!(treatment(Ownership::Unrelated, &holder), Treatment::Attach);
+    let watched = ExplainContext {
         stayd_runs: true,
         attached: true,
         ..holder
     };
-    assert_eq!(fate(Standing::NotIts, &watched), Fate::Attached);
-    let beside = Surroundings {
+    assert_eq!(
+        treatment(Ownership::Unrelated, &watched),
+        Treatment::Attached
+    );
+    let beside = ExplainContext {
         attached: false,
         service_runs: true,
         ..watched
     };
-    assert_eq!(fate(Standing::NotIts, &beside), Fate::Outsider);
+    assert_eq!(
+        treatment(Ownership::Unrelated, &beside),
+        Treatment::Outsider
+    );
 }
 
 #[test]
-fn what_is_left_without_its_main_process_is_ended() {
-    let orphan = Surroundings {
+fn the_rest_of_a_tree_without_its_main_process_is_killed() {
+    let member = ExplainContext {
         is_main: false,
         main_lives: false,
-        ..alone()
+        ..main_process()
     };
-    assert_eq!(fate(Standing::Ours(Proof::Member), &orphan), Fate::End);
-    let with_main = Surroundings {
+    assert_eq!(
+        treatment(Ownership::Proven(Proof::Member), &member),
+        Treatment::KillTree
+    );
+    let with_main = ExplainContext {
         main_lives: true,
-        ..orphan
+        ..member
     };
-    assert_eq!(fate(Standing::Ours(Proof::Member), &with_main), Fate::Adopt);
+    assert_eq!(
+        treatment(Ownership::Proven(Proof::Member), &with_main),
+        Treatment::Adopt
+    );
 }
 
 #[test]
-fn the_keeper_is_the_innermost_that_is_known() {
+fn the_supervisor_is_the_innermost_that_is_known() {
     let user = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service";
-    let unit = |name: &str| Keeper::Unit(name.to_owned());
+    let unit = |name: &str| ProcessSupervisor::Unit(name.to_owned());
     assert_eq!(
-        keeper(Some(user), &["systemd", "systemd"]),
+        supervisor(Some(user), &["systemd", "systemd"]),
         unit("web.service")
     );
     let login = "/user.slice/user-1000.slice/session-4.scope";
     let parents = ["bash", "sshd", "systemd"];
-    let session = Keeper::Login("session-4.scope".to_owned());
-    assert_eq!(keeper(Some(login), &parents), session);
-    let shim = Keeper::Container("containerd-shim".to_owned());
+    let session = ProcessSupervisor::Login("session-4.scope".to_owned());
+    assert_eq!(supervisor(Some(login), &parents), session);
+    let shim = ProcessSupervisor::Container("containerd-shim".to_owned());
     assert_eq!(
-        keeper(Some("/"), &["sh", "containerd-shim", "systemd"]),
+        supervisor(Some("/"), &["sh", "containerd-shim", "systemd"]),
         shim
     );
-    assert_eq!(keeper(None, &["zsh", "launchd"]), Keeper::Launchd);
     assert_eq!(
-        keeper(Some("/init.scope"), &["tini"]),
-        Keeper::First("tini".to_owned())
+        supervisor(None, &["zsh", "launchd"]),
+        ProcessSupervisor::Launchd
     );
-    assert_eq!(keeper(Some("/"), &["bash", "tini"]), Keeper::Nobody);
+    assert_eq!(
+        supervisor(Some("/init.scope"), &["tini"]),
+        ProcessSupervisor::Init("tini".to_owned())
+    );
+    assert_eq!(
+        supervisor(Some("/"), &["bash", "tini"]),
+        ProcessSupervisor::Unknown
+    );
 }
 
 #[test]
-fn what_is_of_a_service_that_nobody_configures_is_forgotten_whether_or_not_a_stayd_runs() {
+fn a_process_of_a_service_that_is_no_longer_configured_is_orphaned() {
     for stayd_runs in [false, true] {
-        let around = Surroundings {
-            forgotten: true,
+        let context = ExplainContext {
+            orphaned: true,
             stayd_runs,
-            ..alone()
+            ..main_process()
         };
-        for standing in [Standing::Ours(Proof::Token), Standing::Unproven] {
-            assert_eq!(fate(standing, &around), Fate::Forgotten);
+        for ownership in [Ownership::Proven(Proof::Token), Ownership::Unproven] {
+            assert_eq!(treatment(ownership, &context), Treatment::Orphaned);
         }
-        assert_eq!(fate(Standing::NotIts, &around), Fate::Nothing);
+        assert_eq!(treatment(Ownership::Unrelated, &context), Treatment::None);
     }
 }

@@ -1,123 +1,130 @@
-//! All services together: whose turn it is, common cause, READY, the end.
+//! The machine: all services together. It gives each event to its service, and decides what concerns all of them: which
+//! deadline is next, whether the host is suspected (common cause), READY=1, and the end.
 
-use super::action::{Action, Kind, Record, ServiceAction, Value};
+use super::action::{Action, Record, RecordKind, RecordValue, ServiceAction};
 use super::clock::{Duration, Instant};
 use super::event::{Event, ServiceEvent, ServiceId};
 use super::policy::Policy;
 use super::snapshot::{Phase, Snapshot};
-use super::state::{Identity, Permit, Service};
+use super::state::{KillPermit, Service, ServiceDescription};
 use std::collections::BTreeSet;
 
-/// From this many services on, all of them silent at once accuse the host.
+/// If at least this many services are watched and all are silent at once, the host is suspected.
 pub const COMMON_CAUSE_SERVICES_MIN: usize = 3;
-/// A suspected host is given this long before the first kill, and between two kills.
+/// While the host is suspected, this much time passes before the first kill and between two kills.
 pub const COMMON_CAUSE_WINDOW: Duration = Duration::from_secs(60);
 
-/// The whole machine: facts in, actions out.
+/// All services: events in, actions out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Machine {
     services: Vec<Service>,
     periods: Vec<Duration>,
-    /// Each service's deadline, so that the next one is found without asking all.
+    /// The deadline of each service, in order, so that the next one is found without a look at every service.
     deadlines: BTreeSet<(Instant, ServiceId)>,
-    listed: Vec<Listed>,
-    tally: Tally,
-    suspicion: Option<Suspicion>,
+    summaries: Vec<ServiceSummary>,
+    counts: Counts,
+    suspicion: Option<HostSuspicion>,
     leaving: bool,
     forced: bool,
     announced: bool,
     finished: bool,
-    orders: Vec<ServiceAction>,
+    /// Actions of the step under way.
+    pending: Vec<ServiceAction>,
 }
 
-/// What the fleet has to know of one service, so that no question about all of them asks each.
+/// What the machine needs to know of one service, so that no question about all services looks at each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Listed {
+struct ServiceSummary {
     due: Instant,
+    /// Under an armed watchdog.
     watched: bool,
+    /// Watched, and its last attempts were dead.
     silent: bool,
+    /// Neither ready nor found unable to become ready.
     undecided: bool,
     up: bool,
 }
 
-impl Listed {
+impl ServiceSummary {
     fn of(service: &Service) -> Self {
         let watch = service.under_watch();
         Self {
             due: service.deadline(),
             watched: watch.is_some(),
-            silent: watch.is_some_and(|(_, row)| row.is_some()),
+            silent: watch.is_some_and(|(_, silent_since)| silent_since.is_some()),
             undecided: !service.has_verdict(),
             up: !service.is_down(),
         }
     }
 }
 
-/// How many of the services are so.
+/// How many services are in each of these states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Tally {
+struct Counts {
     watched: usize,
     silent: usize,
     undecided: usize,
     up: usize,
 }
 
-impl Tally {
-    fn add(&mut self, listed: Listed) {
-        self.watched += usize::from(listed.watched);
-        self.silent += usize::from(listed.silent);
-        self.undecided += usize::from(listed.undecided);
-        self.up += usize::from(listed.up);
+impl Counts {
+    fn add(&mut self, summary: ServiceSummary) {
+        self.watched += usize::from(summary.watched);
+        self.silent += usize::from(summary.silent);
+        self.undecided += usize::from(summary.undecided);
+        self.up += usize::from(summary.up);
     }
 
-    fn remove(&mut self, listed: Listed) {
-        self.watched -= usize::from(listed.watched);
-        self.silent -= usize::from(listed.silent);
-        self.undecided -= usize::from(listed.undecided);
-        self.up -= usize::from(listed.up);
+    fn remove(&mut self, summary: ServiceSummary) {
+        self.watched -= usize::from(summary.watched);
+        self.silent -= usize::from(summary.silent);
+        self.undecided -= usize::from(summary.undecided);
+        self.up -= usize::from(summary.up);
     }
 }
 
-/// Everything is silent at once.
+/// All watched services are silent at once, so the host is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Suspicion {
+struct HostSuspicion {
     since: Instant,
     last_kill: Option<Instant>,
 }
 
 impl Machine {
     /// Adds a service; it waits for [`ServiceEvent::Configured`].
-    pub fn add(&mut self, policy: Policy, identity: Identity) -> ServiceId {
+    pub fn add(&mut self, policy: Policy, description: ServiceDescription) -> ServiceId {
         let id = ServiceId(self.services.len());
         self.periods.push(
             policy
                 .watchdog
                 .map_or(Duration::ZERO, |rules| rules.period()),
         );
-        let service = Service::new(policy, identity);
-        let listed = Listed::of(&service); // waits for facts alone: no deadline
-        self.tally.add(listed);
-        self.listed.push(listed);
+        let service = Service::new(policy, description);
+        let summary = ServiceSummary::of(&service); // it waits for `Configured`, so it has no deadline
+        self.counts.add(summary);
+        self.summaries.push(summary);
         self.services.push(service);
         id
     }
 
-    /// Takes one event at `now` and says what to do.
+    /// Takes one event at `now` and returns what to do.
     #[must_use]
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
             Event::Tick => {
-                // Once each: a handler that left its deadline behind must not keep the others waiting.
+                // Each service once: a handler that leaves its deadline unchanged must not keep the others waiting.
                 let due = self.deadlines.range(..=(now, ServiceId(usize::MAX)));
                 let due: Vec<ServiceId> = due.map(|(_, id)| *id).collect();
                 for id in due {
                     self.step_one(now, id, None, &mut actions);
                 }
             }
-            Event::Slept(span) => {
+            Event::Slept(duration) => {
                 self.suspicion = None;
-                self.for_all(&mut actions, |service, out| service.slept(now, span, out));
+                self.for_all(&mut actions, |service, out| {
+                    service.slept(now, duration, out);
+                });
             }
             Event::Late(_) => self.for_all(&mut actions, |service, _| service.was_late(now)),
             Event::Shutdown => {
@@ -128,17 +135,17 @@ impl Machine {
                     service.leave(now, at_once, out);
                 });
             }
-            Event::Service(id, fact) => {
+            Event::Service(id, event) => {
                 if id.0 < self.services.len() {
-                    self.step_one(now, id, Some(fact), &mut actions);
+                    self.step_one(now, id, Some(event), &mut actions);
                 }
             }
         }
-        self.close_step(&mut actions);
+        self.conclude_step(&mut actions);
         actions
     }
 
-    /// When the machine next wants a [`Event::Tick`]; [`Instant::NEVER`] when it waits only for facts.
+    /// When the machine next needs an [`Event::Tick`]; [`Instant::NEVER`] when it waits only for events.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         if self.finished {
@@ -149,7 +156,7 @@ impl Machine {
             .map_or(Instant::NEVER, |(due, _)| *due)
     }
 
-    /// One service as shown at `now`.
+    /// One service as users see it at `now`.
     #[must_use]
     pub fn snapshot(&self, now: Instant, id: ServiceId) -> Option<Snapshot> {
         self.services.get(id.0).map(|service| service.snapshot(now))
@@ -161,31 +168,33 @@ impl Machine {
         &self.services
     }
 
-    /// Why neither `restart` nor `reload` can be done to `id`, where its process is somebody else's.
+    /// Why `restart` and `reload` of `id` are refused: it is attached to a foreign process. `None` otherwise.
     #[must_use]
-    pub fn hands_off(&self, id: ServiceId) -> Option<String> {
-        self.services.get(id.0)?.hands_off()
+    pub fn control_refusal(&self, id: ServiceId) -> Option<String> {
+        self.services.get(id.0)?.control_refusal()
     }
 
     fn step_one(
         &mut self,
         now: Instant,
         id: ServiceId,
-        fact: Option<ServiceEvent>,
+        event: Option<ServiceEvent>,
         actions: &mut Vec<Action>,
     ) {
-        let asked_at = match &fact {
+        let asked_at = match &event {
             Some(ServiceEvent::Probed(_, _, attempt)) => Some(attempt.asked_at),
             Some(_) | None => None,
         };
-        let permit = asked_at.map_or(Permit::Free, |asked_at| self.permit(now, id, asked_at));
-        let before = self.listed[id.0];
+        let permit = asked_at.map_or(KillPermit::Allowed, |asked_at| {
+            self.permit(now, id, asked_at)
+        });
+        let before = self.summaries[id.0];
         let was_wedged = self.services[id.0].phase() == Phase::Wedged;
-        self.services[id.0].step(now, fact, permit, &mut self.orders);
-        self.settle(id, actions);
+        self.services[id.0].step(now, event, permit, &mut self.pending);
+        self.update(id, actions);
         if asked_at.is_some() {
             let kill_pending = !was_wedged && self.services[id.0].phase() == Phase::Wedged;
-            self.watch_common_cause(now, id, before.silent, kill_pending, actions);
+            self.update_suspicion(now, id, before.silent, kill_pending, actions);
         }
     }
 
@@ -195,22 +204,22 @@ impl Machine {
         mut each: impl FnMut(&mut Service, &mut Vec<ServiceAction>),
     ) {
         for index in 0..self.services.len() {
-            each(&mut self.services[index], &mut self.orders);
-            self.settle(ServiceId(index), actions);
+            each(&mut self.services[index], &mut self.pending);
+            self.update(ServiceId(index), actions);
         }
     }
 
-    /// Moves a service's orders out and lists its new deadline.
-    fn settle(&mut self, id: ServiceId, actions: &mut Vec<Action>) {
+    /// Moves a service's actions out, and updates its summary and its deadline.
+    fn update(&mut self, id: ServiceId, actions: &mut Vec<Action>) {
         actions.extend(
-            self.orders
+            self.pending
                 .drain(..)
-                .map(|order| Action::Service(id, order)),
+                .map(|action| Action::Service(id, action)),
         );
-        let new = Listed::of(&self.services[id.0]);
-        let old = core::mem::replace(&mut self.listed[id.0], new);
-        self.tally.remove(old);
-        self.tally.add(new);
+        let new = ServiceSummary::of(&self.services[id.0]);
+        let old = core::mem::replace(&mut self.summaries[id.0], new);
+        self.counts.remove(old);
+        self.counts.add(new);
         if old.due != new.due {
             self.deadlines.remove(&(old.due, id));
             if new.due != Instant::NEVER {
@@ -219,52 +228,57 @@ impl Machine {
         }
     }
 
-    fn close_step(&mut self, actions: &mut Vec<Action>) {
-        if !self.announced && !self.leaving && self.tally.undecided == 0 {
+    fn conclude_step(&mut self, actions: &mut Vec<Action>) {
+        if !self.announced && !self.leaving && self.counts.undecided == 0 {
             self.announced = true;
             actions.push(Action::AnnounceReady);
         }
-        // What SIGKILL does not end is waited for, but not by somebody who asks twice: its claim stays on disk.
+        // Wait for unkillable processes, unless shutdown was requested twice; their claims stay on disk.
         let is_over =
-            self.tally.up == 0 || self.forced && self.services.iter().all(Service::is_past_ending);
+            self.counts.up == 0 || self.forced && self.services.iter().all(Service::is_past_ending);
         if self.leaving && !self.finished && is_over {
             self.finished = true;
             actions.push(Action::Finish);
         }
     }
 
-    /// Whether the silence of `id`, asked at `asked_at`, may kill.
-    fn permit(&self, now: Instant, id: ServiceId, asked_at: Instant) -> Permit {
+    /// Whether silence of `id` in an attempt asked at `asked_at` may kill.
+    fn permit(&self, now: Instant, id: ServiceId, asked_at: Instant) -> KillPermit {
         let suspected = self.suspicion.or_else(|| {
-            self.all_silent(Some((id, asked_at))).then_some(Suspicion {
-                since: now,
-                last_kill: None,
-            })
+            self.all_silent(Some((id, asked_at)))
+                .then_some(HostSuspicion {
+                    since: now,
+                    last_kill: None,
+                })
         });
         let Some(suspicion) = suspected else {
-            return Permit::Free;
+            return KillPermit::Allowed;
         };
         let last = suspicion.last_kill.unwrap_or(suspicion.since);
         if now.since(last) >= COMMON_CAUSE_WINDOW {
-            Permit::Free
+            KillPermit::Allowed
         } else {
-            Permit::HostSuspected
+            KillPermit::HostSuspected
         }
     }
 
-    /// Three or more under watch, all of them silent since within one (the longest) interval; `joining` would be
-    /// silent from the given moment on.
+    /// Whether three or more services are watched, and all of them fell silent within one interval (the longest one).
+    /// `joining` counts as silent from the given instant on.
     fn all_silent(&self, joining: Option<(ServiceId, Instant)>) -> bool {
         let joining = joining.filter(|(id, _)| {
-            let listed = self.listed[id.0];
-            listed.watched && !listed.silent
+            let summary = self.summaries[id.0];
+            summary.watched && !summary.silent
         });
-        let silent = self.tally.silent + usize::from(joining.is_some());
-        if silent < COMMON_CAUSE_SERVICES_MIN || silent < self.tally.watched {
+        let silent = self.counts.silent + usize::from(joining.is_some());
+        if silent < COMMON_CAUSE_SERVICES_MIN || silent < self.counts.watched {
             return false;
         }
-        let rows = self.services.iter().filter_map(|one| one.under_watch()?.1);
-        let began = || rows.clone().chain(joining.map(|(_, asked_at)| asked_at));
+        let silent_since = self.services.iter().filter_map(|one| one.under_watch()?.1);
+        let began = || {
+            silent_since
+                .clone()
+                .chain(joining.map(|(_, asked_at)| asked_at))
+        };
         let (Some(first), Some(last)) = (began().min(), began().max()) else {
             return false;
         };
@@ -272,8 +286,9 @@ impl Machine {
         last.since(first) <= longest
     }
 
-    /// After a round: does the whole fleet fail, has one recovered by itself, was one condemned?
-    fn watch_common_cause(
+    /// After an attempt: begins the suspicion if all services are silent, notes a kill, and ends the suspicion if a service
+    /// has recovered by itself.
+    fn update_suspicion(
         &mut self,
         now: Instant,
         id: ServiceId,
@@ -283,7 +298,7 @@ impl Machine {
     ) {
         let Some(suspicion) = &mut self.suspicion else {
             if self.all_silent(None) {
-                self.suspicion = Some(Suspicion {
+                self.suspicion = Some(HostSuspicion {
                     since: now,
                     last_kill: kill_pending.then_some(now),
                 });
@@ -310,29 +325,29 @@ impl Machine {
         }
     }
 
-    /// An answer clears the host when it came without a kill, or when nobody is left of those who accused it. The
-    /// latter asks all services, but only under suspicion and when a new life reports.
+    /// An answer clears the host when it came without a kill, or when none of the instances that were silent at first is
+    /// left. The latter looks at all services, but only while the host is suspected and a new instance reports.
     fn is_cleared_by(&self, id: ServiceId, was_silent: bool, since: Instant) -> bool {
-        let is_old = |one: &Service| {
+        let is_older = |one: &Service| {
             one.under_watch()
                 .is_some_and(|(spawned_at, _)| spawned_at < since)
         };
         let reporter = &self.services[id.0];
         reporter.answers()
-            && if is_old(reporter) {
+            && if is_older(reporter) {
                 was_silent
             } else {
-                !self.services.iter().any(is_old)
+                !self.services.iter().any(is_older)
             }
     }
 
     fn common_cause_record(&self, id: ServiceId, sentence: String) -> Action {
-        let count = u64::try_from(self.tally.watched).unwrap_or(u64::MAX);
-        let facts = vec![("services", Value::Number(count))];
+        let count = u64::try_from(self.counts.watched).unwrap_or(u64::MAX);
+        let facts = vec![("services", RecordValue::Number(count))];
         Action::Service(
             id,
             ServiceAction::Record(Record {
-                kind: Kind::CommonCause,
+                kind: RecordKind::CommonCause,
                 life: None,
                 sentence,
                 facts,

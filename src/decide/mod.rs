@@ -1,25 +1,26 @@
-//! Every judgement of stayd. PURE: no I/O, no clock, no runtime, no randomness; compiles alone.
+//! Every decision of stayd, as pure functions: no I/O, no clock, no randomness, no import of another module.
 //!
-//! [`fleet::Machine::step`] takes the time and one [`event::Event`], and returns [`action::Action`]s. The same input
-//! gives the same output, for ever: that is what `why` shows and what a replay relies on. A service's life is
-//! [`state`]; whether silence is a wedge is [`verdict`]; when to start again is [`restart`]; whose process it is,
-//! [`ownership`].
+//! [`fleet::Machine::step`] takes the time and one [`event::Event`], and returns [`action::Action`]s. The same input always
+//! gives the same output; `why` and `replay` rely on that. [`state`] is the state machine of one service, `verdict` decides
+//! whether silence is a wedge, `restart` when to start again, and [`ownership`] whether a process is ours.
+//!
+//! The module compiles alone. Only the types that an in-place upgrade hands over derive serde traits, unless
+//! `cfg(decide_alone)` is set.
 
-// A new fact or state must be answered by every handler, by name.
+// A new event or state must be handled by name wherever events or states are matched.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
 pub mod clock;
-pub mod cure;
 pub mod event;
 pub mod explain;
 pub mod fleet;
-mod former;
+mod hints;
 pub mod ownership;
 pub mod policy;
 pub mod process;
-pub mod restart;
+mod restart;
 pub mod runtime;
 pub mod snapshot;
 pub mod state;
-pub mod verdict;
+mod verdict;

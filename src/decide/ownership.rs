@@ -1,77 +1,77 @@
-//! Whose process is this? A claim of ours against what was seen in the kernel.
+//! Decides whether a process belongs to an instance of ours, from the claim and from what the kernel shows of the process.
 //!
-//! No process is signalled without one of these proofs. A claim is a record of ours, written before the fork; so the
-//! answer is never built from what a process says about itself alone. What cannot be proven is a stranger: it is
-//! named, shown and left alone.
+//! No process is signalled without one of these proofs. stayd writes the claim before the fork, so the decision never
+//! rests only on what a process shows of itself. A process that cannot be proven ours is foreign: it is named, shown and
+//! left alone.
 
 use super::event::Process;
 
-/// What we know of one life, from our own records.
+/// What stayd knows of one instance from its own records.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
-    /// The process that this life was spawned as; for an inherited life, its heir.
+    /// The process that this instance was spawned as; after a launcher, its successor.
     pub main: Process,
-    /// The session the first process of the life made, which has that process's number.
+    /// The session that the first process of the instance made; its id is that process's pid.
     pub session: i32,
-    /// Birth of the first process of the life: nothing older belongs to it.
-    pub born: u64,
-    /// The user the life was started as.
+    /// Start time of the first process of the instance: no older process belongs to it.
+    pub first_start_time: u64,
+    /// The user that the instance was started as.
     pub uid: u32,
-    /// Members seen and proven earlier, in whatever way, while the proof was to be had.
+    /// Members that were proven earlier, while the proof was there.
     pub members: &'a [Process],
-    /// No other life, job, probe or helper of ours has run since the life began.
-    pub sole_life: bool,
-    /// We are the first process of our pid namespace, where everybody's orphans land.
+    /// No other instance, job, probe or helper of ours has run since the instance began.
+    pub sole_instance: bool,
+    /// stayd is the first process of its pid namespace, to which the kernel reparents all orphans.
     pub we_are_first: bool,
-    /// Our own process: it reads the life's output and so holds its claim file, but is no member.
+    /// stayd's own pid: it reads the instance's output and so holds its claim file, but is no member.
     pub ourselves: i32,
 }
 
 /// What was seen of one process.
 #[derive(Clone, Copy, Debug)]
-pub struct Sighting {
-    /// Who.
-    pub proc: Process,
-    /// Following living parents leads to a proven member.
+pub struct ObservedProcess {
+    /// Its identity.
+    pub process: Process,
+    /// A proven member is among its parents, and every parent in between is alive.
     pub below_member: bool,
     /// Its session.
     pub session: i32,
-    /// The living process whose number is the session's, if there is one.
+    /// The living process whose pid is the session's id, if there is one.
     pub session_leader: Option<Process>,
-    /// It is in the life's cgroup.
+    /// It is in the instance's cgroup.
     pub in_cgroup: bool,
-    /// The life's claim file is among its open descriptors, by device and inode.
+    /// The instance's claim file is among its open descriptors, by device and inode.
     pub holds_claim: bool,
-    /// The life's token is in its environment.
+    /// The instance's token is in its environment.
     pub carries_token: bool,
     /// Its real user.
     pub uid: u32,
-    /// It is a child of ours, perhaps one that we spawned.
+    /// It is a child of stayd, perhaps one that stayd spawned.
     pub our_child: bool,
-    /// We spawned it: as this life's first process, or as something else. Before exec it has all that we have, the
-    /// descriptors of other lives included.
+    /// stayd spawned it: as this instance's first process, or as something else. Before exec it has all that stayd has,
+    /// including the descriptors of other instances.
     pub spawned: bool,
 }
 
-/// Why a process belongs to a life, the strongest reason there is.
+/// Why a process belongs to an instance: the strongest reason there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Proof {
     /// It is the main process itself.
     Child,
-    /// It descends from a member, every parent in between alive.
+    /// It descends from a member, and every parent in between is alive.
     Parentage,
     /// It was proven a member before.
     Member,
-    /// It is in the life's cgroup.
+    /// It is in the instance's cgroup.
     Cgroup,
-    /// It is in the session that the life's first process made.
+    /// It is in the session that the instance's first process made.
     Session,
     /// It holds the claim file.
     ClaimFd,
-    /// It carries the token, as the life's user.
+    /// It carries the token, and runs as the instance's user.
     Token,
-    /// It landed with us while nobody else's child could have.
-    OrphanOfSoleLife,
+    /// It was reparented to stayd while no other tree of ours could have left an orphan.
+    OrphanOfSoleInstance,
 }
 
 impl Proof {
@@ -86,27 +86,27 @@ impl Proof {
             Self::Session => "is in its session",
             Self::ClaimFd => "holds its claim file",
             Self::Token => "carries its token",
-            Self::OrphanOfSoleLife => "is an orphan that only it can have left",
+            Self::OrphanOfSoleInstance => "is an orphan that only it can have left",
         }
     }
 }
 
-/// The proof that `seen` belongs to the life of `claim`, if there is one.
+/// The proof that `seen` belongs to the instance of `claim`; `None` if there is none.
 #[must_use]
-pub fn prove(claim: &Claim<'_>, seen: &Sighting) -> Option<Proof> {
-    if seen.proc.pid <= 1 || seen.proc.pid == claim.ourselves {
+pub fn prove(claim: &Claim<'_>, seen: &ObservedProcess) -> Option<Proof> {
+    if seen.process.pid <= 1 || seen.process.pid == claim.ourselves {
         return None;
     }
-    if seen.proc == claim.main {
+    if seen.process == claim.main {
         return Some(Proof::Child);
     }
     if seen.spawned {
         return None;
     }
-    if claim.members.contains(&seen.proc) {
+    if claim.members.contains(&seen.process) {
         return Some(Proof::Member);
     }
-    if seen.proc.start_time < claim.born {
+    if seen.process.start_time < claim.first_start_time {
         return None;
     }
     let proofs = [
@@ -115,27 +115,30 @@ pub fn prove(claim: &Claim<'_>, seen: &Sighting) -> Option<Proof> {
         (in_its_session(claim, seen), Proof::Session),
         (seen.holds_claim, Proof::ClaimFd),
         (seen.carries_token && seen.uid == claim.uid, Proof::Token),
-        (only_it_can_have_left(claim, seen), Proof::OrphanOfSoleLife),
+        (
+            only_it_can_have_left(claim, seen),
+            Proof::OrphanOfSoleInstance,
+        ),
     ];
     proofs
         .into_iter()
         .find_map(|(holds, proof)| holds.then_some(proof))
 }
 
-/// A process comes into a session only by being born into it (setsid(2)), and the kernel gives a session's number to no
-/// new process while a member lives. So a session of that number is the life's own as long as its leader is the life's
-/// first process, dead or alive. A living leader with another birth means that all members had ended and the number
-/// was given anew.
-fn in_its_session(claim: &Claim<'_>, seen: &Sighting) -> bool {
+/// A process comes into a session only by being forked in it (setsid(2)), and the kernel gives a session's id to no new
+/// process while a member lives. So a session of that id is the instance's own as long as its leader is the instance's
+/// first process, dead or alive. A living leader with another start time means that all members had ended and the pid was
+/// reused.
+fn in_its_session(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
     let leader_is_ours = seen
         .session_leader
-        .is_none_or(|leader| leader.start_time == claim.born);
+        .is_none_or(|leader| leader.start_time == claim.first_start_time);
     claim.session > 1 && seen.session == claim.session && leader_is_ours
 }
 
-/// As pid 1 we get strangers' orphans too, and so this proves nothing there.
-fn only_it_can_have_left(claim: &Claim<'_>, seen: &Sighting) -> bool {
-    seen.our_child && claim.sole_life && !claim.we_are_first
+/// As pid 1 stayd gets the orphans of foreign processes too, so this proves nothing there.
+fn only_it_can_have_left(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
+    seen.our_child && claim.sole_instance && !claim.we_are_first
 }
 
 #[cfg(test)]

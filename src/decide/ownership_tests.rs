@@ -1,4 +1,4 @@
-//! Each proof, and every refusal.
+//! Each proof of ownership on its own, and every case in which a process is not ours.
 
 use super::*;
 
@@ -15,17 +15,17 @@ const OURSELVES: i32 = 10;
 const CLAIM: Claim<'_> = Claim {
     main: MAIN,
     session: MAIN.pid,
-    born: MAIN.start_time,
+    first_start_time: MAIN.start_time,
     uid: 1000,
     members: &[],
-    sole_life: false,
+    sole_instance: false,
     we_are_first: false,
     ourselves: OURSELVES,
 };
 
-/// Somebody's process, with nothing that speaks for it.
-const STRANGER: Sighting = Sighting {
-    proc: OTHER,
+/// A process without any evidence that it is ours.
+const UNRELATED: ObservedProcess = ObservedProcess {
+    process: OTHER,
     below_member: false,
     session: 7,
     session_leader: None,
@@ -37,21 +37,21 @@ const STRANGER: Sighting = Sighting {
     spawned: false,
 };
 
-/// Everything that could speak for a process does.
-const SUSPICIOUS: Sighting = Sighting {
+/// A process with every kind of evidence.
+const ALL_EVIDENCE: ObservedProcess = ObservedProcess {
     below_member: true,
     session: MAIN.pid,
     in_cgroup: true,
     holds_claim: true,
     carries_token: true,
     our_child: true,
-    ..STRANGER
+    ..UNRELATED
 };
 
 #[test]
-fn each_proof_is_enough() {
+fn each_proof_is_enough_alone() {
     let sole = Claim {
-        sole_life: true,
+        sole_instance: true,
         ..CLAIM
     };
     let knows = Claim {
@@ -61,60 +61,60 @@ fn each_proof_is_enough() {
     let cases = [
         (
             CLAIM,
-            Sighting {
-                proc: MAIN,
-                ..STRANGER
+            ObservedProcess {
+                process: MAIN,
+                ..UNRELATED
             },
             Proof::Child,
         ),
         (
             CLAIM,
-            Sighting {
+            ObservedProcess {
                 below_member: true,
-                ..STRANGER
+                ..UNRELATED
             },
             Proof::Parentage,
         ),
-        (knows, STRANGER, Proof::Member),
+        (knows, UNRELATED, Proof::Member),
         (
             CLAIM,
-            Sighting {
+            ObservedProcess {
                 in_cgroup: true,
-                ..STRANGER
+                ..UNRELATED
             },
             Proof::Cgroup,
         ),
         (
             CLAIM,
-            Sighting {
+            ObservedProcess {
                 session: MAIN.pid,
-                ..STRANGER
+                ..UNRELATED
             },
             Proof::Session,
         ),
         (
             CLAIM,
-            Sighting {
+            ObservedProcess {
                 holds_claim: true,
-                ..STRANGER
+                ..UNRELATED
             },
             Proof::ClaimFd,
         ),
         (
             CLAIM,
-            Sighting {
+            ObservedProcess {
                 carries_token: true,
-                ..STRANGER
+                ..UNRELATED
             },
             Proof::Token,
         ),
         (
             sole,
-            Sighting {
+            ObservedProcess {
                 our_child: true,
-                ..STRANGER
+                ..UNRELATED
             },
-            Proof::OrphanOfSoleLife,
+            Proof::OrphanOfSoleInstance,
         ),
     ];
     for (claim, seen, proof) in cases {
@@ -123,28 +123,34 @@ fn each_proof_is_enough() {
 }
 
 #[test]
-fn a_stranger_is_refused() {
-    assert_eq!(prove(&CLAIM, &STRANGER), None);
+fn a_process_without_evidence_is_not_ours() {
+    assert_eq!(prove(&CLAIM, &UNRELATED), None);
 }
 
 #[test]
-fn init_groups_and_ourselves_are_refused_whatever_speaks_for_them() {
+fn init_process_groups_and_stayd_itself_are_never_members() {
     let claim = Claim {
-        sole_life: true,
+        sole_instance: true,
         ..CLAIM
     };
     for pid in [-100, -1, 0, 1, OURSELVES] {
-        let proc = Process {
+        let process = Process {
             pid,
             start_time: 60,
         };
         let knows = Claim {
-            members: &[proc],
-            main: proc,
+            members: &[process],
+            main: process,
             ..claim
         };
         assert_eq!(
-            prove(&knows, &Sighting { proc, ..SUSPICIOUS }),
+            prove(
+                &knows,
+                &ObservedProcess {
+                    process,
+                    ..ALL_EVIDENCE
+                }
+            ),
             None,
             "{pid}"
         );
@@ -152,23 +158,26 @@ fn init_groups_and_ourselves_are_refused_whatever_speaks_for_them() {
 }
 
 #[test]
-fn what_was_spawned_as_something_else_is_refused_whatever_speaks_for_it() {
+fn a_process_spawned_as_something_else_is_never_a_member() {
     let claim = Claim {
-        sole_life: true,
+        sole_instance: true,
         members: &[OTHER],
         ..CLAIM
     };
-    let seen = Sighting {
+    let seen = ObservedProcess {
         spawned: true,
-        ..SUSPICIOUS
+        ..ALL_EVIDENCE
     };
     assert_eq!(prove(&claim, &seen), None);
-    let itself = Sighting { proc: MAIN, ..seen };
+    let itself = ObservedProcess {
+        process: MAIN,
+        ..seen
+    };
     assert_eq!(prove(&claim, &itself), Some(Proof::Child));
 }
 
 #[test]
-fn item_51_a_recycled_number_is_refused() {
+fn a_reused_pid_is_not_a_member() {
     let later = Process {
         start_time: MAIN.start_time + 9,
         ..MAIN
@@ -176,9 +185,9 @@ fn item_51_a_recycled_number_is_refused() {
     assert_eq!(
         prove(
             &CLAIM,
-            &Sighting {
-                proc: later,
-                ..STRANGER
+            &ObservedProcess {
+                process: later,
+                ..UNRELATED
             }
         ),
         None
@@ -194,9 +203,9 @@ fn item_51_a_recycled_number_is_refused() {
     assert_eq!(
         prove(
             &knows,
-            &Sighting {
-                proc: later,
-                ..STRANGER
+            &ObservedProcess {
+                process: later,
+                ..UNRELATED
             }
         ),
         None
@@ -204,9 +213,9 @@ fn item_51_a_recycled_number_is_refused() {
 }
 
 #[test]
-fn what_is_older_than_the_life_is_refused_whatever_speaks_for_it() {
+fn a_process_older_than_the_instance_is_never_a_member() {
     let claim = Claim {
-        sole_life: true,
+        sole_instance: true,
         ..CLAIM
     };
     let older = Process {
@@ -216,9 +225,9 @@ fn what_is_older_than_the_life_is_refused_whatever_speaks_for_it() {
     assert_eq!(
         prove(
             &claim,
-            &Sighting {
-                proc: older,
-                ..SUSPICIOUS
+            &ObservedProcess {
+                process: older,
+                ..ALL_EVIDENCE
             }
         ),
         None
@@ -227,29 +236,29 @@ fn what_is_older_than_the_life_is_refused_whatever_speaks_for_it() {
         pid: 200,
         start_time: MAIN.start_time,
     };
-    let seen = Sighting {
-        proc: as_old,
-        ..SUSPICIOUS
+    let seen = ObservedProcess {
+        process: as_old,
+        ..ALL_EVIDENCE
     };
     assert_eq!(
         prove(&claim, &seen),
         Some(Proof::Parentage),
-        "ticks are coarse"
+        "start times have a resolution of one tick"
     );
 }
 
 #[test]
-fn a_session_whose_number_was_given_anew_is_refused() {
-    let seen = |leader| Sighting {
+fn a_session_whose_id_was_reused_is_no_proof() {
+    let seen = |leader| ObservedProcess {
         session: MAIN.pid,
         session_leader: leader,
-        ..STRANGER
+        ..UNRELATED
     };
-    let anew = Process {
+    let reused = Process {
         pid: MAIN.pid,
         start_time: MAIN.start_time + 5,
     };
-    assert_eq!(prove(&CLAIM, &seen(Some(anew))), None);
+    assert_eq!(prove(&CLAIM, &seen(Some(reused))), None);
     assert_eq!(prove(&CLAIM, &seen(Some(MAIN))), Some(Proof::Session));
     assert_eq!(
         prove(&CLAIM, &seen(None)),
@@ -259,7 +268,7 @@ fn a_session_whose_number_was_given_anew_is_refused() {
 }
 
 #[test]
-fn an_inherited_life_keeps_the_session_of_its_first_process() {
+fn a_successor_keeps_the_session_of_the_first_process() {
     let claim = Claim {
         main: Process {
             pid: 150,
@@ -267,24 +276,24 @@ fn an_inherited_life_keeps_the_session_of_its_first_process() {
         },
         ..CLAIM
     };
-    let seen = Sighting {
+    let seen = ObservedProcess {
         session: MAIN.pid,
         session_leader: Some(MAIN),
-        ..STRANGER
+        ..UNRELATED
     };
     assert_eq!(prove(&claim, &seen), Some(Proof::Session));
 }
 
 #[test]
-fn no_session_is_no_proof() {
+fn session_ids_0_and_1_are_no_proof() {
     for session in [0, 1] {
         let claim = Claim { session, ..CLAIM };
         assert_eq!(
             prove(
                 &claim,
-                &Sighting {
+                &ObservedProcess {
                     session,
-                    ..STRANGER
+                    ..UNRELATED
                 }
             ),
             None
@@ -293,23 +302,23 @@ fn no_session_is_no_proof() {
 }
 
 #[test]
-fn item_60_a_token_of_another_user_is_refused() {
-    let seen = Sighting {
+fn a_token_carried_by_another_user_is_no_proof() {
+    let seen = ObservedProcess {
         carries_token: true,
         uid: 1001,
-        ..STRANGER
+        ..UNRELATED
     };
     assert_eq!(prove(&CLAIM, &seen), None);
 }
 
 #[test]
-fn an_orphan_is_refused_unless_nobody_else_can_have_left_it() {
-    let seen = Sighting {
+fn an_orphan_is_a_member_only_if_no_other_tree_can_have_left_it() {
+    let seen = ObservedProcess {
         our_child: true,
-        ..STRANGER
+        ..UNRELATED
     };
     let sole = Claim {
-        sole_life: true,
+        sole_instance: true,
         ..CLAIM
     };
     assert_eq!(prove(&CLAIM, &seen), None, "others have run");
@@ -322,12 +331,12 @@ fn an_orphan_is_refused_unless_nobody_else_can_have_left_it() {
             &seen
         ),
         None,
-        "pid 1"
+        "stayd is pid 1"
     );
     assert_eq!(
         prove(
             &sole,
-            &Sighting {
+            &ObservedProcess {
                 our_child: false,
                 spawned: false,
                 ..seen

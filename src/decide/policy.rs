@@ -1,11 +1,11 @@
-//! What the person asked for, as far as decisions depend on it: numbers and choices, no paths.
+//! The rules of one service that decisions depend on: numbers and choices from the configuration, no paths.
 
 use super::clock::Duration;
 
 /// When an ended service is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Restart {
-    /// Whatever the exit was.
+    /// After every exit.
     Always,
     /// After a failure: a status other than 0, a signal, a watchdog kill.
     OnFailure,
@@ -16,9 +16,9 @@ pub enum Restart {
 /// What a main process stopped by SIGSTOP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoppedIs {
-    /// It serves nobody: each round is dead, whatever a kept connection says.
+    /// The service does not answer: each attempt is dead, whatever a kept connection says.
     Wedged,
-    /// Somebody holds it on purpose: each round is void.
+    /// A user holds it on purpose: each attempt is void.
     Held,
 }
 
@@ -29,14 +29,14 @@ pub struct Backoff {
     pub min: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// A life that was ready for this long resets the row; the next restart is immediate.
+    /// An instance that was ready for this long resets the history; the next restart is immediate.
     pub stable_after: Duration,
 }
 
-/// How many failed lives are too many.
+/// How many ended instances are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GiveUp {
-    /// This many ended lives …
+    /// This many ended instances …
     pub exits: u32,
     /// … within this time park the service.
     pub within: Duration,
@@ -51,18 +51,18 @@ pub enum Mode {
     Shadow,
 }
 
-/// The liveness probe's rules.
+/// The rules of the liveness probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Watchdog {
-    /// From the start of one round to the start of the next.
+    /// From the start of one attempt to the start of the next.
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// This many dead rounds in a row are a wedge.
+    /// This many consecutive dead attempts are a wedge.
     pub failures: u32,
-    /// How much longer a tree that is visibly working may take.
+    /// How much longer the process tree may take while it visibly works.
     pub busy_grace: Duration,
-    /// Whether degraded rounds count as dead (`degraded = "kill"`).
+    /// Whether degraded attempts count as dead (`degraded = "kill"`).
     pub degraded_kills: bool,
     /// Time between the `first` signal and the SIGKILL, if a first signal is set.
     pub first_grace: Option<Duration>,
@@ -70,8 +70,6 @@ pub struct Watchdog {
     pub mode: Mode,
     /// Bound of the extra evidence command; zero when there is none.
     pub evidence_extra: Duration,
-    /// The service reports by itself (`notify`); rounds are not asked but awaited.
-    pub told_by_service: bool,
 }
 
 impl Watchdog {
@@ -82,49 +80,49 @@ impl Watchdog {
     }
 }
 
-/// What is done with a process of ours that an earlier stayd has left running.
+/// What to do with an instance that an earlier stayd left running (`leftover`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnLeftover {
-    /// It goes on.
+    /// Adopt it.
     Adopt,
-    /// It is ended in order, and a new life begins.
+    /// End it in order, and start a new instance.
     Replace,
 }
 
-/// What is done with somebody else's process on the service's port. It is never signalled.
+/// What to do with a foreign process on the service's port (`stranger`). It is never signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnStranger {
-    /// It is named; the service is blocked until the port is free.
+    /// Name it; the service is blocked until the port is free.
     Report,
-    /// It is watched as if it were ours.
+    /// Monitor it as if it were ours.
     Attach,
 }
 
-/// One service's rules.
+/// The rules of one service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// When to start again.
     pub restart: Restart,
     /// How long to wait before that.
     pub backoff: Backoff,
-    /// When to park.
+    /// When to give up and park.
     pub give_up: GiveUp,
     /// From the stop signal to the SIGKILL.
     pub stop_grace: Duration,
     /// The budget until ready.
     pub startup: Duration,
-    /// What an earlier stayd has left.
+    /// What to do with an instance that an earlier stayd left.
     pub leftover: OnLeftover,
-    /// Who else may hold its port.
+    /// What to do with a foreign process on its port.
     pub stranger: OnStranger,
-    /// Each life begins from a materialized runtime.
+    /// Each instance starts from a materialized runtime.
     pub has_runtime: bool,
-    /// Meaning of SIGSTOP.
+    /// What a main process stopped by SIGSTOP means.
     pub stopped_is: StoppedIs,
     /// The liveness probe, if there is one.
     pub watchdog: Option<Watchdog>,
     /// Whether readiness has a probe of its own.
     pub ready_probe: bool,
-    /// Whether the service sends READY=1 itself (`sd_notify`); readiness waits for it then.
+    /// Whether the service sends READY=1 itself (`sd_notify`); readiness then waits for it.
     pub notifies_ready: bool,
 }

@@ -3,9 +3,9 @@
 /// A process that cannot be confused with a later one of the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process {
-    /// The number; always > 1 for anything that may be signalled.
+    /// The pid; always > 1 for anything that may be signalled.
     pub pid: i32,
     /// Kernel start time: Linux ticks since boot (proc(5), stat field 22), macOS microseconds since 1970. Within one
-    /// tick (10 ms) the kernel does not give a number twice: all others come first.
+    /// tick (10 ms) the kernel does not give the same pid twice, because it first gives all others.
     pub start_time: u64,
 }

@@ -1,93 +1,91 @@
-//! Restart policy: functions of (history, now). No clock, no dice.
+//! Restart policy: when the next instance may start, given the history of ended instances and the time now.
 
 use super::clock::{Duration, Instant};
 use super::event::{Exit, Life};
 use super::policy::{Backoff, GiveUp, Restart};
 
-/// Ended lives are remembered up to this many, whatever the configuration says.
-pub const HISTORY_MAX: usize = 1000;
+/// The history keeps at most this many ends, whatever the configuration says.
+const HISTORY_MAX: usize = 1000;
 
-/// The ended lives since the last stable one.
+/// When instances ended, since the last stable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct History {
+pub(super) struct RestartHistory {
     ends: Vec<Instant>,
-    /// Gave up: one end more parks again, until [`History::clear`].
+    /// Gave up: one more end parks again, until [`RestartHistory::clear`].
     parked: bool,
 }
 
-/// When the next life begins.
+/// When the next instance starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum NextStart {
     /// At once.
     Now,
     /// After this time.
     After(Duration),
-    /// Gave up: after this time, and quietly so for ever.
+    /// Gave up: after this time, and again after each further end.
     Parked(Duration),
 }
 
-impl History {
-    /// Forgets: a stable life, or a person's wish.
-    pub fn clear(&mut self) {
+impl RestartHistory {
+    /// Forgets all ends: after a stable instance, or a user's request.
+    pub(super) fn clear(&mut self) {
         self.ends.clear();
         self.parked = false;
     }
 
-    /// Remembers that an earlier stayd gave up.
-    pub fn set_parked(&mut self) {
+    /// Notes that an earlier stayd gave up.
+    pub(super) fn set_parked(&mut self) {
         self.parked = true;
     }
 
-    /// When lives ended, the oldest first.
+    /// When instances ended, the oldest first.
     #[must_use]
-    pub fn ends(&self) -> &[Instant] {
+    pub(super) fn ends(&self) -> &[Instant] {
         &self.ends
     }
 
-    /// Goes on with what another has remembered.
-    pub fn resume(&mut self, mut ends: Vec<Instant>, parked: bool) {
+    /// Continues with the history of the version before.
+    pub(super) fn resume(&mut self, mut ends: Vec<Instant>, parked: bool) {
         ends.truncate(HISTORY_MAX);
         self.ends = ends;
         self.parked = parked;
     }
 
-    /// Whether it gave up and no stable life has come since.
+    /// Whether it gave up and no stable instance has run since.
     #[must_use]
-    pub const fn is_parked(&self) -> bool {
+    pub(super) const fn is_parked(&self) -> bool {
         self.parked
     }
 
-    /// Ended lives within `span` before `now`.
-    #[must_use]
-    pub fn count_within(&self, now: Instant, span: Duration) -> usize {
+    fn count_within(&self, now: Instant, duration: Duration) -> usize {
         self.ends
             .iter()
-            .filter(|end| now.since(**end) <= span)
+            .filter(|end| now.since(**end) <= duration)
             .count()
     }
 
-    /// Notes that a life ended now and says when the next may begin. `ready_for` is how long the life had been
-    /// ready: only stable uptime resets the row, not a successful spawn.
-    pub fn after_end(
+    /// Notes that an instance ended now and returns when the next may start. `ready_for` is how long the instance had been
+    /// ready: only stable uptime resets the history, not a successful spawn.
+    pub(super) fn after_end(
         &mut self,
         now: Instant,
         ready_for: Option<Duration>,
         backoff: &Backoff,
         give_up: &GiveUp,
-        (salt, life): (u64, Life),
-    ) -> Next {
-        if ready_for.is_some_and(|span| span >= backoff.stable_after) {
+        (jitter_seed, life): (u64, Life),
+    ) -> NextStart {
+        if ready_for.is_some_and(|uptime| uptime >= backoff.stable_after) {
             self.clear();
-            return Next::Now;
+            return NextStart::Now;
         }
         self.push(now);
         self.parked |= self.count_within(now, give_up.within) >= give_up.exits as usize;
         if self.parked {
-            return Next::Parked(give_up.within.max(backoff.max));
+            return NextStart::Parked(give_up.within.max(backoff.max));
         }
-        match wait(backoff, self.ends.len(), salt, life) {
-            Duration::ZERO => Next::Now,
-            span => Next::After(span),
+        match wait(backoff, self.ends.len(), jitter_seed, life) {
+            Duration::ZERO => NextStart::Now,
+            wait => NextStart::After(wait),
         }
     }
 
@@ -99,28 +97,28 @@ impl History {
     }
 }
 
-/// The wait before the next life after `ended` unstable ones: doubled each time, at most `max`, spread by up to a
-/// tenth so that services which died together do not return together.
+/// The wait before the next instance after `ended` unstable ones: doubled each time, at most `max`, spread by up to a
+/// tenth so that services that ended together do not start together.
 #[must_use]
-pub fn wait(backoff: &Backoff, ended: usize, salt: u64, life: Life) -> Duration {
+pub(super) fn wait(backoff: &Backoff, ended: usize, jitter_seed: u64, life: Life) -> Duration {
     let doublings = u32::try_from(ended.saturating_sub(1))
         .unwrap_or(u32::MAX)
         .min(31);
     let base = backoff.min.saturating_mul(1 << doublings).min(backoff.max);
-    base + base * spread(salt, life) / 1000
+    base + base * spread(jitter_seed, life) / 1000
 }
 
 /// 0 to 100 thousandths, the same for the same service and life (the finalizer of `SplitMix64`).
-fn spread(salt: u64, life: Life) -> u32 {
-    let mut bits = salt ^ u64::from(life.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn spread(jitter_seed: u64, life: Life) -> u32 {
+    let mut bits = jitter_seed ^ u64::from(life.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     u32::try_from((bits ^ (bits >> 31)) % 101).unwrap_or(0)
 }
 
-/// Whether this end asks for another life.
+/// Whether the policy wants another instance after this exit.
 #[must_use]
-pub const fn wanted_again(policy: Restart, exit: Exit, killed_by_watchdog: bool) -> bool {
+pub(super) const fn should_restart(policy: Restart, exit: Exit, killed_by_watchdog: bool) -> bool {
     match policy {
         Restart::Always => true,
         Restart::Never => false,
@@ -142,56 +140,59 @@ mod tests {
         within: Duration::from_secs(300),
     };
 
-    fn end(history: &mut History, at_s: u64, ready_for_s: Option<u64>) -> Next {
+    fn end(history: &mut RestartHistory, at_s: u64, ready_for_s: Option<u64>) -> NextStart {
         let now = Instant::START.after(Duration::from_secs(at_s));
         let ready_for = ready_for_s.map(Duration::from_secs);
         history.after_end(now, ready_for, &BACKOFF, &GIVE_UP, (7, Life(1)))
     }
 
     #[test]
-    fn item_47_waits_grow_and_ten_ends_park() {
-        let mut history = History::default();
+    fn waits_grow_and_ten_ends_park() {
+        let mut history = RestartHistory::default();
         let mut last = Duration::ZERO;
         for n in 1..10 {
-            let Next::After(span) = end(&mut history, n, None) else {
+            let NextStart::After(wait) = end(&mut history, n, None) else {
                 panic!("waits at {n}")
             };
             assert!(
-                span > last || span >= BACKOFF.max,
-                "{span:?} after {last:?}"
+                wait > last || wait >= BACKOFF.max,
+                "{wait:?} after {last:?}"
             );
-            last = span;
+            last = wait;
         }
         assert_eq!(
             end(&mut history, 10, None),
-            Next::Parked(Duration::from_secs(300))
+            NextStart::Parked(Duration::from_secs(300))
         );
         assert_eq!(
             end(&mut history, 20, None),
-            Next::Parked(Duration::from_secs(300))
+            NextStart::Parked(Duration::from_secs(300))
         );
     }
 
     #[test]
-    fn item_47_only_stable_uptime_resets() {
-        let mut history = History::default();
+    fn only_stable_uptime_resets_the_history() {
+        let mut history = RestartHistory::default();
         for n in 1..=9 {
             let _ = end(&mut history, n, Some(59));
         }
-        assert_eq!(end(&mut history, 100, Some(60)), Next::Now);
-        assert!(matches!(end(&mut history, 101, None), Next::After(_)));
+        assert_eq!(end(&mut history, 100, Some(60)), NextStart::Now);
+        assert!(matches!(end(&mut history, 101, None), NextStart::After(_)));
     }
 
     #[test]
-    fn old_ends_do_not_park() {
-        let mut history = History::default();
+    fn ends_outside_the_window_do_not_park() {
+        let mut history = RestartHistory::default();
         for n in 1..50 {
-            assert!(matches!(end(&mut history, n * 40, None), Next::After(_)));
+            assert!(matches!(
+                end(&mut history, n * 40, None),
+                NextStart::After(_)
+            ));
         }
     }
 
     #[test]
-    fn the_spread_is_bounded_and_repeats() {
+    fn the_spread_of_waits_is_bounded_and_repeatable() {
         for life in 1..200 {
             let one = wait(&BACKOFF, 1, 99, Life(life));
             assert!(
@@ -208,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn policies() {
-        assert!(wanted_again(Restart::Always, Exit::Code(0), false));
-        assert!(!wanted_again(Restart::OnFailure, Exit::Code(0), false));
-        assert!(wanted_again(Restart::OnFailure, Exit::Code(0), true));
+    fn each_restart_policy_decides_by_exit_and_watchdog_kill() {
+        assert!(should_restart(Restart::Always, Exit::Code(0), false));
+        assert!(!should_restart(Restart::OnFailure, Exit::Code(0), false));
+        assert!(should_restart(Restart::OnFailure, Exit::Code(0), true));
         assert!(
-            wanted_again(Restart::OnFailure, Exit::Unknown, false),
+            should_restart(Restart::OnFailure, Exit::Unknown, false),
             "unknown is never clean"
         );
-        assert!(!wanted_again(Restart::Never, Exit::Signal(9), true));
+        assert!(!should_restart(Restart::Never, Exit::Signal(9), true));
     }
 }

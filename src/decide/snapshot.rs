@@ -1,51 +1,46 @@
-//! What the machine shows of itself: cheap copies, never references into it.
+//! What the machine shows of each service: cheap copies, never references into the machine.
 
 use super::clock::{Duration, Instant};
 use super::event::{Check, Exit, Life, Process};
 use super::runtime::RuntimeId;
 
-/// A service's state, as the contract names it.
+/// The state of a service as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
     /// Down, and meant to be.
     Stopped,
-    /// For a dependency.
-    Waiting,
-    /// Conflict, configuration, permission.
+    /// Cannot start: conflict, configuration, permission. It tries again.
     Blocked,
-    /// Copying its runtime.
+    /// Looking at its runtime's source, and copying it.
     Materializing,
     /// Preparing, or running and not ready yet.
     Starting,
     /// Ready, and answering as far as is known.
     Running,
-    /// Its probe has never once been answered; it kills nobody.
+    /// Its probe has never had an answer, so the watchdog kills nothing.
     Unproven,
-    /// Some dead rounds, not enough.
+    /// Some consecutive dead attempts, not yet enough.
     Suspect,
-    /// KillPending: evidence is taken, the kill is under way.
+    /// The kill is decided: evidence is collected, or the kill is under way.
     Wedged,
-    /// Ending on a wish.
+    /// Ending on a request.
     Stopping,
-    /// Between lives.
+    /// Waiting between two instances.
     Backoff,
-    /// Gave up; retries slowly.
+    /// Gave up; tries again slowly.
     Parked,
     /// SIGKILL does not end it.
     Unkillable,
-    /// Somebody else's process, probed and reported.
+    /// A foreign process holds its port and is probed and reported.
     Attached,
-    /// Never to come back by itself.
-    Destroyed,
 }
 
 impl Phase {
-    /// The contract's word for it.
+    /// Its name in JSON and for users.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
-            Self::Waiting => "waiting",
             Self::Blocked => "blocked",
             Self::Materializing => "materializing",
             Self::Starting => "starting",
@@ -58,28 +53,28 @@ impl Phase {
             Self::Parked => "parked",
             Self::Unkillable => "unkillable",
             Self::Attached => "attached",
-            Self::Destroyed => "destroyed",
         }
     }
 }
 
-/// How a round was judged.
+/// How one probe attempt was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
 pub enum Class {
     /// A good answer.
     Alive,
     /// A well-formed answer that is an error.
     Degraded,
-    /// Requested, and no answer.
+    /// Asked, and no answer.
     Dead,
-    /// We could not ask.
+    /// stayd could not ask.
     NoVerdict,
-    /// Asleep, traced, frozen, held: says nothing and breaks the row.
+    /// Asleep, traced, frozen, held: says nothing, and ends the consecutive failures.
     Void,
 }
 
 impl Class {
-    /// The contract's word for it.
+    /// Its name in JSON and for users.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -92,25 +87,25 @@ impl Class {
     }
 }
 
-/// Last news of one probe.
+/// The last result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProbeView {
-    /// Which.
+    /// Which probe.
     pub check: Check,
-    /// How its last round was judged; none before the first.
+    /// How its last attempt was judged; `None` before the first.
     pub class: Option<Class>,
     /// How long that took.
     pub latency: Option<Duration>,
-    /// Dead rounds in a row.
+    /// Consecutive dead attempts.
     pub failures: u32,
     /// When it was last alive or degraded.
     pub last_ok_at: Option<Instant>,
 }
 
-/// A service as shown.
+/// A service as users see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Snapshot {
-    /// State.
+    /// Its state.
     pub phase: Phase,
     /// Whether it is wanted up.
     pub wanted_up: bool,
@@ -118,21 +113,21 @@ pub struct Snapshot {
     pub healthy: bool,
     /// Its main process, when there is one.
     pub main: Option<Process>,
-    /// That main process was spawned by an earlier stayd.
+    /// An earlier stayd spawned that main process.
     pub adopted: bool,
-    /// It is somebody else's process that is watched.
+    /// The main process is a foreign process that is monitored.
     pub attached: bool,
-    /// The runtime that the current or last life began with.
+    /// The runtime that the current or last instance started from.
     pub runtime: Option<RuntimeId>,
-    /// The current or last life.
+    /// The current or last instance.
     pub life: Life,
     /// Since when it is in this state.
     pub since: Instant,
-    /// Lives after the first.
+    /// Instances after the first.
     pub restarts: u32,
-    /// Why, in a sentence.
+    /// Why it is in this state, in a sentence.
     pub reason: String,
-    /// How the last life ended, and when.
+    /// How the last instance ended, and when.
     pub last_exit: Option<(Exit, Instant)>,
     /// Its probes.
     pub probes: Vec<ProbeView>,

@@ -1,99 +1,99 @@
-//! The verdict engine: rounds come in, and only a row of dead ones, with nothing that excuses it, is a wedge.
+//! The verdict engine: probe attempts come in, and only consecutive dead ones, with nothing that excuses them, are a
+//! wedge.
 //!
-//! Each round falls into one of five classes ([`Class`]):
+//! Each attempt falls into one of five classes ([`Class`]):
 //!
-//! | class | means | the row |
+//! | class | means | the failure count |
 //! |---|---|---|
-//! | alive | a good answer | ends |
-//! | degraded | a well-formed answer that is an error | ends |
+//! | alive | a good answer | becomes 0 |
+//! | degraded | a well-formed answer that is an error | becomes 0 |
 //! | dead | asked, and no answer | grows by one |
-//! | no-verdict | we could not ask, or were late ourselves | unchanged |
-//! | void | asleep, traced, frozen, held by SIGSTOP | ends |
+//! | no-verdict | stayd could not ask, or was late itself | unchanged |
+//! | void | asleep, traced, frozen, held by SIGSTOP | becomes 0 |
 //!
-//! Only a dead round can condemn. A row that is long enough is still spared while the probe has never been
-//! answered at all, while a person holds it, while the tree visibly works, or while the host is overloaded by others.
+//! Only a dead attempt can lead to a kill. Enough consecutive failures still do not kill while the probe has never had an
+//! answer, while a hold runs, while the process tree visibly works, or while other processes overload the host.
 
 use super::clock::{Duration, Instant};
 use super::event::{Answer, ProbeAttempt, ResourceSample};
 use super::policy::{Mode, StoppedIs, Watchdog};
 use super::snapshot::Class;
 
-/// An observer this much behind its own deadline has nothing to say about somebody else's.
-pub const LATENESS_MAX: Duration = Duration::from_millis(250);
+/// A stayd that reads an answer this much after the deadline says nothing about the service: it was late itself.
+pub(super) const LATENESS_MAX: Duration = Duration::from_millis(250);
 /// Bytes per second of reading and writing that count as work.
-pub const BUSY_IO_BYTES_PER_S: u64 = 1024 * 1024;
-/// Overload excuses a tree for this many times its busy grace.
-pub const OVERLOAD_CEILING: u32 = 5;
+const BUSY_IO_BYTES_PER_S: u64 = 1024 * 1024;
+/// Overload of the host suppresses a kill for this many times the busy grace.
+const OVERLOAD_CEILING: u32 = 5;
 /// Runnable threads per processor from which on a busy host is overloaded.
 const OVERLOAD_RUNNABLE_PER_CPU: u32 = 2;
 
-/// A row of rounds about one life.
+/// The consecutive dead attempts of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Row {
-    /// Dead rounds in a row.
-    failures: u32,
+pub(super) struct ConsecutiveFailures {
+    count: u32,
     /// When the first of them was asked.
-    began: Option<Instant>,
-    /// When the row was first long enough.
+    first_asked_at: Option<Instant>,
+    /// When there were enough of them for a kill.
     due: Option<Instant>,
-    /// Silence from rounds asked before this is void: the machine slept, or the tree was held.
+    /// Silence of attempts asked before this is void: the machine slept, or the tree was held.
     void_before: Instant,
-    /// Silence from rounds asked before this is no verdict: we were late ourselves.
+    /// Silence of attempts asked before this is no verdict: stayd was late itself.
     unsure_before: Instant,
-    /// The last spare that was reported, so that each is told once a row.
-    told: Option<Spare>,
+    /// The last suppression that was reported, so that each is reported once.
+    last_reported: Option<SuppressionReason>,
 }
 
-/// What made a long enough row harmless.
+/// Why enough consecutive failures lead to no kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Spare {
-    /// The probe has never been answered: is it the right one?
-    Unproven,
-    /// A person holds it.
+pub(super) enum SuppressionReason {
+    /// The probe has never had an answer, so it may be the wrong probe.
+    NeverAnswered,
+    /// A user holds the service.
     Held,
     /// The tree uses CPU or disk, or is throttled by its quota.
     Busy,
     /// The host is overloaded, and not by this tree.
     Overloaded,
-    /// The whole fleet is silent, and it is not this one's turn.
+    /// All services are silent, and the kill of this one is not due yet.
     HostSuspected,
     /// Shadow mode: recorded, not done.
     Shadow,
-    /// It is somebody else's process: recorded, never done.
-    Stranger,
+    /// It is a foreign process: recorded, never done.
+    Foreign,
 }
 
-/// What a round leads to.
+/// What an attempt leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub(super) enum Verdict {
     /// Nothing to do.
     Fine,
-    /// Dead, and not yet often enough; or spared for a reason that has been told.
+    /// Dead, and not often enough yet; or suppressed for a reason that is reported already.
     Suspect,
-    /// Long enough, but excused; to be told once.
-    Suppressed(Spare),
+    /// Enough failures, but no kill; to be reported once.
+    Suppressed(SuppressionReason),
     /// Kill.
     Wedged,
 }
 
-/// What is true about the service besides its rounds.
+/// What decides, besides the attempts, whether a kill is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub(super) struct KillConditions {
     /// This probe, query and command had an answer once.
     pub proven: bool,
     /// A hold is running.
     pub held: bool,
     /// All services are silent: the host is suspected first.
     pub host_suspected: bool,
-    /// It is somebody else's process.
-    pub stranger: bool,
+    /// It is a foreign process.
+    pub foreign: bool,
 }
 
-/// Puts a round into its class, with the reason in words where it is not alive.
+/// Returns the class of an attempt, and the reason in words where the class is not alive.
 #[must_use]
-pub fn classify(
+pub(super) fn classify(
     attempt: &ProbeAttempt,
-    row: &Row,
+    failures: &ConsecutiveFailures,
     stopped_is: StoppedIs,
     degraded_kills: bool,
 ) -> (Class, String) {
@@ -106,11 +106,11 @@ pub fn classify(
         }
         Answer::Degraded { said, .. } => (Class::Degraded, said.clone()),
         Answer::NoVerdict { why } => (Class::NoVerdict, why.clone()),
-        Answer::Dead { how } => held.unwrap_or_else(|| classify_silence(attempt, row, how)),
+        Answer::Dead { how } => held.unwrap_or_else(|| classify_silence(attempt, failures, how)),
     }
 }
 
-/// What stands in the place of any dead round while a debugger or the freezer keeps it from working.
+/// The class that replaces dead while a debugger or the freezer keeps the process from working.
 fn held_by_others(sample: &ResourceSample) -> Option<(Class, String)> {
     if sample.traced {
         Some((Class::Void, "being debugged".into()))
@@ -128,14 +128,18 @@ fn classify_stop(stopped_is: StoppedIs) -> (Class, String) {
     }
 }
 
-fn classify_silence(attempt: &ProbeAttempt, row: &Row, how: &str) -> (Class, String) {
+fn classify_silence(
+    attempt: &ProbeAttempt,
+    failures: &ConsecutiveFailures,
+    how: &str,
+) -> (Class, String) {
     let finished = attempt.asked_at.after(attempt.latency);
-    if attempt.asked_at < row.void_before {
+    if attempt.asked_at < failures.void_before {
         (
             Class::Void,
             "asked before the machine slept, or just after it or the service stood still".into(),
         )
-    } else if attempt.asked_at < row.unsure_before {
+    } else if attempt.asked_at < failures.unsure_before {
         (Class::NoVerdict, "stayd itself was late".into())
     } else if finished.since(attempt.deadline) > LATENESS_MAX {
         let late = finished.since(attempt.deadline);
@@ -148,21 +152,21 @@ fn classify_silence(attempt: &ProbeAttempt, row: &Row, how: &str) -> (Class, Str
     }
 }
 
-impl Row {
-    /// Dead rounds in a row.
+impl ConsecutiveFailures {
+    /// How many dead attempts there are.
     #[must_use]
-    pub const fn failures(&self) -> u32 {
-        self.failures
+    pub(super) const fn count(&self) -> u32 {
+        self.count
     }
 
-    /// When the row's first dead round was asked.
+    /// When the first of them was asked; `None` if there are none.
     #[must_use]
-    pub const fn began(&self) -> Option<Instant> {
-        self.began
+    pub(super) const fn first_asked_at(&self) -> Option<Instant> {
+        self.first_asked_at
     }
 
-    /// Forgets the row: an answer, a void round, a new phase.
-    pub fn clear(&mut self) {
+    /// Begins anew: after an answer, a void attempt, or a new phase of the service.
+    pub(super) fn clear(&mut self) {
         *self = Self {
             void_before: self.void_before,
             unsure_before: self.unsure_before,
@@ -170,47 +174,48 @@ impl Row {
         };
     }
 
-    /// Silence from rounds asked before `moment` says nothing, and the row begins anew.
-    pub fn distrust_before(&mut self, moment: Instant) {
+    /// Makes silence of attempts asked before `instant` void, and begins anew.
+    pub(super) fn void_before(&mut self, instant: Instant) {
         self.clear();
-        self.void_before = self.void_before.max(moment);
+        self.void_before = self.void_before.max(instant);
     }
 
-    /// Silence from rounds asked before `moment` says nothing; the row stands (we were late, not the service).
-    pub fn distrust_in_flight(&mut self, moment: Instant) {
-        self.unsure_before = self.unsure_before.max(moment);
+    /// Makes silence of attempts asked before `instant` no verdict. The count stays, because stayd was late and not the
+    /// service.
+    pub(super) fn distrust_before(&mut self, instant: Instant) {
+        self.unsure_before = self.unsure_before.max(instant);
     }
 
-    /// Takes a classified round and says what it leads to.
-    pub fn judge(
+    /// Takes a classified attempt and returns what it leads to.
+    pub(super) fn judge(
         &mut self,
         now: Instant,
         class: Class,
         attempt: &ProbeAttempt,
         rules: &Watchdog,
-        standing: Standing,
-    ) -> Judgement {
+        conditions: KillConditions,
+    ) -> Verdict {
         match class {
             Class::Alive | Class::Degraded => {
                 self.clear();
-                Judgement::Fine
+                Verdict::Fine
             }
             Class::Void => {
                 self.clear();
-                if is_halted(&attempt.sample) {
-                    // It may go on in the middle of the next round, whose end would not show that it had stood still.
-                    self.distrust_before(now.after(rules.period()));
+                if is_stopped_by_others(&attempt.sample) {
+                    // It may continue in the middle of the next attempt, whose end would not show that it was stopped.
+                    self.void_before(now.after(rules.period()));
                 }
-                Judgement::Fine
+                Verdict::Fine
             }
             Class::NoVerdict => {
-                if self.failures == 0 {
-                    Judgement::Fine
+                if self.count == 0 {
+                    Verdict::Fine
                 } else {
-                    Judgement::Suspect
+                    Verdict::Suspect
                 }
             }
-            Class::Dead => self.judge_dead(now, attempt, rules, standing),
+            Class::Dead => self.judge_dead(now, attempt, rules, conditions),
         }
     }
 
@@ -219,67 +224,70 @@ impl Row {
         now: Instant,
         attempt: &ProbeAttempt,
         rules: &Watchdog,
-        standing: Standing,
-    ) -> Judgement {
-        self.failures = self.failures.saturating_add(1);
-        self.began.get_or_insert(attempt.asked_at);
-        if self.failures < rules.failures {
-            return Judgement::Suspect;
+        conditions: KillConditions,
+    ) -> Verdict {
+        self.count = self.count.saturating_add(1);
+        self.first_asked_at.get_or_insert(attempt.asked_at);
+        if self.count < rules.failures {
+            return Verdict::Suspect;
         }
         let due = *self.due.get_or_insert(now);
-        match excuse(now.since(due), &attempt.sample, rules, standing) {
-            None => Judgement::Wedged,
-            Some(spare) => self.spared(spare),
+        match suppression(now.since(due), &attempt.sample, rules, conditions) {
+            None => Verdict::Wedged,
+            Some(reason) => self.suppress(reason),
         }
     }
 
-    fn spared(&mut self, spare: Spare) -> Judgement {
-        if matches!(spare, Spare::Unproven | Spare::Held) {
-            // Its grace is not used up while nobody would kill it anyway.
+    fn suppress(&mut self, reason: SuppressionReason) -> Verdict {
+        if matches!(
+            reason,
+            SuppressionReason::NeverAnswered | SuppressionReason::Held
+        ) {
+            // The busy grace is not used up while no kill would follow anyway.
             self.due = None;
         }
-        if self.told == Some(spare) {
-            return Judgement::Suspect;
+        if self.last_reported == Some(reason) {
+            return Verdict::Suspect;
         }
-        self.told = Some(spare);
-        Judgement::Suppressed(spare)
+        self.last_reported = Some(reason);
+        Verdict::Suppressed(reason)
     }
 }
 
-/// What excuses a row that has been long enough for `overdue`.
-fn excuse(
+/// What suppresses a kill that has been due for `overdue`.
+fn suppression(
     overdue: Duration,
     sample: &ResourceSample,
     rules: &Watchdog,
-    standing: Standing,
-) -> Option<Spare> {
-    if !standing.proven {
-        Some(Spare::Unproven)
-    } else if standing.held {
-        Some(Spare::Held)
+    conditions: KillConditions,
+) -> Option<SuppressionReason> {
+    if !conditions.proven {
+        Some(SuppressionReason::NeverAnswered)
+    } else if conditions.held {
+        Some(SuppressionReason::Held)
     } else if is_busy(sample) && overdue < rules.busy_grace {
-        Some(Spare::Busy)
+        Some(SuppressionReason::Busy)
     } else if is_overloaded(sample) && overdue < rules.busy_grace * OVERLOAD_CEILING {
-        Some(Spare::Overloaded)
-    } else if standing.host_suspected {
-        Some(Spare::HostSuspected)
-    } else if standing.stranger {
-        Some(Spare::Stranger)
+        Some(SuppressionReason::Overloaded)
+    } else if conditions.host_suspected {
+        Some(SuppressionReason::HostSuspected)
+    } else if conditions.foreign {
+        Some(SuppressionReason::Foreign)
     } else if rules.mode == Mode::Shadow {
-        Some(Spare::Shadow)
+        Some(SuppressionReason::Shadow)
     } else {
         None
     }
 }
 
-/// Whether somebody or something keeps it from running.
-const fn is_halted(sample: &ResourceSample) -> bool {
+/// Whether SIGSTOP, a debugger or the freezer keeps it from running.
+const fn is_stopped_by_others(sample: &ResourceSample) -> bool {
     sample.stopped || sample.traced || sample.frozen
 }
 
 /// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota.
 #[must_use]
-pub fn is_busy(sample: &ResourceSample) -> bool {
+pub(super) fn is_busy(sample: &ResourceSample) -> bool {
     if sample.watched.is_zero() || sample.stopped {
         return false;
     }
@@ -289,10 +297,10 @@ pub fn is_busy(sample: &ResourceSample) -> bool {
         || u128::from(sample.tree_io_bytes) >= enough_io
 }
 
-/// Whether every processor is taken, with more waiting, and mostly by others than this tree.
+/// Whether every processor is in use, more threads wait, and this tree uses less than half of the CPU time.
 #[must_use]
-pub fn is_overloaded(sample: &ResourceSample) -> bool {
-    // What is stopped by a signal is not slow: no free processor would help it.
+fn is_overloaded(sample: &ResourceSample) -> bool {
+    // A process stopped by a signal is not slow: no free processor would help it.
     if sample.watched.is_zero() || sample.host_cpus == 0 || sample.stopped {
         return false;
     }
@@ -302,9 +310,9 @@ pub fn is_overloaded(sample: &ResourceSample) -> bool {
     saturated && sample.tree_cpu * 2 < sample.host_cpu
 }
 
-/// The tree's use of CPU, for a person.
+/// The tree's use of CPU, for a sentence.
 #[must_use]
-pub fn cpu_in_words(sample: &ResourceSample) -> String {
+pub(super) fn cpu_in_words(sample: &ResourceSample) -> String {
     if sample.stopped {
         return "stopped by a signal".into();
     }

@@ -1,4 +1,4 @@
-//! Rows of rounds and what they lead to, item by item.
+//! Sequences of probe attempts and the verdicts that they lead to.
 
 use super::*;
 
@@ -11,20 +11,19 @@ const RULES: Watchdog = Watchdog {
     first_grace: None,
     mode: Mode::Kill,
     evidence_extra: Duration::ZERO,
-    told_by_service: false,
 };
-const ARMED: Standing = Standing {
+const ARMED: KillConditions = KillConditions {
     proven: true,
     held: false,
     host_suspected: false,
-    stranger: false,
+    foreign: false,
 };
 
 fn at(seconds: u64) -> Instant {
     Instant::START.after(Duration::from_secs(seconds))
 }
 
-/// A round asked at `seconds` that timed out exactly at its deadline.
+/// An attempt asked at `seconds` that timed out exactly at its deadline.
 fn silence(seconds: u64, sample: ResourceSample) -> ProbeAttempt {
     ProbeAttempt {
         asked_at: at(seconds),
@@ -62,152 +61,155 @@ fn busy() -> ResourceSample {
     }
 }
 
-/// Feeds a round as the service would, and says class and judgement.
+/// Classifies and judges an attempt as the service does.
 fn feed(
-    row: &mut Row,
+    failures: &mut ConsecutiveFailures,
     attempt: &ProbeAttempt,
     rules: &Watchdog,
-    standing: Standing,
-) -> (Class, Judgement) {
-    let (class, _) = classify(attempt, row, StoppedIs::Wedged, rules.degraded_kills);
+    conditions: KillConditions,
+) -> (Class, Verdict) {
+    let (class, _) = classify(attempt, failures, StoppedIs::Wedged, rules.degraded_kills);
     let now = attempt.asked_at.after(attempt.latency);
-    (class, row.judge(now, class, attempt, rules, standing))
+    (
+        class,
+        failures.judge(now, class, attempt, rules, conditions),
+    )
 }
 
-fn row_of_dead(
+fn dead_attempts(
     sample: ResourceSample,
     count: u64,
     rules: &Watchdog,
-    standing: Standing,
-) -> (Row, Vec<Judgement>) {
-    let mut row = Row::default();
+    conditions: KillConditions,
+) -> (ConsecutiveFailures, Vec<Verdict>) {
+    let mut failures = ConsecutiveFailures::default();
     let judged = (0..count)
-        .map(|n| feed(&mut row, &silence(n * 5, sample), rules, standing).1)
+        .map(|n| feed(&mut failures, &silence(n * 5, sample), rules, conditions).1)
         .collect();
-    (row, judged)
+    (failures, judged)
 }
 
 #[test]
-fn item_31_three_silent_rounds_in_a_row_are_a_wedge() {
-    let (_, judged) = row_of_dead(idle(), 3, &RULES, ARMED);
+fn three_consecutive_silent_attempts_are_a_wedge() {
+    let (_, judged) = dead_attempts(idle(), 3, &RULES, ARMED);
     assert_eq!(
         judged,
-        [Judgement::Suspect, Judgement::Suspect, Judgement::Wedged]
+        [Verdict::Suspect, Verdict::Suspect, Verdict::Wedged]
     );
 }
 
 #[test]
-fn item_26_one_lost_round_is_no_verdict_on_a_life() {
-    let mut row = Row::default();
+fn one_lost_attempt_among_answers_never_kills() {
+    let mut failures = ConsecutiveFailures::default();
     for n in 0..20 {
-        let (_, dead) = feed(&mut row, &silence(n * 10, idle()), &RULES, ARMED);
-        assert_eq!(dead, Judgement::Suspect);
+        let (_, dead) = feed(&mut failures, &silence(n * 10, idle()), &RULES, ARMED);
+        assert_eq!(dead, Verdict::Suspect);
         let (_, fine) = feed(
-            &mut row,
+            &mut failures,
             &answered(n * 10 + 5, Answer::Alive),
             &RULES,
             ARMED,
         );
-        assert_eq!(fine, Judgement::Fine);
-        assert_eq!(row.failures(), 0);
+        assert_eq!(fine, Verdict::Fine);
+        assert_eq!(failures.count(), 0);
     }
 }
 
 #[test]
-fn items_18_and_19_any_well_formed_answer_ends_the_row() {
+fn any_well_formed_answer_resets_the_failure_count() {
     let said = Answer::Degraded {
         said: "53300: too many clients already".into(),
         starting: false,
     };
-    let (mut row, _) = row_of_dead(idle(), 2, &RULES, ARMED);
-    let (class, judged) = feed(&mut row, &answered(10, said.clone()), &RULES, ARMED);
+    let (mut failures, _) = dead_attempts(idle(), 2, &RULES, ARMED);
+    let (class, judged) = feed(&mut failures, &answered(10, said.clone()), &RULES, ARMED);
     assert_eq!(
-        (class, judged, row.failures()),
-        (Class::Degraded, Judgement::Fine, 0)
+        (class, judged, failures.count()),
+        (Class::Degraded, Verdict::Fine, 0)
     );
 
     let strict = Watchdog {
         degraded_kills: true,
         ..RULES
     };
-    let (mut row, _) = row_of_dead(idle(), 2, &strict, ARMED);
-    let (class, judged) = feed(&mut row, &answered(10, said), &strict, ARMED);
+    let (mut failures, _) = dead_attempts(idle(), 2, &strict, ARMED);
+    let (class, judged) = feed(&mut failures, &answered(10, said), &strict, ARMED);
     assert_eq!(
         (class, judged),
-        (Class::Dead, Judgement::Wedged),
+        (Class::Dead, Verdict::Wedged),
         "degraded = \"kill\" was asked for"
     );
 }
 
 #[test]
-fn items_22_and_23_not_being_able_to_ask_changes_nothing() {
-    let (mut row, _) = row_of_dead(idle(), 2, &RULES, ARMED);
+fn an_attempt_that_could_not_ask_changes_nothing() {
+    let (mut failures, _) = dead_attempts(idle(), 2, &RULES, ARMED);
     let unable = Answer::NoVerdict {
         why: "cannot open a socket: EMFILE".into(),
     };
     for n in 10..50 {
-        let (class, judged) = feed(&mut row, &answered(n, unable.clone()), &RULES, ARMED);
+        let (class, judged) = feed(&mut failures, &answered(n, unable.clone()), &RULES, ARMED);
         assert_eq!(
-            (class, judged, row.failures()),
-            (Class::NoVerdict, Judgement::Suspect, 2)
+            (class, judged, failures.count()),
+            (Class::NoVerdict, Verdict::Suspect, 2)
         );
     }
     assert_eq!(
-        feed(&mut row, &silence(60, idle()), &RULES, ARMED).1,
-        Judgement::Wedged
+        feed(&mut failures, &silence(60, idle()), &RULES, ARMED).1,
+        Verdict::Wedged
     );
 }
 
 #[test]
-fn item_2_a_late_observer_gives_no_verdict() {
-    let mut row = Row::default();
+fn an_attempt_read_late_is_no_verdict() {
+    let mut failures = ConsecutiveFailures::default();
     let late = ProbeAttempt {
         latency: RULES.timeout + LATENESS_MAX + Duration::from_nanos(1),
         ..silence(0, idle())
     };
     for _ in 0..10 {
         assert_eq!(
-            feed(&mut row, &late, &RULES, ARMED),
-            (Class::NoVerdict, Judgement::Fine)
+            feed(&mut failures, &late, &RULES, ARMED),
+            (Class::NoVerdict, Verdict::Fine)
         );
     }
     let just = ProbeAttempt {
         latency: RULES.timeout + LATENESS_MAX,
         ..silence(0, idle())
     };
-    assert_eq!(feed(&mut row, &just, &RULES, ARMED).0, Class::Dead);
+    assert_eq!(feed(&mut failures, &just, &RULES, ARMED).0, Class::Dead);
 }
 
 #[test]
-fn items_1_and_4_silence_from_before_a_sleep_is_void() {
-    let (mut row, _) = row_of_dead(idle(), 2, &RULES, ARMED);
-    row.distrust_before(at(20));
-    assert_eq!(row.failures(), 0, "the row is void");
+fn silence_from_before_a_sleep_is_void() {
+    let (mut failures, _) = dead_attempts(idle(), 2, &RULES, ARMED);
+    failures.void_before(at(20));
+    assert_eq!(failures.count(), 0, "the failures are void");
     assert_eq!(
-        feed(&mut row, &silence(19, idle()), &RULES, ARMED),
-        (Class::Void, Judgement::Fine)
+        feed(&mut failures, &silence(19, idle()), &RULES, ARMED),
+        (Class::Void, Verdict::Fine)
     );
     assert_eq!(
-        feed(&mut row, &silence(20, idle()), &RULES, ARMED),
-        (Class::Dead, Judgement::Suspect)
+        feed(&mut failures, &silence(20, idle()), &RULES, ARMED),
+        (Class::Dead, Verdict::Suspect)
     );
 }
 
 #[test]
-fn item_3_dark_wakes_never_add_up() {
-    let mut row = Row::default();
+fn one_dead_attempt_per_dark_wake_never_adds_up_to_a_kill() {
+    let mut failures = ConsecutiveFailures::default();
     for minute in 0..480 {
         let asked = minute * 60;
         assert_ne!(
-            feed(&mut row, &silence(asked, idle()), &RULES, ARMED).1,
-            Judgement::Wedged
+            feed(&mut failures, &silence(asked, idle()), &RULES, ARMED).1,
+            Verdict::Wedged
         );
-        row.distrust_before(at(asked + 10));
+        failures.void_before(at(asked + 10));
     }
 }
 
 #[test]
-fn item_8_a_stopped_main_process_is_dead_or_void_as_configured() {
+fn a_stopped_main_process_is_dead_or_void_as_configured() {
     let stopped = ResourceSample {
         stopped: true,
         ..ResourceSample::default()
@@ -216,37 +218,37 @@ fn item_8_a_stopped_main_process_is_dead_or_void_as_configured() {
         sample: stopped,
         ..answered(0, Answer::Alive)
     };
-    let row = Row::default();
+    let failures = ConsecutiveFailures::default();
     assert_eq!(
-        classify(&kept_alive, &row, StoppedIs::Wedged, false).0,
+        classify(&kept_alive, &failures, StoppedIs::Wedged, false).0,
         Class::Dead,
         "whatever a kept connection says"
     );
     assert_eq!(
-        classify(&kept_alive, &row, StoppedIs::Held, false).0,
+        classify(&kept_alive, &failures, StoppedIs::Held, false).0,
         Class::Void
     );
 }
 
 #[test]
-fn items_9_and_11_traced_and_frozen_are_void_and_break_the_row() {
+fn a_traced_or_frozen_process_makes_the_attempt_void_and_resets_the_count() {
     for traced in [true, false] {
         let sample = ResourceSample {
             traced,
             frozen: !traced,
             ..idle()
         };
-        let (mut row, _) = row_of_dead(idle(), 2, &RULES, ARMED);
+        let (mut failures, _) = dead_attempts(idle(), 2, &RULES, ARMED);
         assert_eq!(
-            feed(&mut row, &silence(10, sample), &RULES, ARMED),
-            (Class::Void, Judgement::Fine)
+            feed(&mut failures, &silence(10, sample), &RULES, ARMED),
+            (Class::Void, Verdict::Fine)
         );
-        assert_eq!(row.failures(), 0);
+        assert_eq!(failures.count(), 0);
     }
 }
 
 #[test]
-fn items_9_and_11_no_dead_round_of_any_kind_counts_while_others_hold_it() {
+fn no_dead_attempt_of_any_kind_counts_while_a_debugger_or_the_freezer_holds_the_process() {
     for (traced, stopped) in [(true, true), (true, false), (false, true), (false, false)] {
         let sample = ResourceSample {
             traced,
@@ -259,71 +261,79 @@ fn items_9_and_11_no_dead_round_of_any_kind_counts_while_others_hold_it() {
             sample,
             ..answered(0, Answer::Degraded { said, starting })
         };
-        let (class, _) = classify(&attempt, &Row::default(), StoppedIs::Wedged, true);
+        let (class, _) = classify(
+            &attempt,
+            &ConsecutiveFailures::default(),
+            StoppedIs::Wedged,
+            true,
+        );
         assert_eq!(class, Class::Void, "{attempt:?}");
     }
 }
 
 #[test]
-fn item_14_busy_buys_the_grace_and_no_more() {
-    let (mut row, judged) = row_of_dead(busy(), 3, &RULES, ARMED);
-    assert_eq!(judged[2], Judgement::Suppressed(Spare::Busy));
+fn a_busy_tree_gets_the_busy_grace_and_no_more() {
+    let (mut failures, judged) = dead_attempts(busy(), 3, &RULES, ARMED);
+    assert_eq!(judged[2], Verdict::Suppressed(SuppressionReason::Busy));
     // Due at 13 s; the grace ends at 33 s.
     for asked in [15, 20, 25] {
         assert_eq!(
-            feed(&mut row, &silence(asked, busy()), &RULES, ARMED).1,
-            Judgement::Suspect,
-            "told once"
+            feed(&mut failures, &silence(asked, busy()), &RULES, ARMED).1,
+            Verdict::Suspect,
+            "reported once"
         );
     }
     assert_eq!(
-        feed(&mut row, &silence(30, busy()), &RULES, ARMED).1,
-        Judgement::Wedged,
-        "item 34: a live-lock ends too"
+        feed(&mut failures, &silence(30, busy()), &RULES, ARMED).1,
+        Verdict::Wedged,
+        "a live-lock ends too"
     );
 }
 
 #[test]
-fn item_14_without_progress_there_is_no_grace() {
-    let (mut row, _) = row_of_dead(busy(), 3, &RULES, ARMED);
+fn an_idle_tree_gets_no_grace() {
+    let (mut failures, _) = dead_attempts(busy(), 3, &RULES, ARMED);
     assert_eq!(
-        feed(&mut row, &silence(15, idle()), &RULES, ARMED).1,
-        Judgement::Wedged
+        feed(&mut failures, &silence(15, idle()), &RULES, ARMED).1,
+        Verdict::Wedged
     );
 }
 
 #[test]
-fn item_13_its_own_quota_excuses_it() {
+fn throttling_by_its_own_quota_counts_as_busy() {
     let throttled = ResourceSample {
         throttled: true,
         ..idle()
     };
-    let (_, judged) = row_of_dead(throttled, 3, &RULES, ARMED);
-    assert_eq!(judged[2], Judgement::Suppressed(Spare::Busy));
+    let (_, judged) = dead_attempts(throttled, 3, &RULES, ARMED);
+    assert_eq!(judged[2], Verdict::Suppressed(SuppressionReason::Busy));
 }
 
 #[test]
-fn item_12_overload_by_others_holds_the_kill_up_to_the_ceiling() {
+fn overload_by_others_suppresses_the_kill_up_to_the_ceiling() {
     let overloaded = ResourceSample {
         host_cpu: Duration::from_secs(10),
         host_runnable: 12,
         ..idle()
     };
-    let (mut row, judged) = row_of_dead(overloaded, 3, &RULES, ARMED);
-    assert_eq!(judged[2], Judgement::Suppressed(Spare::Overloaded));
+    let (mut failures, judged) = dead_attempts(overloaded, 3, &RULES, ARMED);
     assert_eq!(
-        feed(&mut row, &silence(105, overloaded), &RULES, ARMED).1,
-        Judgement::Suspect
+        judged[2],
+        Verdict::Suppressed(SuppressionReason::Overloaded)
     );
     assert_eq!(
-        feed(&mut row, &silence(110, overloaded), &RULES, ARMED).1,
-        Judgement::Wedged,
+        feed(&mut failures, &silence(105, overloaded), &RULES, ARMED).1,
+        Verdict::Suspect
+    );
+    assert_eq!(
+        feed(&mut failures, &silence(110, overloaded), &RULES, ARMED).1,
+        Verdict::Wedged,
         "13 s + 5 × 20 s"
     );
 }
 
 #[test]
-fn item_12_a_tree_that_makes_the_overload_itself_is_not_excused_by_it() {
+fn a_tree_that_causes_the_overload_itself_is_not_excused_by_it() {
     let own = ResourceSample {
         host_cpu: Duration::from_secs(10),
         tree_cpu: Duration::from_secs(5),
@@ -334,27 +344,27 @@ fn item_12_a_tree_that_makes_the_overload_itself_is_not_excused_by_it() {
 }
 
 #[test]
-fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
-    for (standing, rules, spare) in [
+fn an_unproven_probe_a_hold_and_shadow_mode_never_kill() {
+    for (conditions, rules, reason) in [
         (
-            Standing {
+            KillConditions {
                 proven: false,
                 held: false,
                 host_suspected: false,
-                stranger: false,
+                foreign: false,
             },
             RULES,
-            Spare::Unproven,
+            SuppressionReason::NeverAnswered,
         ),
         (
-            Standing {
+            KillConditions {
                 proven: true,
                 held: true,
                 host_suspected: false,
-                stranger: false,
+                foreign: false,
             },
             RULES,
-            Spare::Held,
+            SuppressionReason::Held,
         ),
         (
             ARMED,
@@ -362,17 +372,17 @@ fn an_unproven_probe_or_a_hold_or_the_shadow_kill_nobody() {
                 mode: Mode::Shadow,
                 ..RULES
             },
-            Spare::Shadow,
+            SuppressionReason::Shadow,
         ),
     ] {
-        let (_, judged) = row_of_dead(idle(), 30, &rules, standing);
-        assert_eq!(judged[2], Judgement::Suppressed(spare));
-        assert!(!judged.contains(&Judgement::Wedged), "{spare:?}");
+        let (_, judged) = dead_attempts(idle(), 30, &rules, conditions);
+        assert_eq!(judged[2], Verdict::Suppressed(reason));
+        assert!(!judged.contains(&Verdict::Wedged), "{reason:?}");
     }
 }
 
 #[test]
-fn the_sight_in_words() {
+fn the_cpu_use_in_words() {
     assert_eq!(cpu_in_words(&idle()), "using no CPU");
     assert_eq!(cpu_in_words(&busy()), "using 50 % of a core");
     assert_eq!(cpu_in_words(&ResourceSample::default()), "CPU use unknown");
@@ -387,13 +397,13 @@ fn the_sight_in_words() {
 }
 
 #[test]
-fn item_12_overload_does_not_excuse_a_stopped_process() {
+fn overload_does_not_excuse_a_stopped_process() {
     let stopped = ResourceSample {
         stopped: true,
         host_cpu: Duration::from_secs(10),
         host_runnable: 12,
         ..idle()
     };
-    let (_, judged) = row_of_dead(stopped, 3, &RULES, ARMED);
-    assert_eq!(judged[2], Judgement::Wedged);
+    let (_, judged) = dead_attempts(stopped, 3, &RULES, ARMED);
+    assert_eq!(judged[2], Verdict::Wedged);
 }

@@ -32,7 +32,7 @@ impl Daemon {
             ApiError::new(ApiErrorKind::NoService, message)
         })?;
         // A process that stayd has only attached to can be neither restarted nor reloaded.
-        let foreign = self.machine.borrow().hands_off(id);
+        let foreign = self.machine.borrow().control_refusal(id);
         let foreign = foreign.map(|why| format!("cannot {} {service}: {why}", command.verb()));
         let error = match command {
             ServiceCommand::Request(request) => {

@@ -20,7 +20,7 @@ use crate::decide::action::{self, Action};
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Event, ServiceEvent, ServiceId};
 use crate::decide::fleet::Machine;
-use crate::decide::{state, state::Carried};
+use crate::decide::{state, state::StateHandover};
 use crate::sys::reaper::{self, Reaped};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ pub(super) struct Daemon {
     /// Set while an in-place upgrade is in progress.
     pub(super) upgrade: Option<UpgradeAttempt>,
     /// The state that the previous version handed over, for services that are not configured yet.
-    inherited: BTreeMap<String, Carried>,
+    inherited: BTreeMap<String, StateHandover>,
     /// Dropped when every recovery scan is complete; the server of an inherited control socket waits for it.
     recovery: Option<oneshot::Sender<()>>,
 }
@@ -84,7 +84,7 @@ pub(super) struct Daemon {
 /// What the loop takes over from the previous version.
 pub(super) struct InheritedLoopState {
     pub(super) socket: InheritedSocket,
-    pub(super) services: BTreeMap<String, Carried>,
+    pub(super) services: BTreeMap<String, StateHandover>,
 }
 
 /// Why the loop ended.
@@ -195,7 +195,7 @@ impl Daemon {
         let configured: Vec<&str> = configured.map(|service| service.name.as_str()).collect();
         let shared = self.parts.executor.shared();
         for orphaned in orphaned_services(shared, &configured) {
-            let (journal, kind) = (&shared.journal, action::Kind::Forgotten);
+            let (journal, kind) = (&shared.journal, action::RecordKind::OrphanedService);
             shared.reported.report(journal, kind, orphaned);
         }
         if self.parts.config.services.is_empty() {
@@ -211,7 +211,7 @@ impl Daemon {
             return;
         };
         let mut past = self.parts.past.of(&service.name, &service.proof_key());
-        past.carried = self.inherited.remove(&service.name).map(Box::new);
+        past.handover = self.inherited.remove(&service.name).map(Box::new);
         self.step(Event::Service(id, ServiceEvent::Configured(past)));
     }
 
@@ -234,7 +234,7 @@ impl Daemon {
 
     /// Lets the server of an inherited control socket start once every recovery scan is complete.
     fn check_recovery(&mut self) {
-        let is_scanning = |service: &state::Service| !service.is_surveyed();
+        let is_scanning = |service: &state::Service| !service.is_scanned();
         if self.recovery.is_some() && !self.machine.borrow().services().iter().any(is_scanning) {
             self.recovery = None;
         }
@@ -321,7 +321,7 @@ impl Daemon {
 }
 
 /// What the state machine needs to know of a service besides its policy.
-pub(super) fn identity_of(service: &config::Service) -> state::Identity {
+pub(super) fn identity_of(service: &config::Service) -> state::ServiceDescription {
     let program = service.command.first().map_or("", String::as_str);
     let program = program.rsplit('/').next().unwrap_or(program).to_owned();
     let question = service
@@ -329,10 +329,10 @@ pub(super) fn identity_of(service: &config::Service) -> state::Identity {
         .as_ref()
         .map(config::Probe::question)
         .unwrap_or_default();
-    state::Identity {
+    state::ServiceDescription {
         name: service.name.clone(),
         question,
         program,
-        salt: super::stable_hash(&service.name),
+        jitter_seed: super::stable_hash(&service.name),
     }
 }

@@ -146,7 +146,7 @@ mod tests {
     use crate::act::dirs::state_dir::StateDir;
     use crate::act::journal;
     use crate::api::backend::{EventQuery, Journal, Since};
-    use crate::decide::action::{Kind, Record};
+    use crate::decide::action::{Record, RecordKind};
     use crate::decide::event::Life;
     use std::time::Duration;
     use tokio::task::LocalSet;
@@ -156,7 +156,7 @@ mod tests {
 
     fn killed() -> Record {
         Record {
-            kind: Kind::Killed,
+            kind: RecordKind::Killed,
             life: Some(Life(1)),
             sentence: "no answer".to_owned(),
             facts: Vec::new(),

@@ -38,7 +38,7 @@ impl Daemon {
         if is_new || restored.is_ok() {
             tracing::error!("{sentence}");
             let record = Record {
-                kind: action::Kind::StateLost,
+                kind: action::RecordKind::StateLost,
                 life: None,
                 sentence,
                 facts: Vec::new(),

@@ -105,7 +105,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/limits.md",
         "every ten seconds",
-        "decide/state/ending.rs",
+        "decide/state/stopping.rs",
         "AGAIN: Duration = Duration::from_secs(10);",
     ),
     (
@@ -129,7 +129,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/verdict.md",
         "after ten minutes",
-        "decide/state/asking.rs",
+        "decide/state/monitored.rs",
         "TOLERANCE: Duration = Duration::from_secs(600);",
     ),
     (
@@ -141,7 +141,7 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     (
         "explanation/verdict.md",
         "300 ms at most",
-        "decide/state/judging.rs",
+        "decide/state/probe_results.rs",
         "EVIDENCE_MAX: Duration = Duration::from_millis(300);",
     ),
 ];

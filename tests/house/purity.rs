@@ -53,6 +53,9 @@ fn decide_compiles_alone() {
             "metadata",
             "--cap-lints",
             "allow",
+            // without the serde derives of the handed-over types
+            "--cfg",
+            "decide_alone",
         ])
         .arg("--out-dir")
         .arg(out.path())

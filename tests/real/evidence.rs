@@ -2,7 +2,7 @@
 
 use crate::support::{free_port, program, wait_until};
 use stayd::act::evidence::{Evidence, EvidenceTarget, take};
-use stayd::decide::action::Value;
+use stayd::decide::action::RecordValue;
 use stayd::sys::process::{self, Process};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -83,7 +83,7 @@ fn subject(main: Process, members: Vec<Process>, port: Option<u16>) -> EvidenceT
     }
 }
 
-fn fact(evidence: &Evidence, name: &str) -> Option<Value> {
+fn fact(evidence: &Evidence, name: &str) -> Option<RecordValue> {
     let found = evidence.facts.iter().find(|(key, _)| *key == name)?;
     Some(found.1.clone())
 }
@@ -119,10 +119,10 @@ fn item_34_a_deadlock_and_its_open_files_are_named() {
         text.contains("dead: no answer within 3 s") && text.contains("  listening\n"),
         "{text}"
     );
-    assert_eq!(fact(&evidence, "threads"), Some(Value::Number(5)));
+    assert_eq!(fact(&evidence, "threads"), Some(RecordValue::Number(5)));
     assert_eq!(
         fact(&evidence, "port_holder"),
-        Some(Value::Number(main.pid.unsigned_abs().into()))
+        Some(RecordValue::Number(main.pid.unsigned_abs().into()))
     );
     assert!(fact(&evidence, "open_files_limit").is_some());
 }

@@ -5,7 +5,7 @@ use stayd::act::dirs::state_dir::StateDir;
 use stayd::act::journal::{
     EVENTS_MAX, EventQuery, Journal, JournalEntry, LOST_KIND, PersistedStates, QUEUED_RECORDS_MAX,
 };
-use stayd::decide::action::{Kind, Persist, Record, Value};
+use stayd::decide::action::{Persist, Record, RecordKind, RecordValue};
 use stayd::decide::event::Life;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -22,16 +22,16 @@ pub(super) fn open_in(dir: &Path, boot_id: &str) -> (Journal, PersistedStates) {
     Journal::open(&state, boot_id)
 }
 
-pub(super) fn record(kind: Kind, life: u32, sentence: &str) -> Record {
+pub(super) fn record(kind: RecordKind, life: u32, sentence: &str) -> Record {
     Record {
         kind,
         life: Some(Life(life)),
         sentence: sentence.to_owned(),
         facts: vec![
-            ("rounds", Value::Number(3)),
-            ("silent_ms", Value::Millis(3400)),
-            ("traced", Value::Flag(false)),
-            ("said", Value::Text("nothing".to_owned())),
+            ("rounds", RecordValue::Number(3)),
+            ("silent_ms", RecordValue::Millis(3400)),
+            ("traced", RecordValue::Flag(false)),
+            ("said", RecordValue::Text("nothing".to_owned())),
         ],
     }
 }
@@ -64,9 +64,9 @@ fn records_are_told_at_once_and_found_by_service_time_and_kind() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     let mut news = store.subscribe();
-    store.record(Some("db"), &record(Kind::Started, 1, "first life"));
-    store.record(Some("web"), &record(Kind::Killed, 1, "no answer"));
-    store.record(None, &record(Kind::Slept, 1, "the machine slept"));
+    store.record(Some("db"), &record(RecordKind::Started, 1, "first life"));
+    store.record(Some("web"), &record(RecordKind::Killed, 1, "no answer"));
+    store.record(None, &record(RecordKind::Slept, 1, "the machine slept"));
 
     let told: Vec<_> = std::iter::from_fn(|| news.try_recv().ok()).collect();
     let found = everything(&store);
@@ -111,10 +111,10 @@ fn evidence_belongs_to_the_last_kill_of_its_life() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     store.attach_evidence("db", 2, "waits for a lock".to_owned(), "stacks".to_owned());
-    store.record(Some("db"), &record(Kind::Killed, 1, "another life"));
-    store.record(Some("db"), &record(Kind::Killed, 2, "TERM"));
-    store.record(Some("db"), &record(Kind::Killed, 2, "KILL"));
-    store.record(Some("db"), &record(Kind::Ready, 3, "no incident"));
+    store.record(Some("db"), &record(RecordKind::Killed, 1, "another life"));
+    store.record(Some("db"), &record(RecordKind::Killed, 2, "TERM"));
+    store.record(Some("db"), &record(RecordKind::Killed, 2, "KILL"));
+    store.record(Some("db"), &record(RecordKind::Ready, 3, "no incident"));
 
     let incidents = wait(store.incidents(10)).expect("incidents");
     let summaries: Vec<_> = incidents
@@ -135,7 +135,7 @@ fn a_close_keeps_everything_for_the_owner_alone() {
     let dir = TempDir::new();
     let (store, past) = open_in(dir.path(), BOOT);
     assert_eq!(past.of("db", "probe"), Default::default());
-    store.record(Some("db"), &record(Kind::Started, 7, "a life"));
+    store.record(Some("db"), &record(RecordKind::Started, 7, "a life"));
     store.record_life("web", 4);
     store.persist("db", "probe", &Persist::Stopped(true));
     store.persist("db", "probe", &Persist::Proven);
@@ -161,7 +161,7 @@ fn a_close_keeps_everything_for_the_owner_alone() {
     assert!(left <= WITHIN && reason == "backup");
     assert!(!past.of("db", "another probe").proven);
     assert_eq!(past.of("web", "probe").last_life, Life(4));
-    store.record(None, &record(Kind::Slept, 1, "next"));
+    store.record(None, &record(RecordKind::Slept, 1, "next"));
     assert_eq!(everything(&store).last().map(|entry| entry.id), Some(2));
 }
 
@@ -183,7 +183,7 @@ fn item_87_a_file_that_is_no_database_is_set_aside() {
     fs::write(dir.join("journal.db"), "no database\n".repeat(1000)).expect("write");
     let (store, past) = open_in(dir.path(), BOOT);
     assert_eq!(past.of("db", "probe"), Default::default());
-    store.record(Some("db"), &record(Kind::Started, 1, "goes on"));
+    store.record(Some("db"), &record(RecordKind::Started, 1, "goes on"));
     assert_eq!(everything(&store).len(), 1);
     assert!(everything(&store)[0].id > 1_000_000, "ids never fall back");
     assert!(dir.join("journal.db.corrupt-1").exists());
@@ -194,7 +194,10 @@ fn item_87_a_torn_file_is_set_aside() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     for number in 0..500 {
-        store.record(Some("db"), &record(Kind::Ready, 1, &number.to_string()));
+        store.record(
+            Some("db"),
+            &record(RecordKind::Ready, 1, &number.to_string()),
+        );
     }
     store.close();
     let path = dir.join("journal.db");
@@ -203,7 +206,7 @@ fn item_87_a_torn_file_is_set_aside() {
 
     let (store, _past) = open_in(dir.path(), BOOT);
     assert!(dir.join("journal.db.corrupt-1").exists());
-    store.record(None, &record(Kind::Slept, 1, "goes on"));
+    store.record(None, &record(RecordKind::Slept, 1, "goes on"));
     assert_eq!(everything(&store).len(), 1);
     store.close();
     let (store, _past) = open_in(dir.path(), BOOT);
@@ -214,7 +217,7 @@ fn item_87_a_torn_file_is_set_aside() {
 fn item_87_the_file_of_a_later_stayd_is_set_aside_whole() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
-    store.record(None, &record(Kind::Slept, 1, "from before"));
+    store.record(None, &record(RecordKind::Slept, 1, "from before"));
     store.close();
     let path = dir.join("journal.db");
     let file = rusqlite::Connection::open(&path).expect("a sound file after the close");
@@ -236,7 +239,10 @@ fn item_82_what_a_refusing_disk_cannot_take_is_counted() {
     let (store, _past) = open_in(dir.path(), BOOT);
     let more = 10 * QUEUED_RECORDS_MAX;
     for number in 0..more {
-        store.record(Some("db"), &record(Kind::Ready, 1, &number.to_string()));
+        store.record(
+            Some("db"),
+            &record(RecordKind::Ready, 1, &number.to_string()),
+        );
     }
     let held = everything(&store);
     assert!(
@@ -271,7 +277,7 @@ fn the_oldest_records_go() {
     let (store, _past) = open_in(dir.path(), BOOT);
     let max = usize::try_from(EVENTS_MAX).expect("fits");
     for number in 0..max + 2_000 {
-        store.record(Some("db"), &record(Kind::Ready, 1, "r"));
+        store.record(Some("db"), &record(RecordKind::Ready, 1, "r"));
         if number % 100 == 0 {
             // The answer comes after what was told before it is written: nothing overflows.
             query(
@@ -303,7 +309,7 @@ fn item_82_a_full_disk_is_waited_out() {
         for number in 0..900 {
             store.record(
                 Some("db"),
-                &record(Kind::Ready, 1, &number.to_string().repeat(50)),
+                &record(RecordKind::Ready, 1, &number.to_string().repeat(50)),
             );
         }
         store.persist("db", "probe", &Persist::Stopped(true));

@@ -3,7 +3,7 @@
 use super::store::{BOOT, WITHIN, everything, open_in, query, record, wait};
 use super::support::{TempDir, wait_for};
 use stayd::act::journal::{EventQuery, QUEUED_RECORDS_MAX};
-use stayd::decide::action::{Kind, Persist};
+use stayd::decide::action::{Persist, RecordKind};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -85,7 +85,7 @@ fn save_and_be_killed(dir: &Path) {
     for number in 1..=QUEUED_RECORDS_MAX {
         store.record(
             Some("db"),
-            &record(Kind::Ready, u32::try_from(number).expect("few"), "r"),
+            &record(RecordKind::Ready, u32::try_from(number).expect("few"), "r"),
         );
     }
     store.persist("db", "probe", &Persist::Stopped(true));
@@ -101,7 +101,7 @@ fn write_until_killed(dir: &Path) {
         ..EventQuery::default()
     };
     for number in 1.. {
-        store.record(Some("db"), &record(Kind::Ready, number, "r"));
+        store.record(Some("db"), &record(RecordKind::Ready, number, "r"));
         if number % 100 == 0 {
             query(&store, last.clone());
             println!("on disk: {number}");

@@ -1,44 +1,48 @@
-//! Item 21: when everything fails at once, the host is suspected before the services.
+//! When all services fail at once, the host is suspected before the services.
 
-use crate::stage::{MINUTE, SECOND, Stage, idle, policy, watchdog};
-use stayd::decide::action::Kind;
+use crate::simulation::{MINUTE, SECOND, Simulation, idle, policy, watchdog};
+use stayd::decide::action::RecordKind;
 use stayd::decide::clock::Instant;
 use stayd::decide::event::{Answer, Event, PersistedState, ResourceSample, ServiceId};
 use stayd::decide::policy::{Policy, Watchdog};
 use stayd::decide::snapshot::Phase;
 
-fn three() -> (Stage, [ServiceId; 3]) {
+fn three() -> (Simulation, [ServiceId; 3]) {
     three_with(policy())
 }
 
-fn three_with(rules: Policy) -> (Stage, [ServiceId; 3]) {
-    let mut stage = Stage::new();
-    let ids = [rules, rules, rules].map(|rules| stage.add(rules, PersistedState::default()));
-    stage.drive(MINUTE * 2);
-    (stage, ids)
+fn three_with(rules: Policy) -> (Simulation, [ServiceId; 3]) {
+    let mut simulation = Simulation::new();
+    let ids = [rules, rules, rules].map(|rules| simulation.add(rules, PersistedState::default()));
+    simulation.advance(MINUTE * 2);
+    (simulation, ids)
 }
 
-fn silence_all(stage: &mut Stage, ids: &[ServiceId]) -> Instant {
+fn silence_all(simulation: &mut Simulation, ids: &[ServiceId]) -> Instant {
     for id in ids {
-        stage[*id].falls_silent();
+        simulation[*id].stop_answering();
     }
-    stage.now
+    simulation.now
 }
 
-fn all_kills(stage: &Stage, ids: &[ServiceId]) -> Vec<Instant> {
-    let mut kills: Vec<Instant> = ids.iter().flat_map(|id| stage.kills(*id)).collect();
+fn all_kills(simulation: &Simulation, ids: &[ServiceId]) -> Vec<Instant> {
+    let mut kills: Vec<Instant> = ids.iter().flat_map(|id| simulation.kills(*id)).collect();
     kills.sort();
     kills
 }
 
 #[test]
-fn item_21_three_at_once_are_killed_one_per_window() {
-    let (mut stage, ids) = three();
-    let since = silence_all(&mut stage, &ids);
-    stage.drive(MINUTE);
-    assert_eq!(all_kills(&stage, &ids), [], "a whole window first");
-    stage.drive(MINUTE * 9);
-    let kills = all_kills(&stage, &ids);
+fn three_services_silent_at_once_are_killed_one_per_window() {
+    let (mut simulation, ids) = three();
+    let since = silence_all(&mut simulation, &ids);
+    simulation.advance(MINUTE);
+    assert_eq!(
+        all_kills(&simulation, &ids),
+        [],
+        "no kill in the first window"
+    );
+    simulation.advance(MINUTE * 9);
+    let kills = all_kills(&simulation, &ids);
     assert!(kills[0].since(since) >= MINUTE);
     assert!(
         kills.windows(2).all(|two| two[1].since(two[0]) >= MINUTE),
@@ -46,83 +50,94 @@ fn item_21_three_at_once_are_killed_one_per_window() {
     );
     assert!(kills.len() >= 6, "{kills:?}");
     for id in ids {
-        assert!(stage.kills(id).len() > 1, "each in its turn, and again");
-        let spared = stage.said(id, Kind::Suppressed);
         assert!(
-            spared.iter().any(|why| why.contains("host is suspected")),
-            "{spared:?}"
+            simulation.kills(id).len() > 1,
+            "each is killed, and again later"
+        );
+        let suppressed = simulation.records(id, RecordKind::Suppressed);
+        assert!(
+            suppressed
+                .iter()
+                .any(|why| why.contains("host is suspected")),
+            "{suppressed:?}"
         );
     }
 }
 
 #[test]
-fn item_21_recovery_ends_the_suspicion() {
-    let (mut stage, ids) = three();
-    silence_all(&mut stage, &ids);
-    stage.drive(SECOND * 30);
+fn recovery_without_a_kill_ends_the_suspicion() {
+    let (mut simulation, ids) = three();
+    silence_all(&mut simulation, &ids);
+    simulation.advance(SECOND * 30);
     for id in ids {
-        stage[id].answer = Answer::Alive;
+        simulation[id].answer = Answer::Alive;
     }
-    stage.drive(SECOND * 10);
-    assert_eq!(all_kills(&stage, &ids), []);
-    stage[ids[0]].falls_silent();
-    stage.drive(SECOND * 20);
-    assert_eq!(stage.kills(ids[0]).len(), 1, "one alone is killed as ever");
-    let told = ids.iter().flat_map(|id| stage.said(*id, Kind::CommonCause));
-    assert_eq!(told.count(), 2, "its begin and its end");
+    simulation.advance(SECOND * 10);
+    assert_eq!(all_kills(&simulation, &ids), []);
+    simulation[ids[0]].stop_answering();
+    simulation.advance(SECOND * 20);
+    assert_eq!(
+        simulation.kills(ids[0]).len(),
+        1,
+        "one silent service alone is killed as usual"
+    );
+    let recorded = ids
+        .iter()
+        .flat_map(|id| simulation.records(*id, RecordKind::CommonCause));
+    assert_eq!(recorded.count(), 2, "begin and end");
 }
 
 #[test]
-fn item_21_a_debugger_is_no_recovery() {
-    let (mut stage, ids) = three();
-    silence_all(&mut stage, &ids);
-    stage.drive(SECOND * 30);
-    stage[ids[0]].sample = ResourceSample {
+fn a_void_attempt_is_no_recovery() {
+    let (mut simulation, ids) = three();
+    silence_all(&mut simulation, &ids);
+    simulation.advance(SECOND * 30);
+    simulation[ids[0]].sample = ResourceSample {
         traced: true,
         ..idle()
     };
-    stage.drive(SECOND * 25);
+    simulation.advance(SECOND * 25);
     assert_eq!(
-        all_kills(&stage, &ids),
+        all_kills(&simulation, &ids),
         [],
-        "nobody has answered: the host stays suspected"
+        "no service has answered: the host stays suspected"
     );
 }
 
 #[test]
-fn item_21_what_answers_only_after_a_kill_does_not_clear_the_host() {
-    let (mut stage, ids) = three();
-    silence_all(&mut stage, &ids);
-    while all_kills(&stage, &ids).is_empty() {
-        stage.drive(SECOND);
+fn an_answer_after_a_kill_does_not_clear_the_host() {
+    let (mut simulation, ids) = three();
+    silence_all(&mut simulation, &ids);
+    while all_kills(&simulation, &ids).is_empty() {
+        simulation.advance(SECOND);
     }
     for id in ids
         .into_iter()
-        .filter(|id| !stage.kills(*id).is_empty())
+        .filter(|id| !simulation.kills(*id).is_empty())
         .collect::<Vec<_>>()
     {
-        stage[id].answer = Answer::Alive;
+        simulation[id].answer = Answer::Alive;
     }
-    stage.drive(SECOND * 50);
+    simulation.advance(SECOND * 50);
     assert_eq!(
-        all_kills(&stage, &ids).len(),
+        all_kills(&simulation, &ids).len(),
         1,
-        "the next one waits for its window"
+        "the next kill waits for its window"
     );
 }
 
 #[test]
-fn item_21_a_sleep_ends_the_suspicion_with_the_rows() {
-    let (mut stage, ids) = three();
-    silence_all(&mut stage, &ids);
-    stage.drive(SECOND * 50);
-    stage.happen(Event::Slept(MINUTE * 60));
-    stage.drive(SECOND * 50);
-    assert_eq!(all_kills(&stage, &ids), [], "the window begins anew");
+fn a_sleep_ends_the_suspicion_and_the_failure_counts() {
+    let (mut simulation, ids) = three();
+    silence_all(&mut simulation, &ids);
+    simulation.advance(SECOND * 50);
+    simulation.deliver(Event::Slept(MINUTE * 60));
+    simulation.advance(SECOND * 50);
+    assert_eq!(all_kills(&simulation, &ids), [], "the window begins anew");
 }
 
 #[test]
-fn item_21_with_one_failure_allowed_the_last_of_the_row_is_spared() {
+fn with_failures_1_the_service_that_completes_the_common_cause_is_not_killed() {
     let rules = Policy {
         watchdog: Some(Watchdog {
             failures: 1,
@@ -130,33 +145,33 @@ fn item_21_with_one_failure_allowed_the_last_of_the_row_is_spared() {
         }),
         ..policy()
     };
-    let (mut stage, ids) = three_with(rules);
-    silence_all(&mut stage, &ids);
-    stage.drive(SECOND * 20);
+    let (mut simulation, ids) = three_with(rules);
+    silence_all(&mut simulation, &ids);
+    simulation.advance(SECOND * 20);
     assert!(
-        all_kills(&stage, &ids).len() < 3,
-        "the third to fall silent accuses the host"
+        all_kills(&simulation, &ids).len() < 3,
+        "the third silent service makes the host suspected"
     );
 }
 
 #[test]
-fn item_21_two_are_not_a_fleet_and_rows_far_apart_have_no_common_cause() {
-    let (mut stage, ids) = three();
-    silence_all(&mut stage, &ids[..2]);
-    stage.drive(SECOND * 20);
-    assert_eq!(all_kills(&stage, &ids).len(), 2);
+fn two_services_or_failures_far_apart_are_no_common_cause() {
+    let (mut simulation, ids) = three();
+    silence_all(&mut simulation, &ids[..2]);
+    simulation.advance(SECOND * 20);
+    assert_eq!(all_kills(&simulation, &ids).len(), 2);
 
-    let (mut stage, ids) = three();
+    let (mut simulation, ids) = three();
     let held = ids[0];
-    stage.hold(held, MINUTE * 60);
-    stage[held].falls_silent();
-    stage.drive(MINUTE * 10);
-    silence_all(&mut stage, &ids[1..]);
-    stage.drive(SECOND * 20);
+    simulation.hold(held, MINUTE * 60);
+    simulation[held].stop_answering();
+    simulation.advance(MINUTE * 10);
+    silence_all(&mut simulation, &ids[1..]);
+    simulation.advance(SECOND * 20);
     assert_eq!(
-        all_kills(&stage, &ids).len(),
+        all_kills(&simulation, &ids).len(),
         2,
-        "the first one's silence is ten minutes older"
+        "the first service fell silent ten minutes earlier"
     );
-    assert_eq!(stage.phase(held), Phase::Suspect);
+    assert_eq!(simulation.phase(held), Phase::Suspect);
 }

@@ -1,87 +1,87 @@
-//! Programs that daemonize, and servers that end and leave something behind.
+//! Programs that daemonize, and servers that exit and leave processes behind.
 
-use crate::stage::{MINUTE, SECOND, Stage, policy};
-use stayd::decide::action::Kind;
+use crate::simulation::{MINUTE, SECOND, Simulation, policy};
+use stayd::decide::action::RecordKind;
 use stayd::decide::event::{Exit, Life, PersistedState, Process, ServiceEvent, Survivors};
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
 
-const HEIR: Process = Process {
+const SUCCESSOR: Process = Process {
     pid: 900,
     start_time: 9,
 };
 
-/// One process of the tree lives on.
+/// One process of the tree is left.
 fn one_left(listens: bool) -> Survivors {
     Survivors {
         count: 1,
-        successor: Some(HEIR),
+        successor: Some(SUCCESSOR),
         successor_listens: Some(listens),
         ..Survivors::default()
     }
 }
 
 #[test]
-fn item_46_a_program_that_daemonizes_is_kept_and_named() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(policy());
-    stage[db].ends = Some((SECOND / 2, Exit::Code(0), one_left(true)));
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    stage.drive(MINUTE * 10);
+fn a_program_that_daemonizes_is_supervised_further_and_named() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(policy());
+    simulation[db].exits_by_itself = Some((SECOND / 2, Exit::Code(0), one_left(true)));
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    simulation.advance(MINUTE * 10);
     assert_eq!(
-        (stage.spawns(db).len(), stage.shown(db).main),
-        (1, Some(HEIR)),
-        "no respawn storm"
+        (simulation.spawns(db).len(), simulation.snapshot(db).main),
+        (1, Some(SUCCESSOR)),
+        "no second spawn"
     );
-    assert_eq!(stage.phase(db), Phase::Running);
-    assert!(stage.said(db, Kind::Daemonized)[0].contains("pid 900"));
-    stage[db].ends = None;
-    stage.ends(db, Life(1), Exit::Unknown, Survivors::default());
-    stage.drive(SECOND * 40);
+    assert_eq!(simulation.phase(db), Phase::Running);
+    assert!(simulation.records(db, RecordKind::Daemonized)[0].contains("pid 900"));
+    simulation[db].exits_by_itself = None;
+    simulation.end_main_process(db, Life(1), Exit::Unknown, Survivors::default());
+    simulation.advance(SECOND * 40);
     assert_eq!(
-        stage.spawns(db).len(),
+        simulation.spawns(db).len(),
         2,
-        "when the heir ends, a new life begins"
+        "when the successor ends, a new instance begins"
     );
 }
 
 #[test]
-fn item_46_what_a_server_leaves_that_has_served_is_no_heir() {
+fn a_process_left_by_a_server_that_has_served_is_no_successor() {
     let unasked = || Policy {
         watchdog: None,
         ..policy()
     };
     for (policy, after, respawns) in [
-        (unasked(), SECOND / 2, false), // who it has started may listen a little later
+        (unasked(), SECOND / 2, false), // the child may listen a little later
         (unasked(), SECOND * 4, true),
         (policy(), SECOND / 2, true), // it has answered
     ] {
-        let mut stage = Stage::new();
-        let db = stage.enlist(policy);
-        stage[db].ends = Some((after, Exit::Code(0), one_left(false)));
-        stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-        stage.drive(after + SECOND);
-        assert_eq!(stage.spawns(db).len() > 1, respawns);
-        assert_eq!(stage.kills(db).is_empty(), !respawns);
+        let mut simulation = Simulation::new();
+        let db = simulation.add_unconfigured(policy);
+        simulation[db].exits_by_itself = Some((after, Exit::Code(0), one_left(false)));
+        simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+        simulation.advance(after + SECOND);
+        assert_eq!(simulation.spawns(db).len() > 1, respawns);
+        assert_eq!(simulation.kills(db).is_empty(), !respawns);
     }
 }
 
 #[test]
-fn item_46_a_launcher_that_failed_has_no_heir() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(policy());
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    stage.drive(SECOND);
-    stage[db].alive = None;
-    stage.tell(
+fn a_launcher_that_failed_has_no_successor() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(policy());
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    simulation.advance(SECOND);
+    simulation[db].alive = None;
+    simulation.deliver_to(
         db,
         ServiceEvent::Exited(Life(1), Exit::Code(1), one_left(true)),
     );
-    stage.drive(SECOND);
+    simulation.advance(SECOND);
     assert_eq!(
-        stage.kills(db).len(),
+        simulation.kills(db).len(),
         1,
-        "what is left of it is ended before the next life"
+        "the rest of the tree is killed before the next instance"
     );
-    assert!(stage.spawns(db)[1] > stage.kills(db)[0]);
+    assert!(simulation.spawns(db)[1] > simulation.kills(db)[0]);
 }

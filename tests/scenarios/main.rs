@@ -1,16 +1,17 @@
-//! `decide` in virtual time: whole stories, each named after the failure mode it is about.
+//! Scenarios for `decide` in virtual time: each test plays one situation against simulated services.
 
-#[path = "../support/stage.rs"]
-mod stage;
+#[path = "../support/simulation.rs"]
+mod simulation;
 
-mod adopting;
-mod attaching;
+mod attached;
 mod common_cause;
-mod ending;
-mod holding;
-mod instance;
-mod killing;
+mod kill;
 mod launchers;
+mod many_services;
+mod no_kill;
+mod recovery;
+mod restart;
 mod runtimes;
-mod starting;
-mod upgrading;
+mod start;
+mod stop_and_shutdown;
+mod upgrade;

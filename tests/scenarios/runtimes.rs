@@ -1,7 +1,7 @@
-//! Which runtime a life begins with, and what becomes of one under which nothing becomes ready.
+//! Which runtime an instance starts from, and the rollback of a runtime under which the service never becomes ready.
 
-use crate::stage::{MINUTE, Preparation, SECOND, Stage, policy, runtime, silence};
-use stayd::decide::action::{Kind, ServiceAction};
+use crate::simulation::{MINUTE, Preparation, SECOND, Simulation, policy, runtime, silence};
+use stayd::decide::action::{RecordKind, ServiceAction};
 use stayd::decide::event::{
     Answer, Exit, Life, PersistedState, Request, ServiceEvent, SpawnFailure, Survivors,
 };
@@ -23,110 +23,111 @@ fn gone() -> SpawnFailure {
 }
 
 #[test]
-fn a_life_runs_from_what_the_source_holds_and_one_that_is_good_is_remembered() {
-    let (mut stage, db) = Stage::with_one(copied());
-    stage.drive(MINUTE);
-    assert_eq!(stage.phase(db), Phase::Running);
-    assert_eq!(stage[db].runs_from, [runtime("new")]);
-    assert_eq!(stage.shown(db).runtime, Some(runtime("new")));
-    let praised = |order: &ServiceAction| *order == ServiceAction::MarkRuntimeGood(runtime("new"));
-    assert_eq!(stage.when(db, praised).len(), 1);
+fn an_instance_runs_from_the_source_and_its_runtime_is_marked_good_once() {
+    let (mut simulation, db) = Simulation::with_ready_service(copied());
+    simulation.advance(MINUTE);
+    assert_eq!(simulation.phase(db), Phase::Running);
+    assert_eq!(simulation[db].runs_from, [runtime("new")]);
+    assert_eq!(simulation.snapshot(db).runtime, Some(runtime("new")));
+    let praised =
+        |action: &ServiceAction| *action == ServiceAction::MarkRuntimeGood(runtime("new"));
+    assert_eq!(simulation.times_of(db, praised).len(), 1);
 }
 
 #[test]
-fn item_61_without_its_source_it_runs_from_the_last_good_one_and_says_so() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage[db].offer.source = Err(gone());
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    stage.drive(MINUTE);
-    assert_eq!(stage.phase(db), Phase::Running);
-    assert_eq!(stage[db].runs_from, [runtime("good")]);
-    assert!(stage.said(db, Kind::OldRuntime)[0].contains("no such file"));
+fn without_its_source_a_service_runs_from_the_last_good_runtime_and_records_that() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation[db].offer.source = Err(gone());
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    simulation.advance(MINUTE);
+    assert_eq!(simulation.phase(db), Phase::Running);
+    assert_eq!(simulation[db].runs_from, [runtime("good")]);
+    assert!(simulation.records(db, RecordKind::FallbackRuntime)[0].contains("no such file"));
 }
 
 #[test]
-fn without_any_runtime_it_is_blocked_and_tried_again() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage[db].offer.source = Err(gone());
-    stage[db].offer.fallback = None;
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    stage.drive(MINUTE);
+fn without_any_runtime_a_service_is_blocked_and_tries_again() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation[db].offer.source = Err(gone());
+    simulation[db].offer.fallback = None;
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    simulation.advance(MINUTE);
     assert_eq!(
-        (stage.phase(db), stage.spawns(db).len()),
+        (simulation.phase(db), simulation.spawns(db).len()),
         (Phase::Blocked, 0)
     );
-    assert!(stage.shown(db).reason.contains("no such file"));
-    stage[db].offer.source = Ok(runtime("new"));
-    stage.drive(MINUTE);
-    assert_eq!(stage.phase(db), Phase::Running);
+    assert!(simulation.snapshot(db).reason.contains("no such file"));
+    simulation[db].offer.source = Ok(runtime("new"));
+    simulation.advance(MINUTE);
+    assert_eq!(simulation.phase(db), Phase::Running);
 }
 
 #[test]
-fn item_67_a_new_runtime_that_crashes_at_start_is_rolled_back_before_anything_parks() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage[db].falls_silent();
-    stage[db].ends = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
+fn a_new_runtime_that_crashes_at_start_is_rolled_back_before_the_service_parks() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation[db].stop_answering();
+    simulation[db].exits_by_itself = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
     let past = PersistedState {
         proven: true,
         ..PersistedState::default()
     };
-    stage.tell(db, ServiceEvent::Configured(past));
-    while stage.said(db, Kind::RolledBack).is_empty() {
-        stage.drive(SECOND);
-        assert_ne!(stage.phase(db), Phase::Parked);
+    simulation.deliver_to(db, ServiceEvent::Configured(past));
+    while simulation.records(db, RecordKind::RolledBack).is_empty() {
+        simulation.advance(SECOND);
+        assert_ne!(simulation.phase(db), Phase::Parked);
     }
-    let tries = stage[db].runs_from.iter();
+    let tries = simulation[db].runs_from.iter();
     let tries = tries.filter(|one| **one == runtime("new")).count();
     assert_eq!(tries, 10, "as many as before giving up");
-    stage[db].ends = None;
-    stage[db].answer = Answer::Alive;
-    stage.drive(MINUTE);
-    assert_eq!(stage.phase(db), Phase::Running);
-    assert_eq!(stage[db].runs_from.last(), Some(&runtime("good")));
-    assert!(stage.said(db, Kind::RolledBack)[0].contains("none became ready"));
-    // it is not tried again as long as the source holds the same
-    stage.ask(db, Request::Restart);
-    stage.drive(MINUTE);
-    assert_eq!(stage[db].runs_from.last(), Some(&runtime("good")));
-    stage[db].offer.source = Ok(runtime("newer"));
-    stage.ask(db, Request::Restart);
-    stage.drive(MINUTE);
-    assert_eq!(stage[db].runs_from.last(), Some(&runtime("newer")));
+    simulation[db].exits_by_itself = None;
+    simulation[db].answer = Answer::Alive;
+    simulation.advance(MINUTE);
+    assert_eq!(simulation.phase(db), Phase::Running);
+    assert_eq!(simulation[db].runs_from.last(), Some(&runtime("good")));
+    assert!(simulation.records(db, RecordKind::RolledBack)[0].contains("none became ready"));
+    // The bad runtime is not tried again as long as the source holds it.
+    simulation.request(db, Request::Restart);
+    simulation.advance(MINUTE);
+    assert_eq!(simulation[db].runs_from.last(), Some(&runtime("good")));
+    simulation[db].offer.source = Ok(runtime("newer"));
+    simulation.request(db, Request::Restart);
+    simulation.advance(MINUTE);
+    assert_eq!(simulation[db].runs_from.last(), Some(&runtime("newer")));
 }
 
 #[test]
-fn item_67_a_new_runtime_that_hangs_at_start_is_rolled_back_too() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage[db].answer = silence();
+fn a_new_runtime_that_hangs_at_start_is_rolled_back() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation[db].answer = silence();
     let past = PersistedState {
         proven: true,
         ..PersistedState::default()
     };
-    stage.tell(db, ServiceEvent::Configured(past));
-    stage.drive(MINUTE * 30);
-    assert_eq!(stage.said(db, Kind::RolledBack).len(), 1);
-    assert_eq!(stage[db].runs_from.last(), Some(&runtime("good")));
+    simulation.deliver_to(db, ServiceEvent::Configured(past));
+    simulation.advance(MINUTE * 30);
+    assert_eq!(simulation.records(db, RecordKind::RolledBack).len(), 1);
+    assert_eq!(simulation[db].runs_from.last(), Some(&runtime("good")));
 }
 
 #[test]
 fn a_stop_while_a_runtime_is_copied_starts_nothing() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    assert_eq!(stage.phase(db), Phase::Materializing);
-    stage.ask(db, Request::Stop);
-    stage.drive(MINUTE);
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    assert_eq!(simulation.phase(db), Phase::Materializing);
+    simulation.request(db, Request::Stop);
+    simulation.advance(MINUTE);
     assert_eq!(
-        (stage.phase(db), stage.spawns(db).len()),
+        (simulation.phase(db), simulation.spawns(db).len()),
         (Phase::Stopped, 0)
     );
     assert_eq!(
-        stage
-            .when(db, |order| *order
+        simulation
+            .times_of(db, |action| *action
                 == ServiceAction::CancelPreparation(Life(1)))
             .len(),
         1
@@ -134,42 +135,42 @@ fn a_stop_while_a_runtime_is_copied_starts_nothing() {
 }
 
 #[test]
-fn item_67_a_new_runtime_whose_before_fails_is_rolled_back_too() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage[db].preparation = Preparation::Fails("`before` (migrate) exited with status 9");
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    while stage.said(db, Kind::RolledBack).is_empty() {
-        stage.drive(SECOND);
-        assert!(stage.spawns(db).is_empty());
+fn a_new_runtime_whose_before_command_fails_is_rolled_back() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation[db].preparation = Preparation::Fails("`before` (migrate) exited with status 9");
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    while simulation.records(db, RecordKind::RolledBack).is_empty() {
+        simulation.advance(SECOND);
+        assert!(simulation.spawns(db).is_empty());
     }
-    let tries = stage[db].runs_from.iter();
+    let tries = simulation[db].runs_from.iter();
     let tries = tries.filter(|one| **one == runtime("new")).count();
-    assert_eq!(tries, 10, "as many as lives that end");
-    assert!(stage.said(db, Kind::RolledBack)[0].contains("exited with status 9"));
-    assert_eq!(stage[db].runs_from.last(), Some(&runtime("good")));
-    // a good one is not blamed for it
-    stage.drive(MINUTE * 10);
-    assert_eq!(stage.phase(db), Phase::Blocked);
-    assert_eq!(stage.said(db, Kind::RolledBack).len(), 1);
-    stage[db].preparation = Preparation::Succeeds;
-    stage.drive(MINUTE * 10);
-    assert_eq!(stage.phase(db), Phase::Running);
+    assert_eq!(tries, 10, "as many as ended instances before giving up");
+    assert!(simulation.records(db, RecordKind::RolledBack)[0].contains("exited with status 9"));
+    assert_eq!(simulation[db].runs_from.last(), Some(&runtime("good")));
+    // A good runtime is not marked bad for the same failure.
+    simulation.advance(MINUTE * 10);
+    assert_eq!(simulation.phase(db), Phase::Blocked);
+    assert_eq!(simulation.records(db, RecordKind::RolledBack).len(), 1);
+    simulation[db].preparation = Preparation::Succeeds;
+    simulation.advance(MINUTE * 10);
+    assert_eq!(simulation.phase(db), Phase::Running);
 }
 
 #[test]
-fn the_reason_tells_of_an_earlier_runtime_only_while_one_runs() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage[db].offer.source = Err(gone());
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    stage.drive(MINUTE);
-    assert!(stage.shown(db).reason.contains("no such file"));
-    stage[db].offer.source = Ok(runtime("new"));
-    stage.ask(db, Request::Restart);
-    stage.drive(MINUTE);
-    assert_eq!(stage[db].runs_from.last(), Some(&runtime("new")));
-    let reason = stage.shown(db).reason;
+fn the_reason_names_an_earlier_runtime_only_while_it_is_used() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation[db].offer.source = Err(gone());
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    simulation.advance(MINUTE);
+    assert!(simulation.snapshot(db).reason.contains("no such file"));
+    simulation[db].offer.source = Ok(runtime("new"));
+    simulation.request(db, Request::Restart);
+    simulation.advance(MINUTE);
+    assert_eq!(simulation[db].runs_from.last(), Some(&runtime("new")));
+    let reason = simulation.snapshot(db).reason;
     assert!(
         !reason.contains("earlier") && !reason.is_empty(),
         "{reason}"
@@ -177,34 +178,40 @@ fn the_reason_tells_of_an_earlier_runtime_only_while_one_runs() {
 }
 
 #[test]
-fn while_its_source_is_looked_at_the_reason_says_that() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(copied());
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    assert_eq!(stage.phase(db), Phase::Materializing);
-    let reason = stage.shown(db).reason;
+fn while_the_runtime_source_is_read_the_reason_says_so() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(copied());
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    assert_eq!(simulation.phase(db), Phase::Materializing);
+    let reason = simulation.snapshot(db).reason;
     assert!(reason.contains("its runtime's source"), "{reason}");
 }
 
 #[test]
-fn a_parked_service_waits_for_a_change_and_is_tried_again_at_once() {
-    let mut stage = Stage::new();
-    let db = stage.enlist(policy());
-    stage[db].ends = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
-    stage.tell(db, ServiceEvent::Configured(PersistedState::default()));
-    while stage.said(db, Kind::GaveUp).is_empty() {
-        stage.drive(SECOND);
+fn a_parked_service_starts_at_once_when_its_program_changes() {
+    let mut simulation = Simulation::new();
+    let db = simulation.add_unconfigured(policy());
+    simulation[db].exits_by_itself = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
+    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    while simulation.records(db, RecordKind::GaveUp).is_empty() {
+        simulation.advance(SECOND);
     }
-    assert_eq!(stage.phase(db), Phase::Parked);
-    let awaits = |stage: &Stage, awaited| {
-        stage
-            .when(db, |order| *order == ServiceAction::AwaitChange(awaited))
+    assert_eq!(simulation.phase(db), Phase::Parked);
+    let awaits = |simulation: &Simulation, awaited| {
+        simulation
+            .times_of(db, |action| *action == ServiceAction::AwaitChange(awaited))
             .len()
     };
-    assert_eq!((awaits(&stage, true), awaits(&stage, false)), (1, 0));
-    stage[db].ends = None;
-    stage.tell(db, ServiceEvent::Changed);
-    stage.drive(SECOND * 30);
-    assert_eq!(stage.phase(db), Phase::Running);
-    assert_eq!((awaits(&stage, true), awaits(&stage, false)), (1, 1));
+    assert_eq!(
+        (awaits(&simulation, true), awaits(&simulation, false)),
+        (1, 0)
+    );
+    simulation[db].exits_by_itself = None;
+    simulation.deliver_to(db, ServiceEvent::Changed);
+    simulation.advance(SECOND * 30);
+    assert_eq!(simulation.phase(db), Phase::Running);
+    assert_eq!(
+        (awaits(&simulation, true), awaits(&simulation, false)),
+        (1, 1)
+    );
 }

@@ -1,276 +1,108 @@
-//! The world around the machine: plays the operating system, and holds every order against the laws.
+//! The machine and the model of everything outside it. Delivers events to both, and checks every action that the machine
+//! orders.
 
-use super::law::{is_restart, spawned, surveyed, touches};
-use stayd::decide::action::{Action, ServiceAction};
+use super::invariants::{ServiceModel, Step};
+use super::possible_events::Choices;
+use stayd::decide::action::Action;
 use stayd::decide::clock::{Duration, Instant};
 use stayd::decide::event::{
-    Answer, Event, Life, PersistedState, Request, ScanOutcome, ServiceEvent, ServiceId,
-    ServiceMessage,
+    Answer, Check, Event, Life, PersistedState, ProbeAttempt, ResourceSample, ScanOutcome,
+    ServiceEvent, ServiceId,
 };
-use stayd::decide::fleet::Machine;
+use stayd::decide::fleet::{COMMON_CAUSE_SERVICES_MIN, Machine};
 use stayd::decide::policy::Policy;
-use stayd::decide::snapshot::Phase;
-use stayd::decide::state::Identity;
+use stayd::decide::snapshot::{Phase, Snapshot};
+use stayd::decide::state::{Service, ServiceDescription};
 use std::hash::{BuildHasher, RandomState};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-pub(crate) const ID: ServiceId = ServiceId(0);
-
-/// What is the case outside the machine, for one service.
-#[derive(Clone, Debug, Default, Hash, PartialEq, Eq)]
-pub(crate) struct Outside {
-    /// Main process alive (as a zombie too) of this life.
-    pub(crate) main: Option<Life>,
-    /// Members of the tree besides the main process.
-    pub(crate) others: bool,
-    /// SIGKILL ordered for this life.
-    pub(crate) killed: Option<Life>,
-    /// A question of this life is under way, with its times.
-    pub(crate) asked: Option<(Life, Instant, Instant)>,
-    /// An answer of this service's current life has come.
-    pub(crate) answered: bool,
-    /// Dead rounds delivered since the last round that was not, for this life.
-    pub(crate) dead_row: u32,
-    pub(crate) hold: bool,
-    pub(crate) debugged: bool,
-    pub(crate) ever_answered: bool,
-    pub(crate) wanted_up: bool,
-    pub(crate) surveying: bool,
-    /// Somebody else's process holds the port, of which this life's preparation has told.
-    pub(crate) held: Option<Life>,
-    /// That process is watched, under the number of this life.
-    pub(crate) attached: Option<Life>,
-    /// Something that may be a copy runs, and cannot be proven.
-    pub(crate) unclear: bool,
-    /// The runtimes of this life are looked at.
-    pub(crate) copying: Option<Life>,
-    pub(crate) preparing: Option<Life>,
-    pub(crate) spawning: Option<Life>,
-    pub(crate) taking_evidence: Option<Life>,
-}
 
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) now: Instant,
-    pub(crate) outside: Outside,
-    /// Facts about lives that are over, still on their way.
+    pub(crate) services: Vec<ServiceModel>,
+    /// Which events may happen to each service; the same in the whole walk.
+    pub(crate) choices: Vec<Choices>,
+    /// The longest probe period of the services.
+    period: Duration,
+    /// Gives each event to a copy of the machine as well, and expects the same actions: same input, same output. Doubles
+    /// the time of a walk.
+    pub(crate) repeat_steps: bool,
     pub(crate) leaving: bool,
+    announced: bool,
     pub(crate) finished: bool,
 }
 
 /// What may happen next.
 #[derive(Clone, Debug)]
 pub(crate) enum Next {
+    /// The clock reaches the machine's deadline.
     Deadline,
+    /// The clock passes the machine's deadline by half a second.
     PastDeadline,
     Shutdown,
     Slept,
     Late,
-    ServiceEvent(ServiceEvent),
-    StaleFact(ServiceEvent),
+    Event(ServiceId, ServiceEvent),
+    /// A late event about an older instance, which must change nothing.
+    StaleEvent(ServiceId, ServiceEvent),
 }
 
 impl World {
-    /// Nothing was left by an earlier stayd.
-    pub(crate) fn new(policy: Policy, past: PersistedState) -> Self {
-        let mut world = Self::before_the_survey(policy, past);
-        world.become_true(ServiceEvent::RecoveryScanned(ScanOutcome::Nothing(Life(0))));
-        world
-    }
-
-    pub(crate) fn before_the_survey(policy: Policy, past: PersistedState) -> Self {
-        let mut machine = Machine::default();
-        let identity = Identity {
-            name: "db".into(),
-            question: "SELECT 1".into(),
-            program: "victim".into(),
-            salt: 1,
-        };
-        let id = machine.add(policy, identity);
-        assert_eq!(id, ID);
-        let outside = Outside {
-            wanted_up: !past.stopped,
-            ever_answered: past.proven,
-            ..Outside::default()
-        };
+    /// Services whose recovery scan is under way.
+    pub(crate) fn scanning(services: &[(Policy, PersistedState, Choices)]) -> Self {
         let mut world = Self {
-            machine,
+            machine: Machine::default(),
             now: Instant::START,
-            outside,
+            services: Vec::new(),
+            choices: Vec::new(),
+            period: Duration::ZERO,
+            repeat_steps: false,
             leaving: false,
+            announced: false,
             finished: false,
         };
-        world.deliver(Event::Service(ID, ServiceEvent::Configured(past)), false);
+        for (index, (policy, past, choices)) in services.iter().enumerate() {
+            let description = ServiceDescription {
+                name: format!("db{index}"),
+                question: "SELECT 1".into(),
+                program: "victim".into(),
+                jitter_seed: 1,
+            };
+            let id = world.machine.add(*policy, description);
+            assert_eq!(id, ServiceId(index));
+            world.services.push(ServiceModel::new(past));
+            world.choices.push(*choices);
+            let period = policy
+                .watchdog
+                .map_or(Duration::ZERO, |rules| rules.period());
+            world.period = world.period.max(period);
+        }
+        for (index, (_, past, _)) in services.iter().enumerate() {
+            world.event(ServiceId(index), ServiceEvent::Configured(past.clone()));
+        }
         world
     }
 
-    /// Steps the machine and checks every order against the world.
-    #[expect(clippy::needless_pass_by_value, reason = "handed over, as in the loop")]
-    pub(crate) fn deliver(&mut self, event: Event, is_dead_round: bool) {
-        let before = self.machine.clone();
-        let actions = self.machine.step(self.now, event.clone());
-        let mut again = before;
-        assert_eq!(
-            again.step(self.now, event.clone()),
-            actions,
-            "same input, same output"
-        );
-        for action in actions {
-            match action {
-                Action::Service(id, order) => {
-                    assert_eq!(id, ID);
-                    self.check_and_do(order, is_dead_round, &event);
-                }
-                Action::AnnounceReady => assert!(!self.leaving),
-                Action::Finish => {
-                    let shown = self.machine.snapshot(self.now, ID);
-                    let stuck = shown.is_some_and(|shown| shown.phase == Phase::Unkillable);
-                    let runs = self.outside.main.is_some() && !stuck;
-                    assert!(!runs, "ends only when nothing runs that could be ended");
-                    assert!(self.outside.spawning.is_none());
-                    self.finished = true;
-                }
-            }
+    /// Services of which an earlier stayd left no process.
+    pub(crate) fn new(services: &[(Policy, PersistedState, Choices)]) -> Self {
+        let mut world = Self::scanning(services);
+        for id in world.ids() {
+            let nothing = ScanOutcome::Nothing(Life(0));
+            world.event(id, ServiceEvent::RecoveryScanned(nothing));
         }
+        world
     }
 
-    pub(crate) fn check_and_do(
-        &mut self,
-        order: ServiceAction,
-        is_dead_round: bool,
-        event: &Event,
-    ) {
-        let outside = &mut self.outside;
-        assert!(
-            outside.attached.is_none() || !touches(&order),
-            "nobody touches a stranger: {order:?}"
-        );
-        match order {
-            ServiceAction::ScanOutcome => {
-                assert!(!outside.surveying && outside.main.is_none() && !outside.others);
-                outside.surveying = true;
-                outside.unclear = false;
-            }
-            ServiceAction::Materialize(life) => {
-                assert!(!outside.surveying && !outside.unclear && !self.leaving);
-                assert!(outside.main.is_none() && !outside.others);
-                assert!(outside.copying.is_none() && outside.preparing.is_none());
-                outside.copying = Some(life);
-            }
-            ServiceAction::Prepare(life) => {
-                assert!(outside.copying.is_none(), "runs from what is whole");
-                assert!(!outside.surveying && !outside.unclear, "never two copies");
-                assert!(!self.leaving, "the end wins over every pending start");
-                assert!(
-                    outside.main.is_none() && !outside.others,
-                    "never two copies: {life:?} while one lives"
-                );
-                assert!(outside.preparing.is_none() && outside.spawning.is_none());
-                outside.preparing = Some(life);
-            }
-            ServiceAction::Spawn(life) => {
-                assert!(!self.leaving && outside.wanted_up);
-                assert!(
-                    outside.main.is_none() && !outside.others,
-                    "never two copies"
-                );
-                assert!(outside.spawning.is_none());
-                outside.spawning = Some(life);
-            }
-            ServiceAction::Attach { life, .. } => {
-                assert_eq!(outside.held, Some(life), "somebody holds the port");
-                assert!(outside.wanted_up && !self.leaving);
-                assert!(outside.main.is_none() && !outside.others);
-                outside.held = None;
-                outside.attached = Some(life);
-                outside.answered = false;
-                outside.dead_row = 0;
-            }
-            ServiceAction::CancelPreparation(life) => {
-                assert_eq!(outside.preparing.or(outside.copying), Some(life));
-            }
-            ServiceAction::TakeEvidence { life, .. } => {
-                assert_eq!(outside.main.or(outside.attached), Some(life));
-                let triggered = matches!(
-                    event,
-                    Event::Service(_, ServiceEvent::ServiceMessage(_, ServiceMessage::Trigger))
-                );
-                assert!(
-                    is_dead_round || triggered,
-                    "only a dead round condemns, not {event:?}"
-                );
-                assert!(
-                    outside.ever_answered
-                        || triggered
-                        || outside.attached.is_some() && outside.answered,
-                    "none before the first answer"
-                );
-                assert!(!outside.hold, "a hold kills nobody");
-                assert!(
-                    triggered || outside.dead_row >= 2,
-                    "a row of {} is no wedge",
-                    outside.dead_row
-                );
-                outside.taking_evidence = Some(life);
-            }
-            ServiceAction::SignalFirst(life) => assert_eq!(outside.main, Some(life)),
-            ServiceAction::KillTree(life) => {
-                assert!(
-                    outside.spawning.is_none(),
-                    "no kill before exec is reported"
-                );
-                assert!(
-                    outside.main == Some(life) || outside.others,
-                    "a kill needs somebody to kill"
-                );
-                outside.killed = Some(life);
-            }
-            ServiceAction::Terminate { life, tree } => {
-                assert!(
-                    tree || outside.main == Some(life),
-                    "terminates its own main process"
-                );
-                assert!(
-                    !outside.wanted_up
-                        || self.leaving
-                        || is_restart(event)
-                        || tree
-                        || spawned(event)
-                        || surveyed(event)
-                );
-            }
-            ServiceAction::SuperviseSuccessor { life, .. } => {
-                outside.main = Some(life);
-                outside.others = false;
-            }
-            ServiceAction::Probe { life, deadline, .. } => {
-                assert_eq!(outside.main.or(outside.attached), Some(life));
-                assert!(deadline > self.now);
-                outside.asked = Some((life, self.now, deadline));
-            }
-            ServiceAction::Retire(_) | ServiceAction::Conclude(..) => {
-                assert!(outside.main.is_none() && !outside.others);
-                outside.held = None;
-                outside.attached = None;
-                outside.asked = None;
-                outside.killed = None;
-                outside.taking_evidence = None;
-                outside.dead_row = 0;
-            }
-            ServiceAction::Record(record) => {
-                assert!(!record.sentence.is_empty());
-                if record.sentence.starts_with("ready after") {
-                    outside.dead_row = 0;
-                }
-            }
-            ServiceAction::CloseSockets => assert!(outside.main.is_none() && !self.leaving),
-            ServiceAction::Persist(_)
-            | ServiceAction::AwaitChange(_)
-            | ServiceAction::UseRuntime(_)
-            | ServiceAction::MarkRuntimeGood(_)
-            | ServiceAction::MarkRuntimeBad(..) => {}
-        }
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ServiceId> + use<> {
+        (0..self.services.len()).map(ServiceId)
+    }
+
+    pub(crate) fn snapshot(&self, id: ServiceId) -> Snapshot {
+        self.machine
+            .snapshot(self.now, id)
+            .expect("a service of this world")
     }
 
     pub(crate) fn happen(&mut self, next: Next) {
@@ -285,104 +117,125 @@ impl World {
             }
             Next::Shutdown => {
                 self.leaving = true;
-                self.deliver(Event::Shutdown, false);
+                self.deliver(&Event::Shutdown, false);
             }
             Next::Slept => {
-                self.outside.dead_row = 0;
-                self.deliver(Event::Slept(SECOND * 3600), false);
+                for service in &mut self.services {
+                    service.consecutive_dead = 0;
+                }
+                self.deliver(&Event::Slept(SECOND * 3600), false);
             }
-            Next::Late => self.deliver(Event::Late(SECOND), false),
-            Next::StaleFact(fact) => {
+            Next::Late => self.deliver(&Event::Late(SECOND), false),
+            Next::Event(id, event) => self.event(id, event),
+            Next::StaleEvent(id, event) => {
                 let before = self.machine.clone();
                 let actions = self
                     .machine
-                    .step(self.now, Event::Service(ID, fact.clone()));
+                    .step(self.now, Event::Service(id, event.clone()));
                 assert!(
-                    actions.is_empty(),
-                    "a late fact changes nothing: {fact:?} gave {actions:?}"
-                );
-                assert_eq!(
-                    before, self.machine,
-                    "a late fact changes nothing: {fact:?}"
+                    actions.is_empty() && before == self.machine,
+                    "a late event changes nothing: {event:?} gave {actions:?}"
                 );
             }
-            Next::ServiceEvent(fact) => self.become_true(fact),
         }
     }
 
-    pub(crate) fn tick(&mut self) {
-        self.outside.hold = self
-            .machine
-            .snapshot(self.now, ID)
-            .is_some_and(|shown| shown.hold.is_some_and(|(until, _)| until > self.now));
-        self.deliver(Event::Tick, false);
+    fn tick(&mut self) {
+        for id in self.ids() {
+            let hold = self.snapshot(id).hold;
+            self.services[id.0].hold = hold.is_some_and(|(until, _)| until > self.now);
+        }
+        self.deliver(&Event::Tick, false);
     }
 
-    pub(crate) fn become_true(&mut self, fact: ServiceEvent) {
-        let outside = &mut self.outside;
-        let mut dead = false;
-        match &fact {
-            ServiceEvent::Requested(Request::Stop) => outside.wanted_up = false,
-            ServiceEvent::Requested(Request::Start | Request::Restart) => outside.wanted_up = true,
-            ServiceEvent::Requested(Request::Hold { .. }) => outside.hold = true,
-            ServiceEvent::Requested(Request::Release) => outside.hold = false,
-            ServiceEvent::Materialized(..) => outside.copying = None,
-            ServiceEvent::Prepared(_)
-            | ServiceEvent::NotPrepared(..)
-            | ServiceEvent::BeforeFailed(..) => {
-                outside.preparing = None;
-                outside.copying = None;
-            }
-            ServiceEvent::PortHeld(life, _) => {
-                outside.preparing = None;
-                outside.held = Some(*life);
-            }
-            ServiceEvent::Spawned(life, _) => {
-                outside.spawning = None;
-                outside.main = Some(*life);
-                outside.answered = false;
-                outside.dead_row = 0;
-            }
-            ServiceEvent::NotSpawned(..) => outside.spawning = None,
-            ServiceEvent::Exited(_, _, survivors) => {
-                outside.main = None;
-                outside.asked = None;
-                outside.others = survivors.count > 0;
-            }
-            ServiceEvent::Emptied(_) => outside.others = false,
-            ServiceEvent::Probed(_, _, attempt) => {
-                outside.asked = None;
-                let answered = matches!(attempt.answer, Answer::Alive | Answer::Degraded { .. });
-                outside.answered |= answered;
-                // what a stranger answers proves nothing about our own command
-                outside.ever_answered |= answered && outside.attached.is_none();
-                outside.debugged = attempt.sample.traced;
-                dead = matches!(attempt.answer, Answer::Dead { .. }) && !attempt.sample.traced;
-                outside.dead_row = match attempt.answer {
-                    Answer::NoVerdict { .. } => outside.dead_row,
-                    _ if dead => outside.dead_row + 1,
-                    _ => 0,
-                };
-            }
-            ServiceEvent::EvidenceTaken(_) => outside.taking_evidence = None,
-            ServiceEvent::NotEmptied { .. } => outside.others = outside.main.is_none(),
-            ServiceEvent::RecoveryScanned(survey) => {
-                outside.surveying = false;
-                outside.unclear = matches!(survey, ScanOutcome::Unclear(_));
-                if let ScanOutcome::Ours(left) = survey {
-                    outside.main = left.main.map(|_| left.life);
-                    outside.others = left.main.is_none();
+    /// Delivers an event about one service to the model and to the machine.
+    pub(crate) fn event(&mut self, id: ServiceId, event: ServiceEvent) {
+        let is_dead_attempt = self.services[id.0].apply_event(&event);
+        self.deliver(&Event::Service(id, event), is_dead_attempt);
+    }
+
+    /// Ends the attempt that is under way. An attempt without an answer ends at its deadline.
+    pub(crate) fn answer(&mut self, id: ServiceId, answer: &Answer, sample: ResourceSample) {
+        let (life, asked_at, deadline) =
+            self.services[id.0].asked.expect("an attempt is under way");
+        if matches!(answer, Answer::Dead { .. }) {
+            self.now = self.now.max(deadline);
+        }
+        let attempt = ProbeAttempt {
+            asked_at,
+            deadline,
+            answer: answer.clone(),
+            latency: self.now.since(asked_at),
+            sample,
+        };
+        self.event(id, ServiceEvent::Probed(life, Check::Liveness, attempt));
+    }
+
+    fn deliver(&mut self, event: &Event, is_dead_attempt: bool) {
+        let all_silent_since = self.all_silent_since(event);
+        let copy = self.repeat_steps.then(|| self.machine.clone());
+        let actions = self.machine.step(self.now, event.clone());
+        if let Some(mut copy) = copy {
+            let repeated = copy.step(self.now, event.clone());
+            assert_eq!(repeated, actions, "same input, same output");
+        }
+        for action in actions {
+            match action {
+                Action::Service(id, action) => {
+                    assert!(
+                        !matches!(event, Event::Service(about, _) if *about != id),
+                        "an event about one service leads to no action for another: {action:?}"
+                    );
+                    let step = Step {
+                        now: self.now,
+                        event,
+                        is_dead_attempt,
+                        leaving: self.leaving,
+                        all_silent_since,
+                    };
+                    self.services[id.0].check_and_apply(&action, &step);
+                }
+                Action::AnnounceReady => {
+                    assert!(!self.leaving && !self.announced, "READY=1 is sent once");
+                    assert!(
+                        self.machine.services().iter().all(Service::has_verdict),
+                        "READY=1 waits for a verdict about each service"
+                    );
+                    self.announced = true;
+                }
+                Action::Finish => {
+                    for id in self.ids() {
+                        let service = &self.services[id.0];
+                        let unkillable = self.snapshot(id).phase == Phase::Unkillable;
+                        assert!(
+                            (service.main.is_none() || unkillable) && service.spawning.is_none(),
+                            "stayd ends only when no process runs that it could end"
+                        );
+                    }
+                    self.finished = true;
                 }
             }
-            ServiceEvent::Configured(_)
-            | ServiceEvent::ForeignProcessLeft(..)
-            | ServiceEvent::ServiceMessage(..)
-            | ServiceEvent::Changed => {}
         }
-        self.deliver(Event::Service(ID, fact), dead);
+    }
+
+    /// If the event is a probe attempt that makes all services silent at once: since when the last of them is silent.
+    fn all_silent_since(&self, event: &Event) -> Option<Instant> {
+        let Event::Service(id, ServiceEvent::Probed(_, _, attempt)) = event else {
+            return None;
+        };
+        let services = self.machine.services().iter().enumerate();
+        let watched = services.filter_map(|(index, one)| {
+            let (_, silent_since) = one.under_watch()?;
+            let joins = index == id.0 && silent_since.is_none();
+            Some(silent_since.or(joins.then_some(attempt.asked_at)))
+        });
+        let silent_since: Vec<Instant> = watched.collect::<Option<_>>()?;
+        let (first, last) = (silent_since.iter().min()?, silent_since.iter().max()?);
+        let at_once = last.since(*first) <= self.period;
+        (silent_since.len() >= COMMON_CAUSE_SERVICES_MIN && at_once).then_some(*last)
     }
 
     pub(crate) fn fingerprint(&self, hasher: &RandomState) -> u64 {
-        hasher.hash_one((&self.machine, self.now, &self.outside, self.leaving))
+        hasher.hash_one((&self.machine, self.now, &self.services, self.leaving))
     }
 }

@@ -1,7 +1,7 @@
 //! Evidence: the open files of a process tree, and how close its processes are to their limits.
 
 use super::{Deadline, EvidenceTarget, Section, existing, number};
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::process;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -141,11 +141,11 @@ fn summary(found: &OpenFiles, total: usize, first: Option<(&String, usize)>) -> 
     Some(summary)
 }
 
-fn facts(found: &OpenFiles, total: usize) -> Vec<(&'static str, Value)> {
+fn facts(found: &OpenFiles, total: usize) -> Vec<(&'static str, RecordValue)> {
     let sockets = found.targets.get("sockets").copied().unwrap_or_default();
     let mut facts = vec![("open_files", number(total)), ("sockets", number(sockets))];
     if let Some((_, _, limit)) = closest_to_limit(found) {
-        facts.push(("open_files_limit", Value::Number(limit)));
+        facts.push(("open_files_limit", RecordValue::Number(limit)));
     }
     facts
 }
@@ -182,7 +182,11 @@ mod tests {
             section.lines[2],
             "pid 7 has 454 of at most 10000 files open"
         );
-        assert!(section.facts.contains(&("sockets", Value::Number(24))));
+        assert!(
+            section
+                .facts
+                .contains(&("sockets", RecordValue::Number(24)))
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod port;
 mod pressure;
 mod threads;
 
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::clock;
 use crate::sys::process::{self, Process, Stat, State};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Evidence {
     /// All sections, at most [`TEXT_BYTES_MAX`].
     pub text: String,
     /// Named values for the journal.
-    pub facts: Vec<(&'static str, Value)>,
+    pub facts: Vec<(&'static str, RecordValue)>,
 }
 
 /// Samples one kind of state until the deadline.
@@ -72,7 +72,7 @@ struct Section {
     /// Its part of the summary.
     summary: Option<String>,
     lines: Vec<String>,
-    facts: Vec<(&'static str, Value)>,
+    facts: Vec<(&'static str, RecordValue)>,
 }
 
 /// The instant at which a collector ends, in monotonic time without sleep.
@@ -189,8 +189,8 @@ const fn state_in_words(state: State) -> &'static str {
     }
 }
 
-fn number(count: usize) -> Value {
-    Value::Number(u64::try_from(count).unwrap_or(u64::MAX))
+fn number(count: usize) -> RecordValue {
+    RecordValue::Number(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
 /// Joins the sections to the evidence. `missing` are the titles of those for which no time was left.
@@ -267,12 +267,12 @@ mod tests {
         let mut target = this_process();
         target.main.start_time += 1;
         let evidence = take(target, Duration::from_secs(5));
-        assert_eq!(evidence.facts[0], ("processes", Value::Number(0)));
+        assert_eq!(evidence.facts[0], ("processes", RecordValue::Number(0)));
         assert!(
             !evidence
                 .facts
                 .iter()
-                .any(|(name, value)| *name == "threads" && *value != Value::Number(0))
+                .any(|(name, value)| *name == "threads" && *value != RecordValue::Number(0))
         );
     }
 

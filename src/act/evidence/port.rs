@@ -1,7 +1,7 @@
 //! Evidence: the process that holds the service's port.
 
 use super::{Deadline, EvidenceTarget, Section};
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::identity;
 use crate::sys::process;
 use crate::sys::socket::{self, Listener};
@@ -107,7 +107,7 @@ fn render(port: u16, state: &PortState) -> Section {
         summary: Some(sentence.clone()),
         lines: vec![sentence],
         facts: holder
-            .map(|pid| ("port_holder", Value::Number(pid)))
+            .map(|pid| ("port_holder", RecordValue::Number(pid)))
             .into_iter()
             .collect(),
     }
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(summary(PortState::Free), "no process listens on port 8521");
         assert_eq!(
             render(1, &held(HolderRelation::Main)).facts,
-            [("port_holder", Value::Number(4720))]
+            [("port_holder", RecordValue::Number(4720))]
         );
         assert!(render(1, &PortState::Held(None)).facts.is_empty());
     }

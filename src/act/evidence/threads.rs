@@ -1,7 +1,7 @@
 //! Evidence: what the threads of a process tree wait for.
 
 use super::{Deadline, EvidenceTarget, Section, existing, number, state_in_words};
-use crate::decide::action::Value;
+use crate::decide::action::RecordValue;
 use crate::sys::process::{self, State, Thread};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -176,7 +176,7 @@ fn summary(threads: &[Thread]) -> Option<String> {
     })
 }
 
-fn facts(threads: &[Thread]) -> Vec<(&'static str, Value)> {
+fn facts(threads: &[Thread]) -> Vec<(&'static str, RecordValue)> {
     let count = |state: State| {
         let in_state = threads.iter().filter(|thread| thread.state == state);
         number(in_state.count())
@@ -224,7 +224,10 @@ mod tests {
             section.lines[0]
         );
         assert_eq!(section.lines[2], "kernel stack of 1: a < b");
-        assert_eq!(section.facts[1], ("threads_running", Value::Number(1)));
+        assert_eq!(
+            section.facts[1],
+            ("threads_running", RecordValue::Number(1))
+        );
     }
 
     #[test]

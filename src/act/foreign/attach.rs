@@ -6,7 +6,7 @@
 use crate::act::process_exit::{exit_of, reaped_by_its_parent};
 use crate::act::sockets::Sockets;
 use crate::act::tree::Usage;
-use crate::decide::event::{Departure, Exit};
+use crate::decide::event::{Exit, PortRelease};
 use crate::sys::exit;
 use crate::sys::process::{self, Handle, Process};
 use crate::sys::socket::{self, Listener};
@@ -24,10 +24,10 @@ pub(crate) async fn until_it_leaves(
     port: u16,
     process: Option<Process>,
     sockets: &Sockets,
-) -> Departure {
+) -> PortRelease {
     tokio::select! {
-        exit = end_of(process) => Departure::Ended(exit),
-        () = leaves(sockets, port, process) => Departure::LeftPort,
+        exit = end_of(process) => PortRelease::Ended(exit),
+        () = leaves(sockets, port, process) => PortRelease::LeftPort,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::act::off_loop::off_loop;
 use crate::act::process_exit::still_runs;
 use crate::act::process_info::ProcessInspector;
 use crate::act::tree::{CommandToken, Tree};
-use crate::decide::action::Kind;
+use crate::decide::action::RecordKind;
 use crate::decide::clock::Instant;
 use crate::sys::process::{self, Process};
 use crate::sys::{reaper, spawn};
@@ -135,7 +135,7 @@ impl UnattributedOrphans {
             of: None,
             message,
         };
-        reported.report(journal, Kind::Orphan, process);
+        reported.report(journal, RecordKind::UnattributedOrphan, process);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::act::journal::Journal;
 use crate::act::process_exit::still_runs;
-use crate::decide::action::{Kind, Record, Value};
+use crate::decide::action::{Record, RecordKind, RecordValue};
 use crate::decide::event::Life;
 use crate::sys::process::Process;
 use std::cell::RefCell;
@@ -28,7 +28,7 @@ pub struct ReportedProcesses(Rc<RefCell<Vec<ReportedProcess>>>);
 
 impl ReportedProcesses {
     /// Reports a process in the log, in the journal and, until it ends, in `status`.
-    pub fn report(&self, journal: &Journal, kind: Kind, reported: ReportedProcess) {
+    pub fn report(&self, journal: &Journal, kind: RecordKind, reported: ReportedProcess) {
         let of = reported.of.as_ref();
         let service = of.map(|(service, _)| service.as_str());
         let life = of.map(|(_, life)| *life);
@@ -38,7 +38,7 @@ impl ReportedProcesses {
             kind,
             life,
             sentence: reported.message.clone(),
-            facts: vec![("pid", Value::Number(pid.into()))],
+            facts: vec![("pid", RecordValue::Number(pid.into()))],
         };
         journal.record(service, &record);
         self.show(reported);

@@ -1,6 +1,6 @@
 //! The contents of the journal: entries, incidents and evidence, and the query that selects entries.
 
-use crate::decide::action::{Kind, Record, Value};
+use crate::decide::action::{Record, RecordKind, RecordValue};
 use serde_json::Map;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ pub struct JournalEntry {
     pub at: SystemTime,
     /// The service that the record is about; none when it is about stayd itself.
     pub service: Option<String>,
-    /// [`Kind::name`], or [`LOST_KIND`].
+    /// [`RecordKind::name`], or [`LOST_KIND`].
     pub kind: String,
     /// The number of the instance, if the record is about one.
     pub life: Option<u32>,
@@ -24,7 +24,7 @@ pub struct JournalEntry {
     pub sentence: String,
     /// The facts that the decision was made from.
     pub facts: Map<String, serde_json::Value>,
-    /// [`Kind::is_decision`]
+    /// [`RecordKind::is_decision`]
     pub decision: bool,
 }
 
@@ -32,21 +32,21 @@ pub struct JournalEntry {
 pub const LOST_KIND: &str = "lost";
 
 /// The kinds of records that are incidents.
-pub(crate) const INCIDENTS: [Kind; 10] = [
-    Kind::Killed,
-    Kind::Crashed,
-    Kind::Wedged,
-    Kind::GaveUp,
-    Kind::Blocked,
-    Kind::Unkillable,
-    Kind::Degraded,
-    Kind::CommonCause,
-    Kind::RolledBack,
-    Kind::StateLost,
+pub(crate) const INCIDENTS: [RecordKind; 10] = [
+    RecordKind::Killed,
+    RecordKind::Crashed,
+    RecordKind::Wedged,
+    RecordKind::GaveUp,
+    RecordKind::Blocked,
+    RecordKind::Unkillable,
+    RecordKind::Degraded,
+    RecordKind::CommonCause,
+    RecordKind::RolledBack,
+    RecordKind::StateLost,
 ];
 
 /// The kinds of records that evidence is collected for.
-pub(crate) const WITH_EVIDENCE: [Kind; 2] = [Kind::Killed, Kind::Wedged];
+pub(crate) const WITH_EVIDENCE: [RecordKind; 2] = [RecordKind::Killed, RecordKind::Wedged];
 
 /// Selects the newest `limit` entries that match all conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,11 +158,11 @@ impl Evidence {
     }
 }
 
-fn to_json(value: &Value) -> serde_json::Value {
+fn to_json(value: &RecordValue) -> serde_json::Value {
     match value {
-        Value::Number(number) | Value::Millis(number) => (*number).into(),
-        Value::Flag(flag) => (*flag).into(),
-        Value::Text(text) => text.clone().into(),
+        RecordValue::Number(number) | RecordValue::Millis(number) => (*number).into(),
+        RecordValue::Flag(flag) => (*flag).into(),
+        RecordValue::Text(text) => text.clone().into(),
     }
 }
 

@@ -71,7 +71,7 @@ impl StateRow {
             proven: is_same && self.proven,
             last_life: Life(self.last_life),
             parked: is_same && self.parked,
-            carried: None,
+            handover: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::entry::{Evidence, INCIDENTS, Incident, JournalEntry, WITH_EVIDENCE};
 use super::entry::{from_millis, to_millis};
 use super::persisted_state::{StateRow, StoredHold};
-use crate::decide::action::Kind;
+use crate::decide::action::RecordKind;
 use rusqlite::{Row, Transaction, params};
 
 /// The columns that [`read_entry`] reads, in its order.
@@ -89,7 +89,7 @@ pub(crate) fn incident_kinds() -> String {
     quoted_list(&INCIDENTS)
 }
 
-fn quoted_list(kinds: &[Kind]) -> String {
+fn quoted_list(kinds: &[RecordKind]) -> String {
     let quoted = kinds.iter().map(|kind| format!("'{}'", kind.name()));
     quoted.collect::<Vec<_>>().join(", ")
 }

@@ -8,7 +8,7 @@ use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
 use crate::act::spawn::short_command::ShortCommand;
-use crate::decide::event::{Holder, Life, ServiceEvent, SpawnFailure};
+use crate::decide::event::{Life, PortHolder, ServiceEvent, SpawnFailure};
 use crate::sys::process::{self};
 use crate::sys::reaper::Status;
 use crate::sys::socket;
@@ -56,7 +56,7 @@ pub(crate) fn cancel(service: &ServiceContext, life: Life) {
 
 enum PrepareError {
     /// Another process holds the port.
-    Port(Holder),
+    Port(PortHolder),
     /// `before` did not succeed.
     Before(SpawnFailure),
     Other(SpawnFailure),
@@ -133,29 +133,33 @@ pub(crate) async fn output_owner(
 }
 
 /// The process that listens on the service's port, if one does: of several that share it, the oldest.
-async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<Holder> {
+async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<PortHolder> {
     let port = service.config.port?;
     let mut listeners = socket::listeners(port).ok()?.into_iter();
     let listener = listeners.find(|listener| !service.sockets.holds(listener))?;
     let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
     let Some(info) = info_on_oldest(shared, &holders).await else {
-        let words = format!(
+        let description = format!(
             "port {port} is held by a process of user {} that cannot be seen from here",
             listener.uid
         );
-        return Some(Holder {
+        return Some(PortHolder {
             port,
             main: None,
-            words,
+            description,
         });
     };
     let others = match holders.len() - 1 {
         0 => String::new(),
         count => format!(" and {count} more that share it"),
     };
-    let words = format!("port {port} is held by {}{others}", info.in_words());
+    let description = format!("port {port} is held by {}{others}", info.in_words());
     let main = Some(info.stat.process);
-    Some(Holder { port, main, words })
+    Some(PortHolder {
+        port,
+        main,
+        description,
+    })
 }
 
 /// None when all have ended by now, or there are none.

@@ -65,7 +65,7 @@ async fn receive(
             if message == ServiceMessage::Watchdog {
                 instance.checks.heartbeat.beat();
             }
-            let event = ServiceEvent::ServiceMessage(instance.life, message);
+            let event = ServiceEvent::Notified(instance.life, message);
             shared.send(service.id, event).await;
         }
     }

@@ -68,14 +68,14 @@ pub(crate) async fn kill_tree(shared: Rc<SharedContext>, service: Rc<ServiceCont
             // The loop hears of the main process's exit before it hears of the end of its tree.
             instance.main.ended().await;
             reached(Failpoint::TreeEmpty);
-            ServiceEvent::Emptied(life)
+            ServiceEvent::TreeEmptied(life)
         }
-        Some(outcome) => ServiceEvent::NotEmptied {
+        Some(outcome) => ServiceEvent::KillTimedOut {
             life,
             left: outcome.left,
             stuck: outcome.stuck,
         },
-        None => ServiceEvent::NotEmptied {
+        None => ServiceEvent::KillTimedOut {
             life,
             left: 1,
             stuck: 0,

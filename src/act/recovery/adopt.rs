@@ -9,7 +9,7 @@ use crate::act::lifecycle::prepare::output_owner;
 use crate::act::lifecycle::service_messages::offer_socket;
 use crate::act::tree::cgroups::InstanceCgroup;
 use crate::act::tree::{Member, Tree};
-use crate::decide::action::{Kind, Record};
+use crate::decide::action::{Record, RecordKind};
 use crate::decide::event::Life;
 use crate::sys::process::Process;
 use std::rc::Rc;
@@ -114,7 +114,7 @@ pub(super) async fn recover_sockets(
         );
         tracing::warn!(service = service.name(), "{sentence}");
         let record = Record {
-            kind: Kind::Adopted,
+            kind: RecordKind::Adopted,
             life: Some(instance.life),
             sentence,
             facts: Vec::new(),

@@ -19,7 +19,7 @@ pub(super) fn adoptable(
         main,
         ending: claim.ending,
         age: main.map_or(Duration::ZERO, process::age),
-        former: changed_settings(&service.config, claim),
+        changed_settings: changed_settings(&service.config, claim),
         runtime: claim.fingerprint.clone().map(RuntimeId),
     }
 }
@@ -45,6 +45,6 @@ fn changed_settings(config: &config::Service, claim: &Claim) -> Vec<ChangedSetti
     ];
     let changed = changed.into_iter();
     changed
-        .filter_map(|(is_so, former)| is_so.then_some(former))
+        .filter_map(|(is_so, changed_settings)| is_so.then_some(changed_settings))
         .collect()
 }

@@ -48,7 +48,7 @@ pub(super) async fn go_on(
     let adoptable = adoptable(&service, &inherited.claim, Some(process));
     let written = shared.claims.record_intent(service.name(), inherited.claim);
     retry_until_written(&shared, &service, written);
-    let event = ServiceEvent::RecoveryScanned(ScanOutcome::Ours(adoptable));
+    let event = ServiceEvent::RecoveryScanned(ScanOutcome::Adoptable(adoptable));
     shared.send(service.id, event).await;
     let exit = exit.await.map_or(Exit::Unknown, exit_of);
     main_ended(&shared, &service, &instance, exit).await;

@@ -41,7 +41,7 @@ pub(crate) async fn scan(
     let finding = find(&shared, &service, &inherited);
     let found = shared.orphans.suspend_during(finding).await;
     let adopted = match &found {
-        ScanOutcome::Ours(found) => service.instance(found.life),
+        ScanOutcome::Adoptable(found) => service.instance(found.life),
         ScanOutcome::Nothing(_) | ScanOutcome::Ended { .. } | ScanOutcome::Unclear(_) => None,
     };
     let event = ServiceEvent::RecoveryScanned(found);
@@ -196,7 +196,7 @@ async fn judge(
     reached(Failpoint::OwnershipProven);
     adopt(shared, service, inherited, claim, tree, main).await;
     reached(Failpoint::Adopted);
-    ScanOutcome::Ours(adoptable)
+    ScanOutcome::Adoptable(adoptable)
 }
 
 /// An earlier stayd has seen the instance's end, and has begun nothing after it.

@@ -1,7 +1,7 @@
 //! One scan of a process tree: visits each member, and proves that it is one.
 
 use super::{Member, Tree};
-use crate::decide::ownership::{Claim, Proof, Sighting, prove};
+use crate::decide::ownership::{Claim, ObservedProcess, Proof, prove};
 use crate::sys::cgroup::with_descendants;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, spawn};
@@ -51,11 +51,11 @@ impl Tree {
         let claim = Claim {
             main: self.main,
             session: self.session,
-            born: self.first_start_time,
+            first_start_time: self.first_start_time,
             uid: self.uid,
             members: &self.members,
             // Read after the listing: a process spawned since then is not in the list.
-            sole_life: self.sole_child_at == Some(spawn::count()),
+            sole_instance: self.sole_child_at == Some(spawn::count()),
             we_are_first: identity::pid() == 1,
             ourselves: identity::pid(),
         };
@@ -153,13 +153,13 @@ impl Scan<'_> {
         prove(&self.claim, &seen)
     }
 
-    fn observe(&self, candidate: &Candidate, stat: &Stat) -> Sighting {
+    fn observe(&self, candidate: &Candidate, stat: &Stat) -> ObservedProcess {
         let is_in_session = stat.sid == self.tree.session;
         let leader = is_in_session
             .then(|| process::stat(stat.sid).ok())
             .flatten();
-        Sighting {
-            proc: stat.process,
+        ObservedProcess {
+            process: stat.process,
             below_member: candidate
                 .listed
                 .as_ref()

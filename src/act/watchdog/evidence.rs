@@ -33,7 +33,7 @@ pub(crate) async fn take(
         let _ = tokio::time::timeout(within, work).await;
     }
     reached(Failpoint::AfterEvidence);
-    let event = ServiceEvent::EvidenceTaken(life);
+    let event = ServiceEvent::EvidenceCollected(life);
     shared.send(service.id, event).await;
 }
 

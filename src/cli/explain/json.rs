@@ -4,7 +4,7 @@ use super::text::{remarks, sentences, why};
 use super::{Explanation, Target};
 use crate::act::foreign::explain::{Explained, Finding, Ledger};
 use crate::api::wire::SCHEMA;
-use crate::decide::explain::{Fate, Keeper, Observation, Standing};
+use crate::decide::explain::{Observation, Ownership, ProcessSupervisor, Treatment};
 use crate::decide::ownership::Proof;
 use crate::sys::socket;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
         .map(|(pid, name)| json!({ "pid": pid, "name": name }))
         .collect();
     let findings: Vec<_> = explained.findings.iter().map(finding).collect();
-    let (keeper, kept_as) = keeper(&explained.keeper);
+    let (supervisor, kept_as) = supervisor(&explained.supervisor);
     json!({
         "pid": process_info.stat.process.pid,
         "name": process_info.stat.comm,
@@ -56,7 +56,7 @@ fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
         "parents": parents,
         "session": { "id": process_info.stat.sid, "leader": explained.session_leader },
         "cgroup": explained.cgroup,
-        "kept_by": keeper,
+        "kept_by": supervisor,
         "kept_as": kept_as,
         "stayd_of": explained.is_stayd_of,
         "claims": findings,
@@ -64,20 +64,20 @@ fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
     })
 }
 
-const fn keeper(keeper: &Keeper) -> (&'static str, Option<&String>) {
-    match keeper {
-        Keeper::Stayd(instance) => ("stayd", Some(instance)),
-        Keeper::Unit(unit) => ("systemd", Some(unit)),
-        Keeper::Container(name) => ("container", Some(name)),
-        Keeper::Login(scope) => ("login", Some(scope)),
-        Keeper::Launchd => ("launchd", None),
-        Keeper::First(_) => ("first-process", None),
-        Keeper::Nobody => ("nobody", None),
+const fn supervisor(supervisor: &ProcessSupervisor) -> (&'static str, Option<&String>) {
+    match supervisor {
+        ProcessSupervisor::Stayd(instance) => ("stayd", Some(instance)),
+        ProcessSupervisor::Unit(unit) => ("systemd", Some(unit)),
+        ProcessSupervisor::Container(name) => ("container", Some(name)),
+        ProcessSupervisor::Login(scope) => ("login", Some(scope)),
+        ProcessSupervisor::Launchd => ("launchd", None),
+        ProcessSupervisor::Init(_) => ("first-process", None),
+        ProcessSupervisor::Unknown => ("nobody", None),
     }
 }
 
 fn finding(finding: &Finding) -> Value {
-    let evidence = finding.weighed.marks.iter();
+    let evidence = finding.assessment.evidence.iter();
     let evidence: serde_json::Map<_, _> = evidence
         .map(|(proof, observation)| (evidence_name(*proof).to_owned(), observed(*observation)))
         .collect();
@@ -85,11 +85,11 @@ fn finding(finding: &Finding) -> Value {
         "instance": finding.instance,
         "service": finding.service,
         "life": finding.life.0,
-        "ours": matches!(finding.weighed.standing, Standing::Ours(_)),
-        "standing": standing(finding.weighed.standing),
-        "why": why(finding.weighed.standing),
+        "ours": matches!(finding.assessment.ownership, Ownership::Proven(_)),
+        "standing": ownership(finding.assessment.ownership),
+        "why": why(finding.assessment.ownership),
         "marks": evidence,
-        "outcome": outcome(finding.fate),
+        "outcome": outcome(finding.treatment),
     })
 }
 
@@ -111,32 +111,32 @@ const fn evidence_name(proof: Proof) -> &'static str {
         Proof::Session => "session",
         Proof::ClaimFd => "claim-fd",
         Proof::Token => "token",
-        Proof::OrphanOfSoleLife => "orphan",
+        Proof::OrphanOfSoleInstance => "orphan",
     }
 }
 
-const fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Ours(_) => "ours",
-        Standing::Unproven => "unproven",
-        Standing::NumberReused => "number-reused",
-        Standing::OfElsewhere => "of-elsewhere",
-        Standing::NotIts => "not-its",
+const fn ownership(ownership: Ownership) -> &'static str {
+    match ownership {
+        Ownership::Proven(_) => "ours",
+        Ownership::Unproven => "unproven",
+        Ownership::PidReused => "number-reused",
+        Ownership::OtherBoot => "of-elsewhere",
+        Ownership::Unrelated => "not-its",
     }
 }
 
-const fn outcome(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Kept => "kept",
-        Fate::Adopt => "adopt",
-        Fate::Replace => "replace",
-        Fate::End => "end",
-        Fate::Block => "block",
-        Fate::Conflict => "conflict",
-        Fate::Attached => "attached",
-        Fate::Attach => "attach",
-        Fate::Outsider => "outsider",
-        Fate::Forgotten => "forgotten",
-        Fate::Nothing => "nothing",
+const fn outcome(treatment: Treatment) -> &'static str {
+    match treatment {
+        Treatment::Supervised => "kept",
+        Treatment::Adopt => "adopt",
+        Treatment::Replace => "replace",
+        Treatment::KillTree => "end",
+        Treatment::BlockService => "block",
+        Treatment::PortConflict => "conflict",
+        Treatment::Attached => "attached",
+        Treatment::Attach => "attach",
+        Treatment::Outsider => "outsider",
+        Treatment::Orphaned => "forgotten",
+        Treatment::None => "nothing",
     }
 }

@@ -17,7 +17,7 @@ use crate::act::foreign::explain::{Holders, Ledger, Watched, explain_port, expla
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
 use crate::config::Config;
-use crate::decide::explain::Fate;
+use crate::decide::explain::Treatment;
 use crate::decide::policy::{OnLeftover, OnStranger};
 use crate::sys;
 use std::path::{Path, PathBuf};
@@ -97,8 +97,9 @@ fn exit(explanation: &Explanation) -> Exit {
         .holders
         .iter()
         .flat_map(|each| &each.findings);
-    let mut fates = findings.map(|finding| finding.fate);
-    if fates.any(|fate| matches!(fate, Fate::Conflict | Fate::Block)) {
+    let mut fates = findings.map(|finding| finding.treatment);
+    if fates.any(|treatment| matches!(treatment, Treatment::PortConflict | Treatment::BlockService))
+    {
         return Exit::No;
     }
     let no_process = explanation.found.holders.is_empty();

@@ -5,7 +5,7 @@ use crate::act::claims::ClaimOnDisk;
 use crate::act::foreign::explain::{Explained, Finding, Ledger};
 use crate::cli::console::{Console, Style};
 use crate::cli::format::duration;
-use crate::decide::explain::{Fate, Keeper, Observation, Standing};
+use crate::decide::explain::{Observation, Ownership, ProcessSupervisor, Treatment};
 use crate::decide::ownership::Proof;
 use crate::sys::identity;
 use crate::sys::socket::{self, Listener};
@@ -52,7 +52,7 @@ fn description(console: Console, explained: &Explained, now: SystemTime) -> Stri
         ),
         ("parents", parents(&explained.parents)),
         ("session", format!("{} ({leader})", stat.sid)),
-        ("kept by", keeper(&explained.keeper)),
+        ("kept by", supervisor(&explained.supervisor)),
     ];
     if let Some(cgroup) = &explained.cgroup {
         rows.insert(4, ("cgroup", cgroup.clone()));
@@ -80,31 +80,35 @@ fn parents(parents: &[(i32, String)]) -> String {
 }
 
 /// The program that restarts or adopts the process, as far as its cgroup and parents show.
-fn keeper(keeper: &Keeper) -> String {
-    match keeper {
-        Keeper::Stayd(instance) => format!("stayd, in the instance {instance}"),
-        Keeper::Unit(unit) => format!("systemd, as {unit}"),
-        Keeper::Container(name) => format!("a container runtime ({name})"),
-        Keeper::Login(scope) => format!("no supervisor; started in a login session ({scope})"),
-        Keeper::Launchd => {
+fn supervisor(supervisor: &ProcessSupervisor) -> String {
+    match supervisor {
+        ProcessSupervisor::Stayd(instance) => format!("stayd, in the instance {instance}"),
+        ProcessSupervisor::Unit(unit) => format!("systemd, as {unit}"),
+        ProcessSupervisor::Container(name) => format!("a container runtime ({name})"),
+        ProcessSupervisor::Login(scope) => {
+            format!("no supervisor; started in a login session ({scope})")
+        }
+        ProcessSupervisor::Launchd => {
             "launchd or no supervisor: every process on this system descends from launchd"
                 .to_owned()
         }
-        Keeper::First(name) => {
+        ProcessSupervisor::Init(name) => {
             format!("{name}, the first process, which also adopts every orphan")
         }
-        Keeper::Nobody => "no supervisor that is known".to_owned(),
+        ProcessSupervisor::Unknown => "no supervisor that is known".to_owned(),
     }
 }
 
 /// The ownership evidence that the process shows for one claim. Empty if it shows none and the claim does not name it.
 fn evidence(finding: &Finding) -> String {
     let shown = |(_, observation): &(_, Observation)| *observation == Observation::Shown;
-    if finding.weighed.standing == Standing::NotIts && !finding.weighed.marks.iter().any(shown) {
+    if finding.assessment.ownership == Ownership::Unrelated
+        && !finding.assessment.evidence.iter().any(shown)
+    {
         return String::new();
     }
     let mut text = format!("  compared with the claim of {}:\n", life(finding));
-    for (proof, observation) in &finding.weighed.marks {
+    for (proof, observation) in &finding.assessment.evidence {
         let observation = match observation {
             Observation::Shown => "yes",
             Observation::Missing => "no ",
@@ -116,8 +120,8 @@ fn evidence(finding: &Finding) -> String {
         ));
     }
     if finding
-        .weighed
-        .marks
+        .assessment
+        .evidence
         .iter()
         .any(|(_, observation)| *observation == Observation::Hidden)
     {
@@ -136,7 +140,7 @@ const fn evidence_as_text(proof: Proof) -> &'static str {
         Proof::Session => "is in the session that the instance created",
         Proof::ClaimFd => "holds the instance's claim file open (STAYD_CLAIM_FD)",
         Proof::Token => "carries the instance's token (STAYD_TOKEN)",
-        Proof::OrphanOfSoleLife => "is an orphan that only this instance can have left",
+        Proof::OrphanOfSoleInstance => "is an orphan that only this instance can have left",
     }
 }
 
@@ -188,56 +192,56 @@ fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Opt
     let (life, service) = (life(finding), &finding.service);
     let of_its = |ledger: &&Ledger| ledger.instance == finding.instance;
     let stayd = ledgers.iter().find(of_its).and_then(|ledger| ledger.stayd);
-    let why = why(finding.weighed.standing);
-    Some(match finding.fate {
-        Fate::Kept => format!(
+    let why = why(finding.assessment.ownership);
+    Some(match finding.treatment {
+        Treatment::Supervised => format!(
             "It belongs to {life} ({why}), which stayd (pid {}) supervises: stayd watches it, ends it and starts it again with \
              the service. Use `stayd stop {service}` or `stayd restart {service}`, not kill.",
             stayd.unwrap_or_default()
         ),
-        Fate::Adopt => format!(
+        Treatment::Adopt => format!(
             "It belongs to {life} ({why}), and no stayd runs: the next stayd adopts it and starts no second copy. If the \
              configured command has changed by then, it stops the process in order and starts the service anew."
         ),
-        Fate::Replace => format!(
+        Treatment::Replace => format!(
             "It belongs to {life} ({why}), and no stayd runs: because of leftover = \"replace\", the next stayd stops it in \
              order and starts a new instance."
         ),
-        Fate::End => format!(
+        Treatment::KillTree => format!(
             "It is left from {life} ({why}), whose main process has ended, and no stayd runs: the next stayd ends it and then \
              starts a new instance."
         ),
-        Fate::Block => format!(
+        Treatment::BlockService => format!(
             "The claim of {life} names exactly this process, but it shows no evidence of that instance, and a claim can be \
              forged: stayd never signals it, and starts no second copy of {service} while it runs. End it with `kill {pid}` if \
              you know what it is."
         ),
-        Fate::Conflict => format!(
+        Treatment::PortConflict => format!(
             "It is not provably of {service} ({why}), but holds its port: a conflict. stayd never signals it; {service} {} \
              blocked until the port is free, and then starts by itself. Stop it, or use another port.",
             if stayd.is_some() { "stays" } else { "would be" }
         ),
-        Fate::Attached => format!(
+        Treatment::Attached => format!(
             "It is not provably of {service} ({why}), but holds its port: stayd (pid {}) is attached, which means that it watches \
              the process like the service, and never signals it, not even when stayd itself stops. When it ends, {service} \
              starts by itself.",
             stayd.unwrap_or_default()
         ),
-        Fate::Attach => format!(
+        Treatment::Attach => format!(
             "It is not provably of {service} ({why}), but holds its port: when {service} starts, stayd attaches to it, which means \
              that it watches the process and never signals it. When it ends, stayd starts an instance of {service}."
         ),
-        Fate::Outsider => format!(
+        Treatment::Outsider => format!(
             "It is not provably of {life} ({why}), which runs and wants this port: stayd draws no conclusion from its answers \
              (port_owner = \"any\" accepts them), and never signals it."
         ),
-        Fate::Forgotten => format!(
+        Treatment::Orphaned => format!(
             "It belongs to {life} ({why}), but {service} is no longer configured: stayd does not watch it and leaves it alone. \
              End it with `kill {pid}`, or put [service.{service}] back: the next start adopts it."
         ),
-        Fate::Nothing => match finding.weighed.standing {
-            Standing::NotIts | Standing::Ours(_) => return None,
-            Standing::Unproven | Standing::NumberReused | Standing::OfElsewhere => {
+        Treatment::None => match finding.assessment.ownership {
+            Ownership::Unrelated | Ownership::Proven(_) => return None,
+            Ownership::Unproven | Ownership::PidReused | Ownership::OtherBoot => {
                 format!("It does not belong to {life}: {why}. stayd never signals it.")
             }
         },
@@ -245,21 +249,21 @@ fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Opt
 }
 
 /// Why a process belongs to an instance, or does not.
-pub(super) fn why(standing: Standing) -> String {
-    match standing {
-        Standing::Ours(proof) => format!("it {}", proof.words()),
-        Standing::Unproven => {
+pub(super) fn why(ownership: Ownership) -> String {
+    match ownership {
+        Ownership::Proven(proof) => format!("it {}", proof.words()),
+        Ownership::Unproven => {
             "the claim names it, but it shows no evidence of the instance".to_owned()
         }
-        Standing::NumberReused => {
+        Ownership::PidReused => {
             "the claim names its pid with another start time: the kernel has reused the pid"
                 .to_owned()
         }
-        Standing::OfElsewhere => {
+        Ownership::OtherBoot => {
             "the claim was written in another boot or another pid namespace, so its pids mean nothing here"
                 .to_owned()
         }
-        Standing::NotIts => "it shows no evidence of any instance".to_owned(),
+        Ownership::Unrelated => "it shows no evidence of any instance".to_owned(),
     }
 }
 

@@ -1,161 +1,167 @@
-//! Somebody else's process holds the port and is watched as if it were ours: asked, judged, reported.
+//! Attached: a foreign process holds the port and is monitored as if it were ours: probed, judged, reported.
 //!
-//! Nothing here orders a signal or a kill, and the orders that do are given for other states alone; evidence of a wedge
-//! is what can be seen from outside. What the stranger answers proves nothing about our own command, and its end is no
-//! failure of ours.
+//! Nothing here orders a signal or a kill, and the handlers that do apply to other states alone. Evidence of a wedge is
+//! what can be seen from outside. The answers of a foreign process prove nothing about the configured command, and its
+//! end is no failure of the service.
 
-use super::super::action::{Kind, ServiceAction, Value};
+use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::Duration;
-use super::super::event::{Departure, Holder, ProbeAttempt, ServiceEvent, SpawnFailure};
+use super::super::event::{PortHolder, PortRelease, ProbeAttempt, SpawnFailure};
 use super::super::policy::OnStranger;
-use super::judging::{EVIDENCE_MAX, sight_facts};
-use super::{Actual, Down, Service, Turn, Up};
+use super::probe_results::{EVIDENCE_MAX, sample_facts};
+use super::{Down, Monitored, Service, State, StepContext};
 
-/// Between two attachments lies at least this: a port that goes from hand to hand makes nobody spin.
+/// At least this long between two attachments, so that a port which changes its holder quickly does not make stayd spin.
 const ATTACHED_MIN: Duration = Duration::from_secs(1);
 
 impl Service {
-    /// The port is not free: it is waited for, or its holder is watched.
-    pub(super) fn port_held(&mut self, holder: &Holder, cancelled: bool, step: &mut Turn<'_>) {
-        let unwanted = cancelled || self.leaving || !self.wanted_up;
-        if self.policy.stranger == OnStranger::Attach && !unwanted {
-            return self.attach(holder, step);
+    /// The port is not free: attach to its holder where the policy says so, else wait for the port.
+    pub(super) fn on_port_held(&mut self, holder: &PortHolder, ctx: &mut StepContext<'_>) {
+        let State::Preparing { cancelled, .. } = self.state else {
+            return;
+        };
+        if self.policy.stranger == OnStranger::Attach && !cancelled && !self.must_stay_down() {
+            return self.attach(holder, ctx);
         }
-        step.out.push(ServiceAction::Retire(self.life));
+        ctx.actions.push(ServiceAction::Retire(self.life));
         let message = match holder.main {
             Some(_) => format!(
                 "{}, not provably ours and left alone; stop it, or choose another port (`stayd explain :{}` tells more)",
-                holder.words, holder.port
+                holder.description, holder.port
             ),
-            None => format!("{}; it is left alone", holder.words),
+            None => format!("{}; it is left alone", holder.description),
         };
         let failure = SpawnFailure {
             message,
             lasting: true,
         };
-        self.not_prepared(failure, step);
+        self.on_not_prepared(failure, ctx);
     }
 
-    /// The watch keeps the number that was meant for a life: a late fact about it must not be taken for one about ours.
-    fn attach(&mut self, holder: &Holder, step: &mut Turn<'_>) {
+    /// The attachment keeps the life number that was meant for an instance, so that a late event about it is never taken
+    /// for one about an instance of ours.
+    fn attach(&mut self, holder: &PortHolder, ctx: &mut StepContext<'_>) {
         self.refusals = 0;
-        self.since = step.now;
+        self.since = ctx.now;
         self.reason = format!(
             "attached: {}; not ours: watched, and never signalled",
-            holder.words
+            holder.description
         );
         let pid = holder.main.map(|main| main.pid.unsigned_abs().into());
-        let mut facts = vec![("port", Value::Number(holder.port.into()))];
-        facts.extend(pid.map(|pid| ("pid", Value::Number(pid))));
-        self.record(Kind::Attached, self.reason.clone(), facts, step.out);
-        // No life of ours is on its way: whoever connects to a socket of ours would wait in vain.
-        step.out.push(ServiceAction::CloseSockets);
-        step.out.push(ServiceAction::Attach {
+        let mut facts = vec![("port", RecordValue::Number(holder.port.into()))];
+        facts.extend(pid.map(|pid| ("pid", RecordValue::Number(pid))));
+        self.record(
+            RecordKind::Attached,
+            self.reason.clone(),
+            facts,
+            ctx.actions,
+        );
+        // No instance of ours is on its way: clients would wait in vain at a socket that stayd holds.
+        ctx.actions.push(ServiceAction::CloseSockets);
+        ctx.actions.push(ServiceAction::Attach {
             life: self.life,
-            stranger: holder.main,
+            foreign: holder.main,
         });
-        let mut up = Up::new(holder.main, step.now, &self.policy);
-        up.keeps_reason = true;
-        self.actual = Actual::Attached(up);
-        self.enter_up(step);
+        let mut monitored = Monitored::new(holder.main, ctx.now, &self.policy);
+        monitored.keeps_reason = true;
+        self.state = State::Attached(monitored);
+        self.become_ready_by_exec(ctx);
     }
 
-    pub(super) fn fact_in_attached(&mut self, fact: &ServiceEvent, step: &mut Turn<'_>) {
-        match fact {
-            ServiceEvent::Probed(_, check, attempt) => self.probed(*check, attempt, step),
-            ServiceEvent::ForeignProcessLeft(_, departure) => self.stranger_left(*departure, step),
-            ServiceEvent::Configured(_)
-            | ServiceEvent::Requested(_)
-            | ServiceEvent::RecoveryScanned(_)
-            | ServiceEvent::Materialized(..)
-            | ServiceEvent::Prepared(_)
-            | ServiceEvent::NotPrepared(..)
-            | ServiceEvent::BeforeFailed(..)
-            | ServiceEvent::PortHeld(..)
-            | ServiceEvent::Spawned(..)
-            | ServiceEvent::NotSpawned(..)
-            | ServiceEvent::Exited(..)
-            | ServiceEvent::Emptied(_)
-            | ServiceEvent::NotEmptied { .. }
-            | ServiceEvent::EvidenceTaken(_)
-            | ServiceEvent::ServiceMessage(..)
-            | ServiceEvent::Changed => {}
-        }
-    }
-
-    /// What would be a kill, were it ours: it is told and looked at.
-    pub(super) fn tell_wedge(&mut self, attempt: &ProbeAttempt, step: &mut Turn<'_>) {
+    /// Records and examines what would be a kill if the process were ours.
+    pub(super) fn report_foreign_wedge(
+        &mut self,
+        attempt: &ProbeAttempt,
+        ctx: &mut StepContext<'_>,
+    ) {
         let sentence = format!(
             "wedged: {}; not killed: {} is not ours",
-            self.silence_in_words(attempt, step.now),
-            self.whom()
+            self.silence_in_words(attempt, ctx.now),
+            self.main_in_words()
         );
-        self.record(Kind::Wedged, sentence, sight_facts(attempt), step.out);
-        step.out.push(ServiceAction::TakeEvidence {
+        self.record(
+            RecordKind::Wedged,
+            sentence,
+            sample_facts(attempt),
+            ctx.actions,
+        );
+        ctx.actions.push(ServiceAction::CollectEvidence {
             life: self.life,
             within: EVIDENCE_MAX,
         });
     }
 
-    /// A life of ours begins: whatever ended the stranger, it is no end of ours, and the restart policy is not asked.
-    fn stranger_left(&mut self, departure: Departure, step: &mut Turn<'_>) {
-        let Actual::Attached(up) = &self.actual else {
+    /// The port is free of the foreign process, so an instance of ours begins. The restart policy does not apply: no
+    /// instance of ours has ended.
+    pub(super) fn on_foreign_process_left(&mut self, how: PortRelease, ctx: &mut StepContext<'_>) {
+        let State::Attached(monitored) = &self.state else {
             return;
         };
-        let attached_until = up.spawned_at.after(ATTACHED_MIN);
-        let what = match departure {
-            Departure::Ended(exit) => exit.in_words(),
-            Departure::LeftPort => "has left the port".into(),
+        let attached_until = monitored.spawned_at.after(ATTACHED_MIN);
+        let what = match how {
+            PortRelease::Ended(exit) => exit.in_words(),
+            PortRelease::LeftPort => "has left the port".into(),
         };
-        self.reason = format!("no longer attached: {} {what}", self.whom());
-        step.out.push(ServiceAction::Retire(self.life));
-        self.record(Kind::Detached, self.reason.clone(), Vec::new(), step.out);
-        if step.now >= attached_until {
-            self.begin_life(step);
+        self.reason = format!("no longer attached: {} {what}", self.main_in_words());
+        ctx.actions.push(ServiceAction::Retire(self.life));
+        self.record(
+            RecordKind::Detached,
+            self.reason.clone(),
+            Vec::new(),
+            ctx.actions,
+        );
+        if ctx.now >= attached_until {
+            self.begin_start(ctx);
         } else {
             let until = attached_until;
-            self.become_down(Down::Backoff { until }, step);
+            self.become_down(Down::Backoff { until }, ctx);
         }
     }
 
-    /// Stops watching, because of a wish or because stayd ends; nobody is signalled.
-    pub(super) fn detach(&mut self, step: &mut Turn<'_>) {
-        step.out.push(ServiceAction::Retire(self.life));
+    /// Stops monitoring on a request or on shutdown, without a signal.
+    pub(super) fn detach(&mut self, ctx: &mut StepContext<'_>) {
+        ctx.actions.push(ServiceAction::Retire(self.life));
         self.reason = format!(
             "stopped on request: {} is not ours, and runs on unwatched",
-            self.whom()
+            self.main_in_words()
         );
-        self.record(Kind::Detached, self.reason.clone(), Vec::new(), step.out);
-        self.become_down(Down::Stopped, step);
+        self.record(
+            RecordKind::Detached,
+            self.reason.clone(),
+            Vec::new(),
+            ctx.actions,
+        );
+        self.become_down(Down::Stopped, ctx);
     }
 
-    /// Why nothing is done to the process of this service, where it is somebody else's.
+    /// Why `restart` and `reload` are refused: the service is attached to a foreign process. `None` otherwise.
     #[must_use]
-    pub fn hands_off(&self) -> Option<String> {
-        let Actual::Attached(up) = &self.actual else {
+    pub fn control_refusal(&self) -> Option<String> {
+        let State::Attached(monitored) = &self.state else {
             return None;
         };
-        let cure = up.main.map_or_else(
-            || "end it with the means of whoever started it".to_owned(),
+        let hint = monitored.main.map_or_else(
+            || "end it with whatever started it".to_owned(),
             |main| format!("end it yourself (`kill {}`)", main.pid),
         );
         Some(format!(
-            "{} holds its port, is not ours, and gets no signal from stayd; {cure}, and a life of our own begins",
-            self.whom()
+            "{} holds its port, is not ours, and gets no signal from stayd; {hint}, and stayd starts its own instance",
+            self.main_in_words()
         ))
     }
 
-    /// Whether its probe is known to be right. A stranger's answers count for itself: it may run another command.
+    /// Whether the probe is known to be right. The answers of a foreign process arm the watchdog only while attached to
+    /// it, because it may run another command.
     pub(super) fn is_proven(&self) -> bool {
-        let answered = |up: &Up| up.liveness.last_ok_at.is_some();
-        self.proven || matches!(&self.actual, Actual::Attached(up) if answered(up))
+        let answered = |monitored: &Monitored| monitored.liveness.last_ok_at.is_some();
+        self.proven || matches!(&self.state, State::Attached(monitored) if answered(monitored))
     }
 
     pub(super) const fn is_attached(&self) -> bool {
-        matches!(self.actual, Actual::Attached(_))
+        matches!(self.state, State::Attached(_))
     }
 
-    pub(super) fn whom(&self) -> String {
+    fn main_in_words(&self) -> String {
         self.main().map_or_else(
             || "a process that is hidden from stayd".to_owned(),
             |main| format!("pid {}", main.pid),

@@ -1,111 +1,105 @@
-//! The verdict is spoken: evidence, perhaps a first signal, then the kill.
+//! The kill is decided: collect evidence, perhaps send a first signal, then kill.
 
-use super::super::action::{Kind, ServiceAction};
-use super::super::event::ServiceEvent;
+use super::super::action::{RecordKind, ServiceAction};
+use super::super::event::{Exit, Survivors};
 use super::super::policy::Watchdog;
-use super::{Actual, Ending, KillPending, Service, Step, Turn};
+use super::{Ending, EndingStage, KillStage, Service, State, StepContext};
 
 impl Service {
-    pub(super) fn time_in_condemned(&mut self, step: &mut Turn<'_>) {
-        let Actual::KillPending { step: at, .. } = &self.actual else {
+    pub(super) fn tick_in_kill_pending(&mut self, ctx: &mut StepContext<'_>) {
+        let State::KillPending { stage, .. } = &self.state else {
             return;
         };
-        match *at {
-            KillPending::Evidence { until } if step.now >= until => self.after_evidence(step),
-            KillPending::First { until } if step.now >= until => self.kill_condemned(step),
-            KillPending::Evidence { .. } | KillPending::First { .. } => {}
+        match *stage {
+            KillStage::Evidence { until } if ctx.now >= until => self.after_evidence(ctx),
+            KillStage::FirstSignal { until } if ctx.now >= until => self.kill_now(ctx),
+            KillStage::Evidence { .. } | KillStage::FirstSignal { .. } => {}
         }
     }
 
-    pub(super) fn fact_in_condemned(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
-        let Actual::KillPending { step: at, .. } = &self.actual else {
-            return;
-        };
-        match fact {
-            ServiceEvent::EvidenceTaken(_) if matches!(at, KillPending::Evidence { .. }) => {
-                self.after_evidence(step);
-            }
-            ServiceEvent::Exited(_, exit, survivors) => {
-                let Some(mut ending) = self.condemned_ending(step) else {
-                    return;
-                };
-                ending.exit = Some(exit);
-                self.actual = Actual::Ending(ending.clone());
-                if survivors.count == 0 {
-                    self.life_over(&ending, step);
-                } else {
-                    step.out.push(ServiceAction::KillTree(self.life));
-                }
-            }
-            ServiceEvent::EvidenceTaken(_)
-            | ServiceEvent::Configured(_)
-            | ServiceEvent::Requested(_)
-            | ServiceEvent::RecoveryScanned(_)
-            | ServiceEvent::Materialized(..)
-            | ServiceEvent::Prepared(_)
-            | ServiceEvent::NotPrepared(..)
-            | ServiceEvent::BeforeFailed(..)
-            | ServiceEvent::PortHeld(..)
-            | ServiceEvent::ForeignProcessLeft(..)
-            | ServiceEvent::Spawned(..)
-            | ServiceEvent::NotSpawned(..)
-            | ServiceEvent::Emptied(_)
-            | ServiceEvent::NotEmptied { .. }
-            | ServiceEvent::Probed(..)
-            | ServiceEvent::ServiceMessage(..)
-            | ServiceEvent::Changed => {}
+    pub(super) fn on_evidence_collected(&mut self, ctx: &mut StepContext<'_>) {
+        if let State::KillPending {
+            stage: KillStage::Evidence { .. },
+            ..
+        } = &self.state
+        {
+            self.after_evidence(ctx);
         }
     }
 
-    fn after_evidence(&mut self, step: &mut Turn<'_>) {
+    /// The main process ended by itself between the verdict and the kill.
+    pub(super) fn exited_in_kill_pending(
+        &mut self,
+        exit: Exit,
+        survivors: &Survivors,
+        ctx: &mut StepContext<'_>,
+    ) {
+        let Some(mut ending) = self.ending_by_watchdog(ctx) else {
+            return;
+        };
+        ending.exit = Some(exit);
+        self.state = State::Ending(ending.clone());
+        if survivors.count == 0 {
+            self.instance_over(&ending, ctx);
+        } else {
+            ctx.actions.push(ServiceAction::KillTree(self.life));
+        }
+    }
+
+    fn after_evidence(&mut self, ctx: &mut StepContext<'_>) {
         match self.policy.watchdog {
             Some(Watchdog {
                 first_grace: Some(grace),
                 ..
             }) => {
-                let Actual::KillPending { step: at, .. } = &mut self.actual else {
+                let State::KillPending { stage, .. } = &mut self.state else {
                     return;
                 };
-                *at = KillPending::First {
-                    until: step.now.after(grace),
+                *stage = KillStage::FirstSignal {
+                    until: ctx.now.after(grace),
                 };
-                step.out.push(ServiceAction::SignalFirst(self.life));
+                ctx.actions.push(ServiceAction::SignalFirst(self.life));
             }
-            Some(_) | None => self.kill_condemned(step),
+            Some(_) | None => self.kill_now(ctx),
         }
     }
 
-    fn kill_condemned(&mut self, step: &mut Turn<'_>) {
-        let Some(ending) = self.condemned_ending(step) else {
+    fn kill_now(&mut self, ctx: &mut StepContext<'_>) {
+        let Some(ending) = self.ending_by_watchdog(ctx) else {
             return;
         };
-        self.actual = Actual::Ending(ending);
-        step.out.push(ServiceAction::KillTree(self.life));
+        self.state = State::Ending(ending);
+        ctx.actions.push(ServiceAction::KillTree(self.life));
     }
 
-    fn condemned_ending(&self, step: &Turn<'_>) -> Option<Ending> {
-        let Actual::KillPending { up, .. } = &self.actual else {
+    fn ending_by_watchdog(&self, ctx: &StepContext<'_>) -> Option<Ending> {
+        let State::KillPending { monitored, .. } = &self.state else {
             return None;
         };
         Some(Ending {
-            main: up.main,
-            ready_for: up.ready_for(step.now),
+            main: monitored.main,
+            ready_for: monitored.ready_for(ctx.now),
             exit: None,
             by_watchdog: true,
-            by_wish: false,
-            step: Step::Kill,
+            by_request: false,
+            stage: EndingStage::Kill,
         })
     }
 
-    /// A hold that comes between verdict and kill: back to running, and the row begins anew.
-    pub(super) fn reprieve(&mut self, step: &mut Turn<'_>) {
-        let Actual::KillPending { up, .. } = &self.actual else {
+    /// A hold that comes between verdict and kill cancels the kill, and the count of dead attempts begins anew.
+    pub(super) fn cancel_kill(&mut self, ctx: &mut StepContext<'_>) {
+        let State::KillPending { monitored, .. } = &self.state else {
             return;
         };
-        let mut up = up.clone();
-        up.row.distrust_before(step.now);
-        self.actual = Actual::Up(up);
+        let mut monitored = monitored.clone();
+        monitored.failures.void_before(ctx.now);
+        self.state = State::Up(monitored);
         self.reason = "not killed: a hold came before the SIGKILL".into();
-        self.record(Kind::Suppressed, self.reason.clone(), Vec::new(), step.out);
+        self.record(
+            RecordKind::Suppressed,
+            self.reason.clone(),
+            Vec::new(),
+            ctx.actions,
+        );
     }
 }

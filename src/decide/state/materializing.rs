@@ -1,45 +1,45 @@
-//! Before a life: which runtime does it begin with, and what becomes of one that is no good?
+//! Before an instance: which runtime it starts from, and when a runtime counts as good or bad.
 
-use super::super::action::{Kind, ServiceAction, Value};
+use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::{Duration, Instant};
 use super::super::event::SpawnFailure;
 use super::super::runtime::{Choice, Offer, RuntimeId};
-use super::{Actual, Service, Turn};
+use super::{Service, State, StepContext};
 
-/// Begins the reason of a life that does not run from what the source holds.
+/// Begins the reason of an instance that does not run from what the source holds.
 pub(super) const RUNS_FROM_AN_EARLIER: &str = "runs from an earlier runtime: ";
-/// The longest that a copy may take, however slowly it goes on.
+/// The longest that a copy may take, however slowly it proceeds.
 pub(super) const COPYING_MAX: Duration = Duration::from_secs(3600);
 
 impl Service {
-    pub(super) fn materialize(&mut self, step: &mut Turn<'_>) {
-        self.actual = Actual::Preparing {
-            until: step.now.after(COPYING_MAX),
+    pub(super) fn begin_materializing(&mut self, ctx: &mut StepContext<'_>) {
+        self.state = State::Preparing {
+            until: ctx.now.after(COPYING_MAX),
             cancelled: false,
             copying: true,
         };
-        step.out.push(ServiceAction::Materialize(self.life));
+        ctx.actions.push(ServiceAction::Materialize(self.life));
     }
 
-    pub(super) fn materialized(&mut self, offer: &Offer, step: &mut Turn<'_>) {
-        let Actual::Preparing {
+    pub(super) fn on_materialized(&mut self, offer: &Offer, ctx: &mut StepContext<'_>) {
+        let State::Preparing {
             cancelled,
             copying: true,
             ..
-        } = self.actual
+        } = self.state
         else {
             return;
         };
-        if cancelled || !self.wanted_up || self.leaving {
-            return self.not_prepared(SpawnFailure::cancelled(), step);
+        if cancelled || self.must_stay_down() {
+            return self.on_not_prepared(SpawnFailure::cancelled(), ctx);
         }
         let before = self.runtimes.current.clone();
         match self.runtimes.choose(offer) {
-            Choice::Source(id) => self.run_from(id, before.as_ref(), offer, None, step),
+            Choice::Source(id) => self.run_from(id, before.as_ref(), offer, None, ctx),
             Choice::Fallback(id, why) => {
-                self.run_from(id, before.as_ref(), offer, Some(&why), step);
+                self.run_from(id, before.as_ref(), offer, Some(&why), ctx);
             }
-            Choice::Nothing(failure) => self.not_prepared(failure, step),
+            Choice::Nothing(failure) => self.on_not_prepared(failure, ctx),
         }
     }
 
@@ -49,7 +49,7 @@ impl Service {
         before: Option<&RuntimeId>,
         offer: &Offer,
         fallback_because: Option<&str>,
-        step: &mut Turn<'_>,
+        ctx: &mut StepContext<'_>,
     ) {
         let mut news: Vec<String> = offer.warnings.clone();
         if before != Some(&id) {
@@ -60,49 +60,52 @@ impl Service {
         }
         self.runtimes.why_older = fallback_because.map(str::to_owned);
         if fallback_because.is_none() && self.reason.starts_with(RUNS_FROM_AN_EARLIER) {
-            self.reason.clear(); // what kept it from its source is over
+            self.reason.clear(); // the source can be used again
         }
         if !news.is_empty() {
             let facts = vec![
-                ("runtime", Value::Text(id.0.clone())),
-                ("fallback", Value::Flag(fallback_because.is_some())),
+                ("runtime", RecordValue::Text(id.0.clone())),
+                ("fallback", RecordValue::Flag(fallback_because.is_some())),
             ];
             let kind = match fallback_because {
-                Some(_) => Kind::OldRuntime,
-                None => Kind::Runtime,
+                Some(_) => RecordKind::FallbackRuntime,
+                None => RecordKind::Runtime,
             };
-            self.record(kind, news.join("; "), facts, step.out);
+            self.record(kind, news.join("; "), facts, ctx.actions);
         }
-        step.out.push(ServiceAction::UseRuntime(id));
-        self.prepare(step);
+        ctx.actions.push(ServiceAction::UseRuntime(id));
+        self.begin_preparing(ctx);
     }
 
-    /// When a runtime is good that nothing but exec has said yes to: no probe asks whether what runs from it answers.
+    /// When a runtime becomes good that only an exec has confirmed, because no probe asks whether the service answers:
+    /// after stable uptime.
     pub(super) fn runtime_is_good_at(&self) -> Instant {
-        let Actual::Up(up) = &self.actual else {
+        let State::Up(monitored) = &self.state else {
             return Instant::NEVER;
         };
         let unproven = self.policy.has_runtime && !self.runtimes.good;
-        up.ready_at
+        monitored
+            .ready_at
             .filter(|_| unproven)
             .map_or(Instant::NEVER, |at| {
                 at.after(self.policy.backoff.stable_after)
             })
     }
 
-    pub(super) fn praise_runtime(&mut self, step: &mut Turn<'_>) {
+    pub(super) fn mark_runtime_good(&mut self, ctx: &mut StepContext<'_>) {
         if self.runtimes.became_ready()
             && let Some(id) = self.runtimes.current.clone()
         {
-            step.out.push(ServiceAction::MarkRuntimeGood(id));
+            ctx.actions.push(ServiceAction::MarkRuntimeGood(id));
         }
     }
 
-    /// `before` failed: the service's own doing, and under a new runtime as bad as a life that never became ready.
-    pub(super) fn before_failed(&mut self, failure: SpawnFailure, step: &mut Turn<'_>) {
-        let Actual::Preparing {
+    /// `before` failed. That is the service's own doing, and counts against a new runtime like an instance that never
+    /// became ready.
+    pub(super) fn on_before_failed(&mut self, failure: SpawnFailure, ctx: &mut StepContext<'_>) {
+        let State::Preparing {
             until, cancelled, ..
-        } = self.actual
+        } = self.state
         else {
             return;
         };
@@ -110,35 +113,35 @@ impl Service {
             true => "`before` did not end in time",
             false => failure.message.as_str(),
         };
-        let by_itself = !cancelled || step.now >= until;
-        let is_wanted = self.wanted_up && !self.leaving;
-        if by_itself && is_wanted && self.rolls_back(why, step) {
+        let by_itself = !cancelled || ctx.now >= until;
+        if by_itself && !self.must_stay_down() && self.rolls_back(why, ctx) {
             self.number_is_free = true;
-            self.begin_life(step);
+            self.begin_start(ctx);
         } else {
-            self.not_prepared(failure, step);
+            self.on_not_prepared(failure, ctx);
         }
     }
 
-    /// A life ended, or never began: was that one too many for a runtime that was never good? `why` the last one did.
-    pub(super) fn rolls_back(&mut self, why: &str, step: &mut Turn<'_>) -> bool {
+    /// An instance ended or never began, because of `why`. If that was one too many for a runtime that was never good,
+    /// marks the runtime bad, and returns true: the next start takes the last good one.
+    pub(super) fn rolls_back(&mut self, why: &str, ctx: &mut StepContext<'_>) -> bool {
         let Some((bad, good)) = self.runtimes.ended_unready(self.policy.give_up.exits) else {
             return false;
         };
         let sentence = format!(
-            "rolled back to the runtime {}: {} lives under {} ended and none became ready, the last one: {why}; it is tried \
-             again when the source changes",
+            "rolled back to the runtime {}: {} instances under {} ended and none became ready, the last one: {why}; it \
+             is tried again when the source changes",
             good.0, self.policy.give_up.exits, bad.0
         );
         let facts = vec![
-            ("from", Value::Text(bad.0.clone())),
-            ("to", Value::Text(good.0)),
+            ("from", RecordValue::Text(bad.0.clone())),
+            ("to", RecordValue::Text(good.0)),
         ];
-        self.record(Kind::RolledBack, sentence.clone(), facts, step.out);
-        step.out
+        self.record(RecordKind::RolledBack, sentence.clone(), facts, ctx.actions);
+        ctx.actions
             .push(ServiceAction::MarkRuntimeBad(bad, why.to_owned()));
         self.reason = sentence;
-        self.forgive(step);
+        self.clear_failure_history(ctx);
         true
     }
 }

@@ -1,133 +1,138 @@
-//! One service's life: *wanted* × *actual*.
+//! The state machine of one service: what the user wants (`wanted_up`) and the state the service is in (`state`).
 //!
-//! What a person wants (`wanted_up`) and what is the case (`actual`) are two fields. A wish changes the first;
-//! only facts change the second, and only the handlers of this room turn the difference into orders.
+//! A request changes `wanted_up`. Only events change `state`. The handlers in this module turn the difference between
+//! the two into actions.
 //!
 //! ```text
-//!   Surveying: nothing of ours ──► Down or Preparing; ours ──► Up, or Ending
+//!   Unconfigured ──► Scanning: nothing runs ──► Down or Preparing; an adoptable instance ──► Up or Ending
 //!
-//!             wish up / backoff over            claim, before, port          exec reported
+//!          start requested / backoff over          claim, before, port          exec reported
 //!   Down ───────────────────────────► Preparing ───────────────► Spawning ───────────────► Up
 //!    ▲  stopped · backoff · parked · blocked │ failed, port held     │ failed               │
 //!    │◄──────────────────────────────────────┴───────────────────────┘                      │
-//!    │                                                                   row of dead rounds │
-//!    │   emptied                     deadline                 evidence taken                ▼
-//!    └──────────── Ending(kill) ◄──────────── Ending(stop) ◄─── wish ── Up    KillPending (evidence, first)
+//!    │                                                  `failures` consecutive dead attempts │
+//!    │   tree emptied                deadline               evidence collected              ▼
+//!    └──────────── Ending(kill) ◄──────────── Ending(stop) ◄── request ── Up   KillPending (evidence, first signal)
 //!                    │    ▲                                                       │
 //!                    ▼    └───────────────────────────────────────────────────────┘
-//!               unkillable (kill again, never spawn)
+//!               unkillable (SIGKILL again, never a spawn)
 //!
-//!   Preparing: the port is a stranger's ──► Attached ──► it leaves: Preparing; stop or the end of stayd: Down
+//!   Preparing: a foreign process holds the port ──► Attached ──► it leaves: Preparing; stop or shutdown: Down
 //! ```
 //!
-//! Rules that hold everywhere: a fact about another life changes nothing; nothing is killed before its exec was
-//! reported; nothing is spawned before the last life is emptied; the end of stayd wins over every pending start.
+//! These rules hold in every state: an event about another instance changes nothing; no process is killed before its
+//! exec is reported; no instance is spawned before the tree of the last one is empty; shutdown wins over every pending
+//! start.
 
-mod asking;
 mod attached;
-mod carried;
-mod down;
-mod ending;
-mod judging;
+mod handover;
 mod kill_pending;
 mod materializing;
+mod monitored;
+mod probe_results;
+mod recovery;
 mod requests;
-mod surveying;
-mod up;
+mod restarting;
+mod running;
+mod starting;
+mod stopping;
 mod view;
 
-use super::action::{Kind, Record, ServiceAction, Value};
+use super::action::{Record, RecordKind, RecordValue, ServiceAction};
 use super::clock::{Duration, Instant};
-use super::event::{ChangedSetting, Exit, Life, ServiceEvent};
+use super::event::{ChangedSetting, Exit, Life, Process, ServiceEvent, Survivors};
 use super::policy::Policy;
-use super::restart::History;
-use super::runtime::Memory;
+use super::restart::RestartHistory;
+use super::runtime::RuntimeHistory;
 
-use asking::Up;
-pub use carried::{Carried, CarriedUp, News, Rest};
+pub use handover::{MonitoredHandover, ProbeHandover, SettledState, StateHandover};
+use monitored::Monitored;
 
-/// A wish that outlives stayd.
+/// Reason of a service whose `stop` was requested under an earlier stayd.
 const STOPPED: &str = "stopped on request until `start` or the next boot";
 
-/// What a service is, for sentences and for spreading waits.
+/// What the sentences about a service and the spread of its waits need to know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub struct ServiceDescription {
     /// Its name.
     pub name: String,
     /// What the watchdog asks: `SELECT 1`, `GET /health`.
     pub question: String,
-    /// The program's file name, for naming the flag that keeps it in the foreground.
+    /// The program's file name, to name the flag that keeps the program in the foreground.
     pub program: String,
-    /// Spreads waits; the same at every start.
-    pub salt: u64,
+    /// Spreads waits between services; the same at every start of stayd.
+    pub jitter_seed: u64,
 }
 
-/// A service and everything known about it.
+/// A service and everything that is known about it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     policy: Policy,
-    identity: Identity,
+    description: ServiceDescription,
     wanted_up: bool,
-    /// stayd itself ends: nothing starts any more.
+    /// stayd shuts down: nothing starts any more.
     leaving: bool,
-    /// It was asked to end a second time: no grace for anybody.
-    hurried: bool,
-    actual: Actual,
+    /// Shutdown was requested twice: no stop grace any more.
+    forced: bool,
+    state: State,
     life: Life,
-    /// The last start was refused: its number goes to the next.
+    /// The last start was refused, so the next start takes the same life number.
     number_is_free: bool,
     since: Instant,
     restarts: u32,
     reason: String,
     last_exit: Option<(Exit, Instant)>,
-    history: History,
-    /// Failed preparations in a row; they wait like ended lives, and never park.
+    history: RestartHistory,
+    /// Consecutive refused starts. They wait like ended instances, and never park the service.
     refusals: u32,
     hold: Option<Hold>,
     proven: bool,
-    /// What an earlier stayd has left is known, or was nothing.
-    surveyed: bool,
-    /// The present life was begun by an earlier stayd.
+    /// The recovery scan has told what an earlier stayd left.
+    scanned: bool,
+    /// An earlier stayd started the present instance.
     adopted: bool,
-    runtimes: Memory,
-    /// What of that life's surroundings the configuration has changed since.
-    former: Vec<ChangedSetting>,
+    runtimes: RuntimeHistory,
+    /// Settings of the present instance that the configuration has changed since its start.
+    changed_settings: Vec<ChangedSetting>,
 }
 
-/// No kills until then.
+/// The watchdog kills nothing until then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Hold {
     until: Instant,
     reason: String,
 }
 
-/// What is the case.
+/// The state that a service is in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Actual {
-    /// Not configured yet; waits for [`ServiceEvent::Configured`].
-    Unborn,
-    /// It is looked for what an earlier stayd has left.
-    Surveying {
+enum State {
+    /// Waits for [`ServiceEvent::Configured`].
+    Unconfigured,
+    /// The recovery scan runs. `settled` is the state that the version before this one handed over.
+    Scanning {
         parked: bool,
-        rest: Option<Box<Rest>>,
+        settled: Option<Box<SettledState>>,
     },
     /// No process.
     Down(Down),
-    /// Its runtime is looked at and perhaps copied; then claim, `before` and port check are under way.
+    /// First the runtime is looked at and perhaps copied (`copying`), then come claim, `before` and the port check.
     Preparing {
         until: Instant,
         cancelled: bool,
         copying: bool,
     },
-    /// The fork is ordered; exec is not reported yet.
+    /// The fork is ordered, and exec is not reported yet.
     Spawning,
     /// A main process runs.
-    Up(Up),
-    /// Somebody else's process holds the port and is watched. No handler of this state signals anybody.
-    Attached(Up),
-    /// The verdict is spoken: evidence, then perhaps `first`.
-    KillPending { up: Up, step: KillPending },
-    /// The tree is being ended.
+    Up(Monitored),
+    /// A foreign process holds the port and is monitored. No handler of this state orders a signal.
+    Attached(Monitored),
+    /// The verdict is reached: collect evidence, then perhaps send the first signal.
+    KillPending {
+        monitored: Monitored,
+        stage: KillStage,
+    },
+    /// The process tree is being ended.
     Ending(Ending),
 }
 
@@ -140,176 +145,178 @@ enum Down {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum KillPending {
+enum KillStage {
     Evidence { until: Instant },
-    First { until: Instant },
+    FirstSignal { until: Instant },
 }
 
-/// A tree on its way out.
+/// The end of an instance that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Ending {
-    main: Option<super::event::Process>,
-    /// How long it had been ready.
+    main: Option<Process>,
+    /// How long the instance had been ready.
     ready_for: Option<Duration>,
     /// Known once the main process is reaped.
     exit: Option<Exit>,
     /// The watchdog ended it.
     by_watchdog: bool,
-    /// We ended it on a wish, not by a verdict and not because it ended itself.
-    by_wish: bool,
-    step: Step,
+    /// A request ended it: neither a verdict, nor the process itself.
+    by_request: bool,
+    stage: EndingStage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Step {
+enum EndingStage {
     /// The stop signal is sent; SIGKILL follows at this time.
     Grace { kill_at: Instant },
-    /// SIGKILL is under way; its outcome is a fact.
+    /// SIGKILL is under way; its outcome comes as an event.
     Kill,
-    /// SIGKILL did not end it; again at this time.
+    /// SIGKILL did not end it; it is sent again at this time.
     Unkillable { again_at: Instant },
 }
 
-/// Whether a verdict may become a kill now.
+/// Whether the fleet allows that a verdict becomes a kill now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Permit {
-    /// Yes.
-    Free,
-    /// The whole fleet fails: the host is suspected first.
+pub enum KillPermit {
+    /// It does.
+    Allowed,
+    /// All monitored services are silent: suspect the host first.
     HostSuspected,
 }
 
-/// What a handler needs besides the fact.
-struct Turn<'a> {
+/// The inputs of one step besides the event, and the actions that the step collects.
+struct StepContext<'a> {
     now: Instant,
-    permit: Permit,
-    out: &'a mut Vec<ServiceAction>,
+    permit: KillPermit,
+    actions: &'a mut Vec<ServiceAction>,
 }
 
 impl Service {
-    /// A service nothing is known about yet.
+    /// A service of which nothing is known yet.
     #[must_use]
-    pub fn new(policy: Policy, identity: Identity) -> Self {
+    pub fn new(policy: Policy, description: ServiceDescription) -> Self {
         Self {
             policy,
-            identity,
+            description,
             wanted_up: true,
             leaving: false,
-            hurried: false,
-            actual: Actual::Unborn,
+            forced: false,
+            state: State::Unconfigured,
             life: Life(0),
             number_is_free: false,
             since: Instant::START,
             restarts: 0,
             reason: String::new(),
             last_exit: None,
-            history: History::default(),
+            history: RestartHistory::default(),
             refusals: 0,
             hold: None,
             proven: false,
-            surveyed: false,
+            scanned: false,
             adopted: false,
-            runtimes: Memory::default(),
-            former: Vec::new(),
+            runtimes: RuntimeHistory::default(),
+            changed_settings: Vec::new(),
         }
     }
 
-    /// Takes a fact about this service, or `None` for the passing of time, and appends orders.
+    /// Takes one event about this service, or `None` where only time has passed, and appends actions.
     pub fn step(
         &mut self,
         now: Instant,
-        fact: Option<ServiceEvent>,
-        permit: Permit,
-        out: &mut Vec<ServiceAction>,
+        event: Option<ServiceEvent>,
+        permit: KillPermit,
+        actions: &mut Vec<ServiceAction>,
     ) {
-        let mut step = Turn { now, permit, out };
-        self.expire_hold(&mut step);
-        match fact {
-            None => self.on_time(&mut step),
-            Some(fact) if fact.life().is_some_and(|life| life != self.life) => {}
-            Some(ServiceEvent::Configured(past)) => self.on_configured(past, &mut step),
-            Some(ServiceEvent::Requested(request)) => self.on_wish(request, &mut step),
-            Some(fact) => self.on_fact(fact, &mut step),
+        let mut ctx = StepContext {
+            now,
+            permit,
+            actions,
+        };
+        self.expire_hold(&mut ctx);
+        match event {
+            None => self.on_tick(&mut ctx),
+            Some(event) if event.life().is_some_and(|life| life != self.life) => {}
+            Some(event) => self.on_event(event, &mut ctx),
         }
     }
 
-    /// The machine slept for `span`: silence from before says nothing.
-    pub fn slept(&mut self, now: Instant, span: Duration, out: &mut Vec<ServiceAction>) {
-        let Some(up) = self.actual.watched_mut() else {
+    /// The machine slept for `duration`: silence from before the sleep says nothing.
+    pub fn slept(&mut self, now: Instant, duration: Duration, actions: &mut Vec<ServiceAction>) {
+        let Some(monitored) = self.state.monitored_mut() else {
             return;
         };
         let grace = self
             .policy
             .watchdog
             .map_or(Duration::ZERO, |rules| rules.period());
-        let had_row = up.row.failures() > 0;
-        up.row.distrust_before(now.after(grace));
-        if had_row {
+        let had_failures = monitored.failures.count() > 0;
+        monitored.failures.void_before(now.after(grace));
+        if had_failures {
             let sentence = format!(
-                "the machine slept {} s; the dead rounds before it do not count",
-                span.as_secs()
+                "the machine slept {} s; the dead attempts before it do not count",
+                duration.as_secs()
             );
             self.record(
-                Kind::Suppressed,
+                RecordKind::Suppressed,
                 sentence,
-                vec![("slept_ms", millis(span))],
-                out,
+                vec![("slept_ms", millis(duration))],
+                actions,
             );
         }
     }
 
-    /// The loop was late: silence from rounds in flight says nothing.
+    /// The loop was late: silence from attempts under way says nothing.
     pub fn was_late(&mut self, now: Instant) {
-        if let Some(up) = self.actual.watched_mut() {
-            up.row.distrust_in_flight(now);
+        if let Some(monitored) = self.state.monitored_mut() {
+            monitored.failures.distrust_before(now);
         }
     }
 
-    /// stayd ends: stop, in order; `at_once` when it was asked for a second time.
-    pub fn leave(&mut self, now: Instant, at_once: bool, out: &mut Vec<ServiceAction>) {
+    /// stayd shuts down: stop the service in order, or `at_once` when shutdown was requested a second time.
+    pub fn leave(&mut self, now: Instant, at_once: bool, actions: &mut Vec<ServiceAction>) {
         self.leaving = true;
-        self.hurried |= at_once;
-        let mut step = Turn {
+        self.forced |= at_once;
+        let mut ctx = StepContext {
             now,
-            permit: Permit::Free,
-            out,
+            permit: KillPermit::Allowed,
+            actions,
         };
-        match &mut self.actual {
-            Actual::Unborn => self.become_down(Down::Stopped, &mut step),
-            // What is ours is ended as well, once it is known.
-            Actual::Surveying { .. } | Actual::Spawning => {}
-            Actual::Down(down) => *down = Down::Stopped,
-            Actual::Preparing { .. } => self.cancel_preparation(&mut step),
-            Actual::Up(_) | Actual::KillPending { .. } => self.begin_stop(&mut step),
-            Actual::Attached(_) => self.detach(&mut step),
-            Actual::Ending(ending) => {
-                if at_once && matches!(ending.step, Step::Grace { .. }) {
-                    ending.step = Step::Kill;
-                    step.out.push(ServiceAction::KillTree(self.life));
+        match &mut self.state {
+            State::Unconfigured => self.become_down(Down::Stopped, &mut ctx),
+            // What the scan or the spawn reports as ours is stopped when the report comes.
+            State::Scanning { .. } | State::Spawning => {}
+            State::Down(down) => *down = Down::Stopped,
+            State::Preparing { .. } => self.cancel_preparation(&mut ctx),
+            State::Up(_) | State::KillPending { .. } => self.begin_stop(&mut ctx),
+            State::Attached(_) => self.detach(&mut ctx),
+            State::Ending(ending) => {
+                if at_once && matches!(ending.stage, EndingStage::Grace { .. }) {
+                    ending.stage = EndingStage::Kill;
+                    ctx.actions.push(ServiceAction::KillTree(self.life));
                 }
             }
         }
     }
 
-    /// When this service next wants a tick.
+    /// When this service next needs a tick; [`Instant::NEVER`] when it waits only for events.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         if self.leaving && self.is_down() {
             return Instant::NEVER;
         }
-        let own = match &self.actual {
-            Actual::Unborn
-            | Actual::Surveying { .. }
-            | Actual::Spawning
-            | Actual::Down(Down::Stopped) => Instant::NEVER,
-            Actual::Down(
+        let own = match &self.state {
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Spawning
+            | State::Down(Down::Stopped) => Instant::NEVER,
+            State::Down(
                 Down::Backoff { until } | Down::Parked { until } | Down::Blocked { until },
             )
-            | Actual::KillPending {
-                step: KillPending::Evidence { until } | KillPending::First { until },
+            | State::KillPending {
+                stage: KillStage::Evidence { until } | KillStage::FirstSignal { until },
                 ..
             } => *until,
-            Actual::Preparing {
+            State::Preparing {
                 until, cancelled, ..
             } => {
                 if *cancelled {
@@ -318,79 +325,114 @@ impl Service {
                     *until
                 }
             }
-            Actual::Up(up) => up.deadline(&self.policy).min(self.uptime_counts_at()),
-            Actual::Attached(up) => up.deadline(&self.policy),
-            Actual::Ending(ending) => match ending.step {
-                Step::Grace { kill_at } => kill_at,
-                Step::Kill => Instant::NEVER,
-                Step::Unkillable { again_at } => again_at,
+            State::Up(monitored) => monitored
+                .deadline(&self.policy)
+                .min(self.stable_uptime_at()),
+            State::Attached(monitored) => monitored.deadline(&self.policy),
+            State::Ending(ending) => match ending.stage {
+                EndingStage::Grace { kill_at } => kill_at,
+                EndingStage::Kill => Instant::NEVER,
+                EndingStage::Unkillable { again_at } => again_at,
             },
         };
         self.hold.as_ref().map_or(own, |hold| own.min(hold.until))
     }
 
-    fn on_time(&mut self, step: &mut Turn<'_>) {
-        match &self.actual {
-            Actual::Unborn | Actual::Surveying { .. } | Actual::Spawning => {}
-            Actual::Down(_) => self.time_in_down(step),
-            Actual::Preparing {
+    fn on_tick(&mut self, ctx: &mut StepContext<'_>) {
+        match &self.state {
+            State::Unconfigured | State::Scanning { .. } | State::Spawning => {}
+            State::Down(_) => self.tick_in_down(ctx),
+            State::Preparing {
                 until, cancelled, ..
             } => {
-                if !cancelled && step.now >= *until {
-                    self.cancel_preparation(step);
+                if !cancelled && ctx.now >= *until {
+                    self.cancel_preparation(ctx);
                 }
             }
-            Actual::Up(_) | Actual::Attached(_) => self.time_in_up(step),
-            Actual::KillPending { .. } => self.time_in_condemned(step),
-            Actual::Ending(_) => self.time_in_ending(step),
+            State::Up(_) | State::Attached(_) => self.tick_in_monitored(ctx),
+            State::KillPending { .. } => self.tick_in_kill_pending(ctx),
+            State::Ending(_) => self.tick_in_ending(ctx),
         }
     }
 
-    fn on_fact(&mut self, fact: ServiceEvent, step: &mut Turn<'_>) {
-        match self.actual {
-            Actual::Unborn => {}
-            Actual::Surveying { .. } => self.fact_in_surveying(fact, step),
-            Actual::Down(_) => self.fact_in_down(&fact, step),
-            Actual::Preparing { .. } => self.fact_in_preparing(fact, step),
-            Actual::Spawning => self.fact_in_spawning(fact, step),
-            Actual::Up(_) => self.fact_in_up(fact, step),
-            Actual::Attached(_) => self.fact_in_attached(&fact, step),
-            Actual::KillPending { .. } => self.fact_in_condemned(fact, step),
-            Actual::Ending(_) => self.fact_in_ending(fact, step),
+    /// Gives the event to its handler. Each handler first checks that the service is in a state to which the event
+    /// applies, and ignores the event in every other state.
+    fn on_event(&mut self, event: ServiceEvent, ctx: &mut StepContext<'_>) {
+        match event {
+            ServiceEvent::Configured(past) => self.on_configured(past, ctx),
+            ServiceEvent::Requested(request) => self.on_request(request, ctx),
+            ServiceEvent::RecoveryScanned(outcome) => self.on_recovery_scanned(outcome, ctx),
+            ServiceEvent::Changed => self.on_program_changed(ctx),
+            ServiceEvent::Materialized(_, offer) => self.on_materialized(&offer, ctx),
+            ServiceEvent::Prepared(_) => self.on_prepared(ctx),
+            ServiceEvent::NotPrepared(_, failure) => self.on_not_prepared(failure, ctx),
+            ServiceEvent::BeforeFailed(_, failure) => self.on_before_failed(failure, ctx),
+            ServiceEvent::PortHeld(_, holder) => self.on_port_held(&holder, ctx),
+            ServiceEvent::Spawned(_, main) => self.on_spawned(main, ctx),
+            ServiceEvent::NotSpawned(_, failure) => self.on_not_spawned(failure, ctx),
+            ServiceEvent::Probed(_, check, attempt) => self.on_probed(check, &attempt, ctx),
+            ServiceEvent::Notified(_, message) => self.on_notified(message, ctx),
+            ServiceEvent::ForeignProcessLeft(_, how) => self.on_foreign_process_left(how, ctx),
+            ServiceEvent::EvidenceCollected(_) => self.on_evidence_collected(ctx),
+            ServiceEvent::Exited(_, exit, survivors) => self.on_exited(exit, &survivors, ctx),
+            ServiceEvent::TreeEmptied(_) => self.on_tree_emptied(ctx),
+            ServiceEvent::KillTimedOut { left, stuck, .. } => {
+                self.on_kill_timed_out(left, stuck, ctx);
+            }
         }
     }
 
-    /// Whoever connects waits as long as the next life is on its way. When stayd leaves, the OS supervisor may keep the
-    /// sockets for the next one.
-    fn become_down(&mut self, down: Down, step: &mut Turn<'_>) {
+    /// The main process was reaped.
+    fn on_exited(&mut self, exit: Exit, survivors: &Survivors, ctx: &mut StepContext<'_>) {
+        match &self.state {
+            State::Up(_) => self.exited_in_up(exit, survivors, ctx),
+            State::KillPending { .. } => self.exited_in_kill_pending(exit, survivors, ctx),
+            State::Ending(_) => self.exited_in_ending(exit, survivors, ctx),
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Down(_)
+            | State::Preparing { .. }
+            | State::Spawning
+            | State::Attached(_) => {}
+        }
+    }
+
+    /// Goes down. Sockets that stayd holds stay open as long as the next instance is on its way, so that clients wait.
+    /// When stayd shuts down, the OS supervisor may keep the sockets for the next stayd.
+    fn become_down(&mut self, down: Down, ctx: &mut StepContext<'_>) {
         if matches!(down, Down::Stopped | Down::Parked { .. }) && !self.leaving {
-            step.out.push(ServiceAction::CloseSockets);
+            ctx.actions.push(ServiceAction::CloseSockets);
         }
         if matches!(down, Down::Parked { .. }) && !self.leaving {
-            step.out.push(ServiceAction::AwaitChange(true));
+            ctx.actions.push(ServiceAction::AwaitChange(true));
         } else {
-            self.await_nothing(step);
+            self.stop_awaiting_change(ctx);
         }
-        self.actual = Actual::Down(down);
-        self.since = step.now;
+        self.state = State::Down(down);
+        self.since = ctx.now;
     }
 
-    /// A parked service waits for no change any more.
-    fn await_nothing(&self, step: &mut Turn<'_>) {
-        if matches!(self.actual, Actual::Down(Down::Parked { .. })) {
-            step.out.push(ServiceAction::AwaitChange(false));
+    /// A parked service stops watching its program and configuration.
+    fn stop_awaiting_change(&self, ctx: &mut StepContext<'_>) {
+        if matches!(self.state, State::Down(Down::Parked { .. })) {
+            ctx.actions.push(ServiceAction::AwaitChange(false));
         }
+    }
+
+    /// Whether no new instance may start: shutdown, or a request to be down.
+    const fn must_stay_down(&self) -> bool {
+        self.leaving || !self.wanted_up
     }
 
     fn record(
         &self,
-        kind: Kind,
+        kind: RecordKind,
         sentence: String,
-        facts: Vec<(&'static str, Value)>,
-        out: &mut Vec<ServiceAction>,
+        facts: Vec<(&'static str, RecordValue)>,
+        actions: &mut Vec<ServiceAction>,
     ) {
         let life = (self.life > Life(0)).then_some(self.life);
-        out.push(ServiceAction::Record(Record {
+        actions.push(ServiceAction::Record(Record {
             kind,
             life,
             sentence,
@@ -399,6 +441,6 @@ impl Service {
     }
 }
 
-fn millis(span: Duration) -> Value {
-    Value::Millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+fn millis(duration: Duration) -> RecordValue {
+    RecordValue::Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,149 +1,126 @@
-//! Wishes: each changes what is wanted, and says what follows from that at once.
+//! Users' requests: each changes what is wanted, and begins at once what follows from that.
 
-use super::super::action::{Kind, Persist, ServiceAction};
+use super::super::action::{Persist, RecordKind, ServiceAction};
 use super::super::clock::{Duration, in_words};
 use super::super::event::Request;
-use super::{Actual, Down, Hold, Service, Turn, millis};
+use super::{Down, Hold, Service, State, StepContext, millis};
 
 impl Service {
-    pub(super) fn on_wish(&mut self, request: Request, step: &mut Turn<'_>) {
+    pub(super) fn on_request(&mut self, request: Request, ctx: &mut StepContext<'_>) {
         match request {
-            Request::Start => self.wish_start(step),
-            Request::Stop => self.wish_stop(step),
-            Request::Restart => self.wish_restart(step),
-            Request::Hold { span, reason } => self.wish_hold(span, reason, step),
-            Request::Release => self.wish_release(step),
+            Request::Start => self.request_start(ctx),
+            Request::Stop => self.request_stop(ctx),
+            Request::Restart => self.request_restart(ctx),
+            Request::Hold { span, reason } => self.request_hold(span, reason, ctx),
+            Request::Release => self.request_release(ctx),
         }
     }
 
-    fn wish_start(&mut self, step: &mut Turn<'_>) {
-        self.record(
-            Kind::Requested,
-            "start was asked for".into(),
-            Vec::new(),
-            step.out,
-        );
-        step.out
+    fn request_start(&mut self, ctx: &mut StepContext<'_>) {
+        self.record_request("start was requested".into(), ctx);
+        ctx.actions
             .push(ServiceAction::Persist(Persist::Stopped(false)));
         self.wanted_up = true;
-        self.forgive(step);
-        match self.actual {
-            Actual::Down(_) if !self.leaving => {
-                self.reason.clear(); // why it was down is over
-                self.begin_life(step);
+        self.clear_failure_history(ctx);
+        match self.state {
+            State::Down(_) if !self.leaving => {
+                self.reason.clear(); // the cause for being down no longer applies
+                self.begin_start(ctx);
             }
-            Actual::Ending(_) => self.wish_in_ending(),
-            Actual::Unborn
-            | Actual::Surveying { .. }
-            | Actual::Down(_)
-            | Actual::Preparing { .. }
-            | Actual::Spawning
-            | Actual::Up(_)
-            | Actual::Attached(_)
-            | Actual::KillPending { .. } => {}
+            State::Ending(_) => self.start_after_ending(),
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Down(_)
+            | State::Preparing { .. }
+            | State::Spawning
+            | State::Up(_)
+            | State::Attached(_)
+            | State::KillPending { .. } => {}
         }
     }
 
-    fn wish_stop(&mut self, step: &mut Turn<'_>) {
-        self.record(
-            Kind::Requested,
-            "stop was asked for".into(),
-            Vec::new(),
-            step.out,
-        );
-        step.out
+    fn request_stop(&mut self, ctx: &mut StepContext<'_>) {
+        self.record_request("stop was requested".into(), ctx);
+        ctx.actions
             .push(ServiceAction::Persist(Persist::Stopped(true)));
         self.wanted_up = false;
-        match self.actual {
-            Actual::Down(_) => {
-                self.reason = if self.surveyed {
+        match self.state {
+            State::Down(_) => {
+                self.reason = if self.scanned {
                     "stopped on request".into()
                 } else {
-                    // what may still run is not stopped by a word
+                    // A process that may be ours may still run, and the stop has not ended it.
                     format!("stopped on request, but: {}", self.reason)
                 };
-                self.become_down(Down::Stopped, step);
+                self.become_down(Down::Stopped, ctx);
             }
-            Actual::Preparing { .. } => self.cancel_preparation(step),
-            Actual::Up(_) | Actual::KillPending { .. } => self.begin_stop(step),
-            Actual::Attached(_) => self.detach(step),
-            Actual::Unborn | Actual::Surveying { .. } | Actual::Spawning | Actual::Ending(_) => {}
+            State::Preparing { .. } => self.cancel_preparation(ctx),
+            State::Up(_) | State::KillPending { .. } => self.begin_stop(ctx),
+            State::Attached(_) => self.detach(ctx),
+            State::Unconfigured | State::Scanning { .. } | State::Spawning | State::Ending(_) => {}
         }
     }
 
-    fn wish_restart(&mut self, step: &mut Turn<'_>) {
-        if let Some(why) = self.hands_off() {
-            let sentence = format!("restart was asked for, and is not done: {why}");
-            return self.record(Kind::Requested, sentence, Vec::new(), step.out);
+    fn request_restart(&mut self, ctx: &mut StepContext<'_>) {
+        if let Some(why) = self.control_refusal() {
+            return self
+                .record_request(format!("restart was requested, and is refused: {why}"), ctx);
         }
-        self.record(
-            Kind::Requested,
-            "restart was asked for".into(),
-            Vec::new(),
-            step.out,
-        );
-        step.out
+        self.record_request("restart was requested".into(), ctx);
+        ctx.actions
             .push(ServiceAction::Persist(Persist::Stopped(false)));
         self.wanted_up = true;
-        self.forgive(step);
-        match self.actual {
-            Actual::Down(_) if !self.leaving => self.begin_life(step),
-            Actual::Ending(_) => self.wish_in_ending(),
-            Actual::Up(_) | Actual::KillPending { .. } => self.begin_stop(step),
-            Actual::Unborn
-            | Actual::Surveying { .. }
-            | Actual::Down(_)
-            | Actual::Preparing { .. }
-            | Actual::Attached(_)
-            | Actual::Spawning => {}
+        self.clear_failure_history(ctx);
+        match self.state {
+            State::Down(_) if !self.leaving => self.begin_start(ctx),
+            State::Ending(_) => self.start_after_ending(),
+            State::Up(_) | State::KillPending { .. } => self.begin_stop(ctx),
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Down(_)
+            | State::Preparing { .. }
+            | State::Attached(_)
+            | State::Spawning => {}
         }
     }
 
-    fn wish_hold(&mut self, span: Duration, reason: String, step: &mut Turn<'_>) {
-        let sentence = format!("held for {}: {reason}", in_words(span));
+    fn request_hold(&mut self, duration: Duration, reason: String, ctx: &mut StepContext<'_>) {
+        let sentence = format!("held for {}: {reason}", in_words(duration));
         self.record(
-            Kind::Requested,
+            RecordKind::Requested,
             sentence,
-            vec![("hold_ms", millis(span))],
-            step.out,
+            vec![("hold_ms", millis(duration))],
+            ctx.actions,
         );
-        step.out.push(ServiceAction::Persist(Persist::Hold(Some((
-            span,
+        ctx.actions.push(ServiceAction::Persist(Persist::Hold(Some((
+            duration,
             reason.clone(),
         )))));
         self.hold = Some(Hold {
-            until: step.now.after(span),
+            until: ctx.now.after(duration),
             reason,
         });
-        self.reprieve(step);
+        self.cancel_kill(ctx);
     }
 
-    fn wish_release(&mut self, step: &mut Turn<'_>) {
+    fn request_release(&mut self, ctx: &mut StepContext<'_>) {
         if self.hold.take().is_some() {
-            self.record(
-                Kind::Requested,
-                "released: the watchdog is armed".into(),
-                Vec::new(),
-                step.out,
-            );
-            step.out.push(ServiceAction::Persist(Persist::Hold(None)));
+            self.record_request("released: the watchdog is armed".into(), ctx);
+            ctx.actions
+                .push(ServiceAction::Persist(Persist::Hold(None)));
         }
     }
 
-    pub(super) fn expire_hold(&mut self, step: &mut Turn<'_>) {
-        if self
-            .hold
-            .as_ref()
-            .is_some_and(|hold| step.now >= hold.until)
-        {
+    pub(super) fn expire_hold(&mut self, ctx: &mut StepContext<'_>) {
+        if self.hold.as_ref().is_some_and(|hold| ctx.now >= hold.until) {
             self.hold = None;
-            self.record(
-                Kind::Requested,
-                "the hold ran out: the watchdog is armed".into(),
-                Vec::new(),
-                step.out,
-            );
-            step.out.push(ServiceAction::Persist(Persist::Hold(None)));
+            self.record_request("the hold ran out: the watchdog is armed".into(), ctx);
+            ctx.actions
+                .push(ServiceAction::Persist(Persist::Hold(None)));
         }
+    }
+
+    fn record_request(&self, sentence: String, ctx: &mut StepContext<'_>) {
+        self.record(RecordKind::Requested, sentence, Vec::new(), ctx.actions);
     }
 }

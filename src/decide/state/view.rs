@@ -1,10 +1,10 @@
-//! What a service shows of itself.
+//! What a service shows to the loop, the API and the fleet: its snapshot, its phase, and questions about its state.
 
 use super::super::clock::Instant;
 use super::super::event::{Check, Process};
 use super::super::snapshot::{Class, Phase, ProbeView, Snapshot};
-use super::asking::{Asking, DEGRADED_TOLERANCE};
-use super::{Actual, Down, Service, Step, Up};
+use super::monitored::{DEGRADED_TOLERANCE, Monitored, ProbeSchedule};
+use super::{Down, EndingStage, Service, State};
 
 impl Service {
     /// A copy of what is known, at `now`.
@@ -31,179 +31,201 @@ impl Service {
         }
     }
 
-    /// The reason; and for as long as the process runs on with what the configuration has changed, that.
+    /// The reason for the state. While the process runs on with settings that the configuration has changed since, the
+    /// reason names those settings.
     pub(super) fn shown_reason(&self) -> String {
-        // What a refused start was refused for stays to be read while it is tried again.
+        // The cause of a refused start stays visible while the start is tried again.
         if self.phase() == Phase::Materializing && self.refusals == 0 {
             return "looks at what its runtime's source holds, and copies it if it is new".into();
         }
-        if self.former.is_empty() || !matches!(self.actual, Actual::Up(_)) {
+        if self.changed_settings.is_empty() || !matches!(self.state, State::Up(_)) {
             return self.reason.clone();
         }
-        let words: Vec<_> = self.former.iter().map(|former| former.word()).collect();
+        let words: Vec<_> = self
+            .changed_settings
+            .iter()
+            .map(|setting| setting.word())
+            .collect();
         format!(
             "{}; it still runs with the former {}: `stayd restart {}` applies the new",
             self.reason,
             words.join(" and "),
-            self.identity.name
+            self.description.name
         )
     }
 
-    /// The contract's state.
+    /// The state as users see it.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match &self.actual {
-            Actual::Preparing { copying: true, .. } => Phase::Materializing,
-            Actual::Unborn
-            | Actual::Surveying { .. }
-            | Actual::Preparing { .. }
-            | Actual::Spawning => Phase::Starting,
-            Actual::Down(Down::Stopped) => Phase::Stopped,
-            Actual::Down(Down::Backoff { .. }) => Phase::Backoff,
-            Actual::Down(Down::Parked { .. }) => Phase::Parked,
-            Actual::Down(Down::Blocked { .. }) => Phase::Blocked,
-            Actual::Up(up) | Actual::Attached(up) if up.startup_until.is_some() => Phase::Starting,
-            Actual::Attached(_) => Phase::Attached,
-            Actual::Up(_) if self.policy.watchdog.is_some() && !self.proven => Phase::Unproven,
-            Actual::Up(up) if up.row.failures() > 0 => Phase::Suspect,
-            Actual::Up(_) => Phase::Running,
-            Actual::KillPending { .. } => Phase::Wedged,
-            Actual::Ending(ending) => match ending.step {
-                Step::Unkillable { .. } => Phase::Unkillable,
-                Step::Grace { .. } | Step::Kill if ending.by_watchdog => Phase::Wedged,
-                Step::Grace { .. } | Step::Kill => Phase::Stopping,
+        match &self.state {
+            State::Preparing { copying: true, .. } => Phase::Materializing,
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Preparing { .. }
+            | State::Spawning => Phase::Starting,
+            State::Down(Down::Stopped) => Phase::Stopped,
+            State::Down(Down::Backoff { .. }) => Phase::Backoff,
+            State::Down(Down::Parked { .. }) => Phase::Parked,
+            State::Down(Down::Blocked { .. }) => Phase::Blocked,
+            State::Up(monitored) | State::Attached(monitored)
+                if monitored.startup_until.is_some() =>
+            {
+                Phase::Starting
+            }
+            State::Attached(_) => Phase::Attached,
+            State::Up(_) if self.policy.watchdog.is_some() && !self.proven => Phase::Unproven,
+            State::Up(monitored) if monitored.failures.count() > 0 => Phase::Suspect,
+            State::Up(_) => Phase::Running,
+            State::KillPending { .. } => Phase::Wedged,
+            State::Ending(ending) => match ending.stage {
+                EndingStage::Unkillable { .. } => Phase::Unkillable,
+                EndingStage::Grace { .. } | EndingStage::Kill if ending.by_watchdog => {
+                    Phase::Wedged
+                }
+                EndingStage::Grace { .. } | EndingStage::Kill => Phase::Stopping,
             },
         }
     }
 
-    /// Whether it is known what of it runs already.
+    /// Whether the recovery scan has told what of it runs already.
     #[must_use]
-    pub const fn is_surveyed(&self) -> bool {
-        !matches!(self.actual, Actual::Unborn | Actual::Surveying { .. })
+    pub const fn is_scanned(&self) -> bool {
+        !matches!(self.state, State::Unconfigured | State::Scanning { .. })
     }
 
-    /// Whether it has been found ready, or unable: what READY=1 waits for.
+    /// Whether it was found ready, or unable to become ready: stayd sends READY=1 when this holds for every service.
     #[must_use]
     pub fn has_verdict(&self) -> bool {
-        match &self.actual {
-            Actual::Unborn
-            | Actual::Surveying { .. }
-            | Actual::Preparing { .. }
-            | Actual::Spawning => self.last_exit.is_some(),
-            Actual::Up(up) | Actual::Attached(up) => {
-                up.startup_until.is_none() || self.last_exit.is_some()
+        match &self.state {
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Preparing { .. }
+            | State::Spawning => self.last_exit.is_some(),
+            State::Up(monitored) | State::Attached(monitored) => {
+                monitored.startup_until.is_none() || self.last_exit.is_some()
             }
-            Actual::Down(_) | Actual::KillPending { .. } | Actual::Ending(_) => true,
+            State::Down(_) | State::KillPending { .. } | State::Ending(_) => true,
         }
     }
 
-    /// Whether nothing more can be done to end it: down, or SIGKILL has been tried in vain.
+    /// Whether stayd can do nothing more to end it: it is down, or SIGKILL has not ended it.
     #[must_use]
     pub const fn is_past_ending(&self) -> bool {
         self.is_down()
             || matches!(
-                &self.actual,
-                Actual::Ending(ending) if matches!(ending.step, Step::Unkillable { .. })
+                &self.state,
+                State::Ending(ending) if matches!(ending.stage, EndingStage::Unkillable { .. })
             )
     }
 
-    /// Whether its last round was answered, with an error perhaps.
+    /// Whether its last attempt had an answer, which may have been an error.
     #[must_use]
     pub const fn answers(&self) -> bool {
         matches!(
-            self.actual.watched(),
-            Some(up) if matches!(up.liveness.class, Some(Class::Alive | Class::Degraded))
+            self.state.monitored(),
+            Some(monitored) if matches!(monitored.liveness.class, Some(Class::Alive | Class::Degraded))
         )
     }
 
-    /// Whether no process of it is there or on its way.
+    /// Whether it has no process, and none is being started.
     #[must_use]
     pub const fn is_down(&self) -> bool {
-        matches!(self.actual, Actual::Down(_))
+        matches!(self.state, State::Down(_))
     }
 
-    /// The main process, or the stranger that is watched, while there is one and it can be seen.
+    /// The main process, or the foreign process that is monitored; `None` if there is none, or if stayd may not see it.
     #[must_use]
     pub const fn main(&self) -> Option<Process> {
-        match &self.actual {
-            Actual::Up(up) | Actual::Attached(up) | Actual::KillPending { up, .. } => up.main,
-            Actual::Ending(ending) if ending.exit.is_none() => ending.main,
-            Actual::Unborn
-            | Actual::Surveying { .. }
-            | Actual::Down(_)
-            | Actual::Preparing { .. }
-            | Actual::Spawning
-            | Actual::Ending(_) => None,
+        match &self.state {
+            State::Up(monitored)
+            | State::Attached(monitored)
+            | State::KillPending { monitored, .. } => monitored.main,
+            State::Ending(ending) if ending.exit.is_none() => ending.main,
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Down(_)
+            | State::Preparing { .. }
+            | State::Spawning
+            | State::Ending(_) => None,
         }
     }
 
-    /// A running life, or a stranger, under an armed watchdog: when it began, and when its row of dead rounds began.
+    /// For a process under an armed watchdog: when it began, and when the first of its consecutive dead attempts was asked.
     #[must_use]
     pub fn under_watch(&self) -> Option<(Instant, Option<Instant>)> {
         self.policy.watchdog?;
-        match &self.actual {
-            Actual::Up(up) | Actual::Attached(up)
-                if up.startup_until.is_none() && self.is_proven() =>
+        match &self.state {
+            State::Up(monitored) | State::Attached(monitored)
+                if monitored.startup_until.is_none() && self.is_proven() =>
             {
-                Some((up.spawned_at, up.row.began()))
+                Some((monitored.spawned_at, monitored.failures.first_asked_at()))
             }
-            Actual::KillPending { up, .. } => Some((up.spawned_at, up.row.began())),
-            Actual::Unborn
-            | Actual::Surveying { .. }
-            | Actual::Down(_)
-            | Actual::Preparing { .. }
-            | Actual::Spawning
-            | Actual::Up(_)
-            | Actual::Attached(_)
-            | Actual::Ending(_) => None,
+            State::KillPending { monitored, .. } => {
+                Some((monitored.spawned_at, monitored.failures.first_asked_at()))
+            }
+            State::Unconfigured
+            | State::Scanning { .. }
+            | State::Down(_)
+            | State::Preparing { .. }
+            | State::Spawning
+            | State::Up(_)
+            | State::Attached(_)
+            | State::Ending(_) => None,
         }
     }
 
     /// Ready, answering as far as is known, and not degraded for ten minutes.
     #[must_use]
     pub fn is_healthy(&self, now: Instant) -> bool {
-        let Some(up) = self.actual.watched() else {
+        let Some(monitored) = self.state.monitored() else {
             return false;
         };
-        let long_degraded = up
+        let long_degraded = monitored
             .degraded_since
             .is_some_and(|since| now.since(since) >= DEGRADED_TOLERANCE);
         let answering = match self.policy.watchdog {
             None => true,
             Some(_) => {
-                let answering = up.row.failures() == 0 && up.liveness.class != Some(Class::Dead);
+                let answering = monitored.failures.count() == 0
+                    && monitored.liveness.class != Some(Class::Dead);
                 self.is_proven() && answering
             }
         };
-        up.ready_at.is_some() && answering && !long_degraded
+        monitored.ready_at.is_some() && answering && !long_degraded
     }
 
     fn probe_views(&self) -> Vec<ProbeView> {
-        let (Actual::Up(up) | Actual::Attached(up) | Actual::KillPending { up, .. }) = &self.actual
+        let (State::Up(monitored)
+        | State::Attached(monitored)
+        | State::KillPending { monitored, .. }) = &self.state
         else {
             return Vec::new();
         };
         let mut views = Vec::new();
         if self.policy.watchdog.is_some() {
-            views.push(probe_view(Check::Liveness, &up.liveness, up));
+            views.push(probe_view(Check::Liveness, &monitored.liveness, monitored));
         }
         if self.policy.ready_probe {
-            views.push(probe_view(Check::Readiness, &up.readiness, up));
+            views.push(probe_view(
+                Check::Readiness,
+                &monitored.readiness,
+                monitored,
+            ));
         }
         views
     }
 }
 
-fn probe_view(check: Check, asking: &Asking, up: &Up) -> ProbeView {
+fn probe_view(check: Check, schedule: &ProbeSchedule, monitored: &Monitored) -> ProbeView {
     ProbeView {
         check,
-        class: asking.class,
-        latency: asking.latency,
+        class: schedule.class,
+        latency: schedule.latency,
         failures: if check == Check::Liveness {
-            up.row.failures()
+            monitored.failures.count()
         } else {
             0
         },
-        last_ok_at: asking.last_ok_at,
+        last_ok_at: schedule.last_ok_at,
     }
 }

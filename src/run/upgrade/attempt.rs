@@ -4,7 +4,7 @@ use super::self_check::{CheckedProgram, check_program};
 use super::threads::blocker;
 use crate::act::failpoint::{Failpoint, reached};
 use crate::api::backend::{ApiError, ApiErrorKind, PendingUpgrade};
-use crate::decide::action::{self, Record, Value};
+use crate::decide::action::{self, Record, RecordValue};
 use crate::decide::clock::Instant;
 use crate::run::daemon::Daemon;
 use crate::run::state_lock::InheritedLocks;
@@ -134,7 +134,7 @@ impl Daemon {
     fn work_in_progress(&self) -> Option<String> {
         let machine = self.machine.borrow();
         let services = self.parts.config.services.iter().zip(machine.services());
-        let mut busy = services.filter(|(_, service)| service.carried().is_none());
+        let mut busy = services.filter(|(_, service)| service.handover().is_none());
         if let Some((config, service)) = busy.next() {
             return Some(format!("{} is {}", config.name, service.phase().name()));
         }
@@ -198,9 +198,9 @@ impl Daemon {
 /// The journal's record of an upgrade.
 pub(in crate::run) fn record(sentence: &str, is_done: bool) -> Record {
     Record {
-        kind: action::Kind::Upgraded,
+        kind: action::RecordKind::Upgraded,
         life: None,
         sentence: sentence.into(),
-        facts: vec![("done", Value::Flag(is_done))],
+        facts: vec![("done", RecordValue::Flag(is_done))],
     }
 }

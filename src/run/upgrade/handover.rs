@@ -105,7 +105,7 @@ impl Daemon {
         let services = self.parts.config.services.iter().zip(machine.services());
         let handovers = services.map(|(config, service)| {
             let handover = ServiceHandover {
-                state: service.carried().map(Into::into),
+                state: service.handover(),
                 instance: instances.remove(&config.name),
             };
             (config.name.clone(), handover)

@@ -1,12 +1,11 @@
 //! The manifest of an in-place upgrade: what one version tells the next, and the meaning of each descriptor.
 
-use super::carried;
 use crate::act::recovery::InheritedInstance;
 use crate::act::recovery::handover::{InheritedDescriptors, InstanceHandover, SocketHandover};
 use crate::act::sockets::Held;
 use crate::act::spawn::spawner::Spawner;
 use crate::api::wire;
-use crate::decide::state::Carried;
+use crate::decide::state::StateHandover;
 use crate::run::control::InheritedSocket;
 use crate::run::state_lock::InheritedLocks;
 use crate::sys::handover::{self, Handover};
@@ -16,7 +15,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The version of the manifest. Raise it when another version could misunderstand the new form.
+/// The version of the manifest's form. Raise it with every change of the manifest or of [`StateHandover`], so that no version
+/// reads a form that it does not know.
+///
+/// - 2: plain names, and the state of a service is written as the type that `decide` itself uses.
 pub const FORMAT: u32 = 2;
 
 /// The manifest. A descriptor is its place in the list of descriptors that are handed over with it.
@@ -48,7 +50,7 @@ pub(super) struct Manifest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ServiceHandover {
     /// The state of its state machine.
-    pub(super) state: Option<carried::Written>,
+    pub(super) state: Option<StateHandover>,
     /// Its instance.
     pub(super) instance: Option<InstanceHandover>,
 }
@@ -62,7 +64,7 @@ pub struct InheritedState {
     pub(in crate::run) started_at: String,
     pub(in crate::run) upgrade: wire::Upgrade,
     /// The state of each service's state machine.
-    pub(in crate::run) services: BTreeMap<String, Carried>,
+    pub(in crate::run) services: BTreeMap<String, StateHandover>,
     /// The sockets that stayd holds for services.
     pub(in crate::run) held: Vec<Held>,
     instances: BTreeMap<String, InstanceHandover>,
@@ -111,7 +113,7 @@ impl InheritedState {
         let (mut services, mut instances) = (BTreeMap::new(), BTreeMap::new());
         for (name, ServiceHandover { state, instance }) in manifest.services {
             if let Some(state) = state {
-                services.insert(name.clone(), state.into());
+                services.insert(name.clone(), state);
             }
             if let Some(instance) = instance {
                 instances.insert(name, instance);

@@ -11,7 +11,6 @@
 //!    its services are still its children. If execve(2) fails, this version starts again in the same way.
 
 mod attempt;
-mod carried;
 mod handover;
 mod manifest;
 mod self_check;

@@ -3,7 +3,9 @@
 use super::Finding;
 use crate::act::claims::{Claim, ClaimOnDisk};
 use crate::decide::event::Life;
-use crate::decide::explain::{Fate, Keeper, Observation, Standing, Surroundings, Weighed, fate};
+use crate::decide::explain::{
+    Assessment, ExplainContext, Observation, Ownership, ProcessSupervisor, Treatment, treatment,
+};
 use crate::decide::ownership::Proof;
 use crate::sys::process::Stat;
 use std::net::SocketAddr;
@@ -43,13 +45,13 @@ pub struct Watched {
 }
 
 /// The stayd that the process descends from.
-pub(crate) fn stayd_above(ledgers: &[Ledger], line: &[Stat]) -> Option<Keeper> {
+pub(crate) fn stayd_above(ledgers: &[Ledger], line: &[Stat]) -> Option<ProcessSupervisor> {
     let pids = line.iter().skip(1).map(|stat| Some(stat.process.pid));
     let above = |pid| ledgers.iter().find(|ledger| ledger.stayd == pid);
     let mut known = pids.filter_map(above);
     known
         .next()
-        .map(|ledger| Keeper::Stayd(ledger.instance.clone()))
+        .map(|ledger| ProcessSupervisor::Stayd(ledger.instance.clone()))
 }
 
 /// A claim that a process can be compared with.
@@ -102,11 +104,11 @@ pub(crate) fn by_word(ledger: &Ledger, line: &[Stat]) -> Vec<Finding> {
             instance: ledger.instance.clone(),
             service: watched.name.clone(),
             life: Life(watched.life),
-            weighed: Weighed {
-                marks: vec![(proof, Observation::Shown)],
-                standing: Standing::Ours(proof),
+            assessment: Assessment {
+                evidence: vec![(proof, Observation::Shown)],
+                ownership: Ownership::Proven(proof),
             },
-            fate: Fate::Kept,
+            treatment: Treatment::Supervised,
         })
     });
     found.collect()
@@ -128,14 +130,14 @@ pub(crate) fn in_the_way(
         instance: ledger.instance.clone(),
         service: watched.name.clone(),
         life: Life(watched.life),
-        weighed: Weighed {
-            marks: Vec::new(),
-            standing: Standing::NotIts,
+        assessment: Assessment {
+            evidence: Vec::new(),
+            ownership: Ownership::Unrelated,
         },
-        fate: fate(
-            Standing::NotIts,
-            &Surroundings {
-                forgotten: false,
+        treatment: treatment(
+            Ownership::Unrelated,
+            &ExplainContext {
+                orphaned: false,
                 stayd_runs: ledger.stayd.is_some(),
                 is_main: false,
                 main_lives: watched.pid.is_some(),

@@ -11,9 +11,10 @@ use crate::act::process_info::{ProcessInfo, ProcessInspector, Shown, line_of};
 use crate::act::spawn::spawner::Spawner;
 use crate::decide::event::Life;
 use crate::decide::explain::{
-    Fate, Keeper, Record, Standing, Surroundings, Visible, Weighed, fate, keeper, weigh,
+    Assessment, ExplainContext, Ownership, ProcessSupervisor, StoredClaim, Treatment, Visibility,
+    assess, supervisor, treatment,
 };
-use crate::decide::ownership::Sighting;
+use crate::decide::ownership::ObservedProcess;
 use crate::sys::identity;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::socket::{self, Listener};
@@ -56,7 +57,7 @@ pub struct Explained {
     /// Its cgroup, on Linux.
     pub cgroup: Option<String>,
     /// What supervises it.
-    pub keeper: Keeper,
+    pub supervisor: ProcessSupervisor,
     /// The process is itself the stayd of this name.
     pub is_stayd_of: Option<String>,
     /// The comparison with each claim.
@@ -73,9 +74,9 @@ pub struct Finding {
     /// The life in the claim.
     pub life: Life,
     /// The evidence that the process shows, and what it proves.
-    pub weighed: Weighed,
+    pub assessment: Assessment,
     /// What stayd would do with the process.
-    pub fate: Fate,
+    pub treatment: Treatment,
 }
 
 /// Explains the processes that listen on TCP `port`. `program` is stayd's own program.
@@ -177,8 +178,8 @@ impl Look {
         let cgroup = process::cgroup(pid);
         Some(Explained {
             addresses,
-            keeper: stayd_above(ledgers, &line)
-                .unwrap_or_else(|| keeper(cgroup.as_deref(), &names)),
+            supervisor: stayd_above(ledgers, &line)
+                .unwrap_or_else(|| supervisor(cgroup.as_deref(), &names)),
             session_leader: process::stat(process_info.stat.sid)
                 .ok()
                 .map(|stat| stat.comm),
@@ -207,7 +208,7 @@ impl Look {
             .find(|each| each.name == claimed.service);
         let claim = &claimed.claim;
         let members: Vec<Process> = claim.members.iter().map(|&each| each.into()).collect();
-        let record = Record {
+        let stored = StoredClaim {
             life: Life(claim.life),
             main: claim.main(),
             first: claim.first.map(Process::from),
@@ -217,18 +218,18 @@ impl Look {
             runs: claimed.runs,
             ourselves: ledger.stayd.unwrap_or_else(identity::pid),
         };
-        let mut weighed = Weighed {
-            marks: Vec::new(),
-            standing: Standing::NotIts,
+        let mut assessment = Assessment {
+            evidence: Vec::new(),
+            ownership: Ownership::Unrelated,
         };
         for stat in line.iter().rev() {
-            let below_member = matches!(weighed.standing, Standing::Ours(_));
-            let (mut seen, visible) = self.look_at(ledger, claimed, stat).await;
+            let below_member = matches!(assessment.ownership, Ownership::Proven(_));
+            let (mut seen, visibility) = self.look_at(ledger, claimed, stat).await;
             seen.below_member = below_member;
-            weighed = weigh(&record, &seen, visible);
+            assessment = assess(&stored, &seen, visibility);
         }
-        let around = Surroundings {
-            forgotten: watched.is_none() && !ledger.services.is_empty(),
+        let around = ExplainContext {
+            orphaned: watched.is_none() && !ledger.services.is_empty(),
             stayd_runs: ledger.stayd.is_some(),
             is_main: claim
                 .main()
@@ -246,9 +247,9 @@ impl Look {
         Finding {
             instance: ledger.instance.clone(),
             service: claimed.service.clone(),
-            life: record.life,
-            fate: fate(weighed.standing, &around),
-            weighed,
+            life: stored.life,
+            treatment: treatment(assessment.ownership, &around),
+            assessment,
         }
     }
 
@@ -257,15 +258,15 @@ impl Look {
         ledger: &Ledger,
         claimed: &Claimed,
         stat: &Stat,
-    ) -> (Sighting, Visible) {
+    ) -> (ObservedProcess, Visibility) {
         let Process { pid, .. } = stat.process;
         let claim = &claimed.claim;
         let held = process::holds_file(pid, claim.claim_fd.dev, claim.claim_fd.inode);
         let token = self.token_of(stat.process).await;
         let carried = |token: &Option<String>| token.as_deref() == Some(claim.token.as_str());
         let leader = process::stat(stat.sid).ok();
-        let seen = Sighting {
-            proc: stat.process,
+        let seen = ObservedProcess {
+            process: stat.process,
             below_member: false,
             session: stat.sid,
             session_leader: leader.map(|leader| leader.process),
@@ -276,11 +277,11 @@ impl Look {
             our_child: false,
             spawned: stat.before_exec,
         };
-        let visible = Visible {
+        let visibility = Visibility {
             descriptors: held.is_ok(),
             environment: token != Shown::Hidden,
         };
-        (seen, visible)
+        (seen, visibility)
     }
 
     async fn token_of(&mut self, process: Process) -> Shown<Option<String>> {

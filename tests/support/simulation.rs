@@ -1,12 +1,12 @@
-//! A stage for `decide` in virtual time: services as actors, the operating system played by the stage itself.
+//! Simulates the operating system and the services around a `decide` machine, in virtual time.
 //!
-//! Every order has an outcome, as the actor's part says; [`Stage::drive`] lets virtual time pass and delivers what
-//! becomes true. Nothing waits, nothing is random: the same play gives the same log.
+//! Every action has the outcome that the simulated service is set to have. [`Simulation::advance`] lets virtual time pass
+//! and delivers the outcomes as events. Nothing waits and nothing is random: the same test always gives the same log.
 
-use stayd::decide::action::{Action, Kind, Persist, ServiceAction};
+use stayd::decide::action::{Action, Persist, RecordKind, ServiceAction};
 use stayd::decide::clock::{Duration, Instant};
 use stayd::decide::event::{
-    Answer, Check, Departure, Event, Exit, Life, PersistedState, ProbeAttempt, Process, Request,
+    Answer, Check, Event, Exit, Life, PersistedState, PortRelease, ProbeAttempt, Process, Request,
     ResourceSample, ScanOutcome, ServiceEvent, ServiceId, SpawnFailure, Survivors,
 };
 use stayd::decide::fleet::Machine;
@@ -14,25 +14,27 @@ use stayd::decide::policy::{
     Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
 };
 use stayd::decide::snapshot::{Phase, Snapshot};
-use stayd::decide::state::Identity;
+use stayd::decide::state::ServiceDescription;
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
-#[path = "actor.rs"]
-mod actor;
+#[path = "simulated_service.rs"]
+mod simulated_service;
 
-pub(crate) use actor::{Actor, Preparation, STRANGER, busy, idle, runtime, silence};
+pub(crate) use simulated_service::{
+    FOREIGN, Preparation, SimulatedService, busy, idle, runtime, silence,
+};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
-/// What the system takes for anything.
+/// How long the system takes for any action.
 const SOON: Duration = Duration::from_millis(1);
-/// How long SIGKILL is tried before it is said to have failed.
+/// How long SIGKILL is tried before it is reported as failed.
 const KILL_DEADLINE: Duration = Duration::from_secs(2);
-/// More events than this in one drive: somebody spins.
+/// More events than this in one advance mean an endless loop.
 const EVENTS_MAX: usize = 1_000_000;
 
-/// The rules that a configuration without any words gives, with a watchdog.
+/// The rules of a configuration with all defaults, and a watchdog.
 pub(crate) fn policy() -> Policy {
     Policy {
         restart: Restart::Always,
@@ -67,11 +69,10 @@ pub(crate) fn watchdog() -> Watchdog {
         first_grace: None,
         mode: Mode::Kill,
         evidence_extra: Duration::ZERO,
-        told_by_service: false,
     }
 }
 
-/// What is on its way.
+/// An outcome that is due later.
 #[derive(Clone, Debug)]
 enum Due {
     ServiceEvent(ServiceId, ServiceEvent),
@@ -80,91 +81,97 @@ enum Due {
     Killed(ServiceId, Life),
 }
 
-/// What was done.
+/// An action that the machine ordered, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) at: Instant,
     pub(crate) action: Action,
 }
 
-/// The machine, its world, and everything that happened.
-pub(crate) struct Stage {
+/// The machine, the simulated services, and the log of everything that happened.
+pub(crate) struct Simulation {
     pub(crate) machine: Machine,
     pub(crate) now: Instant,
     pub(crate) log: Vec<Done>,
     /// Every event as the machine got it.
     pub(crate) history: Vec<(Instant, Event)>,
-    actors: Vec<Actor>,
+    simulated: Vec<SimulatedService>,
     policies: Vec<Policy>,
     due: BTreeMap<(Instant, usize), Due>,
     scheduled: usize,
 }
 
-impl Stage {
+impl Simulation {
     pub(crate) fn new() -> Self {
         Self {
             machine: Machine::default(),
             now: Instant::START,
             log: Vec::new(),
             history: Vec::new(),
-            actors: Vec::new(),
+            simulated: Vec::new(),
             policies: Vec::new(),
             due: BTreeMap::new(),
             scheduled: 0,
         }
     }
 
-    /// A stage with one service that is ready and has been for a minute.
-    pub(crate) fn with_one(policy: Policy) -> (Self, ServiceId) {
-        let mut stage = Self::new();
-        let id = stage.add(policy, PersistedState::default());
-        stage.drive(MINUTE + SECOND);
-        (stage, id)
+    /// A simulation with one service that has been ready for a minute.
+    pub(crate) fn with_ready_service(policy: Policy) -> (Self, ServiceId) {
+        let mut simulation = Self::new();
+        let id = simulation.add(policy, PersistedState::default());
+        simulation.advance(MINUTE + SECOND);
+        (simulation, id)
     }
 
     pub(crate) fn add(&mut self, policy: Policy, past: PersistedState) -> ServiceId {
-        let id = self.enlist(policy);
-        self.tell(id, ServiceEvent::Configured(past));
+        let id = self.add_unconfigured(policy);
+        self.deliver_to(id, ServiceEvent::Configured(past));
         id
     }
 
-    /// Into the machine, not configured yet.
-    pub(crate) fn enlist(&mut self, policy: Policy) -> ServiceId {
+    /// Adds a service that is not configured yet, so that a test can set its outcomes first.
+    pub(crate) fn add_unconfigured(&mut self, policy: Policy) -> ServiceId {
         self.policies.push(policy);
-        self.actors.push(Actor::new());
+        self.simulated.push(SimulatedService::new());
         add_to(&mut self.machine, policy)
     }
 
-    pub(crate) fn tell(&mut self, id: ServiceId, fact: ServiceEvent) {
-        self.happen(Event::Service(id, fact));
+    pub(crate) fn deliver_to(&mut self, id: ServiceId, event: ServiceEvent) {
+        self.deliver(Event::Service(id, event));
     }
 
-    pub(crate) fn ask(&mut self, id: ServiceId, request: Request) {
-        self.tell(id, ServiceEvent::Requested(request));
+    pub(crate) fn request(&mut self, id: ServiceId, request: Request) {
+        self.deliver_to(id, ServiceEvent::Requested(request));
     }
 
-    pub(crate) fn hold(&mut self, id: ServiceId, span: Duration) {
+    pub(crate) fn hold(&mut self, id: ServiceId, duration: Duration) {
         let reason = "backup".into();
-        self.ask(id, Request::Hold { span, reason });
+        self.request(
+            id,
+            Request::Hold {
+                span: duration,
+                reason,
+            },
+        );
     }
 
-    /// An event at this moment, and what it leads to.
-    pub(crate) fn happen(&mut self, event: Event) {
+    /// Gives the machine an event at the present time, and begins the actions that it orders.
+    pub(crate) fn deliver(&mut self, event: Event) {
         self.history.push((self.now, event.clone()));
         for action in self.machine.step(self.now, event) {
             self.log.push(Done {
                 at: self.now,
                 action: action.clone(),
             });
-            if let Action::Service(id, order) = action {
-                self.execute(id, order);
+            if let Action::Service(id, action) = action {
+                self.execute(id, action);
             }
         }
     }
 
-    /// Lets `span` pass.
-    pub(crate) fn drive(&mut self, span: Duration) {
-        let end = self.now.after(span);
+    /// Lets `duration` pass.
+    pub(crate) fn advance(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
         for _ in 0..EVENTS_MAX {
             let arrives = self.due.first_key_value().map(|((at, _), _)| *at);
             let next = arrives
@@ -178,21 +185,21 @@ impl Stage {
             match arrives.filter(|at| *at <= self.now) {
                 Some(_) => self.deliver_first(),
                 None => {
-                    self.happen(Event::Tick);
+                    self.deliver(Event::Tick);
                     assert!(
                         self.machine.deadline() > self.now,
-                        "a tick leaves no deadline behind"
+                        "a tick moves the deadline"
                     );
                 }
             }
         }
-        panic!("{EVENTS_MAX} events in {span:?}");
+        panic!("{EVENTS_MAX} events in {duration:?}");
     }
 
-    /// Nobody runs for `span`, stayd included; then it notices.
-    pub(crate) fn stall(&mut self, span: Duration) {
-        self.now = self.now.after(span);
-        self.happen(Event::Late(span));
+    /// stayd and all services stand still for `duration`; then stayd notices that it was late.
+    pub(crate) fn stall(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
+        self.deliver(Event::Late(duration));
     }
 
     fn deliver_first(&mut self) {
@@ -200,45 +207,53 @@ impl Stage {
             return;
         };
         match due {
-            Due::ServiceEvent(id, fact) => {
-                if let ServiceEvent::Spawned(life, _) = fact {
-                    self.is_born(id, life);
+            Due::ServiceEvent(id, event) => {
+                if let ServiceEvent::Spawned(life, _) = event {
+                    self.instance_started(id, life);
                 }
-                self.tell(id, fact);
+                self.deliver_to(id, event);
             }
-            Due::Ends(id, life, exit, survivors) => self.ends(id, life, exit, survivors),
-            Due::Killed(id, life) if self[id].stuck => {
+            Due::Ends(id, life, exit, survivors) => {
+                self.end_main_process(id, life, exit, survivors)
+            }
+            Due::Killed(id, life) if self[id].unkillable => {
                 let (left, stuck) = (1, 1);
-                self.tell(id, ServiceEvent::NotEmptied { life, left, stuck });
+                self.deliver_to(id, ServiceEvent::KillTimedOut { life, left, stuck });
             }
             Due::Killed(id, life) => {
-                self.ends(id, life, Exit::Signal(9), Survivors::default());
-                self.tell(id, ServiceEvent::Emptied(life));
+                self.end_main_process(id, life, Exit::Signal(9), Survivors::default());
+                self.deliver_to(id, ServiceEvent::TreeEmptied(life));
             }
         }
     }
 
-    fn is_born(&mut self, id: ServiceId, life: Life) {
+    fn instance_started(&mut self, id: ServiceId, life: Life) {
         assert_eq!(self[id].alive, None, "never two copies");
         self[id].alive = Some(life);
-        if let Some((after, exit, survivors)) = self[id].ends.clone() {
+        if let Some((after, exit, survivors)) = self[id].exits_by_itself.clone() {
             self.schedule(after, Due::Ends(id, life, exit, survivors));
         }
     }
 
     /// The main process of `life` ends now, if it has not ended yet.
-    pub(crate) fn ends(&mut self, id: ServiceId, life: Life, exit: Exit, survivors: Survivors) {
+    pub(crate) fn end_main_process(
+        &mut self,
+        id: ServiceId,
+        life: Life,
+        exit: Exit,
+        survivors: Survivors,
+    ) {
         if self[id].alive == Some(life) {
             self[id].alive = survivors.successor.map(|_| life);
-            self.tell(id, ServiceEvent::Exited(life, exit, survivors));
+            self.deliver_to(id, ServiceEvent::Exited(life, exit, survivors));
         }
     }
 
-    /// The stranger goes, and its port is free.
-    pub(crate) fn stranger_leaves(&mut self, id: ServiceId, departure: Departure) {
+    /// The foreign process leaves, and its port is free.
+    pub(crate) fn foreign_process_leaves(&mut self, id: ServiceId, departure: PortRelease) {
         self[id].preparation = Preparation::Succeeds;
-        let life = self[id].attached.expect("a stranger is watched");
-        self.tell(id, ServiceEvent::ForeignProcessLeft(life, departure));
+        let life = self[id].attached.expect("a foreign process is monitored");
+        self.deliver_to(id, ServiceEvent::ForeignProcessLeft(life, departure));
     }
 
     fn schedule(&mut self, after: Duration, due: Due) {
@@ -247,14 +262,14 @@ impl Stage {
             .insert((self.now.after(after), self.scheduled), due);
     }
 
-    fn execute(&mut self, id: ServiceId, order: ServiceAction) {
-        match order {
-            ServiceAction::ScanOutcome => {
-                let left = self[id].left.clone();
-                if let ScanOutcome::Ours(leftover) = &left {
-                    self[id].alive = leftover.main.map(|_| leftover.life);
+    fn execute(&mut self, id: ServiceId, action: ServiceAction) {
+        match action {
+            ServiceAction::RecoveryScan => {
+                let scan_outcome = self[id].scan_outcome.clone();
+                if let ScanOutcome::Adoptable(instance) = &scan_outcome {
+                    self[id].alive = instance.main.map(|_| instance.life);
                 }
-                self.tell(id, ServiceEvent::RecoveryScanned(left));
+                self.deliver_to(id, ServiceEvent::RecoveryScanned(scan_outcome));
             }
             ServiceAction::Materialize(life) => {
                 let offer = self[id].offer.clone();
@@ -265,7 +280,10 @@ impl Stage {
             ServiceAction::Prepare(life) => match self[id].preparation {
                 Preparation::Succeeds => self.later(id, ServiceEvent::Prepared(life)),
                 Preparation::PortHeld => {
-                    self.later(id, ServiceEvent::PortHeld(life, actor::holder()));
+                    self.later(
+                        id,
+                        ServiceEvent::PortHeld(life, simulated_service::holder()),
+                    );
                 }
                 Preparation::Fails(what) => {
                     let failure = SpawnFailure {
@@ -299,18 +317,22 @@ impl Stage {
                 );
             }
             ServiceAction::KillTree(life) => {
-                let takes = if self[id].stuck { KILL_DEADLINE } else { SOON };
+                let takes = if self[id].unkillable {
+                    KILL_DEADLINE
+                } else {
+                    SOON
+                };
                 self.schedule(takes, Due::Killed(id, life));
             }
             ServiceAction::Probe {
                 life,
                 check,
                 deadline,
-            } => self.is_asked(id, life, check, deadline),
-            ServiceAction::TakeEvidence { life, .. } => {
+            } => self.answer_probe(id, life, check, deadline),
+            ServiceAction::CollectEvidence { life, .. } => {
                 self.schedule(
                     self[id].evidence_takes,
-                    Due::ServiceEvent(id, ServiceEvent::EvidenceTaken(life)),
+                    Due::ServiceEvent(id, ServiceEvent::EvidenceCollected(life)),
                 );
             }
             ServiceAction::Attach { life, .. } => self[id].attached = Some(life),
@@ -322,31 +344,31 @@ impl Stage {
             | ServiceAction::CloseSockets
             | ServiceAction::AwaitChange(_)
             | ServiceAction::MarkRuntimeGood(_)
-            | ServiceAction::Conclude(..)
+            | ServiceAction::RetireKeepingClaim(..)
             | ServiceAction::Record(_)
             | ServiceAction::Persist(_) => {}
         }
     }
 
-    fn later(&mut self, id: ServiceId, fact: ServiceEvent) {
-        self.schedule(SOON, Due::ServiceEvent(id, fact));
+    fn later(&mut self, id: ServiceId, event: ServiceEvent) {
+        self.schedule(SOON, Due::ServiceEvent(id, event));
     }
 
-    fn is_asked(&mut self, id: ServiceId, life: Life, check: Check, deadline: Instant) {
-        let actor = &self[id];
+    fn answer_probe(&mut self, id: ServiceId, life: Life, check: Check, deadline: Instant) {
+        let service = &self[id];
         let answer = match check {
-            Check::Liveness => actor.answer.clone(),
-            Check::Readiness => actor.readiness.clone(),
+            Check::Liveness => service.answer.clone(),
+            Check::Readiness => service.readiness.clone(),
         };
         let silent = matches!(answer, Answer::Dead { .. });
-        let asked_at = self.now.after(actor.send_late);
+        let asked_at = self.now.after(service.sent_late_by);
         let latency = if silent {
             deadline.since(asked_at)
         } else {
             SOON
         };
         let sample = if silent {
-            actor.sample
+            service.sample
         } else {
             ResourceSample::default()
         };
@@ -357,7 +379,7 @@ impl Stage {
             latency,
             sample,
         };
-        if !actor.mute {
+        if !service.never_reports {
             let takes = asked_at.since(self.now) + latency;
             self.schedule(
                 takes,
@@ -366,54 +388,58 @@ impl Stage {
         }
     }
 
-    pub(crate) fn shown(&self, id: ServiceId) -> Snapshot {
+    pub(crate) fn snapshot(&self, id: ServiceId) -> Snapshot {
         self.machine
             .snapshot(self.now, id)
-            .expect("a service of this stage")
+            .expect("a service of this simulation")
     }
 
     pub(crate) fn phase(&self, id: ServiceId) -> Phase {
-        self.shown(id).phase
+        self.snapshot(id).phase
     }
 
-    /// When an order that `is` so was given for `id`.
-    pub(crate) fn when(&self, id: ServiceId, is: impl Fn(&ServiceAction) -> bool) -> Vec<Instant> {
-        self.orders(id)
-            .filter(|(_, order)| is(order))
+    /// When actions for `id` that match `is` were ordered.
+    pub(crate) fn times_of(
+        &self,
+        id: ServiceId,
+        is: impl Fn(&ServiceAction) -> bool,
+    ) -> Vec<Instant> {
+        self.actions(id)
+            .filter(|(_, action)| is(action))
             .map(|(at, _)| at)
             .collect()
     }
 
-    fn orders(&self, id: ServiceId) -> impl Iterator<Item = (Instant, &ServiceAction)> {
+    fn actions(&self, id: ServiceId) -> impl Iterator<Item = (Instant, &ServiceAction)> {
         self.log.iter().filter_map(move |done| match &done.action {
-            Action::Service(of, order) if *of == id => Some((done.at, order)),
+            Action::Service(of, action) if *of == id => Some((done.at, action)),
             Action::Service(..) | Action::AnnounceReady | Action::Finish => None,
         })
     }
 
     pub(crate) fn kills(&self, id: ServiceId) -> Vec<Instant> {
-        self.when(id, |order| matches!(order, ServiceAction::KillTree(_)))
+        self.times_of(id, |action| matches!(action, ServiceAction::KillTree(_)))
     }
 
     pub(crate) fn spawns(&self, id: ServiceId) -> Vec<Instant> {
-        self.when(id, |order| matches!(order, ServiceAction::Spawn(_)))
+        self.times_of(id, |action| matches!(action, ServiceAction::Spawn(_)))
     }
 
-    /// What was recorded of this kind.
-    pub(crate) fn said(&self, id: ServiceId, kind: Kind) -> Vec<String> {
-        let records = self.orders(id).filter_map(|(_, order)| match order {
+    /// The sentences that were recorded for `id` under this kind.
+    pub(crate) fn records(&self, id: ServiceId, kind: RecordKind) -> Vec<String> {
+        let records = self.actions(id).filter_map(|(_, action)| match action {
             ServiceAction::Record(record) if record.kind == kind => Some(record.sentence.clone()),
             _ => None,
         });
         records.collect()
     }
 
-    pub(crate) fn kept(&self, id: ServiceId) -> Vec<Persist> {
-        let kept = self.orders(id).filter_map(|(_, order)| match order {
+    pub(crate) fn persisted(&self, id: ServiceId) -> Vec<Persist> {
+        let persisted = self.actions(id).filter_map(|(_, action)| match action {
             ServiceAction::Persist(keep) => Some(keep.clone()),
             _ => None,
         });
-        kept.collect()
+        persisted.collect()
     }
 
     pub(crate) fn count(&self, action: &Action) -> usize {
@@ -423,7 +449,7 @@ impl Stage {
             .count()
     }
 
-    /// What a new machine makes of the same events at the same moments.
+    /// The actions of a new machine that gets the same events at the same times.
     pub(crate) fn replayed(&self) -> Vec<Done> {
         let mut machine = Machine::default();
         for policy in &self.policies {
@@ -438,26 +464,26 @@ impl Stage {
     }
 }
 
-impl Index<ServiceId> for Stage {
-    type Output = Actor;
+impl Index<ServiceId> for Simulation {
+    type Output = SimulatedService;
 
-    fn index(&self, id: ServiceId) -> &Actor {
-        &self.actors[id.0]
+    fn index(&self, id: ServiceId) -> &SimulatedService {
+        &self.simulated[id.0]
     }
 }
 
-impl IndexMut<ServiceId> for Stage {
-    fn index_mut(&mut self, id: ServiceId) -> &mut Actor {
-        &mut self.actors[id.0]
+impl IndexMut<ServiceId> for Simulation {
+    fn index_mut(&mut self, id: ServiceId) -> &mut SimulatedService {
+        &mut self.simulated[id.0]
     }
 }
 
 fn add_to(machine: &mut Machine, policy: Policy) -> ServiceId {
-    let identity = Identity {
+    let identity = ServiceDescription {
         name: "db".into(),
         question: "SELECT 1".into(),
         program: "victim".into(),
-        salt: 1,
+        jitter_seed: 1,
     };
     machine.add(policy, identity)
 }

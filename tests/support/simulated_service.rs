@@ -1,9 +1,9 @@
-//! The parts that services have in a play.
+//! A simulated service: how it answers, starts, ends and reacts to signals.
 
 use super::{SECOND, SOON};
 use stayd::decide::clock::Duration;
 use stayd::decide::event::{
-    Answer, Exit, Holder, Life, Process, ResourceSample, ScanOutcome, Survivors,
+    Answer, Exit, Life, PortHolder, Process, ResourceSample, ScanOutcome, Survivors,
 };
 use stayd::decide::runtime::{Offer, RuntimeId};
 
@@ -12,45 +12,45 @@ use stayd::decide::runtime::{Offer, RuntimeId};
 pub(crate) enum Preparation {
     Succeeds,
     PortHeld,
-    /// `before` does, and this is what is said of it.
+    /// `before` fails, with this message.
     Fails(&'static str),
     /// Only when it is cancelled.
     Hangs,
 }
 
-/// One service's part in the play.
+/// How one simulated service behaves.
 #[derive(Clone, Debug)]
-pub(crate) struct Actor {
+pub(crate) struct SimulatedService {
     pub(crate) answer: Answer,
     pub(crate) readiness: Answer,
-    /// What is seen of it while it does not answer.
+    /// Its resource sample while it does not answer.
     pub(crate) sample: ResourceSample,
     pub(crate) preparation: Preparation,
-    /// exec is reported this long after the order.
+    /// exec is reported this long after the action.
     pub(crate) spawn_takes: Duration,
     /// It ends by itself this long after its start.
-    pub(crate) ends: Option<(Duration, Exit, Survivors)>,
+    pub(crate) exits_by_itself: Option<(Duration, Exit, Survivors)>,
     pub(crate) obeys_term: bool,
     /// SIGKILL does not end it.
-    pub(crate) stuck: bool,
+    pub(crate) unkillable: bool,
     pub(crate) evidence_takes: Duration,
-    /// Its probe is sent this long after the order.
-    pub(crate) send_late: Duration,
+    /// Its probe is sent this long after the action.
+    pub(crate) sent_late_by: Duration,
     /// Its probe never reports.
-    pub(crate) mute: bool,
-    /// Its main process lives.
+    pub(crate) never_reports: bool,
+    /// The instance whose main process is alive.
     pub(crate) alive: Option<Life>,
-    /// What an earlier stayd has left of it.
-    pub(crate) left: ScanOutcome,
-    /// Somebody else's process holds its port, and is watched under this number.
+    /// What the recovery scan finds of it.
+    pub(crate) scan_outcome: ScanOutcome,
+    /// A foreign process holds its port, and is monitored under this number.
     pub(crate) attached: Option<Life>,
-    /// What its disk has for the next life.
+    /// The runtimes on disk for its next instance.
     pub(crate) offer: Offer,
-    /// What its lives were told to run from.
+    /// The runtimes that its instances were started from.
     pub(crate) runs_from: Vec<RuntimeId>,
 }
 
-impl Actor {
+impl SimulatedService {
     pub(super) fn new() -> Self {
         Self {
             answer: Answer::Alive,
@@ -58,14 +58,14 @@ impl Actor {
             sample: idle(),
             preparation: Preparation::Succeeds,
             spawn_takes: SOON,
-            ends: None,
+            exits_by_itself: None,
             obeys_term: true,
-            stuck: false,
+            unkillable: false,
             evidence_takes: SOON,
-            send_late: Duration::ZERO,
-            mute: false,
+            sent_late_by: Duration::ZERO,
+            never_reports: false,
             alive: None,
-            left: ScanOutcome::Nothing(Life(0)),
+            scan_outcome: ScanOutcome::Nothing(Life(0)),
             attached: None,
             offer: Offer {
                 source: Ok(runtime("new")),
@@ -78,8 +78,8 @@ impl Actor {
         }
     }
 
-    /// It still listens, and answers nothing.
-    pub(crate) fn falls_silent(&mut self) {
+    /// From now on it listens and does not answer.
+    pub(crate) fn stop_answering(&mut self) {
         self.answer = silence();
     }
 }
@@ -88,18 +88,18 @@ pub(crate) fn runtime(name: &str) -> RuntimeId {
     RuntimeId(name.into())
 }
 
-/// Somebody else's process.
-pub(crate) const STRANGER: Process = Process {
+/// A foreign process.
+pub(crate) const FOREIGN: Process = Process {
     pid: 906,
     start_time: 1,
 };
 
-/// It, on the port.
-pub(super) fn holder() -> Holder {
-    Holder {
+/// The foreign process as holder of the port.
+pub(super) fn holder() -> PortHolder {
+    PortHolder {
         port: 1,
-        main: Some(STRANGER),
-        words: "port 1 is held by pid 906 (nc) of user app".into(),
+        main: Some(FOREIGN),
+        description: "port 1 is held by pid 906 (nc) of user app".into(),
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn silence() -> Answer {
     }
 }
 
-/// Nobody does anything.
+/// Neither the tree nor the host uses any CPU.
 pub(crate) fn idle() -> ResourceSample {
     ResourceSample {
         watched: SECOND * 5,

@@ -1,11 +1,11 @@
-//! Programs that leave the foreground, and the flag that keeps them there.
+//! Hints in the sentences about a failure: how to keep a program in the foreground, whether memory ran out, when stayd
+//! tries again.
 
 use super::clock::{Duration, in_words};
 use super::event::{Exit, Process};
 
-/// The flag that keeps `program` (a file name) in the foreground, for programs one is sure of.
-#[must_use]
-pub fn foreground_flag(program: &str) -> Option<&'static str> {
+/// The flag that keeps `program` (a file name) in the foreground; `None` for programs whose flag is not known.
+fn foreground_flag(program: &str) -> Option<&'static str> {
     Some(match program {
         "nginx" => "-g 'daemon off;'",
         "redis-server" | "valkey-server" => "--daemonize no",
@@ -28,37 +28,42 @@ pub fn foreground_flag(program: &str) -> Option<&'static str> {
     })
 }
 
-/// What happened, and the cure.
+/// The sentence about a launcher that exited: which process stayd supervises instead, and how to avoid it.
 #[must_use]
-pub fn daemonized(program: &str, uptime: Duration, successor: Process, listens: bool) -> String {
+pub(super) fn daemonized(
+    program: &str,
+    uptime: Duration,
+    successor: Process,
+    listens: bool,
+) -> String {
     let what = if listens {
         "its child, which holds the port,"
     } else {
         "its child"
     };
-    let cure = foreground_flag(program).map_or_else(
+    let hint = foreground_flag(program).map_or_else(
         || "look for its option to stay in the foreground".to_owned(),
         |flag| format!("use {flag}"),
     );
     format!(
         "{program} daemonizes itself: it exited with status 0 after {:.1} s; {what} pid {} is supervised instead. \
-         To keep it in the foreground: {cure}",
+         To keep it in the foreground: {hint}",
         uptime.as_secs_f64(),
         successor.pid
     )
 }
 
-/// Added to the end of a life that may be the kernel's doing: SIGKILL, not ours, and `oom_kills` processes killed for
-/// want of memory since the life began, on the whole host: they may all have been somebody else's. Nothing where it
-/// cannot be.
+/// An addition to the sentence about an exit that the kernel may have caused for lack of memory: a SIGKILL that is not
+/// ours, while the kernel killed `oom_kills` processes on the whole host since the instance began. All of these may have
+/// been other processes. Empty where that cannot be the cause.
 #[must_use]
-pub fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
+pub(super) fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
     const SIGKILL: i32 = 9;
     if exit != Exit::Signal(SIGKILL) || oom_kills == 0 {
         return String::new();
     }
     format!(
-        "; it may have been out of memory: the kernel has killed {oom_kills} {} for want of it since this life began, \
+        "; it may have been out of memory: the kernel has killed {oom_kills} {} for lack of it since this instance began, \
          anywhere on this machine. `journalctl -k` or `dmesg` say which; if it was this one, give it more memory, or let \
          it use less",
         if oom_kills == 1 {
@@ -69,9 +74,9 @@ pub fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
     )
 }
 
-/// The cause of a failure, and when what failed is tried again. That it is, a cause may say itself.
+/// The cause of a failure, and when stayd tries again. A cause may end in "trying again" already.
 #[must_use]
-pub fn again_in(cause: &str, wait: Duration) -> String {
+pub(super) fn again_in(cause: &str, wait: Duration) -> String {
     const AGAIN: &str = "trying again";
     let wait = in_words(wait);
     match cause.strip_suffix(AGAIN) {
@@ -86,9 +91,9 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn trying_again_is_said_once() {
         let wait = Duration::from_secs(2);
-        for (cause, said) in [
+        for (cause, sentence) in [
             ("cannot start it", "cannot start it; trying again in 2 s"),
             (
                 "full; make room, trying again",
@@ -99,7 +104,7 @@ mod tests {
                 "is its disk there? trying again in 2 s",
             ),
         ] {
-            assert_eq!(again_in(cause, wait), said);
+            assert_eq!(again_in(cause, wait), sentence);
         }
     }
 }

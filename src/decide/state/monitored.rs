@@ -1,62 +1,64 @@
-//! A running life, and the timetable of its probes.
+//! What is known of a running instance, or of a foreign process that is monitored like one, and when its probes are due.
 
 use super::super::clock::{Duration, Instant};
 use super::super::event::{Check, ProbeAttempt, Process};
 use super::super::policy::Policy;
 use super::super::snapshot::Class;
-use super::super::verdict::Row;
-use super::Actual;
+use super::super::verdict::ConsecutiveFailures;
+use super::State;
 
-/// The first question comes this long after exec; the wait then doubles up to the period.
+/// The first attempt comes this long after exec; the wait then doubles up to the period.
 const STARTUP_PACE_MIN: Duration = Duration::from_millis(20);
-/// While starting, questions come at least this often.
+/// While the service starts, attempts come at least this often.
 const STARTUP_PACE_MAX: Duration = Duration::from_secs(1);
-/// A probe that has not reported this long after its deadline is given up, without a verdict.
+/// An attempt that has not reported this long after its deadline is given up, without a verdict.
 const PROBE_SLACK: Duration = Duration::from_secs(2);
 /// Degraded for this long makes a service unhealthy.
 pub(super) const DEGRADED_TOLERANCE: Duration = Duration::from_secs(600);
 
-/// A running life, or a stranger's process that is watched like one.
+/// A running instance, or a foreign process that is monitored like one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Up {
-    /// Always there for a life of ours; a stranger may be hidden from us.
+pub(super) struct Monitored {
+    /// Always there for an instance of ours; a foreign process may be hidden from stayd.
     pub(super) main: Option<Process>,
     pub(super) spawned_at: Instant,
-    /// The startup budget; `None` once ready, or once it is over.
+    /// End of the startup budget; `None` once the service is ready or the budget is over.
     pub(super) startup_until: Option<Instant>,
     pub(super) ready_at: Option<Instant>,
-    pub(super) row: Row,
-    pub(super) liveness: Asking,
-    pub(super) readiness: Asking,
+    pub(super) failures: ConsecutiveFailures,
+    pub(super) liveness: ProbeSchedule,
+    pub(super) readiness: ProbeSchedule,
     pub(super) degraded_since: Option<Instant>,
-    pub(super) degraded_told: bool,
-    /// The reason says how it came to be what it is (its launcher's heir, a stranger) until something new happens.
+    /// The long degradation is recorded.
+    pub(super) degradation_reported: bool,
+    /// The reason says how the process came to be what it is (successor of a launcher, foreign process) until
+    /// something new happens.
     pub(super) keeps_reason: bool,
-    /// Why a row of dead rounds is no kill yet.
-    pub(super) spared: Option<&'static str>,
-    /// The reason that a trouble of the moment has taken the place of.
-    pub(super) displaced: Option<String>,
+    /// Why consecutive failures are no kill yet.
+    pub(super) suppressed_because: Option<&'static str>,
+    /// The reason that a passing problem has replaced, to be restored after it.
+    pub(super) displaced_reason: Option<String>,
 }
 
-/// One probe's timetable.
+/// When one probe is due, and what its last attempt gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Asking {
+pub(super) struct ProbeSchedule {
     next_at: Instant,
-    /// When the question under way was ordered, and its deadline, by which the answer is known.
+    /// When the attempt under way was ordered, and its deadline, by which its result is recognized.
     open: Option<(Instant, Instant)>,
-    asked: u32,
+    attempts: u32,
     pub(super) class: Option<Class>,
     pub(super) latency: Option<Duration>,
     pub(super) last_ok_at: Option<Instant>,
 }
 
-impl Actual {
-    /// What is asked and judged: a life of ours, or a stranger.
-    pub(super) const fn watched(&self) -> Option<&Up> {
+impl State {
+    /// The process that is probed and judged: a main process of ours, or a foreign one.
+    pub(super) const fn monitored(&self) -> Option<&Monitored> {
         match self {
-            Self::Up(up) | Self::Attached(up) => Some(up),
-            Self::Unborn
-            | Self::Surveying { .. }
+            Self::Up(monitored) | Self::Attached(monitored) => Some(monitored),
+            Self::Unconfigured
+            | Self::Scanning { .. }
             | Self::Down(_)
             | Self::Preparing { .. }
             | Self::Spawning
@@ -66,39 +68,39 @@ impl Actual {
     }
 
     /// The same, to be changed.
-    pub(super) const fn watched_mut(&mut self) -> Option<&mut Up> {
-        if let Self::Up(up) | Self::Attached(up) = self {
-            Some(up)
+    pub(super) const fn monitored_mut(&mut self) -> Option<&mut Monitored> {
+        if let Self::Up(monitored) | Self::Attached(monitored) = self {
+            Some(monitored)
         } else {
             None
         }
     }
 }
 
-impl Up {
+impl Monitored {
     pub(super) fn new(main: Option<Process>, now: Instant, policy: &Policy) -> Self {
-        let first = Asking {
+        let first = ProbeSchedule {
             next_at: now.after(STARTUP_PACE_MIN),
-            ..Asking::default()
+            ..ProbeSchedule::default()
         };
         Self {
             main,
             spawned_at: now,
             startup_until: Some(now.after(policy.startup)),
             ready_at: None,
-            row: Row::default(),
+            failures: ConsecutiveFailures::default(),
             liveness: first.clone(),
             readiness: first,
             degraded_since: None,
-            degraded_told: false,
+            degradation_reported: false,
             keeps_reason: false,
-            spared: None,
-            displaced: None,
+            suppressed_because: None,
+            displaced_reason: None,
         }
     }
 
-    /// It has used up as much of its budget as it is old; one that is older has been ready, or never will be.
-    pub(super) fn has_run_for(&mut self, age: Duration, now: Instant, policy: &Policy) {
+    /// Charges the process's age against the startup budget. If the budget is spent, the process counts as ready.
+    pub(super) fn charge_age(&mut self, age: Duration, now: Instant, policy: &Policy) {
         if age < policy.startup {
             self.startup_until = Some(now.after(policy.startup - age));
         } else {
@@ -116,7 +118,7 @@ impl Up {
             due = due.min(self.readiness.due());
         }
         if let Some(since) = self.degraded_since
-            && !self.degraded_told
+            && !self.degradation_reported
         {
             due = due.min(since.after(DEGRADED_TOLERANCE));
         }
@@ -127,7 +129,7 @@ impl Up {
         self.ready_at.map(|at| now.since(at))
     }
 
-    pub(super) fn asking(&mut self, check: Check) -> &mut Asking {
+    pub(super) fn schedule(&mut self, check: Check) -> &mut ProbeSchedule {
         match check {
             Check::Liveness => &mut self.liveness,
             Check::Readiness => &mut self.readiness,
@@ -135,14 +137,14 @@ impl Up {
     }
 }
 
-impl Asking {
+impl ProbeSchedule {
     pub(super) fn due(&self) -> Instant {
         self.open
             .map_or(self.next_at, |(_, deadline)| deadline.after(PROBE_SLACK))
     }
 
-    /// Sends the next question if it is time; says its deadline.
-    pub(super) fn ask(
+    /// Opens the next attempt if it is due, and returns its deadline.
+    pub(super) fn begin_attempt(
         &mut self,
         now: Instant,
         period: Duration,
@@ -161,26 +163,26 @@ impl Asking {
         let deadline = now.after(timeout);
         self.open = Some((now, deadline));
         self.next_at = now.after(period);
-        self.asked = self.asked.saturating_add(1);
+        self.attempts = self.attempts.saturating_add(1);
         Some(deadline)
     }
 
-    /// Takes the answer to the question under way and says when that was ordered; none if it is not that one's.
-    pub(super) fn close(&mut self, attempt: &ProbeAttempt) -> Option<Instant> {
+    /// Closes the attempt under way and returns when it was ordered; `None` if the result belongs to another attempt.
+    pub(super) fn close_attempt(&mut self, attempt: &ProbeAttempt) -> Option<Instant> {
         let (ordered_at, _) = self
             .open
             .take_if(|(_, deadline)| *deadline == attempt.deadline)?;
         Some(ordered_at)
     }
 
-    /// While starting, the next question does not wait for a whole period.
+    /// While the service starts, the next attempt does not wait for a whole period.
     pub(super) fn hurry(&mut self, now: Instant) {
-        let doublings = self.asked.min(10);
+        let doublings = self.attempts.min(10);
         let pace = (STARTUP_PACE_MIN * (1 << doublings)).min(STARTUP_PACE_MAX);
         self.next_at = self.next_at.min(now.after(pace));
     }
 
-    pub(super) fn note(&mut self, now: Instant, class: Class, latency: Duration) {
+    pub(super) fn note_result(&mut self, now: Instant, class: Class, latency: Duration) {
         self.class = Some(class);
         self.latency = Some(latency);
         if matches!(class, Class::Alive | Class::Degraded) {

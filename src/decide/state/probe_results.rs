@@ -1,0 +1,367 @@
+//! What the result of a probe attempt leads to: proof that the probe is right, readiness, the reason shown to users, and
+//! the verdict, which kills or is suppressed.
+
+use super::super::action::{Persist, RecordKind, RecordValue, ServiceAction};
+use super::super::clock::{Duration, Instant, in_words};
+use super::super::event::{Answer, Check, ProbeAttempt};
+use super::super::policy::{Mode, Watchdog};
+use super::super::snapshot::Class;
+use super::super::verdict::{
+    self, ConsecutiveFailures, KillConditions, SuppressionReason, Verdict,
+};
+use super::{KillPermit, KillStage, Service, State, StepContext, millis};
+
+/// Evidence is collected for at most this long.
+pub(super) const EVIDENCE_MAX: Duration = Duration::from_millis(300);
+/// The reason of a service whose last attempt had an answer.
+pub(super) const ANSWERING: &str = "answering";
+
+impl Service {
+    pub(super) fn on_probed(
+        &mut self,
+        check: Check,
+        attempt: &ProbeAttempt,
+        ctx: &mut StepContext<'_>,
+    ) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let Some(ordered_at) = monitored.schedule(check).close_attempt(attempt) else {
+            return;
+        };
+        if attempt.asked_at.since(ordered_at) > verdict::LATENESS_MAX {
+            monitored.failures.distrust_before(ctx.now);
+        }
+        let degraded_kills = self
+            .policy
+            .watchdog
+            .is_some_and(|rules| rules.degraded_kills);
+        let (class, why) = verdict::classify(
+            attempt,
+            &monitored.failures,
+            self.policy.stopped_is,
+            degraded_kills && check == Check::Liveness,
+        );
+        let before = monitored.schedule(check).class;
+        monitored
+            .schedule(check)
+            .note_result(ctx.now, class, attempt.latency);
+        if monitored.startup_until.is_some() && class != Class::Alive {
+            monitored.schedule(check).hurry(ctx.now);
+            if verdict::is_busy(&attempt.sample) {
+                let later = ctx.now.after(self.policy.startup);
+                monitored.startup_until = monitored.startup_until.map(|until| until.max(later));
+            }
+        }
+        match check {
+            Check::Liveness => {
+                self.note_class(before, class, &why, attempt, ctx);
+                self.show_problem(class, &why, &attempt.answer);
+                self.become_ready_by_answer(check, class, &attempt.answer, ctx);
+                self.judge(class, attempt, ctx);
+            }
+            Check::Readiness => self.become_ready_by_answer(check, class, &attempt.answer, ctx),
+        }
+    }
+
+    /// Notes that the probe is proven, notes degradation, and records a change of class.
+    fn note_class(
+        &mut self,
+        before: Option<Class>,
+        class: Class,
+        why: &str,
+        attempt: &ProbeAttempt,
+        ctx: &mut StepContext<'_>,
+    ) {
+        let attached = self.is_attached();
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let answered = matches!(attempt.answer, Answer::Alive | Answer::Degraded { .. });
+        if answered && !self.proven && !attached {
+            self.proven = true;
+            ctx.actions.push(ServiceAction::Persist(Persist::Proven));
+        }
+        if class == Class::Degraded {
+            monitored.degraded_since.get_or_insert(ctx.now);
+        } else if class == Class::Alive {
+            monitored.degraded_since = None;
+            monitored.degradation_reported = false;
+        }
+        if before == Some(class) || (before.is_none() && class == Class::Alive) {
+            return;
+        }
+        let starting = monitored.startup_until.is_some();
+        match class {
+            Class::Alive if starting => {}
+            Class::Alive => {
+                let facts = vec![("latency_ms", millis(attempt.latency))];
+                self.record(
+                    RecordKind::Verdict,
+                    "answering again".into(),
+                    facts,
+                    ctx.actions,
+                );
+            }
+            Class::Dead if starting => {}
+            Class::Degraded | Class::Dead => {
+                let sentence = format!("{}: {why}", class.name());
+                self.record(
+                    RecordKind::Verdict,
+                    sentence,
+                    sample_facts(attempt),
+                    ctx.actions,
+                );
+            }
+            Class::NoVerdict | Class::Void => {
+                // Recorded although nothing follows from it, so that `why` shows why nothing was killed.
+                let sentence = format!("not judged ({}): {why}", class.name());
+                self.record(
+                    RecordKind::Suppressed,
+                    sentence,
+                    sample_facts(attempt),
+                    ctx.actions,
+                );
+            }
+        }
+    }
+
+    /// Keeps the reason true at every instant: it names a problem for as long as the problem lasts, and the reason that
+    /// the problem displaced comes back after it.
+    fn show_problem(&mut self, class: Class, why: &str, answer: &Answer) {
+        let (proven, attached) = (self.is_proven(), self.is_attached());
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let starting = monitored.startup_until.is_some();
+        let is_usual_at_start = match class {
+            Class::Alive => {
+                monitored.suppressed_because = None;
+                return self.restore_reason();
+            }
+            Class::Dead => true,
+            Class::Degraded => matches!(answer, Answer::Degraded { starting: true, .. }),
+            Class::NoVerdict | Class::Void => false,
+        };
+        if starting && is_usual_at_start {
+            return;
+        }
+        let problem = match class {
+            _ if !proven && !starting => self.never_answered(why),
+            Class::Alive | Class::Degraded => format!("answers with an error: {why}"),
+            Class::Dead if attached => format!("no answer: {why}; not ours, and never killed"),
+            Class::Dead => match monitored.suppressed_because {
+                Some(because) => format!("no answer: {why}; not killed yet: {because}"),
+                None => format!("no answer: {why}"),
+            },
+            Class::NoVerdict | Class::Void => format!("not judged: {why}"),
+        };
+        self.displace_reason(problem);
+    }
+
+    pub(super) fn displace_reason(&mut self, problem: String) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let displaced = core::mem::replace(&mut self.reason, problem);
+        monitored.displaced_reason.get_or_insert(displaced);
+    }
+
+    fn restore_reason(&mut self) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let Some(displaced) = monitored.displaced_reason.take() else {
+            return;
+        };
+        self.reason = if displaced.starts_with(ANSWERING) {
+            format!("{ANSWERING} again")
+        } else if displaced.is_empty() && monitored.startup_until.is_none() {
+            ANSWERING.into()
+        } else {
+            displaced
+        };
+    }
+
+    /// The reason of a service whose probe never had an answer.
+    pub(super) fn never_answered(&self, why: &str) -> String {
+        let last = if why.is_empty() {
+            String::new()
+        } else {
+            format!("; last: {why}")
+        };
+        format!(
+            "its probe has never been answered ({}): is the probe right? Nothing is killed until it is answered \
+             once{last}",
+            self.description.question
+        )
+    }
+
+    fn judge(&mut self, class: Class, attempt: &ProbeAttempt, ctx: &mut StepContext<'_>) {
+        let Some(rules) = self.policy.watchdog else {
+            return;
+        };
+        let conditions = KillConditions {
+            proven: self.is_proven(),
+            held: self.hold.is_some(),
+            host_suspected: ctx.permit == KillPermit::HostSuspected,
+            foreign: self.is_attached(),
+        };
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        if monitored.startup_until.is_some() {
+            return;
+        }
+        match monitored
+            .failures
+            .judge(ctx.now, class, attempt, &rules, conditions)
+        {
+            Verdict::Fine | Verdict::Suspect => {}
+            Verdict::Suppressed(SuppressionReason::Foreign) => {
+                self.report_foreign_wedge(attempt, ctx);
+            }
+            Verdict::Suppressed(why) => self.suppress_kill(why, &rules, attempt, ctx),
+            Verdict::Wedged => {
+                let sentence = format!("killed: {}", self.silence_in_words(attempt, ctx.now));
+                self.begin_kill(sentence, &rules, sample_facts(attempt), ctx);
+            }
+        }
+    }
+
+    fn suppress_kill(
+        &mut self,
+        why: SuppressionReason,
+        rules: &Watchdog,
+        attempt: &ProbeAttempt,
+        ctx: &mut StepContext<'_>,
+    ) {
+        let question = &self.description.question;
+        let sentence = match why {
+            SuppressionReason::NeverAnswered => {
+                format!("not killed: {question} has never been answered; is the probe right?")
+            }
+            SuppressionReason::Held => format!("not killed: held ({})", self.hold_reason()),
+            SuppressionReason::Busy => format!(
+                "not killed: no answer to {question}, but busy ({}); waiting up to {} longer",
+                verdict::cpu_in_words(&attempt.sample),
+                in_words(rules.busy_grace)
+            ),
+            SuppressionReason::Overloaded => format!(
+                "not killed: no answer to {question}, but the host is overloaded by others ({} runnable on {} \
+                 processors)",
+                attempt.sample.host_runnable, attempt.sample.host_cpus
+            ),
+            SuppressionReason::HostSuspected => format!(
+                "not killed: no answer to {question}, but all services that are watched are silent: the host is suspected"
+            ),
+            SuppressionReason::Shadow => {
+                format!("would have killed (shadow mode): no answer to {question}")
+            }
+            SuppressionReason::Foreign => return, // recorded by `report_foreign_wedge`
+        };
+        self.record(
+            RecordKind::Suppressed,
+            sentence,
+            sample_facts(attempt),
+            ctx.actions,
+        );
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        monitored.suppressed_because = match why {
+            SuppressionReason::Held => Some("it is held"),
+            SuppressionReason::Busy => Some("it is busy"),
+            SuppressionReason::Overloaded => {
+                Some("others overload the host (5 times `busy_grace` at most)")
+            }
+            SuppressionReason::HostSuspected => {
+                Some("all services are silent, the host is suspected")
+            }
+            SuppressionReason::Shadow => Some("shadow mode"),
+            // The reason of the service says these in words of their own.
+            SuppressionReason::NeverAnswered | SuppressionReason::Foreign => None,
+        };
+    }
+
+    /// "no answer to SELECT 1 in 3 probes (3.4 s), using no CPU".
+    pub(super) fn silence_in_words(&self, attempt: &ProbeAttempt, now: Instant) -> String {
+        let failures = self.state.monitored().map(|monitored| &monitored.failures);
+        let began = failures.and_then(ConsecutiveFailures::first_asked_at);
+        let took = began.map_or(Duration::ZERO, |began| now.since(began));
+        format!(
+            "no answer to {} in {} probes ({:.1} s), {}",
+            self.description.question,
+            failures.map_or(0, ConsecutiveFailures::count),
+            took.as_secs_f64(),
+            verdict::cpu_in_words(&attempt.sample)
+        )
+    }
+
+    /// WATCHDOG=trigger: the service itself requests its kill.
+    pub(super) fn kill_requested_by_service(&mut self, ctx: &mut StepContext<'_>) {
+        const WHY: &str = "it asked for it (WATCHDOG=trigger)";
+        let Some(rules) = self.policy.watchdog else {
+            return;
+        };
+        let suppressed = if self.hold.is_some() {
+            format!("not killed: {WHY}, but is held ({})", self.hold_reason())
+        } else if rules.mode == Mode::Shadow {
+            format!("would have killed (shadow mode): {WHY}")
+        } else {
+            return self.begin_kill(format!("killed: {WHY}"), &rules, Vec::new(), ctx);
+        };
+        self.record(RecordKind::Suppressed, suppressed, Vec::new(), ctx.actions);
+    }
+
+    fn hold_reason(&self) -> &str {
+        self.hold.as_ref().map_or("", |hold| hold.reason.as_str())
+    }
+
+    fn begin_kill(
+        &mut self,
+        sentence: String,
+        rules: &Watchdog,
+        facts: Vec<(&'static str, RecordValue)>,
+        ctx: &mut StepContext<'_>,
+    ) {
+        let State::Up(monitored) = &self.state else {
+            return;
+        };
+        let monitored = monitored.clone();
+        let within = EVIDENCE_MAX + rules.evidence_extra;
+        self.reason = sentence;
+        self.since = ctx.now;
+        self.record(RecordKind::Killed, self.reason.clone(), facts, ctx.actions);
+        ctx.actions.push(ServiceAction::CollectEvidence {
+            life: self.life,
+            within,
+        });
+        let until = ctx.now.after(within);
+        self.state = State::KillPending {
+            monitored,
+            stage: KillStage::Evidence { until },
+        };
+    }
+}
+
+/// The inputs of a verdict, for its record.
+pub(super) fn sample_facts(attempt: &ProbeAttempt) -> Vec<(&'static str, RecordValue)> {
+    let sample = &attempt.sample;
+    vec![
+        ("latency_ms", millis(attempt.latency)),
+        ("stopped", RecordValue::Flag(sample.stopped)),
+        ("traced", RecordValue::Flag(sample.traced)),
+        ("frozen", RecordValue::Flag(sample.frozen)),
+        ("watched_ms", millis(sample.watched)),
+        ("tree_cpu_ms", millis(sample.tree_cpu)),
+        ("tree_io_bytes", RecordValue::Number(sample.tree_io_bytes)),
+        ("throttled", RecordValue::Flag(sample.throttled)),
+        ("host_cpu_ms", millis(sample.host_cpu)),
+        ("host_cpus", RecordValue::Number(sample.host_cpus.into())),
+        (
+            "host_runnable",
+            RecordValue::Number(sample.host_runnable.into()),
+        ),
+    ]
+}

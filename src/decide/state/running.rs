@@ -1,0 +1,356 @@
+//! A main process runs: when it counts as ready, which probes are due, what it says by sd_notify, and its exit.
+
+use super::super::action::{RecordKind, RecordValue, ServiceAction};
+use super::super::clock::{Duration, Instant, in_words};
+use super::super::event::{Answer, Check, Exit, ServiceMessage, Survivors};
+use super::super::hints;
+use super::super::snapshot::Class;
+use super::monitored::DEGRADED_TOLERANCE;
+use super::probe_results::ANSWERING;
+use super::{Ending, EndingStage, Service, State, StepContext, millis};
+
+/// Period and timeout of a readiness probe that has no watchdog beside it.
+const READINESS_ALONE: Duration = Duration::from_secs(5);
+
+/// Without a probe that could tell whether it has served: a process that exits later than this is no launcher.
+const LAUNCHES_WITHIN: Duration = Duration::from_secs(1);
+
+/// What makes a service ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ReadinessSource {
+    /// A good answer to this probe.
+    Probe(Check),
+    /// READY=1 from the service (sd_notify(3)).
+    Notification,
+    /// The exec of its program.
+    Exec,
+}
+
+impl Service {
+    fn readiness_source(&self) -> ReadinessSource {
+        if self.policy.ready_probe {
+            ReadinessSource::Probe(Check::Readiness)
+        } else if self.policy.notifies_ready && !self.adopted && !self.is_attached() {
+            // An adopted process may have sent READY=1 to an earlier stayd, and sends it once. A foreign process never
+            // sends it to us.
+            ReadinessSource::Notification
+        } else if self.policy.watchdog.is_some() {
+            ReadinessSource::Probe(Check::Liveness)
+        } else {
+            ReadinessSource::Exec
+        }
+    }
+
+    fn readiness_timing(&self) -> (Duration, Duration) {
+        match &self.policy.watchdog {
+            Some(rules) => (rules.period(), rules.timeout),
+            None => (READINESS_ALONE, READINESS_ALONE),
+        }
+    }
+
+    /// The process runs. Where neither a probe nor a notification decides readiness, it is ready now.
+    pub(super) fn become_ready_by_exec(&mut self, ctx: &mut StepContext<'_>) {
+        if self.readiness_source() == ReadinessSource::Exec {
+            self.become_ready(ctx);
+        }
+    }
+
+    pub(super) fn tick_in_monitored(&mut self, ctx: &mut StepContext<'_>) {
+        self.begin_due_attempts(ctx);
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        if monitored
+            .startup_until
+            .is_some_and(|until| ctx.now >= until)
+        {
+            self.end_startup(ctx);
+        }
+        if ctx.now >= self.parking_ends() {
+            self.clear_failure_history(ctx);
+        }
+        if ctx.now >= self.runtime_is_good_at() {
+            self.mark_runtime_good(ctx);
+        }
+        self.report_long_degradation(ctx);
+    }
+
+    /// When the instance will have run long enough to lift the parking or to prove its runtime.
+    pub(super) fn stable_uptime_at(&self) -> Instant {
+        self.parking_ends().min(self.runtime_is_good_at())
+    }
+
+    /// When the parking of the service is lifted: after stable uptime, not after a successful spawn.
+    fn parking_ends(&self) -> Instant {
+        let State::Up(monitored) = &self.state else {
+            return Instant::NEVER;
+        };
+        monitored
+            .ready_at
+            .filter(|_| self.history.is_parked())
+            .map_or(Instant::NEVER, |at| {
+                at.after(self.policy.backoff.stable_after)
+            })
+    }
+
+    fn begin_due_attempts(&mut self, ctx: &mut StepContext<'_>) {
+        let (life, (period, timeout)) = (self.life, self.readiness_timing());
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        if let Some(rules) = &self.policy.watchdog
+            && let Some(deadline) =
+                monitored
+                    .liveness
+                    .begin_attempt(ctx.now, rules.period(), rules.timeout)
+        {
+            ctx.actions.push(ServiceAction::Probe {
+                life,
+                check: Check::Liveness,
+                deadline,
+            });
+        }
+        if self.policy.ready_probe
+            && let Some(deadline) = monitored.readiness.begin_attempt(ctx.now, period, timeout)
+        {
+            ctx.actions.push(ServiceAction::Probe {
+                life,
+                check: Check::Readiness,
+                deadline,
+            });
+        }
+    }
+
+    /// The startup budget is over and the service is not ready: from now on the watchdog judges, if its probe has ever
+    /// had an answer.
+    fn end_startup(&mut self, ctx: &mut StepContext<'_>) {
+        let proven = self.is_proven();
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        monitored.startup_until = None;
+        monitored.failures.clear();
+        let answered = monitored.liveness.last_ok_at.is_some();
+        let reason = match (&self.policy.watchdog, proven, answered) {
+            // The reason already says what keeps stayd from asking, which is no mistake in the probe: keep it.
+            (Some(_), false, _) if monitored.liveness.class == Some(Class::NoVerdict) => {
+                let why = core::mem::take(&mut self.reason);
+                self.never_answered(&why)
+            }
+            (Some(_), false, _) => self.never_answered(""),
+            (Some(_), true, false) => {
+                format!(
+                    "not ready within {}; the watchdog judges from now on",
+                    in_words(self.policy.startup)
+                )
+            }
+            (Some(_), true, true) | (None, ..) => {
+                format!("not ready within {}", in_words(self.policy.startup))
+            }
+        };
+        if self.is_attached() || self.policy.watchdog.is_some() && !self.proven {
+            self.displace_reason(reason);
+        } else {
+            self.reason = reason;
+        }
+        self.since = ctx.now;
+        self.record(
+            RecordKind::Verdict,
+            self.reason.clone(),
+            Vec::new(),
+            ctx.actions,
+        );
+    }
+
+    fn become_ready(&mut self, ctx: &mut StepContext<'_>) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        if monitored.ready_at.is_some() {
+            return;
+        }
+        let reason_is_news = self.last_exit.is_none() || self.reason.is_empty();
+        let was_overdue = monitored.startup_until.is_none();
+        monitored.ready_at = Some(ctx.now);
+        monitored.startup_until = None;
+        monitored.failures.clear();
+        let took = ctx.now.since(monitored.spawned_at);
+        self.since = ctx.now;
+        if (reason_is_news || was_overdue) && !monitored.keeps_reason {
+            self.reason = self.ready_in_words().into();
+        }
+        let sentence = format!("ready after {}", in_words(took));
+        self.record(
+            RecordKind::Ready,
+            sentence,
+            vec![("startup_ms", millis(took))],
+            ctx.actions,
+        );
+        if self.readiness_source() != ReadinessSource::Exec {
+            self.mark_runtime_good(ctx);
+        }
+    }
+
+    fn ready_in_words(&self) -> &'static str {
+        match self.readiness_source() {
+            ReadinessSource::Probe(_) => ANSWERING,
+            ReadinessSource::Notification | ReadinessSource::Exec if self.answers() => ANSWERING,
+            ReadinessSource::Notification => "ready by its own word (READY=1)",
+            ReadinessSource::Exec => "running; no probe asks whether it answers",
+        }
+    }
+
+    fn report_long_degradation(&mut self, ctx: &mut StepContext<'_>) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let Some(since) = monitored.degraded_since else {
+            return;
+        };
+        if monitored.degradation_reported || ctx.now.since(since) < DEGRADED_TOLERANCE {
+            return;
+        }
+        monitored.degradation_reported = true;
+        let sentence = format!(
+            "unhealthy: it answers with an error for {} minutes: {}",
+            DEGRADED_TOLERANCE.as_secs() / 60,
+            self.reason
+        );
+        self.record(RecordKind::Degraded, sentence, Vec::new(), ctx.actions);
+    }
+
+    /// Makes the service ready where this answer to this probe is what readiness waits for.
+    pub(super) fn become_ready_by_answer(
+        &mut self,
+        check: Check,
+        class: Class,
+        answer: &Answer,
+        ctx: &mut StepContext<'_>,
+    ) {
+        if self.readiness_source() != ReadinessSource::Probe(check) {
+            return;
+        }
+        let serves_errors = matches!(
+            answer,
+            Answer::Degraded {
+                starting: false,
+                ..
+            }
+        );
+        if class == Class::Alive
+            || (check == Check::Liveness && class == Class::Degraded && serves_errors)
+        {
+            self.become_ready(ctx);
+        }
+    }
+
+    /// The service sent a message by sd_notify(3).
+    pub(super) fn on_notified(&mut self, message: ServiceMessage, ctx: &mut StepContext<'_>) {
+        let source = self.readiness_source();
+        let State::Up(monitored) = &mut self.state else {
+            return;
+        };
+        match message {
+            ServiceMessage::Ready if source == ReadinessSource::Notification => {
+                self.become_ready(ctx);
+            }
+            ServiceMessage::Extend(duration) => {
+                let later = ctx.now.after(duration);
+                monitored.startup_until = monitored.startup_until.map(|until| until.max(later));
+            }
+            ServiceMessage::Trigger => self.kill_requested_by_service(ctx),
+            ServiceMessage::Ready | ServiceMessage::Watchdog | ServiceMessage::Stopping => {}
+        }
+    }
+
+    pub(super) fn exited_in_up(
+        &mut self,
+        exit: Exit,
+        survivors: &Survivors,
+        ctx: &mut StepContext<'_>,
+    ) {
+        let ready_by_answer = self.readiness_source() != ReadinessSource::Exec;
+        let State::Up(monitored) = &mut self.state else {
+            return;
+        };
+        let uptime = ctx.now.since(monitored.spawned_at);
+        let young = monitored.ready_at.is_none() || uptime < self.policy.startup;
+        // A process that has served, and after whose exit no member listens, was no launcher, whatever it leaves behind.
+        let has_served =
+            monitored.ready_at.is_some() && (ready_by_answer || uptime >= LAUNCHES_WITHIN);
+        let is_launcher = young && !(has_served && survivors.successor_listens == Some(false));
+        if let Some(successor) = survivors
+            .successor
+            .filter(|_| exit == Exit::Code(0) && is_launcher)
+        {
+            let listens = survivors.successor_listens == Some(true);
+            monitored.main = Some(successor);
+            monitored.keeps_reason = true;
+            self.reason = hints::daemonized(&self.description.program, uptime, successor, listens);
+            self.record(
+                RecordKind::Daemonized,
+                self.reason.clone(),
+                Vec::new(),
+                ctx.actions,
+            );
+            ctx.actions.push(ServiceAction::SuperviseSuccessor {
+                life: self.life,
+                successor,
+            });
+            return;
+        }
+        self.reason = format!(
+            "{} after {:.1} s{}",
+            exit.in_words(),
+            uptime.as_secs_f64(),
+            hints::out_of_memory(exit, survivors.oom_kills)
+        );
+        let facts = exit_facts(uptime, exit, survivors);
+        let ending = Ending {
+            main: monitored.main,
+            ready_for: monitored.ready_for(ctx.now),
+            exit: Some(exit),
+            by_watchdog: false,
+            by_request: false,
+            stage: EndingStage::Kill,
+        };
+        let kind = if exit.is_crash() {
+            RecordKind::Crashed
+        } else {
+            RecordKind::Exited
+        };
+        self.record(kind, self.reason.clone(), facts, ctx.actions);
+        self.since = ctx.now;
+        self.state = State::Ending(ending.clone());
+        if survivors.count == 0 {
+            self.instance_over(&ending, ctx);
+        } else {
+            ctx.actions.push(ServiceAction::KillTree(self.life));
+        }
+    }
+}
+
+fn exit_facts(
+    uptime: Duration,
+    exit: Exit,
+    survivors: &Survivors,
+) -> Vec<(&'static str, RecordValue)> {
+    let number = |number: i32| RecordValue::Number(u64::try_from(number).unwrap_or_default());
+    let left = u64::try_from(survivors.count).unwrap_or(u64::MAX);
+    let mut facts = vec![
+        ("uptime_ms", millis(uptime)),
+        ("survivors", RecordValue::Number(left)),
+    ];
+    match exit {
+        Exit::Code(code) => facts.push(("exit_code", number(code))),
+        Exit::Signal(signal) => facts.push(("exit_signal", number(signal))),
+        Exit::Unknown => {}
+    }
+    if survivors.oom_kills > 0 {
+        facts.push((
+            "oom_kills_on_host",
+            RecordValue::Number(survivors.oom_kills),
+        ));
+    }
+    facts
+}
