@@ -1,4 +1,4 @@
-# make run     builds stayd and shows what it is for, in this terminal
+# make run     builds stayd and runs its demo in this terminal
 # make check   everything that needs no service: format, lints, docs, the house rules, macOS where it can be checked
 # make test    every test; first fetches what they need, or names what will be skipped
 # make soak    stayd killed at 10,000 random moments and at every named step, and sockets under load: twenty minutes; STAYD_SOAK_SEED=n for others
@@ -23,7 +23,7 @@ lint:
 document:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --document-private-items
 
-# Who imports whom, file lengths, banned calls, `decide` compiled alone, documents true to the code.
+# Imports between modules, file lengths, banned calls, `decide` compiled alone, documents true to the code.
 house:
 	$(CARGO) test --locked --test house
 

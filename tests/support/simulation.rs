@@ -214,7 +214,7 @@ impl Simulation {
                 self.deliver_to(id, event);
             }
             Due::Ends(id, life, exit, survivors) => {
-                self.end_main_process(id, life, exit, survivors)
+                self.end_main_process(id, life, exit, survivors);
             }
             Due::Killed(id, life) if self[id].unkillable => {
                 let (left, stuck) = (1, 1);
