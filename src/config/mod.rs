@@ -8,6 +8,7 @@ mod cross_check;
 mod env_file;
 mod finding;
 mod glob;
+mod key;
 mod keys;
 mod listen;
 mod load;

@@ -3,7 +3,7 @@
 mod postgres;
 
 use super::keys::nearest_of;
-use super::secret::{Secrets, find_outside, has_reference, only_references, rfind_outside};
+use super::secret::{Secrets, find_outside, has_reference, only_references};
 use super::url_parts::{Authority, decode, host_and_port};
 use super::value::ValueError;
 use super::words::split_words;
@@ -367,14 +367,6 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
         rest = after;
         Some(split_at_first(first, '='))
     })
-}
-
-/// Splits `user:password@host:port` at the last `@` outside of references.
-pub(super) fn split_userinfo(authority: &str) -> (Option<&str>, &str) {
-    match rfind_outside(authority, '@') {
-        Some(at) => (Some(&authority[..at]), &authority[at + 1..]),
-        None => (None, authority),
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The list of all keys of stayd.toml, with their kinds, defaults and documentation. [`super::keys`] explains the fields.
+//! The list of all keys of stayd.toml, with their kinds, defaults and documentation. [`super::key`] explains the fields.
 
-use super::keys::Default::{Described, Is, Required, Unset};
-use super::keys::{Key, Kind};
+use super::key::Default::{Described, Is, Required, Unset};
+use super::key::{Key, Kind};
 use std::time::Duration;
 
 const ANY_DURATION: Kind = Kind::Duration(Duration::ZERO);

@@ -1,6 +1,5 @@
 //! Parses the parts of a URL: user, password, host, port and percent-encoding.
 
-use super::probe_url::split_userinfo;
 use super::secret::{Secrets, find_outside, rfind_outside};
 use super::value::ValueError;
 use std::net::Ipv6Addr;
@@ -129,4 +128,11 @@ pub(super) fn decode(text: &str) -> Result<String, ValueError> {
         ));
     }
     Ok(plain)
+}
+/// Splits `user:password@host:port` at the last `@` outside of references.
+pub(super) fn split_userinfo(authority: &str) -> (Option<&str>, &str) {
+    match rfind_outside(authority, '@') {
+        Some(at) => (Some(&authority[..at]), &authority[at + 1..]),
+        None => (None, authority),
+    }
 }

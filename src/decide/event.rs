@@ -1,38 +1,10 @@
 //! Events: everything that `decide` learns from outside, in the past tense.
 
 use super::clock::{Duration, Instant};
+use super::handover::StateHandover;
 pub use super::process::Process;
 use super::runtime::{Offer, RuntimeId};
-use super::state::StateHandover;
-
-/// The number of an instance of a service: 1 for the first spawn, one more for each later one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
-pub struct Life(pub u32);
-
-impl Life {
-    /// The number of the instance after this one.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
-/// The index of a service in the machine; stable while stayd runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceId(pub usize);
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
-pub enum Exit {
-    /// exit(2) with this status.
-    Code(i32),
-    /// Killed by this signal number.
-    Signal(i32),
-    /// The kernel did not report it; never taken for a clean exit.
-    Unknown,
-}
+pub use super::terms::{Check, Exit, Life, ServiceId, SpawnFailure, signal_name};
 
 /// What is seen when an instance's main process is reaped: what is left of its tree, and what may have ended it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -92,15 +64,6 @@ impl ChangedSetting {
             Self::Folder => "working folder",
         }
     }
-}
-
-/// Why no process was started.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SpawnFailure {
-    /// The step that failed and its cause, "cannot …: cause".
-    pub message: String,
-    /// The cause does not go away by itself: a missing program, a permission.
-    pub lasting: bool,
 }
 
 /// What a probe attempt saw. The probe reports, it does not judge.
@@ -167,15 +130,6 @@ pub struct ProbeAttempt {
     pub latency: Duration,
     /// What was seen meanwhile.
     pub sample: ResourceSample,
-}
-
-/// Which of a service's probes an attempt belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Check {
-    /// The watchdog's: may kill.
-    Liveness,
-    /// Decides readiness; never kills.
-    Readiness,
 }
 
 /// What a user or a program requests for one service.
@@ -353,56 +307,4 @@ impl ServiceEvent {
             | Self::Notified(life, _) => Some(*life),
         }
     }
-}
-
-impl Exit {
-    /// "exited with status 1", "was ended by SIGKILL", "ended, its exit status is unknown".
-    #[must_use]
-    pub fn in_words(self) -> String {
-        match self {
-            Self::Code(code) => format!("exited with status {code}"),
-            Self::Signal(number) => match signal_name(number) {
-                Some(name) => format!("was ended by SIG{name}"),
-                None => format!("was ended by signal {number}"),
-            },
-            Self::Unknown => "ended, its exit status is unknown".into(),
-        }
-    }
-
-    /// Whether a healthy process does not end like this by itself. An unknown exit does not count as a crash.
-    #[must_use]
-    pub const fn is_crash(self) -> bool {
-        !matches!(self, Self::Code(0) | Self::Unknown)
-    }
-}
-
-impl SpawnFailure {
-    /// A request came before the start was done.
-    #[must_use]
-    pub fn cancelled() -> Self {
-        Self {
-            message: "cancelled".into(),
-            lasting: false,
-        }
-    }
-}
-
-/// Names of the signals that have one number on Linux and macOS (signal(7), signal(3)).
-#[must_use]
-pub const fn signal_name(number: i32) -> Option<&'static str> {
-    Some(match number {
-        1 => "HUP",
-        2 => "INT",
-        3 => "QUIT",
-        4 => "ILL",
-        5 => "TRAP",
-        6 => "ABRT",
-        8 => "FPE",
-        9 => "KILL",
-        11 => "SEGV",
-        13 => "PIPE",
-        14 => "ALRM",
-        15 => "TERM",
-        _ => return None,
-    })
 }

@@ -1,8 +1,8 @@
 //! Restart policy: when the next instance may start, given the history of ended instances and the time now.
 
 use super::clock::{Duration, Instant};
-use super::event::{Exit, Life};
 use super::policy::{Backoff, GiveUp, Restart};
+use super::terms::{Exit, Life};
 
 /// The history keeps at most this many ends, whatever the configuration says.
 const HISTORY_MAX: usize = 1000;

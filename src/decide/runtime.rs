@@ -3,7 +3,7 @@
 //! A runtime under which the service became ready is *good*. A new one under which the service repeatedly does not become
 //! ready is marked *bad*: the last good one is used until the source holds another.
 
-use super::event::SpawnFailure;
+use super::terms::SpawnFailure;
 
 /// A runtime, by its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

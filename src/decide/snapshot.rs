@@ -1,8 +1,9 @@
 //! What the machine shows of each service: cheap copies, never references into the machine.
 
 use super::clock::{Duration, Instant};
-use super::event::{Check, Exit, Life, Process};
+use super::process::Process;
 use super::runtime::RuntimeId;
+use super::terms::{Check, Exit, Life};
 
 /// The state of a service as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! Runs the server of the control socket on the loop's thread, and receives its commands.
 
-use super::daemon::Parts;
 use super::journal::StoreJournal;
+use super::parts::Parts;
 use crate::act::output;
 use crate::api::backend::{
     ApiError, ApiErrorKind, Backend, LocalFuture, Logs, PendingRequest, PendingUpgrade,

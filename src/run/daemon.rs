@@ -1,33 +1,28 @@
 //! The event loop of the daemon.
 
-use super::clock::Clock;
+use super::config_reader::{ConfigReader, config_read};
 use super::control::{self, ControlServer, InheritedSocket};
 use super::deadline::DeadlineTimer;
-use super::reload::{ConfigReader, config_read};
-use super::signals::{ReceivedSignals, Signals};
-use super::stall::StallDetector;
-use super::state_lock::StateLock;
-use super::status::{StatusSource, summary};
+use super::parts::Parts;
+use super::signals::ReceivedSignals;
+use super::status::summary;
 use super::upgrade::{UpgradeAttempt, progress};
-use super::{ExitReason, Options, log_send_error};
-use crate::act::executor::Executor;
-use crate::act::journal::{Journal, PersistedStates};
+use super::{ExitReason, log_send_error};
 use crate::act::notify::parent::ParentSupervisor;
-use crate::act::notify::supervisor::SupervisorNotifications;
 use crate::act::recovery::orphaned_services::orphaned_services;
-use crate::config::{self, Config};
+use crate::config::{self};
 use crate::decide::action::{self, Action};
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Event, ServiceEvent, ServiceId};
 use crate::decide::fleet::Machine;
-use crate::decide::{state, state::StateHandover};
-use crate::sys::reaper::{self, Reaped};
+use crate::decide::handover::StateHandover;
+use crate::decide::state;
+use crate::sys::reaper::{self};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// If the loop is later than this at its own deadline, the probe attempts in progress give no verdict.
 const LATE_MIN: Duration = Duration::from_millis(500);
@@ -37,26 +32,6 @@ const REAP_MAX: usize = 256;
 pub(super) const OUTPUT_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// The parent supervisor is asked for this much more time than the longest stop grace.
 const STOP_SLACK: Duration = Duration::from_secs(10);
-
-/// The parts of a daemon, made by `setup`.
-pub(super) struct Parts {
-    pub(super) config: Config,
-    pub(super) status: StatusSource,
-    pub(super) signals: Signals,
-    pub(super) notifications: SupervisorNotifications,
-    pub(super) stall: Arc<StallDetector>,
-    pub(super) clock: Clock,
-    pub(super) executor: Executor,
-    pub(super) journal: Journal,
-    /// What the journal has on disk about each service.
-    pub(super) past: PersistedStates,
-    pub(super) lock: StateLock,
-    pub(super) options: Options,
-    /// Outcomes of actions.
-    pub(super) events: mpsc::Receiver<Event>,
-    /// Processes that the tree killer has reaped.
-    pub(super) reaped: mpsc::Receiver<Reaped>,
-}
 
 /// The loop and everything that it owns.
 pub(super) struct Daemon {

@@ -6,11 +6,13 @@
 
 mod clock;
 mod commands;
+mod config_reader;
 mod control;
 mod daemon;
 mod deadline;
 mod journal;
 pub mod logging;
+mod parts;
 mod reload;
 mod setup;
 mod signals;

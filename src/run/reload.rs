@@ -1,25 +1,10 @@
 //! Reloads the configuration on SIGHUP: adds new services, and reports changes that need a restart of stayd.
 
+use super::config_reader::start_reading;
 use super::daemon::{Daemon, identity_of};
 use super::status::WarningTopic;
-use crate::config::{self, Config, Finding, Loaded, Service};
+use crate::config::{Config, Finding, Loaded, Service};
 use std::collections::BTreeMap;
-use std::path::Path;
-use tokio::task::JoinHandle;
-
-/// A thread that reads the configuration; its disk may hang.
-pub(super) type ConfigReader = JoinHandle<Result<Loaded, Vec<Finding>>>;
-
-/// Waits for the reader; forever if there is none.
-pub(super) async fn config_read(reader: &mut Option<ConfigReader>) -> Result<Loaded, Vec<Finding>> {
-    let Some(running) = reader else {
-        return std::future::pending().await;
-    };
-    let read = running.await;
-    *reader = None;
-    // The join cannot fail: the task is never aborted, and a panic aborts the process.
-    read.unwrap_or_else(|_join_error| Err(Vec::new()))
-}
 
 impl Daemon {
     /// Starts to read the configuration, off the loop.
@@ -32,7 +17,7 @@ impl Daemon {
         }
         match self.parts.config.file.clone() {
             Some(file) => {
-                self.config_reader = Some(tokio::task::spawn_blocking(move || load(&file)));
+                self.config_reader = Some(start_reading(file));
             }
             None => tracing::warn!(
                 "cannot reload the configuration: there is no file, the service came from the command line; restart stayd to \
@@ -92,10 +77,6 @@ impl Daemon {
         self.parts.config.services.push(service);
         self.configure(id);
     }
-}
-
-fn load(file: &Path) -> Result<Loaded, Vec<Finding>> {
-    config::load(file, &|name| std::env::var(name).ok())
 }
 
 /// Logs why a configuration is invalid, and returns the warning for `status`.

@@ -1,7 +1,8 @@
 //! Builds the daemon from a configuration: state folder and lock, journal, executor, control socket. Then runs it.
 
 use super::clock::Clock;
-use super::daemon::{Daemon, InheritedLoopState, LoopEnd, Parts};
+use super::daemon::{Daemon, InheritedLoopState, LoopEnd};
+use super::parts::Parts;
 use super::signals::Signals;
 use super::stall::StallDetector;
 use super::state_lock::{StartError, StateLock, system_error};

@@ -1,6 +1,5 @@
 //! Listening sockets that stayd holds for services: binding, inspecting and passing on. stayd never accepts a connection.
 
-pub use super::listen_fds::{FIRST_INHERITED, place_for_exec, take_inherited};
 use super::{platform, process::Process};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{

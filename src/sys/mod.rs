@@ -14,7 +14,7 @@ pub mod fnv;
 pub mod handover;
 pub mod identity;
 pub mod listen;
-mod listen_fds;
+pub mod listen_fds;
 pub mod lock;
 pub mod memory;
 mod pending_spawn;

@@ -101,16 +101,6 @@ pub fn children(pid: i32) -> io::Result<Vec<i32>> {
     platform::process::children(pid)
 }
 
-/// The pids of the children of this process, including zombies and orphans reparented to it as subreaper; see
-/// [`reaper::children`](super::reaper::children).
-///
-/// # Errors
-/// As [`children`].
-pub fn own_children() -> io::Result<Vec<i32>> {
-    let children = super::reaper::children()?;
-    Ok(children.into_iter().map(|child| child.pid).collect())
-}
-
 /// The start time that a process started now would have. No process that starts later has an earlier start time, unless
 /// the clock of a Mac is set back.
 #[must_use]

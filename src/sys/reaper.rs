@@ -99,6 +99,16 @@ pub fn children() -> io::Result<Vec<OwnChild>> {
     Ok(pids.into_iter().map(child).collect())
 }
 
+/// The pids of the children of this process, including zombies and orphans reparented to it as subreaper; see
+/// [`children`].
+///
+/// # Errors
+/// As [`children`].
+pub fn own_children() -> io::Result<Vec<i32>> {
+    let children = children()?;
+    Ok(children.into_iter().map(|child| child.pid).collect())
+}
+
 /// Finds an ended child without waiting and without reaping; the error is ECHILD when there is no child to wait for.
 fn find_ended(more_flags: libc::c_int) -> io::Result<Option<i32>> {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | more_flags;

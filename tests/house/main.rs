@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod cycles;
 mod documents;
 mod layers;
 mod purity;

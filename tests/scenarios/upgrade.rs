@@ -7,9 +7,9 @@ use stayd::decide::event::{
     AdoptableInstance, Exit, Life, PersistedState, Request, ScanOutcome, ServiceEvent, ServiceId,
     Survivors,
 };
+use stayd::decide::handover::StateHandover;
 use stayd::decide::policy::{GiveUp, Policy, Restart};
 use stayd::decide::snapshot::Phase;
-use stayd::decide::state::StateHandover;
 
 /// The state that the old version hands over.
 fn handover(simulation: &Simulation, db: ServiceId) -> Option<StateHandover> {

@@ -90,7 +90,7 @@ impl UnattributedOrphans {
 
     /// The orphans among stayd's children that were not judged yet.
     fn unjudged(&self) -> Vec<Process> {
-        let children = process::own_children().unwrap_or_default();
+        let children = reaper::own_children().unwrap_or_default();
         let mut judged = self.judged.borrow_mut();
         judged.retain(|known| children.contains(&known.pid));
         let room = JUDGED_MAX.saturating_sub(judged.len());

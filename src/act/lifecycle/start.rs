@@ -13,7 +13,7 @@ use crate::act::spawn::spawner::Running;
 use crate::act::tree::{LIFE_PID, Tree};
 use crate::config::Target;
 use crate::decide::event::{Exit, Life, ServiceEvent, SpawnFailure};
-use crate::sys::listen;
+use crate::sys::listen_fds;
 use crate::sys::process::{self, Process};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ async fn launch(
         (2, stderr),
         (service.sockets.claim_fd(), claim),
     ];
-    fds.extend((listen::FIRST_INHERITED..).zip(held));
+    fds.extend((listen_fds::FIRST_INHERITED..).zip(held));
     Ok(Launch {
         argv: service
             .config

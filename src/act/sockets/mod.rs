@@ -14,7 +14,7 @@ use super::spawn::launch::{Environment, temporary};
 use crate::config::{self, Listen};
 use crate::decide::event::SpawnFailure;
 use crate::sys::socket::{self, Listener};
-use crate::sys::{identity, listen};
+use crate::sys::{identity, listen, listen_fds};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -140,7 +140,7 @@ impl Sockets {
     /// The number of the claim fd in a child: the sockets come first, because sd_listen_fds(3) fixes their numbers.
     pub(crate) fn claim_fd(&self) -> RawFd {
         let count = RawFd::try_from(self.addresses.len()).unwrap_or(RawFd::MAX);
-        listen::FIRST_INHERITED.saturating_add(count)
+        listen_fds::FIRST_INHERITED.saturating_add(count)
     }
 
     /// The variables that tell an instance about its sockets (sd_listen_fds(3)). All sockets have the service's name, as

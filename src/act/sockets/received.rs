@@ -5,7 +5,7 @@ use super::fd_store::{self, FdStore};
 use super::{Held, Origin};
 use crate::act::notify::parent::StartContext;
 use crate::config::{Listen, Service};
-use crate::sys::listen;
+use crate::sys::{listen, listen_fds};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
@@ -26,7 +26,7 @@ impl ReceivedSockets {
             store: FdStore::of(start_context),
         };
         let (count, names) = start_context.listen_fds();
-        for (nth, address, socket) in listen::take_inherited(count) {
+        for (nth, address, socket) in listen_fds::take_inherited(count) {
             let name = names.get(nth).map_or("", String::as_str);
             received.receive(name, address, socket, services);
         }

@@ -71,7 +71,7 @@ impl Tree {
     /// The processes from which members can be found: the main process, known members, the cgroup, and orphans.
     fn candidates(&self, in_cgroup: &HashSet<i32>) -> VecDeque<Candidate> {
         let possible_orphans = if reaper::adopts_orphans() && !self.adopted {
-            process::own_children()
+            reaper::own_children()
         } else {
             process::all()
         };

@@ -5,7 +5,7 @@ use super::{ExecPlan, UNKNOWN_PROCESS, holder, refused};
 use crate::act::spawn::launch::Environment;
 use crate::cli::exit::{Exit, Failure};
 use crate::config::Listen;
-use crate::sys::{identity, listen, process, socket};
+use crate::sys::{identity, listen, listen_fds, process, socket};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -22,10 +22,10 @@ pub(super) fn bind(plan: &ExecPlan, env: &mut Environment) -> Result<(), Failure
     let sockets = plan.sockets.iter().map(|address| bind_one(plan, address));
     let sockets = sockets.collect::<Result<Vec<OwnedFd>, Failure>>()?;
     let mut names = given(env);
-    let first = listen::FIRST_INHERITED + RawFd::try_from(names.len()).unwrap_or(RawFd::MAX);
+    let first = listen_fds::FIRST_INHERITED + RawFd::try_from(names.len()).unwrap_or(RawFd::MAX);
     names.extend(sockets.iter().map(|_| plan.name.clone()));
     describe(env, &names);
-    listen::place_for_exec(sockets, first)
+    listen_fds::place_for_exec(sockets, first)
         .map_err(|error| refused(&plan.command[0], "pass on its sockets", &error))
 }
 

@@ -1,103 +1,11 @@
-//! The state of one service that goes over to a new version of stayd in an in-place upgrade, in the form in which it is
-//! written down.
-//!
-//! A service goes over only in a settled state: running, or down. Instants are of one clock that the new version
-//! continues. What the new version finds in the kernel wins over all of this. Every change of these types raises
-//! `FORMAT` in `run/upgrade`.
+//! Leaves the state of a service to a new version of stayd, and takes over what the version before has left.
 
-use super::super::clock::{Duration, Instant};
-use super::super::event::{Exit, Life, Process};
+use super::super::clock::Instant;
+use super::super::event::Process;
+use super::super::handover::{MonitoredHandover, ProbeHandover, SettledState, StateHandover};
 use super::super::policy::Policy;
-use super::super::runtime::RuntimeHistory;
-use super::super::snapshot::Class;
 use super::monitored::{Monitored, ProbeSchedule};
 use super::{Down, Hold, Service, State, StepContext};
-
-/// What is known of one service besides its claim.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
-pub struct StateHandover {
-    /// The present instance, or the last one.
-    pub life: Life,
-    /// No process ran under that number.
-    pub number_is_free: bool,
-    /// Whether the service is wanted up.
-    pub wanted_up: bool,
-    /// No kills until then, and why.
-    pub hold: Option<(Instant, String)>,
-    /// A stayd in another process started the instance.
-    pub adopted: bool,
-    /// When the service came into its state.
-    pub since: Instant,
-    /// Instances after the first.
-    pub restarts: u32,
-    /// Why it is in its state.
-    pub reason: String,
-    /// How and when the last instance ended.
-    pub last_exit: Option<(Exit, Instant)>,
-    /// When instances ended, since the last stable one.
-    pub ended: Vec<Instant>,
-    /// It gave up, and no stable instance has run since.
-    pub gave_up: bool,
-    /// Consecutive refused starts.
-    pub refusals: u32,
-    /// What it runs from, and how that has gone.
-    pub runtimes: RuntimeHistory,
-    /// The state it is in.
-    pub state: SettledState,
-}
-
-/// A state in which nothing is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
-pub enum SettledState {
-    /// Down, and does not start by itself.
-    Stopped,
-    /// Down until then: the wait between two instances.
-    Backoff(Instant),
-    /// Down until then: it gave up.
-    Parked(Instant),
-    /// Down until then: the start was refused.
-    Blocked(Instant),
-    /// A foreign process is monitored.
-    Attached,
-    /// A main process runs.
-    Up(MonitoredHandover),
-}
-
-/// What is known of a running instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
-pub struct MonitoredHandover {
-    /// When its exec was reported.
-    pub spawned_at: Instant,
-    /// The end of its startup budget; `None` once that is over.
-    pub startup_until: Option<Instant>,
-    /// Since when it is ready.
-    pub ready_at: Option<Instant>,
-    /// Since when it answers with errors.
-    pub degraded_since: Option<Instant>,
-    /// That is recorded as an incident.
-    pub degradation_reported: bool,
-    /// Its reason stays until something new happens.
-    pub keeps_reason: bool,
-    /// The last result of the watchdog's probe.
-    pub liveness: ProbeHandover,
-    /// The last result of the readiness probe.
-    pub readiness: ProbeHandover,
-}
-
-/// The last result of a probe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(not(decide_alone), derive(serde::Serialize, serde::Deserialize))]
-pub struct ProbeHandover {
-    /// The class of the last attempt.
-    pub class: Option<Class>,
-    /// How long it took.
-    pub latency: Option<Duration>,
-    /// When an answer last came.
-    pub last_ok_at: Option<Instant>,
-}
 
 impl Service {
     /// What goes over of it; `None` while something is under way that the upgrade would interrupt.

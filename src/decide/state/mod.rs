@@ -41,11 +41,11 @@ mod view;
 use super::action::{Record, RecordKind, RecordValue, ServiceAction};
 use super::clock::{Duration, Instant};
 use super::event::{ChangedSetting, Exit, Life, Process, ServiceEvent, Survivors};
+use super::handover::SettledState;
 use super::policy::Policy;
 use super::restart::RestartHistory;
 use super::runtime::RuntimeHistory;
 
-pub use handover::{MonitoredHandover, ProbeHandover, SettledState, StateHandover};
 use monitored::Monitored;
 
 /// Reason of a service whose `stop` was requested under an earlier stayd.

@@ -7,12 +7,10 @@ use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::event::{
     AdoptableInstance, ChangedSetting, Exit, PersistedState, Process, ScanOutcome, SpawnFailure,
 };
+use super::super::handover::{MonitoredHandover, SettledState};
 use super::super::policy::OnLeftover;
 use super::super::restart;
-use super::{
-    Down, Ending, EndingStage, Hold, Monitored, MonitoredHandover, STOPPED, Service, SettledState,
-    State, StepContext,
-};
+use super::{Down, Ending, EndingStage, Hold, Monitored, STOPPED, Service, State, StepContext};
 
 impl Service {
     pub(super) fn on_configured(&mut self, past: PersistedState, ctx: &mut StepContext<'_>) {

@@ -5,7 +5,7 @@ use crate::act::recovery::handover::{InheritedDescriptors, InstanceHandover, Soc
 use crate::act::sockets::Held;
 use crate::act::spawn::spawner::Spawner;
 use crate::api::wire;
-use crate::decide::state::StateHandover;
+use crate::decide::handover::StateHandover;
 use crate::run::control::InheritedSocket;
 use crate::run::state_lock::InheritedLocks;
 use crate::sys::handover::{self, Handover};

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "libproc")]
 
 use super::super::process::{State, Thread};
-use super::process::{gone, info, text};
+use super::proc_info::{gone, info, text};
 use std::ffi::c_int;
 use std::io;
 

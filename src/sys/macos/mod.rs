@@ -13,6 +13,7 @@ mod host;
 pub(super) mod inspect;
 pub(super) mod listen;
 pub(super) mod pipe;
+mod proc_info;
 pub(super) mod process;
 pub(super) mod socket;
 mod spawn;

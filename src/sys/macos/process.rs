@@ -5,6 +5,7 @@ use super::super::check;
 use super::super::process::{Process, Stat, State, UsedFile};
 use super::host::mach_time;
 use super::inspect;
+use super::proc_info::{gone, info, text};
 use std::ffi::{CStr, OsString, c_int, c_void};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
@@ -18,32 +19,6 @@ const ZOMBIES_TOO: u64 = 1;
 const FLAG_TRACED: u32 = 2; // sys/proc_info.h, PROC_FLAG_TRACED
 const COMMAND_LINE_BYTES: usize = 4096;
 const MICROS: u64 = 1_000_000;
-
-/// Reads one libproc structure about `pid`.
-///
-/// # Safety
-/// `T` must be the structure of `flavor`, and valid when all zero.
-pub(super) unsafe fn info<T>(pid: i32, flavor: c_int, argument: u64) -> io::Result<T> {
-    let size = c_int::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    // SAFETY: the caller guarantees the type; the kernel writes at most `size` bytes.
-    unsafe {
-        let mut found: T = mem::zeroed();
-        let written = libc::proc_pidinfo(pid, flavor, argument, (&raw mut found).cast(), size);
-        if written < size {
-            return Err(gone());
-        }
-        Ok(found)
-    }
-}
-
-/// The error of the last libproc call; `NotFound` for a process that has ended.
-pub(super) fn gone() -> io::Error {
-    let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::ESRCH) {
-        return io::ErrorKind::NotFound.into();
-    }
-    error
-}
 
 fn bsd_info(pid: i32) -> io::Result<libc::proc_bsdinfo> {
     // SAFETY: the type is the structure of this flavor and contains only numbers.
@@ -114,13 +89,6 @@ fn state(pid: i32, bsd: &libc::proc_bsdinfo) -> State {
             first.first().map_or(State::Sleeping, |thread| thread.state)
         }
     }
-}
-
-/// The characters up to the first NUL.
-pub(super) fn text(characters: &[libc::c_char]) -> String {
-    let bytes = characters.iter().map(|each| each.cast_unsigned());
-    let bytes: Vec<u8> = bytes.take_while(|&byte| byte != 0).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Calls `list` with a growing buffer until the result does not fill it. Does not rely on the count that the call returns.
