@@ -1,10 +1,12 @@
-//! Real processes and servers, no stand-ins. Each file is one kind of behaviour; tests over failure modes are named
-//! after their item.
+//! Tests with real processes, servers and file systems. Each file tests one kind of behavior.
+//!
+//! A test that needs root has `#[ignore = "needs root"]`; `make test` as root runs these too. A test that even root on a
+//! usual machine cannot run is in a module whose name starts with `needs_`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a test fails where it stands, says what it skips, and signals only children it has not reaped"
+    reason = "a failed expectation ends the test, and a test signals only children that it has not reaped"
 )]
 
 #[path = "../support/mod.rs"]
@@ -12,41 +14,36 @@ mod support;
 
 mod adoption;
 mod attach;
+mod busy_grace;
 #[cfg(target_os = "linux")]
 mod cgroup;
-#[cfg(target_os = "linux")]
-mod chains;
-mod claims;
-#[cfg(target_os = "linux")]
-mod dead_mount;
+mod claims_unusable;
 mod evidence;
 mod exec;
-mod faults;
-mod faults_alone;
+mod exec_checks;
 #[cfg(target_os = "linux")]
-mod faults_kills;
-mod faults_probes;
-mod faults_spared;
+mod fork_chains;
 #[cfg(target_os = "linux")]
-mod faults_workers;
-mod forgotten;
-mod home;
-mod incident;
+mod hung_mount;
+mod instance_lifecycle;
 mod instances;
-mod launchd;
-mod launchd_rehearsal;
-mod lives;
 #[cfg(target_os = "linux")]
-mod memory;
+mod kill_sequence;
+mod kill_suppressed;
+#[cfg(target_os = "linux")]
+mod launchd;
+mod launchd_simulator;
+mod orphaned_service;
 mod orphans;
 mod output;
 mod output_faults;
 #[cfg(target_os = "linux")]
 mod output_hangs;
 #[cfg(target_os = "linux")]
-mod output_lives;
+mod output_instances;
 #[cfg(target_os = "linux")]
 mod output_service;
+mod own_process;
 mod parked;
 mod postgres_service;
 mod probe_exec;
@@ -54,8 +51,13 @@ mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
 #[cfg(target_os = "linux")]
+mod program_memory;
+#[cfg(target_os = "linux")]
 mod read_only;
+#[cfg(target_os = "linux")]
+mod readiness;
 mod reaping;
+mod reload;
 #[cfg(target_os = "linux")]
 mod reuse;
 #[cfg(target_os = "linux")]
@@ -79,6 +81,8 @@ mod sockets_load;
 mod sockets_systemd;
 mod spawn;
 mod spawner;
+mod state_dir_deleted;
+mod stayd_process;
 mod store;
 mod store_kills;
 mod strangers;
@@ -89,6 +93,8 @@ mod systemd_box;
 #[cfg(target_os = "linux")]
 mod systemd_unit;
 #[cfg(target_os = "linux")]
+mod traced_or_frozen;
+#[cfg(target_os = "linux")]
 mod tree;
 #[cfg(target_os = "linux")]
 mod unanswered;
@@ -98,3 +104,4 @@ mod upgrade_refused;
 mod upgrade_sockets;
 #[cfg(target_os = "linux")]
 mod upgrade_systemd;
+mod wedge;

@@ -26,7 +26,7 @@ fn a_parked_service_is_tried_again_when_its_program_changes() {
     daemon.wait_state("s", "parked");
     put(&program, "exec sleep 1000000");
     daemon.wait_state("s", "running");
-    let said = daemon.said();
+    let said = daemon.output();
     assert!(
         said.contains("what it is started from has changed"),
         "{said}"

@@ -1,8 +1,8 @@
 //! PostgreSQL from Debian's packages as the supervised service, asked over its own protocol.
 
-use super::faults::strace;
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::postgres::{Postgres, database_user};
+use super::support::strace_process;
 use super::support::{alone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -59,7 +59,7 @@ fn stays(daemon: &Stayd, before: &Value, class: &str) {
         attempts > 6
     });
     assert_eq!(pid(&daemon.service("db")), pid(before));
-    assert_eq!(daemon.count("killed"), 0, "{}", daemon.said());
+    assert_eq!(daemon.count("killed"), 0, "{}", daemon.output());
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn item_9_a_debugger_on_the_backend_that_the_probe_talks_to_is_one_on_the_servic
     daemon.wait_state("db", "running");
     let others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
     let backend: i32 = postgres.sql(others).parse().expect("the probe's alone");
-    let mut tracer = strace(backend);
+    let mut tracer = strace_process(backend);
     wait_until("traced", SOON, || {
         process::tracer(backend).is_ok_and(|tracer| tracer.is_some())
     });
@@ -109,7 +109,7 @@ fn item_9_a_debugger_on_the_backend_that_the_probe_talks_to_is_one_on_the_servic
         (&held["life"], &held["probes"][0]["class"]),
         (&1.into(), &"void".into())
     );
-    assert_eq!(daemon.count("killed"), 0, "{}", daemon.said());
+    assert_eq!(daemon.count("killed"), 0, "{}", daemon.output());
     tracer.kill().expect("released");
     tracer.wait().expect("strace");
     daemon.wait_service("db", "its next life", |service| {
@@ -163,7 +163,7 @@ fn an_adopted_postgresql_is_killed_as_a_whole_tree() {
     let postgres = Postgres::prepared();
     let first = Stayd::start(&config(&postgres, &[], ("postgres", "postgres"), ""));
     let before = first.wait_service("db", "ready", |service| service["healthy"] == true);
-    let second = first.killed_and_again();
+    let second = first.kill_and_restart();
     let adopted = second.wait_service("db", "ready again", |service| service["healthy"] == true);
     assert_eq!(
         (pid(&adopted), &adopted["ownership"]),
@@ -206,7 +206,7 @@ fn item_18_too_many_connections_are_no_kill() {
     wait_until("every seat is taken", SOON, || {
         let full = postgres.try_sql("SELECT 1").is_err();
         if !full {
-            takers.push(postgres.sit());
+            takers.push(postgres.hold_connection());
         }
         full
     });
@@ -269,7 +269,7 @@ fn item_15_a_slow_recovery_inside_startup_is_not_killed() {
     .replace("cwd = \"/\"", "cwd = \"/\"\nbefore = [\"true\"]");
     let daemon = Stayd::start(&config);
     let found = daemon.wait_state("db", "running");
-    assert_eq!(found["life"], 1, "{}", daemon.said());
+    assert_eq!(found["life"], 1, "{}", daemon.output());
     assert_eq!(daemon.count("killed"), 0);
     assert_eq!(postgres.sql("SELECT count(*) FROM t"), "20000");
     let _ = Duration::ZERO;

@@ -1,9 +1,9 @@
 //! The `exec:` probe: real commands that hang, fork and talk.
 
-use crate::support::ask::{
-    LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_nursery,
+use crate::support::probing::{
+    LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_spawner,
 };
-use crate::support::{Lab, TempDir, alone, wait_until};
+use crate::support::{TempDir, TreeFixture, alone, wait_until};
 use stayd::act::probe::Prober;
 use stayd::act::spawn::spawner::Spawner;
 use stayd::config::Target;
@@ -19,7 +19,7 @@ fn command(spawner: &Spawner, script: &str) -> Prober {
 #[test]
 fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let ask = async |script: &str| command(&spawner, script).ask(LONG).await;
             assert_eq!(ask("exit 0").await, Answer::Alive);
             let failed = ask("echo first; echo 'no quorum' >&2; exit 1").await;
@@ -44,7 +44,7 @@ fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
 fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
     alone(|| {
         reaper::become_subreaper().expect("a subreaper");
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let pids = dir.join("pids");
             let file = pids.display();
@@ -84,10 +84,10 @@ const WILD: [&str; 3] = [
 #[test]
 fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole() {
     alone(|| {
-        let lab = Lab::new();
-        let wild = WILD.map(|words| format!("{} {words} &", lab.victim.display()));
+        let fixture = TreeFixture::new();
+        let wild = WILD.map(|words| format!("{} {words} &", fixture.program.display()));
         let script = format!("{} wait; sleep 1000", wild.join(" "));
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let mut probers: Vec<Prober> = (0..8).map(|_| command(&spawner, &script)).collect();
             for _ in 0..2 {
                 let mut attempts = tokio::task::JoinSet::new();
@@ -110,12 +110,12 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
             }
             // Not blocking: what the kills reap is heard meanwhile.
             let ended = async {
-                while !lab.alive().is_empty() {
+                while !fixture.alive().is_empty() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };
             let ended = tokio::time::timeout(LONG, ended).await;
-            assert!(ended.is_ok(), "left alive: {:?}", lab.alive());
+            assert!(ended.is_ok(), "left alive: {:?}", fixture.alive());
         });
     });
 }
@@ -124,7 +124,7 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
 fn a_command_that_leaves_a_child_behind_has_answered_and_its_child_is_killed() {
     alone(|| {
         reaper::become_subreaper().expect("a subreaper");
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let mut leaving = command(&spawner, "sleep 1000 & exit 0");
             let asked_at = tokio::time::Instant::now();
             assert_eq!(leaving.ask(LONG).await, Answer::Alive);
@@ -143,7 +143,7 @@ fn a_command_that_leaves_a_child_behind_has_answered_and_its_child_is_killed() {
 #[test]
 fn a_round_that_is_given_up_leaves_nothing_behind() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let mut hanging = command(&spawner, "sleep 1000");
             let given_up = tokio::time::timeout(SHORT, hanging.ask(LONG)).await;
             assert!(given_up.is_err());

@@ -1,8 +1,8 @@
 //! The `http://`, `tcp://` and `unix:` probes against real sockets, and what is our own fault.
 
-use crate::support::ask::{
+use crate::support::probing::{
     LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, http, probe, prober,
-    with_nursery,
+    with_spawner,
 };
 use crate::support::{TempDir, alone, free_port, wait_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -227,7 +227,7 @@ async fn item_26_a_full_backlog_is_a_dead_round_and_no_more() {
 fn item_22_no_descriptor_left_in_us_is_no_verdict() {
     alone(|| {
         let port = server(None);
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let mut connect = Prober::new(&probe(Target::Connect(v4(port))), context(&spawner));
             assert_eq!(connect.ask(LONG).await, Answer::Alive);
             let mut command =
@@ -274,7 +274,7 @@ fn item_23_no_local_port_left_is_no_verdict() {
     let address = listener.local_addr().expect("bound");
     let taken: Vec<_> = std::iter::from_fn(|| TcpStream::connect(address).ok()).collect();
     assert!(!taken.is_empty());
-    with_nursery(async |spawner| {
+    with_spawner(async |spawner| {
         let mut connect = Prober::new(&probe(Target::Connect(v4(50_000))), context(&spawner));
         let answer = connect.ask(LONG).await;
         assert_no_verdict(
@@ -303,7 +303,7 @@ fn item_24_no_proxy_is_ever_used() {
         return;
     }
     let port = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
-    with_nursery(async |spawner| {
+    with_spawner(async |spawner| {
         let mut question = Prober::new(&http(v4(port), "/"), context(&spawner));
         assert_eq!(question.ask(LONG).await, Answer::Alive);
     });
@@ -331,7 +331,7 @@ async fn item_25_localhost_is_both_families_and_a_mismatch_is_named() {
 #[test]
 fn item_25_a_name_is_resolved_in_the_helper_and_its_failure_is_no_verdict() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let target = Target::Connect(Endpoint::Tcp("no-such-host.invalid".into(), 1));
             let mut unknown = Prober::new(&probe(target), context(&spawner));
             let answer = unknown.ask(LONG).await;
@@ -347,7 +347,7 @@ fn item_95_two_hundred_rounds_leave_no_descriptor_behind() {
         // Never accepts: its ends of the connections are nobody's descriptors.
         let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let silent = deaf.local_addr().expect("bound").port();
-        with_nursery(async |spawner: Spawner| {
+        with_spawner(async |spawner: Spawner| {
             let mut probers = [
                 Prober::new(&http(v4(well), "/"), context(&spawner)),
                 Prober::new(&probe(Target::Connect(v4(well))), context(&spawner)),

@@ -1,7 +1,7 @@
 //! The `postgres://` probe against a real PostgreSQL.
 
-use crate::support::ask::{LONG, SHORT, assert_dead, assert_degraded, probe, prober, words};
 use crate::support::postgres::{PASSWORD, Postgres};
+use crate::support::probing::{LONG, SHORT, assert_dead, assert_degraded, probe, prober, words};
 use crate::support::wait_until;
 use stayd::config::{Endpoint, Probe, Target};
 use stayd::decide::event::Answer;
@@ -121,10 +121,10 @@ async fn item_18_a_query_that_is_refused_is_degraded_and_the_next_round_goes_on(
 #[tokio::test(flavor = "current_thread")]
 async fn item_18_too_many_connections_is_degraded() {
     let postgres = Postgres::start_with(&["max_connections=3", "superuser_reserved_connections=0"]);
-    let mut crowd: Vec<_> = (0..3)
+    let mut clients: Vec<_> = (0..3)
         .map(|_| prober(&question(&postgres, "app")))
         .collect();
-    for guest in &mut crowd {
+    for guest in &mut clients {
         assert_eq!(guest.ask(LONG).await, Answer::Alive);
     }
     let answer = prober(&question(&postgres, "app")).ask(LONG).await;

@@ -1,7 +1,7 @@
 //! The `sqlite:` probe on real files, asked by a real helper process.
 
-use crate::support::ask::{
-    LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, probe, with_nursery,
+use crate::support::probing::{
+    LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, probe, with_spawner,
 };
 use crate::support::{TempDir, alone, wait_until};
 use rusqlite::Connection;
@@ -46,7 +46,7 @@ fn names(dir: &TempDir) -> Vec<PathBuf> {
 #[test]
 fn a_file_that_answers_is_alive_and_left_as_it_was() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             for journal in ["DELETE", "WAL"] {
                 let dir = TempDir::new();
                 let path = dir.join("state.db");
@@ -70,7 +70,7 @@ fn a_file_that_answers_is_alive_and_left_as_it_was() {
 #[test]
 fn a_wal_database_that_nobody_has_open_is_not_opened() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             drop(database(&path, "WAL"));
@@ -86,7 +86,7 @@ fn a_wal_database_that_nobody_has_open_is_not_opened() {
 #[test]
 fn item_18_a_locked_file_is_degraded() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let service = database(&path, "DELETE");
@@ -111,7 +111,7 @@ fn item_18_a_locked_file_is_degraded() {
 #[test]
 fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let mut one = prober(&spawner, &question(&path, false));
@@ -145,7 +145,7 @@ fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
 #[test]
 fn a_query_is_asked_and_a_bad_one_is_named() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let _service = database(&path, "WAL");
@@ -178,7 +178,7 @@ fn a_query_is_asked_and_a_bad_one_is_named() {
 #[test]
 fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let service = database(&path, "DELETE");
@@ -210,7 +210,7 @@ fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
 #[test]
 fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let _service = database(&path, "WAL");

@@ -1,8 +1,8 @@
 //! A state folder that cannot be written: from the start, or from some moment on. Only for root, who can mount one.
 
-use super::adoption::{kill, pid, service};
 use super::support::daemon::{SOON, Stayd, binary, is_alive};
-use super::support::{TempDir, wait_until};
+use super::support::service::{kill, pid, service};
+use super::support::{TempDir, require_root, wait_until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,19 @@ use std::process::Command;
 struct Disk(PathBuf);
 
 impl Disk {
-    /// None where it cannot be had.
-    fn mounted_at(path: &Path) -> Option<Self> {
+    fn mounted_at(path: &Path) -> Self {
+        require_root();
         fs::create_dir_all(path).expect("a folder");
         let data = Some("size=16m,mode=700");
-        if mount(
+        let mounted = mount(
             Some("stayd-test"),
             path,
             Some("tmpfs"),
             MsFlags::empty(),
             data,
-        )
-        .is_err()
-        {
-            println!("skipped: no file system can be mounted here");
-            return None;
-        }
-        Some(Self(path.to_owned()))
+        );
+        mounted.expect("a tmpfs can be mounted");
+        Self(path.to_owned())
     }
 
     /// From here on every path to it is read-only; a file that is open for writing would refuse a change of the mount.
@@ -51,12 +47,11 @@ impl Drop for Disk {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_84_a_state_folder_that_is_read_only_at_the_start_is_said_with_its_cure() {
     let dir = TempDir::new();
     let state = dir.join("state");
-    let Some(disk) = Disk::mounted_at(&state) else {
-        return;
-    };
+    let disk = Disk::mounted_at(&state);
     disk.cover();
     fs::write(dir.join("stayd.toml"), service("sleep", "")).expect("the configuration");
     let ended = Command::new(binary())
@@ -76,13 +71,14 @@ fn item_84_a_state_folder_that_is_read_only_at_the_start_is_said_with_its_cure()
 
 /// A life begins while no claim can be written, and stayd dies; then the folder can be written again.
 #[test]
+#[ignore = "needs root"]
 fn item_84_a_life_that_no_claim_names_is_not_doubled() {
     let mut disk = None;
     let mut first = Stayd::start_with(&service("sleep", ""), |command| {
         let folder = command.get_current_dir().expect("its folder").to_owned();
-        disk = Disk::mounted_at(&folder.join("state"));
+        disk = Some(Disk::mounted_at(&folder.join("state")));
     });
-    let Some(disk) = disk else { return };
+    let disk = disk.expect("mounted before the start");
     let before = pid(&first.wait_state("s", "running"));
     disk.cover();
     kill(before);
@@ -93,7 +89,7 @@ fn item_84_a_life_that_no_claim_names_is_not_doubled() {
     first.signal(libc::SIGKILL);
     first.wait();
     disk.uncover();
-    let second = first.again();
+    let second = first.restart();
     let blocked = second.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(reason.contains(&format!("`kill {unnamed}`")), "{reason}");
@@ -128,6 +124,6 @@ fn item_82_a_wish_that_the_disk_does_not_take_is_carried_out_said_and_stored_lat
 
     fs::remove_dir(&journal).expect("room for the journal");
     wait_until("the disk takes it", SOON, || warning().is_none());
-    let next = daemon.killed_and_again();
+    let next = daemon.kill_and_restart();
     assert_eq!(next.wait_state("s", "stopped")["wanted"], "down");
 }

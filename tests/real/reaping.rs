@@ -1,7 +1,7 @@
 //! Exits: each is heard once, by whoever waits for it.
 
 use crate::support::{
-    Lab, NOTHING_LEFT, SOON, alone, kill, plan, program, wait_for_exit, wait_until,
+    NOTHING_LEFT, SOON, TreeFixture, alone, kill, plan, program, wait_for_exit, wait_until,
 };
 use stayd::sys::process;
 use stayd::sys::reaper::{self, Status};
@@ -12,16 +12,16 @@ use std::sync::Mutex;
 #[test]
 fn item_44_the_exit_comes_from_wait_while_a_grandchild_holds_the_output() {
     alone(|| {
-        let lab = Lab::new();
+        let fixture = TreeFixture::new();
         let (mut read, write) = std::io::pipe().expect("pipe");
-        let (child, tree) = lab.life("double-fork say held sleep", |plan| {
+        let (child, tree) = fixture.spawn("double-fork say held sleep", |plan| {
             plan.fds[1].1 = OwnedFd::from(write);
         });
         assert_eq!(wait_for_exit(child), Status::Code(0));
         let mut line = [0; 5];
         std::io::Read::read_exact(&mut read, &mut line).expect("the grandchild's words");
         assert_eq!(&line, b"held\n");
-        assert_eq!(lab.alive().len(), 1);
+        assert_eq!(fixture.alive().len(), 1);
         assert_eq!(kill(&tree), NOTHING_LEFT);
     });
 }
@@ -30,10 +30,10 @@ fn item_44_the_exit_comes_from_wait_while_a_grandchild_holds_the_output() {
 fn a_child_is_never_overlooked_whatever_becomes_of_the_thread_that_has_spawned_it() {
     const ROUNDS: usize = 100;
     alone(|| {
-        let lab = Lab::new();
+        let fixture = TreeFixture::new();
         for _ in 0..ROUNDS {
             assert!(reaper::has_no_child());
-            let plan = plan(&program("true"), &[], &lab.dir.join("out"));
+            let plan = plan(&program("true"), &[], &fixture.dir.join("out"));
             let (tell, told) = std::sync::mpsc::channel();
             let begin = || spawn(plan).map(|child| child.process);
             let spawner = std::thread::spawn(move || tell.send(begin()));
@@ -59,13 +59,13 @@ fn a_child_is_never_overlooked_whatever_becomes_of_the_thread_that_has_spawned_i
 fn item_94_five_hundred_exits_at_once_and_none_is_lost_or_stolen() {
     const CHILDREN: i32 = 500;
     alone(|| {
-        let lab = Lab::new();
+        let fixture = TreeFixture::new();
         let (gate, opener) = std::io::pipe().expect("pipe");
         let mut expected = Vec::new();
         for number in 0..CHILDREN {
             let code = number % 200;
             let script = format!("read line; exit {code}");
-            let mut plan = plan(&program("sh"), &["-c", &script], &lab.dir.join("out"));
+            let mut plan = plan(&program("sh"), &["-c", &script], &fixture.dir.join("out"));
             plan.fds[0].1 = gate.try_clone().expect("gate").into();
             let child = spawn(plan).expect("spawned");
             expected.push((child.process.pid, Status::Code(code)));

@@ -1,11 +1,11 @@
 //! Numbers that the kernel gives to somebody else, for real: in a pid namespace with few of them, or where the next one is
 //! chosen (pid_namespaces(7), /proc/sys/kernel/ns_last_pid). Only for root.
 
-use super::adoption::{forge, kill, pid, service, wait_for_child};
 use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::service::{forge, kill, pid, service, wait_for_child};
 use super::support::{
-    Lab, NOTHING_LEFT, alone_in_a_namespace_of_processes, kill as kill_tree, wait_for,
-    wait_for_exit, wait_until,
+    NOTHING_LEFT, TreeFixture, alone_in_pid_namespace, kill as kill_tree, wait_for, wait_for_exit,
+    wait_until,
 };
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
@@ -22,15 +22,6 @@ const LIVES: u64 = 300;
 const STRANGERS: usize = 20;
 /// Another process may be quicker to take a chosen number.
 const TRIES: usize = 50;
-
-/// Runs `body` where numbers may be chosen, or says why not.
-fn where_numbers_are_ours<F: FnOnce()>(body: F) {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root makes pid namespaces with numbers of its own");
-        return;
-    }
-    alone_in_a_namespace_of_processes(body);
-}
 
 /// A stranger with exactly this number, which nobody has.
 fn stranger_as(number: i32, change: impl Fn(&mut Command)) -> Child {
@@ -111,14 +102,15 @@ fn assert_next_life(daemon: &Stayd) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_51_the_number_of_a_claimed_process_is_a_strangers_by_now() {
-    where_numbers_are_ours(|| {
+    alone_in_pid_namespace(|| {
         let first = Stayd::start(&service("sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
         let first = dead(first);
         end_orphan(left);
         let stranger = stranger_as(left, |_| {});
-        let second = first.again();
+        let second = first.restart();
         assert_next_life(&second);
         assert_eq!(second.count("adopted"), 0);
         end(stranger);
@@ -126,8 +118,9 @@ fn item_51_the_number_of_a_claimed_process_is_a_strangers_by_now() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_51_the_number_of_a_claimed_member_is_a_strangers_by_now() {
-    where_numbers_are_ours(|| {
+    alone_in_pid_namespace(|| {
         let first = Stayd::start(&service("setsid sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
         let child = child_in_a_session_of_its_own(left);
@@ -139,7 +132,7 @@ fn item_51_the_number_of_a_claimed_member_is_a_strangers_by_now() {
         end_orphan(left);
         end_orphan(child);
         let stranger = stranger_as(child, |_| {});
-        let second = first.again();
+        let second = first.restart();
         assert_next_life(&second);
         end(stranger);
     });
@@ -147,28 +140,30 @@ fn item_51_the_number_of_a_claimed_member_is_a_strangers_by_now() {
 
 /// A child of the life lives on in a session of its own; the first process's number is that of a stranger's session by now.
 #[test]
+#[ignore = "needs root"]
 fn item_51_the_number_of_a_lifes_session_is_a_strangers_by_now() {
-    where_numbers_are_ours(|| {
+    alone_in_pid_namespace(|| {
         let first = Stayd::start(&service("setsid sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
         let child = child_in_a_session_of_its_own(left);
         let first = dead(first);
         end_orphan(left);
         let follower = strangers_session(left);
-        let second = first.again();
+        let second = first.restart();
         assert_next_life(&second);
         assert!(!is_alive(child), "what is proven is ended");
-        assert!(is_alive(follower), "{}", second.said());
+        assert!(is_alive(follower), "{}", second.output());
         end_orphan(follower);
     });
 }
 
 /// The same after adoption: the life's session has ended, which was noticed, and then its number was given anew.
 #[test]
+#[ignore = "needs root"]
 fn item_51_a_session_that_has_ended_is_the_lifes_no_more() {
-    where_numbers_are_ours(|| {
-        let lab = Lab::new();
-        let (first, _) = lab.life("setsid sleep", |_| {});
+    alone_in_pid_namespace(|| {
+        let fixture = TreeFixture::new();
+        let (first, _) = fixture.spawn("setsid sleep", |_| {});
         let Process {
             pid: number,
             start_time,
@@ -188,10 +183,11 @@ fn item_51_a_session_that_has_ended_is_the_lifes_no_more() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_41_a_number_that_changes_hands_between_look_and_kill_is_not_signalled() {
-    where_numbers_are_ours(|| {
-        let lab = Lab::new();
-        let (main, tree) = lab.life("sleep", |_| {});
+    alone_in_pid_namespace(|| {
+        let fixture = TreeFixture::new();
+        let (main, tree) = fixture.spawn("sleep", |_| {});
         let seen = main.process;
         let opened = Handle::open(seen).expect("it lives");
         opened.signal(libc::SIGKILL).expect("it lives");
@@ -211,52 +207,6 @@ fn item_41_a_number_that_changes_hands_between_look_and_kill_is_not_signalled() 
     });
 }
 
-/// Hundreds of lives among strangers, and every number has several owners.
-#[test]
-fn item_51_where_numbers_are_few_no_stranger_is_ever_touched() {
-    where_numbers_are_ours(|| {
-        if fs::write("/proc/sys/kernel/pid_max", NUMBERS.to_string()).is_err()
-            || fs::read_to_string("/proc/sys/kernel/pid_max")
-                .map(|max| max.trim().parse())
-                .ok()
-                != Some(Ok(NUMBERS))
-        {
-            println!("skipped: before Linux 6.14 all namespaces share one pid_max");
-            return;
-        }
-        let restless = service("setsid sleep", "")
-            .replace("\"10ms\"", "\"0s\"")
-            .replace(
-                "backoff",
-                "give_up = { exits = 1000, within = \"1s\" }\nbackoff",
-            );
-        let strangers: Vec<Child> = (0..STRANGERS)
-            .map(|_| {
-                Command::new("sleep")
-                    .arg("1000")
-                    .spawn()
-                    .expect("a stranger")
-            })
-            .collect();
-        let mut daemon = Stayd::start(&restless);
-        let mut life = 0;
-        while life < LIVES {
-            let now = daemon.wait_service("s", "its next life", |service| {
-                service["state"] == "running" && service["life"].as_u64() > Some(life)
-            });
-            life = now["life"].as_u64().expect("a number");
-            kill(pid(&now));
-            if life.is_multiple_of(20) {
-                daemon = daemon.killed_and_again();
-            }
-        }
-        daemon.wait_state("s", "running");
-        assert!(daemon.stop().success());
-        strangers.into_iter().for_each(end);
-        wait_until("nothing of it is left", SOON, reap_all);
-    });
-}
-
 /// Whether we, the first process here, have no child any more.
 fn reap_all() -> bool {
     loop {
@@ -265,5 +215,61 @@ fn reap_all() -> bool {
             Ok(_) => {}
             Err(_) => return true,
         }
+    }
+}
+
+/// The tests that need a pid namespace with few pids.
+mod needs_linux_6_14 {
+    use super::*;
+
+    /// Sets pid_max of this pid namespace. Before Linux 6.14 all namespaces share one.
+    fn limit_pids() {
+        const PID_MAX: &str = "/proc/sys/kernel/pid_max";
+        fs::write(PID_MAX, NUMBERS.to_string()).expect("this test needs Linux 6.14");
+        let max = fs::read_to_string(PID_MAX).expect("pid_max");
+        assert_eq!(
+            max.trim(),
+            NUMBERS.to_string(),
+            "this test needs Linux 6.14"
+        );
+    }
+
+    /// Hundreds of lives among strangers, and every number has several owners.
+    #[test]
+    #[ignore = "needs root, and Linux 6.14 for a pid_max per pid namespace"]
+    fn item_51_where_numbers_are_few_no_stranger_is_ever_touched() {
+        alone_in_pid_namespace(|| {
+            limit_pids();
+            let restless = service("setsid sleep", "")
+                .replace("\"10ms\"", "\"0s\"")
+                .replace(
+                    "backoff",
+                    "give_up = { exits = 1000, within = \"1s\" }\nbackoff",
+                );
+            let strangers: Vec<Child> = (0..STRANGERS)
+                .map(|_| {
+                    Command::new("sleep")
+                        .arg("1000")
+                        .spawn()
+                        .expect("a stranger")
+                })
+                .collect();
+            let mut daemon = Stayd::start(&restless);
+            let mut life = 0;
+            while life < LIVES {
+                let now = daemon.wait_service("s", "its next life", |service| {
+                    service["state"] == "running" && service["life"].as_u64() > Some(life)
+                });
+                life = now["life"].as_u64().expect("a number");
+                kill(pid(&now));
+                if life.is_multiple_of(20) {
+                    daemon = daemon.kill_and_restart();
+                }
+            }
+            daemon.wait_state("s", "running");
+            assert!(daemon.stop().success());
+            strangers.into_iter().for_each(end);
+            wait_until("nothing of it is left", SOON, reap_all);
+        });
     }
 }

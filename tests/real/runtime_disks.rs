@@ -1,22 +1,13 @@
 //! Runtimes on real file systems: one that is pulled, one that is full, one that may not be written, one that runs nothing.
 
-use super::adoption::pid;
 use super::runtimes::{restart, runtime_of, wait_version};
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::disk::Disk;
-use super::support::wait_until;
+use super::support::service::pid;
+use super::support::{require_root, wait_until};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-/// Disks are root's to mount.
-fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        println!("skipped: needs root");
-    }
-    is_root
-}
 
 /// A server that says which version it is, and waits.
 fn put(source: &Path, version: &str) {
@@ -41,10 +32,8 @@ fn config(source: &Path, more: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_61_a_service_outlives_its_disk_and_starts_again_without_it() {
-    if !is_root() {
-        return;
-    }
     let mut disk = Disk::ext4(16);
     let source = disk.path().join("app");
     put(&source, "one");
@@ -57,7 +46,7 @@ fn item_61_a_service_outlives_its_disk_and_starts_again_without_it() {
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    assert_eq!(daemon.count("old-runtime"), 1, "{}", daemon.said());
+    assert_eq!(daemon.count("old-runtime"), 1, "{}", daemon.output());
     let disk = disk.put_back();
     put(&source, "two");
     restart(&daemon);
@@ -79,10 +68,8 @@ fn under_way(state: &Path) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
-    if !is_root() {
-        return;
-    }
     let small = Disk::tmpfs(16, "mode=700");
     let source = tempfile::tempdir().expect("a folder");
     put(source.path(), "one");
@@ -98,7 +85,7 @@ fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    let said = daemon.said();
+    let said = daemon.output();
     assert!(said.contains("No space left on device"), "{said}");
     assert_eq!(under_way(small.path()), [""; 0]);
     fs::remove_file(source.path().join("large")).expect("removed");
@@ -108,12 +95,10 @@ fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_63_a_source_that_dies_midway_leaves_the_last_good_runtime_in_use() {
     const FILES: usize = 8;
     const BYTES: usize = 12 << 20;
-    if !is_root() {
-        return;
-    }
     let mut disk = Disk::ext4(160);
     let source = disk.path().join("app");
     put(&source, "one");
@@ -136,7 +121,7 @@ fn item_63_a_source_that_dies_midway_leaves_the_last_good_runtime_in_use() {
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    let said = daemon.said();
+    let said = daemon.output();
     assert!(said.contains("Input/output error"), "{said}");
     assert_eq!(daemon.count("old-runtime"), 1, "{said}");
     assert_eq!(under_way(&daemon.state_dir()), [""; 0]);
@@ -144,10 +129,8 @@ fn item_63_a_source_that_dies_midway_leaves_the_last_good_runtime_in_use() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_disk_that_may_not_be_written_any_more_keeps_no_runtime_from_starting() {
-    if !is_root() {
-        return;
-    }
     let disk = Disk::tmpfs(16, "mode=700");
     let source = tempfile::tempdir().expect("a folder");
     put(source.path(), "one");
@@ -171,10 +154,8 @@ fn a_disk_that_may_not_be_written_any_more_keeps_no_runtime_from_starting() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_66_a_noexec_mount_is_named_with_its_cure() {
-    if !is_root() {
-        return;
-    }
     let disk = Disk::tmpfs(16, "mode=700,noexec");
     let source = tempfile::tempdir().expect("a folder");
     put(source.path(), "one");
@@ -194,10 +175,9 @@ fn item_66_a_noexec_mount_is_named_with_its_cure() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_service_of_another_user_runs_from_a_copy_in_our_own_state_folder() {
-    if !is_root() {
-        return;
-    }
+    require_root();
     let source = tempfile::tempdir().expect("a folder");
     put(source.path(), "one");
     let config = config(source.path(), "user = \"nobody\"").replace("\"DIR\"", "\"DIR/open\"");
@@ -225,13 +205,9 @@ fn used_bytes(disk: &Disk) -> u64 {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_copy_shares_its_bytes_with_the_source_where_the_disk_can() {
     const BYTES: usize = 48 << 20;
-    let can = fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("btrfs"));
-    if !is_root() || !can {
-        println!("skipped: needs root, and a kernel with btrfs");
-        return;
-    }
     let disk = Disk::btrfs(256);
     let source = disk.path().join("app");
     put(&source, "one");
@@ -258,12 +234,8 @@ fn a_copy_shares_its_bytes_with_the_source_where_the_disk_can() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_62_an_image_that_is_exchanged_for_another_with_the_same_times_is_read_again() {
-    let can = fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("squashfs"));
-    if !is_root() || !can {
-        println!("skipped: needs root, and a kernel with squashfs");
-        return;
-    }
     let [one, two] = ["one", "two"].map(|version| {
         let folder = tempfile::tempdir().expect("a folder");
         put(folder.path(), version);

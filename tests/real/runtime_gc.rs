@@ -1,7 +1,7 @@
 //! `stayd runtime gc` beside a real stayd: it removes nothing that a process uses.
 
 use crate::support::daemon::{SOON, Stayd};
-use crate::support::{program, wait_until};
+use crate::support::{program, require_root, wait_until};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -38,13 +38,13 @@ fn gc_never_removes_what_a_process_uses_whoever_that_is() {
             .current_dir(stayd.root(&standing)),
     );
     fs::copy(program("sleep"), stayd.source().join("sleeper")).expect("a program");
-    let running = stayd.renew("2");
+    let running = stayd.restart_with_version("2");
     let runs = Squatter::new(Command::new(stayd.root(&running).join("sleeper")).arg("1000"));
     fs::copy(library, stayd.source().join("library.so")).expect("a library");
-    let mapped = stayd.renew("3");
+    let mapped = stayd.restart_with_version("3");
     let preload = stayd.root(&mapped).join("library.so");
     let maps = Squatter::new(Command::new("sleep").arg("1000").env("LD_PRELOAD", preload));
-    let now = stayd.renew("4");
+    let now = stayd.restart_with_version("4");
     for (fingerprint, squatter) in [(&standing, &stands), (&running, &runs), (&mapped, &maps)] {
         assert_eq!(
             stayd.kept_because(fingerprint),
@@ -83,7 +83,7 @@ fn mapped_library() -> PathBuf {
 fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
     let stayd = Stayd::with_runtime();
     let adopted = stayd.fingerprint();
-    let stayd = stayd.killed_and_again();
+    let stayd = stayd.kill_and_restart();
     let web = stayd.wait_state("web", "running");
     assert_eq!(web["ownership"], "adopted");
     assert_eq!(
@@ -92,7 +92,7 @@ fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
     );
     // not configured any more: only the process that still runs keeps it
     stayd.rewrite(OTHER);
-    let stayd = stayd.killed_and_again();
+    let stayd = stayd.kill_and_restart();
     stayd.wait_state("other", "running");
     assert_eq!(
         stayd.kept_because(&adopted),
@@ -102,7 +102,7 @@ fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
     let pid = nix::unistd::Pid::from_raw(pid);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("ended");
     wait_until("it is freed once its process is gone", SOON, || {
-        let (_, told) = stayd.tells(&["gc"]);
+        let (_, told) = stayd.runtime_json(&["gc"]);
         told["freed"]
             .as_array()
             .is_some_and(|freed| freed.len() == 1)
@@ -112,11 +112,9 @@ fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
 
 /// A process in a container has other names for what it uses.
 #[test]
+#[ignore = "needs root"]
 fn gc_knows_who_uses_a_copy_under_another_name() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root for a namespace of mounts");
-        return;
-    }
+    require_root();
     let stayd = Stayd::with_runtime();
     let copy = stayd.fingerprint();
     let place = stayd.dir().join("elsewhere");
@@ -138,9 +136,9 @@ fn gc_knows_who_uses_a_copy_under_another_name() {
     );
     let flag = stayd.dir().join("stands");
     wait_until("it stands there", SOON, || flag.exists());
-    stayd.renew("2");
-    stayd.renew("3");
-    stayd.renew("4");
+    stayd.restart_with_version("2");
+    stayd.restart_with_version("3");
+    stayd.restart_with_version("4");
     assert_eq!(
         stayd.kept_because(&copy),
         format!("in use by pid {}", stands.0.id())

@@ -88,7 +88,7 @@ fn a_script_that_was_changed_is_stale_for_an_adopted_process_too() {
         },
     );
     stayd.wait_state("script", "running");
-    let stayd = stayd.killed_and_again();
+    let stayd = stayd.kill_and_restart();
     assert_eq!(
         stayd.wait_state("script", "running")["ownership"],
         "adopted"

@@ -1,8 +1,8 @@
 //! Services that run from a copy: which one, and what becomes of it when things go wrong.
 
-use super::adoption::pid;
 use super::support::TempDir;
 use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::service::pid;
 use super::support::wait_until;
 use serde_json::Value;
 use stayd::act::failpoint::Failpoint;
@@ -103,10 +103,10 @@ fn item_64_a_copy_that_was_changed_behind_our_back_is_made_anew_before_it_is_run
     assert_eq!(runtime_of(&daemon), runtime);
     assert!(
         daemon
-            .said()
+            .output()
             .contains("changed behind our back (bin/server)"),
         "{}",
-        daemon.said()
+        daemon.output()
     );
 }
 
@@ -148,7 +148,7 @@ fn item_65_a_runtime_that_a_process_uses_is_never_collected() {
         wait_version(&daemon, version);
         daemon.wait_state("s", "running");
     }
-    assert!(old.join("bin/server").exists(), "{}", daemon.said());
+    assert!(old.join("bin/server").exists(), "{}", daemon.output());
     user.kill().expect("killed");
     user.wait().expect("reaped");
     source.put("exec sleep 1000000", "four");
@@ -177,12 +177,12 @@ fn item_67_a_new_runtime_that_crashes_at_start_is_rolled_back_and_tried_again_wh
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), old);
     assert!(
-        daemon.said().contains("rolled back to the runtime"),
+        daemon.output().contains("rolled back to the runtime"),
         "{}",
-        daemon.said()
+        daemon.output()
     );
     // the next stayd knows it too
-    let daemon = daemon.killed_and_again();
+    let daemon = daemon.kill_and_restart();
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), old);
@@ -198,7 +198,7 @@ fn item_57_a_life_that_runs_from_an_older_source_is_adopted_and_its_runtime_kept
     wait_version(&daemon, "one");
     let (runs, old) = (pid(&daemon.wait_state("s", "running")), runtime_of(&daemon));
     source.put("exec sleep 1000000", "two");
-    let daemon = daemon.killed_and_again();
+    let daemon = daemon.kill_and_restart();
     assert_eq!(pid(&daemon.wait_state("s", "running")), runs);
     assert_eq!(runtime_of(&daemon), old);
     assert_eq!(daemon.service("s")["ownership"], "adopted");
@@ -224,7 +224,7 @@ fn item_63_a_copy_that_was_cut_off_by_a_kill_leaves_nothing_and_is_made_again() 
             names.any(|entry| is_under_way(&entry))
                 || runtime.is_dir() && runtimes(&daemon.state_dir()) > 0
         });
-        daemon = daemon.killed_and_again();
+        daemon = daemon.kill_and_restart();
     }
     wait_version(&daemon, "one");
     daemon.wait_state("s", "running");
@@ -256,7 +256,7 @@ fn item_63_a_copy_that_dies_at_any_step_leaves_nothing_half_made() {
             reason.contains("cannot look at its runtimes"),
             "{step:?}: {reason}"
         );
-        let daemon = daemon.killed_and_again();
+        let daemon = daemon.kill_and_restart();
         wait_version(&daemon, "one");
         assert_eq!(runtimes(&daemon.state_dir()), 1, "{step:?}");
         let names = fs::read_dir(daemon.state_dir().join("runtime")).expect("the cache");
@@ -357,8 +357,8 @@ fn item_67_a_new_runtime_whose_before_fails_is_rolled_back() {
     wait_until("rolled back", SOON, || daemon.count("rolled-back") == 1);
     assert_eq!(runtime_of(&daemon), old);
     assert!(
-        daemon.said().contains("exited with status 9"),
+        daemon.output().contains("exited with status 9"),
         "{}",
-        daemon.said()
+        daemon.output()
     );
 }

@@ -1,6 +1,6 @@
 //! stayd dies: at random moments, over and over, and so does its service; and once at each named step.
 
-use super::support::census::Census;
+use super::support::counting_service::CountingService;
 use super::support::daemon::Stayd;
 use stayd::act::failpoint::Failpoint;
 use std::time::{Duration, Instant};
@@ -16,22 +16,22 @@ const STEPS_AT_ONCE: usize = 7;
 
 #[test]
 fn deaths_at_random_leave_one_copy_and_every_line() {
-    let census = Census::new();
+    let counted = CountingService::new();
     let attempts = std::env::var("STAYD_SOAK_ROUNDS").map_or(ROUNDS, |text| {
         text.parse().expect("STAYD_SOAK_ROUNDS is a number")
     });
     let mut dice = Dice::from_environment();
-    let mut daemon = Stayd::start_at_once(&census.config(LOG_SIZE));
+    let mut daemon = Stayd::start_at_once(&counted.config(LOG_SIZE));
     for _ in 0..attempts {
         pass(Duration::from_millis(dice.below(120)));
         if dice.below(3) == 0 {
-            kill_the_newest(&census);
+            kill_the_newest(&counted);
             pass(Duration::from_millis(dice.below(8)));
         }
-        daemon = daemon.killed_and_again_at_once();
+        daemon = daemon.kill_and_restart_at_once();
     }
-    let daemon = daemon.killed_and_again();
-    census.assert_whole(daemon, &format!("seed {}", dice.seed));
+    let daemon = daemon.kill_and_restart();
+    counted.assert_whole(daemon, &format!("seed {}", dice.seed));
 }
 
 #[test]
@@ -50,16 +50,16 @@ fn a_death_at_each_named_step_leaves_one_copy_and_every_line() {
 }
 
 fn die_at(step: Failpoint) {
-    let census = Census::new();
-    let dead = provoke(&census, step);
-    census.set_fit(true);
-    census.assert_whole(dead.again(), &step.name());
+    let counted = CountingService::new();
+    let dead = provoke(&counted, step);
+    counted.set_fit(true);
+    counted.assert_whole(dead.restart(), &step.name());
 }
 
 /// A stayd that has died at `step`.
-fn provoke(census: &Census, step: Failpoint) -> Stayd {
-    let config = census.watched_config();
-    let start = || Stayd::start_to_die_at(&config, &step.name());
+fn provoke(counted: &CountingService, step: Failpoint) -> Stayd {
+    let config = counted.watched_config();
+    let start = || Stayd::start_with_failpoint(&config, &step.name());
     let mut daemon = match step {
         Failpoint::BeforeIntent
         | Failpoint::ClaimHalfWritten
@@ -72,7 +72,7 @@ fn provoke(census: &Census, step: Failpoint) -> Stayd {
         Failpoint::Proven | Failpoint::TakenInHand => {
             let first = Stayd::start(&config);
             first.wait_state("s", "running");
-            first.killed_and_again_to_die_at(&step.name())
+            first.kill_and_restart_with_failpoint(&step.name())
         }
         Failpoint::Terminated => {
             let daemon = running(start());
@@ -88,7 +88,7 @@ fn provoke(census: &Census, step: Failpoint) -> Stayd {
         | Failpoint::HalfReleased
         | Failpoint::AfterRelease => {
             let daemon = running(start());
-            census.set_fit(false);
+            counted.set_fit(false);
             daemon
         }
         Failpoint::AtRest | Failpoint::BeforeExec | Failpoint::Received | Failpoint::TakenOver => {
@@ -101,20 +101,20 @@ fn provoke(census: &Census, step: Failpoint) -> Stayd {
             unreachable!("{step:?} is a helper's, and this service is not copied")
         }
     };
-    assert!(!daemon.wait().success(), "{step:?}: {}", daemon.said());
+    assert!(!daemon.wait().success(), "{step:?}: {}", daemon.output());
     daemon
 }
 
 /// Its service has answered once, so that silence condemns it.
 fn running(daemon: Stayd) -> Stayd {
-    let daemon = daemon.when_open();
+    let daemon = daemon.wait_until_open();
     daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
     daemon
 }
 
 /// The service dies, too: then stayd is killed between two lives.
-fn kill_the_newest(census: &Census) {
-    let newest = census.mains().last().copied();
+fn kill_the_newest(counted: &CountingService) {
+    let newest = counted.mains().last().copied();
     let instance = newest.and_then(|pid| stayd::sys::process::stat(pid).ok());
     let handle = instance.and_then(|stat| stayd::sys::process::Handle::open(stat.process).ok());
     if let Some(handle) = handle {

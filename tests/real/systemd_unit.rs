@@ -1,6 +1,6 @@
 //! The unit that stayd renders, installed in a box with a systemd of its own.
 
-use crate::support::{SystemdBox, free_port, http_get};
+use crate::support::{SystemdContainer, free_port, http_get};
 use std::fs;
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Quiet).serve_fo
 
 /// A box in which `stayd.service`, rendered by stayd itself, is written and not yet started.
 pub(super) struct Installed {
-    pub(super) systemd: SystemdBox,
+    pub(super) systemd: SystemdContainer,
     pub(super) port: u16,
 }
 
 impl Installed {
     /// `extra` is a drop-in.
-    pub(super) fn new(extra: &str) -> Option<Self> {
-        let systemd = SystemdBox::up()?;
+    pub(super) fn new(extra: &str) -> Self {
+        let systemd = SystemdContainer::boot();
         let port = free_port();
         let folder = systemd.path("/etc/stayd");
         fs::create_dir_all(&folder).unwrap();
@@ -38,7 +38,7 @@ impl Installed {
         fs::create_dir_all(&drop_in).unwrap();
         fs::write(drop_in.join("test.conf"), extra).unwrap();
         systemd.add_unit("stayd.service", &(unit + "\n"));
-        Some(Self { systemd, port })
+        Self { systemd, port }
     }
 
     pub(super) fn main_pid(&self) -> String {

@@ -57,7 +57,7 @@ fn item_28_a_check_under_way_when_stayd_is_killed_is_ended_by_the_next_one() {
         ReportedProcess::with("STAYD_PROBE_OF", token),
     ];
     for kill in 1..=KILLS {
-        daemon = daemon.killed_and_again();
+        daemon = daemon.kill_and_restart();
         wait_for_rounds(&daemon, kill + 1);
         let all = asked(daemon.dir());
         let (elders, present) = all.split_at(2 * kill);
@@ -79,7 +79,7 @@ fn item_28_a_check_is_ended_though_its_life_has_ended_while_no_stayd_ran() {
     let main = nix::unistd::Pid::from_raw(main);
     nix::sys::signal::kill(main, nix::sys::signal::SIGKILL).expect("ended");
     wait_until("the life is over", SOON, || !is_alive(main.as_raw()));
-    let daemon = daemon.again();
+    let daemon = daemon.restart();
     wait_for_rounds(&daemon, 2);
     assert!(!asked(daemon.dir())[..2].iter().any(|&pid| is_alive(pid)));
 }

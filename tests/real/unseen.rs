@@ -1,7 +1,7 @@
 //! Lives that end completely while no stayd runs, and lives that have ended for good before it was killed.
 
-use super::adoption::{forge, kill, pid, service};
 use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::service::{forge, kill, pid, service};
 use super::support::wait_until;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ fn both_killed(config: &str) -> Stayd {
 
 #[test]
 fn item_49_an_end_while_no_stayd_ran_is_told_once_and_runs_nothing_twice() {
-    let second = both_killed(&service("sleep", ONCE)).again();
+    let second = both_killed(&service("sleep", ONCE)).restart();
     let stopped = second.wait_state("s", "stopped");
     let exit = &stopped["last_exit"];
     assert_eq!(
@@ -30,7 +30,7 @@ fn item_49_an_end_while_no_stayd_ran_is_told_once_and_runs_nothing_twice() {
     assert!(exit["at"].is_string(), "{stopped}");
     assert_eq!((second.count("started"), second.count("exited")), (1, 1));
 
-    let third = second.killed_and_again();
+    let third = second.kill_and_restart();
     let stopped = third.wait_state("s", "stopped");
     let reason = stopped["reason"].as_str().expect("text");
     assert!(reason.contains("restart = \"never\""), "{reason}");
@@ -42,7 +42,7 @@ fn item_49_an_end_while_no_stayd_ran_is_told_once_and_runs_nothing_twice() {
 #[test]
 fn item_49_an_end_while_no_stayd_ran_is_a_failure_where_failures_are_started_again() {
     for restart in ["always", "on-failure"] {
-        let second = both_killed(&service("sleep", &format!("restart = \"{restart}\""))).again();
+        let second = both_killed(&service("sleep", &format!("restart = \"{restart}\""))).restart();
         let next = second.wait_service("s", "its next life", |service| {
             service["state"] == "running" && service["life"] == 2
         });
@@ -60,13 +60,13 @@ fn what_has_run_to_its_end_is_not_run_again_after_a_crash_but_after_an_ordered_e
     let first = Stayd::start(&service("exit 0", ONCE));
     first.wait_state("s", "stopped");
     assert_eq!(first.count("started"), 1);
-    let mut second = first.killed_and_again();
+    let mut second = first.kill_and_restart();
     let stopped = second.wait_state("s", "stopped");
     let reason = stopped["reason"].as_str().expect("text");
     assert!(reason.contains("exited with status 0"), "{reason}");
     assert_eq!((second.count("started"), second.count("exited")), (1, 1));
     assert_eq!(second.stop().code(), Some(0));
-    let third = second.again();
+    let third = second.restart();
     third.wait_service("s", "its second run", |service| {
         service["state"] == "stopped" && service["life"] == 2
     });
@@ -89,7 +89,7 @@ fn a_life_that_was_to_be_replaced_or_never_began_is_followed_by_the_next() {
                 };
             }
         });
-        let second = first.again();
+        let second = first.restart();
         second.wait_service("s", what, |service| {
             service["state"] == "running" && service["life"] == 2
         });
@@ -101,7 +101,7 @@ fn a_life_that_was_to_be_replaced_or_never_began_is_followed_by_the_next() {
 fn after_a_reboot_everything_begins_anew() {
     let first = both_killed(&service("sleep", ONCE));
     forge(&first, |claim| claim["boot_id"] = "another boot".into());
-    let second = first.again();
+    let second = first.restart();
     second.wait_service("s", "its next life", |service| {
         service["state"] == "running" && service["life"] == 2
     });

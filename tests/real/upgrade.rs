@@ -1,7 +1,7 @@
 //! A new version takes the place of the one that runs: what goes on, and that nobody notices.
 
-use super::adoption::{pid, service};
 use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::service::{pid, service};
 use super::support::{free_port, http_get, wait_until};
 use serde_json::Value;
 use std::fs;
@@ -31,7 +31,7 @@ fn script(script: &str, more: &str) -> String {
 #[track_caller]
 fn upgrade(daemon: &Stayd) {
     let answer = daemon.client(&["upgrade"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.said());
+    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.output());
 }
 
 fn status(daemon: &Stayd) -> Value {
@@ -158,7 +158,7 @@ fn item_90_no_end_is_lost_between_two_versions() {
         .into_iter()
         .filter(|event| event["kind"] == "crashed")
         .collect();
-    assert!(!ends.is_empty(), "{}", daemon.said());
+    assert!(!ends.is_empty(), "{}", daemon.output());
     for end in &ends {
         let message = end["message"].as_str().expect("a sentence");
         assert!(message.starts_with("exited with status 3"), "{end}");
@@ -261,7 +261,7 @@ fn item_90_signals_that_come_while_versions_change_are_heard_by_the_new_one() {
         }
     });
     daemon.wait_state("s", "running");
-    assert!(daemon.stop().success(), "{}", daemon.said());
+    assert!(daemon.stop().success(), "{}", daemon.output());
     assert_no_gap(&numbers(&daemon.state_dir()));
 }
 
@@ -278,7 +278,7 @@ fn item_90_an_ordered_stop_that_comes_with_an_upgrade_is_carried_out() {
             });
             daemon.signal(libc::SIGTERM);
         });
-        assert!(daemon.wait().success(), "{}", daemon.said());
+        assert!(daemon.wait().success(), "{}", daemon.output());
         assert!(!is_alive(child));
     }
 }

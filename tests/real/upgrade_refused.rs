@@ -1,7 +1,7 @@
 //! A new version that is not fit, or a moment that is not: the old one goes on, and says why.
 
-use super::adoption::pid;
-use super::support::daemon::{Answer, SOON, Stayd, is_alive};
+use super::support::daemon::{ClientOutput, SOON, Stayd, is_alive};
+use super::support::service::pid;
 use super::support::wait_until;
 use serde_json::Value;
 use std::fs;
@@ -18,7 +18,7 @@ fn replace_by(daemon: &Stayd, content: &[u8]) {
 
 /// What the client was told; everything runs as before.
 #[track_caller]
-fn refused(daemon: &Stayd, why: &str) -> Answer {
+fn refused(daemon: &Stayd, why: &str) -> ClientOutput {
     let before = daemon.service("s");
     let answer = daemon.client(&["upgrade"]);
     assert_eq!(answer.code, Some(1), "{answer:?}");
@@ -124,20 +124,20 @@ fn item_90_a_refused_exec_leaves_the_old_version_running_with_everything_it_had(
     let answer = std::thread::scope(|scope| {
         let asking = scope.spawn(|| daemon.client(&["upgrade"]));
         wait_until("it has passed its trial", SOON, || {
-            daemon.said().contains("is fit to take over")
+            daemon.output().contains("is fit to take over")
         });
         fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o644)).expect("its mode");
         asking.join().expect("no panic")
     });
-    assert_eq!(answer.code, Some(1), "{answer:?}\n{}", daemon.said());
+    assert_eq!(answer.code, Some(1), "{answer:?}\n{}", daemon.output());
     assert!(answer.err.contains("Permission denied"), "{answer:?}");
     let after = daemon.service("s");
     for same in ["pid", "life", "ownership"] {
-        assert_eq!(after[same], before[same], "{}", daemon.said());
+        assert_eq!(after[same], before[same], "{}", daemon.output());
     }
     fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o755)).expect("its mode");
     let answer = daemon.client(&["upgrade", "--json"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.said());
+    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.output());
     let told: Value = serde_json::from_str(&answer.out).expect("JSON");
     assert_eq!(
         (&told["number"], &told["refused"]),
@@ -164,13 +164,13 @@ fn item_90_a_death_of_the_new_version_is_a_crash_and_is_told() {
     let daemon = Stayd::start_copied_with(SERVICE, |command| {
         command.env("STAYD_DIE_AT", "Received");
     });
-    let mut daemon = daemon.when_open();
+    let mut daemon = daemon.wait_until_open();
     let left = pid(&daemon.wait_state("s", "running"));
     let answer = daemon.client(&["upgrade"]);
     assert_eq!(answer.code, Some(3), "{answer:?}");
     assert!(answer.err.contains("has ended"), "{answer:?}");
     assert!(!daemon.wait().success());
-    let daemon = daemon.again();
+    let daemon = daemon.restart();
     let found = daemon.wait_state("s", "running");
     assert_eq!(
         (pid(&found), &found["ownership"]),

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(60);
 
 #[test]
+#[ignore = "needs root"]
 fn item_90_the_unit_stays_active_with_the_same_main_process_twice_and_its_watchdog_is_content() {
-    let Some(unit) = Installed::new("[Service]\nWatchdogSec=1s\n") else {
-        return;
-    };
+    let unit = Installed::new("[Service]\nWatchdogSec=1s\n");
     unit.systemd.done(&["systemctl", "start", "stayd.service"]);
     let main = unit.main_pid();
     let service = || {

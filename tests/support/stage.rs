@@ -18,7 +18,7 @@ use stayd::decide::state::Identity;
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
-#[path = "actor.rs"]
+#[path = "simulated_service.rs"]
 mod actor;
 
 pub(crate) use actor::{Actor, Preparation, STRANGER, busy, idle, runtime, silence};

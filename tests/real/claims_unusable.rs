@@ -1,8 +1,8 @@
-//! A claim that cannot be believed, or no longer: what it names is left alone, what runs is not doubled, and what is said
-//! about it is true.
+//! A claim that is damaged, forged or stale: the process that it names is left alone, and no second copy starts beside
+//! a running one.
 
-use super::adoption::{forge, kill, pid, service};
 use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::service::{forge, kill, pid, service};
 use super::support::wait_until;
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
@@ -10,20 +10,19 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-/// A service left by a killed stayd, and its pid.
+/// A killed stayd whose service runs on, and the service's pid.
 fn left_behind() -> (Stayd, i32) {
     let mut first = Stayd::start(&service("sleep", ""));
     let left = pid(&first.wait_state("s", "running"));
-    first.signal(libc::SIGKILL);
-    first.wait();
+    first.kill();
     (first, left)
 }
 
-/// The same, and it has ended since.
+/// The same, after the service has ended as well.
 fn ended_behind() -> Stayd {
     let (first, left) = left_behind();
     kill(left);
-    wait_until("it has gone", SOON, || !is_alive(left));
+    wait_until("it has ended", SOON, || !is_alive(left));
     first
 }
 
@@ -31,15 +30,15 @@ fn claim(daemon: &Stayd) -> PathBuf {
     daemon.state_dir().join("claims/s.json")
 }
 
-/// Somebody else's process, which is to be there in the end.
-struct Stranger(Child);
+/// A foreign process.
+struct ForeignProcess(Child);
 
-impl Stranger {
+impl ForeignProcess {
     fn start(change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new("sleep");
         command.arg("1000");
         change(&mut command);
-        Self(command.spawn().expect("a stranger"))
+        Self(command.spawn().expect("a foreign process"))
     }
 
     fn pid(&self) -> i32 {
@@ -57,19 +56,19 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for ForeignProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// `spoil` makes the claim unbelievable while its life goes on: no second copy, until somebody ends the first.
+/// `spoil` damages the claim while its instance runs: stayd starts no second copy until the first has ended.
 #[track_caller]
 fn assert_not_doubled(spoil: impl FnOnce(&PathBuf), why: &str) {
     let (first, left) = left_behind();
     spoil(&claim(&first));
-    let second = first.again();
+    let second = first.restart();
     let blocked = second.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(
@@ -80,13 +79,13 @@ fn assert_not_doubled(spoil: impl FnOnce(&PathBuf), why: &str) {
     kill(left);
     let next = second.wait_state("s", "running");
     assert_ne!(pid(&next), left);
-    let third = second.killed_and_again();
+    let third = second.kill_and_restart();
     let found = third.wait_state("s", "running");
-    assert_eq!(pid(&found), pid(&next), "{}", third.said());
+    assert_eq!(pid(&found), pid(&next), "{}", third.output());
 }
 
 #[test]
-fn item_58_a_torn_claim_starts_no_second_copy() {
+fn a_torn_claim_starts_no_second_copy() {
     let tear = |path: &PathBuf| {
         let whole = fs::read(path).expect("the claim");
         fs::write(path, &whole[..whole.len() / 2]).expect("torn");
@@ -95,7 +94,7 @@ fn item_58_a_torn_claim_starts_no_second_copy() {
 }
 
 #[test]
-fn item_58_a_claim_that_others_can_read_starts_no_second_copy_and_is_replaced_by_a_closed_one() {
+fn a_claim_that_others_can_read_starts_no_second_copy_and_is_replaced() {
     let open = |path: &PathBuf| {
         fs::set_permissions(path, Permissions::from_mode(0o644)).expect("chmod");
     };
@@ -103,23 +102,23 @@ fn item_58_a_claim_that_others_can_read_starts_no_second_copy_and_is_replaced_by
 }
 
 #[test]
-fn item_58_a_folder_in_a_claims_place_is_set_aside() {
+fn a_folder_in_the_place_of_a_claim_is_set_aside() {
     let put = |path: &PathBuf| {
         fs::remove_file(path).expect("the claim");
         fs::create_dir(path).expect("a folder");
-        fs::write(path.join("somebodys"), "").expect("a file in it");
+        fs::write(path.join("foreign"), "").expect("a file in it");
     };
     assert_not_doubled(put, "not a plain file");
 }
 
 #[test]
-fn item_58_a_claim_with_ten_thousand_members_starts_no_second_copy() {
+fn a_claim_with_too_many_members_starts_no_second_copy() {
     let (first, left) = left_behind();
     forge(&first, |claim| {
         let members = (0..10_000).map(|n| serde_json::json!({ "pid": 100_000 + n, "birth": 1 }));
         claim["members"] = members.collect();
     });
-    let second = first.again();
+    let second = first.restart();
     let blocked = second.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(reason.contains("too many for a claim"), "{reason}");
@@ -129,75 +128,75 @@ fn item_58_a_claim_with_ten_thousand_members_starts_no_second_copy() {
 }
 
 #[test]
-fn a_claim_of_a_later_stayd_is_understood() {
+fn a_claim_with_unknown_keys_of_a_later_version_is_adopted() {
     let (first, left) = left_behind();
     forge(&first, |claim| {
         claim["wisdom"] = serde_json::json!({ "of": ["a later version"] });
     });
-    let second = first.again();
+    let second = first.restart();
     assert_eq!(pid(&second.wait_state("s", "running")), left);
 }
 
-/// The stranger has the claimed number and birth, as of another boot or another namespace.
+/// A foreign process has the pid and the start time of the claim, which is of another boot or another namespace.
 fn assert_stale(change: impl FnOnce(&mut Value)) {
     let first = ended_behind();
-    let mut stranger = Stranger::start(|_| {});
-    let (named, start_time) = (stranger.pid(), stranger.start_time());
+    let mut foreign = ForeignProcess::start(|_| {});
+    let (named, start_time) = (foreign.pid(), foreign.start_time());
     forge(&first, |claim| {
         claim["pid"] = named.into();
         claim["birth"] = start_time.into();
         claim["members"] = serde_json::json!([{ "pid": named, "birth": start_time }]);
         change(claim);
     });
-    let second = first.again();
+    let second = first.restart();
     let next = second.wait_state("s", "running");
-    assert_eq!(next["life"], 2, "{}", second.said());
-    stranger.assert_untouched();
+    assert_eq!(next["life"], 2, "{}", second.output());
+    foreign.assert_untouched();
 }
 
 #[test]
-fn item_50_a_claim_of_another_boot_is_replaced_silently() {
+fn a_claim_of_another_boot_is_replaced() {
     assert_stale(|claim| claim["boot_id"] = "another".into());
 }
 
 #[test]
-fn item_59_a_claim_of_another_pid_namespace_names_nobody_here() {
+fn a_claim_of_another_pid_namespace_is_replaced() {
     assert_stale(|claim| claim["pid_ns"] = 1.into());
 }
 
-/// A claim that names the very stayd that reads it, with everything right.
+/// The claim names the pid and the start time of the stayd that reads it.
 #[test]
-fn item_60_a_claim_that_names_stayd_itself_ends_nobody() {
+fn a_claim_that_names_stayd_itself_is_replaced() {
     let first = ended_behind();
-    let late = |daemon: &Stayd| {
+    let forge_claim = |daemon: &Stayd| {
         let stat = stayd::sys::process::stat(daemon.pid()).expect("it lives");
         forge(daemon, |claim| {
             claim["pid"] = stat.process.pid.into();
             claim["birth"] = stat.process.start_time.into();
         });
     };
-    let second = first.again_after(late);
+    let second = first.restart_after(forge_claim);
     let next = second.wait_state("s", "running");
-    assert_eq!(next["life"], 2, "{}", second.said());
+    assert_eq!(next["life"], 2, "{}", second.output());
 }
 
-/// The FIFO is gone, and its inode's number was given to somebody else's file.
+/// The FIFO was deleted, and a foreign file has its inode number.
 #[test]
-fn item_60_who_holds_a_file_with_the_number_of_a_lost_claim_file_is_left_alone() {
+fn a_process_that_holds_a_file_with_the_inode_number_of_a_lost_claim_file_is_left_alone() {
     let first = ended_behind();
     fs::remove_file(first.state_dir().join("logs/s/life-1.fifo")).expect("the FIFO");
-    let path = first.dir().join("somebodys");
+    let path = first.dir().join("foreign");
     let file = File::create(&path).expect("a file");
     let meta = file.metadata().expect("its inode");
-    let mut stranger = Stranger::start(|command| {
+    let mut foreign = ForeignProcess::start(|command| {
         command.stdout(file);
     });
     forge(&first, |claim| {
         claim["claim_fd"]["dev"] = meta.dev().into();
         claim["claim_fd"]["inode"] = meta.ino().into();
     });
-    let second = first.again();
+    let second = first.restart();
     let next = second.wait_state("s", "running");
-    assert_eq!(next["life"], 2, "{}", second.said());
-    stranger.assert_untouched();
+    assert_eq!(next["life"], 2, "{}", second.output());
+    foreign.assert_untouched();
 }

@@ -1,9 +1,11 @@
-//! A real systemd, first process of namespaces of its own, for as long as a test needs it. Root and Linux only.
+//! Boots a real systemd as pid 1 of a container, for one test. Needs root and Linux.
 //!
-//! It boots in about half a second. /etc and /var are overlays, /run and /tmp its own, and its control groups lie below
-//! one of its own; the network and the rest of the file system are the host's. Nothing the test does in it remains.
+//! It boots in about half a second. /etc and /var are overlays, /run and /tmp are its own, and its cgroups are below one
+//! of its own; it shares the network and the rest of the file system with the host. Nothing that a test does in it
+//! remains.
 
 use super::wait::wait_for;
+use super::{require_root, tool};
 use libc::SIGKILL;
 use stayd::sys::process::{self, Handle};
 use std::fs;
@@ -12,12 +14,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a boot may take on a busy machine; half a second is usual.
+/// Deadline for a boot on a busy machine; half a second is usual.
 const BOOT_MAX: Duration = Duration::from_secs(60);
 
-/// Runs first in the new mount, pid, uts and ipc namespaces: FOLDER CGROUP.
+/// Runs first in the new mount, pid, uts and ipc namespaces: FOLDER CGROUP PROGRAMS.
 ///
-/// The control group comes before its namespace, so that two boxes do not meet at the root of one.
+/// It makes the cgroup before the cgroup namespace, so that two containers do not share the root of one.
 const ENTER: &str = r#"
 set -e
 mount --make-rprivate /
@@ -26,10 +28,10 @@ mount -t cgroup2 cgroup2 "$1/groups"
 mkdir -p "$1/groups/$2"
 echo 0 >"$1/groups/$2/cgroup.procs"
 umount "$1/groups"
-exec unshare --cgroup /bin/bash -c "$BOOT" boot "$1"
+exec unshare --cgroup /bin/bash -c "$BOOT" boot "$1" "$3"
 "#;
 
-/// Runs then, in the control group namespace as well: FOLDER.
+/// Runs next, in the cgroup namespace as well: FOLDER PROGRAMS.
 const BOOT: &str = r#"
 set -e
 mkdir -p "$1/layers"
@@ -40,11 +42,17 @@ for top in etc var; do
 done
 mount -t tmpfs -o mode=0755 tmpfs /run
 mkdir /run/lock
+# The programs under test stay visible, also in a checkout below /tmp.
+mkdir /run/programs
+mount --bind "$2" /run/programs
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p "$2"
+mount --move /run/programs "$2"
+rmdir /run/programs
 umount -R /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 
-# What belongs to the machine as a whole (kernel, disks, devices, network) or to other packages stays off.
+# Units for the machine as a whole (kernel, disks, devices, network) or of other packages stay off.
 cd /etc/systemd/system
 rm -f ./*.wants/*
 for unit in sysctl modules-load binfmt remount-fs update-utmp journal-flush tmpfiles-setup tmpfiles-setup-dev \
@@ -57,21 +65,21 @@ for unit in systemd-tmpfiles-clean.timer getty.target console-getty.service cron
 done
 mkdir -p /etc/systemd/journald.conf.d user@.service.d
 printf '[Journal]\nStorage=volatile\n' >/etc/systemd/journald.conf.d/volatile.conf
-# Without logind nobody else tells a user's manager where its runtime folder is.
+# Without logind the user's manager does not know its runtime folder.
 printf '[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%%i\n' >user@.service.d/runtime.conf
 export container=stayd-test
 exec /lib/systemd/systemd --system --unit=multi-user.target
 "#;
 
-/// Runs on the host when the box has gone: FOLDER CGROUP. Its control groups are empty then.
+/// Runs on the host when the container has ended: FOLDER CGROUP. Its cgroups are empty then.
 const SWEEP: &str = r#"
 mount --make-rprivate / && mount -t cgroup2 cgroup2 "$1/groups" || exit 0
 find "$1/groups/$2" -depth -type d -exec rmdir {} + 2>/dev/null
 "#;
 
-/// The guard: the box goes down when it is dropped, on panic too, and with the test program if that is killed.
+/// The container. It ends when this is dropped, on panic too, and with the test program if that is killed.
 #[derive(Debug)]
-pub(crate) struct SystemdBox {
+pub(crate) struct SystemdContainer {
     folder: PathBuf,
     group: String,
     outer: Child,
@@ -79,31 +87,24 @@ pub(crate) struct SystemdBox {
     first: i32,
 }
 
-impl SystemdBox {
-    /// Boots one. None, said on stdout, where there is no root or no systemd; in CI that fails the test.
-    pub(crate) fn up() -> Option<Self> {
-        let root = nix::unistd::geteuid().is_root();
-        let here = root && Path::new("/lib/systemd/systemd").exists();
+impl SystemdContainer {
+    /// Boots one. Fails the test without root or systemd.
+    pub(crate) fn boot() -> Self {
+        require_root();
         assert!(
-            here || std::env::var_os("CI").is_none(),
-            "needs root and systemd"
+            Path::new("/lib/systemd/systemd").exists(),
+            "this test needs systemd: run tests/support/setup.sh"
         );
-        if !here {
-            println!("skipped: needs root and systemd");
-            return None;
-        }
-        Some(Self::boot())
-    }
-
-    fn boot() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let group = format!("stayd-box-{}-{number}", std::process::id());
-        // not below /tmp or /run, which the box covers with its own
+        let group = format!("stayd-systemd-{}-{number}", std::process::id());
+        // not below /tmp or /run, over which the container mounts its own
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&group);
         fs::create_dir_all(&folder).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
-        let outer = Command::new("setpriv")
+        let programs = Path::new(env!("CARGO_BIN_EXE_stayd"));
+        let programs = programs.parent().expect("its folder");
+        let outer = tool("setpriv")
             .args([
                 "--pdeathsig",
                 "KILL",
@@ -122,7 +123,7 @@ impl SystemdBox {
                 ENTER,
                 "enter",
             ])
-            .args([folder.as_os_str(), group.as_ref()])
+            .args([folder.as_os_str(), group.as_ref(), programs.as_os_str()])
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("BOOT", BOOT)
@@ -144,11 +145,11 @@ impl SystemdBox {
     fn wait_for_boot(&mut self) {
         let outer = self.outer.id();
         let children = format!("/proc/{outer}/task/{outer}/children");
-        self.first = wait_for("the first process of the box", BOOT_MAX, || {
+        self.first = wait_for("pid 1 of the container", BOOT_MAX, || {
             fs::read_to_string(&children).ok()?.trim().parse().ok()
         });
         let log = self.folder.join("log");
-        wait_for("the box is up", BOOT_MAX, || {
+        wait_for("the boot is complete", BOOT_MAX, || {
             let ended = self.outer.try_wait().unwrap();
             assert!(
                 ended.is_none(),
@@ -161,7 +162,7 @@ impl SystemdBox {
         });
     }
 
-    /// A command inside, ready to be changed and run.
+    /// A command that runs in the container.
     pub(crate) fn command(&self, argv: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -172,26 +173,25 @@ impl SystemdBox {
         command
     }
 
-    /// Runs a command inside to its end.
+    /// Runs a command in the container to its end.
     pub(crate) fn exec(&self, argv: &[&str]) -> Output {
         self.command(argv).output().unwrap()
     }
 
-    /// The same; fails the test, with what the command said, unless it exits 0. Returns its stdout without the last
-    /// newline.
+    /// The same. Fails the test with the command's output unless it exits 0; returns its stdout without the last newline.
     #[track_caller]
     pub(crate) fn done(&self, argv: &[&str]) -> String {
         let output = self.exec(argv);
-        let said = String::from_utf8_lossy(&output.stdout)
+        let stdout = String::from_utf8_lossy(&output.stdout)
             .trim_end()
             .to_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "{argv:?}: {}\n{said}\n{complaint}",
+            "{argv:?}: {}\n{stdout}\n{stderr}",
             output.status
         );
-        said
+        stdout
     }
 
     /// One property of a unit.
@@ -200,7 +200,7 @@ impl SystemdBox {
         self.done(&["systemctl", "show", "--value", "--property", property, unit])
     }
 
-    /// Where the host finds a path of the box.
+    /// The host's path of a path in the container.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.first))
     }
@@ -213,9 +213,9 @@ impl SystemdBox {
     }
 }
 
-impl Drop for SystemdBox {
+impl Drop for SystemdContainer {
     fn drop(&mut self) {
-        // The end of a pid namespace's first process is complete when every other in it has ended.
+        // the end of pid 1 is complete when every other process in its namespace has ended
         let first = process::stat(self.first).and_then(|stat| Handle::open(stat.process));
         let ended = first.and_then(|first| first.signal(SIGKILL));
         if ended.is_err() {

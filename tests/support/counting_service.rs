@@ -1,13 +1,12 @@
-//! A service that counts its own copies and numbers its lines, so that whoever lets stayd die at any moment can see what
-//! that has cost.
+//! A service that counts its own copies and numbers its output lines, for tests in which stayd dies at any instant.
 
-use super::daemon::{SOON, Stayd, is_alive};
-use super::wait::{TempDir, wait_until};
+use super::daemon::{Stayd, is_alive};
+use super::wait::{SOON, TempDir, wait_until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The lock is held by the whole tree: a child that outlives its life shows as a second copy, too.
+/// The whole tree holds the lock: a child that outlives its instance also shows as a second copy.
 const SERVICE: &str = "\
 import fcntl, os, sys, time
 def note(name):
@@ -31,20 +30,20 @@ while True:
     time.sleep(0.003)
 ";
 
-/// The service `s`, and what it writes down about itself.
-pub(crate) struct Census {
+/// The service `s`, and the folder in which it records its processes.
+pub(crate) struct CountingService {
     shared: TempDir,
 }
 
-impl Census {
-    /// Nobody has run yet.
+impl CountingService {
+    /// Nothing runs yet.
     pub(crate) fn new() -> Self {
         let shared = TempDir::new();
         fs::write(shared.join("fit"), "").expect("a file");
         Self { shared }
     }
 
-    /// Its configuration, without a watchdog; a log file holds `size`, and none is ever dropped in a test's time.
+    /// Its configuration without a watchdog. A log file holds `size`, and no test writes enough to drop one.
     pub(crate) fn config(&self, size: &str) -> String {
         let script = SERVICE.replace("DIR", &self.path().display().to_string());
         let argv = serde_json::to_string(&["python3", "-c", &script]).expect("JSON is TOML here");
@@ -55,7 +54,7 @@ impl Census {
         )
     }
 
-    /// The same, asked whether it is fit; see [`Census::set_fit`].
+    /// The same with a probe, whose answer [`CountingService::set_fit`] decides.
     pub(crate) fn watched_config(&self) -> String {
         let fit = self.shared.join("fit");
         format!(
@@ -66,7 +65,7 @@ impl Census {
         )
     }
 
-    /// What it answers from now on.
+    /// Whether the probe succeeds from now on.
     pub(crate) fn set_fit(&self, fit: bool) {
         let file = self.shared.join("fit");
         if fit {
@@ -80,7 +79,7 @@ impl Census {
         self.shared.path()
     }
 
-    /// Every main process that there was, oldest first.
+    /// Every main process so far, oldest first.
     pub(crate) fn mains(&self) -> Vec<i32> {
         self.noted("pids")
     }
@@ -90,8 +89,9 @@ impl Census {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// A number may be somebody else's by now: ours have the census's folder in their command.
-    fn instance(&self, name: &str) -> Vec<i32> {
+    /// The noted processes that are alive. The kernel may have given a pid to another process by now: a process of this
+    /// service has the service's folder in its command.
+    fn living(&self, name: &str) -> Vec<i32> {
         let folder = self.path().display().to_string();
         let is_ours =
             |pid| stayd::sys::process::command_line(pid).is_ok_and(|line| line.contains(&folder));
@@ -102,36 +102,37 @@ impl Census {
         pids
     }
 
-    /// One copy with one child runs under `daemon`, none was ever beside another, and every line is in the log; then
-    /// nothing is left after an ordered end. `what` is said when that is not so.
+    /// Fails with `what` unless one copy with one child runs under `daemon`, no copy ever ran beside another, every line
+    /// is in the log, and an ordered stop leaves nothing behind.
     #[track_caller]
     pub(crate) fn assert_whole(&self, mut daemon: Stayd, what: &str) {
         let last = daemon.wait_state("s", "running");
         let main = i32::try_from(last["pid"].as_i64().expect("a pid")).expect("a pid");
-        wait_until("both have written themselves down", SOON, || {
-            self.mains().contains(&main) && !self.instance("children").is_empty()
+        wait_until("both processes have noted their pids", SOON, || {
+            self.mains().contains(&main) && !self.living("children").is_empty()
         });
         assert_eq!(
-            self.instance("children").len(),
+            self.living("children").len(),
             1,
             "{what}\n{}",
-            daemon.said()
+            daemon.output()
         );
-        assert_eq!(self.instance("pids"), [main], "{what}\n{}", daemon.said());
+        assert_eq!(self.living("pids"), [main], "{what}\n{}", daemon.output());
         assert_eq!(
             self.noted("second-copy"),
             [0; 0],
             "{what}\n{}",
-            daemon.said()
+            daemon.output()
         );
-        assert!(daemon.stop().success(), "{what}\n{}", daemon.said());
-        assert_eq!(self.instance("pids"), [0; 0], "{what}");
-        assert_eq!(self.instance("children"), [0; 0], "{what}");
+        assert!(daemon.stop().success(), "{what}\n{}", daemon.output());
+        assert_eq!(self.living("pids"), [0; 0], "{what}");
+        assert_eq!(self.living("children"), [0; 0], "{what}");
         assert_no_line_is_missing(&daemon, what);
     }
 }
 
-/// In each life's lines, that is: what a life leaves in its FIFO when it ends while no stayd runs is lost.
+/// Within each instance. An instance that ends while no stayd runs may lose its last lines: the kernel drops what is in
+/// a FIFO with the last process that holds it.
 #[track_caller]
 fn assert_no_line_is_missing(daemon: &Stayd, what: &str) {
     let mut next: BTreeMap<String, u64> = BTreeMap::new();
@@ -149,8 +150,8 @@ fn assert_no_line_is_missing(daemon: &Stayd, what: &str) {
 /// All log files, oldest first.
 fn log(daemon: &Stayd) -> String {
     let folder = daemon.state_dir().join("logs/s");
-    let elders = (1..).map(|age| folder.join(format!("current.log.{age}")));
-    let mut files: Vec<_> = elders.take_while(|file| file.exists()).collect();
+    let older = (1..).map(|age| folder.join(format!("current.log.{age}")));
+    let mut files: Vec<_> = older.take_while(|file| file.exists()).collect();
     files.reverse();
     files.push(folder.join("current.log"));
     let texts = files

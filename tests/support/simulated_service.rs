@@ -1,4 +1,4 @@
-//! The parts that services have in a play.
+//! How a service of the simulation behaves: what its probe answers, how it starts and how it ends.
 
 use super::{SECOND, SOON};
 use stayd::decide::clock::Duration;
@@ -12,21 +12,21 @@ use stayd::decide::runtime::{Offer, RuntimeId};
 pub(crate) enum Preparation {
     Succeeds,
     PortHeld,
-    /// `before` does, and this is what is said of it.
+    /// `before` fails with this message.
     Fails(&'static str),
     /// Only when it is cancelled.
     Hangs,
 }
 
-/// One service's part in the play.
+/// One simulated service.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor {
     pub(crate) answer: Answer,
     pub(crate) readiness: Answer,
-    /// What is seen of it while it does not answer.
+    /// Its resource use while it does not answer.
     pub(crate) sample: ResourceSample,
     pub(crate) preparation: Preparation,
-    /// exec is reported this long after the order.
+    /// exec is reported this long after the action.
     pub(crate) spawn_takes: Duration,
     /// It ends by itself this long after its start.
     pub(crate) ends: Option<(Duration, Exit, Survivors)>,
@@ -34,19 +34,19 @@ pub(crate) struct Actor {
     /// SIGKILL does not end it.
     pub(crate) stuck: bool,
     pub(crate) evidence_takes: Duration,
-    /// Its probe is sent this long after the order.
+    /// Its probe is sent this long after the action.
     pub(crate) send_late: Duration,
     /// Its probe never reports.
     pub(crate) mute: bool,
-    /// Its main process lives.
+    /// The instance whose main process is alive.
     pub(crate) alive: Option<Life>,
-    /// What an earlier stayd has left of it.
+    /// What the recovery scan finds.
     pub(crate) left: ScanOutcome,
-    /// Somebody else's process holds its port, and is watched under this number.
+    /// A foreign process holds its port and is watched as this instance.
     pub(crate) attached: Option<Life>,
-    /// What its disk has for the next life.
+    /// The runtime that the next instance is offered.
     pub(crate) offer: Offer,
-    /// What its lives were told to run from.
+    /// The runtimes that its instances ran from.
     pub(crate) runs_from: Vec<RuntimeId>,
 }
 
@@ -78,7 +78,7 @@ impl Actor {
         }
     }
 
-    /// It still listens, and answers nothing.
+    /// From now on it listens and answers nothing.
     pub(crate) fn falls_silent(&mut self) {
         self.answer = silence();
     }
@@ -88,13 +88,13 @@ pub(crate) fn runtime(name: &str) -> RuntimeId {
     RuntimeId(name.into())
 }
 
-/// Somebody else's process.
+/// A foreign process.
 pub(crate) const STRANGER: Process = Process {
     pid: 906,
     start_time: 1,
 };
 
-/// It, on the port.
+/// The foreign process as the holder of the port.
 pub(super) fn holder() -> Holder {
     Holder {
         port: 1,
@@ -109,7 +109,7 @@ pub(crate) fn silence() -> Answer {
     }
 }
 
-/// Nobody does anything.
+/// No process uses any CPU.
 pub(crate) fn idle() -> ResourceSample {
     ResourceSample {
         watched: SECOND * 5,

@@ -1,4 +1,4 @@
-//! Asking probes from a test.
+//! Runs probe attempts from a test.
 
 use stayd::act::probe::{Context, Heartbeat, Prober};
 use stayd::act::spawn::spawner::{Environment, Spawner, Surroundings};
@@ -7,12 +7,12 @@ use stayd::decide::event::Answer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Long enough for any answer that comes at all.
+/// A timeout that no answer exceeds.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
-/// Short enough to be waited for.
+/// A timeout that a test can wait for.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
-/// A probe of `target` with its protocol's own question.
+/// A probe of `target` that asks the protocol's default question.
 pub(crate) fn probe(target: Target) -> Probe {
     Probe {
         shown: String::new(),
@@ -24,7 +24,7 @@ pub(crate) fn probe(target: Target) -> Probe {
     }
 }
 
-/// What a probe needs, with this project's program for helpers.
+/// What a probe needs to run, with the program under test as the helper.
 pub(crate) fn context(spawner: &Spawner) -> Context {
     Context {
         spawner: spawner.clone(),
@@ -38,12 +38,12 @@ pub(crate) fn context(spawner: &Spawner) -> Context {
     }
 }
 
-/// A prober that needs no reaper: for everything but `exec:`, `sqlite:` and names to be resolved.
+/// A prober without a reaper: for every target but `exec:`, `sqlite:` and a host name, which start processes.
 pub(crate) fn prober(probe: &Probe) -> Prober {
     Prober::new(probe, context(&Spawner::new()))
 }
 
-/// HTTP on `at`.
+/// An HTTP probe of `at`.
 pub(crate) fn http(at: Endpoint, path: &str) -> Probe {
     probe(Target::Http {
         at,
@@ -53,8 +53,8 @@ pub(crate) fn http(at: Endpoint, path: &str) -> Probe {
     })
 }
 
-/// Runs an asynchronous test that is in a process of its own, reaping what its nursery starts.
-pub(crate) fn with_nursery<T>(test: impl AsyncFnOnce(Spawner) -> T) -> T {
+/// Runs an asynchronous test and reaps what its spawner starts. The test must be in a process of its own.
+pub(crate) fn with_spawner<T>(test: impl AsyncFnOnce(Spawner) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -63,7 +63,7 @@ pub(crate) fn with_nursery<T>(test: impl AsyncFnOnce(Spawner) -> T) -> T {
     runtime.block_on(spawner.attend(test(spawner.clone())))
 }
 
-/// What an answer says, whatever its class.
+/// The text of an answer of any class.
 pub(crate) fn words(answer: &Answer) -> &str {
     match answer {
         Answer::Alive => "",
@@ -73,21 +73,21 @@ pub(crate) fn words(answer: &Answer) -> &str {
     }
 }
 
-/// Fails unless the answer is degraded and says all of `parts`.
+/// Fails unless the answer is degraded and its text contains all of `parts`.
 #[track_caller]
 pub(crate) fn assert_degraded(answer: &Answer, parts: &[&str]) {
     assert!(matches!(answer, Answer::Degraded { .. }), "{answer:?}");
     assert_says(answer, parts);
 }
 
-/// Fails unless the answer is dead and says all of `parts`.
+/// Fails unless the answer is dead and its text contains all of `parts`.
 #[track_caller]
 pub(crate) fn assert_dead(answer: &Answer, parts: &[&str]) {
     assert!(matches!(answer, Answer::Dead { .. }), "{answer:?}");
     assert_says(answer, parts);
 }
 
-/// Fails unless there is no verdict and it says all of `parts`.
+/// Fails unless the answer is no verdict and its text contains all of `parts`.
 #[track_caller]
 pub(crate) fn assert_no_verdict(answer: &Answer, parts: &[&str]) {
     assert!(matches!(answer, Answer::NoVerdict { .. }), "{answer:?}");

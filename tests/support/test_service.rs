@@ -1,33 +1,36 @@
-//! A service that misbehaves on request. Its words, in order:
+//! A service that misbehaves on request. It does what its arguments say, in order:
 //!
-//! | word | does |
+//! | argument | does |
 //! |---|---|
 //! | `ignore-term` | ignores SIGTERM |
-//! | `heed FILE` | writes the number of each signal that it gets into FILE, a line each, and does not end by it |
-//! | `gate` | waits until stdin is closed |
-//! | `say TEXT` | one line on stdout |
-//! | `flood LINES` | that many lines on stdout |
-//! | `setsid WORDS` | a child in a session of its own goes on with the rest |
-//! | `double-fork WORDS` | a grandchild in a session of its own, its parent dead, goes on with the rest |
-//! | `hop N` | N times a child goes on with the rest and its parent dies at once; the first is in a session of its own |
-//! | `only FILE` | a line in FILE; a line `second copy` too, if one that has written one before, or what it has started, is there still |
-//! | `linger MILLIS` | sleeps for so long |
-//! | `children N` | N children that sleep |
-//! | `bomb` | for ever: all that there are fork, each in a session of its own, until the system refuses |
-//! | `restless` | for ever: a new child in a new session, and its parent dies |
+//! | `log-signals FILE` | writes the number of each signal that it gets to FILE, one per line, and survives the signal |
+//! | `wait-for-eof` | waits until stdin is closed |
+//! | `say TEXT` | writes one line to stdout |
+//! | `write-lines N` | writes N lines to stdout |
+//! | `setsid ARGUMENTS` | a child in a session of its own goes on with the rest; this process sleeps |
+//! | `double-fork ARGUMENTS` | the same, but this process exits, so that the child is an orphan |
+//! | `fork-chain N` | N times a child goes on and its parent exits at once; the first child is in a session of its own |
+//! | `detect-copies FILE` | writes the line `started` to FILE, after the line `second copy` if another process tree holds FILE's lock; the whole tree holds the lock |
+//! | `sleep-ms N` | sleeps N milliseconds |
+//! | `children N` | forks N children that sleep |
+//! | `bomb` | all its processes fork without end, each child in a session of its own, until the system refuses |
+//! | `restless` | forks a child in a new session and exits; each child does the same, without end |
 //! | `close-fds` | closes every descriptor |
-//! | `serve PORT` | answers HTTP on 127.0.0.1:PORT; `GET /wedge` makes it silent for ever, its port open |
-//! | `clinic PORT` | `GET /health` is always 200; `GET /query` answers until `GET /wedge`, then never again |
-//! | `serve-held` | answers HTTP with its pid on each socket of LISTEN_FDS; `GET /wedge` is never answered, after `GET /shutdown` the socket is shut down |
-//! | `spin` | burns CPU |
-//! | `sleep` | sleeps for ever |
-//! | `exit CODE` | ends |
+//! | `serve PORT` | answers HTTP on 127.0.0.1:PORT; after `GET /wedge` it still accepts, and never answers again |
+//! | `serve-query PORT` | answers HTTP; after `GET /wedge` it answers `GET /health` and everything else, but never `GET /query` |
+//! | `serve-held` | answers HTTP with its pid on each socket of LISTEN_FDS; it never answers `GET /wedge`, and shuts the socket down after `GET /shutdown` |
+//! | `spin` | uses CPU without end |
+//! | `sleep` | sleeps without end |
+//! | `exit CODE` | exits |
 #![allow(
     unsafe_code,
-    reason = "fork(2) without exec, as only a bad service does it"
+    reason = "fork(2) without exec, as a misbehaving service does it"
 )]
-#![allow(clippy::disallowed_methods, reason = "it does what a service must not")]
-#![allow(clippy::print_stdout, reason = "it talks on stdout")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it does what a service must not do"
+)]
+#![allow(clippy::print_stdout, reason = "stdout is its output")]
 
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::unistd::{ForkResult, fork, pause, setsid};
@@ -36,42 +39,42 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// What forks without end ends by itself after this, should its test be ended before it could kill it.
-const RAGE: Duration = Duration::from_secs(60);
+/// A process that forks without end exits after this time, in case its test ends before it kills the process.
+const FORK_FOR_MAX: Duration = Duration::from_secs(60);
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    obey(&words);
+    run(&words);
 }
 
-fn obey(words: &[String]) {
+fn run(words: &[String]) {
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut argument = || words.next().expect("an argument");
         match word {
             "ignore-term" => ignore_term(),
-            "heed" => heed(argument()),
-            "gate" => drop(std::io::stdin().read_to_end(&mut Vec::new())),
+            "log-signals" => log_signals(argument()),
+            "wait-for-eof" => drop(std::io::stdin().read_to_end(&mut Vec::new())),
             "say" => println!("{}", argument()),
-            "flood" => flood(number(argument())),
+            "write-lines" => write_lines(number(argument())),
             "setsid" => go_on_in_child(false),
             "double-fork" => go_on_in_child(true),
-            "hop" => hop(number(argument())),
-            "only" => only(argument()),
-            "linger" => std::thread::sleep(Duration::from_millis(number(argument()) as u64)),
+            "fork-chain" => fork_chain(number(argument())),
+            "detect-copies" => detect_copies(argument()),
+            "sleep-ms" => std::thread::sleep(Duration::from_millis(number(argument()) as u64)),
             "children" => (0..number(argument())).for_each(|_| in_child(sleep)),
             "bomb" => bomb(),
             "restless" => restless(),
             "close-fds" => close_descriptors(),
             "serve" => serve(u16::try_from(number(argument())).expect("a port")),
-            "clinic" => clinic(u16::try_from(number(argument())).expect("a port")),
+            "serve-query" => serve_query(u16::try_from(number(argument())).expect("a port")),
             "serve-held" => serve_held(),
             "spin" => loop {
                 std::hint::spin_loop();
             },
             "sleep" => sleep(),
             "exit" => std::process::exit(i32::try_from(number(argument())).expect("a code")),
-            other => panic!("unknown word {other}"),
+            other => panic!("unknown argument {other}"),
         }
     }
 }
@@ -85,26 +88,26 @@ fn ignore_term() {
     unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }.expect("sigaction");
 }
 
-/// SIGKILL and SIGSTOP ask nobody.
-fn heed(file: &str) {
+/// SIGKILL and SIGSTOP cannot be blocked.
+fn log_signals(file: &str) {
     let all = SigSet::all();
     all.thread_block().expect("sigprocmask");
-    let mut heard = std::fs::File::create(file).expect("a file");
+    let mut log = std::fs::File::create(file).expect("a file");
     std::thread::spawn(move || {
         while let Ok(signal) = all.wait() {
-            writeln!(heard, "{}", signal as i32).expect("written");
+            writeln!(log, "{}", signal as i32).expect("written");
         }
     });
 }
 
-fn flood(lines: usize) {
+fn write_lines(lines: usize) {
     let mut out = std::io::stdout().lock();
     for line in 0..lines {
         writeln!(out, "line {line}").expect("stdout");
     }
 }
 
-/// Runs `body` in a forked child, which ends with it.
+/// Runs `body` in a forked child, which exits afterwards.
 fn in_child(body: impl FnOnce()) {
     // SAFETY: this program has one thread.
     match unsafe { fork() } {
@@ -116,7 +119,7 @@ fn in_child(body: impl FnOnce()) {
     }
 }
 
-/// The child goes on with the words; this process sleeps, or ends so that the child is an orphan.
+/// A child in a session of its own goes on with the arguments. This process sleeps, or exits so that the child is an orphan.
 fn go_on_in_child(orphan: bool) {
     // SAFETY: this program has one thread.
     match unsafe { fork() }.expect("fork") {
@@ -128,20 +131,20 @@ fn go_on_in_child(orphan: bool) {
     }
 }
 
-fn hop(hops: usize) {
-    for nth in 0..hops {
+fn fork_chain(length: usize) {
+    for nth in 0..length {
         // SAFETY: this program has one thread.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Child if nth == 0 => drop(setsid().expect("setsid")),
             ForkResult::Child => {}
-            // SAFETY: nothing is to be tidied up, and it is to be quick.
+            // SAFETY: there is nothing to clean up; `exit` would run handlers and take longer.
             ForkResult::Parent { .. } => unsafe { libc::_exit(0) },
         }
     }
 }
 
-/// The lock is held as long as anybody has the file open.
-fn only(path: &str) {
+/// The descriptor is leaked: the lock is held as long as any process of the tree has it open.
+fn detect_copies(path: &str) {
     let mut file = std::fs::File::options()
         .append(true)
         .create(true)
@@ -150,14 +153,14 @@ fn only(path: &str) {
     if file.try_lock().is_err() {
         file.write_all(b"second copy\n").expect("written");
     }
-    file.write_all(b"a life\n").expect("written");
+    file.write_all(b"started\n").expect("written");
     std::mem::forget(file);
 }
 
-/// A limit on processes bounds it, and [`RAGE`].
+/// The limit of processes bounds it, and [`FORK_FOR_MAX`].
 fn bomb() {
     let start = Instant::now();
-    while start.elapsed() < RAGE {
+    while start.elapsed() < FORK_FOR_MAX {
         // SAFETY: this program has one thread.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
@@ -169,10 +172,10 @@ fn bomb() {
     }
 }
 
-/// Never the same pid for long: whoever lists and then kills comes too late.
+/// No process lives long: a killer that lists pids first and kills them afterwards misses the last one.
 fn restless() {
     let start = Instant::now();
-    while start.elapsed() < RAGE {
+    while start.elapsed() < FORK_FOR_MAX {
         // SAFETY: this program has one thread.
         match unsafe { fork() } {
             Ok(ForkResult::Child) => {
@@ -209,10 +212,10 @@ fn serve(port: u16) {
     }
 }
 
-/// The incident: it listens, its health is fine, and its database answers no more.
-fn clinic(port: u16) {
+/// It listens and reports good health while its query hangs, as a server with a stuck database does.
+fn serve_query(port: u16) {
     let socket = TcpListener::bind(("127.0.0.1", port)).expect("bind");
-    println!("clinic open on {port}");
+    println!("listening on {port}");
     let wedged = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     for mut stream in socket.incoming().flatten() {
         let wedged = std::sync::Arc::clone(&wedged);
@@ -249,9 +252,9 @@ fn serve_held() {
 
 fn answer_held(listener: i32) {
     use nix::sys::socket::{Shutdown, accept, shutdown};
-    // One that was shut down accepts nothing any more.
+    // accept(2) fails once the socket is shut down
     while let Ok(connection) = accept(listener) {
-        // SAFETY: accept(2) has just made it, and nobody else owns it.
+        // SAFETY: accept(2) has just made it, and nothing else owns it.
         let mut connection = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(connection) });
         let mut request = [0; 1024];
         let count = connection.read(&mut request).unwrap_or(0);
@@ -271,7 +274,7 @@ fn answer_held(listener: i32) {
     }
 }
 
-/// Answers one request, or gives the connection back unanswered when it asks for that.
+/// Answers one request. Returns the connection unanswered if the request is `GET /wedge`.
 fn answer(mut stream: TcpStream) -> Option<TcpStream> {
     let mut request = [0; 1024];
     let count = stream.read(&mut request).unwrap_or(0);

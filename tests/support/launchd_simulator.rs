@@ -1,10 +1,10 @@
-//! A stand-in that plays launchd's rules for one job, so that they can be met where there is no Mac.
+//! Simulates what launchd does with one job, so that its rules can be tested without a Mac.
 //!
-//! The rules: the direct child alone is the job; KeepAlive starts it again, at most once in ThrottleInterval seconds
-//! counted from the last start; a stop is SIGTERM to the child and SIGKILL after ExitTimeOut (five seconds where the key
-//! is missing); what is left of the job's process group then gets SIGTERM; a log that cannot be opened is status 78 and
-//! the program never runs; cwd `/`, stdin /dev/null, 256 open files and a bare environment unless the plist says
-//! otherwise. launchd is pid 1: play this in `alone_as_first_process` where the job looks at its parent.
+//! The rules: only the direct child is the job. KeepAlive starts it again, at most once in ThrottleInterval seconds,
+//! counted from the last start. A stop is SIGTERM to the child, and SIGKILL after ExitTimeOut (five seconds where the key
+//! is missing); then the rest of the job's process group gets SIGTERM. If the log cannot be opened, the job has status 78
+//! and its program never runs. A job has cwd `/`, stdin /dev/null, 256 open files and a bare environment unless the plist
+//! sets them. launchd is pid 1: a test whose job looks at its parent runs in `alone_as_pid_1`.
 
 use libc::{SIGKILL, SIGTERM};
 use plist::{Dictionary, Value};
@@ -18,16 +18,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Where the key is missing.
+/// ThrottleInterval where the key is missing.
 const THROTTLE_DEFAULT: Duration = Duration::from_secs(10);
-/// Where the key is missing; observed, not documented.
+/// ExitTimeOut where the key is missing; observed, not documented.
 const EXIT_TIME_OUT_DEFAULT: Duration = Duration::from_secs(5);
-/// launchd's soft limit.
+/// launchd's soft limit of open files.
 const OPEN_FILES_DEFAULT: u64 = 256;
-/// The rehearsal hears of an exit or a wish within this time.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often the simulator checks for an exit or a bootout.
+const CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// What launchd would have in its memory about a loaded job.
+/// What launchd knows about a loaded job.
 #[derive(Clone, Debug)]
 struct Job {
     arguments: Vec<String>,
@@ -41,23 +41,23 @@ struct Job {
     exit_time_out: Duration,
 }
 
-/// One life of the job.
+/// One start of the job.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// The child's pid; none where it could not even be started (78).
+    /// The child's pid; none where its log could not be opened (78).
     pub(crate) pid: Option<i32>,
-    /// When it was started.
+    /// When it started.
     pub(crate) started: Instant,
-    /// How it ended, once it has.
+    /// How it ended; none while it runs.
     pub(crate) ended: Option<ExitStatus>,
 }
 
 /// How a job that was booted out ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// By itself, after SIGTERM.
+    /// After SIGTERM, within ExitTimeOut.
     Orderly,
-    /// It had to be killed when its time was over.
+    /// After SIGKILL, because it ran longer than ExitTimeOut.
     Killed,
     /// It was not running.
     NotRunning,
@@ -65,31 +65,31 @@ pub(crate) enum End {
 
 /// A loaded job. Dropping it boots it out.
 #[derive(Debug)]
-pub(crate) struct Rehearsal {
+pub(crate) struct SimulatedJob {
     runs: Arc<Mutex<Vec<Run>>>,
     bootout: Option<Sender<()>>,
-    player: Option<JoinHandle<End>>,
+    launchd: Option<JoinHandle<End>>,
 }
 
-impl Rehearsal {
+impl SimulatedJob {
     /// `launchctl bootstrap`: loads the plist and, as RunAtLoad asks, starts the job.
     pub(crate) fn bootstrap(plist: &[u8]) -> Self {
         let job = Job::read(plist);
         let runs = Arc::new(Mutex::new(Vec::new()));
         let (bootout, request) = channel();
         let kept = Arc::clone(&runs);
-        let player = std::thread::spawn(move || {
-            Player {
+        let launchd = std::thread::spawn(move || {
+            Launchd {
                 job,
                 runs: kept,
                 request,
             }
-            .play()
+            .run()
         });
         Self {
             runs,
             bootout: Some(bootout),
-            player: Some(player),
+            launchd: Some(launchd),
         }
     }
 
@@ -105,18 +105,18 @@ impl Rehearsal {
         last.pid.filter(|_| last.ended.is_none())
     }
 
-    /// `launchctl bootout`, waited for.
+    /// `launchctl bootout`; waits for the end of the job.
     pub(crate) fn bootout(mut self) -> End {
         self.end().expect("booted out once")
     }
 
     fn end(&mut self) -> Option<End> {
         self.bootout.take();
-        self.player.take()?.join().ok()
+        self.launchd.take()?.join().ok()
     }
 }
 
-impl Drop for Rehearsal {
+impl Drop for SimulatedJob {
     fn drop(&mut self) {
         self.end();
     }
@@ -174,7 +174,7 @@ impl Job {
     }
 }
 
-/// What a job finds: launchd's few variables, and the plist's own on top.
+/// The environment of a job: launchd's few variables, and those of the plist.
 fn environment(job: &Dictionary, label: &str) -> Vec<(String, String)> {
     let bare = [
         ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"),
@@ -186,7 +186,7 @@ fn environment(job: &Dictionary, label: &str) -> Vec<(String, String)> {
         .get("EnvironmentVariables")
         .and_then(Value::as_dictionary);
     let own = own.into_iter().flatten().filter_map(|(name, value)| {
-        // launchd ignores what is no string
+        // launchd ignores values that are not strings
         Some((name.clone(), value.as_string()?.to_owned()))
     });
     let bare = bare.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -198,15 +198,15 @@ fn soft_limit(job: &Dictionary) -> Option<u64> {
     limits.get("NumberOfFiles")?.as_unsigned_integer()
 }
 
-/// The thread that plays launchd for one job.
-struct Player {
+/// The thread that acts as launchd for one job.
+struct Launchd {
     job: Job,
     runs: Arc<Mutex<Vec<Run>>>,
     request: Receiver<()>,
 }
 
-impl Player {
-    fn play(self) -> End {
+impl Launchd {
+    fn run(self) -> End {
         loop {
             let started = Instant::now();
             let child = self.job.start();
@@ -229,7 +229,7 @@ impl Player {
         }
     }
 
-    /// Until the child has ended by itself (None), or was booted out.
+    /// Waits for the end of the child; None if it ended by itself, and not after a bootout.
     fn watch(&self, child: &mut Child) -> Option<End> {
         let pid = i32::try_from(child.id()).expect("a pid");
         let mut end = None;
@@ -239,7 +239,7 @@ impl Player {
                 break status;
             }
             match kill_at {
-                None if self.is_booted_out_by(Instant::now() + LOOK_EVERY) => {
+                None if self.is_booted_out_by(Instant::now() + CHECK_EVERY) => {
                     signal(pid, SIGTERM);
                     end = Some(End::Orderly);
                     kill_at = Some(Instant::now() + self.job.exit_time_out);
@@ -249,7 +249,7 @@ impl Player {
                     signal(pid, SIGKILL);
                     end = Some(End::Killed);
                 }
-                Some(_) => std::thread::sleep(LOOK_EVERY),
+                Some(_) => std::thread::sleep(CHECK_EVERY),
             }
         };
         self.runs
@@ -264,7 +264,7 @@ impl Player {
         end
     }
 
-    /// Waits until then for the wish to end.
+    /// Waits until then for a bootout.
     fn is_booted_out_by(&self, until: Instant) -> bool {
         let wait = until.saturating_duration_since(Instant::now());
         self.request.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected)
@@ -279,15 +279,15 @@ fn group(pgid: i32) -> Vec<i32> {
 }
 
 fn signal(pid: i32, signal: i32) {
-    let instance = process::stat(pid).and_then(|stat| Handle::open(stat.process));
-    // it may end in between, and then it has what the signal was for
-    let _ = instance.and_then(|instance| instance.signal(signal));
+    let handle = process::stat(pid).and_then(|stat| Handle::open(stat.process));
+    // the process may have ended in between
+    let _ = handle.and_then(|handle| handle.signal(signal));
 }
 
-/// A plist as a test writes it: these keys, a label, and `/bin/sh -c SCRIPT`.
+/// A plist with a label, these keys, and `/bin/sh -c SCRIPT` as the program.
 pub(crate) fn shell_job(script: &str, log: &Path, keys: &[(&str, Value)]) -> Vec<u8> {
     let mut job = Dictionary::new();
-    job.insert("Label".into(), "org.example.rehearsal".into());
+    job.insert("Label".into(), "org.example.simulated".into());
     let words = ["/bin/sh", "-c", script].map(Value::from);
     job.insert("ProgramArguments".into(), Value::Array(words.into()));
     job.insert(
