@@ -1,6 +1,6 @@
 //! `stayd exec`: the command itself, or a sentence and nothing started.
 
-use super::sockets_load::wait_for_another;
+use super::sockets_service_killed::wait_for_another;
 use crate::support::crowd::Place;
 use crate::support::{TempDir, free_port, victim};
 use std::net::TcpListener;

@@ -19,6 +19,7 @@ mod chains;
 mod claims;
 #[cfg(target_os = "linux")]
 mod dead_mount;
+mod ended_while_down;
 mod evidence;
 mod exec;
 mod faults;
@@ -33,6 +34,8 @@ mod forgotten;
 mod home;
 mod incident;
 mod instances;
+mod journal;
+mod journal_kills;
 mod launchd;
 mod launchd_rehearsal;
 mod lives;
@@ -47,52 +50,52 @@ mod output_hangs;
 mod output_lives;
 #[cfg(target_os = "linux")]
 mod output_service;
+#[cfg(target_os = "linux")]
+mod own_children;
 mod parked;
+#[cfg(target_os = "linux")]
+mod pid_reuse;
 mod postgres_service;
 mod probe_exec;
+#[cfg(target_os = "linux")]
+mod probe_exec_after_crash;
 mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
+mod process_handle;
 #[cfg(target_os = "linux")]
-mod read_only;
+mod process_tree;
 mod reaping;
 #[cfg(target_os = "linux")]
-mod reuse;
+mod runtime_commands;
 #[cfg(target_os = "linux")]
 mod runtime_disks;
 #[cfg(target_os = "linux")]
 mod runtime_gc;
+mod runtime_service;
 #[cfg(target_os = "linux")]
-mod runtime_hangs;
+mod runtime_source_hangs;
 #[cfg(target_os = "linux")]
 mod runtime_status;
-#[cfg(target_os = "linux")]
-mod runtime_verbs;
-mod runtimes;
-mod second;
-mod soak;
+mod second_stayd;
 mod sockets;
+mod sockets_service_killed;
 #[cfg(target_os = "linux")]
-mod sockets_crash;
-mod sockets_load;
+mod sockets_stayd_killed;
 #[cfg(target_os = "linux")]
 mod sockets_systemd;
 mod spawn;
 mod spawner;
-mod store;
-mod store_kills;
-mod strangers;
+#[cfg(target_os = "linux")]
+mod state_dir_unwritable;
+mod stayd_crashes;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]
 mod systemd_box;
 #[cfg(target_os = "linux")]
 mod systemd_unit;
-#[cfg(target_os = "linux")]
-mod tree;
-#[cfg(target_os = "linux")]
-mod unanswered;
-mod unseen;
+mod unproven_processes;
 mod upgrade;
 mod upgrade_refused;
 mod upgrade_sockets;

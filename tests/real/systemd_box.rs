@@ -1,4 +1,4 @@
-//! The box itself: a real systemd that leaves nothing behind.
+//! The box of the other tests, a real systemd in namespaces: it boots, runs units and leaves nothing behind.
 
 use crate::support::SystemdBox;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn a_box_boots_runs_a_unit_and_leaves_nothing() {
 }
 
 #[test]
-fn two_boxes_do_not_meet() {
+fn two_boxes_at_once_have_units_and_cgroups_of_their_own() {
     let (Some(one), Some(other)) = (SystemdBox::up(), SystemdBox::up()) else {
         return;
     };

@@ -1,4 +1,5 @@
-//! A state folder that cannot be written: from the start, or from some moment on. Only for root, who can mount one.
+//! The state dir cannot be written, at the start or later on: stayd says so, starts nothing twice and stores requests
+//! later. Most of it needs root, which can mount a file system.
 
 use super::adoption::{kill, pid, service};
 use super::support::daemon::{SOON, Stayd, binary, is_alive};
@@ -8,11 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file system of its own.
+/// A tmpfs, unmounted when dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// None where it cannot be had.
+    /// Mounts it; None where this process may not mount.
     fn mounted_at(path: &Path) -> Option<Self> {
         fs::create_dir_all(path).expect("a folder");
         let data = Some("size=16m,mode=700");
@@ -31,16 +32,17 @@ impl Disk {
         Some(Self(path.to_owned()))
     }
 
-    /// From here on every path to it is read-only; a file that is open for writing would refuse a change of the mount.
-    fn cover(&self) {
+    /// Mounts a read-only view over it. Remounting the file system itself read-only would fail while a file in it is
+    /// open for writing.
+    fn make_read_only(&self) {
         let none: Option<&str> = None;
-        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(Some(&self.0), &self.0, none, MsFlags::MS_BIND, none).expect("mounted over");
-        mount(none, &self.0, none, again, none).expect("read-only");
+        let remount = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(Some(&self.0), &self.0, none, MsFlags::MS_BIND, none).expect("the bind mount");
+        mount(none, &self.0, none, remount, none).expect("the bind mount becomes read-only");
     }
 
-    fn uncover(&self) {
-        umount2(&self.0, MntFlags::MNT_DETACH).expect("covered before");
+    fn make_writable(&self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("the read-only view is mounted");
     }
 }
 
@@ -51,32 +53,32 @@ impl Drop for Disk {
 }
 
 #[test]
-fn item_84_a_state_folder_that_is_read_only_at_the_start_is_said_with_its_cure() {
+fn a_read_only_state_dir_at_the_start_ends_stayd_with_71_and_names_the_option() {
     let dir = TempDir::new();
     let state = dir.join("state");
     let Some(disk) = Disk::mounted_at(&state) else {
         return;
     };
-    disk.cover();
+    disk.make_read_only();
     fs::write(dir.join("stayd.toml"), service("sleep", "")).expect("the configuration");
-    let ended = Command::new(binary())
+    let output = Command::new(binary())
         .args(["--foreground", "-c"])
         .arg(dir.join("stayd.toml"))
         .arg("--state-dir")
         .arg(&state)
         .output()
         .expect("stayd");
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(71), "{said}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(71), "{said}");
     assert!(
         said.contains("Read-only file system") && said.contains("--state-dir"),
         "{said}"
     );
 }
 
-/// A life begins while no claim can be written, and stayd dies; then the folder can be written again.
+/// An instance starts while no claim can be written, and stayd is killed; then the folder can be written again.
 #[test]
-fn item_84_a_life_that_no_claim_names_is_not_doubled() {
+fn an_instance_that_no_claim_names_blocks_the_next_start() {
     let mut disk = None;
     let mut first = Stayd::start_with(&service("sleep", ""), |command| {
         let folder = command.get_current_dir().expect("its folder").to_owned();
@@ -84,50 +86,54 @@ fn item_84_a_life_that_no_claim_names_is_not_doubled() {
     });
     let Some(disk) = disk else { return };
     let before = pid(&first.wait_state("s", "running"));
-    disk.cover();
+    disk.make_read_only();
     kill(before);
-    let unnamed = first.wait_service("s", "its next life", |service| {
+    let unclaimed = first.wait_service("s", "the next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
-    let unnamed = pid(&unnamed);
+    let unclaimed = pid(&unclaimed);
     first.signal(libc::SIGKILL);
     first.wait();
-    disk.uncover();
+    disk.make_writable();
     let second = first.again();
     let blocked = second.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
-    assert!(reason.contains(&format!("`kill {unnamed}`")), "{reason}");
-    assert!(is_alive(unnamed));
-    kill(unnamed);
+    assert!(reason.contains(&format!("`kill {unclaimed}`")), "{reason}");
+    assert!(is_alive(unclaimed));
+    kill(unclaimed);
     second.wait_state("s", "running");
     drop(second);
     drop(disk);
 }
 
-/// Where the journal belongs there is a folder: that refuses root as well.
+/// A folder lies in the place of the journal: unlike a missing permission that stops root as well.
 #[test]
-fn item_82_a_wish_that_the_disk_does_not_take_is_carried_out_said_and_stored_later() {
+fn a_request_that_cannot_be_stored_is_carried_out_with_a_warning_and_stored_later() {
     let daemon = Stayd::start(&service("sleep", ""));
     daemon.wait_state("s", "running");
     let journal = daemon.state_dir().join("journal.db");
-    fs::rename(&journal, journal.with_extension("aside")).expect("put aside");
+    fs::rename(&journal, journal.with_extension("aside")).expect("moved away");
     fs::create_dir(&journal).expect("a folder");
-    let told = daemon.client(&["stop", "s"]);
-    assert_eq!((told.code, told.out.as_str()), (Some(0), "s: stopped\n"));
+    let answer = daemon.client(&["stop", "s"]);
+    assert_eq!(
+        (answer.code, answer.out.as_str()),
+        (Some(0), "s: stopped\n")
+    );
     assert!(
-        told.err.starts_with("stayd: cannot store the wish: ") && told.err.contains("directory"),
+        answer.err.starts_with("stayd: cannot store the wish: ")
+            && answer.err.contains("directory"),
         "{}",
-        told.err
+        answer.err
     );
     let warning = || {
-        let told = daemon.client(&["release", "s", "--json"]).out;
-        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON alone");
-        told.get("warning").cloned()
+        let answer = daemon.client(&["release", "s", "--json"]).out;
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON on stdout");
+        answer.get("warning").cloned()
     };
     assert!(warning().is_some_and(|warning| warning.is_string()));
 
-    fs::remove_dir(&journal).expect("room for the journal");
-    wait_until("the disk takes it", SOON, || warning().is_none());
+    fs::remove_dir(&journal).expect("the folder is removed");
+    wait_until("the requests are stored", SOON, || warning().is_none());
     let next = daemon.killed_and_again();
     assert_eq!(next.wait_state("s", "stopped")["wanted"], "down");
 }

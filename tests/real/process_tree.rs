@@ -1,4 +1,4 @@
-//! Who belongs to a life's tree, and its end.
+//! The process tree of an instance: which processes belong to it, what it uses, and how it is ended.
 
 use crate::support::{
     Cgroup, Lab, NOTHING_LEFT, SOON, alone, alone_in_a_namespace_of_processes, free_port, kill,
@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Mutex;
 
 #[test]
-fn item_38_setsid_and_double_fork_are_killed() {
+fn descendants_that_call_setsid_or_fork_twice_are_killed() {
     alone(|| {
         let lab = Lab::new();
         let (_child, tree) = lab.life("setsid double-fork setsid ignore-term sleep", |_| {});
@@ -33,17 +33,24 @@ fn item_38_setsid_and_double_fork_are_killed() {
 }
 
 #[test]
-fn item_38_one_that_closed_every_descriptor_is_found_by_its_token() {
+fn an_orphan_that_closed_every_descriptor_is_found_by_its_token() {
     alone(|| {
         let lab = Lab::new();
         let (child, mut tree) = lab.life("double-fork close-fds sleep", |_| {});
         assert_eq!(wait_for_exit(child), Status::Code(0));
         let (helper, _) = lab.life("exit 0", |_| {});
-        assert_eq!(wait_for_exit(helper), Status::Code(0)); // or it were the only one to leave orphans
-        wait_until("it has closed them", SOON, || tree.members().is_empty());
-        let token = std::mem::replace(&mut tree.token, "of another life".to_owned());
+        // Without this other child, an orphan could only be of this instance and would need no token.
+        assert_eq!(wait_for_exit(helper), Status::Code(0));
+        wait_until("the orphan has closed its descriptors", SOON, || {
+            tree.members().is_empty()
+        });
+        let token = std::mem::replace(&mut tree.token, "of another instance".to_owned());
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        assert_eq!(lab.alive().len(), 1, "a stranger is left alone");
+        assert_eq!(
+            lab.alive().len(),
+            1,
+            "a process with another token is left alone"
+        );
         tree.token = token;
         assert_eq!(kill(&tree), NOTHING_LEFT);
         assert!(lab.alive().is_empty());
@@ -51,19 +58,19 @@ fn item_38_one_that_closed_every_descriptor_is_found_by_its_token() {
 }
 
 #[test]
-fn item_38_one_seen_in_time_is_remembered_without_any_other_proof() {
+fn a_member_seen_while_its_parent_lived_is_killed_without_any_other_proof() {
     alone(|| {
         let lab = Lab::new();
         let (child, mut tree) = lab.life("setsid close-fds sleep", |plan| {
             plan.env.pop();
         });
         lab.wait_for_alive(2);
-        wait_until("seen below its parent", SOON, || {
+        wait_until("the child is remembered as a member", SOON, || {
             tree.remember();
             tree.members.len() == 1
         });
         process::Handle::open(child.process)
-            .expect("main")
+            .expect("the main process")
             .signal(9)
             .expect("killed");
         assert_eq!(wait_for_exit(child), Status::Signal(9));
@@ -81,7 +88,7 @@ fn item_38_one_seen_in_time_is_remembered_without_any_other_proof() {
 }
 
 #[test]
-fn item_39_a_fork_bomb_is_ended() {
+fn a_fork_bomb_is_ended() {
     if !nix::unistd::geteuid().is_root() {
         return; // needs a user of its own to be bounded by a limit of its own
     }
@@ -89,7 +96,8 @@ fn item_39_a_fork_bomb_is_ended() {
         const LIMIT: u64 = 300;
         let lab = Lab::new();
         setrlimit(Resource::RLIMIT_NPROC, LIMIT, LIMIT).expect("limit");
-        schedule::put_this_thread_first().expect("root"); // or we would wait our turn behind the bomb
+        // Without this the test would hardly get any CPU time beside the bomb.
+        schedule::put_this_thread_first().expect("root may set the scheduler");
         let namespace = process_namespace();
         let uid = 1_000_000 + u32::try_from(namespace % 1_000_000).expect("small");
         let (_child, tree) = lab.life("bomb", |plan| {
@@ -99,13 +107,15 @@ fn item_39_a_fork_bomb_is_ended() {
                 groups: Vec::new(),
             });
         });
-        wait_until("the bomb is full", SOON, || lab.alive().len() >= 290);
+        wait_until("the bomb has reached its limit", SOON, || {
+            lab.alive().len() >= 290
+        });
         assert_eq!(kill(&tree), NOTHING_LEFT);
         assert!(lab.alive().is_empty());
     });
 }
 
-/// Another number in each run that goes on at the same time.
+/// The inode of the pid namespace: test runs at the same time have different ones.
 fn process_namespace() -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let namespace = std::fs::metadata("/proc/self/ns/pid");
@@ -113,7 +123,7 @@ fn process_namespace() -> u64 {
 }
 
 #[test]
-fn item_40_a_child_born_between_listing_and_killing_is_killed() {
+fn a_process_forked_between_listing_and_killing_is_killed() {
     alone(|| {
         let lab = Lab::new();
         let (child, tree) = lab.life("restless", |_| {});
@@ -124,7 +134,7 @@ fn item_40_a_child_born_between_listing_and_killing_is_killed() {
 }
 
 #[test]
-fn a_cgroup_is_killed_as_one() {
+fn a_process_proven_by_its_cgroup_alone_is_killed_and_the_main_exit_reported() {
     alone(|| {
         let Some(cgroup) = Cgroup::unified_or_private("kill") else {
             return; // only who may make cgroups
@@ -156,7 +166,7 @@ fn a_cgroup_is_killed_as_one() {
 }
 
 #[test]
-fn kill_group_leaves_what_has_left_the_group() {
+fn a_kill_of_the_process_group_only_leaves_other_groups_alone() {
     alone(|| {
         let lab = Lab::new();
         let (_child, mut tree) = lab.life("setsid sleep", |_| {});
@@ -168,19 +178,19 @@ fn kill_group_leaves_what_has_left_the_group() {
 }
 
 #[test]
-fn terminate_asks_every_member_once() {
+fn terminate_signals_every_member_once() {
     alone(|| {
         let lab = Lab::new();
         let (child, tree) = lab.life("children 2 sleep", |_| {});
         lab.wait_for_alive(3);
         assert_eq!(tree.terminate(15), 3);
         assert_eq!(wait_for_exit(child), Status::Signal(15));
-        wait_until("all obey", SOON, || lab.alive().is_empty());
+        wait_until("all members have ended", SOON, || lab.alive().is_empty());
     });
 }
 
 #[test]
-fn item_30_a_listener_is_known_to_be_the_trees_or_somebody_elses() {
+fn a_listener_is_attributed_to_the_member_of_the_tree_that_holds_it_or_to_none() {
     alone(|| {
         let lab = Lab::new();
         let port = free_port();
@@ -189,21 +199,21 @@ fn item_30_a_listener_is_known_to_be_the_trees_or_somebody_elses() {
             tree.holds_listener(port).expect("listed")
         });
         assert_ne!(holder, tree.main);
-        let ours = std::net::TcpListener::bind("127.0.0.1:0").expect("a stranger's");
-        assert!(ours.as_raw_fd() > 2);
-        let port = ours.local_addr().expect("bound").port();
+        let foreign = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        assert!(foreign.as_raw_fd() > 2);
+        let port = foreign.local_addr().expect("bound").port();
         assert_eq!(tree.holds_listener(port).expect("listed"), None);
         assert_eq!(kill(&tree), NOTHING_LEFT);
     });
 }
 
 #[test]
-fn what_a_tree_uses_grows_while_it_works() {
+fn the_cpu_time_of_a_tree_grows_while_it_works() {
     alone(|| {
         let lab = Lab::new();
         let (_child, tree) = lab.life("setsid spin", |_| {});
         let before = tree.usage().cpu;
-        wait_until("CPU time", SOON, || {
+        wait_until("the tree has used CPU time", SOON, || {
             tree.usage().cpu > before + std::time::Duration::from_millis(100)
         });
         assert_eq!(kill(&tree), NOTHING_LEFT);
