@@ -37,7 +37,7 @@ fn after_kills_at_random_moments_one_copy_runs_and_no_line_is_lost() {
 #[test]
 #[cfg_attr(
     not(debug_assertions),
-    ignore = "only a debug build knows the named steps"
+    ignore = "only a debug build has the failpoints"
 )]
 fn after_a_crash_at_each_failpoint_one_copy_runs_and_no_line_is_lost() {
     for failpoints in Failpoint::ALL.chunks(FAILPOINTS_AT_ONCE) {

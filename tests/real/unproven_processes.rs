@@ -25,6 +25,8 @@ fn an_unproven_orphan_is_left_alone_when_another_instance_has_run() {
         let lab = Lab::new();
         let (other, _) = lab.life("sleep", |_| {});
         let tree = lab.life_that_leaves_an_unproven_orphan();
+        // The orphan is a member until it has left the session of the instance.
+        wait_until("the orphan is unproven", SOON, || tree.members().is_empty());
         process::Handle::open(other.process)
             .expect("the other instance")
             .signal(9)

@@ -161,7 +161,7 @@ fn a_failed_exec_leaves_the_old_version_running_with_its_service_and_output() {
 #[test]
 #[cfg_attr(
     not(debug_assertions),
-    ignore = "only a debug build knows the named steps"
+    ignore = "only a debug build has the failpoints"
 )]
 fn a_new_version_that_dies_during_the_upgrade_is_reported_and_the_next_stayd_adopts_the_service() {
     let daemon = Stayd::start_copied_with(SERVICE, |command| {
