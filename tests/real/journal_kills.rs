@@ -33,7 +33,7 @@ fn a_kill_in_the_middle_of_writes_loses_no_record_that_was_confirmed() {
             .ok()
             .filter(|id| *id > 3_000)
     });
-    child.kill().expect("SIGKILL");
+    child.kill().expect("killed");
     child.wait().expect("reaped");
 
     let (store, past) = open_in(dir.path(), BOOT);

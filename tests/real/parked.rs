@@ -27,10 +27,10 @@ fn a_parked_service_is_started_again_when_its_program_changes() {
     daemon.wait_state("s", "parked");
     install(&program, "exec sleep 1000000");
     daemon.wait_state("s", "running");
-    let said = daemon.said();
+    let output = daemon.said();
     assert!(
-        said.contains("what it is started from has changed"),
-        "{said}"
+        output.contains("what it is started from has changed"),
+        "{output}"
     );
 }
 

@@ -98,8 +98,8 @@ fn a_full_disk_leaves_the_last_good_runtime_in_use() {
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    let said = daemon.said();
-    assert!(said.contains("No space left on device"), "{said}");
+    let output = daemon.said();
+    assert!(output.contains("No space left on device"), "{output}");
     assert_eq!(unfinished_copies(small.path()), [""; 0]);
     fs::remove_file(source.path().join("large")).expect("removed");
     restart(&daemon);
@@ -136,9 +136,9 @@ fn a_read_error_midway_through_the_copy_leaves_the_last_good_runtime_in_use() {
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    let said = daemon.said();
-    assert!(said.contains("Input/output error"), "{said}");
-    assert_eq!(daemon.count("old-runtime"), 1, "{said}");
+    let output = daemon.said();
+    assert!(output.contains("Input/output error"), "{output}");
+    assert_eq!(daemon.count("old-runtime"), 1, "{output}");
     assert_eq!(unfinished_copies(&daemon.state_dir()), [""; 0]);
     drop((daemon, disk));
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The daemon's folder holds the source as `app`.
+/// The configuration of the service `s`, which runs from a runtime; [`Source::config`] puts the path of the source in.
 const CONFIG: &str = "[service.s]\ncommand = [\"server\"]\nbackoff = { min = \"10ms\", stable_after = \"1s\" }\nstop = { grace = \"100ms\" }\ngive_up = { exits = 3 }\n\
     env = { DONE = \"DIR/done\" }\n[service.s.runtime]\nsource = \"DIR/source/app\"\nprogram = \"bin/server\"\nkeep = 1\n";
 

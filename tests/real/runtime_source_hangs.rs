@@ -17,7 +17,7 @@ fn a_source_that_hangs_leaves_the_last_good_runtime_in_use_and_the_reason_names_
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
     let (before, runtime) = (pid(&daemon.wait_state("s", "running")), runtime_of(&daemon));
-    let dead = DeadMount::over(&source.path());
+    let mount = DeadMount::over(&source.path());
     let _accepted = daemon.client(&["restart", "s", "--no-wait"]);
     let materializing = daemon.wait_state("s", "materializing");
     let reason = materializing["reason"].as_str().expect("a reason");
@@ -39,7 +39,7 @@ fn a_source_that_hangs_leaves_the_last_good_runtime_in_use_and_the_reason_names_
         "{reason}"
     );
     assert_eq!(daemon.count("old-runtime"), 1, "{}", daemon.said());
-    drop(dead);
+    drop(mount);
     source.put("exec sleep 1000000", "two");
     restart(&daemon);
     wait_version(&daemon, "two");
@@ -51,7 +51,7 @@ fn a_source_that_hangs_leaves_the_last_good_runtime_in_use_and_the_reason_names_
 #[test]
 fn a_source_that_hangs_blocks_a_service_without_any_runtime_until_the_disk_answers() {
     let source = Source::new();
-    let dead = DeadMount::over(&source.path());
+    let mount = DeadMount::over(&source.path());
     let daemon = Stayd::start(&source.config());
     wait_until(
         "the service is blocked by its disk",
@@ -62,9 +62,9 @@ fn a_source_that_hangs_blocks_a_service_without_any_runtime_until_the_disk_answe
             service["state"] == "blocked" && reason.contains("its disk does not answer")
         },
     );
-    let said = daemon.said();
-    assert!(!said.contains("trying again; trying again"), "{said}");
-    drop(dead);
+    let output = daemon.said();
+    assert!(!output.contains("trying again; trying again"), "{output}");
+    drop(mount);
     wait_until("the service runs once its disk answers", SOON, || {
         fs::read_to_string(daemon.dir().join("done")).is_ok()
     });

@@ -68,11 +68,11 @@ fn a_read_only_state_dir_at_the_start_ends_stayd_with_71_and_names_the_option() 
         .arg(&state)
         .output()
         .expect("stayd");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(71), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(71), "{stderr}");
     assert!(
-        said.contains("Read-only file system") && said.contains("--state-dir"),
-        "{said}"
+        stderr.contains("Read-only file system") && stderr.contains("--state-dir"),
+        "{stderr}"
     );
 }
 
