@@ -39,7 +39,7 @@ test: needs
 # In a build with debug assertions: no other has failpoints (src/act/failpoint.rs).
 soak:
 	STAYD_SOAK_ROUNDS=10000 STAYD_SOAK_SOCKET_KILLS=1000 STAYD_SOAK_SOCKET_CRASHES=100 \
-	$(CARGO) test --locked --test real -- --nocapture $(HARNESS) soak sockets_load sockets_crash
+	$(CARGO) test --locked --test real -- --nocapture $(HARNESS) stayd_crashes sockets_service_killed sockets_stayd_killed
 
 needs:
 	tests/support/setup.sh

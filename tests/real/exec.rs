@@ -1,6 +1,6 @@
 //! `stayd exec`: it becomes the command, or says in a sentence why it cannot.
 
-use super::sockets_load::wait_for_another;
+use super::sockets_service_killed::wait_for_another;
 use crate::support::http::Address;
 use crate::support::{TempDir, free_port, test_service};
 use std::net::TcpListener;

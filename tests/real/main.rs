@@ -18,6 +18,7 @@ mod busy_grace;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod claims_unusable;
+mod ended_while_down;
 mod evidence;
 mod exec;
 mod exec_checks;
@@ -27,6 +28,8 @@ mod fork_chains;
 mod hung_mount;
 mod instance_lifecycle;
 mod instances;
+mod journal;
+mod journal_kills;
 #[cfg(target_os = "linux")]
 mod kill_sequence;
 mod kill_suppressed;
@@ -43,49 +46,53 @@ mod output_hangs;
 mod output_instances;
 #[cfg(target_os = "linux")]
 mod output_service;
+#[cfg(target_os = "linux")]
+mod own_children;
 mod own_process;
 mod parked;
+#[cfg(target_os = "linux")]
+mod pid_reuse;
 mod postgres_service;
 mod probe_exec;
+#[cfg(target_os = "linux")]
+mod probe_exec_after_crash;
 mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
+mod process_handle;
+#[cfg(target_os = "linux")]
+mod process_tree;
 #[cfg(target_os = "linux")]
 mod program_memory;
-#[cfg(target_os = "linux")]
-mod read_only;
 #[cfg(target_os = "linux")]
 mod readiness;
 mod reaping;
 mod reload;
 #[cfg(target_os = "linux")]
-mod reuse;
+mod runtime_commands;
 #[cfg(target_os = "linux")]
 mod runtime_disks;
 #[cfg(target_os = "linux")]
 mod runtime_gc;
+mod runtime_service;
 #[cfg(target_os = "linux")]
-mod runtime_hangs;
+mod runtime_source_hangs;
 #[cfg(target_os = "linux")]
 mod runtime_status;
-#[cfg(target_os = "linux")]
-mod runtime_verbs;
-mod runtimes;
-mod second;
-mod soak;
+mod second_stayd;
 mod sockets;
+mod sockets_service_killed;
 #[cfg(target_os = "linux")]
-mod sockets_crash;
-mod sockets_load;
+mod sockets_stayd_killed;
 #[cfg(target_os = "linux")]
 mod sockets_systemd;
 mod spawn;
 mod spawner;
 mod state_dir_deleted;
+#[cfg(target_os = "linux")]
+mod state_dir_unwritable;
+mod stayd_crashes;
 mod stayd_process;
-mod store;
-mod store_kills;
-mod strangers;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]
@@ -94,11 +101,7 @@ mod systemd_box;
 mod systemd_unit;
 #[cfg(target_os = "linux")]
 mod traced_or_frozen;
-#[cfg(target_os = "linux")]
-mod tree;
-#[cfg(target_os = "linux")]
-mod unanswered;
-mod unseen;
+mod unproven_processes;
 mod upgrade;
 mod upgrade_refused;
 mod upgrade_sockets;

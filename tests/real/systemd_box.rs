@@ -1,4 +1,4 @@
-//! The box itself: a real systemd that leaves nothing behind.
+//! The box of the other tests, a real systemd in namespaces: it boots, runs units and leaves nothing behind.
 
 use crate::support::SystemdContainer;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn a_box_boots_runs_a_unit_and_leaves_nothing() {
 
 #[test]
 #[ignore = "needs root"]
-fn two_boxes_do_not_meet() {
+fn two_boxes_at_once_have_units_and_cgroups_of_their_own() {
     let (one, other) = (SystemdContainer::boot(), SystemdContainer::boot());
     for systemd in [&one, &other] {
         systemd.add_unit("twin.service", "[Service]\nExecStart=/bin/sleep 1000\n");

@@ -1,4 +1,5 @@
-//! Services that run from a copy: which one, and what becomes of it when things go wrong.
+//! Services that run from a runtime: which copy an instance runs from, and what stayd does when a copy cannot be made or
+//! does not work.
 
 use super::support::TempDir;
 use super::support::daemon::{SOON, Stayd, is_alive};
@@ -11,11 +12,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The daemon's folder holds the source as `app`.
+/// The configuration of the service `s`, which runs from a runtime; [`Source::config`] puts the path of the source in.
 const CONFIG: &str = "[service.s]\ncommand = [\"server\"]\nbackoff = { min = \"10ms\", stable_after = \"1s\" }\nstop = { grace = \"100ms\" }\ngive_up = { exits = 3 }\n\
     env = { DONE = \"DIR/done\" }\n[service.s.runtime]\nsource = \"DIR/source/app\"\nprogram = \"bin/server\"\nkeep = 1\n";
 
-/// A source that lives as long as the test, beside whatever stayd it is of.
+/// The source of a runtime in a folder of its own, so that it outlives each stayd of the test.
 pub(super) struct Source(TempDir);
 
 impl Source {
@@ -30,13 +31,14 @@ impl Source {
         self.0.join("app")
     }
 
-    /// Another version, as an updater puts it there.
+    /// Replaces the program in one step, as an updater does. It writes `version` into the file `$DONE` and goes on with
+    /// `script`.
     pub(super) fn put(&self, script: &str, version: &str) {
-        let new = self.path().join("server.new");
+        let staged = self.path().join("server.new");
         let text = format!("#!/bin/sh\necho {version} > $DONE\n{script}\n");
-        fs::write(&new, text).expect("written");
-        fs::set_permissions(&new, Permissions::from_mode(0o755)).expect("set");
-        fs::rename(new, self.path().join("bin/server")).expect("in its place");
+        fs::write(&staged, text).expect("the program is written");
+        fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("the mode is set");
+        fs::rename(staged, self.path().join("bin/server")).expect("the program is replaced");
     }
 
     pub(super) fn config(&self) -> String {
@@ -44,7 +46,7 @@ impl Source {
     }
 }
 
-/// Waits for the version that runs: it says so into the file `done`.
+/// Waits until the running program has written this version into the file `done`.
 pub(super) fn wait_version(daemon: &Stayd, version: &str) {
     wait_until(version, SOON, || {
         fs::read_to_string(daemon.dir().join("done")).is_ok_and(|text| text.trim() == version)
@@ -64,16 +66,17 @@ pub(super) fn restart(daemon: &Stayd) {
     assert_eq!(answer.code, Some(0), "{answer:?}");
 }
 
-fn runtimes(state: &Path) -> usize {
+/// How many complete runtimes the state dir holds.
+fn count_runtimes(state: &Path) -> usize {
     let names = fs::read_dir(state.join("runtime")).expect("the cache");
-    let is_one = |name: &str| !name.starts_with('.') && !name.ends_with(".list");
+    let is_runtime = |name: &str| !name.starts_with('.') && !name.ends_with(".list");
     names
-        .filter(|entry| is_one(&entry.as_ref().expect("entry").file_name().to_string_lossy()))
+        .filter(|entry| is_runtime(&entry.as_ref().expect("entry").file_name().to_string_lossy()))
         .count()
 }
 
 #[test]
-fn item_62_an_update_in_place_touches_nothing_that_runs_and_a_restart_picks_it_up() {
+fn an_update_of_the_source_changes_no_running_runtime_and_takes_effect_at_the_restart() {
     let source = Source::new();
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
@@ -88,7 +91,7 @@ fn item_62_an_update_in_place_touches_nothing_that_runs_and_a_restart_picks_it_u
 }
 
 #[test]
-fn item_64_a_copy_that_was_changed_behind_our_back_is_made_anew_before_it_is_run() {
+fn a_runtime_that_was_altered_is_copied_again_before_it_runs() {
     let source = Source::new();
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
@@ -111,27 +114,27 @@ fn item_64_a_copy_that_was_changed_behind_our_back_is_made_anew_before_it_is_run
 }
 
 #[test]
-fn item_64_without_its_source_a_changed_copy_is_refused() {
+fn an_altered_runtime_without_its_source_is_not_run() {
     let source = Source::new();
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
     let runtime = runtime_of(&daemon);
-    fs::rename(source.path(), source.0.join("away")).expect("moved");
+    fs::rename(source.path(), source.0.join("away")).expect("moved away");
     fs::write(
         runtime.join("bin/server"),
         "#!/bin/sh\necho evil > $DONE\nsleep 9\n",
     )
     .expect("changed");
-    let _refused = daemon.client(&["restart", "s", "--no-wait"]);
+    let _accepted = daemon.client(&["restart", "s", "--no-wait"]);
     let blocked = daemon.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(reason.contains("No such file"), "{reason}");
-    fs::rename(source.0.join("away"), source.path()).expect("back");
+    fs::rename(source.0.join("away"), source.path()).expect("moved back");
     wait_version(&daemon, "one");
 }
 
 #[test]
-fn item_65_a_runtime_that_a_process_uses_is_never_collected() {
+fn a_runtime_that_a_process_uses_is_not_removed() {
     let source = Source::new();
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
@@ -154,26 +157,28 @@ fn item_65_a_runtime_that_a_process_uses_is_never_collected() {
     source.put("exec sleep 1000000", "four");
     restart(&daemon);
     wait_version(&daemon, "four");
-    wait_until("the old ones go", SOON, || {
-        !old.exists() && runtimes(&daemon.state_dir()) <= 2
+    wait_until("the unused runtimes are removed", SOON, || {
+        !old.exists() && count_runtimes(&daemon.state_dir()) <= 2
     });
 }
 
 #[test]
-fn item_67_a_new_runtime_that_crashes_at_start_is_rolled_back_and_tried_again_when_it_changes() {
+fn a_new_runtime_that_crashes_at_start_is_rolled_back_until_the_source_changes() {
     let source = Source::new();
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
     let old = runtime_of(&daemon);
     let record = daemon.state_dir().join("runtime/.services/s.json");
-    wait_until("the first one is good", SOON, || {
+    wait_until("the first runtime is marked good", SOON, || {
         let text = fs::read(&record).expect("a record");
         let record: Value = serde_json::from_slice(&text).expect("JSON");
         record["good"][0] == old.file_name().expect("a name").to_str().expect("text")
     });
     source.put("exit 3", "two");
-    let _fails = daemon.client(&["restart", "s", "--no-wait"]);
-    wait_until("rolled back", SOON, || daemon.count("rolled-back") == 1);
+    let _accepted = daemon.client(&["restart", "s", "--no-wait"]);
+    wait_until("the runtime is rolled back", SOON, || {
+        daemon.count("rolled-back") == 1
+    });
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), old);
     assert!(
@@ -181,7 +186,7 @@ fn item_67_a_new_runtime_that_crashes_at_start_is_rolled_back_and_tried_again_wh
         "{}",
         daemon.output()
     );
-    // the next stayd knows it too
+    // The next stayd does not try that runtime either.
     let daemon = daemon.kill_and_restart();
     restart(&daemon);
     wait_version(&daemon, "one");
@@ -192,7 +197,7 @@ fn item_67_a_new_runtime_that_crashes_at_start_is_rolled_back_and_tried_again_wh
 }
 
 #[test]
-fn item_57_a_life_that_runs_from_an_older_source_is_adopted_and_its_runtime_kept() {
+fn an_instance_that_runs_from_an_older_runtime_is_adopted_and_its_runtime_kept() {
     let source = Source::new();
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
@@ -208,7 +213,7 @@ fn item_57_a_life_that_runs_from_an_older_source_is_adopted_and_its_runtime_kept
 }
 
 #[test]
-fn item_63_a_copy_that_was_cut_off_by_a_kill_leaves_nothing_and_is_made_again() {
+fn a_copy_interrupted_by_a_kill_of_stayd_leaves_no_remains_and_is_made_again() {
     let source = Source::new();
     for nth in 0..400 {
         fs::write(source.path().join(format!("data{nth}")), vec![1; 100_000]).expect("written");
@@ -216,13 +221,13 @@ fn item_63_a_copy_that_was_cut_off_by_a_kill_leaves_nothing_and_is_made_again() 
     let mut daemon = Stayd::start(&source.config());
     for _ in 0..3 {
         let runtime = daemon.state_dir().join("runtime");
-        let is_under_way =
+        let is_unfinished =
             |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".new-");
-        // Either it is seen while it is made, or it is made.
-        wait_until("a copy", SOON, || {
+        // On a fast machine the copy may be complete before the first look.
+        wait_until("a copy has begun", SOON, || {
             let mut names = fs::read_dir(&runtime).into_iter().flatten().flatten();
-            names.any(|entry| is_under_way(&entry))
-                || runtime.is_dir() && runtimes(&daemon.state_dir()) > 0
+            names.any(|entry| is_unfinished(&entry))
+                || runtime.is_dir() && count_runtimes(&daemon.state_dir()) > 0
         });
         daemon = daemon.kill_and_restart();
     }
@@ -239,26 +244,27 @@ fn item_63_a_copy_that_was_cut_off_by_a_kill_leaves_nothing_and_is_made_again() 
             .any(|name| name.to_string_lossy().starts_with(".new-")),
         "{names:?}"
     );
-    assert_eq!(runtimes(&daemon.state_dir()), 1);
+    assert_eq!(count_runtimes(&daemon.state_dir()), 1);
 }
 
-/// The helper dies there, again and again; then stayd does, and the next one has the whole of it to make.
+/// The helper that copies dies at the failpoint each time it runs. Then stayd is killed, and the next stayd has no
+/// failpoint and makes the copy.
 #[test]
-fn item_63_a_copy_that_dies_at_any_step_leaves_nothing_half_made() {
-    for step in Failpoint::OF_A_COPY {
+fn a_copier_that_dies_at_any_failpoint_leaves_no_partial_runtime() {
+    for failpoint in Failpoint::OF_A_COPY {
         let source = Source::new();
         let daemon = Stayd::start_with(&source.config(), |command| {
-            command.env("STAYD_DIE_AT", step.name());
+            command.env("STAYD_DIE_AT", failpoint.name());
         });
         let blocked = daemon.wait_state("s", "blocked");
         let reason = blocked["reason"].as_str().expect("a reason");
         assert!(
             reason.contains("cannot look at its runtimes"),
-            "{step:?}: {reason}"
+            "{failpoint:?}: {reason}"
         );
         let daemon = daemon.kill_and_restart();
         wait_version(&daemon, "one");
-        assert_eq!(runtimes(&daemon.state_dir()), 1, "{step:?}");
+        assert_eq!(count_runtimes(&daemon.state_dir()), 1, "{failpoint:?}");
         let names = fs::read_dir(daemon.state_dir().join("runtime")).expect("the cache");
         let names: Vec<_> = names
             .map(|entry| entry.expect("entry").file_name())
@@ -266,13 +272,13 @@ fn item_63_a_copy_that_dies_at_any_step_leaves_nothing_half_made() {
         assert_eq!(
             names.len(),
             4,
-            "{step:?}: the runtime, its list, the lock, what is remembered: {names:?}"
+            "{failpoint:?}: the runtime, its list, the lock and the records of services: {names:?}"
         );
     }
 }
 
 #[test]
-fn item_69_a_missing_interpreter_in_the_runtime_is_named() {
+fn a_missing_interpreter_or_exec_bit_in_the_runtime_blocks_the_service_and_is_named() {
     let source = Source::new();
     let server = source.path().join("bin/server");
     fs::write(&server, "#!/usr/bin/env no-such-node\n").expect("written");
@@ -281,7 +287,7 @@ fn item_69_a_missing_interpreter_in_the_runtime_is_named() {
     assert!(reason.contains("no no-such-node in PATH"), "{reason}");
     fs::write(&server, "#!/bin/sh\n").expect("written");
     fs::set_permissions(&server, Permissions::from_mode(0o644)).expect("set");
-    daemon.wait_service("s", "its exec bit", |service| {
+    daemon.wait_service("s", "blocked for want of its exec bit", |service| {
         service["reason"]
             .as_str()
             .is_some_and(|reason| reason.contains("chmod +x"))
@@ -289,7 +295,7 @@ fn item_69_a_missing_interpreter_in_the_runtime_is_named() {
 }
 
 #[test]
-fn a_command_line_with_a_runtime_runs_from_the_copy_and_a_check_finds_nothing_wrong() {
+fn a_runtime_given_on_the_command_line_is_copied_and_run() {
     let source = Source::new();
     let dir = TempDir::new();
     let done = dir.join("done");
@@ -304,12 +310,18 @@ fn a_command_line_with_a_runtime_runs_from_the_copy_and_a_check_finds_nothing_wr
         .stderr(Stdio::null())
         .spawn()
         .expect("stayd");
-    wait_until("it runs", SOON, || done.exists());
+    wait_until("the service runs", SOON, || done.exists());
     let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).expect("a pid"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("told");
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("kill");
     assert!(daemon.wait().expect("ended").success());
-    let checked = Stayd::start(&source.config());
-    let answer = checked.client(&["config", "check", "-c", "stayd.toml"]);
+}
+
+/// The program lies in the runtime, which the check does not copy.
+#[test]
+fn config_check_accepts_a_program_of_a_runtime() {
+    let source = Source::new();
+    let daemon = Stayd::start(&source.config());
+    let answer = daemon.client(&["config", "check", "-c", "stayd.toml"]);
     assert!(
         !answer.out.contains("cannot run") && !answer.err.contains("cannot run"),
         "{answer:?}"
@@ -317,7 +329,7 @@ fn a_command_line_with_a_runtime_runs_from_the_copy_and_a_check_finds_nothing_wr
 }
 
 #[test]
-fn item_68_a_source_that_cannot_be_copied_is_told_where_people_look() {
+fn a_source_that_cannot_be_copied_is_named_in_the_status_of_the_running_service() {
     let source = Source::new();
     let daemon = Stayd::start(&source.config());
     wait_version(&daemon, "one");
@@ -335,26 +347,29 @@ fn item_68_a_source_that_cannot_be_copied_is_told_where_people_look() {
 }
 
 #[test]
-fn item_67_a_new_runtime_whose_before_fails_is_rolled_back() {
+fn a_new_runtime_whose_before_command_fails_is_rolled_back() {
     let source = Source::new();
     let before = "before = [\"{runtime}/migrate\"]\n[service.s.runtime]";
-    let migrate = |status: u8| {
+    let install_migrate = |exit_status: u8| {
         let staged = source.path().join("migrate.new");
-        fs::write(&staged, format!("#!/bin/sh\nexit {status}\n")).expect("written");
-        fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("set");
-        fs::rename(staged, source.path().join("migrate")).expect("in its place");
+        fs::write(&staged, format!("#!/bin/sh\nexit {exit_status}\n"))
+            .expect("the program is written");
+        fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("the mode is set");
+        fs::rename(staged, source.path().join("migrate")).expect("the program is replaced");
     };
-    migrate(0);
+    install_migrate(0);
     let daemon = Stayd::start(&source.config().replace("[service.s.runtime]", before));
     wait_version(&daemon, "one");
     let old = runtime_of(&daemon);
-    wait_until("the first one is good", SOON, || {
+    wait_until("the first runtime is marked good", SOON, || {
         let listed = daemon.client(&["runtime", "ls"]).out;
         listed.contains("good")
     });
-    migrate(9);
-    let _fails = daemon.client(&["restart", "s", "--no-wait"]);
-    wait_until("rolled back", SOON, || daemon.count("rolled-back") == 1);
+    install_migrate(9);
+    let _accepted = daemon.client(&["restart", "s", "--no-wait"]);
+    wait_until("the runtime is rolled back", SOON, || {
+        daemon.count("rolled-back") == 1
+    });
     assert_eq!(runtime_of(&daemon), old);
     assert!(
         daemon.output().contains("exited with status 9"),

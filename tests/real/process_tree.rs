@@ -1,4 +1,4 @@
-//! Who belongs to a life's tree, and its end.
+//! The process tree of an instance: which processes belong to it, what it uses, and how it is ended.
 
 use crate::support::{
     Cgroup, NOTHING_LEFT, SOON, TreeFixture, alone, alone_in_pid_namespace, free_port, kill,
@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Mutex;
 
 #[test]
-fn item_38_setsid_and_double_fork_are_killed() {
+fn descendants_that_call_setsid_or_fork_twice_are_killed() {
     alone(|| {
         let fixture = TreeFixture::new();
         let (_child, tree) = fixture.spawn("setsid double-fork setsid ignore-term sleep", |_| {});
@@ -33,17 +33,24 @@ fn item_38_setsid_and_double_fork_are_killed() {
 }
 
 #[test]
-fn item_38_one_that_closed_every_descriptor_is_found_by_its_token() {
+fn an_orphan_that_closed_every_descriptor_is_found_by_its_token() {
     alone(|| {
         let fixture = TreeFixture::new();
         let (child, mut tree) = fixture.spawn("double-fork close-fds sleep", |_| {});
         assert_eq!(wait_for_exit(child), Status::Code(0));
         let (helper, _) = fixture.spawn("exit 0", |_| {});
-        assert_eq!(wait_for_exit(helper), Status::Code(0)); // or it were the only one to leave orphans
-        wait_until("it has closed them", SOON, || tree.members().is_empty());
-        let token = std::mem::replace(&mut tree.token, "of another life".to_owned());
+        // Without this other child, an orphan could only be of this instance and would need no token.
+        assert_eq!(wait_for_exit(helper), Status::Code(0));
+        wait_until("the orphan has closed its descriptors", SOON, || {
+            tree.members().is_empty()
+        });
+        let token = std::mem::replace(&mut tree.token, "of another instance".to_owned());
         assert_eq!(kill(&tree), NOTHING_LEFT);
-        assert_eq!(fixture.alive().len(), 1, "a stranger is left alone");
+        assert_eq!(
+            fixture.alive().len(),
+            1,
+            "a process with another token is left alone"
+        );
         tree.token = token;
         assert_eq!(kill(&tree), NOTHING_LEFT);
         assert!(fixture.alive().is_empty());
@@ -51,19 +58,19 @@ fn item_38_one_that_closed_every_descriptor_is_found_by_its_token() {
 }
 
 #[test]
-fn item_38_one_seen_in_time_is_remembered_without_any_other_proof() {
+fn a_member_seen_while_its_parent_lived_is_killed_without_any_other_proof() {
     alone(|| {
         let fixture = TreeFixture::new();
         let (child, mut tree) = fixture.spawn("setsid close-fds sleep", |plan| {
             plan.env.pop();
         });
         fixture.wait_for_alive(2);
-        wait_until("seen below its parent", SOON, || {
+        wait_until("the child is remembered as a member", SOON, || {
             tree.remember();
             tree.members.len() == 1
         });
         process::Handle::open(child.process)
-            .expect("main")
+            .expect("the main process")
             .signal(9)
             .expect("killed");
         assert_eq!(wait_for_exit(child), Status::Signal(9));
@@ -80,14 +87,16 @@ fn item_38_one_seen_in_time_is_remembered_without_any_other_proof() {
     });
 }
 
+/// The limit on processes counts per user: the test runs the bomb as a user of its own.
 #[test]
 #[ignore = "needs root"]
-fn item_39_a_fork_bomb_is_ended() {
+fn a_fork_bomb_is_ended() {
     alone_in_pid_namespace(|| {
         const LIMIT: u64 = 300;
         let fixture = TreeFixture::new();
         setrlimit(Resource::RLIMIT_NPROC, LIMIT, LIMIT).expect("limit");
-        schedule::put_this_thread_first().expect("root"); // or we would wait our turn behind the bomb
+        // Without this the test would hardly get any CPU time beside the bomb.
+        schedule::put_this_thread_first().expect("root may set the scheduler");
         let namespace = process_namespace();
         let uid = 1_000_000 + u32::try_from(namespace % 1_000_000).expect("small");
         let (_child, tree) = fixture.spawn("bomb", |plan| {
@@ -97,13 +106,15 @@ fn item_39_a_fork_bomb_is_ended() {
                 groups: Vec::new(),
             });
         });
-        wait_until("the bomb is full", SOON, || fixture.alive().len() >= 290);
+        wait_until("the bomb has reached its limit", SOON, || {
+            fixture.alive().len() >= 290
+        });
         assert_eq!(kill(&tree), NOTHING_LEFT);
         assert!(fixture.alive().is_empty());
     });
 }
 
-/// Another number in each run that goes on at the same time.
+/// The inode of the pid namespace: test runs at the same time have different ones.
 fn process_namespace() -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let namespace = std::fs::metadata("/proc/self/ns/pid");
@@ -111,7 +122,7 @@ fn process_namespace() -> u64 {
 }
 
 #[test]
-fn item_40_a_child_born_between_listing_and_killing_is_killed() {
+fn a_process_forked_between_listing_and_killing_is_killed() {
     alone(|| {
         let fixture = TreeFixture::new();
         let (child, tree) = fixture.spawn("restless", |_| {});
@@ -123,7 +134,7 @@ fn item_40_a_child_born_between_listing_and_killing_is_killed() {
 
 #[test]
 #[ignore = "needs root"]
-fn a_cgroup_is_killed_as_one() {
+fn a_process_proven_by_its_cgroup_alone_is_killed_and_the_main_exit_reported() {
     alone(|| {
         let cgroup = Cgroup::unified("kill");
         let fixture = TreeFixture::new();
@@ -153,7 +164,7 @@ fn a_cgroup_is_killed_as_one() {
 }
 
 #[test]
-fn kill_group_leaves_what_has_left_the_group() {
+fn a_kill_of_the_process_group_only_leaves_other_groups_alone() {
     alone(|| {
         let fixture = TreeFixture::new();
         let (_child, mut tree) = fixture.spawn("setsid sleep", |_| {});
@@ -165,19 +176,21 @@ fn kill_group_leaves_what_has_left_the_group() {
 }
 
 #[test]
-fn terminate_asks_every_member_once() {
+fn terminate_signals_every_member_once() {
     alone(|| {
         let fixture = TreeFixture::new();
         let (child, tree) = fixture.spawn("children 2 sleep", |_| {});
         fixture.wait_for_alive(3);
         assert_eq!(tree.terminate(15), 3);
         assert_eq!(wait_for_exit(child), Status::Signal(15));
-        wait_until("all obey", SOON, || fixture.alive().is_empty());
+        wait_until("all members have ended", SOON, || {
+            fixture.alive().is_empty()
+        });
     });
 }
 
 #[test]
-fn item_30_a_listener_is_known_to_be_the_trees_or_somebody_elses() {
+fn a_listener_is_attributed_to_the_member_of_the_tree_that_holds_it_or_to_none() {
     alone(|| {
         let fixture = TreeFixture::new();
         let port = free_port();
@@ -186,21 +199,21 @@ fn item_30_a_listener_is_known_to_be_the_trees_or_somebody_elses() {
             tree.holds_listener(port).expect("listed")
         });
         assert_ne!(holder, tree.main);
-        let ours = std::net::TcpListener::bind("127.0.0.1:0").expect("a stranger's");
-        assert!(ours.as_raw_fd() > 2);
-        let port = ours.local_addr().expect("bound").port();
+        let foreign = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        assert!(foreign.as_raw_fd() > 2);
+        let port = foreign.local_addr().expect("bound").port();
         assert_eq!(tree.holds_listener(port).expect("listed"), None);
         assert_eq!(kill(&tree), NOTHING_LEFT);
     });
 }
 
 #[test]
-fn what_a_tree_uses_grows_while_it_works() {
+fn the_cpu_time_of_a_tree_grows_while_it_works() {
     alone(|| {
         let fixture = TreeFixture::new();
         let (_child, tree) = fixture.spawn("setsid spin", |_| {});
         let before = tree.usage().cpu;
-        wait_until("CPU time", SOON, || {
+        wait_until("the tree has used CPU time", SOON, || {
             tree.usage().cpu > before + std::time::Duration::from_millis(100)
         });
         assert_eq!(kill(&tree), NOTHING_LEFT);

@@ -1,4 +1,4 @@
-//! A second stayd for an instance that one runs already.
+//! A second stayd is started while the first one holds the state dir: it waits, follows the first one's status, or ends.
 
 use crate::support::daemon::{SOON, Stayd, binary};
 use crate::support::wait_until;
@@ -11,14 +11,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 const SLEEPER: &str = "[service.s]\ncommand = [\"sleep\", \"1000000\"]\n";
 
-/// The second one, killed when dropped.
+/// The second stayd, killed when dropped.
 struct Second {
     child: Child,
     out: PathBuf,
 }
 
 impl Second {
-    /// Another stayd with the configuration and folder of `first`, started by `words` with `script`, which runs "$@".
+    /// Starts a stayd with the configuration and state dir of `first`. The program `words[0]` runs the shell script, and
+    /// the script runs stayd as "$@".
     fn start(first: &Stayd, words: &[&str], script: &str, options: &[&str]) -> Self {
         let out = first.dir().join("second");
         let file = File::create(&out).expect("a file");
@@ -38,12 +39,13 @@ impl Second {
         Self { child, out }
     }
 
-    /// As somebody at a terminal would.
+    /// Starts it with `--follow`, as a user does at a terminal.
     fn follow(first: &Stayd) -> Self {
         Self::start(first, &["env"], "exec \"$@\"", &["--follow"])
     }
 
-    fn said(&self) -> String {
+    /// What it has written to stdout and stderr.
+    fn output(&self) -> String {
         fs::read_to_string(&self.out).unwrap_or_default()
     }
 
@@ -54,7 +56,7 @@ impl Second {
 
     fn wait(&mut self) -> ExitStatus {
         let mut ended = None;
-        wait_until("the second one ends", SOON, || {
+        wait_until("the second stayd ends", SOON, || {
             ended = self.child.try_wait().expect("wait");
             ended.is_some()
         });
@@ -62,10 +64,14 @@ impl Second {
     }
 
     #[track_caller]
-    fn wait_said(&self, what: &str) {
+    fn wait_output(&self, text: &str) {
         let found =
-            std::panic::catch_unwind(|| wait_until(what, SOON, || self.said().contains(what)));
-        assert!(found.is_ok(), "not said: {what}\n{}", self.said());
+            std::panic::catch_unwind(|| wait_until(text, SOON, || self.output().contains(text)));
+        assert!(
+            found.is_ok(),
+            "its output lacks {text:?}:\n{}",
+            self.output()
+        );
     }
 }
 
@@ -76,44 +82,44 @@ impl Drop for Second {
     }
 }
 
-/// What the second one says of the first.
-fn named(first: &Stayd) -> String {
+/// The sentence in which the second stayd names the first one.
+fn sentence_about(first: &Stayd) -> String {
     format!("another stayd (pid {}) holds this instance", first.pid())
 }
 
 #[test]
-fn with_follow_it_shows_the_first_ones_status_until_it_is_told_to_end() {
+fn with_follow_the_second_stayd_shows_the_first_ones_status_until_a_signal_ends_it() {
     let first = Stayd::start(SLEEPER);
     let main = first.wait_state("s", "running")["pid"].clone();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let mut second = Second::follow(&first);
-        second.wait_said(&named(&first));
-        second.wait_said(&format!("(pid {}, started by", first.pid()));
-        second.wait_said("running");
+        second.wait_output(&sentence_about(&first));
+        second.wait_output(&format!("(pid {}, started by", first.pid()));
+        second.wait_output("running");
         second.signal(signal);
         assert_eq!(second.wait().code(), Some(0), "{signal}");
     }
     assert_eq!(
         first.service("s")["pid"],
         main,
-        "the first one's is untouched"
+        "the service of the first stayd goes on"
     );
 }
 
 #[test]
-fn with_follow_it_shows_what_changes_and_ends_with_the_first() {
+fn with_follow_the_second_stayd_shows_changes_and_ends_with_the_first() {
     let mut first = Stayd::start(SLEEPER);
     first.wait_state("s", "running");
     let mut second = Second::follow(&first);
-    second.wait_said("running");
+    second.wait_output("running");
     assert_eq!(first.client(&["stop", "s"]).code, Some(0));
-    second.wait_said("stopped");
+    second.wait_output("stopped");
     assert!(first.stop().success());
-    assert_eq!(second.wait().code(), Some(3), "{}", second.said());
+    assert_eq!(second.wait().code(), Some(3), "{}", second.output());
 }
 
 #[test]
-fn with_follow_and_nobody_there_it_is_the_first() {
+fn with_follow_and_no_other_stayd_it_supervises_itself() {
     let daemon = Stayd::start_with(SLEEPER, |command| {
         command.arg("--follow");
     });
@@ -121,7 +127,7 @@ fn with_follow_and_nobody_there_it_is_the_first() {
 }
 
 #[test]
-fn under_systemd_it_is_ready_and_says_that_it_waits_and_goes_on_when_it_may() {
+fn under_systemd_the_second_stayd_is_ready_waits_and_takes_over_when_the_first_is_killed() {
     let mut first = Stayd::start(SLEEPER);
     let main = first.wait_state("s", "running")["pid"].clone();
     let notify = first.dir().join("notify");
@@ -132,45 +138,50 @@ fn under_systemd_it_is_ready_and_says_that_it_waits_and_goes_on_when_it_may() {
         notify.display()
     );
     let mut second = Second::start(&first, &["env"], &script, &[]);
-    let heard = || {
+    let receive = || {
         let mut message = [0; 4096];
         let count = manager.recv(&mut message).expect("a message");
         String::from_utf8_lossy(&message[..count]).into_owned()
     };
-    let ready = heard();
+    let ready = receive();
     assert!(
-        ready.contains("READY=1") && ready.contains(&format!("STATUS=waiting: {}", named(&first))),
+        ready.contains("READY=1")
+            && ready.contains(&format!("STATUS=waiting: {}", sentence_about(&first))),
         "{ready}"
     );
-    assert_eq!(heard(), "WATCHDOG=1", "a wait is no hang");
+    assert_eq!(
+        receive(),
+        "WATCHDOG=1",
+        "a waiting stayd satisfies the watchdog"
+    );
 
-    // A crash of the first: the second takes over what runs.
+    // The first stayd crashes: the second one adopts the running service.
     first.signal(libc::SIGKILL);
     first.wait();
-    let took_over = format!("\"pid\": {}", second.child.id());
-    wait_until("the second has it", SOON, || {
-        let told = first.client(&["status", "--json"]);
-        told.code == Some(0) && told.out.contains(&took_over)
+    let second_answers = format!("\"pid\": {}", second.child.id());
+    wait_until("the second stayd has taken over", SOON, || {
+        let status = first.client(&["status", "--json"]);
+        status.code == Some(0) && status.out.contains(&second_answers)
     });
-    assert_eq!(first.service("s")["pid"], main, "never two, never another");
+    assert_eq!(first.service("s")["pid"], main, "the service is adopted");
     second.signal(Signal::SIGTERM);
-    assert_eq!(second.wait().code(), Some(0), "{}", second.said());
+    assert_eq!(second.wait().code(), Some(0), "{}", second.output());
 }
 
 #[test]
-fn under_systemd_it_may_be_told_to_end_while_it_waits() {
+fn under_systemd_a_waiting_second_stayd_ends_on_sigterm() {
     let first = Stayd::start(SLEEPER);
     let script = "exec env SYSTEMD_EXEC_PID=$$ \"$@\"";
     let mut second = Second::start(&first, &["env"], script, &[]);
-    second.wait_said("; waiting");
+    second.wait_output("; waiting");
     second.signal(Signal::SIGTERM);
     assert_eq!(second.wait().code(), Some(0));
     first.wait_state("s", "running");
 }
 
-/// A shell as the first process of a namespace of processes, and the second one in it.
+/// Starts the second stayd in a pid namespace whose first process is a shell that runs the script.
 #[cfg(target_os = "linux")]
-fn first_process(first: &Stayd, script: &str) -> Second {
+fn in_pid_namespace(first: &Stayd, script: &str) -> Second {
     let words = [
         "unshare",
         "--map-root-user",
@@ -183,22 +194,22 @@ fn first_process(first: &Stayd, script: &str) -> Second {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn as_the_first_process_of_a_container_it_waits() {
+fn as_the_first_process_of_a_container_the_second_stayd_waits() {
     let first = Stayd::start(SLEEPER);
-    let mut second = first_process(&first, "exec \"$@\"");
-    second.wait_said("; waiting");
+    let mut second = in_pid_namespace(&first, "exec \"$@\"");
+    second.wait_output("; waiting");
     assert_eq!(second.child.try_wait().expect("wait"), None);
     first.wait_state("s", "running");
 }
 
-/// launchd is a parent with pid 1 that gives its job a label.
+/// stayd recognizes launchd by a parent with pid 1 and the label of its job in the environment.
 #[cfg(target_os = "linux")]
 #[test]
-fn under_launchd_it_waits() {
+fn under_launchd_the_second_stayd_waits() {
     let first = Stayd::start(SLEEPER);
     let script = "XPC_SERVICE_NAME=org.example.job \"$@\" & wait";
-    let mut second = first_process(&first, script);
-    second.wait_said("; waiting");
+    let mut second = in_pid_namespace(&first, script);
+    second.wait_output("; waiting");
     assert_eq!(second.child.try_wait().expect("wait"), None);
     first.wait_state("s", "running");
 }

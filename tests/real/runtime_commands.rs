@@ -1,4 +1,4 @@
-//! `stayd runtime ls`, `verify`, `import` and `rollback` beside a real stayd.
+//! The commands `stayd runtime ls`, `verify`, `rollback` and `import`, with and without a running stayd.
 
 use crate::support::daemon::Stayd;
 use crate::support::require_root;
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 #[test]
-fn the_table_tells_whose_a_runtime_is_and_who_uses_it_with_and_without_a_stayd() {
+fn ls_shows_the_services_and_pids_of_a_runtime_with_and_without_a_running_stayd() {
     let mut stayd = Stayd::with_runtime();
     let one = stayd.fingerprint();
     stayd.wait_good(&one);
@@ -36,13 +36,13 @@ fn the_table_tells_whose_a_runtime_is_and_who_uses_it_with_and_without_a_stayd()
     );
     assert!(text.out.contains("web (running, newest, good)"), "{text:?}");
     stayd.stop();
-    let listed = stayd.listed(&one).expect("still there");
+    let listed = stayd.listed(&one).expect("still listed");
     assert_eq!(listed["services"][0]["running"], false);
     assert_eq!(listed["pids"], Value::Array(Vec::new()));
 }
 
 #[test]
-fn verify_reads_everything_and_tells_what_was_altered_from_what_was_added() {
+fn verify_reads_every_file_and_tells_altered_files_from_added_ones() {
     let stayd = Stayd::with_runtime();
     let root = stayd.root(&stayd.fingerprint());
     let whole = stayd.client(&["runtime", "verify"]);
@@ -52,39 +52,45 @@ fn verify_reads_everything_and_tells_what_was_altered_from_what_was_added() {
     let added = stayd.client(&["runtime", "verify", "web"]);
     assert_eq!(added.code, Some(0), "{added:?}");
     assert!(added.out.contains("whole; added since: cache"), "{added:?}");
-    // what no look at the metadata would find: other bytes with the same length, time and inode
+    // Other bytes with the same length, time and inode: the metadata alone would not show this change.
     let file = fs::File::options()
         .write(true)
         .open(root.join("serve"))
         .expect("opened");
-    let modified = file.metadata().expect("there").modified().expect("a time");
+    let metadata = file.metadata().expect("its metadata");
+    let modified = metadata.modified().expect("a modification time");
     std::os::unix::fs::FileExt::write_at(&file, b"#!/bin/SH", 0).expect("written");
-    file.set_modified(modified).expect("set back");
-    let (code, told) = stayd.runtime_json(&["verify"]);
-    assert_eq!(code, Some(1), "{told}");
-    assert_eq!(told["runtimes"][0]["altered"][0], "serve");
-    assert_eq!(told["runtimes"][0]["whole"], false);
-    let nobody = stayd.client(&["runtime", "verify", "nobody"]);
-    assert_eq!(nobody.code, Some(2), "{nobody:?}");
+    file.set_modified(modified)
+        .expect("the modification time is restored");
+    let (code, answer) = stayd.runtime_json(&["verify"]);
+    assert_eq!(code, Some(1), "{answer}");
+    assert_eq!(answer["runtimes"][0]["altered"][0], "serve");
+    assert_eq!(answer["runtimes"][0]["whole"], false);
+    let unknown = stayd.client(&["runtime", "verify", "unknown"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
     assert!(
-        nobody.err.contains("with a runtime there is web"),
-        "{nobody:?}"
+        unknown.err.contains("with a runtime there is web"),
+        "{unknown:?}"
     );
 }
 
 #[test]
-fn a_rollback_by_hand_goes_back_to_the_last_good_one_until_the_source_changes() {
+fn a_requested_rollback_returns_to_the_last_good_runtime_until_the_source_changes() {
     let stayd = Stayd::with_runtime();
     let one = stayd.fingerprint();
-    let nowhere = stayd.client(&["runtime", "rollback", "web"]);
-    assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
+    let refused = stayd.client(&["runtime", "rollback", "web"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(
-        nowhere
+        refused
             .err
             .contains("there is no other runtime that was good"),
-        "{nowhere:?}"
+        "{refused:?}"
     );
-    assert_eq!(stayd.fingerprint(), one, "and nothing has happened");
+    assert_eq!(
+        stayd.fingerprint(),
+        one,
+        "a refused rollback changes nothing"
+    );
     stayd.wait_good(&one);
     let two = stayd.restart_with_version("2");
     stayd.wait_good(&two);
@@ -103,7 +109,7 @@ fn a_rollback_by_hand_goes_back_to_the_last_good_one_until_the_source_changes() 
         stayd.listed(&two).expect("kept")["services"][0]["refused"],
         "rolled back by hand"
     );
-    // neither a restart nor another stayd comes back to it
+    // Neither a restart nor the next stayd takes the newer runtime again.
     assert_eq!(stayd.client(&["restart", "web"]).code, Some(0));
     assert_eq!(stayd.fingerprint(), one);
     let mut stayd = stayd;
@@ -115,44 +121,45 @@ fn a_rollback_by_hand_goes_back_to_the_last_good_one_until_the_source_changes() 
 }
 
 #[test]
-fn a_rollback_of_a_stopped_service_is_there_when_it_starts() {
+fn a_rollback_of_a_stopped_service_takes_effect_at_its_next_start() {
     let stayd = Stayd::with_runtime();
     let one = stayd.fingerprint();
     stayd.wait_good(&one);
     let two = stayd.restart_with_version("2");
     stayd.wait_good(&two);
     assert_eq!(stayd.client(&["stop", "web"]).code, Some(0));
-    let (code, told) = stayd.runtime_json(&["rollback", "web"]);
+    let (code, answer) = stayd.runtime_json(&["rollback", "web"]);
     assert_eq!(
-        (code, &told["restarted"]),
+        (code, &answer["restarted"]),
         (Some(0), &false.into()),
-        "{told}"
+        "{answer}"
     );
     assert_eq!(
-        (&told["from"], &told["to"]),
+        (&answer["from"], &answer["to"]),
         (&Value::from(two), &Value::from(one.clone()))
     );
     assert_eq!(
         stayd.service("web")["state"],
         "stopped",
-        "nobody has asked for it"
+        "a rollback does not start the service"
     );
     assert_eq!(stayd.client(&["start", "web"]).code, Some(0));
     assert_eq!(stayd.fingerprint(), one);
 }
 
-/// As under TCC: the same user, with fewer rights than the person at the terminal.
+/// As with TCC on macOS, stayd runs as the same user as the caller of `import` and has fewer rights.
 #[test]
 #[ignore = "needs root"]
-fn an_import_brings_what_stayd_may_not_read() {
+fn an_import_copies_a_source_that_stayd_may_not_read() {
     require_root();
     let stayd = Stayd::start_with(COPIED, |command| {
         let folder = command.get_current_dir().expect("a folder").to_owned();
         put(&folder.join("source"), "1");
-        fs::set_permissions(folder.join("source"), Permissions::from_mode(0o700)).expect("closed");
-        let stranger = nix::unistd::Uid::from_raw(65_534);
-        nix::unistd::chown(&folder.join("source"), Some(stranger), None).expect("given away");
-        wrap(
+        fs::set_permissions(folder.join("source"), Permissions::from_mode(0o700))
+            .expect("the mode is set");
+        let other_user = nix::unistd::Uid::from_raw(65_534);
+        nix::unistd::chown(&folder.join("source"), Some(other_user), None).expect("chown");
+        run_by(
             command,
             &["setpriv", "--bounding-set=-dac_override,-dac_read_search"],
         );
@@ -160,11 +167,11 @@ fn an_import_brings_what_stayd_may_not_read() {
     let blocked = stayd.wait_state("web", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(reason.contains("stayd runtime import"), "{reason}");
-    let (code, told) = stayd.runtime_json(&["import", "web"]);
+    let (code, answer) = stayd.runtime_json(&["import", "web"]);
     assert_eq!(
-        (code, &told["copied"]["files"]),
+        (code, &answer["copied"]["files"]),
         (Some(0), &1.into()),
-        "{told}"
+        "{answer}"
     );
     assert_eq!(
         stayd.client(&["restart", "web"]).code,
@@ -173,9 +180,9 @@ fn an_import_brings_what_stayd_may_not_read() {
         stayd.output()
     );
     let one = stayd.fingerprint();
-    assert_eq!(told["fingerprint"], one.as_str());
+    assert_eq!(answer["fingerprint"], one.as_str());
     stayd.wait_good(&one);
-    // a later one wins over what was good
+    // A runtime imported later is taken before the last good one.
     put(&stayd.source(), "2");
     let imported = stayd.client(&["runtime", "import", "web"]);
     assert_eq!(imported.code, Some(0), "{imported:?}");
@@ -187,7 +194,7 @@ fn an_import_brings_what_stayd_may_not_read() {
     );
     assert!(
         imported.err.is_empty(),
-        "no bar where nobody looks: {imported:?}"
+        "no progress bar without a terminal: {imported:?}"
     );
     assert_eq!(
         stayd.client(&["restart", "web"]).code,
@@ -198,15 +205,15 @@ fn an_import_brings_what_stayd_may_not_read() {
     let two = stayd.fingerprint();
     assert_ne!(two, one);
     stayd.wait_good(&two);
-    // and can be taken back
+    // A rollback undoes the import.
     assert_eq!(stayd.client(&["runtime", "rollback", "web"]).code, Some(0));
     assert_eq!(stayd.fingerprint(), one);
 }
 
-/// Lets `words` run the command.
-fn wrap(command: &mut Command, words: &[&str]) {
+/// Changes the command so that the program `words[0]` with the other words as arguments runs it.
+fn run_by(command: &mut Command, words: &[&str]) {
     let folder = command.get_current_dir().expect("a folder").to_owned();
-    let said = fs::File::create(folder.join("said")).expect("a file");
+    let output = fs::File::create(folder.join("said")).expect("a file");
     let mut wrapped = Command::new(words[0]);
     wrapped
         .args(&words[1..])
@@ -214,7 +221,7 @@ fn wrap(command: &mut Command, words: &[&str]) {
         .args(command.get_args())
         .current_dir(folder)
         .stdin(Stdio::null())
-        .stdout(said.try_clone().expect("a file"))
-        .stderr(said);
+        .stdout(output.try_clone().expect("a file"))
+        .stderr(output);
     *command = wrapped;
 }

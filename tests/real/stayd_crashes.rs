@@ -1,66 +1,66 @@
-//! stayd dies: at random moments, over and over, and so does its service; and once at each named step.
+//! stayd is killed at random moments, and once at each failpoint: one copy of the service runs and no log line is lost.
 
 use super::support::counting_service::CountingService;
 use super::support::daemon::Stayd;
 use stayd::act::failpoint::Failpoint;
 use std::time::{Duration, Instant};
 
-/// `make soak` sets more.
-const ROUNDS: usize = 40;
-/// The rounds begin with the same seed each time, or with this.
+/// How often stayd is killed, unless STAYD_SOAK_ROUNDS is set, as by `make soak`.
+const KILLS: usize = 40;
+/// The environment variable with the seed of the random moments; without it the seed is always the same.
 const SEED: &str = "STAYD_SOAK_SEED";
-/// Of a log file: with the thousand that are kept it is enough for `make soak`.
+/// Size of a log file. With the thousand files that are kept, no line of `make soak` is dropped.
 const LOG_SIZE: &str = "16KiB";
-/// Steps tried at the same time.
-const STEPS_AT_ONCE: usize = 7;
+/// How many failpoints are tried at the same time.
+const FAILPOINTS_AT_ONCE: usize = 7;
 
 #[test]
-fn deaths_at_random_leave_one_copy_and_every_line() {
+fn after_kills_at_random_moments_one_copy_runs_and_no_line_is_lost() {
     let counted = CountingService::new();
-    let attempts = std::env::var("STAYD_SOAK_ROUNDS").map_or(ROUNDS, |text| {
+    let kills = std::env::var("STAYD_SOAK_ROUNDS").map_or(KILLS, |text| {
         text.parse().expect("STAYD_SOAK_ROUNDS is a number")
     });
-    let mut dice = Dice::from_environment();
+    let mut random = Random::from_environment();
     let mut daemon = Stayd::start_at_once(&counted.config(LOG_SIZE));
-    for _ in 0..attempts {
-        pass(Duration::from_millis(dice.below(120)));
-        if dice.below(3) == 0 {
-            kill_the_newest(&counted);
-            pass(Duration::from_millis(dice.below(8)));
+    for _ in 0..kills {
+        wait_for_moment(Duration::from_millis(random.below(120)));
+        if random.below(3) == 0 {
+            kill_newest_instance(&counted);
+            wait_for_moment(Duration::from_millis(random.below(8)));
         }
         daemon = daemon.kill_and_restart_at_once();
     }
     let daemon = daemon.kill_and_restart();
-    counted.assert_whole(daemon, &format!("seed {}", dice.seed));
+    counted.assert_whole(daemon, &format!("seed {}", random.seed));
 }
 
 #[test]
 #[cfg_attr(
     not(debug_assertions),
-    ignore = "only a debug build knows the named steps"
+    ignore = "only a debug build has the failpoints"
 )]
-fn a_death_at_each_named_step_leaves_one_copy_and_every_line() {
-    for steps in Failpoint::ALL.chunks(STEPS_AT_ONCE) {
+fn after_a_crash_at_each_failpoint_one_copy_runs_and_no_line_is_lost() {
+    for failpoints in Failpoint::ALL.chunks(FAILPOINTS_AT_ONCE) {
         std::thread::scope(|scope| {
-            for &step in steps {
-                scope.spawn(move || die_at(step));
+            for &failpoint in failpoints {
+                scope.spawn(move || crash_and_recover(failpoint));
             }
         });
     }
 }
 
-fn die_at(step: Failpoint) {
+fn crash_and_recover(failpoint: Failpoint) {
     let counted = CountingService::new();
-    let dead = provoke(&counted, step);
+    let dead = crash_at(&counted, failpoint);
     counted.set_fit(true);
-    counted.assert_whole(dead.restart(), &step.name());
+    counted.assert_whole(dead.restart(), &failpoint.name());
 }
 
-/// A stayd that has died at `step`.
-fn provoke(counted: &CountingService, step: Failpoint) -> Stayd {
+/// Brings a stayd to this failpoint and returns it when it has died there.
+fn crash_at(counted: &CountingService, failpoint: Failpoint) -> Stayd {
     let config = counted.watched_config();
-    let start = || Stayd::start_with_failpoint(&config, &step.name());
-    let mut daemon = match step {
+    let start = || Stayd::start_with_failpoint(&config, &failpoint.name());
+    let mut daemon = match failpoint {
         Failpoint::BeforeIntent
         | Failpoint::ClaimHalfWritten
         | Failpoint::AfterIntent
@@ -72,7 +72,7 @@ fn provoke(counted: &CountingService, step: Failpoint) -> Stayd {
         Failpoint::Proven | Failpoint::TakenInHand => {
             let first = Stayd::start(&config);
             first.wait_state("s", "running");
-            first.kill_and_restart_with_failpoint(&step.name())
+            first.kill_and_restart_with_failpoint(&failpoint.name())
         }
         Failpoint::Terminated => {
             let daemon = running(start());
@@ -93,51 +93,55 @@ fn provoke(counted: &CountingService, step: Failpoint) -> Stayd {
         }
         Failpoint::AtRest | Failpoint::BeforeExec | Failpoint::Received | Failpoint::TakenOver => {
             let daemon = running(start());
-            // Whoever asks for it sees a stayd that ends.
+            // The client fails, because stayd dies before it answers.
             daemon.client(&["upgrade"]);
             daemon
         }
         Failpoint::CopyBegun | Failpoint::Copied | Failpoint::Listed | Failpoint::Published => {
-            unreachable!("{step:?} is a helper's, and this service is not copied")
+            unreachable!("{failpoint:?} is in a helper, and this service has no runtime")
         }
     };
-    assert!(!daemon.wait().success(), "{step:?}: {}", daemon.output());
+    assert!(
+        !daemon.wait().success(),
+        "{failpoint:?}: {}",
+        daemon.output()
+    );
     daemon
 }
 
-/// Its service has answered once, so that silence condemns it.
+/// Waits until the service has answered once: only then does its silence lead to a kill.
 fn running(daemon: Stayd) -> Stayd {
     let daemon = daemon.wait_until_open();
     daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
     daemon
 }
 
-/// The service dies, too: then stayd is killed between two lives.
-fn kill_the_newest(counted: &CountingService) {
+/// Kills the main process of the service, so that the next kill of stayd may fall between two instances.
+fn kill_newest_instance(counted: &CountingService) {
     let newest = counted.mains().last().copied();
-    let instance = newest.and_then(|pid| stayd::sys::process::stat(pid).ok());
-    let handle = instance.and_then(|stat| stayd::sys::process::Handle::open(stat.process).ok());
+    let stat = newest.and_then(|pid| stayd::sys::process::stat(pid).ok());
+    let handle = stat.and_then(|stat| stayd::sys::process::Handle::open(stat.process).ok());
     if let Some(handle) = handle {
         // It may have ended meanwhile.
         let _ = handle.signal(libc::SIGKILL);
     }
 }
 
-/// What is tested are moments: time has to pass.
-fn pass(span: Duration) {
-    let end = Instant::now() + span;
+/// Lets time pass, because the moment of the kill is what is tested. It spins, since a sleep is not exact enough.
+fn wait_for_moment(delay: Duration) {
+    let end = Instant::now() + delay;
     while Instant::now() < end {
         std::thread::yield_now();
     }
 }
 
-/// splitmix64: the same seed, the same moments.
-struct Dice {
+/// The generator splitmix64: the same seed gives the same moments.
+struct Random {
     seed: u64,
     state: u64,
 }
 
-impl Dice {
+impl Random {
     fn from_environment() -> Self {
         let seed = std::env::var(SEED).map_or(1, |text| text.parse().expect("a number"));
         Self { seed, state: seed }

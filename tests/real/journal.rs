@@ -1,4 +1,4 @@
-//! The journal on real disks: what outlives a close, a kill, a boot, a damaged file and a full disk.
+//! The journal on real disks: what it answers, and what it keeps over a close, a reboot, a damaged file and a full disk.
 
 use crate::support::{TempDir, alone, require_root, wait_until};
 use stayd::act::dirs::state_dir::StateDir;
@@ -12,7 +12,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// A generous deadline for what the journal's thread does in the background.
 pub(super) const WITHIN: Duration = Duration::from_secs(20);
+/// The boot id that the tests give.
 pub(super) const BOOT: &str = "this boot";
 
 pub(super) fn open_in(dir: &Path, boot_id: &str) -> (Store, Past) {
@@ -20,6 +22,7 @@ pub(super) fn open_in(dir: &Path, boot_id: &str) -> (Store, Past) {
     Store::open(&state, boot_id)
 }
 
+/// A record with one fact of each type.
 pub(super) fn record(kind: Kind, life: u32, sentence: &str) -> Record {
     Record {
         kind,
@@ -46,6 +49,7 @@ pub(super) fn query(store: &Store, query: Query) -> Vec<Entry> {
     wait(store.events(query)).expect("the journal answers")
 }
 
+/// All records, oldest first.
 pub(super) fn everything(store: &Store) -> Vec<Entry> {
     let limit = usize::MAX;
     query(
@@ -58,21 +62,24 @@ pub(super) fn everything(store: &Store) -> Vec<Entry> {
 }
 
 #[test]
-fn records_are_told_at_once_and_found_by_service_time_and_kind() {
+fn records_reach_subscribers_at_once_and_are_found_by_service_id_time_and_kind() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
-    let mut news = store.subscribe();
-    store.record(Some("db"), &record(Kind::Started, 1, "first life"));
+    let mut subscription = store.subscribe();
+    store.record(Some("db"), &record(Kind::Started, 1, "first instance"));
     store.record(Some("web"), &record(Kind::Killed, 1, "no answer"));
     store.record(None, &record(Kind::Slept, 1, "the machine slept"));
 
-    let told: Vec<_> = std::iter::from_fn(|| news.try_recv().ok()).collect();
+    let received: Vec<_> = std::iter::from_fn(|| subscription.try_recv().ok()).collect();
     let found = everything(&store);
     assert_eq!(
         found.iter().map(|entry| entry.id).collect::<Vec<_>>(),
         [1, 2, 3]
     );
-    assert!(found.iter().eq(told.iter().map(AsRef::as_ref)), "{found:?}");
+    assert!(
+        found.iter().eq(received.iter().map(AsRef::as_ref)),
+        "{found:?}"
+    );
     let facts =
         serde_json::json!({"rounds": 3, "silent_ms": 3400, "traced": false, "said": "nothing"});
     assert_eq!(serde_json::Value::from(found[1].facts.clone()), facts);
@@ -105,11 +112,11 @@ fn records_are_told_at_once_and_found_by_service_time_and_kind() {
 }
 
 #[test]
-fn evidence_belongs_to_the_last_kill_of_its_life() {
+fn evidence_belongs_to_the_last_kill_of_its_instance() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     store.evidence("db", 2, "waits for a lock".to_owned(), "stacks".to_owned());
-    store.record(Some("db"), &record(Kind::Killed, 1, "another life"));
+    store.record(Some("db"), &record(Kind::Killed, 1, "another instance"));
     store.record(Some("db"), &record(Kind::Killed, 2, "TERM"));
     store.record(Some("db"), &record(Kind::Killed, 2, "KILL"));
     store.record(Some("db"), &record(Kind::Ready, 3, "no incident"));
@@ -129,11 +136,11 @@ fn evidence_belongs_to_the_last_kill_of_its_life() {
 }
 
 #[test]
-fn a_close_keeps_everything_for_the_owner_alone() {
+fn a_close_keeps_records_and_requests_in_a_file_of_mode_0600() {
     let dir = TempDir::new();
     let (store, past) = open_in(dir.path(), BOOT);
     assert_eq!(past.of("db", "probe"), Default::default());
-    store.record(Some("db"), &record(Kind::Started, 7, "a life"));
+    store.record(Some("db"), &record(Kind::Started, 7, "an instance"));
     store.life_began("web", 4);
     store.keep("db", "probe", &Persist::Stopped(true));
     store.keep("db", "probe", &Persist::Proven);
@@ -164,7 +171,7 @@ fn a_close_keeps_everything_for_the_owner_alone() {
 }
 
 #[test]
-fn a_stop_is_forgotten_after_the_next_boot() {
+fn a_requested_stop_ends_with_the_boot_and_a_parked_state_does_not() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     store.keep("db", "probe", &Persist::Stopped(true));
@@ -176,19 +183,22 @@ fn a_stop_is_forgotten_after_the_next_boot() {
 }
 
 #[test]
-fn item_87_a_file_that_is_no_database_is_set_aside() {
+fn a_file_that_is_no_database_is_set_aside_and_ids_do_not_begin_again() {
     let dir = TempDir::new();
     fs::write(dir.join("journal.db"), "no database\n".repeat(1000)).expect("write");
     let (store, past) = open_in(dir.path(), BOOT);
     assert_eq!(past.of("db", "probe"), Default::default());
     store.record(Some("db"), &record(Kind::Started, 1, "goes on"));
     assert_eq!(everything(&store).len(), 1);
-    assert!(everything(&store)[0].id > 1_000_000, "ids never fall back");
+    assert!(
+        everything(&store)[0].id > 1_000_000,
+        "an id is not used twice"
+    );
     assert!(dir.join("journal.db.corrupt-1").exists());
 }
 
 #[test]
-fn item_87_a_torn_file_is_set_aside() {
+fn a_damaged_file_is_set_aside() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     for number in 0..500 {
@@ -197,7 +207,7 @@ fn item_87_a_torn_file_is_set_aside() {
     store.close();
     let path = dir.join("journal.db");
     let file = OpenOptions::new().write(true).open(&path).expect("open");
-    file.write_all_at(&[0xa5; 8192], 8192).expect("tear");
+    file.write_all_at(&[0xa5; 8192], 8192).expect("overwritten");
 
     let (store, _past) = open_in(dir.path(), BOOT);
     assert!(dir.join("journal.db.corrupt-1").exists());
@@ -209,13 +219,13 @@ fn item_87_a_torn_file_is_set_aside() {
 }
 
 #[test]
-fn item_87_the_file_of_a_later_stayd_is_set_aside_whole() {
+fn a_file_with_a_later_schema_is_set_aside_unchanged() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     store.record(None, &record(Kind::Slept, 1, "from before"));
     store.close();
     let path = dir.join("journal.db");
-    let file = rusqlite::Connection::open(&path).expect("a sound file after the close");
+    let file = rusqlite::Connection::open(&path).expect("a valid file after the close");
     file.pragma_update(None, "user_version", 1_000)
         .expect("a later schema");
     drop(file);
@@ -228,12 +238,12 @@ fn item_87_the_file_of_a_later_stayd_is_set_aside_whole() {
 }
 
 #[test]
-fn item_82_what_a_refusing_disk_cannot_take_is_counted() {
+fn records_that_cannot_be_written_are_held_up_to_a_bound_and_the_lost_ones_counted() {
     let dir = TempDir::new();
     fs::create_dir(dir.join("journal.db")).expect("a folder in the way");
     let (store, _past) = open_in(dir.path(), BOOT);
-    let more = 10 * WAITING_MAX;
-    for number in 0..more {
+    let count = 10 * WAITING_MAX;
+    for number in 0..count {
         store.record(Some("db"), &record(Kind::Ready, 1, &number.to_string()));
     }
     let held = everything(&store);
@@ -243,10 +253,10 @@ fn item_82_what_a_refusing_disk_cannot_take_is_counted() {
         .iter()
         .filter_map(|gap| gap.facts["count"].as_u64())
         .sum();
-    assert_eq!(lost as usize + held.len() - gaps.len(), more);
+    assert_eq!(lost as usize + held.len() - gaps.len(), count);
     assert!(held.is_sorted_by(|a, b| a.id < b.id));
 
-    fs::remove_dir(dir.join("journal.db")).expect("out of the way");
+    fs::remove_dir(dir.join("journal.db")).expect("the folder is removed");
     let path = dir.join("journal.db");
     wait_until("the journal is written again", WITHIN, || {
         fs::metadata(&path).is_ok_and(|meta| meta.is_file())
@@ -257,14 +267,14 @@ fn item_82_what_a_refusing_disk_cannot_take_is_counted() {
 }
 
 #[test]
-fn the_oldest_records_go() {
+fn above_the_bound_the_oldest_records_are_removed() {
     let dir = TempDir::new();
     let (store, _past) = open_in(dir.path(), BOOT);
     let max = usize::try_from(EVENTS_MAX).expect("fits");
     for number in 0..max + 2_000 {
         store.record(Some("db"), &record(Kind::Ready, 1, "r"));
         if number % 100 == 0 {
-            // The answer comes after what was told before it is written: nothing overflows.
+            // The journal answers after it has written the records before the query, so that its queue cannot overflow.
             query(
                 &store,
                 Query {
@@ -282,13 +292,13 @@ fn the_oldest_records_go() {
 
 #[test]
 #[ignore = "needs root"]
-fn item_82_a_full_disk_is_waited_out() {
+fn a_full_disk_loses_no_record_and_the_journal_writes_again_when_there_is_room() {
     alone(|| {
         let dir = TempDir::new();
         mount_small(dir.path());
-        let ballast = dir.join("ballast");
+        let filler = dir.join("filler");
         let (store, _past) = open_in(dir.path(), BOOT);
-        fill(&ballast);
+        fill_disk(&filler);
         for number in 0..900 {
             store.record(
                 Some("db"),
@@ -296,8 +306,12 @@ fn item_82_a_full_disk_is_waited_out() {
             );
         }
         store.keep("db", "probe", &Persist::Stopped(true));
-        assert_eq!(everything(&store).len(), 900, "a full disk hides nothing");
-        fs::remove_file(&ballast).expect("room again");
+        assert_eq!(
+            everything(&store).len(),
+            900,
+            "the journal answers from memory"
+        );
+        fs::remove_file(&filler).expect("the disk has room again");
         store.close();
 
         let (store, past) = open_in(dir.path(), BOOT);
@@ -309,7 +323,7 @@ fn item_82_a_full_disk_is_waited_out() {
     });
 }
 
-/// Mounts 4 MiB at `path`.
+/// Mounts a tmpfs of 4 MiB at `path`.
 fn mount_small(path: &Path) {
     require_root();
     let mount = Command::new("mount")
@@ -320,7 +334,8 @@ fn mount_small(path: &Path) {
     assert!(mount.is_ok_and(|status| status.success()), "mount(8)");
 }
 
-fn fill(ballast: &Path) {
-    let mut file = fs::File::create(ballast).expect("create");
+/// Writes the file until the disk is full.
+fn fill_disk(filler: &Path) {
+    let mut file = fs::File::create(filler).expect("create");
     while file.write_all(&[0; 4096]).is_ok() {}
 }

@@ -1,4 +1,4 @@
-//! Lives that end completely while no stayd runs, and lives that have ended for good before it was killed.
+//! Instances that end while no stayd runs, or that ended for good before stayd was killed: what the next stayd does.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{forge, kill, pid, service};
@@ -7,19 +7,19 @@ use serde_json::Value;
 
 const ONCE: &str = "restart = \"never\"";
 
-/// A stayd that was killed while `config` ran, and its process after it.
+/// Starts a stayd with this configuration, kills it and then its service, and returns the dead stayd.
 fn both_killed(config: &str) -> Stayd {
     let mut first = Stayd::start(config);
-    let left = pid(&first.wait_state("s", "running"));
+    let main = pid(&first.wait_state("s", "running"));
     first.signal(libc::SIGKILL);
     first.wait();
-    kill(left);
-    wait_until("its process has gone", SOON, || !is_alive(left));
+    kill(main);
+    wait_until("the service has ended", SOON, || !is_alive(main));
     first
 }
 
 #[test]
-fn item_49_an_end_while_no_stayd_ran_is_told_once_and_runs_nothing_twice() {
+fn an_exit_while_no_stayd_ran_is_recorded_once_and_a_service_that_runs_once_stays_stopped() {
     let second = both_killed(&service("sleep", ONCE)).restart();
     let stopped = second.wait_state("s", "stopped");
     let exit = &stopped["last_exit"];
@@ -40,10 +40,10 @@ fn item_49_an_end_while_no_stayd_ran_is_told_once_and_runs_nothing_twice() {
 }
 
 #[test]
-fn item_49_an_end_while_no_stayd_ran_is_a_failure_where_failures_are_started_again() {
+fn an_exit_while_no_stayd_ran_counts_as_a_failure_and_is_restarted() {
     for restart in ["always", "on-failure"] {
         let second = both_killed(&service("sleep", &format!("restart = \"{restart}\""))).restart();
-        let next = second.wait_service("s", "its next life", |service| {
+        let next = second.wait_service("s", "the next instance", |service| {
             service["state"] == "running" && service["life"] == 2
         });
         let exit = &next["last_exit"];
@@ -56,7 +56,7 @@ fn item_49_an_end_while_no_stayd_ran_is_a_failure_where_failures_are_started_aga
 }
 
 #[test]
-fn what_has_run_to_its_end_is_not_run_again_after_a_crash_but_after_an_ordered_end() {
+fn a_service_that_ran_once_is_not_run_again_after_a_crash_of_stayd_but_after_its_ordered_stop() {
     let first = Stayd::start(&service("exit 0", ONCE));
     first.wait_state("s", "stopped");
     assert_eq!(first.count("started"), 1);
@@ -67,14 +67,14 @@ fn what_has_run_to_its_end_is_not_run_again_after_a_crash_but_after_an_ordered_e
     assert_eq!((second.count("started"), second.count("exited")), (1, 1));
     assert_eq!(second.stop().code(), Some(0));
     let third = second.restart();
-    third.wait_service("s", "its second run", |service| {
+    third.wait_service("s", "the second run", |service| {
         service["state"] == "stopped" && service["life"] == 2
     });
 }
 
-/// A restart was cut short, or no process ever came of the intent: neither is an end.
+/// stayd was killed during a restart, or before the process was started. Neither is an exit of the service.
 #[test]
-fn a_life_that_was_to_be_replaced_or_never_began_is_followed_by_the_next() {
+fn an_instance_that_was_being_replaced_or_never_started_is_followed_by_the_next_one() {
     for (what, keys) in [
         ("ending", &["ending"][..]),
         ("intent", &["pid", "birth", "first"]),
@@ -98,11 +98,11 @@ fn a_life_that_was_to_be_replaced_or_never_began_is_followed_by_the_next() {
 }
 
 #[test]
-fn after_a_reboot_everything_begins_anew() {
+fn after_a_reboot_a_service_that_runs_once_is_started() {
     let first = both_killed(&service("sleep", ONCE));
     forge(&first, |claim| claim["boot_id"] = "another boot".into());
     let second = first.restart();
-    second.wait_service("s", "its next life", |service| {
+    second.wait_service("s", "the next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
 }

@@ -1,6 +1,6 @@
-//! The journal over a SIGKILL: at any moment, and right after it has said that everything is on disk.
+//! The journal after a SIGKILL of its process: in the middle of writes, and right after it has confirmed a save.
 
-use super::store::{BOOT, WITHIN, everything, open_in, query, record, wait};
+use super::journal::{BOOT, WITHIN, everything, open_in, query, record, wait};
 use super::support::{TempDir, wait_for};
 use stayd::act::journal::{Query, WAITING_MAX};
 use stayd::decide::action::{Kind, Persist};
@@ -9,18 +9,18 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The folder in which the test's child writes until it is killed.
+/// The environment variable that names the folder in which the test's child writes until it is killed.
 const WRITE_IN: &str = "STAYD_TEST_WRITE_IN";
 
 #[test]
-fn a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst() {
+fn a_kill_in_the_middle_of_writes_loses_no_record_that_was_confirmed() {
     if let Some(dir) = std::env::var_os(WRITE_IN) {
         return write_until_killed(Path::new(&dir));
     }
     let dir = TempDir::new();
     let mut child = Command::new(std::env::current_exe().expect("the test program"))
         .args(["--exact", "--nocapture"])
-        .arg("store_kills::a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst")
+        .arg("journal_kills::a_kill_in_the_middle_of_writes_loses_no_record_that_was_confirmed")
         .env(WRITE_IN, dir.path())
         .stdout(Stdio::piped())
         .spawn()
@@ -33,14 +33,14 @@ fn a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst() {
             .ok()
             .filter(|id| *id > 3_000)
     });
-    child.kill().expect("SIGKILL");
+    child.kill().expect("killed");
     child.wait().expect("reaped");
 
     let (store, past) = open_in(dir.path(), BOOT);
     let found = everything(&store);
     assert!(
         !dir.join("journal.db.corrupt-1").exists(),
-        "the file is sound"
+        "the file is valid"
     );
     assert!(
         found.len() as u64 >= written,
@@ -57,19 +57,19 @@ fn a_kill_in_the_middle_of_writes_loses_at_most_the_last_burst() {
     assert_eq!(u64::from(last_life.0), found.len() as u64);
 }
 
-/// The folder in which the test's child saves, and is killed.
+/// The environment variable that names the folder in which the test's child saves and is killed.
 const SAVE_IN: &str = "STAYD_TEST_SAVE_IN";
 
-/// More than one batch waits before the wish.
+/// More than one batch of records waits when the request is saved.
 #[test]
-fn what_is_saved_outlives_a_kill_at_once() {
+fn a_request_that_was_saved_outlives_an_immediate_kill() {
     if let Some(dir) = std::env::var_os(SAVE_IN) {
         return save_and_be_killed(Path::new(&dir));
     }
     let dir = TempDir::new();
     let ended = Command::new(std::env::current_exe().expect("the test program"))
         .args(["--exact", "--nocapture"])
-        .arg("store_kills::what_is_saved_outlives_a_kill_at_once")
+        .arg("journal_kills::a_request_that_was_saved_outlives_an_immediate_kill")
         .env(SAVE_IN, dir.path())
         .stdout(Stdio::null())
         .status()
@@ -89,11 +89,12 @@ fn save_and_be_killed(dir: &Path) {
         );
     }
     store.keep("db", "probe", &Persist::Stopped(true));
-    wait(store.saved()).expect("the disk takes it");
-    nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).expect("the end");
+    wait(store.saved()).expect("saved");
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).expect("raise");
 }
 
-/// Says after every hundredth record that it is on disk, as far as an answer of the journal means that.
+/// Writes records without end and prints after every hundredth that it is on disk: the journal answers a query after it
+/// has written the records before it.
 fn write_until_killed(dir: &Path) {
     let (store, _past) = open_in(dir, BOOT);
     let last = Query {
@@ -105,7 +106,7 @@ fn write_until_killed(dir: &Path) {
         if number % 100 == 0 {
             query(&store, last.clone());
             println!("on disk: {number}");
-            std::io::stdout().flush().expect("the parent listens");
+            std::io::stdout().flush().expect("the parent reads");
         }
     }
 }
