@@ -40,7 +40,7 @@ fn a_chain_of_short_lived_processes_is_killed_before_the_next_instance_starts() 
 }
 
 #[test]
-fn so_it_is_beside_other_services() {
+fn a_chain_beside_other_services_is_killed_before_the_next_instance_starts() {
     let others = "[service.quiet]\ncommand = ['sleep', '1000000']\n[service.quieter]\ncommand = ['sleep', '1000000']\n";
     for length in [3, 8, 40] {
         assert_never_two_copies(&config(length, others));

@@ -1,8 +1,8 @@
-//! stayd under a simulated launchd. (None of this has run on a Mac.)
+//! stayd under a simulated launchd. (None of this has run on a Mac.) It needs root, whose state folder it uses.
 
 use crate::support::launchd_simulator::{End, SimulatedJob};
 use crate::support::{
-    SOON, TempDir, alone_as_pid_1, free_port, http_get, test_service, wait_until,
+    SOON, TempDir, alone_in_pid_namespace, free_port, http_get, test_service, wait_until,
 };
 use stayd::sys::process;
 use std::fs;
@@ -71,8 +71,9 @@ fn others() -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_wedge_is_cured_without_a_restart_of_stayd_and_a_stop_leaves_no_orphan() {
-    alone_as_pid_1(|| {
+    alone_in_pid_namespace(|| {
         assert_eq!(std::process::id(), 1, "launchd is pid 1");
         let dir = TempDir::new();
         let port = free_port();
@@ -117,8 +118,9 @@ fn a_wedge_is_cured_without_a_restart_of_stayd_and_a_stop_leaves_no_orphan() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn with_an_invalid_configuration_stayd_stays_and_waits() {
-    alone_as_pid_1(|| {
+    alone_in_pid_namespace(|| {
         let dir = TempDir::new();
         let config = "name = \"broken\"\n[service.web]\ncommand = [\"true\"]\n";
         let plist = plist_of(dir.path(), config);

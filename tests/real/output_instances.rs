@@ -45,18 +45,18 @@ fn assert_full(files: &[Vec<u8>]) {
 }
 
 /// The line numbers of each instance in file order. A line is `LIFE N`.
-fn lines_by_life(files: &[Vec<u8>]) -> BTreeMap<u32, Vec<usize>> {
+fn lines_by_instance(files: &[Vec<u8>]) -> BTreeMap<u32, Vec<usize>> {
     let text = String::from_utf8(files.concat()).expect("text");
     // an instance that was killed within a line has not completed it
     let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let mut lives: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    let mut instances: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for line in text.lines() {
         let (life, number) = line.split_once(' ').expect("two words");
         let life = life.parse().expect("a life");
         let number = number.parse().expect("a line's number");
-        lives.entry(life).or_default().push(number);
+        instances.entry(life).or_default().push(number);
     }
-    lives
+    instances
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn instances_in_quick_succession_share_one_log_and_lose_no_line() {
         assert!(output.close(SOON));
         let files = files(&state.service_logs("db"));
         assert_full(&files);
-        let lives = lines_by_life(&files);
-        assert_eq!(lives.len(), INSTANCES as usize);
+        let instances = lines_by_instance(&files);
+        assert_eq!(instances.len(), INSTANCES as usize);
         let whole: Vec<usize> = (1..=LINES).collect();
-        assert!(lives.values().all(|lines| *lines == whole));
+        assert!(instances.values().all(|lines| *lines == whole));
     });
 }
 
@@ -99,10 +99,14 @@ fn a_crash_loop_fills_each_file_before_the_next_and_loses_no_line() {
     assert!(daemon.stop().success());
     let files = files(&logs);
     assert_full(&files);
-    let lives = lines_by_life(&files);
-    let last = *lives.keys().last().expect("a life");
-    assert!(lives.keys().copied().eq(1..=last), "{:?}", lives.keys());
-    for (life, lines) in lives {
+    let instances = lines_by_instance(&files);
+    let last = *instances.keys().last().expect("a life");
+    assert!(
+        instances.keys().copied().eq(1..=last),
+        "{:?}",
+        instances.keys()
+    );
+    for (life, lines) in instances {
         assert!(lines.iter().copied().eq(1..=lines.len()), "life {life}");
         // the stop of stayd has ended the last one
         assert!(lines.len() == 2000 || life == last, "life {life}");
