@@ -1,10 +1,12 @@
 # make run     builds stayd and runs its demo in this terminal
 # make check   everything that needs no service: format, lints, docs, the house rules, macOS where it can be checked
-# make test    every test; first fetches what they need, or names what will be skipped
-# make soak    stayd killed at 10,000 random moments and at every named step, and sockets under load: twenty minutes; STAYD_SOAK_SEED=n for others
+# make test    every test; first installs the programs that they run. Tests that need root run only as root
+# make soak    stayd killed at 10,000 random instants and at every failpoint, and sockets under load: twenty minutes; STAYD_SOAK_SEED=n for others
 # make bench   costs: memory, wake-ups, time from kill to exec, captured output beside s6-log and svlogd
 
 CARGO ?= cargo
+# Arguments of the test harness: as root they include the tests marked #[ignore = "needs root"].
+HARNESS = $$(tests/support/setup.sh --arguments)
 DARWIN_CHECK ?= ../shared/tools/darwin-check
 
 .PHONY: run check format lint document house darwin test soak needs bench
@@ -29,15 +31,15 @@ house:
 
 darwin:
 	@if [ -x "$(DARWIN_CHECK)" ]; then "$(DARWIN_CHECK)" --clippy --all-targets --locked -- -D warnings; \
-	else echo "darwin: skipped, no $(DARWIN_CHECK) here"; fi
+	else echo "darwin: not checked, there is no $(DARWIN_CHECK)"; fi
 
 test: needs
-	$(CARGO) test --locked --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast -- $(HARNESS)
 
-# A build with debug assertions: only such a one knows the named steps (src/act/failpoint.rs).
+# In a build with debug assertions: no other has failpoints (src/act/failpoint.rs).
 soak:
 	STAYD_SOAK_ROUNDS=10000 STAYD_SOAK_SOCKET_KILLS=1000 STAYD_SOAK_SOCKET_CRASHES=100 \
-	$(CARGO) test --locked --test real -- --nocapture soak sockets_load sockets_crash
+	$(CARGO) test --locked --test real -- --nocapture $(HARNESS) stayd_crashes sockets_service_killed sockets_stayd_killed
 
 needs:
 	tests/support/setup.sh

@@ -1,32 +1,32 @@
-//! What captured output costs, beside `cat >> file`, s6-log and svlogd in the same run: `make bench`.
+//! Measures what captured output costs, beside `cat >> file`, s6-log and svlogd in the same run: `make bench`.
 //!
-//! Each is fed through a pipe by the same writer, in writes of one line and of a page. Throughput counts from the first
-//! write to the last byte in a file; CPU is the logger's alone, as the scheduler counts it.
+//! The same writer feeds each logger through a pipe, in writes of one line and of a page. The throughput counts from the
+//! first write to the last byte in a file. The CPU time is the logger's alone, from the scheduler's statistics.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Written in each round: whole lines, whatever the size of a write, for loggers that wait for the end of one.
-const ROUND_BYTES: u64 = 80 * 4096 * 800;
-/// Sizes of one write, in bytes.
+/// Bytes of one run: a whole number of lines with each size of a write, because some loggers wait for the end of a line.
+const RUN_BYTES: u64 = 80 * 4096 * 800;
+/// The sizes of one write, in bytes.
 const WRITES: [u64; 2] = [80, 4096];
-/// Rounds of each kind, one logger after the other; their median counts.
-const ROUNDS: usize = 3;
-/// Files are rotated at about this size, by all but `cat`, and all of them are kept.
+/// How many runs each logger makes, one logger after the other; their median is reported.
+const RUNS: usize = 3;
+/// All loggers but `cat` rotate a file at about this size, and keep every file.
 const FILE_BYTES: u64 = 16_777_215;
-/// What takes a moment, on a busy machine.
+/// A generous deadline for one run.
 const SOON: Duration = Duration::from_secs(60);
-/// Between two looks at what has been written.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// At least this share of `cat >> file`.
+/// How often the size of the written files is read.
+const POLL_EVERY: Duration = Duration::from_millis(2);
+/// stayd has to reach at least this share of the throughput of `cat >> file`.
 const SHARE_MIN: f64 = 0.5;
 
-/// Opens FIFO (argv 1), which waits for its opener, and then writes argv 3 bytes, argv 2 at once, in lines of 80.
+/// Opens a FIFO (argv 1), which blocks until the benchmark opens its other end. Then it writes argv 3 bytes in lines of
+/// 80 bytes, argv 2 bytes per write.
 const WRITER: &str = r#"#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
 "#;
 
 fn main() {
-    // `cargo bench` passes --bench, `cargo test --benches` does not: then nothing is measured.
+    // `cargo bench` passes --bench. `cargo test --benches` does not, and then nothing is measured.
     if !std::env::args().any(|word| word == "--bench") {
         return;
     }
@@ -55,7 +55,7 @@ fn main() {
         .collect();
     for write_bytes in WRITES {
         let mut costs = vec![Vec::new(); loggers.len()];
-        for _ in 0..ROUNDS {
+        for _ in 0..RUNS {
             for (logger, costs) in loggers.iter().zip(&mut costs) {
                 costs.push(logger.measure(dir.path(), &writer, write_bytes));
             }
@@ -66,7 +66,7 @@ fn main() {
 }
 
 fn report(write_bytes: u64, loggers: &[Logger], costs: &[Cost]) {
-    println!("{write_bytes} bytes a write, median of {ROUNDS}:");
+    println!("{write_bytes} bytes per write, median of {RUNS}:");
     let cat = costs[0].bytes_per_second;
     for (logger, cost) in loggers.iter().zip(costs) {
         println!(
@@ -92,7 +92,7 @@ fn report(write_bytes: u64, loggers: &[Logger], costs: &[Cost]) {
     );
 }
 
-/// What a round came to.
+/// The result of a run.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     bytes_per_second: f64,
@@ -110,7 +110,7 @@ fn median(mut costs: Vec<Cost>) -> Cost {
     }
 }
 
-/// Who puts the output into a file.
+/// A program that writes output into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Logger {
     Cat,
@@ -120,7 +120,7 @@ enum Logger {
 }
 
 impl Logger {
-    /// `cat` and stayd first: the others are compared with them.
+    /// `cat` and stayd come first, because [`report`] compares the others with them.
     const ALL: [Self; 4] = [Self::Cat, Self::Stayd, Self::S6Log, Self::Svlogd];
 
     fn name(self) -> &'static str {
@@ -132,7 +132,7 @@ impl Logger {
         }
     }
 
-    /// Names the package of a missing one.
+    /// Whether it can be run here. Prints the Debian package of a missing one.
     fn is_installed(self) -> bool {
         let package = match self {
             Self::Cat | Self::Stayd => return true,
@@ -148,9 +148,9 @@ impl Logger {
         found
     }
 
-    /// One round in a folder of its own, which goes afterwards.
+    /// Makes one run in a folder of its own, which is removed afterwards.
     fn measure(self, dir: &Path, writer: &Path, write_bytes: u64) -> Cost {
-        let dir = dir.join("round");
+        let dir = dir.join("run");
         let logs = dir.join("state/logs/s");
         fs::create_dir_all(&logs).expect("a folder");
         fs::set_permissions(dir.join("state"), private()).expect("a private folder");
@@ -160,7 +160,7 @@ impl Logger {
             writer.display().to_string(),
             gate.display().to_string(),
             write_bytes.to_string(),
-            ROUND_BYTES.to_string(),
+            RUN_BYTES.to_string(),
         ];
         let running = match self {
             Self::Stayd => Running::supervise(&dir, &words),
@@ -189,7 +189,7 @@ impl Logger {
     }
 }
 
-/// A writer that waits at its gate, and who logs it.
+/// A writer that waits for its FIFO to be opened, and the logger of its output.
 #[derive(Debug)]
 struct Running {
     logger: Child,
@@ -197,14 +197,14 @@ struct Running {
 }
 
 impl Running {
-    /// The writer is a service.
+    /// Starts stayd with the writer as its service.
     fn supervise(dir: &Path, words: &[String]) -> Self {
         let config = format!(
             "[service.s]\ncommand = {words:?}\nlog = {{ to = \"file\", max_size = \"{FILE_BYTES}B\", keep = 1000 }}\n"
         );
         let file = dir.join("stayd.toml");
         fs::write(&file, config).expect("a configuration");
-        let said = fs::File::create(dir.join("said")).expect("a file");
+        let log = fs::File::create(dir.join("log")).expect("a file");
         let logger = Command::new(env!("CARGO_BIN_EXE_stayd"))
             .args(["--foreground", "-c"])
             .arg(&file)
@@ -212,7 +212,7 @@ impl Running {
             .arg(dir.join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(said)
+            .stderr(log)
             .spawn()
             .expect("stayd");
         Self {
@@ -221,7 +221,7 @@ impl Running {
         }
     }
 
-    /// The writer's stdout is the logger's stdin.
+    /// Starts another logger with the writer's stdout as its stdin.
     fn pipe(logger: &[String], words: &[String]) -> Self {
         let mut logger = Command::new(&logger[0])
             .args(&logger[1..])
@@ -240,22 +240,21 @@ impl Running {
         }
     }
 
-    /// Opens the gate and waits until all is in `logs`.
+    /// Lets the writer write, and waits until all of it is in `logs`.
     fn cost(&self, gate: &Path, logs: &Path) -> Cost {
-        // Waits until the writer has come to its gate.
-        let mut gate = fs::OpenOptions::new()
+        // The open blocks until the writer has opened the other end, and then both go on.
+        let _open = fs::OpenOptions::new()
             .write(true)
             .open(gate)
-            .expect("the writer");
+            .expect("the writer opens the FIFO");
         let cpu_before = cpu(self.logger.id());
         let started = Instant::now();
-        gate.write_all(&[]).expect("open");
-        while logged_bytes(logs) < ROUND_BYTES {
+        while logged_bytes(logs) < RUN_BYTES {
             assert!(started.elapsed() < SOON, "not within {SOON:?}: {self:?}");
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
         let (took, cpu_after) = (started.elapsed(), cpu(self.logger.id()));
-        let bytes = f64::from(u32::try_from(ROUND_BYTES).expect("less than 4 GiB"));
+        let bytes = f64::from(u32::try_from(RUN_BYTES).expect("less than 4 GiB"));
         Cost {
             bytes_per_second: bytes / took.as_secs_f64(),
             cpu_seconds_per_gb: (cpu_after - cpu_before).as_secs_f64() / (bytes / 1e9),
@@ -269,16 +268,16 @@ impl Drop for Running {
             let _ = writer.kill();
             let _ = writer.wait();
         }
-        // stayd ends the writer that it has started; the others have lost theirs.
-        if let Ok(instance) = stayd::sys::process::stat(self.logger.id().cast_signed()) {
-            let _ = stayd::sys::process::Handle::open(instance.process)
+        // On SIGTERM stayd ends its service, the writer. The other loggers end at the end of their input.
+        if let Ok(stat) = stayd::sys::process::stat(self.logger.id().cast_signed()) {
+            let _ = stayd::sys::process::Handle::open(stat.process)
                 .and_then(|handle| handle.signal(libc::SIGTERM));
         }
         let _ = self.logger.wait();
     }
 }
 
-/// CPU time of all threads, from the scheduler.
+/// CPU time of all threads, from the scheduler's statistics (`/proc/PID/task/TID/schedstat`).
 fn cpu(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
     let nanos = tasks.flatten().filter_map(|task| {
@@ -288,7 +287,8 @@ fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(nanos.sum())
 }
 
-/// What is in the log, whatever its files are called; none of the loggers' own files is larger than a line.
+/// Bytes in the log files of any of the loggers. Their files have different names; a logger's other files are smaller
+/// than a line.
 fn logged_bytes(logs: &Path) -> u64 {
     let entries = fs::read_dir(logs).expect("a folder").flatten();
     let logged = entries.filter(|entry| {
@@ -296,7 +296,7 @@ fn logged_bytes(logs: &Path) -> u64 {
         let name = name.to_string_lossy();
         name.starts_with("current") || name.starts_with('@')
     });
-    // A file may have been rotated since it was listed; then the next look sees all.
+    // A file may have been renamed by a rotation since it was listed; then the next call sees all of them.
     logged
         .filter_map(|entry| Some(entry.metadata().ok()?.len()))
         .sum()
@@ -316,6 +316,6 @@ fn writer(dir: &Path) -> PathBuf {
         .arg(&program)
         .arg(&source)
         .status();
-    assert!(built.expect("cc").success(), "the writer builds");
+    assert!(built.expect("cc").success(), "cc cannot build the writer");
     program
 }

@@ -1,4 +1,6 @@
-//! What a materialized runtime costs, beside `cp -r`, `b3sum` and `find -newer` in the same run: `make bench`.
+//! Measures what a materialized runtime costs, beside `cp -r`, `b3sum` and `find -newer` in the same run: `make bench`.
+//!
+//! `b3sum` is a Debian package of its own. Without it the copy is measured and compared with nothing.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -9,74 +11,100 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Rounds of each kind, one after the other; their median counts.
-const ROUNDS: usize = 5;
-/// A runtime as they are: a thousand small files, some large ones.
+/// How often each measurement is made, in turn with the one that it is compared with; their median is reported.
+const RUNS: usize = 5;
+/// A typical runtime has a thousand small files and some large ones.
 const SMALL_FILES: usize = 1000;
 const SMALL_BYTES: usize = 40_000;
 const LARGE_FILES: usize = 6;
 const LARGE_BYTES: usize = 50_000_000;
-/// At least this share of the speed of `cp -r` and `b3sum` one after the other.
+/// stayd has to reach at least this share of the speed of `cp -r`, `sync -f` and `b3sum` one after the other.
 const SHARE_MIN: f64 = 0.7;
-/// An unchanged source of a thousand files is decided within this.
+/// stayd has to see within this time that a source of a thousand files is unchanged.
 const DECISION_MAX: Duration = Duration::from_millis(10);
-/// `find` looks at the same files; the fixed price of a start is counted apart.
+/// So many files that the time per file, and not the start of `find`, decides the comparison.
 const MANY_FILES: usize = 20_000;
-/// Stamps are trusted when they are older than this, see the cache.
+/// The cache trusts modification times that are older than this.
 const OLD_ENOUGH: Duration = Duration::from_secs(4);
 
 fn main() {
-    // `cargo bench` passes --bench, `cargo test --benches` does not: then nothing is measured.
+    // `cargo bench` passes --bench. `cargo test --benches` does not, and then nothing is measured.
     if !std::env::args().any(|word| word == "--bench") {
         return;
     }
-    // Where the state folder would be: on a disk, not in memory.
+    // A state dir lies on a disk, so the folder must not be on a tmpfs as /tmp may be.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    copying(dir.path());
-    deciding(dir.path(), SMALL_FILES);
-    deciding(dir.path(), MANY_FILES);
+    measure_copy(dir.path());
+    measure_decision(dir.path(), SMALL_FILES);
+    measure_decision(dir.path(), MANY_FILES);
 }
 
-fn copying(dir: &Path) {
+/// Measures a first copy of a source.
+fn measure_copy(dir: &Path) {
     let source = dir.join("source");
-    plant(&source, SMALL_FILES, SMALL_BYTES);
+    write_files(&source, SMALL_FILES, SMALL_BYTES);
     for nth in 0..LARGE_FILES {
         fs::write(source.join(format!("large{nth}")), noise(LARGE_BYTES, nth)).expect("written");
     }
+    let is_comparable = has_b3sum();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for attempt in 0..ROUNDS {
-        let target = dir.join(format!("copy{attempt}"));
-        theirs.push(timed(|| {
-            run(Command::new("cp").arg("-r").arg(&source).arg(&target));
-            run(Command::new("sync").arg("-f").arg(&target));
-            run(Command::new("sh")
-                .args(["-c", "find \"$1\" -type f -print0 | xargs -0 b3sum", "sh"])
-                .arg(&source));
-        }));
-        fs::remove_dir_all(target).expect("removed");
-        let state = dir.join(format!("state{attempt}"));
+    for nth in 0..RUNS {
+        if is_comparable {
+            let target = dir.join(format!("copy{nth}"));
+            theirs.push(timed(|| copy_sync_and_hash(&source, &target)));
+            fs::remove_dir_all(target).expect("removed");
+        }
+        let state = dir.join(format!("state{nth}"));
         ours.push(timed(|| assert!(make(&state, &source).copied.is_some())));
         fs::remove_dir_all(state).expect("removed");
     }
-    let (ours, theirs) = (median(ours), median(theirs));
-    let share = theirs.as_secs_f64() / ours.as_secs_f64();
+    let ours = median(ours);
+    let comparison = if is_comparable {
+        let theirs = median(theirs);
+        let share = theirs.as_secs_f64() / ours.as_secs_f64();
+        format!(
+            "cp -r, sync -f and b3sum {theirs:.0?}: {share:.2} of their speed (at least {SHARE_MIN})"
+        )
+    } else {
+        "nothing to compare it with".to_owned()
+    };
     println!(
-        "copy, hash and sync of {} files, {} MB: {ours:.0?}; cp -r, sync -f and b3sum {theirs:.0?}: {share:.2} of their \
-         speed (at least {SHARE_MIN})",
+        "copy, hash and sync of {} files, {} MB: {ours:.0?}; {comparison}",
         SMALL_FILES + LARGE_FILES,
         (SMALL_FILES * SMALL_BYTES + LARGE_FILES * LARGE_BYTES) / 1_000_000
     );
 }
 
-fn deciding(dir: &Path, files: usize) {
+/// Whether `b3sum` can be run here. Prints the Debian package when it is missing.
+fn has_b3sum() -> bool {
+    let version = Command::new("b3sum").arg("--version").output();
+    let found = version.is_ok_and(|output| output.status.success());
+    if !found {
+        println!("skipped: the comparison with b3sum (Debian's package b3sum)");
+    }
+    found
+}
+
+/// What a shell script would do in place of stayd.
+fn copy_sync_and_hash(source: &Path, target: &Path) {
+    run(Command::new("cp").arg("-r").arg(source).arg(target));
+    run(Command::new("sync").arg("-f").arg(target));
+    run(Command::new("sh")
+        .args(["-c", "find \"$1\" -type f -print0 | xargs -0 b3sum", "sh"])
+        .arg(source));
+}
+
+/// Measures how long stayd takes to see that a source and its copy are unchanged.
+fn measure_decision(dir: &Path, files: usize) {
     let source = dir.join(format!("source{files}"));
-    plant(&source, files, 1000);
+    write_files(&source, files, 1000);
+    // The files have to become as old as those of a source that was installed some time ago.
     std::thread::sleep(OLD_ENOUGH);
     let state = dir.join(format!("decided{files}"));
     let made = make(&state, &source);
     let reference = state.join("runtime/.lock");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..RUNS {
         theirs.push(timed(|| {
             let mut find = Command::new("find");
             run(find
@@ -104,13 +132,14 @@ fn deciding(dir: &Path, files: usize) {
     let (ours, theirs) = (median(ours), median(theirs));
     let micros = |time: Duration, files: usize| time.as_secs_f64() * 1e6 / files as f64;
     println!(
-        "an unchanged source of {files} files and its copy looked at: {ours:.1?} (at most {DECISION_MAX:?} for {SMALL_FILES}), \
-         {:.2} µs a file of both; find -newer over the source alone {theirs:.1?}, {:.2} µs a file (at least ours)",
+        "check of an unchanged source of {files} files and of its copy: {ours:.1?} (at most {DECISION_MAX:?} for {SMALL_FILES}), \
+         {:.2} µs per file of both; find -newer over the source alone {theirs:.1?}, {:.2} µs per file (at least ours)",
         micros(ours, 2 * files),
         micros(theirs, files)
     );
 }
 
+/// Materializes the source in this state dir, as stayd does before a start.
 fn make(state: &Path, source: &Path) -> Materialized {
     let cache = Cache::of(state);
     let held = cache.lock().expect("held");
@@ -118,8 +147,8 @@ fn make(state: &Path, source: &Path) -> Materialized {
     made.expect("made")
 }
 
-/// Files in folders of a hundred.
-fn plant(source: &Path, files: usize, bytes: usize) {
+/// Writes that many files of that size, a hundred per folder.
+fn write_files(source: &Path, files: usize, bytes: usize) {
     for nth in 0..files {
         let folder: PathBuf = source.join(format!("d{}", nth / 100));
         fs::create_dir_all(&folder).expect("a folder");
@@ -127,6 +156,7 @@ fn plant(source: &Path, files: usize, bytes: usize) {
     }
 }
 
+/// Pseudo-random bytes, which do not compress.
 fn noise(bytes: usize, seed: usize) -> Vec<u8> {
     let mut state = seed as u64 | 1;
     let mut next = || {
@@ -149,7 +179,15 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
+/// Runs the command to its end, and panics with its complaint if it fails.
 fn run(command: &mut Command) {
-    let output = command.output().expect("coreutils, findutils and b3sum");
-    assert!(output.status.success(), "{command:?}");
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}, {complaint}",
+        output.status
+    );
 }

@@ -4,7 +4,7 @@
 
 use stayd::install::{RenderInputs, Scope, render_launchd, render_systemd};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// The highest exposure of each unit that `systemd-analyze security` may report, in tenths.
 /// docs/explanation/systemd-hardening.md explains each open point.
@@ -29,18 +29,12 @@ fn in_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Whether `program` is installed. In CI it must be.
-fn is_installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    assert!(
-        found || std::env::var_os("CI").is_none(),
-        "{program} is missing"
-    );
-    #[expect(clippy::print_stderr, reason = "a skipped test is reported")]
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
+/// Runs a program that `tests/support/setup.sh` installs. Fails the test with advice where it is missing.
+fn tool(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        let program = command.get_program().display();
+        panic!("cannot run {program}: {error}; tests/support/setup.sh installs it")
+    })
 }
 
 /// After a change: run `STAYD_UPDATE=1 cargo test --test install` and review the difference.
@@ -61,9 +55,6 @@ fn the_files_in_the_repository_equal_the_rendered_ones() {
 
 #[test]
 fn python_plistlib_reads_the_plists() {
-    if !is_installed("python3") {
-        return;
-    }
     let script = r#"
 import plistlib, sys
 for path, daemon in ((sys.argv[1], True), (sys.argv[2], False)):
@@ -87,12 +78,12 @@ for path, daemon in ((sys.argv[1], True), (sys.argv[2], False)):
                "LimitLoadToSessionType", "SessionCreate", "Debug", "Disabled", "Program"}
     assert not harmful & set(job), harmful & set(job)
 "#;
-    let done = Command::new("python3")
-        .args(["-c", script])
-        .arg(in_repository("launchd/stayd.daemon.plist"))
-        .arg(in_repository("launchd/stayd.agent.plist"))
-        .output()
-        .unwrap();
+    let done = tool(
+        Command::new("python3")
+            .args(["-c", script])
+            .arg(in_repository("launchd/stayd.daemon.plist"))
+            .arg(in_repository("launchd/stayd.agent.plist")),
+    );
     assert!(
         done.status.success(),
         "{}",
@@ -117,21 +108,19 @@ fn unit_for_verify(folder: &Path, scope: Scope) -> String {
     render_systemd(&inputs)
 }
 
+#[cfg_attr(not(target_os = "linux"), ignore = "needs systemd")]
 #[test]
 fn systemd_analyze_verify_accepts_the_units() {
-    if !is_installed("systemd-analyze") {
-        return;
-    }
     for (scope, flag) in [(Scope::System, "--system"), (Scope::User, "--user")] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("stayd.service");
         std::fs::write(&file, unit_for_verify(folder.path(), scope)).unwrap();
-        let done = Command::new("systemd-analyze")
-            .args(["verify", "--man=no", flag])
-            .arg(&file)
-            .env("XDG_RUNTIME_DIR", folder.path())
-            .output()
-            .unwrap();
+        let done = tool(
+            Command::new("systemd-analyze")
+                .args(["verify", "--man=no", flag])
+                .arg(&file)
+                .env("XDG_RUNTIME_DIR", folder.path()),
+        );
         let output = String::from_utf8_lossy(&done.stderr);
         let about_ours: Vec<&str> = output
             .lines()
@@ -159,20 +148,18 @@ fn points(item: &str) -> Vec<String> {
     group.map(whole).collect()
 }
 
+#[cfg_attr(not(target_os = "linux"), ignore = "needs systemd")]
 #[test]
 fn the_units_are_hardened_and_each_open_point_is_explained() {
-    if !is_installed("systemd-analyze") {
-        return;
-    }
     let explained =
         std::fs::read_to_string(in_repository("docs/explanation/systemd-hardening.md")).unwrap();
     for (unit, most_tenths) in EXPOSURE_MAX_TENTHS {
-        let done = Command::new("systemd-analyze")
-            .args(["security", "--offline=true", "--no-pager"])
-            .arg(format!("--threshold={most_tenths}"))
-            .arg(in_repository(unit))
-            .output()
-            .unwrap();
+        let done = tool(
+            Command::new("systemd-analyze")
+                .args(["security", "--offline=true", "--no-pager"])
+                .arg(format!("--threshold={most_tenths}"))
+                .arg(in_repository(unit)),
+        );
         let report = String::from_utf8_lossy(&done.stdout);
         assert!(
             done.status.success(),

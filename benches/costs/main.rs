@@ -1,6 +1,6 @@
-//! What stayd costs, measured on the release program: `make bench`.
+//! Measures what stayd costs in memory, wake-ups, CPU and respawn time on the release build: `make bench`.
 //!
-//! Figures are ratios against something measured in the same run, or counts of the kernel's: machines are noisy.
+//! Each figure is a ratio to something measured in the same run, or a count of the kernel, because machines are noisy.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -9,7 +9,7 @@
     unused_imports,
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    reason = "tests' own, and a benchmark needs a part of them"
+    reason = "it belongs to the tests, and a benchmark uses a part of it"
 )]
 mod support;
 
@@ -23,12 +23,12 @@ use std::time::Duration;
 use support::postgres::Postgres;
 use watched::{Stayd, tasks};
 
-/// How long an idle or probing stayd is watched.
-const WATCHED: Duration = Duration::from_secs(10);
-/// After this a started stayd has done what it does once.
+/// How long an idle or probing stayd is measured.
+const MEASURED: Duration = Duration::from_secs(10);
+/// After this time stayd has done what it does once after its start, such as giving pages back.
 const SETTLED: Duration = Duration::from_secs(5);
-/// What can be measured, by the word that asks for it alone: `cargo bench --bench costs -- respawn`.
-const FIGURES: [(&str, fn()); 4] = [
+/// The measurements by name; `cargo bench --bench costs -- respawn` makes only one of them.
+const MEASUREMENTS: [(&str, fn()); 4] = [
     ("respawn", respawn::respawn),
     ("probes", memory_and_probes),
     ("idle", idle),
@@ -36,30 +36,31 @@ const FIGURES: [(&str, fn()); 4] = [
 ];
 
 fn main() {
-    // `cargo bench` passes --bench, `cargo test --benches` does not: then nothing is measured.
+    // `cargo bench` passes --bench. `cargo test --benches` does not, and then nothing is measured.
     if !std::env::args().any(|word| word == "--bench") {
         return;
     }
-    settle_the_program();
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    let named = |name: &str| asked.iter().any(|word| word == name);
-    let all = FIGURES.iter().all(|(name, _)| !named(name));
-    for (name, measure) in FIGURES {
-        if all || named(name) {
+    sync_program();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_named = |name: &str| arguments.iter().any(|word| word == name);
+    let all = MEASUREMENTS.iter().all(|(name, _)| !is_named(name));
+    for (name, measure) in MEASUREMENTS {
+        if all || is_named(name) {
             measure();
         }
     }
 }
 
-/// A program just built is in memory only, and the kernel counts the pages of such a file as dirty: write it out.
-fn settle_the_program() {
+/// Writes the program to the disk. While a program that was just built is only in the page cache, the kernel counts its
+/// pages as dirty memory of the process.
+fn sync_program() {
     let program = fs::File::open(env!("CARGO_BIN_EXE_stayd")).expect("the program");
-    program.sync_all().expect("a disk");
+    program.sync_all().expect("fsync");
 }
 
-/// One service under one probe: memory, and what a probe costs on a new connection and on a kept one.
+/// Measures one service with one probe: its memory, and the cost of an attempt on a new and on a kept connection.
 fn memory_and_probes() {
-    let web = Answering::start();
+    let web = HttpServer::start();
     let url = format!("http://127.0.0.1:{}/", web.port);
     probe("HTTP, a new connection each time", &url, 4);
     let postgres = Postgres::start();
@@ -75,12 +76,13 @@ fn probe(what: &str, url: &str, switches_max: u32) {
          \"{url}\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\n",
     );
     let stayd = Stayd::start(dir.path(), &config);
+    // A time is what is measured here: counts of the kernel over MEASURED, after the start is over.
     std::thread::sleep(SETTLED);
     let (before, cpu_before) = (stayd.switches(), stayd.cpu());
-    std::thread::sleep(WATCHED);
-    let attempts = WATCHED.as_secs_f64() / interval.as_secs_f64();
+    std::thread::sleep(MEASURED);
+    let attempts = MEASURED.as_secs_f64() / interval.as_secs_f64();
     println!(
-        "{what}: {:.2} context switches a probe (at most {switches_max}), {:.0} µs CPU",
+        "{what}: {:.2} context switches per attempt (at most {switches_max}), {:.0} µs CPU",
         f64::from(stayd.switches().since(&before)) / attempts,
         (stayd.cpu() - cpu_before).as_secs_f64() * 1e6 / attempts
     );
@@ -92,27 +94,28 @@ fn probe(what: &str, url: &str, switches_max: u32) {
     );
 }
 
-/// Without a probe nothing wakes.
+/// Measures how often a stayd without a probe wakes up.
 fn idle() {
     let dir = tempfile::tempdir().expect("a folder");
     let stayd = Stayd::start(
         dir.path(),
         "[service.s]\ncommand = [\"sleep\", \"1000000\"]\n",
     );
+    // A time is what is measured here, as in `probe`.
     std::thread::sleep(SETTLED);
     let before = stayd.switches();
-    std::thread::sleep(WATCHED);
+    std::thread::sleep(MEASURED);
     println!(
         "idle without a probe: {} wake-ups in {} s (must be 0)",
         stayd.switches().since(&before),
-        WATCHED.as_secs()
+        MEASURED.as_secs()
     );
 }
 
-/// How memory and wake-ups grow.
+/// Measures how memory and wake-ups grow with the number of services.
 fn growth() {
     for count in [1, 10, 100] {
-        let server = Answering::start();
+        let server = HttpServer::start();
         let dir = tempfile::tempdir().expect("a folder");
         let config: String = (0..count)
             .map(|index| {
@@ -124,12 +127,13 @@ fn growth() {
             })
             .collect();
         let stayd = Stayd::start(dir.path(), &config);
+        // A time is what is measured here, as in `probe`.
         std::thread::sleep(SETTLED);
         let (before, cpu_before) = (stayd.switches(), stayd.cpu());
-        std::thread::sleep(WATCHED);
-        let seconds = WATCHED.as_secs_f64();
+        std::thread::sleep(MEASURED);
+        let seconds = MEASURED.as_secs_f64();
         println!(
-            "{count:>3} services, a probe a second each: private dirty {} KiB, PSS {} KiB, {:.1} switches/s, {:.2} ms CPU/s",
+            "{count:>3} services, one attempt per second each: private dirty {} KiB, PSS {} KiB, {:.1} switches/s, {:.2} ms CPU/s",
             stayd.memory("Private_Dirty"),
             stayd.memory("Pss"),
             f64::from(stayd.switches().since(&before)) / seconds,
@@ -138,12 +142,12 @@ fn growth() {
     }
 }
 
-/// An HTTP server on a thread of the benchmark's own.
-struct Answering {
+/// An HTTP server on a thread of the benchmark, so that it is no process of stayd.
+struct HttpServer {
     port: u16,
 }
 
-impl Answering {
+impl HttpServer {
     fn start() -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = socket.local_addr().expect("an address").port();
@@ -156,8 +160,9 @@ impl Answering {
     }
 }
 
-/// Answers one request, which is small enough to come in one piece. Whoever asked may have gone.
+/// Answers one request, which is small enough to arrive in one piece.
 fn answer(mut stream: &TcpStream) {
+    // The client may have closed the connection already: then neither call matters.
     let _ = stream.read(&mut [0; 1024]);
     let _ =
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");

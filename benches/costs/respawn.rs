@@ -1,4 +1,5 @@
-//! From SIGKILL of the service to the exec of the next life, against a bare loop of kill, reap, fork and exec.
+//! Measures the time from SIGKILL of the service to the exec of the next instance, against a bare loop of kill, reap,
+//! fork and exec.
 
 use super::watched::{SOON, Stayd, signal, wait_for};
 use std::fs;
@@ -6,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Kills of one kind; their median counts.
+/// How many kills are timed of each kind; their median is reported.
 const KILLS: usize = 200;
 
-/// Prints the ratio.
+/// Measures both and prints the ratio.
 pub(super) fn respawn() {
     let dir = tempfile::tempdir().expect("a folder");
     let stamps = dir.path().join("stamps");
@@ -21,10 +22,10 @@ pub(super) fn respawn() {
          log = {{ to = \"file\" }}\n",
         program.display()
     );
-    let by_the_bare_loop = stamped_bytes(&stamps);
+    let after_bare_loop = stamped_bytes(&stamps);
     let stayd = Stayd::start(dir.path(), &config);
-    // That it has a child does not mean yet that the child has come to its stamp.
-    let is_stamped = || stamped_bytes(&stamps) > by_the_bare_loop;
+    // stayd has a child before that child has written its stamp.
+    let is_stamped = || stamped_bytes(&stamps) > after_bare_loop;
     wait_for("the first stamp under stayd", is_stamped);
     let supervised: Vec<Duration> = (0..KILLS)
         .map(|_| kill_and_time(&stamps, last_pid(&stamps)))
@@ -39,7 +40,7 @@ pub(super) fn respawn() {
     );
 }
 
-/// A program that writes its pid as the first thing it does, then sleeps: two system calls after exec.
+/// Builds a program that appends its pid to the file `stamps`, two system calls after exec, and then sleeps.
 fn stamper(dir: &Path, stamps: &Path) -> PathBuf {
     let source = dir.join("stamper.c");
     let program = dir.join("stamper");
@@ -55,10 +56,11 @@ fn stamper(dir: &Path, stamps: &Path) -> PathBuf {
         .arg(&program)
         .arg(&source)
         .status();
-    assert!(built.expect("cc").success(), "the stamper builds");
+    assert!(built.expect("cc").success(), "cc cannot build the stamper");
     program
 }
 
+/// Kills and starts the program without any supervisor; returns how long each took until the next stamp.
 fn bare_loop(program: &Path, stamps: &Path) -> Vec<Duration> {
     let mut child = Command::new(program)
         .stdin(Stdio::null())
@@ -107,7 +109,7 @@ fn kill(pid: u32) {
     signal(pid, libc::SIGKILL).expect("kill");
 }
 
-/// Looks without sleeping, because a sleep would be measured.
+/// Waits for the condition without sleeping, because the sleep would be part of what is measured.
 fn wait_busily(mut done: impl FnMut() -> bool) {
     let end = Instant::now() + SOON;
     while !done() {

@@ -1,4 +1,4 @@
-//! A stayd that is watched from outside, by the kernel's counts.
+//! A running stayd that is measured from outside, by the kernel's counts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What takes a moment, on a busy machine.
+/// A generous deadline for what takes a moment on an idle machine.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 
-/// A stayd of the release build.
+/// A stayd of the release build, ended by SIGTERM when dropped.
 pub(super) struct Stayd(pub(super) Child);
 
 impl Stayd {
+    /// Starts it in `dir` and waits until it has its control socket and a first child. Panics with its log if it ends.
     pub(super) fn start(dir: &Path, config: &str) -> Self {
         let file = dir.join("stayd.toml");
         fs::write(&file, config).expect("a configuration");
@@ -41,7 +42,8 @@ impl Stayd {
         stayd
     }
 
-    /// Times that a thread went to sleep: what a wake-up costs; being preempted is the machine's doing.
+    /// How often each thread has gone to sleep (voluntary context switches, proc(5)): one per wake-up. Preemptions are
+    /// not counted, because they depend on the rest of the machine.
     pub(super) fn switches(&self) -> Switches {
         let tasks = tasks(self.0.id()).into_iter();
         Switches(
@@ -51,7 +53,7 @@ impl Stayd {
         )
     }
 
-    /// CPU time of all threads, from the scheduler, in nanoseconds.
+    /// CPU time of all threads, from the scheduler's statistics (`/proc/PID/task/TID/schedstat`).
     pub(super) fn cpu(&self) -> Duration {
         let nanos = tasks(self.0.id()).into_iter().filter_map(|task| {
             let text = fs::read_to_string(task.join("schedstat")).ok()?;
@@ -60,6 +62,7 @@ impl Stayd {
         Duration::from_nanos(nanos.sum())
     }
 
+    /// A line of its `smaps_rollup` (proc(5)) such as `Pss`, in KiB.
     pub(super) fn memory(&self, key: &str) -> u64 {
         let text =
             fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id())).unwrap_or_default();
@@ -78,15 +81,15 @@ impl Drop for Stayd {
     }
 }
 
-/// Each thread's count.
+/// The context switches of each thread at one instant.
 pub(super) struct Switches(BTreeMap<PathBuf, u32>);
 
 impl Switches {
-    /// A thread that has ended since then was woken for it.
+    /// The number of switches since `before`. A thread that has ended since then counts as one, because it woke up to end.
     pub(super) fn since(&self, before: &Self) -> u32 {
         let ended = before.0.keys().filter(|task| !self.0.contains_key(*task));
-        let slept = |(task, count): (&PathBuf, &u32)| count - before.0.get(task).unwrap_or(&0);
-        self.0.iter().map(slept).sum::<u32>() + u32::try_from(ended.count()).expect("few threads")
+        let added = |(task, count): (&PathBuf, &u32)| count - before.0.get(task).unwrap_or(&0);
+        self.0.iter().map(added).sum::<u32>() + u32::try_from(ended.count()).expect("few threads")
     }
 }
 
@@ -100,6 +103,7 @@ fn switches_of(task: &Path) -> u32 {
         .unwrap_or(0)
 }
 
+/// The folders of its threads in /proc.
 pub(super) fn tasks(pid: u32) -> Vec<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
@@ -120,10 +124,10 @@ fn is_alive(pid: u32) -> bool {
         .is_ok_and(|stat| stat.state != stayd::sys::process::State::Zombie)
 }
 
-/// Signals exactly the process that has this number now.
+/// Signals the process that has this pid now, and no later one.
 pub(super) fn signal(pid: u32, signal: i32) -> std::io::Result<()> {
-    let instance = stayd::sys::process::stat(pid.cast_signed())?;
-    stayd::sys::process::Handle::open(instance.process)?.signal(signal)
+    let stat = stayd::sys::process::stat(pid.cast_signed())?;
+    stayd::sys::process::Handle::open(stat.process)?.signal(signal)
 }
 
 pub(super) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {

@@ -244,11 +244,9 @@ fn program_for_all_users(folder: &Path) -> PathBuf {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn another_user_is_77_because_of_the_folder_and_because_of_its_credentials() {
-    if stayd::sys::identity::euid() != 0 {
-        println!("skipped: only root can run the client as another user");
-        return;
-    }
+    assert_eq!(stayd::sys::identity::euid(), 0, "this test needs root");
     let daemon = Daemon::start(&["sleep", "1000"]);
     let place = TempDir::new();
     let program = program_for_all_users(place.path());

@@ -1,20 +1,15 @@
-//! stayd is killed and the next one finds what it has left: adopted, replaced, ended, or left alone and named.
+//! stayd is killed while its services run; the next one adopts, replaces or ends them, or leaves them alone and reports
+//! them.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::{alone, free_port, http_get, victim, wait_until};
+use super::support::service::{descendants, forge, kill, pid, service, wait_for_child};
+use super::support::{alone, free_port, http_get, wait_until};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::Value;
 use stayd::sys::{process, reaper};
 use std::fs;
-use std::time::{Duration, Instant};
-
-pub(super) fn service(words: &str, more: &str) -> String {
-    let mut argv = vec![victim().display().to_string()];
-    argv.extend(words.split(' ').map(str::to_owned));
-    let argv = serde_json::to_string(&argv).expect("JSON is TOML here");
-    format!(
-        "[service.s]\ncommand = {argv}\nbackoff = {{ min = \"10ms\" }}\nstop = {{ grace = \"300ms\" }}\n{more}\n[service.s.log]\nto = \"file\"\n"
-    )
-}
+use std::os::unix::process::CommandExt as _;
 
 fn watched(port: u16) -> String {
     format!(
@@ -22,22 +17,13 @@ fn watched(port: u16) -> String {
     )
 }
 
-pub(super) fn pid(service: &Value) -> i32 {
-    i32::try_from(service["pid"].as_i64().expect("a pid")).expect("a pid")
-}
-
-pub(super) fn kill(pid: i32) {
-    let signal = nix::sys::signal::Signal::SIGKILL;
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("kill");
-}
-
-/// The first life of `config`, adopted by a second stayd: that, and its pid.
+/// A second stayd that has adopted the first instance of `config`, and the instance's pid.
 fn adopted(config: &str) -> (Stayd, i32) {
     let first = Stayd::start(config);
     let left = pid(&first.wait_state("s", "running"));
-    let second = first.killed_and_again();
+    let second = first.kill_and_restart();
     let found = second.wait_state("s", "running");
-    assert_eq!(pid(&found), left, "{}", second.said());
+    assert_eq!(pid(&found), left, "{}", second.output());
     assert_eq!(
         (&found["ownership"], &found["life"]),
         (&"adopted".into(), &1.into())
@@ -46,13 +32,13 @@ fn adopted(config: &str) -> (Stayd, i32) {
 }
 
 #[test]
-fn item_52_what_a_killed_stayd_has_left_goes_on_and_is_killed_when_it_is_wedged() {
+fn an_adopted_service_runs_on_and_is_killed_when_it_is_wedged() {
     let port = free_port();
     let (second, left) = adopted(&service(&format!("serve {port}"), &watched(port)));
     assert_eq!(second.count("started"), 1, "no second copy");
     assert_eq!(second.count("adopted"), 1);
     let _ = http_get(port, "/wedge");
-    let next = second.wait_service("s", "its next life", |service| {
+    let next = second.wait_service("s", "its next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
     assert!(!is_alive(left));
@@ -61,36 +47,33 @@ fn item_52_what_a_killed_stayd_has_left_goes_on_and_is_killed_when_it_is_wedged(
 }
 
 #[test]
-fn item_49_how_an_adopted_process_ended_is_told_by_the_kernel() {
+fn the_exit_status_of_an_adopted_process_is_known() {
     let (second, left) = adopted(&service("sleep", ""));
     kill(left);
-    let next = second.wait_service("s", "its next life", |service| service["life"] == 2);
+    let next = second.wait_service("s", "its next instance", |service| service["life"] == 2);
     assert_eq!(next["last_exit"]["signal"], "KILL", "{next}");
 }
 
-/// A zombie holds no port and no lock, and an init that looks after its orphans late, or never, is not waited for.
+/// A zombie holds no port and no lock: stayd does not wait until init reaps it.
 #[test]
-fn item_49_an_adopted_process_that_nobody_reaps_has_ended() {
+fn an_adopted_process_that_init_does_not_reap_counts_as_ended() {
     alone(|| {
-        reaper::become_subreaper().expect("a subreaper"); // and it reaps nobody
-        let (second, left) = adopted(&service("only lives sleep", "cwd = \"DIR\""));
+        reaper::become_subreaper().expect("a subreaper"); // this process acts as an init that reaps nothing
+        let (second, left) = adopted(&service("detect-copies starts sleep", "cwd = \"DIR\""));
         kill(left);
-        let clock = Instant::now();
-        let next = second.wait_service("s", "its next life", |service| {
+        let next = second.wait_service("s", "its next instance", |service| {
             service["state"] == "running" && service["life"] == 2
         });
-        let took = clock.elapsed();
-        assert!(took < Duration::from_secs(1), "{took:?}: {}", second.said());
         assert_eq!(next["last_exit"]["signal"], "KILL", "{next}");
-        let stat = process::stat(left).expect("nobody has reaped it");
+        let stat = process::stat(left).expect("it is not reaped");
         assert_eq!(stat.state, process::State::Zombie);
-        let lives = fs::read_to_string(second.dir().join("lives")).expect("its lives");
-        assert_eq!(lives, "a life\na life\n", "one after the other");
+        let starts = fs::read_to_string(second.dir().join("starts")).expect("its file");
+        assert_eq!(starts, "started\nstarted\n", "one after the other");
     });
 }
 
 #[test]
-fn an_ordered_end_leaves_no_descendant_of_an_adopted_life() {
+fn an_ordered_stop_leaves_no_descendant_of_an_adopted_service() {
     let words = "ignore-term setsid ignore-term setsid ignore-term sleep";
     let (mut second, left) = adopted(&service(words, ""));
     let tree = descendants(left);
@@ -100,51 +83,34 @@ fn an_ordered_end_leaves_no_descendant_of_an_adopted_life() {
     assert!(!tree.into_iter().any(is_alive));
 }
 
-fn descendants(pid: i32) -> Vec<i32> {
-    let mut found = process::children(pid).expect("its children");
-    let below: Vec<i32> = found.iter().flat_map(|&child| descendants(child)).collect();
-    found.extend(below);
-    found
-}
-
 #[test]
-fn what_a_dead_main_process_left_is_ended_before_anything_begins() {
+fn children_of_a_dead_main_process_are_ended_before_the_next_instance_starts() {
     let mut first = Stayd::start(&service("setsid sleep", ""));
     let left = pid(&first.wait_state("s", "running"));
     let child = wait_for_child(left);
-    first.signal(libc::SIGKILL);
-    first.wait();
+    first.kill();
     kill(left);
-    wait_until("the main process has gone", SOON, || !is_alive(left));
+    wait_until("the main process has ended", SOON, || !is_alive(left));
     assert!(is_alive(child));
-    let second = first.again();
-    let next = second.wait_service("s", "its next life", |service| {
+    let second = first.restart();
+    let next = second.wait_service("s", "its next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
-    assert!(!is_alive(child), "{}", second.said());
+    assert!(!is_alive(child), "{}", second.output());
     assert_eq!(
         next["last_exit"]["code"],
         Value::Null,
-        "never taken for clean"
+        "an unknown exit is never taken for a clean one"
     );
 }
 
-pub(super) fn wait_for_child(pid: i32) -> i32 {
-    let mut child = None;
-    wait_until("it has a child", SOON, || {
-        child = descendants(pid).first().copied();
-        child.is_some()
-    });
-    child.expect("a child")
-}
-
 #[test]
-fn item_57_another_command_replaces_what_is_left_in_order() {
+fn a_changed_command_replaces_the_running_instance() {
     let first = Stayd::start(&service("sleep", ""));
     let left = pid(&first.wait_state("s", "running"));
     first.rewrite(&service("children 0 sleep", ""));
-    let second = first.killed_and_again();
-    let next = second.wait_service("s", "its next life", |service| {
+    let second = first.kill_and_restart();
+    let next = second.wait_service("s", "its next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
     assert!(!is_alive(left));
@@ -153,7 +119,7 @@ fn item_57_another_command_replaces_what_is_left_in_order() {
 }
 
 #[test]
-fn item_57_another_environment_is_adopted_and_named_and_a_restart_applies_it() {
+fn a_changed_environment_is_reported_and_a_restart_applies_it() {
     const SECRET: &str = "hunter2-of-the-first";
     let first = Stayd::start(&service(
         "sleep",
@@ -165,7 +131,7 @@ fn item_57_another_environment_is_adopted_and_named_and_a_restart_applies_it() {
         "env = { PASSWORD = 'another' }\ncwd = '/'",
     ));
     let claim = first.state_dir().join("claims/s.json");
-    let second = first.killed_and_again();
+    let second = first.kill_and_restart();
     let found = second.wait_state("s", "running");
     assert_eq!(
         (pid(&found), &found["ownership"]),
@@ -175,12 +141,15 @@ fn item_57_another_environment_is_adopted_and_named_and_a_restart_applies_it() {
     let reason = found["reason"].as_str().expect("text");
     assert!(reason.contains(said), "{reason}");
     let events = second.events();
-    let told = events
+    let is_reported = events
         .iter()
         .any(|event| event["kind"] == "adopted" && event["message"].to_string().contains(said));
-    assert!(told, "{events:?}");
+    assert!(is_reported, "{events:?}");
     let claim = fs::read_to_string(claim).expect("a claim");
-    assert!(!claim.contains(SECRET), "a hash, never the value");
+    assert!(
+        !claim.contains(SECRET),
+        "the claim has a hash, never the value"
+    );
 
     assert_eq!(second.client(&["restart", "s"]).code, Some(0));
     let next = second.service("s");
@@ -189,45 +158,44 @@ fn item_57_another_environment_is_adopted_and_named_and_a_restart_applies_it() {
 }
 
 #[test]
-fn leftover_replace_ends_what_is_left_and_begins_anew() {
+fn leftover_replace_ends_the_running_instance_and_starts_another() {
     let first = Stayd::start(&service("sleep", "leftover = \"replace\""));
     let left = pid(&first.wait_state("s", "running"));
-    let second = first.killed_and_again();
-    second.wait_service("s", "its next life", |service| {
+    let second = first.kill_and_restart();
+    second.wait_service("s", "its next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
     assert!(!is_alive(left));
 }
 
 #[test]
-fn what_was_to_be_stopped_is_stopped_by_the_next_stayd() {
+fn a_stop_in_progress_is_completed_by_the_next_stayd() {
     let first = Stayd::start(&service("ignore-term sleep", "").replace("300ms", "60s"));
     let left = pid(&first.wait_state("s", "running"));
     first.rewrite(&service("ignore-term sleep", ""));
     std::thread::scope(|scope| {
-        scope.spawn(|| first.client(&["stop", "s"])); // returns when stayd has gone
+        scope.spawn(|| first.client(&["stop", "s"])); // returns when stayd is killed
         first.wait_state("s", "stopping");
-        // asking it makes the journal's thread write what it has
+        // the query makes the journal thread write its queue
         assert_eq!(first.count("wished"), 1);
         first.signal(libc::SIGKILL);
     });
-    let second = first.killed_and_again();
+    let second = first.kill_and_restart();
     second.wait_state("s", "stopped");
     assert!(!is_alive(left));
 }
 
-/// The claim's checksum, number and birth are right, and it is somebody else's process all the same.
+/// The claim's checksum, pid and start time are right, but the process is foreign.
 #[test]
-fn a_claim_that_names_a_stranger_with_the_right_birth_touches_nobody() {
+fn a_foreign_process_named_by_a_claim_is_left_alone() {
     let mut first = Stayd::start(&service("sleep", ""));
     let left = pid(&first.wait_state("s", "running"));
-    first.signal(libc::SIGKILL);
-    first.wait();
-    let mut stranger = std::process::Command::new("sleep")
+    first.kill();
+    let mut foreign = std::process::Command::new("sleep")
         .arg("1000")
         .spawn()
-        .expect("a stranger");
-    let named = i32::try_from(stranger.id()).expect("a pid");
+        .expect("a foreign process");
+    let named = i32::try_from(foreign.id()).expect("a pid");
     let start_time = process::stat(named).expect("it lives").process.start_time;
     forge(&first, |claim| {
         claim["pid"] = named.into();
@@ -235,70 +203,54 @@ fn a_claim_that_names_a_stranger_with_the_right_birth_touches_nobody() {
         claim["first"] = serde_json::json!({ "pid": named, "birth": start_time });
     });
     kill(left);
-    wait_until("the first life has gone", SOON, || !is_alive(left));
-    let second = first.again();
+    wait_until("the first instance has ended", SOON, || !is_alive(left));
+    let second = first.restart();
     let blocked = second.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(
         reason.contains(&format!("pid {named}")) && reason.contains("no mark"),
         "{reason}"
     );
-    assert_eq!(second.count("started"), 1, "only the first life");
+    assert_eq!(second.count("started"), 1, "only the first instance");
     assert!(
-        stranger.try_wait().expect("wait").is_none(),
+        foreign.try_wait().expect("wait").is_none(),
         "it is left alone"
     );
-    stranger.kill().expect("its own parent");
-    stranger.wait().expect("reaped");
+    foreign.kill().expect("its own parent");
+    foreign.wait().expect("reaped");
     second.wait_state("s", "running");
 }
 
-/// Changes the claim, and seals it as stayd does.
-pub(super) fn forge(daemon: &Stayd, change: impl FnOnce(&mut Value)) {
-    let path = daemon.state_dir().join("claims/s.json");
-    let text = fs::read_to_string(&path).expect("the claim");
-    let mut claim: Value = serde_json::from_str(&text).expect("JSON");
-    claim.as_object_mut().expect("an object").remove("checksum");
-    change(&mut claim);
-    let body = claim.to_string();
-    let body = body.strip_suffix('}').expect("an object");
-    let seal = body.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    fs::write(&path, format!("{body},\"checksum\":\"{seal:016x}\"}}\n")).expect("forged");
-}
-
 #[test]
-fn a_restart_that_was_cut_short_is_carried_on() {
+fn a_restart_in_progress_is_completed_by_the_next_stayd() {
     let first = Stayd::start(&service("ignore-term sleep", "").replace("300ms", "60s"));
     let left = pid(&first.wait_state("s", "running"));
     first.rewrite(&service("ignore-term sleep", ""));
     std::thread::scope(|scope| {
-        scope.spawn(|| first.client(&["restart", "s"])); // returns when stayd has gone
+        scope.spawn(|| first.client(&["restart", "s"])); // returns when stayd is killed
         first.wait_state("s", "stopping");
         first.signal(libc::SIGKILL);
     });
-    let second = first.killed_and_again();
-    second.wait_service("s", "its next life", |service| {
+    let second = first.kill_and_restart();
+    second.wait_service("s", "its next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
     assert!(!is_alive(left));
 }
 
-/// A copy of the state folder has the claims of another instance, whose tokens are right.
+/// In a copy of the state folder the claims name processes of the original stayd, with the right tokens.
 #[test]
-fn item_60_a_copied_claim_moves_nobody() {
+fn a_copied_claim_gives_no_right_to_its_process() {
     let owner = Stayd::start(&service("sleep", ""));
     let theirs = pid(&owner.wait_state("s", "running"));
     let mut copier = Stayd::start(&service("sleep", ""));
     let own = pid(&copier.wait_state("s", "running"));
-    copier.signal(libc::SIGKILL);
-    copier.wait();
+    copier.kill();
     kill(own);
-    wait_until("its own life has gone", SOON, || !is_alive(own));
+    wait_until("its own instance has ended", SOON, || !is_alive(own));
     let claim = |daemon: &Stayd| daemon.state_dir().join("claims/s.json");
     fs::copy(claim(&owner), claim(&copier)).expect("copied");
-    let mut next = copier.again();
+    let mut next = copier.restart();
     let blocked = next.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(reason.contains(&format!("pid {theirs}")), "{reason}");
@@ -306,19 +258,18 @@ fn item_60_a_copied_claim_moves_nobody() {
     assert_eq!(pid(&owner.wait_state("s", "running")), theirs);
 }
 
-/// stayd dies between the fork and the claim's completion: the claim names nobody.
+/// stayd dies between the fork and the completion of the claim: the claim names no process.
 #[test]
-fn a_life_whose_claim_names_nobody_yet_is_found_by_its_token() {
+fn an_instance_whose_claim_names_no_process_is_found_by_its_token() {
     let mut first = Stayd::start(&service("sleep", ""));
     let left = pid(&first.wait_state("s", "running"));
-    first.signal(libc::SIGKILL);
-    first.wait();
+    first.kill();
     forge(&first, |claim| {
         for key in ["pid", "birth", "first", "uid", "started_at"] {
             claim[key] = Value::Null;
         }
     });
-    let second = first.again();
+    let second = first.restart();
     let found = second.wait_state("s", "running");
     assert_eq!(
         (pid(&found), &found["ownership"]),
@@ -326,30 +277,29 @@ fn a_life_whose_claim_names_nobody_yet_is_found_by_its_token() {
     );
 }
 
-/// Its child leads a session too, and inherits all that marks the life but the number.
+/// The child leads a session too, and inherits all ownership evidence except the pid.
 #[test]
-fn a_child_is_not_taken_for_the_main_process_that_the_claim_does_not_name() {
+fn a_child_is_not_taken_for_the_main_process_where_the_claim_names_none() {
     let mut first = Stayd::start(&service("setsid sleep", ""));
     let left = pid(&first.wait_state("s", "running"));
     let child = wait_for_child(left);
-    first.signal(libc::SIGKILL);
-    first.wait();
+    first.kill();
     forge(&first, |claim| {
         for key in ["pid", "birth", "first", "uid", "started_at"] {
             claim[key] = Value::Null;
         }
     });
     kill(left);
-    wait_until("the main process has gone", SOON, || !is_alive(left));
-    let second = first.again();
-    second.wait_service("s", "its next life", |service| {
+    wait_until("the main process has ended", SOON, || !is_alive(left));
+    let second = first.restart();
+    second.wait_service("s", "its next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
-    assert!(!is_alive(child), "{}", second.said());
+    assert!(!is_alive(child), "{}", second.output());
 }
 
 #[test]
-fn no_line_is_lost_over_the_death_of_stayd() {
+fn no_output_line_is_lost_when_stayd_is_killed() {
     let script =
         "import sys,time\nn=0\nwhile True:\n  n+=1\n  print(n,flush=True)\n  time.sleep(0.002)";
     let argv = serde_json::to_string(&["python3", "-c", script]).expect("JSON is TOML here");
@@ -357,11 +307,11 @@ fn no_line_is_lost_over_the_death_of_stayd() {
     let mut daemon = Stayd::start(&config);
     let left = pid(&daemon.wait_state("s", "running"));
     for _ in 0..5 {
-        daemon = daemon.killed_and_again();
+        daemon = daemon.kill_and_restart();
         let found = daemon.wait_state("s", "running");
-        assert_eq!(pid(&found), left, "{}", daemon.said());
+        assert_eq!(pid(&found), left, "{}", daemon.output());
         let before = lines(&daemon).len();
-        wait_until("it goes on writing", SOON, || {
+        wait_until("it continues to write", SOON, || {
             lines(&daemon).len() > before + 20
         });
     }
@@ -370,10 +320,30 @@ fn no_line_is_lost_over_the_death_of_stayd() {
     assert_eq!(lines, expected);
 }
 
-/// Whole lines of the service's log.
+/// The complete lines of the service's log.
 fn lines(daemon: &Stayd) -> Vec<String> {
     let text =
         fs::read_to_string(daemon.state_dir().join("logs/s/current.log")).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole.lines().map(str::to_owned).collect()
+}
+
+/// launchd signals the process group of a job that ended, unless AbandonProcessGroup is set (launchd.plist(5)).
+#[test]
+fn a_kill_of_the_process_group_of_a_dead_stayd_does_not_reach_its_services() {
+    let mut first = Stayd::start_with(&service("children 1 sleep", ""), |command| {
+        command.process_group(0);
+    });
+    let left = pid(&first.wait_state("s", "running"));
+    let group = Pid::from_raw(first.pid());
+    first.signal(libc::SIGKILL);
+    assert!(!first.wait().success());
+    let result = killpg(group, Signal::SIGKILL);
+    assert_eq!(result, Err(nix::errno::Errno::ESRCH), "the group is empty");
+    let second = first.restart();
+    let found = second.wait_state("s", "running");
+    assert_eq!(
+        (pid(&found), &found["ownership"]),
+        (left, &"adopted".into())
+    );
 }

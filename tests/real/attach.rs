@@ -1,8 +1,8 @@
-//! Somebody else's server on a service's port: watched, reported, and never signalled, however stayd ends.
+//! `stranger = "attach"`: stayd watches a foreign server on a service's port, reports about it, and never signals it.
 
-use super::support::daemon::{Answer, SOON, Stayd, binary, is_alive};
+use super::support::daemon::{ClientOutput, SOON, Stayd, binary, is_alive};
 use super::support::postgres::{Postgres, database_user};
-use super::support::{TempDir, free_port, http_get, victim, wait_until};
+use super::support::{TempDir, free_port, http_get, require_root, test_service, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -11,22 +11,22 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-/// Nobody in particular.
+/// Any user that is neither root nor the tests' own.
 const ANOTHER_UID: u32 = 65_534;
 
-/// A server that was started by hand and writes down which signals it gets.
-struct ByHand {
+/// A server that the test started, and that logs the signals it gets.
+struct ForeignServer {
     child: Child,
     port: u16,
     dir: TempDir,
 }
 
-impl ByHand {
+impl ForeignServer {
     fn serve() -> Self {
         let (dir, port) = (TempDir::new(), free_port());
-        let child = Command::new(victim())
-            .arg("heed")
-            .arg(dir.join("heard"))
+        let child = Command::new(test_service())
+            .arg("log-signals")
+            .arg(dir.join("signals"))
             .args(["serve", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -48,10 +48,10 @@ impl ByHand {
         process::stat(self.pid()).is_ok_and(|stat| stat.state == State::Stopped)
     }
 
-    /// The signals that it got, by their numbers.
-    fn heard(&self) -> Vec<i32> {
-        let heard = std::fs::read_to_string(self.dir.join("heard")).expect("its file");
-        heard
+    /// The numbers of the signals that it got.
+    fn signals(&self) -> Vec<i32> {
+        let signals = std::fs::read_to_string(self.dir.join("signals")).expect("its file");
+        signals
             .lines()
             .map(|line| line.parse().expect("a number"))
             .collect()
@@ -60,7 +60,7 @@ impl ByHand {
     #[track_caller]
     fn assert_untouched(&mut self) {
         assert!(self.child.try_wait().expect("wait").is_none(), "it ended");
-        assert!(self.heard().is_empty(), "{:?}", self.heard());
+        assert!(self.signals().is_empty(), "{:?}", self.signals());
         http_get(self.port, "/").expect("it answers");
     }
 
@@ -70,16 +70,16 @@ impl ByHand {
     }
 }
 
-impl Drop for ByHand {
+impl Drop for ForeignServer {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// A service that would serve on `port` itself.
+/// A service that serves on `port` itself unless it is attached to a foreign server.
 fn service(port: u16) -> String {
     let argv = [
-        victim().display().to_string(),
+        test_service().display().to_string(),
         "serve".into(),
         port.to_string(),
     ];
@@ -105,7 +105,7 @@ evidence = ["touch", "collected"]
     )
 }
 
-/// Waits until it is attached to `pid`, whose answers are good.
+/// Waits until the service is attached to `pid` and healthy.
 #[track_caller]
 fn attached(daemon: &Stayd, name: &str, pid: i32) -> Value {
     let shown = daemon.wait_service(name, "attached", |service| {
@@ -117,7 +117,7 @@ fn attached(daemon: &Stayd, name: &str, pid: i32) -> Value {
 }
 
 #[track_caller]
-fn assert_refused(answer: &Answer, verb: &str, pid: i32) {
+fn assert_refused(answer: &ClientOutput, verb: &str, pid: i32) {
     assert_eq!(answer.code, Some(1), "{answer:?}");
     let what = format!("cannot {verb} web: pid {pid} holds its port, is not ours");
     assert!(answer.err.contains(&what), "{answer:?}");
@@ -125,38 +125,36 @@ fn assert_refused(answer: &Answer, verb: &str, pid: i32) {
 }
 
 #[test]
-fn item_53_a_server_started_by_hand_is_watched_and_outlives_every_end_of_stayd() {
-    let mut by_hand = ByHand::serve();
-    let pid = by_hand.pid();
-    let daemon = Stayd::start(&service(by_hand.port));
+fn a_foreign_server_is_watched_and_outlives_every_end_of_stayd() {
+    let mut foreign = ForeignServer::serve();
+    let pid = foreign.pid();
+    let daemon = Stayd::start(&service(foreign.port));
     let shown = attached(&daemon, "web", pid);
     let reason = shown["reason"].as_str().expect("a reason");
-    let named = format!("attached: port {} is held by pid {pid} (", by_hand.port);
+    let named = format!("attached: port {} is held by pid {pid} (", foreign.port);
     assert!(reason.starts_with(&named), "{reason}");
     assert_eq!(daemon.client(&["status"]).code, Some(0));
     assert!(
         !daemon.state_dir().join("claims/web.json").exists(),
-        "what is not ours is not claimed"
+        "a foreign process is not claimed"
     );
     for verb in ["restart", "reload"] {
         assert_refused(&daemon.client(&[verb, "web"]), verb, pid);
     }
 
-    let what = format!(":{}", by_hand.port);
+    let what = format!(":{}", foreign.port);
     let explained = daemon.client(&["explain", &what]);
     assert_eq!(explained.code, Some(0), "{explained:?}");
-    let sentence = "watches the process like the service, and never signals it";
+    let sentence = "watches it as if it were (attached), and never signals it";
     assert!(explained.out.contains(sentence), "{explained:?}");
 
     daemon.signal(libc::SIGHUP);
-    wait_until("the configuration is read again", SOON, || {
-        daemon
-            .said()
-            .contains("reloaded the configuration: nothing has changed")
+    wait_until("the configuration is reloaded", SOON, || {
+        daemon.output().contains("read again: nothing has changed")
     });
     attached(&daemon, "web", pid);
 
-    let daemon = daemon.killed_and_again();
+    let daemon = daemon.kill_and_restart();
     attached(&daemon, "web", pid);
     assert_eq!(daemon.count("attached"), 2, "once by each stayd");
 
@@ -171,24 +169,24 @@ fn item_53_a_server_started_by_hand_is_watched_and_outlives_every_end_of_stayd()
     let explained: Value = serde_json::from_str(&explained.out).expect("JSON");
     let outcome = &explained["processes"][0]["claims"][0]["outcome"];
     assert_eq!(outcome, "attach", "{explained:#}");
-    by_hand.assert_untouched();
+    foreign.assert_untouched();
 }
 
 #[test]
-fn item_53_a_wedged_stranger_is_reported_and_gets_no_signal() {
-    let mut by_hand = ByHand::serve();
-    let daemon = Stayd::start(&service(by_hand.port));
-    attached(&daemon, "web", by_hand.pid());
-    by_hand.signal(Signal::SIGSTOP);
+fn a_wedged_foreign_server_is_reported_and_gets_no_signal() {
+    let mut foreign = ForeignServer::serve();
+    let daemon = Stayd::start(&service(foreign.port));
+    attached(&daemon, "web", foreign.pid());
+    foreign.signal(Signal::SIGSTOP);
     wait_until("the wedge is an incident", SOON, || {
         daemon.client(&["incidents"]).out.contains("wedged: ")
     });
     let seen = format!(
         "port {} held by pid {} (itself)",
-        by_hand.port,
-        by_hand.pid()
+        foreign.port,
+        foreign.pid()
     );
-    wait_until("the look at it is kept", SOON, || {
+    wait_until("its evidence is recorded", SOON, || {
         let incidents = daemon.client(&["incidents", "--json"]);
         incidents.out.contains(&seen)
     });
@@ -205,26 +203,26 @@ fn item_53_a_wedged_stranger_is_reported_and_gets_no_signal() {
     );
     assert_eq!(daemon.client(&["status"]).code, Some(1));
     let why = daemon.client(&["why", "web"]).out;
-    let decided = format!("not killed: pid {} is not ours", by_hand.pid());
+    let decided = format!("not killed: pid {} is not ours", foreign.pid());
     assert!(why.contains(&decided), "{why}");
     assert_eq!(daemon.count("killed"), 0);
-    assert!(by_hand.is_stopped(), "nobody has woken it");
-    assert!(by_hand.heard().is_empty(), "{:?}", by_hand.heard());
+    assert!(foreign.is_stopped(), "it is still stopped");
+    assert!(foreign.signals().is_empty(), "{:?}", foreign.signals());
 
-    by_hand.signal(Signal::SIGCONT);
-    attached(&daemon, "web", by_hand.pid());
-    wait_until("our own signal alone is heard", SOON, || {
-        by_hand.heard() == [Signal::SIGCONT as i32]
+    foreign.signal(Signal::SIGCONT);
+    attached(&daemon, "web", foreign.pid());
+    wait_until("it has got only the signal of this test", SOON, || {
+        foreign.signals() == [Signal::SIGCONT as i32]
     });
-    assert!(by_hand.child.try_wait().expect("wait").is_none());
+    assert!(foreign.child.try_wait().expect("wait").is_none());
 }
 
 #[test]
-fn item_53_when_the_stranger_ends_a_life_of_our_own_begins() {
-    let mut by_hand = ByHand::serve();
-    let daemon = Stayd::start(&service(by_hand.port));
-    attached(&daemon, "web", by_hand.pid());
-    by_hand.end();
+fn when_the_foreign_server_ends_the_service_itself_starts() {
+    let mut foreign = ForeignServer::serve();
+    let daemon = Stayd::start(&service(foreign.port));
+    attached(&daemon, "web", foreign.pid());
+    foreign.end();
     let own = daemon.wait_service("web", "our own", |service| {
         service["state"] == "running" && service["ownership"] == "spawned"
     });
@@ -233,17 +231,20 @@ fn item_53_when_the_stranger_ends_a_life_of_our_own_begins() {
         (&0.into(), &Value::Null)
     );
     assert_eq!(daemon.count("detached"), 1);
-    assert_eq!(daemon.count("exited"), 0, "it was no life of ours");
-    http_get(by_hand.port, "/").expect("our own answers");
+    assert_eq!(
+        daemon.count("exited"),
+        0,
+        "the foreign process was no instance"
+    );
+    http_get(foreign.port, "/").expect("our own answers");
 }
 
-/// What is ours is ours, also where a stranger would be watched.
 #[test]
-fn item_52_our_own_leftover_is_adopted_and_not_attached_to() {
+fn an_instance_of_an_earlier_stayd_is_adopted_and_not_attached_to() {
     let port = free_port();
     let daemon = Stayd::start(&service(port));
     let own = daemon.wait_state("web", "running");
-    let mut daemon = daemon.killed_and_again();
+    let mut daemon = daemon.kill_and_restart();
     let adopted = daemon.wait_state("web", "running");
     assert_eq!(
         (&adopted["pid"], &adopted["ownership"]),
@@ -251,11 +252,11 @@ fn item_52_our_own_leftover_is_adopted_and_not_attached_to() {
     );
     assert_eq!(daemon.count("attached"), 0);
     assert_eq!(daemon.stop().code(), Some(0));
-    http_get(port, "/").expect_err("it is ended, being ours");
+    http_get(port, "/").expect_err("an adopted instance is ended with stayd");
 }
 
 #[test]
-fn a_stranger_that_gives_the_port_up_and_lives_on_makes_room_for_our_own() {
+fn when_a_foreign_process_closes_the_port_and_lives_on_the_service_itself_starts() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let daemon = Stayd::start(&service(port));
@@ -271,13 +272,11 @@ fn a_stranger_that_gives_the_port_up_and_lives_on_makes_room_for_our_own() {
 }
 
 #[test]
-fn item_53_a_stranger_that_is_hidden_from_us_is_watched_by_its_port() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root can be hidden from another user here");
-        return;
-    }
-    let mut by_hand = ByHand::serve();
-    let config = service(by_hand.port);
+#[ignore = "needs root"]
+fn a_server_of_another_user_that_stayd_may_not_inspect_is_watched_by_its_port() {
+    require_root();
+    let mut foreign = ForeignServer::serve();
+    let config = service(foreign.port);
     let from = config.find("command = ").expect("its command");
     let until = config[from..].find('\n').expect("a line") + from;
     let config = format!(
@@ -285,7 +284,7 @@ fn item_53_a_stranger_that_is_hidden_from_us_is_watched_by_its_port() {
         &config[..from],
         &config[until..]
     );
-    let daemon = Stayd::start_with(&config, run_as_another);
+    let daemon = Stayd::start_with(&config, run_as_another_user);
     let shown = daemon.wait_service("web", "attached", |service| {
         service["state"] == "attached" && service["healthy"] == true
     });
@@ -301,19 +300,19 @@ fn item_53_a_stranger_that_is_hidden_from_us_is_watched_by_its_port() {
     let refused = daemon.client(&["restart", "web"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("is hidden from stayd"), "{refused:?}");
-    by_hand.end();
+    foreign.end();
     daemon.wait_service("web", "our own", |service| {
         service["ownership"] == "spawned"
     });
 }
 
-/// Others may not go where the program is.
-fn run_as_another(command: &mut Command) {
+/// Runs a copy of the program: another user may not enter the folder of the original.
+fn run_as_another_user(command: &mut Command) {
     let folder = command.get_current_dir().expect("its folder").to_owned();
     let program = folder.join("stayd");
     std::fs::copy(binary(), &program).expect("copied");
     std::os::unix::fs::chown(&folder, Some(ANOTHER_UID), None).expect("chown");
-    let said = std::fs::File::create(folder.join("said")).expect("a file");
+    let output = std::fs::File::create(folder.join("said")).expect("a file");
     let mut other = Command::new(program);
     other
         .args(command.get_args())
@@ -321,16 +320,16 @@ fn run_as_another(command: &mut Command) {
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .stdin(Stdio::null())
-        .stdout(said.try_clone().expect("a file"))
-        .stderr(said)
+        .stdout(output.try_clone().expect("a file"))
+        .stderr(output)
         .uid(ANOTHER_UID)
         .gid(ANOTHER_UID);
     *command = other;
 }
 
-/// Its data folder is the service's, too: two at once would be a disaster.
+/// The foreign server uses the service's data folder: a second server on it would corrupt the data.
 #[test]
-fn item_53_a_postgres_started_by_hand_is_watched_and_followed_by_our_own() {
+fn a_foreign_postgres_is_watched_and_followed_by_the_service() {
     let mut postgres = Postgres::start();
     let server = postgres_main(&postgres);
     let daemon = Stayd::start(&database(&postgres));

@@ -1,61 +1,57 @@
-//! What cgroups do to a process, and what we see of it. Only who may make cgroups can run these.
+//! A process in a frozen or throttled cgroup, and a child that enters its cgroup by itself. Needs root.
 
-use crate::support::{Cgroup, Lab, NOTHING_LEFT, SOON, alone, kill, wait_until};
+use crate::support::{
+    Cgroup, Freezer, NOTHING_LEFT, SOON, TreeFixture, alone, kill, require_root, wait_until,
+};
 use stayd::sys::process;
 use std::fs::{self, File};
 
 #[test]
-fn item_11_a_frozen_cgroup_is_seen_in_both_versions() {
+#[ignore = "needs root"]
+fn a_frozen_cgroup_is_recognized_in_each_mounted_version() {
+    require_root();
     alone(|| {
-        let lab = Lab::new();
-        let version_2 = Cgroup::unified("frozen").map(|group| (group, "cgroup.freeze", ["1", "0"]));
-        let version_1 = Cgroup::of_controller("freezer", "frozen")
-            .map(|group| (group, "freezer.state", ["FROZEN", "THAWED"]));
-        for (group, file, [freeze, thaw]) in version_2.into_iter().chain(version_1) {
-            let (_child, tree) = lab.life("sleep", |_| {});
+        let fixture = TreeFixture::new();
+        for freezer in Freezer::of_each_version("frozen") {
+            let (_child, tree) = fixture.spawn("sleep", |_| {});
             let pid = tree.main.pid;
-            group.set("cgroup.procs", &pid.to_string());
-            assert!(!process::is_any_frozen(&[pid]).expect("told"));
-            group.set(file, freeze);
-            wait_until("seen as frozen", SOON, || {
-                process::is_any_frozen(&[pid]).expect("told")
-            });
-            group.set(file, thaw);
-            wait_until("seen as thawed", SOON, || {
-                !process::is_any_frozen(&[pid]).expect("told")
-            });
+            let is_frozen = || process::is_any_frozen(&[pid]).expect("its cgroup");
+            freezer.take_in(pid);
+            assert!(!is_frozen());
+            freezer.freeze();
+            wait_until("it is frozen", SOON, is_frozen);
+            freezer.thaw();
+            wait_until("it is thawed", SOON, || !is_frozen());
             assert_eq!(kill(&tree), NOTHING_LEFT);
         }
     });
 }
 
 #[test]
-fn item_13_a_cgroup_over_its_quota_is_seen_as_throttled() {
+#[ignore = "needs root"]
+fn a_cgroup_over_its_cpu_quota_is_recognized_as_throttled() {
+    require_root();
     alone(|| {
-        let Some(group) = Cgroup::of_controller("cpu", "throttled") else {
-            return;
-        };
-        group.set("cpu.cfs_period_us", "20000");
-        group.set("cpu.cfs_quota_us", "2000");
-        let lab = Lab::new();
-        let (_child, tree) = lab.life("spin", |_| {});
+        let group = Cgroup::with_cpu_quota("throttled", 2000);
+        let fixture = TreeFixture::new();
+        let (_child, tree) = fixture.spawn("spin", |_| {});
         let before = tree.usage().throttled;
-        group.set("cgroup.procs", &tree.main.pid.to_string());
+        group.take_in(tree.main.pid);
         wait_until("throttled", SOON, || tree.usage().throttled > before + 2);
         assert_eq!(kill(&tree), NOTHING_LEFT);
     });
 }
 
-/// Containers refuse clone3(2), and with it the way into a cgroup at birth.
+/// A container's seccomp profile may refuse clone3(2), which alone can start a child in a cgroup.
 #[test]
+#[ignore = "needs root"]
 fn a_child_enters_its_cgroup_by_itself_where_clone3_is_refused() {
+    require_root();
     alone(|| {
-        let Some(group) = Cgroup::unified("entered") else {
-            return;
-        };
+        let group = Cgroup::unified("entered");
         refuse_clone3();
-        let lab = Lab::new();
-        let (child, tree) = lab.life("sleep", |plan| {
+        let fixture = TreeFixture::new();
+        let (child, tree) = fixture.spawn("sleep", |plan| {
             plan.cgroup = Some(File::open(group.path()).expect("cgroup").into());
         });
         let members = fs::read_to_string(group.path().join("cgroup.procs")).expect("members");
@@ -64,27 +60,27 @@ fn a_child_enters_its_cgroup_by_itself_where_clone3_is_refused() {
     });
 }
 
-/// From now on clone3(2) says ENOSYS in the calling thread, as it does under Docker's seccomp profile.
-#[allow(unsafe_code, reason = "seccomp(2) has no safe face")]
+/// From now on clone3(2) fails with ENOSYS in the calling thread, as under Docker's seccomp profile.
+#[allow(unsafe_code, reason = "seccomp(2) has no safe wrapper")]
 fn refuse_clone3() {
     let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    let answer = (libc::BPF_RET | libc::BPF_K) as u16;
+    let result = (libc::BPF_RET | libc::BPF_K) as u16;
     let line = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let clone3 = libc::SYS_clone3 as u32;
     let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
     let mut lines = [
         line(load, 0, 0, 0), // the number of the system call
         line(equal, 0, 1, clone3),
-        line(answer, 0, 0, refused),
-        line(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
+        line(result, 0, 0, refused),
+        line(result, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let filter = libc::sock_fprog {
         len: 4,
         filter: lines.as_mut_ptr(),
     };
     // SAFETY: the kernel copies the filter; its lines live until then.
-    let result = unsafe {
+    let status = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::prctl(
             libc::PR_SET_SECCOMP,
@@ -92,5 +88,5 @@ fn refuse_clone3() {
             &raw const filter,
         )
     };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
 }

@@ -1,8 +1,8 @@
-//! `stayd exec`: the command itself, or a sentence and nothing started.
+//! `stayd exec`: it becomes the command, or says in a sentence why it cannot.
 
-use super::sockets_load::wait_for_another;
-use crate::support::crowd::Place;
-use crate::support::{TempDir, free_port, victim};
+use super::sockets_service_killed::wait_for_another;
+use crate::support::http::Address;
+use crate::support::{TempDir, free_port, test_service};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
@@ -20,7 +20,7 @@ fn exec(words: &[&str]) -> Child {
         .unwrap()
 }
 
-/// The status, and what was said on stdout and stderr.
+/// The exit code, stdout and stderr.
 fn outcome(child: Child) -> (Option<i32>, String, String) {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -32,27 +32,27 @@ fn outcome(child: Child) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn it_becomes_the_command_with_what_the_os_supervisor_gave() {
+fn it_becomes_the_command_and_keeps_pid_notify_socket_and_environment() {
     let script = "echo $$ $NOTIFY_SOCKET ${STAYD_SUPERVISOR-none} $A $PWD; grep SigIgn /proc/self/status; exit 7";
     let child = exec(&["--env", "A=b", "--cwd", "/", "--", "sh", "-c", script]);
     let pid = child.id();
-    let (code, said, complaints) = outcome(child);
-    assert_eq!(code, Some(7), "{complaints}");
-    let lines: Vec<&str> = said.lines().collect();
+    let (code, stdout, stderr) = outcome(child);
+    assert_eq!(code, Some(7), "{stderr}");
+    let lines: Vec<&str> = stdout.lines().collect();
     assert_eq!(lines[0], format!("{pid} /run/systemd/notify none b /"));
     let ignored = u64::from_str_radix(lines[1].rsplit('\t').next().unwrap(), 16).unwrap();
     let sigpipe = 1 << (libc::SIGPIPE - 1);
-    assert_eq!(ignored & sigpipe, 0, "a program expects SIGPIPE to end it");
+    assert_eq!(ignored & sigpipe, 0, "SIGPIPE has its default action");
 }
 
 #[test]
-fn it_binds_sockets_for_the_command_behind_those_it_was_given() {
+fn its_own_sockets_come_after_the_inherited_ones() {
     let (given, port) = (free_port(), free_port());
     let socket = format!("127.0.0.1:{port}");
-    let victim = victim().display().to_string();
-    // What an OS supervisor does: the first one is there already, and the rest is said to this very process.
+    let test_service = test_service().display().to_string();
+    // As an OS supervisor does: this process inherits the first socket.
     let inner = format!(
-        "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=given; exec {} exec --socket {socket} -- {victim} serve-held",
+        "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=given; exec {} exec --socket {socket} -- {test_service} serve-held",
         env!("CARGO_BIN_EXE_stayd"),
     );
     let outer = [
@@ -66,20 +66,20 @@ fn it_binds_sockets_for_the_command_behind_those_it_was_given() {
     let mut child = exec(&outer);
     let pid = i32::try_from(child.id()).unwrap();
     for port in [given, port] {
-        assert_eq!(wait_for_another(&Place::Port(port), None), pid);
+        assert_eq!(wait_for_another(&Address::Port(port), None), pid);
     }
-    let (code, _, complaints) = outcome(exec(&["--socket", &socket, "--", "true"]));
-    assert_eq!(code, Some(1), "{complaints}");
+    let (code, _, stderr) = outcome(exec(&["--socket", &socket, "--", "true"]));
+    assert_eq!(code, Some(1), "{stderr}");
     assert!(
-        complaints.contains(&format!("{socket} is taken by victim (pid {pid})")),
-        "{complaints}"
+        stderr.contains(&format!("{socket} is taken by test_service (pid {pid})")),
+        "{stderr}"
     );
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
 #[test]
-fn what_cannot_start_ends_with_a_sentence_and_its_status() {
+fn a_failed_preflight_ends_with_a_sentence_and_its_exit_code() {
     let dir = TempDir::new();
     let file = dir.join("plain");
     std::fs::write(&file, "#!/bin/sh\n").unwrap();
@@ -93,15 +93,15 @@ fn what_cannot_start_ends_with_a_sentence_and_its_status() {
         (&["--"], 2, "command"),
     ];
     for (words, code, sentence) in tries {
-        let (ended, said, complaints) = outcome(exec(words));
-        assert_eq!(ended, Some(code), "{words:?}: {complaints}");
-        assert!(complaints.contains(sentence), "{words:?}: {complaints}");
-        assert_eq!(said, "");
+        let (ended, stdout, stderr) = outcome(exec(words));
+        assert_eq!(ended, Some(code), "{words:?}: {stderr}");
+        assert!(stderr.contains(sentence), "{words:?}: {stderr}");
+        assert_eq!(stdout, "");
     }
 }
 
 #[test]
-fn with_a_runtime_it_becomes_what_is_in_the_copy_and_does_without_the_source_next_time() {
+fn with_a_runtime_it_runs_from_the_copy_and_later_without_the_source() {
     let dir = TempDir::new();
     let source = dir.join("app");
     std::fs::create_dir(&source).unwrap();
@@ -120,9 +120,9 @@ fn with_a_runtime_it_becomes_what_is_in_the_copy_and_does_without_the_source_nex
         *words.last_mut().unwrap() = "echo $X; exec sh {runtime}/run.sh".to_owned();
         outcome(exec(&words.iter().map(String::as_str).collect::<Vec<_>>()))
     };
-    let (code, said, complaints) = run();
-    assert_eq!(code, Some(0), "{complaints}");
-    let mut lines = said.lines();
+    let (code, stdout, stderr) = run();
+    assert_eq!(code, Some(0), "{stderr}");
+    let mut lines = stdout.lines();
     let root = lines.next().unwrap().strip_suffix("/x").unwrap().to_owned();
     assert!(
         root.starts_with(&state.join("runtime").display().to_string()),
@@ -130,26 +130,26 @@ fn with_a_runtime_it_becomes_what_is_in_the_copy_and_does_without_the_source_nex
     );
     assert_eq!(lines.next(), Some(&*format!("{root} {root} {root}/run.sh")));
     std::fs::remove_dir_all(&source).unwrap();
-    let (code, again, complaints) = run();
-    assert_eq!((code, again), (Some(0), said));
+    let (code, again, stderr) = run();
+    assert_eq!((code, again), (Some(0), stdout));
     assert!(
-        complaints.contains("using the last good runtime instead"),
-        "{complaints}"
+        stderr.contains("the last good runtime is taken"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn with_a_runtime_a_cure_is_for_the_source() {
+fn with_a_runtime_the_advice_names_a_file_of_the_source() {
     let dir = TempDir::new();
     let source = dir.join("app");
     std::fs::create_dir(&source).unwrap();
     std::fs::write(source.join("run.sh"), "#!/bin/sh\n").unwrap();
     let (state, from) = (dir.join("state"), source.display().to_string());
     let words = ["--runtime", &from, "--", "{runtime}/run.sh"];
-    let (code, _, complaints) = outcome(exec(
+    let (code, _, stderr) = outcome(exec(
         &[&["--state-dir", state.to_str().unwrap()], &words[..]].concat(),
     ));
-    assert_eq!(code, Some(77), "{complaints}");
-    let cure = format!("`chmod +x {from}/run.sh`");
-    assert!(complaints.contains(&cure), "{complaints}");
+    assert_eq!(code, Some(77), "{stderr}");
+    let advice = format!("`chmod +x {from}/run.sh`");
+    assert!(stderr.contains(&advice), "{stderr}");
 }

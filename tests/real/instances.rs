@@ -1,22 +1,24 @@
-//! More than one stayd, or none: who may run, what clients do without one, and what is left when one ends by a bug of its
-//! own, or its whole process group is ended.
+//! Several stayds, or none: one runs per instance, instances of one name keep apart, and clients start none. A stayd that
+//! panics is followed by one that takes over.
 
-use super::adoption::{pid, service};
-use super::support::census::Census;
+#[cfg(debug_assertions)]
+use super::support::counting_service::CountingService;
 use super::support::daemon::{SOON, Stayd, binary};
+use super::support::service::service;
 use super::support::{TempDir, wait_until};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+#[cfg(debug_assertions)]
 use stayd::act::failpoint::Failpoint;
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Started at once on one folder.
+/// How many are started at the same time.
 const AT_ONCE: usize = 8;
 
-/// A stayd on the folder, ended in order when dropped.
+/// A stayd on this folder, stopped in order when dropped.
 struct Started(Child);
 
 impl Started {
@@ -52,7 +54,7 @@ impl Drop for Started {
 }
 
 #[test]
-fn item_55_of_many_that_start_at_once_one_runs_and_the_others_are_75() {
+fn of_several_started_at_once_one_runs_and_the_others_exit_with_75() {
     let dir = TempDir::new();
     fs::write(dir.join("stayd.toml"), service("sleep", "")).expect("the configuration");
     let mut all: Vec<Started> = (0..AT_ONCE).map(|_| Started::on(dir.path())).collect();
@@ -64,9 +66,9 @@ fn item_55_of_many_that_start_at_once_one_runs_and_the_others_are_75() {
     assert_eq!(codes, [75; AT_ONCE - 1]);
 }
 
-/// An installed job is somebody else's to start, and a second one would race it.
+/// The OS supervisor starts an installed job, and a second stayd would race it.
 #[test]
-fn item_56_no_client_starts_a_stayd() {
+fn no_client_command_starts_a_stayd() {
     let dir = TempDir::new();
     fs::write(dir.join("stayd.toml"), service("sleep", "")).expect("the configuration");
     for words in [
@@ -89,61 +91,38 @@ fn item_56_no_client_starts_a_stayd() {
     }
 }
 
-/// As launchd does with a job that ended, unless it is told to abandon the group (launchd.plist(5)).
+/// A panic in the loop, in the thread that kills, and in the one that writes the logs. Only a debug build has failpoints.
+#[cfg(debug_assertions)]
 #[test]
-fn item_76_what_ends_the_group_of_a_dead_stayd_does_not_reach_its_services() {
-    let mut first = Stayd::start_with(&service("children 1 sleep", ""), |command| {
-        command.process_group(0);
-    });
-    let left = pid(&first.wait_state("s", "running"));
-    let group = Pid::from_raw(first.pid());
-    first.signal(libc::SIGKILL);
-    assert!(!first.wait().success());
-    let nobody_is_left_in_it = killpg(group, Signal::SIGKILL);
-    assert_eq!(nobody_is_left_in_it, Err(nix::errno::Errno::ESRCH));
-    let second = first.again();
-    let found = second.wait_state("s", "running");
-    assert_eq!(
-        (pid(&found), &found["ownership"]),
-        (left, &"adopted".into())
-    );
-}
-
-/// In the loop, in the thread that kills, and in the one that writes the logs.
-#[test]
-#[cfg_attr(
-    not(debug_assertions),
-    ignore = "only a debug build knows the named steps"
-)]
-fn item_86_a_bug_of_ours_ends_stayd_at_once_and_the_next_one_takes_over() {
-    for step in [
+fn a_panic_ends_stayd_at_once_and_the_next_one_takes_over() {
+    for failpoint in [
         Failpoint::MainProcessRecorded,
         Failpoint::FirstKilled,
         Failpoint::BeforeRotation,
     ] {
-        let census = Census::new();
-        let bug = format!("panic:{}", step.name());
-        let mut daemon = Stayd::start_to_die_at(&census.watched_config(), &bug);
-        if step == Failpoint::FirstKilled {
-            daemon = daemon.when_open();
+        let counted = CountingService::new();
+        let panic = format!("panic:{}", failpoint.name());
+        let mut daemon = Stayd::start_with_failpoint(&counted.watched_config(), &panic);
+        if failpoint == Failpoint::FirstKilled {
+            daemon = daemon.wait_until_open();
             daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
-            census.set_fit(false);
+            counted.set_fit(false);
         }
         assert!(!daemon.wait().success());
-        let said = daemon.said();
+        let said = daemon.output();
         assert!(
             said.contains("bug in stayd") && said.contains("src/act/failpoint.rs:"),
             "{said}"
         );
-        census.set_fit(true);
-        census.assert_whole(daemon.again(), &bug);
+        counted.set_fit(true);
+        counted.assert_whole(daemon.restart(), &panic);
     }
 }
 
-/// Two instances of one name, with state folders of their own, share the folder of their services' sockets.
+/// Two instances of one name have state folders of their own and share the folder of the notify sockets.
 #[test]
-fn instances_of_one_name_do_not_take_each_others_notify_sockets() {
-    let script = "import os,socket,time\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\nwhile True:\n  try: s.sendto(b'READY=1\\nWATCHDOG=1',os.environ['NOTIFY_SOCKET'])\n  except OSError: pass # nobody hears it between two stayds\n  time.sleep(0.1)";
+fn instances_of_one_name_keep_their_notify_sockets_apart() {
+    let script = "import os,socket,time\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\nwhile True:\n  try: s.sendto(b'READY=1\\nWATCHDOG=1',os.environ['NOTIFY_SOCKET'])\n  except OSError: pass # no stayd listens between two of them\n  time.sleep(0.1)";
     let argv = serde_json::to_string(&["python3", "-c", script]).expect("JSON is TOML here");
     let config = format!(
         "name = \"twin-{}\"\n[service.s]\ncommand = {argv}\nsd_notify = true\n[service.s.watchdog]\nprobe = \"notify\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\nbusy_grace = \"0s\"\n",
@@ -155,18 +134,27 @@ fn instances_of_one_name_do_not_take_each_others_notify_sockets() {
         .each_ref()
         .map(healthy)
         .map(|service| service["pid"].clone());
-    let began = std::time::Instant::now();
-    wait_until("many times what would condemn", SOON, || {
-        began.elapsed() > std::time::Duration::from_secs(4)
-    });
+    // a service whose messages went to the other instance would be killed within three intervals
+    let mut answers = [BTreeSet::new(), BTreeSet::new()];
+    wait_until(
+        "each has answered more often than a kill needs",
+        SOON,
+        || {
+            for (twin, answers) in twins.iter().zip(&mut answers) {
+                let last = twin.service("s")["probes"][0]["last_ok_at"].to_string();
+                answers.insert(last);
+            }
+            answers.iter().all(|answers| answers.len() > 12)
+        },
+    );
     let after = twins
         .each_ref()
         .map(healthy)
         .map(|service| service["pid"].clone());
     assert_eq!(after, before);
     let [first, second] = twins;
-    // What the first one's notify socket said before does not make the next one wait for READY=1 again.
-    let third = first.killed_and_again();
+    // the service is ready already: the next stayd does not wait for READY=1 again
+    let third = first.kill_and_restart();
     let adopted = healthy(&third);
     assert_eq!(
         (&adopted["pid"], &adopted["ownership"]),
@@ -174,4 +162,13 @@ fn instances_of_one_name_do_not_take_each_others_notify_sockets() {
     );
     drop(third);
     assert_eq!(healthy(&second)["pid"], before[1]);
+}
+
+#[test]
+fn a_second_stayd_names_the_first_and_ends_with_75() {
+    let daemon = Stayd::start(&service("sleep", ""));
+    let config = daemon.dir().join("stayd.toml");
+    let second = daemon.client(&["--foreground", "-c", config.to_str().expect("a path")]);
+    assert_eq!(second.code, Some(75), "{second:?}");
+    assert!(second.err.contains(&daemon.pid().to_string()), "{second:?}");
 }

@@ -1,10 +1,12 @@
-//! Real processes and servers, no stand-ins. Each file is one kind of behaviour; tests over failure modes are named
-//! after their item.
+//! Tests with real processes, servers and file systems. Each file tests one kind of behavior.
+//!
+//! A test that needs root has `#[ignore = "needs root"]`; `make test` as root runs these too. A test that even root on a
+//! usual machine cannot run is in a module whose name starts with `needs_`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a test fails where it stands, says what it skips, and signals only children it has not reaped"
+    reason = "a failed expectation ends the test, and a test signals only children that it has not reaped"
 )]
 
 #[path = "../support/mod.rs"]
@@ -12,76 +14,85 @@ mod support;
 
 mod adoption;
 mod attach;
+mod busy_grace;
 #[cfg(target_os = "linux")]
 mod cgroup;
-#[cfg(target_os = "linux")]
-mod chains;
-mod claims;
-#[cfg(target_os = "linux")]
-mod dead_mount;
+mod claims_unusable;
+mod ended_while_down;
 mod evidence;
 mod exec;
-mod faults;
-mod faults_alone;
+mod exec_checks;
 #[cfg(target_os = "linux")]
-mod faults_kills;
-mod faults_probes;
-mod faults_spared;
+mod fork_chains;
 #[cfg(target_os = "linux")]
-mod faults_workers;
-mod forgotten;
-mod home;
-mod incident;
+mod hung_mount;
+mod instance_lifecycle;
 mod instances;
-mod launchd;
-mod launchd_rehearsal;
-mod lives;
+mod journal;
+mod journal_kills;
 #[cfg(target_os = "linux")]
-mod memory;
+mod kill_sequence;
+mod kill_suppressed;
+#[cfg(target_os = "linux")]
+mod launchd;
+mod launchd_simulator;
+mod orphaned_service;
 mod orphans;
 mod output;
 mod output_faults;
 #[cfg(target_os = "linux")]
 mod output_hangs;
 #[cfg(target_os = "linux")]
-mod output_lives;
+mod output_instances;
 #[cfg(target_os = "linux")]
 mod output_service;
+#[cfg(target_os = "linux")]
+mod own_children;
+mod own_process;
 mod parked;
+#[cfg(target_os = "linux")]
+mod pid_reuse;
 mod postgres_service;
 mod probe_exec;
+#[cfg(target_os = "linux")]
+mod probe_exec_after_crash;
 mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;
+mod process_handle;
 #[cfg(target_os = "linux")]
-mod read_only;
+mod process_tree;
+#[cfg(target_os = "linux")]
+mod program_memory;
+#[cfg(target_os = "linux")]
+mod readiness;
 mod reaping;
+mod reload;
 #[cfg(target_os = "linux")]
-mod reuse;
+mod runtime_commands;
 #[cfg(target_os = "linux")]
 mod runtime_disks;
 #[cfg(target_os = "linux")]
 mod runtime_gc;
+mod runtime_service;
 #[cfg(target_os = "linux")]
-mod runtime_hangs;
+mod runtime_source_hangs;
 #[cfg(target_os = "linux")]
 mod runtime_status;
-#[cfg(target_os = "linux")]
-mod runtime_verbs;
-mod runtimes;
-mod second;
-mod soak;
+mod second_stayd;
 mod sockets;
+mod sockets_service_killed;
 #[cfg(target_os = "linux")]
-mod sockets_crash;
-mod sockets_load;
+mod sockets_stayd_killed;
 #[cfg(target_os = "linux")]
 mod sockets_systemd;
 mod spawn;
 mod spawner;
-mod store;
-mod store_kills;
-mod strangers;
+mod state_dir_deleted;
+#[cfg(target_os = "linux")]
+mod state_dir_unwritable;
+mod stayd_crashes;
+mod stayd_process;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]
@@ -89,12 +100,11 @@ mod systemd_box;
 #[cfg(target_os = "linux")]
 mod systemd_unit;
 #[cfg(target_os = "linux")]
-mod tree;
-#[cfg(target_os = "linux")]
-mod unanswered;
-mod unseen;
+mod traced_or_frozen;
+mod unproven_processes;
 mod upgrade;
 mod upgrade_refused;
 mod upgrade_sockets;
 #[cfg(target_os = "linux")]
 mod upgrade_systemd;
+mod wedge;

@@ -1,11 +1,12 @@
-//! Orphans that have nothing but their environment to prove whose they are, beside those of another service.
+//! Orphans with no ownership evidence but the token in their environment, or none at all, beside those of another
+//! service.
 
 use super::support::daemon::{SOON, Stayd};
-use super::support::wait_until;
+use super::support::service::kill;
+use super::support::{TempDir, tool, wait_until};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// Leaves an orphan that has left the session and holds no descriptor of the life.
+/// Two services, each of which leaves an orphan in another session without a descriptor of its instance.
 fn config(dir: &Path) -> String {
     let service = |name: &str| {
         let orphan = dir.join(name).display().to_string();
@@ -17,9 +18,9 @@ fn config(dir: &Path) -> String {
     service("one") + &service("two")
 }
 
-/// A place for programs whose names tell whose they are.
-fn programs() -> super::support::TempDir {
-    let dir = super::support::TempDir::new();
+/// A folder with a program for the orphans of each service.
+fn programs() -> TempDir {
+    let dir = TempDir::new();
     for name in ["one", "two"] {
         std::fs::copy("/bin/sleep", dir.join(name)).expect("a copy");
     }
@@ -28,9 +29,7 @@ fn programs() -> super::support::TempDir {
 
 fn alive(program: &Path) -> usize {
     let path = program.display().to_string();
-    let found = Command::new("pgrep")
-        .args(["-fc", &format!("^{path} ")])
-        .output();
+    let found = tool("pgrep").args(["-fc", &format!("^{path} ")]).output();
     let count = String::from_utf8_lossy(&found.expect("pgrep").stdout)
         .trim()
         .to_owned();
@@ -38,7 +37,7 @@ fn alive(program: &Path) -> usize {
 }
 
 #[test]
-fn item_38_no_orphan_of_a_service_outlives_its_life_whoever_elses_there_are() {
+fn a_restart_ends_the_orphan_of_its_own_service_and_of_no_other() {
     let dir = programs();
     let mut daemon = Stayd::start(&config(dir.path()));
     let (one, two) = (dir.join("one"), dir.join("two"));
@@ -47,7 +46,7 @@ fn item_38_no_orphan_of_a_service_outlives_its_life_whoever_elses_there_are() {
     });
     for life in 2..6_u64 {
         assert_eq!(daemon.client(&["restart", "one"]).code, Some(0));
-        daemon.wait_service("one", "its next life", |service| {
+        daemon.wait_service("one", "its next instance", |service| {
             service["life"] == life && service["state"] == "running"
         });
         wait_until("its new orphan", SOON, || alive(&one) > 0);
@@ -55,10 +54,14 @@ fn item_38_no_orphan_of_a_service_outlives_its_life_whoever_elses_there_are() {
             (alive(&one), alive(&two)),
             (1, 1),
             "life {life}\n{}",
-            daemon.said()
+            daemon.output()
         );
     }
-    assert_eq!(daemon.count("orphan"), 0, "their environment proves them");
+    assert_eq!(
+        daemon.count("orphan"),
+        0,
+        "the token in their environment proves them"
+    );
     assert_eq!(daemon.client(&["stop", "one"]).code, Some(0));
     assert_eq!((alive(&one), alive(&two)), (0, 1));
     assert_eq!(daemon.stop().code(), Some(0));
@@ -66,7 +69,7 @@ fn item_38_no_orphan_of_a_service_outlives_its_life_whoever_elses_there_are() {
 }
 
 #[test]
-fn item_38_an_orphan_of_a_life_that_was_killed_from_outside_is_ended_before_the_next() {
+fn the_orphan_of_a_crashed_instance_is_ended_before_the_next_starts() {
     let dir = programs();
     let daemon = Stayd::start(&config(dir.path()));
     let one = dir.join("one");
@@ -75,16 +78,16 @@ fn item_38_an_orphan_of_a_life_that_was_killed_from_outside_is_ended_before_the_
         let pid = daemon.service("one")["pid"].as_i64().expect("a pid");
         let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill");
-        daemon.wait_service("one", "its next life", |service| {
+        daemon.wait_service("one", "its next instance", |service| {
             service["life"] == life && service["state"] == "running"
         });
         wait_until("its new orphan", SOON, || alive(&one) > 0);
-        assert_eq!(alive(&one), 1, "life {life}\n{}", daemon.said());
+        assert_eq!(alive(&one), 1, "life {life}\n{}", daemon.output());
     }
 }
 
 #[test]
-fn what_before_leaves_behind_ends_with_it() {
+fn processes_that_before_leaves_behind_are_ended() {
     let dir = programs();
     let (one, two) = (dir.join("one"), dir.join("two"));
     let before = format!(
@@ -97,25 +100,25 @@ fn what_before_leaves_behind_ends_with_it() {
         "[service.s]\ncommand = [\"sleep\", \"100000\"]\nbefore = {argv}\n"
     ));
     daemon.wait_state("s", "running");
-    assert_eq!((alive(&one), alive(&two)), (0, 0), "{}", daemon.said());
+    assert_eq!((alive(&one), alive(&two)), (0, 0), "{}", daemon.output());
 }
 
-/// Nobody else ends what has this program when the test is over.
-struct Ended(PathBuf);
+/// Kills the processes of this program when dropped: stayd leaves them alone.
+struct KillOnDrop(PathBuf);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let pattern = format!("^{} ", self.0.display());
-        drop(Command::new("pkill").args(["-9", "-f", &pattern]).status());
+        drop(tool("pkill").args(["-9", "-f", &pattern]).status());
     }
 }
 
-/// It has closed every descriptor and cleared its environment: either of the two may have left it.
+/// The orphan has closed every descriptor and cleared its environment: it can be of either service.
 #[test]
-fn an_orphan_without_any_proof_is_named_once_shown_and_left_alone() {
+fn an_orphan_without_evidence_is_reported_once_and_left_alone() {
     let dir = programs();
     let one = dir.join("one");
-    let _ended = Ended(one.clone());
+    let _kill = KillOnDrop(one.clone());
     let left = format!(
         "(env -i setsid {} 100000 >/dev/null 2>&1 3>&- &); exec sleep 100000",
         one.display()
@@ -127,9 +130,9 @@ fn an_orphan_without_any_proof_is_named_once_shown_and_left_alone() {
     let running = daemon.wait_state("one", "running");
     daemon.wait_state("two", "running");
     wait_until("it has left an orphan", SOON, || alive(&one) == 1);
-    // any end of a child is a reason to look
+    // stayd looks for orphans whenever a child ends
     assert_eq!(daemon.client(&["restart", "two"]).code, Some(0));
-    wait_until("it is named", SOON, || daemon.count("orphan") == 1);
+    wait_until("it is reported", SOON, || daemon.count("orphan") == 1);
     let events = daemon.events();
     let named = events
         .iter()
@@ -159,12 +162,12 @@ fn an_orphan_without_any_proof_is_named_once_shown_and_left_alone() {
     assert!(explained.out.contains("unproven"), "{}", explained.out);
 
     assert_eq!(daemon.client(&["restart", "one", "two"]).code, Some(0));
-    wait_until("the next orphan is named", SOON, || {
+    wait_until("the next orphan is reported", SOON, || {
         daemon.count("orphan") == 2
     });
     assert!(alive(&one) == 2, "left alone");
-    super::adoption::kill(pid.try_into().expect("a pid"));
-    wait_until("it is shown no more", SOON, || {
+    kill(pid.try_into().expect("a pid"));
+    wait_until("it is no longer shown", SOON, || {
         !daemon
             .client(&["status"])
             .out

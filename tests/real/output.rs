@@ -1,6 +1,9 @@
-//! Captured output: what a child gets, what survives the pump's death, and who holds on too long.
+//! Captured output: the descriptors that a child gets, the death of the thread's process, and a process that keeps the
+//! output open.
 
-use crate::support::{SOON, TempDir, alone, plan, program, victim, wait_for_exit, wait_until};
+use crate::support::{
+    SOON, TempDir, alone, plan, program, require_root, test_service, wait_for_exit, wait_until,
+};
 use stayd::act::claims::{Claim, ClaimFile, ClaimOnDisk, Claims, Token};
 use stayd::act::dirs::state_dir::StateDir;
 use stayd::act::output::{InstanceOutput, Output, OutputNotice, StdoutReader, tail_and_follow};
@@ -29,7 +32,7 @@ pub(crate) fn log(max_size_bytes: u64, keep: u32) -> Log {
     }
 }
 
-/// Output in `state`, and what its pump says.
+/// Output in `state`, and the notices of its thread.
 pub(crate) fn output(state: &StateDir) -> (Output, Receiver<OutputNotice>) {
     let (sender, news) = channel();
     let sender = Mutex::new(sender);
@@ -46,7 +49,7 @@ pub(crate) fn state(dir: &Path) -> StateDir {
     StateDir::open(dir, None).expect("state")
 }
 
-/// Everything in the log of `db`, eldest first.
+/// All log files of `db`, oldest first.
 pub(crate) fn text(state: &StateDir) -> String {
     let dir = state.service_logs("db");
     let path = |age: u32| match age {
@@ -54,8 +57,8 @@ pub(crate) fn text(state: &StateDir) -> String {
         age => dir.join(format!("current.log.{age}")),
     };
     let ages = (1..).take_while(|&age| path(age).exists()).count();
-    let eldest = u32::try_from(ages).expect("few");
-    let parts = (0..=eldest)
+    let oldest = u32::try_from(ages).expect("few");
+    let parts = (0..=oldest)
         .rev()
         .map(|age| fs::read(path(age)).unwrap_or_default());
     String::from_utf8_lossy(&parts.collect::<Vec<_>>().concat()).into_owned()
@@ -87,7 +90,7 @@ pub(crate) fn shell(script: &str, ends: InstanceOutput, user: Option<User>) -> C
 }
 
 #[test]
-fn what_a_service_writes_is_in_its_file_and_its_ends_are_its_own() {
+fn output_is_in_the_log_file_and_each_descriptor_has_its_access_mode() {
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());
@@ -105,7 +108,7 @@ fn what_a_service_writes_is_in_its_file_and_its_ends_are_its_own() {
         let text = text(&state);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["out", "err"]);
-        // Access modes, the last octal digit: stdin reads, 1 and 2 write, the claim fd reads.
+        // the last octal digit is the access mode: 0 and the claim fd read, 1 and 2 write
         let modes: Vec<char> = lines[2..]
             .iter()
             .filter_map(|flags| flags.chars().last())
@@ -118,11 +121,10 @@ fn what_a_service_writes_is_in_its_file_and_its_ends_are_its_own() {
 }
 
 #[test]
-fn a_service_of_another_user_opens_its_stdout_again() {
+#[ignore = "needs root"]
+fn a_service_of_another_user_can_open_its_stdout_again() {
+    require_root();
     alone(|| {
-        if stayd::sys::identity::euid() != 0 {
-            return; // only root changes users
-        }
         let dir = TempDir::new();
         let state = state(dir.path());
         let (output, _news) = output(&state);
@@ -147,17 +149,17 @@ fn a_service_of_another_user_opens_its_stdout_again() {
     });
 }
 
-/// Set in a process that is a pump to be killed.
-const VICTIM_STATE: &str = "STAYD_TEST_PUMP_STATE";
+/// Set in a process that moves output until it is killed.
+const WORKER_STATE: &str = "STAYD_TEST_PUMP_STATE";
 const THIS_TEST: &str =
-    "output::no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again";
+    "output::no_line_is_lost_or_doubled_when_the_capturing_process_is_killed_again_and_again";
 const LINES: usize = 1_000_000;
 const KILLS_MIN: usize = 5;
 
 #[test]
-fn no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again() {
-    if let Some(dir) = std::env::var_os(VICTIM_STATE) {
-        return pump_until_killed(&PathBuf::from(dir));
+fn no_line_is_lost_or_doubled_when_the_capturing_process_is_killed_again_and_again() {
+    if let Some(dir) = std::env::var_os(WORKER_STATE) {
+        return capture_until_killed(&PathBuf::from(dir));
     }
     let dir = TempDir::new();
     let state = state(dir.path());
@@ -170,23 +172,23 @@ fn no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again() {
     let mut kills = 0;
     while !is_all_moved() {
         let before = log_size(&state);
-        let mut pump = Command::new(std::env::current_exe().expect("program"))
-            .args(["--exact", THIS_TEST])
-            .env(VICTIM_STATE, dir.path())
+        let mut worker = Command::new(std::env::current_exe().expect("program"))
+            .args(["--exact", "--include-ignored", THIS_TEST])
+            .env(WORKER_STATE, dir.path())
             .stdout(Stdio::null())
             .spawn()
-            .expect("pump");
-        wait_until("the pump moves something", SOON, || {
+            .expect("a worker");
+        wait_until("the worker moves some output", SOON, || {
             log_size(&state) > before || is_all_moved()
         });
-        pump.kill().expect("kill");
-        pump.wait().expect("wait");
+        worker.kill().expect("kill");
+        worker.wait().expect("wait");
         kills += 1;
     }
     kill_writer(&state);
     assert!(
         kills >= KILLS_MIN,
-        "only {kills} kills: too quick to show anything"
+        "only {kills} kills: the output was moved too quickly for this test"
     );
     let text = text(&state);
     let mut expected = 0;
@@ -211,7 +213,7 @@ fn no_line_is_lost_or_doubled_when_the_pump_is_killed_again_and_again() {
     }
 }
 
-/// Ends whoever holds the FIFO that the claim names.
+/// Kills the process that holds the FIFO of the claim.
 fn kill_writer(state: &StateDir) {
     let ClaimOnDisk::Valid(claim) = Claims::new(state).read("db") else {
         panic!("no claim")
@@ -226,8 +228,8 @@ fn kill_writer(state: &StateDir) {
         .expect("kill");
 }
 
-/// Begins the life, or goes on with it; moves its output until somebody kills this process.
-fn pump_until_killed(dir: &Path) {
+/// Starts the instance, or adopts it, and captures its output until this process is killed.
+fn capture_until_killed(dir: &Path) {
     let state = state(dir);
     let (output, _news) = output(&state);
     let claims = Claims::new(&state);
@@ -241,9 +243,14 @@ fn pump_until_killed(dir: &Path) {
         claims
             .record_intent("db", intent(ends.claim_file))
             .expect("intent");
-        // It stays when it has written all, because what is in the FIFO goes with its last holder.
+        // it sleeps after the last line: the kernel drops what is in a FIFO with its last holder
         let lines = LINES.to_string();
-        let child = run(&victim(), &["flood", &lines, "sleep"], ends, None);
+        let child = run(
+            &test_service(),
+            &["write-lines", &lines, "sleep"],
+            ends,
+            None,
+        );
         claims
             .set_main_process("db", FIRST, child.process, String::new())
             .expect("claim");
@@ -278,7 +285,7 @@ fn intent(claim_fd: ClaimFile) -> Claim {
 }
 
 #[test]
-fn another_file_in_the_fifos_place_is_not_adopted() {
+fn a_file_that_replaced_the_fifo_is_not_adopted() {
     let dir = TempDir::new();
     let state = state(dir.path());
     let (output, _news) = output(&state);
@@ -297,7 +304,7 @@ fn another_file_in_the_fifos_place_is_not_adopted() {
 }
 
 #[test]
-fn item_44_a_grandchild_that_holds_the_output_open_delays_nothing_and_is_named() {
+fn a_grandchild_that_keeps_the_output_open_is_reported() {
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());

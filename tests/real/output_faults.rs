@@ -1,9 +1,9 @@
-//! Captured output when things go wrong: a full disk, a deleted folder, a line without an end.
+//! Captured output onto a full disk, into a deleted folder, and without a newline.
 
 use crate::output::{FIRST, log, log_size, output, run, shell, state, text};
-use crate::support::{
-    SOON, TempDir, alone, alone_as_first_process, victim, wait_for_exit, wait_until,
-};
+#[cfg(target_os = "linux")]
+use crate::support::alone_as_pid_1;
+use crate::support::{SOON, TempDir, alone, test_service, wait_for_exit, wait_until};
 use stayd::act::dirs::state_dir::StateDir;
 use stayd::act::output::{InstanceOutput, OutputNotice, tail};
 use stayd::sys::reaper::Status;
@@ -11,25 +11,28 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+#[cfg(target_os = "linux")]
 use std::process::Command;
 
-/// The write end for stdout, for a test that is its own service; the claim fd has to live as long.
+/// The write end of stdout, for a test that writes as the service; the claim fd is dropped with it.
 fn pen(ends: InstanceOutput) -> (File, OwnedFd) {
     (File::from(ends.stdout), ends.claim)
 }
 
+#[cfg(target_os = "linux")]
 #[test]
-fn item_82_a_full_disk_never_blocks_the_service_and_the_gap_is_counted() {
-    alone_with_small_disk(|disk| {
+fn a_full_disk_does_not_block_the_service_and_the_lost_bytes_are_counted() {
+    alone_as_pid_1(|| {
+        let disk = SmallDisk::mount();
+        let disk = disk.0.path();
         let state = state(disk);
         let (output, news) = output(&state);
         fs::write(disk.join("filler"), vec![0; 512 << 10]).expect("fill");
         let ends = output
             .open("db", FIRST, &log(64 << 20, 1), None)
             .expect("open");
-        let child = run(&victim(), &["flood", "200000"], ends, None);
-        // About 2.3 MB through a pipe of 1 MiB onto a disk with less than 512 KiB free.
+        let child = run(&test_service(), &["write-lines", "200000"], ends, None);
+        // about 2.3 MB through a pipe of 1 MiB onto a disk with less than 512 KiB free
         assert_eq!(wait_for_exit(child), Status::Code(0));
         assert!(matches!(
             news.recv_timeout(SOON),
@@ -50,7 +53,7 @@ fn item_82_a_full_disk_never_blocks_the_service_and_the_gap_is_counted() {
             .partition(|line| !line.starts_with("stayd:"));
         assert_eq!(gaps, [format!("stayd: {bytes} bytes lost: {cause}")]);
         let written: usize = (0..200_000).map(|n| format!("line {n}\n").len()).sum();
-        // The line that was cut by the gap has its newline from us.
+        // stayd adds a newline to the line that the gap has cut
         let kept: usize = kept.iter().map(|line| line.len() + 1).sum();
         let lost = usize::try_from(bytes).expect("small");
         assert!(
@@ -60,24 +63,32 @@ fn item_82_a_full_disk_never_blocks_the_service_and_the_gap_is_counted() {
     });
 }
 
-/// Runs `body` with a folder on a tmpfs of 1 MiB, in a mount namespace of its own.
-#[track_caller]
-fn alone_with_small_disk(body: impl FnOnce(&Path)) {
-    alone_as_first_process(|| {
+/// A tmpfs of 1 MiB, for a test that is root in a mount namespace of its own.
+#[cfg(target_os = "linux")]
+struct SmallDisk(TempDir);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount() -> Self {
         let dir = TempDir::new();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"])
             .arg(dir.path())
-            .status()
-            .expect("mount");
-        assert!(mounted.success());
-        body(dir.path());
-        drop(Command::new("umount").arg("-l").arg(dir.path()).status());
-    });
+            .status();
+        assert!(mounted.expect("mount").success());
+        Self(dir)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
+    }
 }
 
 #[test]
-fn item_83_a_deleted_log_folder_is_built_again() {
+fn a_deleted_log_folder_is_made_again() {
     let dir = TempDir::new();
     let state = state(dir.path());
     let (output, _news) = output(&state);
@@ -93,7 +104,7 @@ fn item_83_a_deleted_log_folder_is_built_again() {
 }
 
 #[test]
-fn item_83_an_unwritable_log_folder_costs_lines_and_nothing_else() {
+fn an_unwritable_log_folder_loses_only_its_own_lines() {
     let dir = TempDir::new();
     let state = state(dir.path());
     let (output, news) = output(&state);
@@ -129,7 +140,7 @@ fn item_83_an_unwritable_log_folder_costs_lines_and_nothing_else() {
 }
 
 #[test]
-fn item_97_an_endless_line_takes_no_memory_and_bounded_disk() {
+fn a_line_of_64_mebibytes_needs_bounded_memory_and_disk() {
     alone(|| {
         let dir = TempDir::new();
         let state = state(dir.path());
@@ -175,11 +186,11 @@ fn many_lines_are_moved_in_few_batches() {
         let ends = output
             .open("db", FIRST, &log(64 << 20, 1), None)
             .expect("open");
-        let child = run(&victim(), &["flood", "20000"], ends, None);
+        let child = run(&test_service(), &["write-lines", "20000"], ends, None);
         assert_eq!(wait_for_exit(child), Status::Code(0));
         let all: usize = (0..20_000).map(|n| format!("line {n}\n").len()).sum();
         wait_until("all lines", SOON, || log_size(&state) == all);
-        let switches = pump_switches();
+        let switches = output_thread_switches();
         assert!(
             switches < 2_000,
             "{switches} context switches for 20,000 lines"
@@ -187,15 +198,15 @@ fn many_lines_are_moved_in_few_batches() {
     });
 }
 
-/// How often the pump's thread has gone to sleep.
-fn pump_switches() -> u64 {
+/// How often the output thread has gone to sleep.
+fn output_thread_switches() -> u64 {
     let tasks = fs::read_dir("/proc/self/task").expect("tasks");
     let mut statuses = tasks.map(|task| {
         fs::read_to_string(task.expect("task").path().join("status")).unwrap_or_default()
     });
     let status = statuses
         .find(|status| status.starts_with("Name:\toutput"))
-        .expect("the pump");
+        .expect("the output thread");
     let line = status
         .lines()
         .find(|line| line.starts_with("voluntary"))
@@ -208,7 +219,7 @@ fn pump_switches() -> u64 {
 }
 
 #[test]
-fn item_84_a_life_gets_its_fifo_elsewhere_when_the_log_folder_takes_none() {
+fn a_fifo_is_made_in_the_runtime_folder_when_the_log_folder_takes_none() {
     let dir = TempDir::new();
     let runtime = TempDir::new();
     let state = StateDir::open(dir.path(), Some(runtime.path())).expect("state");

@@ -1,40 +1,41 @@
-//! A service that gave up, and what makes stayd try again at once.
+//! A parked service (restarts given up) is started again at once when its program or its runtime's source changes.
 
-use super::runtimes::{Source, wait_version};
+use super::runtime_service::{Source, wait_version};
 use super::support::TempDir;
 use super::support::daemon::Stayd;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-fn put(program: &Path, script: &str) {
+/// Replaces the program by a shell script in one step, as a package manager does.
+fn install(program: &Path, script: &str) {
     let staged = program.with_extension("new");
-    fs::write(&staged, format!("#!/bin/sh\n{script}\n")).expect("written");
-    fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("set");
-    fs::rename(staged, program).expect("in its place");
+    fs::write(&staged, format!("#!/bin/sh\n{script}\n")).expect("the script is written");
+    fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("the mode is set");
+    fs::rename(staged, program).expect("the program is replaced");
 }
 
 #[test]
-fn a_parked_service_is_tried_again_when_its_program_changes() {
-    let place = TempDir::new();
-    let program = place.join("serve");
-    put(&program, "exit 3");
+fn a_parked_service_is_started_again_when_its_program_changes() {
+    let folder = TempDir::new();
+    let program = folder.join("serve");
+    install(&program, "exit 3");
     let daemon = Stayd::start(&format!(
         "[service.s]\ncommand = [\"{}\"]\nbackoff = {{ min = \"10ms\" }}\ngive_up = {{ exits = 3 }}\n",
         program.display()
     ));
     daemon.wait_state("s", "parked");
-    put(&program, "exec sleep 1000000");
+    install(&program, "exec sleep 1000000");
     daemon.wait_state("s", "running");
-    let said = daemon.said();
+    let output = daemon.output();
     assert!(
-        said.contains("what it is started from has changed"),
-        "{said}"
+        output.contains("what it is started from has changed"),
+        "{output}"
     );
 }
 
 #[test]
-fn a_parked_service_is_tried_again_when_the_source_of_its_runtime_changes() {
+fn a_parked_service_is_started_again_when_the_source_of_its_runtime_changes() {
     let source = Source::new();
     source.put("exit 3", "one");
     let daemon = Stayd::start(&source.config());

@@ -1,17 +1,17 @@
-//! PostgreSQL from Debian's packages as the supervised service, asked over its own protocol.
+//! PostgreSQL from Debian's packages is the supervised service, and stayd probes it over its own protocol.
 
-use super::faults::strace;
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::postgres::{Postgres, database_user};
+use super::support::strace_process;
 use super::support::{alone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use stayd::sys::{process, reaper};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A supervised PostgreSQL; `probe` is the userinfo and database of the probe's URL.
+/// The configuration of a supervised PostgreSQL; the pair is the user and the database of the probe's URL.
 fn config(
     postgres: &Postgres,
     settings: &[&str],
@@ -45,21 +45,32 @@ fn pid(service: &Value) -> i32 {
     i32::try_from(service["pid"].as_i64().expect("a pid")).expect("a pid")
 }
 
-/// Rounds go on for a while, and nothing is killed.
-fn stays(daemon: &Stayd, before: &Value, class: &str) {
+/// Twice as many attempts as the configured `failures`: enough for a kill if the attempts counted as dead.
+const ATTEMPTS: u32 = 6;
+
+/// Waits until the probe's attempts are in this class, and then for [`ATTEMPTS`] more of them.
+fn wait_attempts(daemon: &Stayd, class: &str) {
     daemon.wait_service("db", class, |service| {
         service["probes"][0]["class"] == class
     });
     let mut attempts = 0;
     let mut last = Value::Null;
-    wait_until("six more rounds have come", SOON, || {
-        let now = daemon.service("db")["probes"][0]["last_ok_at"].clone();
-        attempts += u32::from(now != last);
-        last = now;
-        attempts > 6
+    // `status` has no number of the attempt; two attempts differ in their latency, which has a resolution of 10 µs.
+    wait_until("more probe attempts than a kill needs", SOON, || {
+        let latency = daemon.service("db")["probes"][0]["latency_ms"].clone();
+        attempts += u32::from(latency != last);
+        last = latency;
+        attempts > ATTEMPTS
     });
-    assert_eq!(pid(&daemon.service("db")), pid(before));
-    assert_eq!(daemon.count("killed"), 0, "{}", daemon.said());
+}
+
+/// Fails unless the service goes on through many attempts of this class.
+fn assert_not_killed(daemon: &Stayd, before: &Value, class: &str) {
+    wait_attempts(daemon, class);
+    let after = daemon.service("db");
+    assert_eq!(after["probes"][0]["class"], class, "{after}");
+    assert_eq!(pid(&after), pid(before));
+    assert_eq!(daemon.count("killed"), 0, "{}", daemon.output());
 }
 
 #[test]
@@ -69,7 +80,7 @@ fn a_frozen_postgres_is_killed_as_a_whole_tree_and_answers_again() {
     let before = daemon.wait_state("db", "running");
     assert_eq!(before["healthy"], true);
     let tree = postgres.processes();
-    assert!(tree.len() > 3, "its children too: {tree:?}");
+    assert!(tree.len() > 3, "the postmaster and its children: {tree:?}");
     postgres.freeze();
     wait_until("the whole frozen tree is gone", SOON, || {
         tree.iter().all(|pid| !is_alive(*pid))
@@ -87,43 +98,45 @@ fn a_frozen_postgres_is_killed_as_a_whole_tree_and_answers_again() {
     assert!(reason.ends_with("stopped by a signal"), "{reason}");
 }
 
-/// Traced it is void; left as it is, stopped, it is a wedge.
+/// While the backend is traced, the attempts are void. When the tracer leaves it stopped, the attempts are dead.
 #[test]
-fn item_9_a_debugger_on_the_backend_that_the_probe_talks_to_is_one_on_the_service() {
+fn a_debugger_on_the_backend_of_the_probes_connection_makes_the_attempts_void() {
     let postgres = Postgres::prepared();
     let daemon = Stayd::start(&config(&postgres, &[], ("postgres", "postgres"), ""));
     daemon.wait_state("db", "running");
     let others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    let backend: i32 = postgres.sql(others).parse().expect("the probe's alone");
-    let mut tracer = strace(backend);
-    wait_until("traced", SOON, || {
+    let backend: i32 = postgres
+        .sql(others)
+        .parse()
+        .expect("only the probe has a connection");
+    let mut tracer = strace_process(backend);
+    wait_until("the backend is traced", SOON, || {
         process::tracer(backend).is_ok_and(|tracer| tracer.is_some())
     });
     kill(Pid::from_raw(backend), Signal::SIGSTOP).expect("a signal");
-    let clock = Instant::now();
-    wait_until("more rounds than condemn have gone by", SOON, || {
-        clock.elapsed() > Duration::from_secs(5)
-    });
-    let held = daemon.service("db");
+    wait_attempts(&daemon, "void");
+    let traced = daemon.service("db");
     assert_eq!(
-        (&held["life"], &held["probes"][0]["class"]),
+        (&traced["life"], &traced["probes"][0]["class"]),
         (&1.into(), &"void".into())
     );
-    assert_eq!(daemon.count("killed"), 0, "{}", daemon.said());
-    tracer.kill().expect("released");
-    tracer.wait().expect("strace");
-    daemon.wait_service("db", "its next life", |service| {
+    assert_eq!(daemon.count("killed"), 0, "{}", daemon.output());
+    tracer.kill().expect("strace lets the backend go");
+    tracer.wait().expect("strace is reaped");
+    daemon.wait_service("db", "the next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
 }
 
-/// Its children have sessions of their own, and wrote over the environment that carried the token.
+/// PostgreSQL's children have sessions of their own and overwrite the environment that carries the token.
 #[test]
-fn item_52_an_adopted_postgresql_is_killed_as_a_whole_tree() {
+fn an_adopted_postgresql_is_killed_as_a_whole_tree_and_answers_again() {
     alone(|| reaping_orphans("postgres", an_adopted_postgresql_is_killed_as_a_whole_tree));
 }
 
-/// As a prompt init does: a PostgreSQL that finds its predecessor's number in use, by a zombie too, does not start.
+/// Runs `test` while a thread reaps orphaned processes of this name, as an init does.
+///
+/// PostgreSQL does not start while the pid of its predecessor is in use, and a zombie uses it.
 fn reaping_orphans(name: &str, test: impl FnOnce()) {
     let done = AtomicBool::new(false);
     reaper::become_subreaper().expect("a subreaper");
@@ -131,29 +144,32 @@ fn reaping_orphans(name: &str, test: impl FnOnce()) {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 reap_zombies(name);
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(REAP_EVERY);
             }
         });
-        let finished = Finished(&done);
+        let finished = SetOnDrop(&done);
         test();
         drop(finished);
     });
 }
 
-/// Set when the test ends, however it ends.
-struct Finished<'a>(&'a AtomicBool);
+/// How often [`reaping_orphans`] looks for zombies.
+const REAP_EVERY: Duration = Duration::from_millis(5);
 
-impl Drop for Finished<'_> {
+/// Sets the flag when the test ends, also by a panic.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 fn reap_zombies(name: &str) {
-    for pid in process::own_children().unwrap_or_default() {
+    for pid in reaper::own_children().unwrap_or_default() {
         let is_orphan = |stat: process::Stat| stat.comm == name && !stat.is_alive();
         if process::stat(pid).is_ok_and(is_orphan) {
-            // Nobody else waits for it.
+            // No other part of this process waits for it.
             let _ = nix::sys::wait::waitpid(Pid::from_raw(pid), None);
         }
     }
@@ -163,14 +179,14 @@ fn an_adopted_postgresql_is_killed_as_a_whole_tree() {
     let postgres = Postgres::prepared();
     let first = Stayd::start(&config(&postgres, &[], ("postgres", "postgres"), ""));
     let before = first.wait_service("db", "ready", |service| service["healthy"] == true);
-    let second = first.killed_and_again();
+    let second = first.kill_and_restart();
     let adopted = second.wait_service("db", "ready again", |service| service["healthy"] == true);
     assert_eq!(
         (pid(&adopted), &adopted["ownership"]),
         (pid(&before), &"adopted".into())
     );
     let tree = postgres.processes();
-    assert!(tree.len() > 3, "its children too: {tree:?}");
+    assert!(tree.len() > 3, "the postmaster and its children: {tree:?}");
     postgres.freeze();
     wait_until("the whole frozen tree is gone", SOON, || {
         tree.iter().all(|pid| !is_alive(*pid))
@@ -182,17 +198,17 @@ fn an_adopted_postgresql_is_killed_as_a_whole_tree() {
 }
 
 #[test]
-fn item_19_a_refused_login_and_a_missing_database_are_no_kill() {
+fn a_refused_login_or_a_missing_database_is_degraded_and_kills_nothing() {
     for (user, database) in [("nobody", "postgres"), ("postgres", "nowhere")] {
         let postgres = Postgres::prepared();
         let daemon = Stayd::start(&config(&postgres, &[], (user, database), ""));
         let before = daemon.wait_state("db", "running");
-        stays(&daemon, &before, "degraded");
+        assert_not_killed(&daemon, &before, "degraded");
     }
 }
 
 #[test]
-fn item_18_too_many_connections_are_no_kill() {
+fn a_server_without_free_connections_is_not_killed() {
     let postgres = Postgres::prepared();
     let settings = [
         "max_connections=3",
@@ -201,22 +217,20 @@ fn item_18_too_many_connections_are_no_kill() {
     ];
     let daemon = Stayd::start(&config(&postgres, &settings, ("postgres", "postgres"), ""));
     let before = daemon.wait_state("db", "running");
-    // The probe keeps one of three; the others are taken until nobody else comes in.
-    let mut takers = Vec::new();
-    wait_until("every seat is taken", SOON, || {
+    // The probe keeps one of the three connections. Take the others until the server refuses one more.
+    let mut clients = Vec::new();
+    wait_until("every connection is in use", SOON, || {
         let full = postgres.try_sql("SELECT 1").is_err();
         if !full {
-            takers.push(postgres.sit());
+            clients.push(postgres.hold_connection());
         }
         full
     });
-    let before_pid = pid(&before);
-    assert!(is_alive(before_pid));
-    stays(&daemon, &before, "alive");
+    assert_not_killed(&daemon, &before, "alive");
 }
 
 #[test]
-fn a_read_only_transaction_is_no_kill() {
+fn a_query_refused_in_a_read_only_transaction_is_degraded_and_kills_nothing() {
     let postgres = Postgres::prepared();
     let settings = ["default_transaction_read_only=on"];
     let config = config(&postgres, &settings, ("postgres", "postgres"), "").replace(
@@ -225,7 +239,7 @@ fn a_read_only_transaction_is_no_kill() {
     );
     let daemon = Stayd::start(&config);
     let before = daemon.wait_state("db", "running");
-    stays(&daemon, &before, "degraded");
+    assert_not_killed(&daemon, &before, "degraded");
 }
 
 #[test]
@@ -237,14 +251,14 @@ fn a_wrong_probe_url_kills_nothing() {
         ("postgres", "postgres"),
         "startup = { within = \"1s\" }",
     );
-    let elsewhere = super::support::free_port();
+    let other_port = super::support::free_port();
     let wrong = right.replace(
         &format!("@127.0.0.1:{}/", postgres.port()),
-        &format!("@127.0.0.1:{elsewhere}/"),
+        &format!("@127.0.0.1:{other_port}/"),
     );
     let daemon = Stayd::start(&wrong);
     let before = daemon.wait_state("db", "unproven");
-    wait_until("it is spared, and said so", SOON, || {
+    wait_until("the suppressed kill is recorded", SOON, || {
         daemon.count("spared") > 0
     });
     assert_eq!(pid(&daemon.service("db")), pid(&before));
@@ -252,14 +266,13 @@ fn a_wrong_probe_url_kills_nothing() {
 }
 
 #[test]
-fn item_15_a_slow_recovery_inside_startup_is_not_killed() {
+fn a_crash_recovery_within_the_startup_budget_is_not_killed() {
     let mut postgres = Postgres::prepared();
     postgres.launch(&[]);
     postgres.wait_ready();
     postgres
         .sql("CREATE TABLE t AS SELECT g, repeat('x', 500) AS s FROM generate_series(1, 20000) g");
     postgres.crash();
-    // The debugging delay of the startup process itself: recovery takes seconds, as on a large database.
     let config = config(
         &postgres,
         &["log_min_messages=debug1"],
@@ -269,8 +282,7 @@ fn item_15_a_slow_recovery_inside_startup_is_not_killed() {
     .replace("cwd = \"/\"", "cwd = \"/\"\nbefore = [\"true\"]");
     let daemon = Stayd::start(&config);
     let found = daemon.wait_state("db", "running");
-    assert_eq!(found["life"], 1, "{}", daemon.said());
+    assert_eq!(found["life"], 1, "{}", daemon.output());
     assert_eq!(daemon.count("killed"), 0);
     assert_eq!(postgres.sql("SELECT count(*) FROM t"), "20000");
-    let _ = Duration::ZERO;
 }

@@ -1,9 +1,9 @@
-//! The `exec:` probe: real commands that hang, fork and talk.
+//! The `exec:` probe runs real commands that hang, fork and write output.
 
-use crate::support::ask::{
-    LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_nursery,
+use crate::support::probing::{
+    LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_spawner,
 };
-use crate::support::{Lab, TempDir, alone, wait_until};
+use crate::support::{TempDir, TreeFixture, alone, wait_until};
 use stayd::act::probe::Prober;
 use stayd::act::spawn::spawner::Spawner;
 use stayd::config::Target;
@@ -11,15 +11,16 @@ use stayd::decide::event::Answer;
 use stayd::sys::{process, reaper};
 use std::time::Duration;
 
+/// A prober that runs this shell script.
 fn command(spawner: &Spawner, script: &str) -> Prober {
     let argv = ["sh", "-c", script].map(Into::into).to_vec();
     Prober::new(&probe(Target::Exec(argv)), context(spawner))
 }
 
 #[test]
-fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
+fn the_answer_is_the_exit_status_with_the_last_line_of_the_output() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let ask = async |script: &str| command(&spawner, script).ask(LONG).await;
             assert_eq!(ask("exit 0").await, Answer::Alive);
             let failed = ask("echo first; echo 'no quorum' >&2; exit 1").await;
@@ -41,24 +42,23 @@ fn an_exit_status_is_an_answer_with_the_last_line_of_the_output() {
 }
 
 #[test]
-fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
+fn a_command_that_hangs_is_killed_with_its_whole_tree_and_reaped() {
     alone(|| {
         reaper::become_subreaper().expect("a subreaper");
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let pids = dir.join("pids");
             let file = pids.display();
-            // A child, one in a session of its own, and one whose parent has gone as well.
+            // A child, a child in a session of its own, and an orphan in a session of its own.
             let script = format!(
                 "echo working; sleep 1000 & echo $! >>{file}; setsid sh -c 'echo $$ >>{file}; sleep 1000' & \
                  (setsid sh -c 'echo $$ >>{file}; sleep 1000' &) ; echo $$ >>{file}; wait; sleep 1000"
             );
             let mut hanging = command(&spawner, &script);
             for attempt in 1..=2 {
-                let asked_at = tokio::time::Instant::now();
-                let answer = hanging.ask(SHORT).await;
+                let answer = tokio::time::timeout(LONG, hanging.ask(SHORT)).await;
+                let answer = answer.expect("the attempt ends at its own deadline");
                 assert_dead(&answer, &["did not end within 300 ms", "working"]);
-                assert!(asked_at.elapsed() < SHORT + Duration::from_secs(2));
                 let started = std::fs::read_to_string(&pids).expect("pids");
                 let started: Vec<i32> = started
                     .lines()
@@ -74,20 +74,20 @@ fn item_28_a_command_that_hangs_and_forks_is_killed_whole_and_reaped() {
     });
 }
 
-/// What can be of a tree: living parents, sessions of their own, orphans that have closed every descriptor.
-const WILD: [&str; 3] = [
+/// Trees of three shapes: living parents, children in sessions of their own, orphans that have closed every descriptor.
+const TREES: [&str; 3] = [
     "children 3 sleep",
     "setsid children 2 sleep",
     "double-fork close-fds children 2 sleep",
 ];
 
 #[test]
-fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole() {
+fn many_hanging_commands_at_once_are_each_killed_with_their_whole_tree() {
     alone(|| {
-        let lab = Lab::new();
-        let wild = WILD.map(|words| format!("{} {words} &", lab.victim.display()));
-        let script = format!("{} wait; sleep 1000", wild.join(" "));
-        with_nursery(async |spawner| {
+        let fixture = TreeFixture::new();
+        let trees = TREES.map(|words| format!("{} {words} &", fixture.program.display()));
+        let script = format!("{} wait; sleep 1000", trees.join(" "));
+        with_spawner(async |spawner| {
             let mut probers: Vec<Prober> = (0..8).map(|_| command(&spawner, &script)).collect();
             for _ in 0..2 {
                 let mut attempts = tokio::task::JoinSet::new();
@@ -95,7 +95,7 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
                 for mut prober in std::mem::take(&mut probers) {
                     attempts.spawn_local_on(
                         async move {
-                            let answer = prober.ask(LONG / 4).await; // they all start at once
+                            let answer = prober.ask(LONG / 4).await; // time for all of them to start at once
                             (prober, answer)
                         },
                         &local,
@@ -108,48 +108,44 @@ fn item_28_many_commands_that_fork_leave_and_never_answer_are_each_ended_whole()
                     probers.push(prober);
                 }
             }
-            // Not blocking: what the kills reap is heard meanwhile.
+            // Poll without blocking the runtime: it has to handle the exits of the killed processes meanwhile.
             let ended = async {
-                while !lab.alive().is_empty() {
+                while !fixture.alive().is_empty() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };
             let ended = tokio::time::timeout(LONG, ended).await;
-            assert!(ended.is_ok(), "left alive: {:?}", lab.alive());
+            assert!(ended.is_ok(), "left alive: {:?}", fixture.alive());
         });
     });
 }
 
 #[test]
-fn a_command_that_leaves_a_child_behind_has_answered_and_its_child_is_killed() {
+fn a_command_that_exits_has_answered_although_its_child_holds_the_output_and_the_child_is_killed() {
     alone(|| {
         reaper::become_subreaper().expect("a subreaper");
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let mut leaving = command(&spawner, "sleep 1000 & exit 0");
-            let asked_at = tokio::time::Instant::now();
+            // The child holds the pipe for longer than the attempt may take: the exit is known from wait(2) alone.
             assert_eq!(leaving.ask(LONG).await, Answer::Alive);
-            assert!(
-                asked_at.elapsed() < LONG / 2,
-                "exit comes from wait, not from the pipe"
-            );
-            wait_until("nothing is left", LONG, || {
+            wait_until("no child is left", LONG, || {
                 reaper::reap_exited(64);
-                process::own_children().is_ok_and(|left| left.is_empty())
+                reaper::own_children().is_ok_and(|left| left.is_empty())
             });
         });
     });
 }
 
 #[test]
-fn a_round_that_is_given_up_leaves_nothing_behind() {
+fn a_cancelled_attempt_leaves_no_process_behind() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let mut hanging = command(&spawner, "sleep 1000");
-            let given_up = tokio::time::timeout(SHORT, hanging.ask(LONG)).await;
-            assert!(given_up.is_err());
+            let cancelled = tokio::time::timeout(SHORT, hanging.ask(LONG)).await;
+            assert!(cancelled.is_err());
             wait_until("the command is gone", LONG, || {
                 reaper::reap_exited(64);
-                process::own_children().is_ok_and(|left| left.is_empty())
+                reaper::own_children().is_ok_and(|left| left.is_empty())
             });
         });
     });

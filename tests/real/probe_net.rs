@@ -1,8 +1,8 @@
-//! The `http://`, `tcp://` and `unix:` probes against real sockets, and what is our own fault.
+//! The `http://`, `tcp://` and `unix:` probes ask real sockets; failures of stayd's own side give no verdict.
 
-use crate::support::ask::{
+use crate::support::probing::{
     LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, http, probe, prober,
-    with_nursery,
+    with_spawner,
 };
 use crate::support::{TempDir, alone, free_port, wait_until};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -22,7 +22,8 @@ fn v4(port: u16) -> Endpoint {
     Endpoint::Tcp("127.0.0.1".into(), port)
 }
 
-/// A listener that gives every connection's request the same answer and then closes, or stays silent for ever.
+/// Starts a listener and returns its port. It gives every request the same answer and then closes the connection; with
+/// None it accepts connections and never answers.
 fn server(answer: Option<&'static [u8]>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -40,11 +41,11 @@ fn server(answer: Option<&'static [u8]>) -> u16 {
 
 fn reply(mut stream: TcpStream, answer: &[u8]) {
     read_request(&mut stream);
-    // A prober that has seen enough may have gone.
+    // The prober may have closed the connection already.
     let _ = stream.write_all(answer);
 }
 
-/// Reads to the end of the head: a server that speaks before it is asked does not speak HTTP.
+/// Reads to the end of the request's head, because the probe counts an answer before the request as not HTTP.
 fn read_request(stream: &mut TcpStream) {
     let mut request = Vec::new();
     let mut byte = [0];
@@ -59,8 +60,8 @@ async fn ask(probe: &Probe) -> Answer {
 
 #[tokio::test(flavor = "current_thread")]
 async fn http_statuses_are_alive_or_degraded() {
-    let well = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
-    assert_eq!(ask(&http(v4(well), "/")).await, Answer::Alive);
+    let ok = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+    assert_eq!(ask(&http(v4(ok), "/")).await, Answer::Alive);
     let busy = server(Some(
         b"HTTP/1.1 503 Service Unavailable\r\n\r\nloading\nmore",
     ));
@@ -72,40 +73,40 @@ async fn http_statuses_are_alive_or_degraded() {
             starting: true
         }
     );
-    let ill = server(Some(
+    let failing = server(Some(
         b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
     ));
-    assert_degraded(&ask(&http(v4(ill), "/")).await, &["HTTP 500"]);
+    assert_degraded(&ask(&http(v4(failing), "/")).await, &["HTTP 500"]);
     let expected = Probe {
         expect: Expect(vec![(200, 299), (500, 500)]),
-        ..http(v4(ill), "/")
+        ..http(v4(failing), "/")
     };
     assert_eq!(ask(&expected).await, Answer::Alive);
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn http_reads_no_more_than_its_bound() {
+async fn an_endless_http_response_is_read_up_to_a_bound_and_alive() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            endless(stream);
+            reply_without_end(stream);
         }
     });
     assert_eq!(ask(&http(v4(port), "/")).await, Answer::Alive);
 }
 
-fn endless(mut stream: TcpStream) {
+fn reply_without_end(mut stream: TcpStream) {
     read_request(&mut stream);
     let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    let mut going_on = stream.write_all(head);
-    while going_on.is_ok() {
-        going_on = stream.write_all(b"4\r\nmore\r\n");
+    let mut written = stream.write_all(head);
+    while written.is_ok() {
+        written = stream.write_all(b"4\r\nmore\r\n");
     }
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn item_31_a_port_that_accepts_and_never_answers_is_dead() {
+async fn a_server_that_is_silent_closes_early_speaks_no_http_or_refuses_is_dead() {
     let silent = server(None);
     let answer = prober(&http(v4(silent), "/")).ask(SHORT).await;
     assert_dead(&answer, &["no HTTP response within 300 ms"]);
@@ -122,20 +123,23 @@ async fn item_31_a_port_that_accepts_and_never_answers_is_dead() {
     );
 }
 
-/// As SSH, SMTP and MySQL do: its bytes are there before the question has left.
+/// SSH, SMTP and MySQL greet like this: the server's bytes arrive before the request is sent.
 #[tokio::test(flavor = "current_thread")]
 async fn a_server_that_speaks_before_it_is_asked_is_dead() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let mut prober = prober(&http(v4(port), "/"));
     let mut attempt = std::pin::pin!(prober.ask(LONG));
-    // The first poll connects; the greeting comes before the second.
+    // The first poll connects. The greeting arrives before the second poll.
     let pending = std::future::poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx).is_pending()));
-    assert!(pending.await, "connecting takes a turn of the loop");
-    let (mut stream, _) = listener.accept().expect("the prober");
+    assert!(
+        pending.await,
+        "the connection is not complete after one poll"
+    );
+    let (mut stream, _) = listener.accept().expect("the prober connects");
     stream
         .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        .expect("sent");
+        .expect("the greeting is sent");
     assert_dead(
         &attempt.await,
         &["closed the connection", "before it was asked"],
@@ -143,7 +147,7 @@ async fn a_server_that_speaks_before_it_is_asked_is_dead() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn credentials_are_sent_and_never_shown() {
+async fn http_credentials_are_sent_and_not_shown() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
     let seen = thread::spawn(move || {
@@ -152,7 +156,7 @@ async fn credentials_are_sent_and_never_shown() {
         let count = stream.read(&mut request).expect("a request");
         stream
             .write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\nno user with open sesame")
-            .expect("answered");
+            .expect("the answer is sent");
         String::from_utf8_lossy(&request[..count]).into_owned()
     });
     let target = Target::Http {
@@ -163,7 +167,10 @@ async fn credentials_are_sent_and_never_shown() {
     };
     let answer = ask(&probe(target)).await;
     assert_degraded(&answer, &["HTTP 401", "no user with ***"]);
-    let request = seen.join().expect("the server").to_ascii_lowercase();
+    let request = seen
+        .join()
+        .expect("the server saw a request")
+        .to_ascii_lowercase();
     assert!(
         request.starts_with("get /health?deep=1 http/1.1\r\n"),
         "{request}"
@@ -177,7 +184,7 @@ async fn credentials_are_sent_and_never_shown() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn connecting_is_enough_for_tcp_and_unix() {
+async fn tcp_and_unix_probes_are_alive_when_the_connection_is_accepted() {
     let silent = server(None);
     assert_eq!(
         ask(&probe(Target::Connect(v4(silent)))).await,
@@ -189,15 +196,15 @@ async fn connecting_is_enough_for_tcp_and_unix() {
     assert_dead(&ask(&at()).await, &["does not exist"]);
     let listener = UnixListener::bind(&path).expect("a socket");
     assert_eq!(ask(&at()).await, Answer::Alive);
-    // not just dropped: a child that another test is starting may hold a copy
+    // Closing it would not be enough: a child that another test is just starting may hold a copy.
     let both = nix::sys::socket::Shutdown::Both;
     nix::sys::socket::shutdown(listener.as_raw_fd(), both).expect("shut down");
     assert_dead(&ask(&at()).await, &["refuses the connection"]);
 }
 
-/// On a Unix socket a full backlog is EAGAIN, which elsewhere would be our own trouble.
+/// On a Unix socket connect(2) reports a full backlog as EAGAIN; on TCP the same error is a failure of stayd's own side.
 #[tokio::test(flavor = "current_thread")]
-async fn item_26_a_full_backlog_is_a_dead_round_and_no_more() {
+async fn a_full_backlog_is_dead_and_the_next_attempt_is_alive() {
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
     };
@@ -212,22 +219,22 @@ async fn item_26_a_full_backlog_is_a_dead_round_and_no_more() {
     )
     .expect("a socket");
     let own = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
-    nix::fcntl::fcntl(&listener, own).expect("kept to ourselves");
+    nix::fcntl::fcntl(&listener, own).expect("close-on-exec is set");
     bind(listener.as_raw_fd(), &UnixAddr::new(&path).expect("a path")).expect("bound");
-    listen(&listener, Backlog::new(0).expect("a backlog")).expect("listening");
+    listen(&listener, Backlog::new(0).expect("a backlog")).expect("the socket listens");
     let mut prober = prober(&probe(Target::Connect(Endpoint::Unix(path))));
     assert_eq!(prober.ask(LONG).await, Answer::Alive);
     assert_dead(&prober.ask(LONG).await, &["backlog is full"]);
-    nix::unistd::close(nix::sys::socket::accept(listener.as_raw_fd()).expect("one"))
-        .expect("closed");
+    let accepted = nix::sys::socket::accept(listener.as_raw_fd()).expect("a connection");
+    nix::unistd::close(accepted).expect("closed");
     assert_eq!(prober.ask(LONG).await, Answer::Alive);
 }
 
 #[test]
-fn item_22_no_descriptor_left_in_us_is_no_verdict() {
+fn a_prober_without_free_descriptors_gives_no_verdict() {
     alone(|| {
         let port = server(None);
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let mut connect = Prober::new(&probe(Target::Connect(v4(port))), context(&spawner));
             assert_eq!(connect.ask(LONG).await, Answer::Alive);
             let mut command =
@@ -244,9 +251,9 @@ fn item_22_no_descriptor_left_in_us_is_no_verdict() {
     });
 }
 
-/// A network of its own with two local ports, both in use.
+/// Runs itself again in a network namespace with two local ports, and uses both.
 #[test]
-fn item_23_no_local_port_left_is_no_verdict() {
+fn a_prober_without_free_local_ports_gives_no_verdict() {
     const INSIDE: &str = "STAYD_TEST_IN_NETWORK";
     if std::env::var_os(INSIDE).is_none() {
         let exe = std::env::current_exe().expect("the test program");
@@ -255,7 +262,7 @@ fn item_23_no_local_port_left_is_no_verdict() {
             .args(["--map-root-user", "--net", "sh", "-c", script, "sh"])
             .arg(exe)
             .args([
-                "probe_net::item_23_no_local_port_left_is_no_verdict",
+                "probe_net::a_prober_without_free_local_ports_gives_no_verdict",
                 "--exact",
                 "--nocapture",
             ])
@@ -274,7 +281,7 @@ fn item_23_no_local_port_left_is_no_verdict() {
     let address = listener.local_addr().expect("bound");
     let taken: Vec<_> = std::iter::from_fn(|| TcpStream::connect(address).ok()).collect();
     assert!(!taken.is_empty());
-    with_nursery(async |spawner| {
+    with_spawner(async |spawner| {
         let mut connect = Prober::new(&probe(Target::Connect(v4(50_000))), context(&spawner));
         let answer = connect.ask(LONG).await;
         assert_no_verdict(
@@ -284,9 +291,9 @@ fn item_23_no_local_port_left_is_no_verdict() {
     });
 }
 
-/// The environment's proxies point to a port where nobody listens.
+/// Runs itself again with proxy variables that name a port without a listener.
 #[test]
-fn item_24_no_proxy_is_ever_used() {
+fn the_http_probe_ignores_the_proxies_of_the_environment() {
     const INSIDE: &str = "STAYD_TEST_PROXIED";
     if std::env::var_os(INSIDE).is_none() {
         let nowhere = format!("http://127.0.0.1:{}", free_port());
@@ -296,30 +303,33 @@ fn item_24_no_proxy_is_ever_used() {
         }
         let output = command
             .env(INSIDE, "1")
-            .args(["probe_net::item_24_no_proxy_is_ever_used", "--exact"])
+            .args([
+                "probe_net::the_http_probe_ignores_the_proxies_of_the_environment",
+                "--exact",
+            ])
             .output()
-            .expect("run again");
+            .expect("the test runs again");
         assert!(output.status.success(), "{output:?}");
         return;
     }
     let port = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
-    with_nursery(async |spawner| {
-        let mut question = Prober::new(&http(v4(port), "/"), context(&spawner));
-        assert_eq!(question.ask(LONG).await, Answer::Alive);
+    with_spawner(async |spawner| {
+        let mut prober = Prober::new(&http(v4(port), "/"), context(&spawner));
+        assert_eq!(prober.ask(LONG).await, Answer::Alive);
     });
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn item_25_localhost_is_both_families_and_a_mismatch_is_named() {
+async fn localhost_means_both_address_families_and_a_refusal_names_a_listener_in_the_other_one() {
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("an IPv6 loopback");
     let port = listener.local_addr().expect("bound").port();
     let by_name = probe(Target::Connect(Endpoint::Tcp("localhost".into(), port)));
     assert_eq!(ask(&by_name).await, Answer::Alive);
     let by_number = probe(Target::Connect(v4(port)));
-    let there = SocketAddr::from((Ipv6Addr::LOCALHOST, port)).to_string();
+    let bound = SocketAddr::from((Ipv6Addr::LOCALHOST, port)).to_string();
     assert_dead(
         &ask(&by_number).await,
-        &["refuses", &there, "other address family", "localhost"],
+        &["refuses", &bound, "other address family", "localhost"],
     );
     drop(listener);
     assert_dead(
@@ -329,9 +339,9 @@ async fn item_25_localhost_is_both_families_and_a_mismatch_is_named() {
 }
 
 #[test]
-fn item_25_a_name_is_resolved_in_the_helper_and_its_failure_is_no_verdict() {
+fn a_name_that_cannot_be_resolved_gives_no_verdict() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let target = Target::Connect(Endpoint::Tcp("no-such-host.invalid".into(), 1));
             let mut unknown = Prober::new(&probe(target), context(&spawner));
             let answer = unknown.ask(LONG).await;
@@ -341,16 +351,16 @@ fn item_25_a_name_is_resolved_in_the_helper_and_its_failure_is_no_verdict() {
 }
 
 #[test]
-fn item_95_two_hundred_rounds_leave_no_descriptor_behind() {
+fn two_hundred_attempts_leave_no_descriptor_open() {
     alone(|| {
-        let well = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
-        // Never accepts: its ends of the connections are nobody's descriptors.
-        let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let silent = deaf.local_addr().expect("bound").port();
-        with_nursery(async |spawner: Spawner| {
+        let ok = server(Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"));
+        // It never accepts, so the server's ends of the connections are no descriptors of this process.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let silent = listener.local_addr().expect("bound").port();
+        with_spawner(async |spawner: Spawner| {
             let mut probers = [
-                Prober::new(&http(v4(well), "/"), context(&spawner)),
-                Prober::new(&probe(Target::Connect(v4(well))), context(&spawner)),
+                Prober::new(&http(v4(ok), "/"), context(&spawner)),
+                Prober::new(&probe(Target::Connect(v4(ok))), context(&spawner)),
                 Prober::new(&probe(Target::Exec(vec!["true".into()])), context(&spawner)),
             ];
             let mut hanging = Prober::new(&http(v4(silent), "/"), context(&spawner));
@@ -366,7 +376,7 @@ fn item_95_two_hundred_rounds_leave_no_descriptor_behind() {
                 }
             }
             let before = before.expect("counted");
-            wait_until("no descriptor more than before", LONG, || {
+            wait_until("no more descriptors than before", LONG, || {
                 open_files() <= before
             });
         });

@@ -1,7 +1,7 @@
-//! The `sqlite:` probe on real files, asked by a real helper process.
+//! The `sqlite:` probe asks real database files through a real helper process.
 
-use crate::support::ask::{
-    LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, probe, with_nursery,
+use crate::support::probing::{
+    LONG, SHORT, assert_dead, assert_degraded, assert_no_verdict, context, probe, with_spawner,
 };
 use crate::support::{TempDir, alone, wait_until};
 use rusqlite::Connection;
@@ -13,8 +13,10 @@ use stayd::act::spawn::spawner::Spawner;
 use stayd::config::{Probe, Target};
 use stayd::decide::event::Answer;
 use stayd::sys::process;
+use stayd::sys::reaper;
 use std::path::{Path, PathBuf};
 
+/// Makes a database with one table in this journal mode, and keeps it open.
 fn database(path: &Path, journal: &str) -> Connection {
     let database = Connection::open(path).expect("a database");
     database
@@ -25,7 +27,7 @@ fn database(path: &Path, journal: &str) -> Connection {
     database
 }
 
-fn question(path: &Path, write: bool) -> Probe {
+fn probe_of(path: &Path, write: bool) -> Probe {
     probe(Target::Sqlite {
         path: path.into(),
         write,
@@ -36,6 +38,7 @@ fn prober(spawner: &Spawner, probe: &Probe) -> Prober {
     Prober::new(probe, context(spawner))
 }
 
+/// The files in the folder, sorted.
 fn names(dir: &TempDir) -> Vec<PathBuf> {
     let mut names: Vec<_> = std::fs::read_dir(dir.path())
         .expect("a folder")
@@ -46,16 +49,16 @@ fn names(dir: &TempDir) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_file_that_answers_is_alive_and_left_as_it_was() {
+fn a_file_that_answers_is_alive_and_the_probe_changes_no_file() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             for journal in ["DELETE", "WAL"] {
                 let dir = TempDir::new();
                 let path = dir.join("state.db");
                 let service = database(&path, journal);
                 let before = (names(&dir), std::fs::read(&path).expect("read"));
                 for write in [false, true] {
-                    let answer = prober(&spawner, &question(&path, write)).ask(LONG).await;
+                    let answer = prober(&spawner, &probe_of(&path, write)).ask(LONG).await;
                     assert_eq!(answer, Answer::Alive, "{journal}, write={write}");
                 }
                 assert_eq!(
@@ -70,84 +73,85 @@ fn a_file_that_answers_is_alive_and_left_as_it_was() {
 }
 
 #[test]
-fn a_wal_database_that_nobody_has_open_is_not_opened() {
+fn a_wal_database_that_no_process_has_open_is_not_opened() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             drop(database(&path, "WAL"));
             let before = names(&dir);
             assert_eq!(before.len(), 1);
-            let answer = prober(&spawner, &question(&path, false)).ask(LONG).await;
+            let answer = prober(&spawner, &probe_of(&path, false)).ask(LONG).await;
             assert_no_verdict(&answer, &["open in no process", "-shm"]);
-            assert_eq!(names(&dir), before, "no file was created");
+            assert_eq!(names(&dir), before, "the probe creates no file");
         });
     });
 }
 
 #[test]
-fn item_18_a_locked_file_is_degraded() {
+fn a_locked_file_is_degraded() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let service = database(&path, "DELETE");
             service.execute_batch("BEGIN EXCLUSIVE").expect("locked");
-            let mut reader = prober(&spawner, &question(&path, false));
+            let mut reader = prober(&spawner, &probe_of(&path, false));
             assert_degraded(
                 &reader.ask(SHORT * 2).await,
-                &["locked by another process", "300 ms"],
+                &["locked by somebody else", "300 ms"],
             );
             service
                 .execute_batch("ROLLBACK; BEGIN IMMEDIATE")
-                .expect("half locked");
+                .expect("locked for writing");
             assert_eq!(reader.ask(LONG).await, Answer::Alive);
-            let mut writer = prober(&spawner, &question(&path, true));
-            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by another process"]);
-            service.execute_batch("ROLLBACK").expect("free");
+            let mut writer = prober(&spawner, &probe_of(&path, true));
+            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by somebody else"]);
+            service.execute_batch("ROLLBACK").expect("unlocked");
             assert_eq!(writer.ask(LONG).await, Answer::Alive);
         });
     });
 }
 
 #[test]
-fn a_missing_deleted_replaced_damaged_or_empty_file_is_told_apart() {
+fn missing_deleted_replaced_damaged_foreign_and_empty_files_have_answers_of_their_own() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
-            let mut one = prober(&spawner, &question(&path, false));
-            assert_dead(&one.ask(LONG).await, &["does not exist"]);
+            let mut kept = prober(&spawner, &probe_of(&path, false));
+            assert_dead(&kept.ask(LONG).await, &["does not exist"]);
             let service = database(&path, "DELETE");
-            assert_eq!(one.ask(LONG).await, Answer::Alive);
+            assert_eq!(kept.ask(LONG).await, Answer::Alive);
             std::fs::remove_file(&path).expect("deleted");
-            assert_dead(&one.ask(LONG).await, &["does not exist"]);
+            assert_dead(&kept.ask(LONG).await, &["does not exist"]);
             drop(database(&path, "DELETE"));
             let other = dir.join("other.db");
             drop(database(&other, "DELETE"));
             std::fs::rename(&other, &path).expect("replaced");
-            assert_degraded(&one.ask(LONG).await, &["replaced by another file"]);
+            assert_degraded(&kept.ask(LONG).await, &["replaced by another file"]);
             drop(service);
             std::fs::write(
                 &path,
                 b"SQLite format 3\0 and then nothing that makes sense".repeat(100),
             )
             .expect("damaged");
-            assert_degraded(&one.ask(LONG).await, &["damaged"]);
+            assert_degraded(&kept.ask(LONG).await, &["damaged"]);
             std::fs::write(&path, b"hello").expect("written");
-            assert_degraded(&one.ask(LONG).await, &["not a SQLite database"]);
-            let never_was_one = prober(&spawner, &question(&path, false)).ask(LONG).await;
-            assert_no_verdict(&never_was_one, &["not a SQLite database"]);
+            assert_degraded(&kept.ask(LONG).await, &["not a SQLite database"]);
+            // A prober that has never seen a database there cannot know whether the path is right.
+            let first = prober(&spawner, &probe_of(&path, false)).ask(LONG).await;
+            assert_no_verdict(&first, &["not a SQLite database"]);
             std::fs::write(&path, b"").expect("emptied");
-            assert_degraded(&one.ask(LONG).await, &["empty"]);
+            assert_degraded(&kept.ask(LONG).await, &["empty"]);
         });
     });
 }
 
 #[test]
-fn a_query_is_asked_and_a_bad_one_is_named() {
+fn a_configured_query_is_asked_and_a_refused_one_is_degraded_without_its_secrets() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let _service = database(&path, "WAL");
@@ -155,7 +159,7 @@ fn a_query_is_asked_and_a_bad_one_is_named() {
                 let asked = Probe {
                     query: Some(query.into()),
                     query_shown: Some(shown.into()),
-                    ..question(&path, false)
+                    ..probe_of(&path, false)
                 };
                 prober(&spawner, &asked).ask(LONG).await
             };
@@ -178,9 +182,9 @@ fn a_query_is_asked_and_a_bad_one_is_named() {
 }
 
 #[test]
-fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
+fn a_helper_that_hangs_is_killed_at_the_deadline_and_replaced() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let service = database(&path, "DELETE");
@@ -188,7 +192,7 @@ fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
             let hanging = Probe {
                 query: Some(endless.into()),
                 query_shown: Some(endless.into()),
-                ..question(&path, false)
+                ..probe_of(&path, false)
             };
             let mut hanging = prober(&spawner, &hanging);
             for _ in 0..3 {
@@ -197,22 +201,22 @@ fn a_helper_that_hangs_is_killed_at_the_deadline_and_started_anew() {
                     &["no answer from the SQLite file within 300 ms"],
                 );
             }
-            let well = prober(&spawner, &question(&path, false)).ask(LONG).await;
-            assert_eq!(well, Answer::Alive);
+            let other = prober(&spawner, &probe_of(&path, false)).ask(LONG).await;
+            assert_eq!(other, Answer::Alive);
             drop(hanging);
             drop(service);
         });
         wait_until("no helper is left", LONG, || {
-            stayd::sys::reaper::reap_exited(64);
-            process::own_children().is_ok_and(|left| left.is_empty())
+            reaper::reap_exited(64);
+            reaper::own_children().is_ok_and(|left| left.is_empty())
         });
     });
 }
 
 #[test]
-fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
+fn a_helper_is_kept_between_requests_leaks_no_descriptor_and_is_replaced_when_it_hangs() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let _service = database(&path, "WAL");
@@ -222,7 +226,7 @@ fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
             };
             let line = helper.ask(own(), LONG).await.expect("a reply");
             assert!(line.contains("real"), "{line}");
-            let pid = helper.pid().expect("it runs");
+            let pid = helper.pid().expect("the helper runs");
             let asked = SqliteRequest {
                 path,
                 write: true,
@@ -231,17 +235,14 @@ fn a_helper_is_kept_between_questions_leaks_nothing_and_ends_with_its_parent() {
                 busy_ms: 1000,
             };
             helper.ask(asked.clone(), LONG).await.expect("a reply");
-            let (ours, its) = (open_files("self"), open_files(&pid.to_string()));
+            let before = (open_files("self"), open_files(&pid.to_string()));
             for _ in 0..200 {
                 helper.ask(asked.clone(), LONG).await.expect("a reply");
             }
             assert_eq!(helper.pid(), Some(pid));
-            assert_eq!(
-                (open_files("self"), open_files(&pid.to_string())),
-                (ours, its)
-            );
-            let handle =
-                process::Handle::open(process::stat(pid).expect("it").process).expect("it");
+            assert_eq!((open_files("self"), open_files(&pid.to_string())), before);
+            let stat = process::stat(pid).expect("the helper");
+            let handle = process::Handle::open(stat.process).expect("the helper");
             handle.signal(libc::SIGSTOP).expect("stopped");
             assert_eq!(helper.ask(own(), SHORT).await, Err(HelperError::Silent));
             helper.ask(own(), LONG).await.expect("a new helper replies");

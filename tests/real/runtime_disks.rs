@@ -1,25 +1,16 @@
-//! Runtimes on real file systems: one that is pulled, one that is full, one that may not be written, one that runs nothing.
+//! Runtimes and their sources on real file systems: pulled, full, read-only, noexec, shared-extent and exchanged ones.
 
-use super::adoption::pid;
-use super::runtimes::{restart, runtime_of, wait_version};
+use super::runtime_service::{restart, runtime_of, wait_version};
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::disk::Disk;
-use super::support::wait_until;
+use super::support::service::pid;
+use super::support::{require_root, wait_until};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Disks are root's to mount.
-fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        println!("skipped: needs root");
-    }
-    is_root
-}
-
-/// A server that says which version it is, and waits.
-fn put(source: &Path, version: &str) {
+/// Installs a program in the source that writes this version into the file `done` and then sleeps.
+fn install(source: &Path, version: &str) {
     let server = source.join("bin/server");
     fs::create_dir_all(source.join("bin")).expect("a source");
     let staged = source.join("server.new");
@@ -27,9 +18,9 @@ fn put(source: &Path, version: &str) {
         &staged,
         format!("#!/bin/sh\necho {version} > done\nexec sleep 1000000\n"),
     )
-    .expect("written");
-    fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("set");
-    fs::rename(staged, server).expect("in its place");
+    .expect("the program is written");
+    fs::set_permissions(&staged, Permissions::from_mode(0o755)).expect("the mode is set");
+    fs::rename(staged, server).expect("the program is replaced");
 }
 
 fn config(source: &Path, more: &str) -> String {
@@ -41,32 +32,30 @@ fn config(source: &Path, more: &str) -> String {
 }
 
 #[test]
-fn item_61_a_service_outlives_its_disk_and_starts_again_without_it() {
-    if !is_root() {
-        return;
-    }
+#[ignore = "needs root"]
+fn a_service_outlives_the_disk_of_its_source_and_restarts_without_it() {
     let mut disk = Disk::ext4(16);
     let source = disk.path().join("app");
-    put(&source, "one");
+    install(&source, "one");
     let daemon = Stayd::start(&config(&source, ""));
     wait_version(&daemon, "one");
     let (before, runtime) = (pid(&daemon.wait_state("s", "running")), runtime_of(&daemon));
     disk.pull();
-    assert!(is_alive(before), "it runs from our own disk");
-    fs::remove_file(daemon.dir().join("done")).expect("there");
+    assert!(is_alive(before), "it runs from the copy on another disk");
+    fs::remove_file(daemon.dir().join("done")).expect("the program has written it");
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    assert_eq!(daemon.count("old-runtime"), 1, "{}", daemon.said());
+    assert_eq!(daemon.count("old-runtime"), 1, "{}", daemon.output());
     let disk = disk.put_back();
-    put(&source, "two");
+    install(&source, "two");
     restart(&daemon);
     wait_version(&daemon, "two");
     drop((daemon, disk));
 }
 
-/// Copies in the state folder that did not come to their end.
-fn under_way(state: &Path) -> Vec<String> {
+/// The names of unfinished copies in the state dir.
+fn unfinished_copies(state: &Path) -> Vec<String> {
     let names = fs::read_dir(state.join("runtime")).expect("the cache");
     let names = names.map(|entry| {
         entry
@@ -79,28 +68,26 @@ fn under_way(state: &Path) -> Vec<String> {
 }
 
 #[test]
-fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
-    if !is_root() {
-        return;
-    }
+#[ignore = "needs root"]
+fn a_full_disk_leaves_the_last_good_runtime_in_use() {
     let small = Disk::tmpfs(16, "mode=700");
     let source = tempfile::tempdir().expect("a folder");
-    put(source.path(), "one");
+    install(source.path(), "one");
     let daemon = Stayd::start_with(&config(source.path(), ""), |command| {
         let dir = command.get_current_dir().expect("its folder").to_owned();
         std::os::unix::fs::symlink(small.path(), dir.join("state")).expect("a link");
     });
     wait_version(&daemon, "one");
     let runtime = runtime_of(&daemon);
-    put(source.path(), "two");
+    install(source.path(), "two");
     fs::write(source.path().join("large"), vec![1; 32 << 20]).expect("written");
-    fs::remove_file(daemon.dir().join("done")).expect("there");
+    fs::remove_file(daemon.dir().join("done")).expect("the program has written it");
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    let said = daemon.said();
-    assert!(said.contains("No space left on device"), "{said}");
-    assert_eq!(under_way(small.path()), [""; 0]);
+    let output = daemon.output();
+    assert!(output.contains("No space left on device"), "{output}");
+    assert_eq!(unfinished_copies(small.path()), [""; 0]);
     fs::remove_file(source.path().join("large")).expect("removed");
     restart(&daemon);
     wait_version(&daemon, "two");
@@ -108,19 +95,17 @@ fn item_63_a_full_disk_leaves_the_last_good_runtime_in_use() {
 }
 
 #[test]
-fn item_63_a_source_that_dies_midway_leaves_the_last_good_runtime_in_use() {
+#[ignore = "needs root"]
+fn a_read_error_midway_through_the_copy_leaves_the_last_good_runtime_in_use() {
     const FILES: usize = 8;
     const BYTES: usize = 12 << 20;
-    if !is_root() {
-        return;
-    }
     let mut disk = Disk::ext4(160);
     let source = disk.path().join("app");
-    put(&source, "one");
+    install(&source, "one");
     let daemon = Stayd::start(&config(&source, ""));
     wait_version(&daemon, "one");
     let runtime = runtime_of(&daemon);
-    put(&source, "two");
+    install(&source, "two");
     for nth in 0..FILES {
         fs::write(
             source.join(format!("data{nth}")),
@@ -128,41 +113,40 @@ fn item_63_a_source_that_dies_midway_leaves_the_last_good_runtime_in_use() {
         )
         .expect("written");
     }
-    // nothing of it is in memory afterwards
+    // After this none of it is in the page cache, so that the copy has to read the disk.
     disk.pull();
     let disk = disk.put_back();
     disk.dies_behind(80);
-    fs::remove_file(daemon.dir().join("done")).expect("there");
+    fs::remove_file(daemon.dir().join("done")).expect("the program has written it");
     restart(&daemon);
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
-    let said = daemon.said();
-    assert!(said.contains("Input/output error"), "{said}");
-    assert_eq!(daemon.count("old-runtime"), 1, "{said}");
-    assert_eq!(under_way(&daemon.state_dir()), [""; 0]);
+    let output = daemon.output();
+    assert!(output.contains("Input/output error"), "{output}");
+    assert_eq!(daemon.count("old-runtime"), 1, "{output}");
+    assert_eq!(unfinished_copies(&daemon.state_dir()), [""; 0]);
     drop((daemon, disk));
 }
 
 #[test]
-fn a_disk_that_may_not_be_written_any_more_keeps_no_runtime_from_starting() {
-    if !is_root() {
-        return;
-    }
+#[ignore = "needs root"]
+fn a_runtime_on_a_disk_that_became_read_only_still_starts() {
     let disk = Disk::tmpfs(16, "mode=700");
     let source = tempfile::tempdir().expect("a folder");
-    put(source.path(), "one");
-    // Nothing else of ours is open for writing there.
+    install(source.path(), "one");
+    // Only the runtimes lie on that disk: a file open for writing would prevent the remount.
     let daemon = Stayd::start_with(&config(source.path(), ""), |command| {
         let dir = command.get_current_dir().expect("its folder").to_owned();
         fs::create_dir(dir.join("state")).expect("a folder");
-        fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700)).expect("ours alone");
+        fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700))
+            .expect("the mode is set");
         std::os::unix::fs::symlink(disk.path(), dir.join("state/runtime")).expect("a link");
     });
     wait_version(&daemon, "one");
     let before = pid(&daemon.wait_state("s", "running"));
     disk.remount("ro");
     let answer = daemon.client(&["restart", "s"]);
-    let after = daemon.wait_service("s", "another life", |service| {
+    let after = daemon.wait_service("s", "the next instance", |service| {
         service["state"] == "running" && service["pid"] != before
     });
     assert!(pid(&after) > 0, "{answer:?}");
@@ -171,13 +155,11 @@ fn a_disk_that_may_not_be_written_any_more_keeps_no_runtime_from_starting() {
 }
 
 #[test]
-fn item_66_a_noexec_mount_is_named_with_its_cure() {
-    if !is_root() {
-        return;
-    }
+#[ignore = "needs root"]
+fn a_noexec_mount_blocks_the_service_and_the_reason_names_the_remount() {
     let disk = Disk::tmpfs(16, "mode=700,noexec");
     let source = tempfile::tempdir().expect("a folder");
-    put(source.path(), "one");
+    install(source.path(), "one");
     let daemon = Stayd::start_with(&config(source.path(), ""), |command| {
         let dir = command.get_current_dir().expect("its folder").to_owned();
         std::os::unix::fs::symlink(disk.path(), dir.join("state")).expect("a link");
@@ -194,21 +176,22 @@ fn item_66_a_noexec_mount_is_named_with_its_cure() {
 }
 
 #[test]
-fn a_service_of_another_user_runs_from_a_copy_in_our_own_state_folder() {
-    if !is_root() {
-        return;
-    }
+#[ignore = "needs root"]
+fn a_service_of_another_user_runs_from_a_copy_in_the_state_dir() {
+    require_root();
     let source = tempfile::tempdir().expect("a folder");
-    put(source.path(), "one");
+    install(source.path(), "one");
     let config = config(source.path(), "user = \"nobody\"").replace("\"DIR\"", "\"DIR/open\"");
     let daemon = Stayd::start_with(&config, |command| {
         let dir = command.get_current_dir().expect("the test's folder");
         fs::create_dir(dir.join("open")).expect("a folder");
         for (path, mode) in [(dir.to_owned(), 0o755), (dir.join("open"), 0o777)] {
-            fs::set_permissions(path, Permissions::from_mode(mode)).expect("open to nobody");
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("the mode is set");
         }
     });
-    wait_until("it runs", SOON, || daemon.dir().join("open/done").exists());
+    wait_until("the service runs", SOON, || {
+        daemon.dir().join("open/done").exists()
+    });
     let state = daemon.state_dir();
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!((mode(&state), mode(&state.join("claims"))), (0o711, 0o700));
@@ -216,25 +199,21 @@ fn a_service_of_another_user_runs_from_a_copy_in_our_own_state_folder() {
     assert!(daemon.stop().success());
 }
 
-/// Bytes of the disk that are in use.
+/// Bytes of the disk that are in use, after all writes have reached it.
 fn used_bytes(disk: &Disk) -> u64 {
     let folder = fs::File::open(disk.path()).expect("the disk");
-    rustix::fs::syncfs(&folder).expect("on the disk");
+    rustix::fs::syncfs(&folder).expect("syncfs");
     let state = rustix::fs::fstatvfs(&folder).expect("statvfs");
     (state.f_blocks - state.f_bfree) * state.f_frsize
 }
 
 #[test]
-fn a_copy_shares_its_bytes_with_the_source_where_the_disk_can() {
+#[ignore = "needs root"]
+fn a_copy_shares_its_extents_with_the_source_where_the_file_system_can() {
     const BYTES: usize = 48 << 20;
-    let can = fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("btrfs"));
-    if !is_root() || !can {
-        println!("skipped: needs root, and a kernel with btrfs");
-        return;
-    }
     let disk = Disk::btrfs(256);
     let source = disk.path().join("app");
-    put(&source, "one");
+    install(&source, "one");
     let bytes: Vec<u8> = (0..BYTES).map(|nth| (nth ^ (nth >> 9)) as u8).collect();
     fs::write(source.join("large"), &bytes).expect("written");
     fs::create_dir(disk.path().join("runtime")).expect("a folder");
@@ -242,7 +221,8 @@ fn a_copy_shares_its_bytes_with_the_source_where_the_disk_can() {
     let daemon = Stayd::start_with(&config(&source, ""), |command| {
         let dir = command.get_current_dir().expect("its folder").to_owned();
         fs::create_dir(dir.join("state")).expect("a folder");
-        fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700)).expect("ours alone");
+        fs::set_permissions(dir.join("state"), Permissions::from_mode(0o700))
+            .expect("the mode is set");
         std::os::unix::fs::symlink(disk.path().join("runtime"), dir.join("state/runtime"))
             .expect("a link");
     });
@@ -250,23 +230,22 @@ fn a_copy_shares_its_bytes_with_the_source_where_the_disk_can() {
     let copy = runtime_of(&daemon);
     assert!(fs::read(copy.join("large")).expect("read") == bytes);
     let grown = used_bytes(&disk).saturating_sub(before);
-    assert!(grown < BYTES as u64 / 4, "{grown} bytes more");
-    // an update in place changes the source's bytes alone
+    assert!(
+        grown < BYTES as u64 / 4,
+        "the copy takes {grown} bytes of the disk"
+    );
+    // An update in place changes only the source.
     fs::write(source.join("large"), b"another").expect("written");
     assert!(fs::read(copy.join("large")).expect("read") == bytes);
     drop((daemon, disk));
 }
 
 #[test]
-fn item_62_an_image_that_is_exchanged_for_another_with_the_same_times_is_read_again() {
-    let can = fs::read_to_string("/proc/filesystems").is_ok_and(|list| list.contains("squashfs"));
-    if !is_root() || !can {
-        println!("skipped: needs root, and a kernel with squashfs");
-        return;
-    }
+#[ignore = "needs root"]
+fn a_source_image_exchanged_for_one_with_the_same_times_is_read_again() {
     let [one, two] = ["one", "two"].map(|version| {
         let folder = tempfile::tempdir().expect("a folder");
-        put(folder.path(), version);
+        install(folder.path(), version);
         (Disk::squashfs(folder.path()), folder)
     });
     let (mut disk, _folder) = one;

@@ -1,75 +1,80 @@
-//! `stayd runtime gc` beside a real stayd: it removes nothing that a process uses.
+//! `stayd runtime gc` removes unused runtimes and none that a process uses.
 
 use crate::support::daemon::{SOON, Stayd};
-use crate::support::{program, wait_until};
+use crate::support::{program, require_root, wait_until};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The service with a runtime is not in it any more.
-const OTHER: &str = "name = 'x'\n[service.other]\ncommand = ['sleep', '1000']\n";
+/// A configuration without the service that has the runtime.
+const WITHOUT_RUNTIME: &str = "name = 'x'\n[service.other]\ncommand = ['sleep', '1000']\n";
 
-/// A process of nobody's, ended when dropped.
-struct Squatter(Child);
+/// A process that belongs to no service and uses a runtime; killed when dropped.
+struct ForeignUser(Child);
 
-impl Squatter {
+impl ForeignUser {
     fn new(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         Self(child.expect("started"))
     }
 }
 
-impl Drop for Squatter {
+impl Drop for ForeignUser {
     fn drop(&mut self) {
-        self.0.kill().expect("SIGKILL");
+        self.0.kill().expect("killed");
         self.0.wait().expect("reaped");
     }
 }
 
-/// Item 64 and the leases: by its folder, its program, a mapped file.
+/// A foreign process uses a runtime by its working directory, its program or a mapped file.
 #[test]
-fn gc_never_removes_what_a_process_uses_whoever_that_is() {
+fn gc_keeps_a_runtime_that_a_foreign_process_uses() {
     let stayd = Stayd::with_runtime();
     let library = mapped_library();
-    let standing = stayd.fingerprint();
-    let stands = Squatter::new(
+    let entered = stayd.fingerprint();
+    let in_folder = ForeignUser::new(
         Command::new("sleep")
             .arg("1000")
-            .current_dir(stayd.root(&standing)),
+            .current_dir(stayd.root(&entered)),
     );
     fs::copy(program("sleep"), stayd.source().join("sleeper")).expect("a program");
-    let running = stayd.renew("2");
-    let runs = Squatter::new(Command::new(stayd.root(&running).join("sleeper")).arg("1000"));
+    let executed = stayd.restart_with_version("2");
+    let executing =
+        ForeignUser::new(Command::new(stayd.root(&executed).join("sleeper")).arg("1000"));
     fs::copy(library, stayd.source().join("library.so")).expect("a library");
-    let mapped = stayd.renew("3");
+    let mapped = stayd.restart_with_version("3");
     let preload = stayd.root(&mapped).join("library.so");
-    let maps = Squatter::new(Command::new("sleep").arg("1000").env("LD_PRELOAD", preload));
-    let now = stayd.renew("4");
-    for (fingerprint, squatter) in [(&standing, &stands), (&running, &runs), (&mapped, &maps)] {
+    let mapping = ForeignUser::new(Command::new("sleep").arg("1000").env("LD_PRELOAD", preload));
+    let current = stayd.restart_with_version("4");
+    for (fingerprint, user) in [
+        (&entered, &in_folder),
+        (&executed, &executing),
+        (&mapped, &mapping),
+    ] {
         assert_eq!(
             stayd.kept_because(fingerprint),
-            format!("in use by pid {}", squatter.0.id())
+            format!("in use by pid {}", user.0.id())
         );
     }
     assert_eq!(
-        stayd.kept_because(&now),
-        "the last instance of web was started from it"
+        stayd.kept_because(&current),
+        "the last life of web began with it"
     );
-    drop((stands, runs, maps));
+    drop((in_folder, executing, mapping));
     let freed = stayd.client(&["runtime", "gc"]);
     assert_eq!(freed.code, Some(0), "{freed:?}");
     assert!(
         freed.out.starts_with("freed ") && freed.out.contains(": 3 runtimes\n"),
         "{freed:?}"
     );
-    let left: Vec<_> = [&standing, &running, &mapped, &now]
+    let left: Vec<_> = [&entered, &executed, &mapped, &current]
         .into_iter()
         .filter(|one| stayd.listed(one).is_some())
         .collect();
-    assert_eq!(left, [&now]);
+    assert_eq!(left, [&current]);
 }
 
-/// Some library that is mapped here, and so can be anywhere.
+/// A library that this process has mapped, so that any program of this machine can load it.
 fn mapped_library() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").expect("our maps");
     let mut files = maps
@@ -80,49 +85,51 @@ fn mapped_library() -> PathBuf {
 }
 
 #[test]
-fn gc_keeps_what_an_adopted_and_a_forgotten_process_runs_from() {
+fn gc_keeps_the_runtime_of_an_adopted_and_of_an_orphaned_service() {
     let stayd = Stayd::with_runtime();
     let adopted = stayd.fingerprint();
-    let stayd = stayd.killed_and_again();
+    let stayd = stayd.kill_and_restart();
     let web = stayd.wait_state("web", "running");
     assert_eq!(web["ownership"], "adopted");
     assert_eq!(
         stayd.kept_because(&adopted),
-        "the last instance of web was started from it"
+        "the last life of web began with it"
     );
-    // not configured any more: only the process that still runs keeps it
-    stayd.rewrite(OTHER);
-    let stayd = stayd.killed_and_again();
+    // The service is not configured any more: now only its running process keeps the runtime.
+    stayd.rewrite(WITHOUT_RUNTIME);
+    let stayd = stayd.kill_and_restart();
     stayd.wait_state("other", "running");
     assert_eq!(
         stayd.kept_because(&adopted),
-        "the last instance of web was started from it"
+        "the last life of web began with it"
     );
     let pid = i32::try_from(web["pid"].as_i64().expect("a pid")).expect("a pid");
     let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("ended");
-    wait_until("it is freed once its process is gone", SOON, || {
-        let (_, told) = stayd.tells(&["gc"]);
-        told["freed"]
-            .as_array()
-            .is_some_and(|freed| freed.len() == 1)
-    });
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    wait_until(
+        "gc frees the runtime once its process is gone",
+        SOON,
+        || {
+            let (_, answer) = stayd.runtime_json(&["gc"]);
+            answer["freed"]
+                .as_array()
+                .is_some_and(|freed| freed.len() == 1)
+        },
+    );
     assert!(!stayd.root(&adopted).exists());
 }
 
-/// A process in a container has other names for what it uses.
+/// In a container the runtime's files may have other paths than outside.
 #[test]
-fn gc_knows_who_uses_a_copy_under_another_name() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root for a namespace of mounts");
-        return;
-    }
+#[ignore = "needs root"]
+fn gc_keeps_a_runtime_that_a_process_uses_under_another_path() {
+    require_root();
     let stayd = Stayd::with_runtime();
     let copy = stayd.fingerprint();
-    let place = stayd.dir().join("elsewhere");
-    fs::create_dir(&place).expect("a folder");
-    let enter = "mount --bind \"$1\" \"$2\" && cd \"$2\" && touch ../stands && exec sleep 1000";
-    let stands = Squatter::new(
+    let mount_point = stayd.dir().join("mounted");
+    fs::create_dir(&mount_point).expect("a folder");
+    let enter = "mount --bind \"$1\" \"$2\" && cd \"$2\" && touch ../entered && exec sleep 1000";
+    let in_folder = ForeignUser::new(
         Command::new("unshare")
             .args([
                 "--mount",
@@ -134,16 +141,18 @@ fn gc_knows_who_uses_a_copy_under_another_name() {
                 "sh",
             ])
             .arg(stayd.root(&copy))
-            .arg(&place),
+            .arg(&mount_point),
     );
-    let flag = stayd.dir().join("stands");
-    wait_until("it stands there", SOON, || flag.exists());
-    stayd.renew("2");
-    stayd.renew("3");
-    stayd.renew("4");
+    let flag = stayd.dir().join("entered");
+    wait_until("the process has entered the bind mount", SOON, || {
+        flag.exists()
+    });
+    stayd.restart_with_version("2");
+    stayd.restart_with_version("3");
+    stayd.restart_with_version("4");
     assert_eq!(
         stayd.kept_because(&copy),
-        format!("in use by pid {}", stands.0.id())
+        format!("in use by pid {}", in_folder.0.id())
     );
-    drop(stands);
+    drop(in_folder);
 }

@@ -1,32 +1,24 @@
-//! `sockets`: what a service gets, when they are closed, and who else may have the address.
+//! `sockets`: which sockets a service gets, when stayd closes and binds them, and what it does when the address is taken.
 
-use super::sockets_load::{kill, service, wait_for_another};
-use super::support::crowd::{Place, ask, pid_at};
+use super::sockets_service_killed::{kill, service, wait_for_another};
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::{free_port, victim, wait_until};
+use super::support::http::{Address, ask, pid_at};
+use super::support::{free_port, require_root, test_service, wait_until};
 use stayd::sys::process;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
-fn listening(port: u16, more: &str) -> (Place, String) {
-    let config = service(&format!("[\"127.0.0.1:{port}\"]"), more);
-    (Place::Port(port), config)
-}
-
 #[test]
-fn item_96_a_service_gets_its_sockets_its_claim_and_no_other_and_its_helpers_get_none() {
+fn a_service_inherits_its_sockets_and_claim_only_and_its_before_command_no_socket() {
     let port = free_port();
-    let show = |file| {
-        let script = format!("{{ ls -l /proc/$$/fd; env; }} > DIR/{file}");
-        serde_json::to_string(&["sh", "-c", &script]).expect("JSON")
-    };
+    let script = "{ ls -l /proc/$$/fd; env; } > DIR/before";
+    let argv = serde_json::to_string(&["sh", "-c", script]).expect("JSON is TOML here");
     let sockets = format!("[\"127.0.0.1:{port}\", \"DIR/s.sock\"]");
-    let more = format!("before = {}", show("before"));
-    let daemon = Stayd::start(&service(&sockets, &more));
-    let path = Place::Path(daemon.dir().join("s.sock"));
-    let pid = wait_for_another(&Place::Port(port), None);
+    let daemon = Stayd::start(&service(&sockets, &format!("before = {argv}")));
+    let path = Address::Path(daemon.dir().join("s.sock"));
+    let pid = wait_for_another(&Address::Port(port), None);
     assert_eq!(pid_at(&path), Some(pid));
 
     let mut open = process::open_files(pid, 100).expect("its descriptors");
@@ -42,7 +34,7 @@ fn item_96_a_service_gets_its_sockets_its_claim_and_no_other_and_its_helpers_get
         let found = process::environment_value(pid, name).expect("its environment");
         assert_eq!(found.as_deref(), Some(value), "{name}");
     }
-    let before = fs::read_to_string(daemon.dir().join("before")).expect("it has looked");
+    let before = fs::read_to_string(daemon.dir().join("before")).expect("its output");
     assert!(
         before.contains("STAYD_SERVICE=s")
             && !before.contains("socket:")
@@ -52,20 +44,23 @@ fn item_96_a_service_gets_its_sockets_its_claim_and_no_other_and_its_helpers_get
 }
 
 #[test]
-fn a_stop_refuses_connections_and_a_start_takes_them_again() {
+fn connections_are_refused_after_a_stop_and_accepted_after_a_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.sock");
     let port = free_port();
     let daemon = Stayd::start(&service(&format!("[\"127.0.0.1:{port}\", {path:?}]"), ""));
-    let places = [Place::Port(port), Place::Path(path.clone())];
+    let places = [Address::Port(port), Address::Path(path.clone())];
     let first = wait_for_another(&places[0], None);
     assert_eq!(pid_at(&places[1]), Some(first));
-    let mode = fs::metadata(&path).expect("its file").permissions().mode();
+    let mode = fs::metadata(&path)
+        .expect("the socket's file")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o666);
 
     assert_eq!(daemon.client(&["stop", "s"]).code, Some(0));
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
-    wait_until("its file is removed", SOON, || !path.exists());
+    wait_until("the socket's file is removed", SOON, || !path.exists());
     assert_eq!(daemon.client(&["start", "s"]).code, Some(0));
     for place in &places {
         wait_for_another(place, Some(first));
@@ -75,29 +70,31 @@ fn a_stop_refuses_connections_and_a_start_takes_them_again() {
 }
 
 #[test]
-fn what_a_child_shuts_down_listens_again_for_the_next_life() {
+fn a_socket_that_an_instance_shut_down_listens_again_for_the_next_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.sock");
     let port = free_port();
     let _daemon = Stayd::start(&service(&format!("[\"127.0.0.1:{port}\", {path:?}]"), ""));
-    for place in [Place::Port(port), Place::Path(path)] {
+    for place in [Address::Port(port), Address::Path(path)] {
         let pid = wait_for_another(&place, None);
         let _ = ask(&place, "/shutdown");
-        wait_until("it refuses", SOON, || ask(&place, "/").is_err());
+        wait_until("connections are refused", SOON, || {
+            ask(&place, "/").is_err()
+        });
         kill(pid);
         wait_for_another(&place, Some(pid));
     }
 }
 
 #[test]
-fn a_stranger_on_the_address_is_named_and_left_alone() {
+fn a_foreign_listener_on_the_address_blocks_the_service_and_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.sock");
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = tcp.local_addr().expect("bound").port();
     let unix = UnixListener::bind(&path).expect("a path");
     let ours = std::process::id().to_string();
-    for (address, stranger) in [
+    for (address, foreign) in [
         (
             format!("127.0.0.1:{port}"),
             Box::new(tcp) as Box<dyn std::any::Any>,
@@ -112,7 +109,7 @@ fn a_stranger_on_the_address_is_named_and_left_alone() {
                 && reason.contains("left alone"),
             "{reason}"
         );
-        drop(stranger);
+        drop(foreign);
         daemon.wait_state("s", "running");
     }
 }
@@ -121,34 +118,34 @@ fn a_stranger_on_the_address_is_named_and_left_alone() {
 fn a_file_that_is_no_socket_is_not_replaced() {
     let daemon = Stayd::start_with(&service("[\"DIR/s.sock\"]", ""), |command| {
         let folder = command.get_current_dir().expect("its folder");
-        fs::write(folder.join("s.sock"), "precious").expect("a file");
+        fs::write(folder.join("s.sock"), "content").expect("a file");
     });
     daemon.wait_state("s", "blocked");
     let file = daemon.dir().join("s.sock");
-    assert_eq!(fs::read(file).expect("still there"), b"precious");
+    assert_eq!(fs::read(file).expect("the file"), b"content");
 }
 
 #[test]
-fn a_port_that_is_held_for_the_service_is_its_own() {
+fn a_held_socket_counts_as_the_services_own_listener_for_its_probe() {
     let port = free_port();
     let probe = format!(
         "port = {port}\n[service.s.watchdog]\nprobe = \"http://127.0.0.1:{port}/\"\ninterval = \"200ms\"\ntimeout = \"200ms\"\n\
          busy_grace = \"0s\""
     );
-    let (place, config) = listening(port, &probe);
-    let daemon = Stayd::start(&config);
+    let place = Address::Port(port);
+    let daemon = Stayd::start(&service(&format!("[\"127.0.0.1:{port}\"]"), &probe));
     let healthy = daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
     assert_eq!(
         healthy["life"], 1,
-        "nothing waits for a port to be free: {healthy}"
+        "the start does not wait until the port is free: {healthy}"
     );
-    let first = pid_at(&place).expect("it answers");
-    // One that hangs is killed, though its socket takes connections as before.
+    let first = pid_at(&place).expect("the service answers");
+    // A stopped service is killed, although the socket that stayd holds still accepts connections.
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(first),
         nix::sys::signal::Signal::SIGSTOP,
     )
-    .expect("stopped");
+    .expect("kill");
     wait_for_another(&place, Some(first));
     daemon.wait_service("s", "healthy again", |service| {
         service["healthy"] == true && service["life"] == 2
@@ -156,7 +153,7 @@ fn a_port_that_is_held_for_the_service_is_its_own() {
 }
 
 #[test]
-fn item_46_a_held_port_does_not_say_who_daemonized() {
+fn the_successor_of_a_daemonized_launcher_is_not_recognized_by_a_held_port() {
     let port = free_port();
     let config = service(
         &format!("[\"127.0.0.1:{port}\"]"),
@@ -176,68 +173,71 @@ fn item_46_a_held_port_does_not_say_who_daemonized() {
     );
     let successor = i32::try_from(found["pid"].as_i64().expect("a pid")).expect("a pid");
     assert!(is_alive(successor));
-    assert_eq!(found["life"], 1, "no respawn storm");
+    assert_eq!(found["life"], 1, "the service is not started again");
 }
 
 #[test]
-fn what_the_next_stayd_cannot_take_over_is_said_and_bound_anew() {
+fn a_socket_that_the_next_stayd_cannot_take_over_is_reported_and_bound_for_the_next_instance() {
     let port = free_port();
     let config = service(&format!("[\"127.0.0.1:{port}\"]"), "");
     let first = Stayd::start(&config.replace("\"serve-held\"", "\"close-fds\", \"sleep\""));
-    let left = first.wait_state("s", "running");
+    let running = first.wait_state("s", "running");
     assert!(
         TcpStream::connect(("127.0.0.1", port)).is_ok(),
-        "stayd holds it"
+        "stayd holds the socket"
     );
-    let second = first.killed_and_again();
+    let second = first.kill_and_restart();
     let adopted = second.wait_service("s", "adopted", |service| service["ownership"] == "adopted");
-    assert_eq!(adopted["pid"], left["pid"]);
+    assert_eq!(adopted["pid"], running["pid"]);
     let sentence = format!("cannot hold its socket 127.0.0.1:{port} over the end of this life");
-    wait_until("it is said", SOON, || second.said().contains(&sentence));
+    wait_until("the loss of the socket is logged", SOON, || {
+        second.output().contains(&sentence)
+    });
     let why = second.client(&["why", "s"]);
     assert!(why.out.contains(&sentence), "{why:?}");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 
     kill(i32::try_from(adopted["pid"].as_i64().expect("a pid")).expect("a pid"));
-    wait_until("it is bound anew", SOON, || {
+    wait_until("the socket is bound again", SOON, || {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
 }
 
 #[test]
-fn a_path_that_somebody_has_removed_is_bound_anew_for_the_next_life() {
+fn a_socket_whose_file_was_removed_is_bound_again_for_the_next_instance() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.sock");
     let daemon = Stayd::start(&service(&format!("[{path:?}]"), ""));
     daemon.wait_state("s", "running");
-    fs::remove_file(&path).expect("it was there");
+    fs::remove_file(&path).expect("the socket's file is removed");
     let answer = daemon.client(&["restart", "s"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
-    let place = Place::Path(path);
-    let main = super::adoption::pid(&daemon.wait_state("s", "running"));
-    wait_until("it answers there", SOON, || pid_at(&place) == Some(main));
-}
-
-#[test]
-fn a_path_belongs_to_the_services_user() {
-    if !nix::unistd::geteuid().is_root() {
-        return println!("skipped: only root can start a service as another user");
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("open");
-    let path = folder.path().join("s.sock");
-    let config = service(&format!("[{path:?}]"), "user = \"nobody\"");
-    let _daemon = Stayd::start(&config.replace("\"serve-held\"", "\"sleep\""));
-    let nobody = nix::unistd::User::from_name("nobody")
-        .expect("looked up")
-        .expect("a user");
-    wait_until("it is nobody's", SOON, || {
-        fs::metadata(&path).is_ok_and(|meta| meta.uid() == nobody.uid.as_raw())
+    let place = Address::Path(path);
+    let main = super::support::service::pid(&daemon.wait_state("s", "running"));
+    wait_until("the next instance answers there", SOON, || {
+        pid_at(&place) == Some(main)
     });
 }
 
 #[test]
-fn a_command_line_gives_sockets_too() {
+#[ignore = "needs root"]
+fn the_file_of_a_unix_socket_belongs_to_the_services_user() {
+    require_root();
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the mode is set");
+    let path = folder.path().join("s.sock");
+    let config = service(&format!("[{path:?}]"), "user = \"nobody\"");
+    let _daemon = Stayd::start(&config.replace("\"serve-held\"", "\"sleep\""));
+    let user = nix::unistd::User::from_name("nobody")
+        .expect("the user database")
+        .expect("a user named nobody");
+    wait_until("the file belongs to the service's user", SOON, || {
+        fs::metadata(&path).is_ok_and(|meta| meta.uid() == user.uid.as_raw())
+    });
+}
+
+#[test]
+fn a_socket_given_on_the_command_line_is_held_while_stayd_runs() {
     let port = free_port();
     let daemon = Stayd::start_with("", |command| {
         let folder = command.get_current_dir().expect("its folder").to_owned();
@@ -251,11 +251,11 @@ fn a_command_line_gives_sockets_too() {
             ])
             .arg(folder.join("state"))
             .arg("--")
-            .arg(victim())
+            .arg(test_service())
             .arg("serve-held")
             .current_dir(folder);
     });
-    wait_for_another(&Place::Port(port), None);
+    wait_for_another(&Address::Port(port), None);
     drop(daemon);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }

@@ -1,7 +1,8 @@
-//! The one spawn: what a child gets, and what becomes of a child that cannot start.
+//! The spawn of `sys`: which descriptors, signal mask, session, environment and user a child gets, and how a failed start
+//! is reported.
 
 use crate::support::{
-    Cgroup, SOON, TempDir, alone, output_of, plan, program, wait_for, wait_for_exit, wait_until,
+    Cgroup, SOON, TempDir, alone, output_of, plan, program, require_root, wait_for,
 };
 use stayd::sys::process::{self, Handle};
 use stayd::sys::reaper::{self, Reaped, Status};
@@ -10,15 +11,15 @@ use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 #[test]
-fn item_96_a_childs_descriptors_are_exactly_the_declared_ones() {
+fn a_child_has_exactly_the_planned_descriptors() {
     alone(|| {
-        // one that a careless parent left inheritable; dup(2) clears close-on-exec
-        let careless = nix::unistd::dup(std::io::stdin()).expect("dup");
-        assert!(careless.as_raw_fd() > 2);
+        // A descriptor that the parent left inheritable: dup(2) clears close-on-exec.
+        let inheritable = nix::unistd::dup(std::io::stdin()).expect("dup");
+        assert!(inheritable.as_raw_fd() > 2);
         let zero = File::open("/dev/zero").expect("zero");
-        let again = zero.try_clone().expect("clone");
+        let same = zero.try_clone().expect("clone");
         let text = output_of("ls -l /proc/$$/fd", |plan| {
-            plan.fds.extend([(3, zero.into()), (9, again.into())]);
+            plan.fds.extend([(3, zero.into()), (9, same.into())]);
         });
         let links: Vec<(&str, &str)> = text
             .lines()
@@ -33,13 +34,13 @@ fn item_96_a_childs_descriptors_are_exactly_the_declared_ones() {
 }
 
 #[test]
-fn descriptors_whose_numbers_cross_are_not_mixed_up() {
+fn two_descriptors_that_exchange_their_numbers_are_not_mixed_up() {
     alone(|| {
         let zero = OwnedFd::from(File::open("/dev/zero").expect("zero"));
         let full = OwnedFd::from(File::open("/dev/full").expect("full"));
         let (low, high) = (zero.as_raw_fd(), full.as_raw_fd());
         assert!(low < high);
-        // each one's place in the child is the other's place here
+        // Each descriptor's number in the child is the other one's number in the parent.
         let script = format!("readlink /proc/$$/fd/{low} /proc/$$/fd/{high}");
         let text = output_of(&script, |plan| {
             plan.fds.extend([(low, full), (high, zero)]);
@@ -49,10 +50,10 @@ fn descriptors_whose_numbers_cross_are_not_mixed_up() {
 }
 
 #[test]
-fn mask_and_dispositions_are_the_default_ones_and_the_session_is_its_own() {
+fn a_child_has_the_default_signal_mask_and_dispositions_and_a_session_of_its_own() {
     alone(|| {
         let blocked = nix::sys::signal::SigSet::all();
-        blocked.thread_set_mask().expect("mask");
+        blocked.thread_set_mask().expect("all signals are blocked");
         let text = output_of("exec cat /proc/self/status /proc/self/stat", |_| {});
         let value = |key: &str| {
             text.lines()
@@ -63,19 +64,19 @@ fn mask_and_dispositions_are_the_default_ones_and_the_session_is_its_own() {
         assert_eq!(
             value("SigIgn:"),
             Some("0000000000000000"),
-            "rust ignores SIGPIPE; a child must not"
+            "Rust programs ignore SIGPIPE; a child must not"
         );
         let stat: Vec<&str> = text.lines().last().expect("stat").split(' ').collect();
         assert_eq!(
             [stat[4], stat[5]],
             [stat[0]; 2],
-            "group and session are its own"
+            "the child leads its process group and its session"
         );
     });
 }
 
 #[test]
-fn the_childs_own_pid_is_put_into_its_environment() {
+fn the_childs_pid_replaces_a_placeholder_in_its_environment() {
     alone(|| {
         let text = output_of("echo $$ $LISTEN_PID $WATCHDOG_PID $OTHER", |plan| {
             for entry in [c"LISTEN_PID=@PID", c"WATCHDOG_PID=@PID", c"OTHER=x@PID"] {
@@ -88,10 +89,9 @@ fn the_childs_own_pid_is_put_into_its_environment() {
 }
 
 #[test]
-fn the_user_of_a_child_is_not_the_user_of_its_parent() {
-    if !nix::unistd::geteuid().is_root() {
-        return; // nobody else can change users
-    }
+#[ignore = "needs root"]
+fn a_child_runs_as_another_user_and_its_parent_does_not() {
+    require_root();
     alone(|| {
         let text = output_of("id -u; id -g; id -G", |plan| {
             plan.user = Some(User {
@@ -111,7 +111,7 @@ fn the_user_of_a_child_is_not_the_user_of_its_parent() {
 }
 
 #[test]
-fn a_child_that_cannot_start_is_named_by_its_step_and_nobody_hears_of_its_exit() {
+fn a_failed_start_names_its_stage_and_reports_no_exit() {
     alone(|| {
         let dir = TempDir::new();
         let failing = |change: &dyn Fn(&mut Plan)| {
@@ -134,7 +134,7 @@ fn a_child_that_cannot_start_is_named_by_its_step_and_nobody_hears_of_its_exit()
             Stage::Exec
         );
         assert_eq!(reaper::reap_exited(64), []);
-        assert!(process::own_children().expect("ours").is_empty());
+        assert!(reaper::own_children().expect("ours").is_empty());
     });
 }
 
@@ -143,7 +143,7 @@ fn libc_enoent() -> i32 {
 }
 
 #[test]
-fn the_first_candidate_that_runs_is_taken() {
+fn the_first_program_that_can_be_executed_is_started() {
     alone(|| {
         let text = output_of("echo ran", |plan| {
             plan.program.insert(0, c"/does/not/exist/sh".to_owned());
@@ -154,11 +154,11 @@ fn the_first_candidate_that_runs_is_taken() {
 }
 
 #[test]
-fn an_exit_before_the_caller_knows_the_pid_is_called_in_flight() {
+fn an_exit_before_the_caller_knows_the_pid_is_marked_in_flight() {
     alone(|| {
         let dir = TempDir::new();
         let child = spawn(plan(&program("true"), &[], &dir.join("out"))).expect("spawned");
-        let early = wait_for("its exit", SOON, || reaper::reap_exited(8).pop());
+        let early = wait_for("the child's exit", SOON, || reaper::reap_exited(8).pop());
         let expected = Reaped {
             pid: child.process.pid,
             status: Status::Code(0),
@@ -168,7 +168,7 @@ fn an_exit_before_the_caller_knows_the_pid_is_called_in_flight() {
         drop(child.pending_spawn);
         let child = spawn(plan(&program("false"), &[], &dir.join("out"))).expect("spawned");
         drop(child.pending_spawn);
-        let late = wait_for("its exit", SOON, || reaper::reap_exited(8).pop());
+        let late = wait_for("the child's exit", SOON, || reaper::reap_exited(8).pop());
         let expected = Reaped {
             pid: child.process.pid,
             status: Status::Code(1),
@@ -178,75 +178,25 @@ fn an_exit_before_the_caller_knows_the_pid_is_called_in_flight() {
     });
 }
 
+/// A frozen cgroup stops the child between clone and exec for as long as the test needs.
 #[test]
-fn item_42_a_group_of_one_or_our_own_is_never_signalled() {
-    let refused = |pid: i32| {
-        let start_time = process::stat(pid).map_or(0, |stat| stat.process.start_time);
-        let process = process::Process { pid, start_time };
-        Handle::open(process).expect_err("refused").kind()
-    };
-    for pid in [
-        -1,
-        0,
-        1,
-        stayd::sys::identity::pid(),
-        -stayd::sys::identity::pid(),
-    ] {
-        assert_eq!(refused(pid), std::io::ErrorKind::InvalidInput, "{pid}");
-    }
-}
-
-#[test]
-fn a_handle_is_refused_for_a_number_with_another_birth() {
+#[ignore = "needs root"]
+fn a_child_killed_before_exec_is_a_failed_start_and_reports_no_exit() {
     alone(|| {
-        let dir = TempDir::new();
-        let child = spawn(plan(&program("sleep"), &["60"], &dir.join("out"))).expect("spawned");
-        let mut later = child.process;
-        later.start_time += 1;
-        assert_eq!(
-            Handle::open(later).expect_err("another").kind(),
-            std::io::ErrorKind::NotFound
-        );
-        let handle = Handle::open(child.process).expect("itself");
-        handle.signal(9).expect("killed");
-        assert_eq!(wait_for_exit(child), Status::Signal(9));
-        wait_until("the handle says that it has gone", SOON, || {
-            handle.signal(0).is_err()
-        });
-        assert_eq!(
-            handle.signal(9).expect_err("gone").kind(),
-            std::io::ErrorKind::NotFound
-        );
-    });
-}
-
-/// Each is a chance for a list of children to be read while it changes.
-#[cfg(target_os = "linux")]
-const THREADS_ENDED: usize = 500;
-/// Each thread ends a little later than the one before, so that some end at the worst moment.
-#[cfg(target_os = "linux")]
-const SPINS: usize = 100;
-
-/// A frozen cgroup holds the child between clone and exec for as long as we like.
-#[test]
-fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit() {
-    alone(|| {
-        let Some(cgroup) = Cgroup::unified_or_private("before-exec") else {
-            return; // only who may make cgroups
-        };
+        let cgroup = Cgroup::unified("before-exec");
         cgroup.set("cgroup.freeze", "1");
         let dir = TempDir::new();
         let mut plan = plan(&program("sleep"), &["60"], &dir.join("out"));
         plan.cgroup = Some(File::open(cgroup.path()).expect("cgroup").into());
         let spawning = std::thread::spawn(move || spawn(plan));
-        let unborn = wait_for("a child", SOON, || process::own_children().ok()?.pop());
-        let stat = process::stat(unborn).expect("the child");
+        let pid = wait_for("a child", SOON, || reaper::own_children().ok()?.pop());
+        let stat = process::stat(pid).expect("the child");
         assert_eq!(stat.ppid, stayd::sys::identity::pid());
-        assert_ne!(stat.sid, unborn, "only the child makes its session");
-        assert!(
-            !spawning.is_finished(),
-            "there is nothing to kill before exec is reported"
+        assert_ne!(
+            stat.sid, pid,
+            "the child makes its session itself, after the freeze"
         );
+        assert!(!spawning.is_finished(), "spawn waits for exec");
         let handle = Handle::open(stat.process).expect("the child");
         handle.signal(9).expect("killed");
         let error = spawning.join().expect("no panic").expect_err("no child");
@@ -255,35 +205,6 @@ fn item_43_a_child_killed_before_exec_is_no_child_and_nobody_hears_of_its_exit()
             (Stage::Exec, nix::errno::Errno::EINTR as i32)
         );
         assert_eq!(reaper::reap_exited(64), []);
-        assert!(process::own_children().expect("ours").is_empty());
-    });
-}
-/// The kernel hands a thread's children on when it ends: from a list that is yet to be read to one that was read.
-#[test]
-#[cfg(target_os = "linux")]
-fn item_51_no_child_is_missed_while_the_threads_that_made_them_end() {
-    alone(|| {
-        let dir = TempDir::new();
-        for attempt in 0..THREADS_ENDED {
-            let plan = plan(&program("sleep"), &["60"], &dir.join("out"));
-            let (told, born) = std::sync::mpsc::channel();
-            std::thread::spawn(move || {
-                let child = spawn(plan).expect("spawned");
-                told.send((nix::unistd::gettid(), child))
-                    .expect("a listener");
-                (0..attempt * SPINS).for_each(|_| std::hint::spin_loop());
-            });
-            let (mother, child) = born.recv().expect("a child");
-            let mother = std::path::PathBuf::from(format!("/proc/self/task/{mother}"));
-            while mother.exists() {
-                let listed = process::own_children().expect("ours");
-                assert_eq!(listed, [child.process.pid]);
-            }
-            Handle::open(child.process)
-                .expect("it")
-                .signal(9)
-                .expect("killed");
-            assert_eq!(wait_for_exit(child), Status::Signal(9));
-        }
+        assert!(reaper::own_children().expect("ours").is_empty());
     });
 }

@@ -1,10 +1,9 @@
-//! The nursery: starts off the loop, and each exit to the one who waits for it.
+//! The spawner starts children off the loop, reports each exit to its waiter and says why a start failed.
 
-use crate::support::ask::{LONG, context, with_nursery};
+use crate::support::probing::{LONG, context, with_spawner};
 use crate::support::{TempDir, alone, wait_until};
 use stayd::act::spawn::launch::Launch;
 use stayd::act::spawn::spawner::{ExecContext, Spawner};
-use stayd::sys::process;
 use stayd::sys::reaper::{self, Reaped, Status};
 
 fn launch(spawner: &Spawner, argv: &[&str]) -> Launch {
@@ -18,9 +17,9 @@ fn launch(spawner: &Spawner, argv: &[&str]) -> Launch {
 }
 
 #[test]
-fn each_exit_goes_to_its_waiter_however_early_it_comes() {
+fn an_exit_reaches_its_waiter_even_when_the_child_ends_at_once() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             for code in 0..50 {
                 let script = format!("exit {code}");
                 let running = spawner
@@ -35,9 +34,9 @@ fn each_exit_goes_to_its_waiter_however_early_it_comes() {
 }
 
 #[test]
-fn starts_go_on_side_by_side() {
+fn two_starts_run_at_the_same_time() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let both = tokio::join!(
                 spawner.start(launch(&spawner, &["sleep", "1000"]), LONG),
                 spawner.start(launch(&spawner, &["true"]), LONG),
@@ -53,19 +52,19 @@ fn starts_go_on_side_by_side() {
 }
 
 #[test]
-fn item_94_a_stranger_is_handed_back() {
-    let stranger = Reaped {
+fn the_exit_of_a_process_that_the_spawner_did_not_start_is_handed_back() {
+    let foreign = Reaped {
         pid: 77,
         status: Status::Code(1),
         spawn_pending: false,
     };
-    assert_eq!(Spawner::new().reaped(stranger), Some(stranger));
+    assert_eq!(Spawner::new().reaped(foreign), Some(foreign));
 }
 
 #[test]
-fn what_cannot_start_is_named_with_its_cure() {
+fn a_failed_start_names_its_cause() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             let dir = TempDir::new();
             let script = dir.join("script");
             std::fs::write(&script, "#!/no/such/interpreter\n").expect("written");
@@ -97,11 +96,11 @@ fn what_cannot_start_is_named_with_its_cure() {
     });
 }
 
-/// What a hanging disk leaves is a start that nobody waits for any more; its child must not live.
+/// A start on a hanging disk is cancelled at its deadline; when the disk answers later, its child must not live.
 #[test]
-fn a_start_that_is_given_up_leaves_no_process() {
+fn a_cancelled_start_leaves_no_process() {
     alone(|| {
-        with_nursery(async |spawner| {
+        with_spawner(async |spawner| {
             for _ in 0..20 {
                 let start = spawner.start(launch(&spawner, &["sleep", "1000"]), LONG);
                 tokio::select! {
@@ -112,30 +111,30 @@ fn a_start_that_is_given_up_leaves_no_process() {
             }
             wait_until("no child is left", LONG, || {
                 reaper::reap_exited(64);
-                process::own_children().is_ok_and(|left| left.is_empty())
+                reaper::own_children().is_ok_and(|left| left.is_empty())
             });
         });
     });
 }
 
-/// Making a thread costs more than the spawn, so it is kept.
+/// Making a thread costs more than the spawn, so the spawner keeps one.
 #[test]
 #[cfg(target_os = "linux")]
-fn one_start_after_the_other_takes_one_thread() {
-    const ROUNDS: usize = 20;
-    let spawners = || {
+fn starts_one_after_the_other_use_one_thread() {
+    const STARTS: usize = 20;
+    let count_spawn_threads = || {
         let tasks = std::fs::read_dir("/proc/self/task").expect("our threads");
-        let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
-        let names = tasks.filter_map(|task| name(task.ok()?).ok());
+        let name_of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+        let names = tasks.filter_map(|task| name_of(task.ok()?).ok());
         names.filter(|name| name.trim() == "spawn").count()
     };
     alone(|| {
-        with_nursery(async |spawner| {
-            for _ in 0..ROUNDS {
+        with_spawner(async |spawner| {
+            for _ in 0..STARTS {
                 let running = spawner.start(launch(&spawner, &["true"]), LONG).await;
                 let ended = tokio::time::timeout(LONG, running.expect("started").exit).await;
                 assert_eq!(ended.expect("in time"), Ok(Status::Code(0)));
-                assert_eq!(spawners(), 1);
+                assert_eq!(count_spawn_threads(), 1);
             }
         });
     });

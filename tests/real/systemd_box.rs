@@ -1,13 +1,12 @@
-//! The box itself: a real systemd that leaves nothing behind.
+//! The box of the other tests, a real systemd in namespaces: it boots, runs units and leaves nothing behind.
 
-use crate::support::SystemdBox;
+use crate::support::SystemdContainer;
 use std::path::Path;
 
 #[test]
+#[ignore = "needs root"]
 fn a_box_boots_runs_a_unit_and_leaves_nothing() {
-    let Some(systemd) = SystemdBox::up() else {
-        return;
-    };
+    let systemd = SystemdContainer::boot();
     assert_eq!(systemd.done(&["cat", "/proc/1/comm"]), "systemd");
     systemd.add_unit(
         "probe.service",
@@ -32,10 +31,9 @@ fn a_box_boots_runs_a_unit_and_leaves_nothing() {
 }
 
 #[test]
-fn two_boxes_do_not_meet() {
-    let (Some(one), Some(other)) = (SystemdBox::up(), SystemdBox::up()) else {
-        return;
-    };
+#[ignore = "needs root"]
+fn two_boxes_at_once_have_units_and_cgroups_of_their_own() {
+    let (one, other) = (SystemdContainer::boot(), SystemdContainer::boot());
     for systemd in [&one, &other] {
         systemd.add_unit("twin.service", "[Service]\nExecStart=/bin/sleep 1000\n");
         systemd.done(&["systemctl", "start", "twin.service"]);

@@ -1,12 +1,14 @@
-//! The unit that stayd renders, installed in a box with a systemd of its own.
+//! For other tests: the unit that stayd renders, installed in a box with a real systemd.
 
-use crate::support::{SystemdBox, free_port, http_get};
+use crate::support::{SystemdContainer, free_port, http_get, wait_until};
 use std::fs;
 use std::time::Duration;
 
 /// How long the service takes until it answers.
 pub(super) const SLOW_START: Duration = Duration::from_secs(2);
-/// An HTTP server that needs its time, and has a descendant in a session of its own.
+/// A generous deadline, because several boxes with a systemd share a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+/// An HTTP server in Python that starts slowly and has a descendant in a session of its own.
 pub(super) const SERVICE: &str = r#"
 import http.server, subprocess, sys, time
 subprocess.Popen(["sleep", "100000"], start_new_session=True)
@@ -18,16 +20,16 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Quiet).serve_forever()
 "#;
 
-/// A box in which `stayd.service`, rendered by stayd itself, is written and not yet started.
+/// A systemd in a container, in which `stayd.service`, rendered by stayd itself, is written and not yet started.
 pub(super) struct Installed {
-    pub(super) systemd: SystemdBox,
+    pub(super) systemd: SystemdContainer,
     pub(super) port: u16,
 }
 
 impl Installed {
-    /// `extra` is a drop-in.
-    pub(super) fn new(extra: &str) -> Option<Self> {
-        let systemd = SystemdBox::up()?;
+    /// Installs it with the drop-in `extra`.
+    pub(super) fn new(extra: &str) -> Self {
+        let systemd = SystemdContainer::boot();
         let port = free_port();
         let folder = systemd.path("/etc/stayd");
         fs::create_dir_all(&folder).unwrap();
@@ -38,7 +40,7 @@ impl Installed {
         fs::create_dir_all(&drop_in).unwrap();
         fs::write(drop_in.join("test.conf"), extra).unwrap();
         systemd.add_unit("stayd.service", &(unit + "\n"));
-        Some(Self { systemd, port })
+        Self { systemd, port }
     }
 
     pub(super) fn main_pid(&self) -> String {
@@ -53,6 +55,21 @@ impl Installed {
         http_get(self.port, "/").is_ok_and(|answer| answer.contains("here"))
     }
 
+    /// Waits until stayd has sent watchdog pings for this long: time has to pass, and systemd's own clock of the last
+    /// ping says that it has passed with pings.
+    pub(super) fn wait_for_pings(&self, during: Duration) {
+        let last_ping = || {
+            let micros = self
+                .systemd
+                .property("stayd.service", "WatchdogTimestampMonotonic");
+            Duration::from_micros(micros.parse().unwrap())
+        };
+        let first = last_ping();
+        wait_until("stayd has sent watchdog pings", SOON, || {
+            last_ping() >= first + during
+        });
+    }
+
     /// The version 2 cgroup of one of the box's processes.
     pub(super) fn cgroup_of(&self, pid: &str) -> String {
         let groups = self.systemd.done(&["cat", &format!("/proc/{pid}/cgroup")]);
@@ -60,7 +77,7 @@ impl Installed {
         group.unwrap().to_owned()
     }
 
-    /// What the journal has of the unit, for a failure's message.
+    /// The journal of the unit, also for the message of a failed test.
     pub(super) fn journal(&self) -> String {
         self.systemd.done(&[
             "journalctl",

@@ -1,7 +1,7 @@
-//! A new version takes the place of the one that runs: what goes on, and that nobody notices.
+//! `stayd upgrade` replaces the running program in place: services, requests, output, connections and signals go on.
 
-use super::adoption::{pid, service};
 use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::service::{pid, service};
 use super::support::{free_port, http_get, wait_until};
 use serde_json::Value;
 use std::fs;
@@ -11,15 +11,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Upgrades in a row.
+/// How many upgrades a test makes.
 const UPGRADES: usize = 5;
-/// Numbers its lines, and ends with 7 when it is told to.
+/// Writes numbered lines, and ends with status 7 on SIGTERM.
 const NUMBERED: &str = "\
 trap 'exit 7' TERM; n=0
 while :; do n=$((n + 1)); echo $n; sleep 0.003; done
 ";
 
-/// One service that runs `script`.
+/// The configuration of one service that runs this shell script and is restarted at once.
 fn script(script: &str, more: &str) -> String {
     let argv = serde_json::to_string(&["bash", "-c", script]).expect("JSON is TOML here");
     format!(
@@ -31,7 +31,7 @@ fn script(script: &str, more: &str) -> String {
 #[track_caller]
 fn upgrade(daemon: &Stayd) {
     let answer = daemon.client(&["upgrade"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.said());
+    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.output());
 }
 
 fn status(daemon: &Stayd) -> Value {
@@ -53,11 +53,11 @@ fn assert_no_gap(numbers: &[u64]) {
 }
 
 #[test]
-fn item_90_a_new_file_takes_over_in_the_same_process_and_everything_goes_on() {
+fn a_new_file_takes_over_in_the_same_process_and_the_service_its_hold_and_its_output_go_on() {
     let daemon = Stayd::start_copied(&script(NUMBERED, ""));
     daemon.wait_state("s", "running");
-    let held = daemon.client(&["hold", "s", "--for", "1h", "--reason", "a backup"]);
-    assert_eq!(held.code, Some(0), "{held:?}");
+    let hold = daemon.client(&["hold", "s", "--for", "1h", "--reason", "a backup"]);
+    assert_eq!(hold.code, Some(0), "{hold:?}");
     let before = status(&daemon);
     for number in 1..=UPGRADES {
         daemon.put_program(Path::new(super::support::daemon::binary()));
@@ -72,8 +72,8 @@ fn item_90_a_new_file_takes_over_in_the_same_process_and_everything_goes_on() {
         assert_eq!(after["daemon"]["upgrade"]["refused"], Value::Null);
         let running = fs::metadata(format!("/proc/{}/exe", daemon.pid()));
         if let Ok(running) = running {
-            let there = fs::metadata(daemon.program()).expect("the program");
-            assert_eq!((running.dev(), running.ino()), (there.dev(), there.ino()));
+            let new = fs::metadata(daemon.program()).expect("the program");
+            assert_eq!((running.dev(), running.ino()), (new.dev(), new.ino()));
         }
         for same in [
             "pid",
@@ -93,7 +93,11 @@ fn item_90_a_new_file_takes_over_in_the_same_process_and_everything_goes_on() {
     }
     assert_eq!(daemon.count("upgraded"), UPGRADES);
     assert_eq!(daemon.count("started"), 1);
-    assert_eq!(daemon.count("adopted"), 0, "a child is nobody's leftover");
+    assert_eq!(
+        daemon.count("adopted"),
+        0,
+        "the service stays a child and is not adopted"
+    );
     let stopped = daemon.client(&["stop", "s"]);
     assert_eq!(stopped.code, Some(0), "{stopped:?}");
     let ended = daemon.service("s");
@@ -102,7 +106,7 @@ fn item_90_a_new_file_takes_over_in_the_same_process_and_everything_goes_on() {
 }
 
 #[test]
-fn item_90_a_service_whose_command_has_changed_goes_on_until_it_is_restarted() {
+fn a_service_whose_configured_command_has_changed_goes_on_until_its_restart() {
     let daemon = Stayd::start_copied(&script(NUMBERED, ""));
     let before = pid(&daemon.wait_state("s", "running"));
     daemon.rewrite(&script(&format!("{NUMBERED}# edited"), ""));
@@ -128,13 +132,13 @@ fn item_90_a_service_whose_command_has_changed_goes_on_until_it_is_restarted() {
 }
 
 #[test]
-fn item_90_a_life_that_the_old_version_began_ends_and_respawns_under_the_new_one() {
+fn an_instance_started_by_the_old_version_is_reaped_and_restarted_by_the_new_one() {
     let daemon = Stayd::start_copied(&script(NUMBERED, ""));
     let first = pid(&daemon.wait_state("s", "running"));
     upgrade(&daemon);
     let term = nix::sys::signal::Signal::SIGTERM;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), term).expect("kill");
-    let next = daemon.wait_service("s", "its next life", |service| {
+    let next = daemon.wait_service("s", "the next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
     assert_eq!(next["last_exit"]["code"], 7, "{next}");
@@ -146,46 +150,46 @@ fn item_90_a_life_that_the_old_version_began_ends_and_respawns_under_the_new_one
     assert_eq!(daemon.service("s")["restarts"], 1);
 }
 
-/// Ends are reaped by one version or the other, or wait for it as zombies.
+/// The old or the new version reaps each exit; a child that ends in between stays a zombie until the new version runs.
 #[test]
-fn item_90_no_end_is_lost_between_two_versions() {
+fn no_exit_is_lost_during_an_upgrade() {
     let daemon = Stayd::start_copied(&script("echo $STAYD_LIFE; sleep 0.02; exit 3", ""));
     for _ in 0..UPGRADES {
         upgrade(&daemon);
     }
-    let ends: Vec<Value> = daemon
+    let exits: Vec<Value> = daemon
         .events()
         .into_iter()
         .filter(|event| event["kind"] == "crashed")
         .collect();
-    assert!(!ends.is_empty(), "{}", daemon.said());
-    for end in &ends {
-        let message = end["message"].as_str().expect("a sentence");
-        assert!(message.starts_with("exited with status 3"), "{end}");
+    assert!(!exits.is_empty(), "{}", daemon.output());
+    for exit in &exits {
+        let message = exit["message"].as_str().expect("a sentence");
+        assert!(message.starts_with("exited with status 3"), "{exit}");
     }
     let before = daemon.service("s")["life"].as_u64().expect("a number");
-    daemon.wait_service("s", "further", |service| {
+    daemon.wait_service("s", "a later instance", |service| {
         service["life"].as_u64() > Some(before)
     });
     assert_no_gap(&numbers(&daemon.state_dir()));
 }
 
 #[test]
-fn item_90_no_request_is_refused_or_reset_while_versions_change() {
+fn no_api_request_is_refused_or_reset_during_an_upgrade() {
     let daemon = Stayd::start_copied(&script(NUMBERED, ""));
     daemon.wait_state("s", "running");
     let socket = daemon.state_dir().join("control.sock");
-    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    assert_running(&ask(&socket));
+                while !done.load(Ordering::SeqCst) {
+                    assert_running(&request_status(&socket));
                     answered.fetch_add(1, Ordering::SeqCst);
                 }
             });
         }
-        let _over = Over(&over);
+        let _done = SetOnDrop(&done);
         for _ in 0..UPGRADES {
             let before = answered.load(Ordering::SeqCst);
             upgrade(&daemon);
@@ -196,22 +200,24 @@ fn item_90_no_request_is_refused_or_reset_while_versions_change() {
     });
 }
 
-/// Ends what goes on beside a test, however the test ends.
-struct Over<'a>(&'a AtomicBool);
+/// Sets the flag when the test ends, also by a panic, so that its threads end.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-/// One request, without any of the patience of our own client.
-fn ask(socket: &Path) -> String {
-    let mut stream = UnixStream::connect(socket).expect("nobody is refused");
+/// Makes one API request. Unlike stayd's own client it tries only once.
+fn request_status(socket: &Path) -> String {
+    let mut stream = UnixStream::connect(socket).expect("no connection is refused");
     let request = "GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("taken");
+    stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("nobody is reset");
+    stream
+        .read_to_string(&mut answer)
+        .expect("no connection is reset");
     answer
 }
 
@@ -223,7 +229,7 @@ fn assert_running(answer: &str) {
 }
 
 #[test]
-fn item_90_a_wedged_service_is_killed_by_the_new_version() {
+fn a_service_that_wedges_after_an_upgrade_is_killed_by_the_new_version() {
     let port = free_port();
     let watched = format!(
         "port = {port}\n[service.s.watchdog]\nprobe = \"http://127.0.0.1:{port}/\"\ninterval = \"300ms\"\n\
@@ -234,7 +240,7 @@ fn item_90_a_wedged_service_is_killed_by_the_new_version() {
     upgrade(&daemon);
     assert_eq!(daemon.service("s")["healthy"], true);
     let _ = http_get(port, "/wedge");
-    let next = daemon.wait_service("s", "its next life", |service| {
+    let next = daemon.wait_service("s", "the next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
     assert!(!is_alive(first));
@@ -244,63 +250,63 @@ fn item_90_a_wedged_service_is_killed_by_the_new_version() {
 }
 
 #[test]
-fn item_90_signals_that_come_while_versions_change_are_heard_by_the_new_one() {
+fn signals_during_an_upgrade_do_not_end_stayd_and_the_new_version_handles_them() {
     let mut daemon = Stayd::start_copied(&script(NUMBERED, ""));
     daemon.wait_state("s", "running");
-    let over = AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            while !done.load(Ordering::SeqCst) {
                 daemon.signal(libc::SIGHUP);
                 std::thread::yield_now();
             }
         });
-        let _over = Over(&over);
+        let _done = SetOnDrop(&done);
         for _ in 0..UPGRADES {
             upgrade(&daemon);
         }
     });
     daemon.wait_state("s", "running");
-    assert!(daemon.stop().success(), "{}", daemon.said());
+    assert!(daemon.stop().success(), "{}", daemon.output());
     assert_no_gap(&numbers(&daemon.state_dir()));
 }
 
 #[test]
-fn item_90_an_ordered_stop_that_comes_with_an_upgrade_is_carried_out() {
+fn an_ordered_stop_during_an_upgrade_is_carried_out() {
     for _ in 0..UPGRADES {
         let mut daemon = Stayd::start_copied(&script(NUMBERED, ""));
         let child = pid(&daemon.wait_state("s", "running"));
         std::thread::scope(|scope| {
-            let asking = scope.spawn(|| daemon.client(&["upgrade"]));
-            wait_until("the trial has begun, or is over", SOON, || {
+            let client = scope.spawn(|| daemon.client(&["upgrade"]));
+            wait_until("the new file's trial run has begun", SOON, || {
                 let children = stayd::sys::process::children(daemon.pid());
-                children.is_ok_and(|all| all.len() > 1) || asking.is_finished()
+                children.is_ok_and(|all| all.len() > 1) || client.is_finished()
             });
             daemon.signal(libc::SIGTERM);
         });
-        assert!(daemon.wait().success(), "{}", daemon.said());
+        assert!(daemon.wait().success(), "{}", daemon.output());
         assert!(!is_alive(child));
     }
 }
 
-/// Tells READY=1 once, after a while, and then WATCHDOG=1 all the time; a message that nobody takes is written down.
+/// Sends READY=1 once and then WATCHDOG=1 every 2 ms; writes the error of each refused message into the file `refused`.
 const NOTIFIES: &str = "\
 import os, socket, sys, time
-to = os.environ['NOTIFY_SOCKET']
-line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-def tell(what):
+address = os.environ['NOTIFY_SOCKET']
+notify_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def notify(message):
     try:
-        line.sendto(what, to)
+        notify_socket.sendto(message, address)
     except OSError as error:
         open('DIR/refused', 'a').write('%s\\n' % error)
-tell(b'READY=1')
+notify(b'READY=1')
 while True:
-    tell(b'WATCHDOG=1')
+    notify(b'WATCHDOG=1')
     time.sleep(0.002)
 ";
 
 #[test]
-fn item_90_a_service_that_reports_by_itself_is_heard_all_the_time() {
+fn no_sd_notify_message_of_a_service_is_refused_during_an_upgrade() {
     let argv = serde_json::to_string(&["python3", "-c", NOTIFIES]).expect("JSON is TOML here");
     let config = format!(
         "[service.s]\ncommand = {argv}\nsd_notify = true\n[service.s.watchdog]\nprobe = \"notify\"\ninterval = \"1s\"\n\
@@ -312,38 +318,42 @@ fn item_90_a_service_that_reports_by_itself_is_heard_all_the_time() {
         upgrade(&daemon);
         assert_eq!(daemon.service("s")["healthy"], true);
     }
-    let again = |service: &Value| service["probes"][0]["class"] == "alive";
-    daemon.wait_service("s", "heard by the new one", again);
+    let is_alive = |service: &Value| service["probes"][0]["class"] == "alive";
+    daemon.wait_service("s", "alive for the new version", is_alive);
     let refused = fs::read_to_string(daemon.dir().join("refused")).unwrap_or_default();
     assert_eq!(refused, "");
 }
 
 #[test]
-fn item_90_who_follows_the_events_gets_an_end_and_misses_nothing() {
+fn followers_of_the_events_get_an_end_of_the_stream_and_miss_no_event() {
     let daemon = Stayd::start_copied(&script(NUMBERED, ""));
     daemon.wait_state("s", "running");
-    let told = daemon.dir().join("told");
+    let output = daemon.dir().join("events");
     let mut client = std::process::Command::new(super::support::daemon::binary())
         .args(["events", "-f", "--state-dir"])
         .arg(daemon.state_dir())
-        .stdout(fs::File::create(&told).expect("a file"))
+        .stdout(fs::File::create(&output).expect("a file"))
         .spawn()
         .expect("a client");
-    let mut follower = UnixStream::connect(daemon.state_dir().join("control.sock")).expect("taken");
+    let mut stream =
+        UnixStream::connect(daemon.state_dir().join("control.sock")).expect("connected");
     let request = "GET /v1/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n";
-    follower.write_all(request.as_bytes()).expect("taken");
+    stream.write_all(request.as_bytes()).expect("sent");
     for number in 1..=UPGRADES {
         upgrade(&daemon);
-        wait_until("the follower is told", SOON, || {
-            let told = fs::read_to_string(&told).expect("a file");
-            told.matches(" upgraded ").count() == number
+        wait_until("the client shows the upgrade", SOON, || {
+            let events = fs::read_to_string(&output).expect("a file");
+            events.matches(" upgraded ").count() == number
         });
     }
-    let mut said = String::new();
-    follower
-        .read_to_string(&mut said)
-        .expect("an end, not a reset");
-    assert!(said.ends_with("0\r\n\r\n"), "the stream has an end: {said}");
+    let mut events = String::new();
+    stream
+        .read_to_string(&mut events)
+        .expect("the stream ends without a reset");
+    assert!(
+        events.ends_with("0\r\n\r\n"),
+        "the stream has its last chunk: {events}"
+    );
     drop(daemon);
-    client.wait().expect("it ends with stayd");
+    client.wait().expect("the client ends with stayd");
 }

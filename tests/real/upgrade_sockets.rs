@@ -1,52 +1,53 @@
-//! Held sockets while versions change: nobody who connects is refused.
+//! Sockets during an upgrade: stayd holds them throughout, so that no connection is refused.
 
-use super::sockets_load::{CLIENTS, kill, service, wait_for_another};
-use super::support::crowd::{Crowd, Place, ask, pid_at};
+use super::sockets_service_killed::{CLIENTS, kill, service, wait_for_another};
 use super::support::daemon::{SOON, Stayd};
+use super::support::http::{Address, Clients, ask, pid_at};
 use super::support::{free_port, wait_until};
 
-/// Upgrades in a row, each followed by a kill of the service.
+/// How many upgrades are made, each followed by a kill of the service.
 const UPGRADES: usize = 5;
 
 #[track_caller]
 fn upgrade(daemon: &Stayd) {
     let answer = daemon.client(&["upgrade"]);
-    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.said());
+    assert_eq!(answer.code, Some(0), "{answer:?}\n{}", daemon.output());
 }
 
 #[test]
-fn item_90_no_connection_is_refused_over_upgrades_and_kills_after_them() {
+fn no_connection_is_refused_over_upgrades_with_kills_of_the_service_between_them() {
     let port = free_port();
-    let place = Place::Port(port);
+    let place = Address::Port(port);
     let daemon = Stayd::start_copied(&service(&format!("[\"127.0.0.1:{port}\"]"), ""));
     let mut pid = wait_for_another(&place, None);
-    let crowd = Crowd::at(&place, CLIENTS);
+    let clients = Clients::start(&place, CLIENTS);
     for _ in 0..UPGRADES {
         upgrade(&daemon);
-        assert_eq!(pid_at(&place), Some(pid), "{}", daemon.said());
+        assert_eq!(pid_at(&place), Some(pid), "{}", daemon.output());
         kill(pid);
         pid = wait_for_another(&place, Some(pid));
     }
-    crowd.disperse().assert_unbroken(UPGRADES);
+    clients.stop().assert_unbroken(UPGRADES);
 }
 
-/// Nobody but stayd has the socket then.
+/// During the backoff only stayd has the socket.
 #[test]
-fn item_90_who_waits_for_the_next_life_waits_through_an_upgrade() {
+fn a_client_that_waits_for_the_next_instance_is_answered_after_an_upgrade() {
     let port = free_port();
-    let place = Place::Port(port);
+    let place = Address::Port(port);
     let config = service(&format!("[\"127.0.0.1:{port}\"]"), "");
-    let waits = config.replace("min = \"0s\", max = \"1ms\"", "min = \"3s\"");
-    let daemon = Stayd::start_copied(&waits);
+    let with_backoff = config.replace("min = \"0s\", max = \"1ms\"", "min = \"3s\"");
+    let daemon = Stayd::start_copied(&with_backoff);
     let pid = wait_for_another(&place, None);
     kill(pid);
     daemon.wait_state("s", "backoff");
     std::thread::scope(|scope| {
-        let asking = scope.spawn(|| ask(&place, "/"));
+        let client = scope.spawn(|| ask(&place, "/"));
         upgrade(&daemon);
-        assert_eq!(daemon.service("s")["state"], "backoff", "its wait goes on");
-        wait_until("it is answered", SOON, || asking.is_finished());
-        asking.join().expect("no panic").expect("answered");
+        let state = daemon.service("s")["state"].clone();
+        assert_eq!(state, "backoff", "the backoff goes on");
+        wait_until("the client is answered", SOON, || client.is_finished());
+        client.join().expect("no panic").expect("an answer");
     });
     assert_eq!(daemon.service("s")["life"], 2);
 }

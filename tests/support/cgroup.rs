@@ -1,48 +1,89 @@
-//! Cgroups of a test's own, where the machine lets us make them.
+//! Cgroups of a test's own, in whichever version the machine mounts. Making one needs root.
 
-use super::TempDir;
+use super::{TempDir, require_root};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// A cgroup below the root of its hierarchy; killed and removed when dropped.
+/// A cgroup below the root of its hierarchy; its processes are killed and it is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// In the version 2 hierarchy; none for a user who may not make one.
-    pub(crate) fn unified(name: &str) -> Option<Self> {
-        Self::at(&mount_point(|kind, _| kind == "cgroup2")?, name)
-    }
-
-    /// The same, and where nobody has mounted that hierarchy it is mounted for this process alone: its children do not
+    /// In the version 2 hierarchy. Where none is mounted, this mounts one for this process alone: its children do not
     /// see it.
-    pub(crate) fn unified_or_private(name: &str) -> Option<Self> {
-        static PRIVATE: OnceLock<Option<File>> = OnceLock::new();
-        Self::unified(name).or_else(|| {
-            let root = PRIVATE.get_or_init(private_mount).as_ref()?;
-            Self::at(
-                &PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd())),
-                name,
-            )
+    pub(crate) fn unified(name: &str) -> Self {
+        static PRIVATE: OnceLock<File> = OnceLock::new();
+        require_root();
+        Self::mounted_unified(name).unwrap_or_else(|| {
+            let root = PRIVATE.get_or_init(private_mount);
+            let root = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
+            Self::at(&root, name)
         })
     }
 
-    /// In the version 1 hierarchy of `controller`.
-    pub(crate) fn of_controller(controller: &str, name: &str) -> Option<Self> {
-        let has = |options: &str| options.split(',').any(|option| option == controller);
-        Self::at(
-            &mount_point(|kind, options| kind == "cgroup" && has(options))?,
-            name,
-        )
+    /// A cgroup whose processes get `micros` of CPU time in each 20 ms.
+    pub(crate) fn with_cpu_quota(name: &str, micros: u64) -> Self {
+        require_root();
+        if let Some(group) = Self::of_controller("cpu", name) {
+            group.set("cpu.cfs_period_us", "20000");
+            group.set("cpu.cfs_quota_us", &micros.to_string());
+            return group;
+        }
+        let group = Self::unified_with("cpu", name);
+        group.set("cpu.max", &format!("{micros} 20000"));
+        group
     }
 
-    fn at(root: &Path, name: &str) -> Option<Self> {
+    /// A cgroup whose processes may use so many bytes of memory, and no swap in version 2.
+    pub(crate) fn with_memory_limit(name: &str, bytes: u64) -> Self {
+        require_root();
+        if let Some(group) = Self::of_controller("memory", name) {
+            group.set("memory.limit_in_bytes", &bytes.to_string());
+            return group;
+        }
+        let group = Self::unified_with("memory", name);
+        group.set("memory.max", &bytes.to_string());
+        if group.0.join("memory.swap.max").exists() {
+            group.set("memory.swap.max", "0");
+        }
+        group
+    }
+
+    /// In the mounted version 2 hierarchy; none where none is mounted.
+    fn mounted_unified(name: &str) -> Option<Self> {
+        let root = mount_point(|kind, _| kind == "cgroup2")?;
+        Some(Self::at(&root, name))
+    }
+
+    /// In the version 1 hierarchy of `controller`; none where none is mounted.
+    fn of_controller(controller: &str, name: &str) -> Option<Self> {
+        let has = |options: &str| options.split(',').any(|option| option == controller);
+        let root = mount_point(|kind, options| kind == "cgroup" && has(options))?;
+        Some(Self::at(&root, name))
+    }
+
+    /// In the mounted version 2 hierarchy, with this controller enabled.
+    fn unified_with(controller: &str, name: &str) -> Self {
+        let root = mount_point(|kind, _| kind == "cgroup2")
+            .unwrap_or_else(|| panic!("this test needs the cgroup controller {controller:?}"));
+        fs::write(
+            root.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        )
+        .unwrap_or_else(|error| {
+            panic!("this test needs the cgroup controller {controller:?}: {error}")
+        });
+        Self::at(&root, name)
+    }
+
+    fn at(root: &Path, name: &str) -> Self {
         let dir = root.join(format!("stayd-test-{name}-{}", std::process::id()));
-        fs::create_dir(&dir).ok()?;
-        Some(Self(dir))
+        fs::create_dir(&dir)
+            .unwrap_or_else(|error| panic!("cannot make the cgroup {}: {error}", dir.display()));
+        Self(dir)
     }
 
     /// Its directory.
@@ -53,6 +94,11 @@ impl Cgroup {
     /// Writes one of its files.
     pub(crate) fn set(&self, file: &str, value: &str) {
         fs::write(self.0.join(file), value).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+
+    /// Moves a process into it.
+    pub(crate) fn take_in(&self, pid: i32) {
+        self.set("cgroup.procs", &pid.to_string());
     }
 }
 
@@ -68,7 +114,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// A cgroup that can be frozen, in whichever version the machine has.
+/// A cgroup that can be frozen.
 #[derive(Debug)]
 pub(crate) struct Freezer {
     group: Cgroup,
@@ -77,28 +123,53 @@ pub(crate) struct Freezer {
 }
 
 impl Freezer {
-    /// None for a user who may not make one.
-    pub(crate) fn new(name: &str) -> Option<Self> {
-        let (group, file, words) = match Cgroup::unified(name) {
-            Some(group) => (group, "cgroup.freeze", ["1", "0"]),
-            None => (
-                Cgroup::of_controller("freezer", name)?,
-                "freezer.state",
-                ["FROZEN", "THAWED"],
-            ),
-        };
-        Some(Self { group, file, words })
+    /// One, of version 2 where the machine mounts both versions.
+    pub(crate) fn new(name: &str) -> Self {
+        let mut all = Self::of_each_version(name);
+        all.swap_remove(0)
     }
 
-    /// Takes `pid` in, and freezes it.
-    pub(crate) fn freeze(&self, pid: i32) {
-        self.group.set("cgroup.procs", &pid.to_string());
+    /// One of each version that the machine mounts, at least one.
+    pub(crate) fn of_each_version(name: &str) -> Vec<Self> {
+        require_root();
+        let version_2 = Cgroup::mounted_unified(name).map(|group| Self {
+            group,
+            file: "cgroup.freeze",
+            words: ["1", "0"],
+        });
+        let version_1 = Cgroup::of_controller("freezer", name).map(|group| Self {
+            group,
+            file: "freezer.state",
+            words: ["FROZEN", "THAWED"],
+        });
+        let all: Vec<Self> = version_2.into_iter().chain(version_1).collect();
+        assert!(
+            !all.is_empty(),
+            "this test needs a mounted cgroup hierarchy"
+        );
+        all
+    }
+
+    /// Moves a process into it.
+    pub(crate) fn take_in(&self, pid: i32) {
+        self.group.take_in(pid);
+    }
+
+    /// Freezes its processes.
+    pub(crate) fn freeze(&self) {
         self.group.set(self.file, self.words[0]);
     }
 
-    /// Lets go on what is in it.
+    /// Lets its processes run again.
     pub(crate) fn thaw(&self) {
         self.group.set(self.file, self.words[1]);
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        // a frozen process does not die of SIGKILL in version 1
+        self.thaw();
     }
 }
 
@@ -110,22 +181,15 @@ fn mount_point(fits: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     })
 }
 
-/// A mount that has no place any more, and so ends with the last descriptor of it.
-fn private_mount() -> Option<File> {
+/// A version 2 hierarchy that is attached nowhere; the kernel unmounts it with its last descriptor.
+fn private_mount() -> File {
     let place = TempDir::new();
     let run = |command: &mut Command| {
-        command
-            .arg(place.path())
-            .status()
-            .is_ok_and(|end| end.success())
+        let status = command.arg(place.path()).status();
+        assert!(status.is_ok_and(|end| end.success()), "{command:?}");
     };
-    if !run(Command::new("mount").args(["-t", "cgroup2", "none"])) {
-        return None;
-    }
+    run(Command::new("mount").args(["-t", "cgroup2", "none"]));
     let root = File::open(place.path());
-    assert!(
-        run(Command::new("umount").arg("--lazy")),
-        "the mount stays behind"
-    );
-    root.ok()
+    run(Command::new("umount").arg("--lazy"));
+    root.expect("the root of the hierarchy")
 }

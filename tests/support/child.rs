@@ -1,6 +1,6 @@
-//! Children by the one spawn, as a service's life would be started.
+//! Child processes started with `sys::spawn`, as stayd starts an instance.
 
-use super::{TempDir, wait_for};
+use super::{SOON, TempDir, wait_for};
 use stayd::sys::reaper::{self, Status};
 use stayd::sys::spawn::{Child, Plan};
 use std::ffi::CString;
@@ -8,10 +8,6 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::time::Duration;
-
-/// What happens at once on an idle machine; generous, because tests share a busy one.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A plan that runs `program` with its output in `output`.
 pub(crate) fn plan(program: &Path, words: &[&str], output: &Path) -> Plan {
@@ -37,7 +33,7 @@ pub(crate) fn plan(program: &Path, words: &[&str], output: &Path) -> Plan {
     }
 }
 
-/// Waits for the exit of `child` alone; whatever else ends meanwhile is forgotten.
+/// Waits for the exit of `child`. Reaps every other child that ends meanwhile, and drops its status.
 pub(crate) fn wait_for_exit(child: Child) -> Status {
     let pid = child.process.pid;
     drop(child);
@@ -49,7 +45,7 @@ pub(crate) fn wait_for_exit(child: Child) -> Status {
     reaped.status
 }
 
-/// What a shell script prints, run by the one spawn as `change` makes it.
+/// Runs a shell script with `sys::spawn`, after `change` has changed the plan, and returns what it prints.
 pub(crate) fn output_of(script: &str, change: impl FnOnce(&mut Plan)) -> String {
     let dir = TempDir::new();
     let file = dir.join("out");

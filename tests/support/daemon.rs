@@ -1,4 +1,4 @@
-//! A real stayd in the foreground, with a folder of its own, ended with its whole tree when dropped.
+//! A real stayd in the foreground with a folder of its own; dropping it stops it and all its services.
 
 use super::wait::{TempDir, wait_for, wait_until};
 use serde_json::Value;
@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// What takes a moment; generous, because tests share a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// An ordered stop with its grace.
+pub(crate) use super::wait::SOON;
+
+/// Deadline for an ordered stop, the grace included.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-/// Where a debug build is to die.
+/// File in the folder that takes stdout and stderr.
+const OUTPUT: &str = "said";
+/// Names the failpoint at which a debug build dies.
 const DIE_AT: &str = "STAYD_DIE_AT";
 
 /// A running stayd.
@@ -27,24 +29,22 @@ impl Stayd {
         Self::start_with(config, |_| {})
     }
 
-    /// The same, after `change` has had its way with the command.
+    /// The same; `change` may change the command first.
     pub(crate) fn start_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
         let dir = TempDir::new();
-        Self::in_dir(dir, config, change).when_open()
+        Self::in_dir(dir, config, change).wait_until_open()
     }
 
     /// The same, from a copy of the program in the test's folder: [`Stayd::program`].
     pub(crate) fn start_copied(config: &str) -> Self {
-        let mut stayd = Self::start_copied_with(config, |_| {});
-        stayd = stayd.when_open();
-        stayd
+        Self::start_copied_with(config, |_| {}).wait_until_open()
     }
 
-    /// The same, after `change` has had its way with the command; not waiting until it can be asked.
+    /// The same; `change` may change the command first. Does not wait until the control socket is there.
     pub(crate) fn start_copied_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
         Self::in_dir(TempDir::new(), config, |command| {
             let folder = command.get_current_dir().expect("its folder").to_owned();
-            let said = fs::File::create(folder.join("said")).expect("a file");
+            let output = output_file(&folder);
             let program = folder.join("stayd");
             copy_program(Path::new(binary()), &program);
             let mut copied = Command::new(program);
@@ -52,32 +52,32 @@ impl Stayd {
                 .args(command.get_args())
                 .current_dir(folder)
                 .stdin(Stdio::null())
-                .stdout(said.try_clone().expect("a file"))
-                .stderr(said);
+                .stdout(output.try_clone().expect("a file"))
+                .stderr(output);
             scrub(&mut copied);
-            hear_hangups(&mut copied);
+            reset_sighup(&mut copied);
             *command = copied;
             change(command);
         })
     }
 
-    /// Puts another file in its place, as a package manager does: in one step.
+    /// Replaces the program by a copy of `from` in one step, as a package manager does.
     pub(crate) fn put_program(&self, from: &Path) {
         let next = self.dir.join("next");
         copy_program(from, &next);
         fs::rename(next, self.program()).expect("replaced");
     }
 
-    /// Where [`Stayd::start_copied`] has put the program.
+    /// The copy of the program that [`Stayd::start_copied`] runs.
     pub(crate) fn program(&self) -> PathBuf {
         self.dir.join("stayd")
     }
 
-    /// The same, taking itself for one that systemd has started.
+    /// The same, with the environment by which stayd recognizes systemd as its parent supervisor.
     pub(crate) fn start_supervised(config: &str) -> Self {
         Self::start_with(config, |command| {
             let folder = command.get_current_dir().expect("its folder").to_owned();
-            let said = fs::File::create(folder.join("said")).expect("a file");
+            let output = output_file(&folder);
             let mut wrapped = Command::new("sh");
             wrapped
                 .args(["-c", "exec env SYSTEMD_EXEC_PID=$$ \"$@\"", "sh"])
@@ -85,20 +85,20 @@ impl Stayd {
                 .args(command.get_args())
                 .current_dir(folder)
                 .stdin(Stdio::null())
-                .stdout(said.try_clone().expect("a file"))
-                .stderr(said);
+                .stdout(output.try_clone().expect("a file"))
+                .stderr(output);
             scrub(&mut wrapped);
-            hear_hangups(&mut wrapped);
+            reset_sighup(&mut wrapped);
             *command = wrapped;
         })
     }
 
-    /// Waits until it can be asked.
-    pub(crate) fn when_open(mut self) -> Self {
+    /// Waits until its control socket is there.
+    pub(crate) fn wait_until_open(mut self) -> Self {
         let socket = self.state_dir().join("control.sock");
         wait_until("the control socket is there", SOON, || {
             let ended = self.child.try_wait().expect("wait");
-            assert!(ended.is_none(), "stayd ended: {ended:?}\n{}", self.said());
+            assert!(ended.is_none(), "stayd ended: {ended:?}\n{}", self.output());
             socket.exists()
         });
         self
@@ -108,7 +108,7 @@ impl Stayd {
         let root = dir.path().display().to_string();
         let file = dir.join("stayd.toml");
         fs::write(&file, config.replace("DIR", &root)).expect("the configuration");
-        let said = fs::File::create(dir.join("said")).expect("a file");
+        let output = output_file(dir.path());
         let mut command = Command::new(binary());
         command
             .args(["--foreground", "-c"])
@@ -117,92 +117,91 @@ impl Stayd {
             .arg(dir.join("state"))
             .current_dir(dir.path())
             .stdin(Stdio::null())
-            .stdout(said.try_clone().expect("a file"))
-            .stderr(said);
+            .stdout(output.try_clone().expect("a file"))
+            .stderr(output);
         scrub(&mut command);
-        hear_hangups(&mut command);
+        reset_sighup(&mut command);
         change(&mut command);
         let child = command.spawn().expect("stayd");
         Self { dir, child }
     }
 
-    /// Killed at once, as by a crash, and followed by another one on the same folder.
-    pub(crate) fn killed_and_again(mut self) -> Self {
-        self.signal(libc::SIGKILL);
-        self.wait();
-        self.again()
+    /// Kills it, as a crash would, and starts the next one on the same folder.
+    pub(crate) fn kill_and_restart(self) -> Self {
+        self.kill_and_restart_at_once().wait_until_open()
     }
 
-    /// Not waiting until it is there.
+    /// The same, without waiting for the next one's control socket.
+    pub(crate) fn kill_and_restart_at_once(mut self) -> Self {
+        self.kill();
+        self.next_with(|_| {})
+    }
+
+    /// The same; the next one dies at the named failpoint.
+    pub(crate) fn kill_and_restart_with_failpoint(mut self, failpoint: &str) -> Self {
+        self.kill();
+        self.next_with(|command| {
+            command.env(DIE_AT, failpoint);
+        })
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        self.signal(libc::SIGKILL);
+        self.wait();
+    }
+
+    /// Starts one without waiting for its control socket.
     pub(crate) fn start_at_once(config: &str) -> Self {
         Self::in_dir(TempDir::new(), config, |_| {})
     }
 
-    /// The same, with a stayd that dies at the named step (`stayd::act::failpoint`).
-    pub(crate) fn start_to_die_at(config: &str, step: &str) -> Self {
+    /// The same; it dies at the named failpoint (`stayd::act::failpoint`).
+    pub(crate) fn start_with_failpoint(config: &str, failpoint: &str) -> Self {
         Self::in_dir(TempDir::new(), config, |command| {
-            command.env(DIE_AT, step);
+            command.env(DIE_AT, failpoint);
         })
     }
 
-    /// Killed at once, and followed by one that dies at the named step.
-    pub(crate) fn killed_and_again_to_die_at(mut self, step: &str) -> Self {
-        self.signal(libc::SIGKILL);
-        self.wait();
-        self.next_with(|command| {
-            command.env(DIE_AT, step);
-        })
-    }
-
-    /// The same as `killed_and_again`, not waiting until it is there.
-    pub(crate) fn killed_and_again_at_once(mut self) -> Self {
-        self.signal(libc::SIGKILL);
-        self.wait();
-        self.next()
-    }
-
-    /// The next one on this folder reads `config` instead.
+    /// Replaces the configuration; the running stayd has read the old one.
     pub(crate) fn rewrite(&self, config: &str) {
         let root = self.dir.path().display().to_string();
         fs::write(self.dir.join("stayd.toml"), config.replace("DIR", &root)).expect("the file");
     }
 
-    /// Another stayd on the folder of this one, which has ended.
-    pub(crate) fn again(self) -> Self {
-        self.next().when_open()
+    /// Starts another stayd on the folder of this one, which has ended.
+    pub(crate) fn restart(self) -> Self {
+        self.next_with(|_| {}).wait_until_open()
     }
 
-    /// The same; `change` has its way with the folder while the next one has a number already and has not begun.
-    pub(crate) fn again_after(self, change: impl FnOnce(&Self)) -> Self {
+    /// The same; `change` may change the folder while the next one has a pid and has not begun to run.
+    pub(crate) fn restart_after(self, change: impl FnOnce(&Self)) -> Self {
         let next = self.next_with(|command| {
-            let mut held = Command::new("sh");
-            held.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"])
+            let mut stopped = Command::new("sh");
+            stopped
+                .args(["-c", "kill -STOP $$; exec \"$@\"", "sh"])
                 .arg(command.get_program())
                 .args(command.get_args())
                 .current_dir(command.get_current_dir().expect("its folder"))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
-            scrub(&mut held);
-            *command = held;
+            scrub(&mut stopped);
+            *command = stopped;
         });
-        wait_until("it is held", SOON, || {
+        wait_until("the next one is stopped", SOON, || {
             stayd::sys::process::stat(next.pid())
                 .is_ok_and(|stat| stat.state == stayd::sys::process::State::Stopped)
         });
         change(&next);
         next.signal(libc::SIGCONT);
-        next.when_open()
-    }
-
-    fn next(self) -> Self {
-        self.next_with(|_| {})
+        next.wait_until_open()
     }
 
     fn next_with(mut self, change: impl FnOnce(&mut Command)) -> Self {
         assert!(
             self.child.try_wait().expect("wait").is_some(),
-            "one at a time"
+            "this one still runs"
         );
         let dir = std::mem::replace(&mut self.dir, TempDir::new());
         let config = fs::read_to_string(dir.join("stayd.toml")).expect("the configuration");
@@ -220,18 +219,18 @@ impl Stayd {
         self.dir.path()
     }
 
-    /// STATE
+    /// Its state folder.
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
     }
 
-    /// What it said on stdout and stderr.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(self.dir.join("said")).unwrap_or_default()
+    /// What it has written to stdout and stderr.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(self.dir.join(OUTPUT)).unwrap_or_default()
     }
 
-    /// Runs another stayd as a client of this one.
-    pub(crate) fn client(&self, words: &[&str]) -> Answer {
+    /// Runs a stayd command as a client of this one.
+    pub(crate) fn client(&self, words: &[&str]) -> ClientOutput {
         let mut command = Command::new(binary());
         command
             .args(words)
@@ -240,7 +239,7 @@ impl Stayd {
             .current_dir(self.dir.path());
         scrub(&mut command);
         let output = command.output().expect("a client");
-        Answer {
+        ClientOutput {
             code: output.status.code(),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -251,7 +250,7 @@ impl Stayd {
     pub(crate) fn service(&self, name: &str) -> Value {
         let answer = self.client(&["status", "--json"]);
         let status: Value = serde_json::from_str(&answer.out)
-            .unwrap_or_else(|error| panic!("{error}: {answer:?}\n{}", self.said()));
+            .unwrap_or_else(|error| panic!("{error}: {answer:?}\n{}", self.output()));
         let services = status["services"].as_array().expect("services");
         services
             .iter()
@@ -266,7 +265,7 @@ impl Stayd {
         self.wait_service(name, state, |service| service["state"] == state)
     }
 
-    /// Waits until the service is as `fits` wants it, and returns it.
+    /// Waits until `fits` accepts the service, and returns it.
     #[track_caller]
     pub(crate) fn wait_service(
         &self,
@@ -281,14 +280,14 @@ impl Stayd {
                 fits(&last).then(|| last.clone())
             })
         }));
-        found.unwrap_or_else(|_| panic!("{name} not {what}: {last:#}\n{}", self.said()))
+        found.unwrap_or_else(|_| panic!("{name} not {what}: {last:#}\n{}", self.output()))
     }
 
     /// The journal, oldest first.
     pub(crate) fn events(&self) -> Vec<Value> {
         let answer = self.client(&["events", "--json"]);
         let events: Value = serde_json::from_str(&answer.out)
-            .unwrap_or_else(|error| panic!("{error}: {answer:?}\n{}", self.said()));
+            .unwrap_or_else(|error| panic!("{error}: {answer:?}\n{}", self.output()));
         let list = events.get("events").unwrap_or(&events);
         list.as_array().expect("a list").clone()
     }
@@ -307,13 +306,13 @@ impl Stayd {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("kill");
     }
 
-    /// Ends it in order and says how it ended.
+    /// Stops it in order and returns its exit status.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(libc::SIGTERM);
         self.wait()
     }
 
-    /// Waits for its end.
+    /// Waits for its end and returns its exit status.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut ended = None;
         wait_until("stayd ends", STOP_WITHIN, || {
@@ -342,15 +341,16 @@ impl Drop for Stayd {
     }
 }
 
-/// By a process of its own: a program that was being written while this one forked could not be executed (ETXTBSY).
+/// Copies with cp(1): a child that this process forks meanwhile would inherit a file that is open for writing, and exec
+/// would fail with ETXTBSY.
 fn copy_program(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg(from).arg(to).status();
     assert!(copied.expect("cp").success());
 }
 
-/// What a client said.
+/// What a client command printed, and its exit code.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ClientOutput {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
@@ -361,7 +361,11 @@ pub(crate) fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_stayd")
 }
 
-/// Nothing of the tests' own surroundings may decide.
+fn output_file(folder: &Path) -> fs::File {
+    fs::File::create(folder.join(OUTPUT)).expect("a file")
+}
+
+/// Removes variables of the tests' own surroundings that change what stayd does.
 fn scrub(command: &mut Command) {
     for name in [
         "NOTIFY_SOCKET",
@@ -374,11 +378,11 @@ fn scrub(command: &mut Command) {
     }
 }
 
-/// Whoever runs the tests behind nohup has SIGHUP ignored, and so would stayd.
-fn hear_hangups(command: &mut Command) {
+/// Under nohup(1) the tests ignore SIGHUP, and stayd would inherit that.
+fn reset_sighup(command: &mut Command) {
     use nix::sys::signal::{SigHandler, Signal, signal};
     use std::os::unix::process::CommandExt as _;
-    // SAFETY: sigaction(2) is async-signal-safe, and nothing of ours is left behind as a handler.
+    // SAFETY: sigaction(2) is async-signal-safe, and SIG_DFL leaves no handler behind.
     #[expect(unsafe_code, reason = "the child's own disposition, before exec")]
     unsafe {
         command.pre_exec(|| {
@@ -388,7 +392,7 @@ fn hear_hangups(command: &mut Command) {
     }
 }
 
-/// Whether a process with this number exists and is no zombie.
+/// Whether a process with this pid exists and is not a zombie.
 pub(crate) fn is_alive(pid: i32) -> bool {
     use stayd::sys::process::{State, stat};
     stat(pid).is_ok_and(|stat| stat.state != State::Zombie)

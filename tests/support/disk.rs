@@ -1,7 +1,12 @@
-//! A disk of its own: mounted for a test, pulled, filled or made read-only by it, and gone with it. Needs root.
+//! File systems of a test's own: mounted for the test, pulled, filled, frozen or made read-only by it, unmounted when
+//! dropped. They need root.
 
 use super::wait::TempDir;
-use std::fs;
+use super::{require_root, tool};
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,9 +14,10 @@ use std::process::Command;
 #[derive(Debug)]
 pub(crate) struct Disk {
     _folder: TempDir,
-    place: PathBuf,
+    mount_point: PathBuf,
     image: Option<PathBuf>,
     mounted: bool,
+    frozen: Cell<bool>,
 }
 
 impl Disk {
@@ -20,16 +26,16 @@ impl Disk {
         Self::made_by("mkfs.ext4", mebibytes)
     }
 
-    /// A btrfs file system of so many MiB, at least 110, on a loop device: its files can share their bytes.
+    /// A btrfs file system of so many MiB, at least 110, on a loop device. Its files can share blocks.
     pub(crate) fn btrfs(mebibytes: u64) -> Self {
         Self::made_by("mkfs.btrfs", mebibytes)
     }
 
-    /// A squashfs image of what is in `folder`, in which every file has the same times whenever it is made.
+    /// A squashfs image of what is in `folder`. Every file in it has fixed times, the same in every image.
     pub(crate) fn squashfs(folder: &Path) -> Self {
-        let place = TempDir::new();
-        let image = place.join("image");
-        run(Command::new("mksquashfs").arg(folder).arg(&image).args([
+        let folder_of_image = TempDir::new();
+        let image = folder_of_image.join("image");
+        run(tool("mksquashfs").arg(folder).arg(&image).args([
             "-quiet",
             "-no-progress",
             "-all-time",
@@ -37,10 +43,10 @@ impl Disk {
             "-mkfs-time",
             "1000000000",
         ]));
-        Self::at(place, Some(image)).put_back()
+        Self::at(folder_of_image, Some(image)).put_back()
     }
 
-    /// Another image takes the place of this one, as an updater exchanges them.
+    /// Replaces the mounted image by that of `other`, as an updater does.
     pub(crate) fn exchange(&mut self, other: &Self) {
         self.pull();
         fs::copy(
@@ -51,16 +57,16 @@ impl Disk {
         run(Command::new("mount")
             .args(["-o", "loop"])
             .arg(self.image.as_ref().expect("an image"))
-            .arg(&self.place));
+            .arg(&self.mount_point));
         self.mounted = true;
     }
 
     fn made_by(maker: &str, mebibytes: u64) -> Self {
         let folder = TempDir::new();
         let image = folder.join("image");
-        let file = fs::File::create(&image).expect("an image");
+        let file = File::create(&image).expect("an image");
         file.set_len(mebibytes << 20).expect("its size");
-        run(Command::new(maker).arg("-q").arg(&image));
+        run(tool(maker).arg("-q").arg(&image));
         let disk = Self::at(folder, Some(image));
         disk.put_back()
     }
@@ -71,70 +77,90 @@ impl Disk {
         let size = format!("size={mebibytes}m,{options}");
         run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(&disk.place));
+            .arg(&disk.mount_point));
         disk.mounted = true;
         disk
     }
 
     fn at(folder: TempDir, image: Option<PathBuf>) -> Self {
-        let place = folder.join("disk");
-        fs::create_dir(&place).expect("a folder");
+        require_root();
+        let mount_point = folder.join("disk");
+        fs::create_dir(&mount_point).expect("a folder");
         Self {
             _folder: folder,
-            place,
+            mount_point,
             image,
             mounted: false,
+            frozen: Cell::new(false),
         }
     }
 
-    /// Where it is.
+    /// Its mount point.
     pub(crate) fn path(&self) -> &Path {
-        &self.place
+        &self.mount_point
     }
 
-    /// It is there no more; what is open on it stays open.
+    /// Unmounts it lazily, as when a disk is pulled: open files stay open.
     pub(crate) fn pull(&mut self) {
-        run(Command::new("umount").arg("--lazy").arg(&self.place));
+        run(Command::new("umount").arg("--lazy").arg(&self.mount_point));
         self.mounted = false;
     }
 
-    /// It is there again.
+    /// Mounts it again.
     pub(crate) fn put_back(mut self) -> Self {
         let image = self.image.as_ref().expect("a disk with an image");
         run(Command::new("mount")
             .args(["-o", "loop"])
             .arg(image)
-            .arg(&self.place));
+            .arg(&self.mount_point));
         self.mounted = true;
         self
     }
 
-    /// The disk dies behind so many MiB: what lies there and has not been read cannot be read any more.
+    /// Truncates the image: reads beyond so many MiB fail, unless the kernel has cached the bytes.
     pub(crate) fn dies_behind(&self, mebibytes: u64) {
         let image = self.image.as_ref().expect("a disk with an image");
-        let file = fs::File::options()
-            .write(true)
-            .open(image)
-            .expect("an image");
+        let file = File::options().write(true).open(image).expect("an image");
         file.set_len(mebibytes << 20).expect("cut");
     }
 
-    /// Mounted again with other options.
+    /// Freezes it: writes to it hang without an error.
+    pub(crate) fn freeze(&self) {
+        run(&mut self.fsfreeze("--freeze"));
+        self.frozen.set(true);
+    }
+
+    /// Lets writes go on.
+    pub(crate) fn thaw(&self) {
+        run(&mut self.fsfreeze("--unfreeze"));
+        self.frozen.set(false);
+    }
+
+    fn fsfreeze(&self, option: &str) -> Command {
+        let mut command = tool("fsfreeze");
+        command.arg(option).arg(&self.mount_point);
+        command
+    }
+
+    /// Remounts it with other options.
     pub(crate) fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
         run(Command::new("mount")
             .args(["-o", &options])
-            .arg(&self.place));
+            .arg(&self.mount_point));
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        if self.frozen.get() {
+            let _ = self.fsfreeze("--unfreeze").status();
+        }
         if self.mounted {
-            // Whatever a failed test has left on it.
+            // lazily: a failed test may have left open files on it
             let _ = Command::new("umount")
                 .arg("--lazy")
-                .arg(&self.place)
+                .arg(&self.mount_point)
                 .status();
         }
     }
@@ -142,9 +168,66 @@ impl Drop for Disk {
 
 #[track_caller]
 fn run(command: &mut Command) {
-    let output = command
-        .output()
-        .expect("util-linux, e2fsprogs and btrfs-progs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
+    let output = command.output().expect("util-linux");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {message}");
+}
+
+/// A FUSE file system whose server answers nothing: every process that touches it hangs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct HungMount {
+    folder: PathBuf,
+    _server: File,
+}
+
+impl HungMount {
+    /// Makes `folder` and mounts it there.
+    pub(crate) fn at(folder: &Path) -> Self {
+        fs::create_dir(folder).expect("a folder");
+        Self::over(folder)
+    }
+
+    /// Mounts it over `folder`, and so hides what is in it.
+    pub(crate) fn over(folder: &Path) -> Self {
+        require_root();
+        let server = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/fuse")
+            .expect("this test needs a kernel with FUSE: /dev/fuse");
+        let fd = server.as_raw_fd();
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-i", "-t", "fuse", "-o"])
+            .arg(format!("fd={fd},rootmode=40000,user_id=0,group_id=0"))
+            .arg("hung")
+            .arg(folder);
+        // SAFETY: fcntl(2) is async-signal-safe, and concerns the child's own descriptor.
+        #[expect(unsafe_code, reason = "mount(8) needs the server's descriptor")]
+        unsafe {
+            mount.pre_exec(move || {
+                if libc::fcntl(fd, libc::F_SETFD, 0) == 0 {
+                    Ok(())
+                } else {
+                    Err(std::io::Error::last_os_error())
+                }
+            });
+        }
+        assert!(mount.status().expect("mount(8)").success());
+        Self {
+            folder: folder.to_owned(),
+            _server: server,
+        }
+    }
+
+    /// Its mount point.
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for HungMount {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.folder).status());
+    }
 }

@@ -1,31 +1,37 @@
-//! What the tests share: waiting with a deadline, places of their own, programs that behave badly.
+//! Shared by the tests: waiting with a deadline, a stayd with a folder of its own, services that misbehave on request.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-pub(crate) mod ask;
-pub(crate) mod census;
 mod cgroup;
 mod child;
-pub(crate) mod crowd;
+pub(crate) mod counting_service;
 pub(crate) mod daemon;
 #[cfg(target_os = "linux")]
 pub(crate) mod disk;
-mod lab;
-pub(crate) mod launchd_rehearsal;
-mod life;
+pub(crate) mod http;
+pub(crate) mod launchd_simulator;
+pub(crate) mod own_process;
 pub(crate) mod postgres;
+pub(crate) mod probing;
+mod programs;
 pub(crate) mod runtimes;
+pub(crate) mod service;
 #[cfg(target_os = "linux")]
-mod systemd_box;
+mod systemd_container;
+mod tree_fixture;
 mod wait;
-mod web;
+pub(crate) mod watchdog;
 
-pub(crate) use cgroup::{Cgroup, Freezer};
-pub(crate) use child::{SOON, output_of, plan, wait_for_exit};
+pub(crate) use cgroup::Cgroup;
 #[cfg(target_os = "linux")]
-pub(crate) use lab::alone_in_a_namespace_of_processes;
-pub(crate) use lab::{alone, alone_as_first_process, program, victim};
-pub(crate) use life::{Lab, NOTHING_LEFT, kill};
+pub(crate) use cgroup::Freezer;
+pub(crate) use child::{output_of, plan, wait_for_exit};
+pub(crate) use http::http_get;
 #[cfg(target_os = "linux")]
-pub(crate) use systemd_box::SystemdBox;
-pub(crate) use wait::{TempDir, free_port, wait_for, wait_until};
-pub(crate) use web::http_get;
+pub(crate) use own_process::alone_in_pid_namespace;
+pub(crate) use own_process::{alone, alone_as_pid_1};
+pub(crate) use programs::{program, require_root, test_service, tool};
+pub(crate) use service::strace_process;
+#[cfg(target_os = "linux")]
+pub(crate) use systemd_container::SystemdContainer;
+pub(crate) use tree_fixture::{NOTHING_LEFT, TreeFixture, kill};
+pub(crate) use wait::{SOON, TempDir, free_port, wait_for, wait_until};

@@ -1,5 +1,6 @@
-//! A PostgreSQL server of the test's own: Debian's binaries, a private folder and port, gone when dropped.
+//! A PostgreSQL server of a test's own, with a private folder and port; stopped and removed when dropped.
 
+use super::tool;
 use super::wait::{TempDir, free_port, wait_until};
 use nix::libc::{SIGCONT, SIGKILL, SIGSTOP};
 use nix::unistd::User;
@@ -11,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A cold start on a busy machine.
+/// Deadline for a cold start on a busy machine.
 const START_WITHIN: Duration = Duration::from_secs(60);
 const END_WITHIN: Duration = Duration::from_secs(20);
-/// Who has to prove itself, and how; the password is always [`PASSWORD`]. Anybody else is trusted.
+/// How each role authenticates; the password is always [`PASSWORD`]. Every other role is trusted.
 const HOST_RULES: &str = "\
 local all all trust
 host all app 127.0.0.1/32 scram-sha-256
@@ -55,7 +56,7 @@ impl Postgres {
         postgres
     }
 
-    /// An initialised data folder and a free port; nothing runs.
+    /// An initialized data folder and a free port, without a server.
     pub(crate) fn prepared() -> Self {
         let dir = TempDir::new();
         if let Some(user) = database_user() {
@@ -88,7 +89,8 @@ impl Postgres {
         }
     }
 
-    /// The server's argv, for whoever starts it himself (it refuses to run as root: see [`database_user`]).
+    /// The server's argv, for a test that starts it as a service. The server refuses to run as root: see
+    /// [`database_user`].
     pub(crate) fn command(&self, settings: &[&str]) -> Vec<String> {
         let mut argv = vec![
             binary("postgres").display().to_string(),
@@ -175,9 +177,9 @@ impl Postgres {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// Stops the postmaster and all its processes where they stand.
+    /// Stops the postmaster and all its processes with SIGSTOP.
     pub(crate) fn freeze(&self) {
-        // a postmaster forks until it stands itself, and never reaps what had ended by then
+        // the postmaster forks until it is stopped itself, and does not reap children that ended by then
         wait_until("every process is stopped", END_WITHIN, || {
             self.signal_all(SIGSTOP);
             self.processes().iter().all(|pid| {
@@ -188,12 +190,12 @@ impl Postgres {
         });
     }
 
-    /// Lets them go on.
+    /// Continues them with SIGCONT.
     pub(crate) fn thaw(&self) {
         self.signal_all(SIGCONT);
     }
 
-    /// Kills the server and all its processes, as a power cut would; it has to recover at the next launch.
+    /// Kills the server and all its processes; it recovers from its log at the next launch.
     pub(crate) fn crash(&mut self) {
         let left = self.processes();
         self.signal_all(SIGKILL);
@@ -207,7 +209,7 @@ impl Postgres {
     }
 
     /// A client that holds a connection until it is dropped.
-    pub(crate) fn sit(&self) -> Sitter {
+    pub(crate) fn hold_connection(&self) -> HeldConnection {
         let client = Command::new(binary("psql"))
             .args(["-X", "-q", "-U", "postgres", "-d", "postgres", "-h"])
             .arg(self.socket_dir())
@@ -216,10 +218,10 @@ impl Postgres {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        Sitter(client.expect("psql"))
+        HeldConnection(client.expect("psql"))
     }
 
-    /// The postmaster and its children: our own server, or the one that somebody else runs on this folder.
+    /// The postmaster and its children: the server that this started, or one that stayd runs on this folder.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let Some(postmaster) = self.postmaster() else {
             return Vec::new();
@@ -239,7 +241,7 @@ impl Postgres {
 
     fn signal_all(&self, signal: i32) {
         for pid in self.processes() {
-            // One that has ended meanwhile needs no signal.
+            // a process that ended meanwhile needs no signal
             let _ = process::stat(pid)
                 .and_then(|stat| Handle::open(stat.process))
                 .and_then(|handle| handle.signal(signal));
@@ -247,11 +249,11 @@ impl Postgres {
     }
 }
 
-/// Holds one connection.
+/// One open connection.
 #[derive(Debug)]
-pub(crate) struct Sitter(Child);
+pub(crate) struct HeldConnection(Child);
 
-impl Drop for Sitter {
+impl Drop for HeldConnection {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -269,13 +271,15 @@ impl Drop for Postgres {
     }
 }
 
-/// The user that PostgreSQL runs as; none when the test is not root and it runs as ourselves.
+/// The user that PostgreSQL runs as; none where the test is not root, and PostgreSQL runs as the test's user.
 pub(crate) fn database_user() -> Option<User> {
     if !nix::unistd::geteuid().is_root() {
         return None;
     }
     let found = User::from_name("postgres").expect("the user database");
-    Some(found.expect("a user named postgres; install postgresql"))
+    Some(
+        found.expect("this test needs PostgreSQL and its user: run tests/support/setup.sh as root"),
+    )
 }
 
 fn as_database_user(program: &Path) -> Command {
@@ -287,7 +291,7 @@ fn as_database_user(program: &Path) -> Command {
     command
 }
 
-/// A server binary: Debian keeps them by version, Homebrew in the PATH.
+/// A server binary. Debian keeps them in a folder per version, Homebrew in the PATH.
 fn binary(name: &str) -> PathBuf {
     let debian = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -297,5 +301,5 @@ fn binary(name: &str) -> PathBuf {
         .map(|version| version.path().join("bin").join(name))
         .filter(|path| path.exists())
         .max()
-        .unwrap_or_else(|| name.into())
+        .unwrap_or_else(|| tool(name).get_program().into())
 }

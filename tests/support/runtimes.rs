@@ -1,18 +1,18 @@
-//! Services that run from copies of their files.
+//! A service that runs from a copy of its files, and what stayd shows about these copies.
 
-use super::daemon::{SOON, Stayd};
-use super::wait_until;
+use super::daemon::Stayd;
+use super::{SOON, wait_until};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// A service that runs from a copy of `DIR/source`.
+/// The service `web`, which runs from a copy of `DIR/source`.
 pub(crate) const COPIED: &str = "name = 'x'\n[service.web]\ncommand = ['{runtime}/serve']\n\
                       ready = { probe = 'exec:true' }\n\
                       [service.web.runtime]\nsource = 'DIR/source'\nkeep = 1\n";
 
-/// Makes a source that is told from others by its version.
+/// Writes a source whose files differ with `version`.
 pub(crate) fn put(folder: &Path, version: &str) {
     let serve = folder.join("serve");
     fs::create_dir_all(folder).expect("a source");
@@ -21,6 +21,7 @@ pub(crate) fn put(folder: &Path, version: &str) {
 }
 
 impl Stayd {
+    /// A stayd with the service above, running from version 1.
     pub(crate) fn with_runtime() -> Self {
         let stayd = Self::start_with(COPIED, |command| {
             put(
@@ -36,8 +37,8 @@ impl Stayd {
         self.dir().join("source")
     }
 
-    /// The next life runs from this.
-    pub(crate) fn renew(&self, version: &str) -> String {
+    /// Writes another version of the source and restarts the service from it; returns its fingerprint.
+    pub(crate) fn restart_with_version(&self, version: &str) -> String {
         put(&self.source(), version);
         let restarted = self.client(&["restart", "web"]);
         assert_eq!(restarted.code, Some(0), "{restarted:?}");
@@ -53,8 +54,8 @@ impl Stayd {
         self.state_dir().join("runtime").join(fingerprint)
     }
 
-    /// What a verb writes as JSON, and its status.
-    pub(crate) fn tells(&self, words: &[&str]) -> (Option<i32>, Value) {
+    /// Runs `stayd runtime WORDS --json`; the exit code, and the JSON that it prints.
+    pub(crate) fn runtime_json(&self, words: &[&str]) -> (Option<i32>, Value) {
         let all: Vec<_> = ["runtime"]
             .iter()
             .chain(words)
@@ -62,14 +63,14 @@ impl Stayd {
             .copied()
             .collect();
         let answer = self.client(&all);
-        let told = serde_json::from_str(&answer.out);
-        (answer.code, told.unwrap_or_else(|_| panic!("{answer:?}")))
+        let json = serde_json::from_str(&answer.out);
+        (answer.code, json.unwrap_or_else(|_| panic!("{answer:?}")))
     }
 
-    /// One runtime, as `ls` has it.
+    /// The entry of one runtime in `runtime ls`.
     pub(crate) fn listed(&self, fingerprint: &str) -> Option<Value> {
-        let (_, told) = self.tells(&["ls"]);
-        let runtimes = told["runtimes"].as_array().expect("a list");
+        let (_, listing) = self.runtime_json(&["ls"]);
+        let runtimes = listing["runtimes"].as_array().expect("a list");
         let mut found = runtimes
             .iter()
             .filter(|one| one["fingerprint"] == fingerprint);
@@ -77,17 +78,17 @@ impl Stayd {
     }
 
     pub(crate) fn wait_good(&self, fingerprint: &str) {
-        wait_until("it is remembered as good", SOON, || {
+        wait_until("the runtime is marked good", SOON, || {
             self.listed(fingerprint)
                 .is_some_and(|one| one["services"][0]["good"] == true)
         });
     }
 
-    /// What `gc` says about one that it keeps.
+    /// The reason that `runtime gc` gives for keeping this runtime.
     pub(crate) fn kept_because(&self, fingerprint: &str) -> String {
-        let (code, told) = self.tells(&["gc"]);
-        assert_eq!(code, Some(0), "{told}");
-        let kept = told["kept"].as_array().expect("a list").iter();
+        let (code, listing) = self.runtime_json(&["gc"]);
+        assert_eq!(code, Some(0), "{listing}");
+        let kept = listing["kept"].as_array().expect("a list").iter();
         let mut why = kept.filter(|one| {
             one["path"]
                 .as_str()
@@ -95,7 +96,7 @@ impl Stayd {
         });
         let why = why
             .next()
-            .unwrap_or_else(|| panic!("{fingerprint} is not kept: {told}"));
+            .unwrap_or_else(|| panic!("{fingerprint} is not kept: {listing}"));
         why["why"].as_str().expect("a sentence").to_owned()
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time; folders and ports nobody else uses.
+//! Waiting for a condition with a deadline; folders and ports of a test's own.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::net::TcpListener;
@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at a condition.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Deadline for what an idle machine does at once; generous, because many tests share a busy one.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// Pause between two checks of a condition.
+const CHECK_EVERY: Duration = Duration::from_millis(5);
 
-/// Waits until `condition` holds; fails the test, naming `what`, when it does not within `deadline`.
+/// Waits until `condition` holds. Fails the test, naming `what`, when it does not hold within `deadline`.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
     wait_for(what, deadline, || condition().then_some(()));
@@ -28,17 +30,17 @@ pub(crate) fn wait_for<T>(
             return found;
         }
         assert!(Instant::now() < end, "not within {deadline:?}: {what}");
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(CHECK_EVERY);
     }
 }
 
-/// A TCP port of 127.0.0.1 that nobody listened on a moment ago.
+/// A TCP port of 127.0.0.1 on which no process listened just now.
 pub(crate) fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").expect("cannot bind any port");
     socket.local_addr().expect("a bound address").port()
 }
 
-/// A folder of the test's own, gone when dropped.
+/// A folder of the test's own, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct TempDir(tempfile::TempDir);
 
@@ -48,12 +50,17 @@ impl TempDir {
         Self(tempfile::tempdir().expect("cannot make a folder"))
     }
 
-    /// Where it is.
+    /// Makes it in `folder`.
+    pub(crate) fn in_folder(folder: &Path) -> std::io::Result<Self> {
+        tempfile::tempdir_in(folder).map(Self)
+    }
+
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// A path in it.
+    /// The path of `name` in it.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

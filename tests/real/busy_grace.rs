@@ -1,0 +1,83 @@
+//! A silent service is not killed within its busy grace while the host is overloaded or its own CPU quota throttles it.
+
+use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::service::pid;
+use super::support::watchdog::watched_service;
+use super::support::{free_port, http_get, test_service, wait_until};
+use std::process::{Child, Command};
+
+/// Processes that use more CPU than the machine has, at the lowest priority so that other tests go on.
+struct Load(Vec<Child>);
+
+impl Load {
+    fn start() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let spin = || {
+            let mut command = Command::new("nice");
+            command.args(["-n", "19"]).arg(test_service()).arg("spin");
+            command.spawn().expect("nice")
+        };
+        Self((0..processors * 4).map(|_| spin()).collect())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        for one in &mut self.0 {
+            let _ = one.kill();
+            let _ = one.wait();
+        }
+    }
+}
+
+fn is_suppressed(daemon: &Stayd, words: &str) -> bool {
+    daemon.events().iter().any(|event| {
+        event["kind"] == "spared"
+            && event["message"]
+                .as_str()
+                .is_some_and(|text| text.contains(words))
+    })
+}
+
+#[test]
+fn an_overload_by_other_processes_suppresses_the_kill_until_it_ends() {
+    let port = free_port();
+    let config = watched_service("s", port, "", "")
+        .replace("timeout = \"200ms\"", "timeout = \"400ms\"")
+        .replace("busy_grace = \"0s\"", "busy_grace = \"2s\"");
+    let daemon = Stayd::start(&config);
+    let subject = pid(&daemon.wait_state("s", "running"));
+    let load = Load::start();
+    http_get(port, "/wedge").expect("the wedge");
+    wait_until("the overload suppresses the kill", SOON, || {
+        is_suppressed(&daemon, "the host is overloaded by others")
+    });
+    assert!(is_alive(subject));
+    drop(load);
+    wait_until("the wedged service is killed afterwards", SOON, || {
+        !is_alive(subject)
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "needs root"]
+fn its_own_cpu_quota_suppresses_the_kill_for_the_busy_grace_and_is_named() {
+    let group = super::support::Cgroup::with_cpu_quota("quota", 2000);
+    let port = free_port();
+    let config =
+        watched_service("s", port, "", "").replace("busy_grace = \"0s\"", "busy_grace = \"3s\"");
+    let handler = "    while self.path=='/spin': pass";
+    let daemon = Stayd::start(&super::support::watchdog::with_python_handler(
+        port, handler, &config,
+    ));
+    let subject = pid(&daemon.wait_state("s", "running"));
+    group.take_in(subject);
+    let asking = std::thread::spawn(move || http_get(port, "/spin"));
+    wait_until("the quota suppresses the kill", SOON, || {
+        is_suppressed(&daemon, "throttled by its own CPU quota")
+    });
+    assert!(is_alive(subject));
+    wait_until("it is killed after the grace", SOON, || !is_alive(subject));
+    let _ = asking.join();
+}
