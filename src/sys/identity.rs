@@ -27,6 +27,9 @@ pub fn parent_pid() -> i32 {
     nix::unistd::getppid().as_raw()
 }
 
+/// The user id of root.
+pub const ROOT: u32 = 0;
+
 /// The effective uid.
 pub fn euid() -> u32 {
     nix::unistd::geteuid().as_raw()

@@ -1,22 +1,24 @@
 //! Listening sockets that stayd holds for services: binding, inspecting and passing on. stayd never accepts a connection.
 
-use super::{platform, process::Process};
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use super::folder::{Changeable, Folder};
+use super::{identity, platform, process::Process};
+use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, listen,
     shutdown, socket, sockopt,
 };
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, fchownat, unlinkat};
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// The mode of a socket file: every user who can enter the folder may connect (as `SocketMode=` in systemd.socket(5)).
-const SOCKET_MODE: u32 = 0o666;
+const SOCKET_MODE: Mode = Mode::from_bits_truncate(0o666);
 
 /// Where a socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,37 +49,123 @@ impl fmt::Display for Address {
 pub fn bind(address: &Address, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
     let socket: OwnedFd = match address {
         Address::Tcp(address) => TcpListener::bind(address)?.into(),
-        Address::Unix(path) => bind_path(path, owner)?.into(),
+        Address::Unix(path) => bind_path(path, owner)?,
     };
     listen_again(socket.as_fd())?;
     Ok(socket)
 }
 
-fn bind_path(path: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener> {
-    let bound = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && remove_stale(path)? => {
-            UnixListener::bind(path)?
+/// Another user may be able to change what the path means while root binds there. Then the file is bound with the rights
+/// of its owner, who could have done the same; and if it has no other owner than root, stayd refuses the folder. No mode or
+/// owner is ever changed by a path that another user can redirect.
+fn bind_path(path: &Path, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
+    let (folder, name) = open_parent(path)?;
+    let owner = owner.filter(|_| is_root());
+    let changeable = folder.changeable_by().filter(|_| is_root());
+    match (changeable, owner) {
+        (Some(changeable), None) => Err(refused(path, changeable)),
+        (Some(_), owner) => {
+            let work = || bind_or_replace(path, &folder, &name);
+            let bound = platform::listen::with_file_rights(owner, work);
+            bound.map_err(|error| say_whose_rights(error, owner))
+        }
+        (None, owner) => platform::listen::with_file_rights(None, || {
+            let socket = bind_or_replace(path, &folder, &name)?;
+            if let Some((uid, gid)) = owner {
+                let (uid, gid) = (Some(uid.into()), Some(gid.into()));
+                fchownat(
+                    folder.fd(),
+                    name.as_os_str(),
+                    uid,
+                    gid,
+                    AtFlags::AT_SYMLINK_NOFOLLOW,
+                )?;
+            }
+            Ok(socket)
+        }),
+    }
+}
+
+fn bind_or_replace(path: &Path, folder: &Folder, name: &OsStr) -> io::Result<OwnedFd> {
+    let socket = stream_socket()?;
+    let bind = || platform::listen::bind_file(&socket, path, name, folder, SOCKET_MODE);
+    match bind() {
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse && remove_if_stale(path, folder, name)? =>
+        {
+            bind()?;
         }
         outcome => outcome?,
-    };
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
     }
-    Ok(bound)
+    Ok(socket)
 }
 
 /// Removes a socket file that has no listener. Returns false where a process listens, or where the file is not a socket.
+/// Where another user can change what the path means, root uses the rights of the file's owner, and leaves a file of root.
 ///
 /// # Errors
 /// The file cannot be removed.
 pub fn remove_stale(path: &Path) -> io::Result<bool> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let (folder, name) = open_parent(path)?;
+    let remove = || remove_if_stale(path, &folder, &name);
+    if !is_root() || folder.changeable_by().is_none() {
+        return remove();
+    }
+    let found = fstatat(folder.fd(), name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    if found.st_uid == identity::ROOT {
+        return Ok(false);
+    }
+    platform::listen::with_file_rights(Some((found.st_uid, found.st_gid)), remove)
+}
+
+fn remove_if_stale(path: &Path, folder: &Folder, name: &OsStr) -> io::Result<bool> {
+    let is_socket = fstatat(folder.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|found| {
+        SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
+    });
     // Check the type first: the kernel refuses a connection to any other kind of file as well.
     if !is_socket || !is_refused(path) {
         return Ok(false);
     }
-    fs::remove_file(path).map(|()| true)
+    unlinkat(folder.fd(), name, UnlinkatFlags::NoRemoveDir)?;
+    Ok(true)
+}
+
+/// The folder of a socket file, and the file's name in it.
+fn open_parent(path: &Path) -> io::Result<(Folder, OsString)> {
+    let path = std::path::absolute(path)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((Folder::open(parent)?, name.to_owned()))
+}
+
+fn is_root() -> bool {
+    identity::euid() == identity::ROOT
+}
+
+fn refused(path: &Path, changeable: Changeable) -> io::Error {
+    let user = match changeable {
+        Changeable::ByUser(uid) => format!("user {uid}"),
+        Changeable::ByOthers => "every user or a group".to_owned(),
+    };
+    let folder = path.parent().unwrap_or(path).display();
+    let message = format!(
+        "{user} can change the folder {folder} or one above it, and could redirect root; use a folder of root, or set \
+         `user` to the owner of the folder"
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, message)
+}
+
+/// A refusal of a folder that root could write needs the reason.
+fn say_whose_rights(error: io::Error, owner: Option<(u32, u32)>) -> io::Error {
+    match owner {
+        Some((uid, _)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let message = format!(
+                "{error} for user {uid}, whose rights stayd uses because another user than root can change the folder"
+            );
+            io::Error::new(io::ErrorKind::PermissionDenied, message)
+        }
+        _ => error,
+    }
 }
 
 fn is_refused(path: &Path) -> bool {
@@ -93,16 +181,21 @@ pub fn listener_pid(path: &Path) -> Option<i32> {
 
 /// Connects without waiting; a listener with a full backlog gives `WouldBlock`.
 fn try_connect(path: &Path) -> io::Result<OwnedFd> {
-    let connection = socket(
+    let connection = stream_socket()?;
+    fcntl(&connection, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    connect(connection.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(connection)
+}
+
+fn stream_socket() -> io::Result<OwnedFd> {
+    let socket = socket(
         AddressFamily::Unix,
         SockType::Stream,
         SockFlag::empty(),
         None,
     )?;
-    fcntl(&connection, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    fcntl(&connection, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    connect(connection.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(connection)
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(socket)
 }
 
 /// Calls listen(2) again and makes the socket blocking. This undoes a shutdown(2) or O_NONBLOCK that a child applied to the
@@ -170,7 +263,9 @@ pub fn from_launchd(name: &str) -> Vec<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::net::TcpStream;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixStream;
 
     fn free_address() -> Address {
@@ -198,11 +293,11 @@ mod tests {
         let address = Address::Unix(path.clone());
         let first = bind(&address, None).expect("bound");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, SOCKET_MODE);
+        assert_eq!(mode & 0o777, SOCKET_MODE.bits());
         let taken = bind(&address, None).expect_err("a process listens");
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         if cfg!(target_os = "linux") {
-            assert_eq!(listener_pid(&path), Some(crate::sys::identity::pid()));
+            assert_eq!(listener_pid(&path), Some(identity::pid()));
         }
         drop(first);
         let second = bind(&address, None).expect("the stale file is replaced");

@@ -11,6 +11,7 @@ mod exec_args;
 pub mod exit;
 pub mod filesystem;
 pub mod fnv;
+pub mod folder;
 pub mod handover;
 pub mod identity;
 pub mod listen;

@@ -145,12 +145,12 @@ fn a_foreign_server_is_watched_and_outlives_every_end_of_stayd() {
     let what = format!(":{}", foreign.port);
     let explained = daemon.client(&["explain", &what]);
     assert_eq!(explained.code, Some(0), "{explained:?}");
-    let sentence = "watches it as if it were (attached), and never signals it";
+    let sentence = "the process like the service, and never signals it";
     assert!(explained.out.contains(sentence), "{explained:?}");
 
     daemon.signal(libc::SIGHUP);
     wait_until("the configuration is reloaded", SOON, || {
-        daemon.output().contains("read again: nothing has changed")
+        daemon.output().contains("reloaded the configuration: nothing has changed")
     });
     attached(&daemon, "web", pid);
 

@@ -168,7 +168,7 @@ fn evidence_of_two_hundred_processes_is_collected_in_bounded_time() {
         complete.summary
     );
     assert!(
-        complete.summary.contains("nobody listens on port"),
+        complete.summary.contains("no process listens on port"),
         "{}",
         complete.summary
     );

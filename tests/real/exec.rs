@@ -133,7 +133,7 @@ fn with_a_runtime_it_runs_from_the_copy_and_later_without_the_source() {
     let (code, again, stderr) = run();
     assert_eq!((code, again), (Some(0), stdout));
     assert!(
-        stderr.contains("the last good runtime is taken"),
+        stderr.contains("using the last good runtime instead"),
         "{stderr}"
     );
 }

@@ -81,6 +81,7 @@ mod runtime_source_hangs;
 mod runtime_status;
 mod second_stayd;
 mod sockets;
+mod sockets_hostile_folder;
 mod sockets_service_killed;
 #[cfg(target_os = "linux")]
 mod sockets_stayd_killed;

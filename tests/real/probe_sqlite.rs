@@ -99,14 +99,14 @@ fn a_locked_file_is_degraded() {
             let mut reader = prober(&spawner, &probe_of(&path, false));
             assert_degraded(
                 &reader.ask(SHORT * 2).await,
-                &["locked by somebody else", "300 ms"],
+                &["locked by another process", "300 ms"],
             );
             service
                 .execute_batch("ROLLBACK; BEGIN IMMEDIATE")
                 .expect("locked for writing");
             assert_eq!(reader.ask(LONG).await, Answer::Alive);
             let mut writer = prober(&spawner, &probe_of(&path, true));
-            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by somebody else"]);
+            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by another process"]);
             service.execute_batch("ROLLBACK").expect("unlocked");
             assert_eq!(writer.ask(LONG).await, Answer::Alive);
         });

@@ -105,9 +105,7 @@ fn a_runtime_that_was_altered_is_copied_again_before_it_runs() {
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
     assert!(
-        daemon
-            .output()
-            .contains("changed behind our back (bin/server)"),
+        daemon.output().contains("was altered (bin/server)"),
         "{}",
         daemon.output()
     );

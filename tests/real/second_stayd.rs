@@ -173,7 +173,7 @@ fn under_systemd_a_waiting_second_stayd_ends_on_sigterm() {
     let first = Stayd::start(SLEEPER);
     let script = "exec env SYSTEMD_EXEC_PID=$$ \"$@\"";
     let mut second = Second::start(&first, &["env"], script, &[]);
-    second.wait_output("; waiting");
+    second.wait_output("; stayd waits");
     second.signal(Signal::SIGTERM);
     assert_eq!(second.wait().code(), Some(0));
     first.wait_state("s", "running");
@@ -197,7 +197,7 @@ fn in_pid_namespace(first: &Stayd, script: &str) -> Second {
 fn as_the_first_process_of_a_container_the_second_stayd_waits() {
     let first = Stayd::start(SLEEPER);
     let mut second = in_pid_namespace(&first, "exec \"$@\"");
-    second.wait_output("; waiting");
+    second.wait_output("; stayd waits");
     assert_eq!(second.child.try_wait().expect("wait"), None);
     first.wait_state("s", "running");
 }
@@ -209,7 +209,7 @@ fn under_launchd_the_second_stayd_waits() {
     let first = Stayd::start(SLEEPER);
     let script = "XPC_SERVICE_NAME=org.example.job \"$@\" & wait";
     let mut second = in_pid_namespace(&first, script);
-    second.wait_output("; waiting");
+    second.wait_output("; stayd waits");
     assert_eq!(second.child.try_wait().expect("wait"), None);
     first.wait_state("s", "running");
 }

@@ -1,7 +1,7 @@
 //! Creates and checks the runtime folder, in which services of other users find their sockets and only our user and
 //! root can create files.
 
-use crate::sys::identity;
+use crate::sys::identity::{self, ROOT};
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -20,7 +20,6 @@ const OTHERS_WRITE: u32 = 0o002;
 const OTHERS_SEARCH: u32 = 0o001;
 /// In a folder with this bit only a file's owner can rename or remove the file.
 const STICKY: u32 = 0o1000;
-const ROOT: u32 = 0;
 
 /// Creates `path` if it is missing and checks it as [`check`] does. If `service_uid`, the user of a service, is not our
 /// user, adds search permission for other users.

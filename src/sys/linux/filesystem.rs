@@ -4,6 +4,7 @@
     reason = "musl's libc has no function for renameat2, so no crate offers a safe one for all targets"
 )]
 
+use nix::fcntl::OFlag;
 use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags};
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
@@ -13,6 +14,9 @@ use std::path::Path;
 
 /// The mode of the copy until the caller sets the final one.
 const TEMPORARY_MODE: u32 = 0o600;
+
+/// Opens a folder without permission to read it: its entries can be reached, not listed (open(2), O_PATH).
+pub(in super::super) const SEARCH_ONLY: OFlag = OFlag::O_PATH;
 
 pub(in super::super) fn clone_file(source: &File, target: &Path) -> io::Result<Option<File>> {
     let made = OpenOptions::new()

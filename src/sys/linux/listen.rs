@@ -2,14 +2,65 @@
 #![expect(unsafe_code, reason = "poll(2), pidfd_getfd(2)")]
 
 use super::super::check;
+use super::super::folder::Folder;
 use super::super::listen::{Address, address_of};
 use super::super::process::Process;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{UnixAddr, bind};
+use nix::sys::stat::{Mode, fchmod, umask};
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::path::Path;
 
 /// The most descriptors that are examined. Sockets that a process received at its start have low numbers; a server may
 /// have tens of thousands of descriptors.
 const EXAMINED_MAX: usize = 4096;
+
+/// Runs `work` with the file rights of `user` (uid, gid; none: those of this process) and with an empty umask.
+///
+/// Both belong to a thread (setfsuid(2), unshare(2) with CLONE_FS), so the work runs on one of its own.
+///
+/// # Errors
+/// The kernel refuses; then `work` does not run.
+pub(in super::super) fn with_file_rights<T: Send>(
+    user: Option<(u32, u32)>,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_FS)?;
+            umask(Mode::empty());
+            if let Some((uid, gid)) = user {
+                let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+                setfsgid(gid);
+                setfsuid(uid);
+                // Both calls return the id before, and report no error: ask again whether they have worked.
+                if setfsgid(gid) != gid || setfsuid(uid) != uid {
+                    return Err(io::ErrorKind::PermissionDenied.into());
+                }
+            }
+            work()
+        });
+        thread
+            .join()
+            .unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()))
+    })
+}
+
+/// Binds `socket` to a path, so that its file has `mode`. The kernel takes the mode from the socket's own inode, less the
+/// umask (unix_bind_bsd in net/unix/af_unix.c), so that no path has to be changed afterwards.
+pub(in super::super) fn bind_file(
+    socket: &OwnedFd,
+    path: &Path,
+    _name: &OsStr,
+    _folder: &Folder,
+    mode: Mode,
+) -> io::Result<()> {
+    fchmod(socket, mode)?;
+    Ok(bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?)
+}
 
 /// poll(2) reports POLLRDHUP for a socket that was shut down, and not for one with waiting connections.
 pub(in super::super) fn is_shut_down(socket: BorrowedFd<'_>) -> bool {

@@ -1,6 +1,7 @@
 //! Clones by clonefile(2), attributes by fcopyfile(3), sync by F_FULLFSYNC, exchange by renamex_np(2).
 #![expect(unsafe_code, reason = "fcopyfile(3), fsync(2), renamex_np(2)")]
 
+use nix::fcntl::OFlag;
 use rustix::fs::CloneFlags;
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
@@ -10,6 +11,9 @@ use std::path::Path;
 
 /// Browsers set this attribute on downloaded files. The copy does not get it, because the user asked for the copy.
 const QUARANTINE: &str = "com.apple.quarantine";
+
+/// macOS has no O_PATH: a folder can be opened only with permission to read it.
+pub(in super::super) const SEARCH_ONLY: OFlag = OFlag::O_RDONLY;
 
 pub(in super::super) fn clone_file(source: &File, target: &Path) -> io::Result<Option<File>> {
     let cloned = rustix::fs::fclonefileat(source, rustix::fs::CWD, target, CloneFlags::empty());

@@ -1,0 +1,154 @@
+//! Opens the folder of a path component by component, and finds out which users can change what the path means.
+//!
+//! A process of root must not create, change or remove a file by a path that another user can redirect: the user renames a
+//! folder, or puts a symbolic link in its place, between two system calls.
+
+use super::identity::{ROOT, euid};
+use super::platform::filesystem::SEARCH_ONLY;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+/// As many symbolic links as the kernel follows in one path (path_resolution(7)).
+const LINKS_MAX: u32 = 40;
+const WRITABLE_BY_GROUP: u32 = 0o020;
+const WRITABLE_BY_ALL: u32 = 0o002;
+/// In a folder with this bit only a file's owner, the folder's owner and root can rename or remove the file (inode(7)).
+const STICKY: u32 = 0o1000;
+
+/// An open folder, reached without following a link that another user could change.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    changeable_by: Option<Changeable>,
+}
+
+/// The users that can change what a path means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changeable {
+    /// The owner of a folder on the way.
+    ByUser(u32),
+    /// The group of a folder on the way, or every user.
+    ByOthers,
+}
+
+impl Folder {
+    /// Opens the folder at `path`, which must be absolute.
+    ///
+    /// # Errors
+    /// A component does not exist or is not a folder; `FilesystemLoop` for too many links.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let root = open_folder(None, OsStr::new("/"))?;
+        let changeable_by = changeable(&fstat(&root)?);
+        let mut folder = Self {
+            fd: root,
+            changeable_by,
+        };
+        let mut links = 0;
+        let mut rest: Vec<OsString> = components(path);
+        while let Some(name) = rest.pop() {
+            let found = fstatat(&folder.fd, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if is_link(&found) {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Errno::ELOOP.into());
+                }
+                let target = PathBuf::from(readlinkat(&folder.fd, name.as_os_str())?);
+                // In a folder such as /tmp, which every user can write, the link's owner can replace it.
+                folder.note(owner(&found));
+                if target.is_absolute() {
+                    folder.fd = open_folder(None, OsStr::new("/"))?;
+                }
+                rest.extend(components(&target));
+                continue;
+            }
+            folder.fd = open_folder(Some(folder.fd.as_fd()), &name)?;
+            let changeable = changeable(&fstat(&folder.fd)?);
+            folder.note(changeable);
+        }
+        Ok(folder)
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The users besides root and the user of this process that can change what the path means; none: no other user can.
+    #[must_use]
+    pub const fn changeable_by(&self) -> Option<Changeable> {
+        self.changeable_by
+    }
+
+    fn note(&mut self, changeable: Option<Changeable>) {
+        self.changeable_by = self.changeable_by.or(changeable);
+    }
+}
+
+/// The components of `path` in reverse order; `..` stays, because the kernel resolves it in the folder that was reached.
+fn components(path: &Path) -> Vec<OsString> {
+    let parts = path.components().rev().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    });
+    parts.collect()
+}
+
+fn open_folder(parent: Option<BorrowedFd<'_>>, name: &OsStr) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | SEARCH_ONLY;
+    let opened = match parent {
+        Some(parent) => openat(parent, name, flags, Mode::empty()),
+        None => nix::fcntl::open(name, flags, Mode::empty()),
+    };
+    Ok(opened?)
+}
+
+fn is_link(found: &FileStat) -> bool {
+    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK
+}
+
+fn owner(found: &FileStat) -> Option<Changeable> {
+    let uid = found.st_uid;
+    (uid != ROOT && uid != euid()).then_some(Changeable::ByUser(uid))
+}
+
+/// Which users can change the entries of a folder. In a folder with the sticky bit each entry has to be checked by itself.
+fn changeable(folder: &FileStat) -> Option<Changeable> {
+    let mode = u32::from(folder.st_mode);
+    let by_group = mode & WRITABLE_BY_GROUP != 0 && folder.st_gid != ROOT;
+    let by_others = (by_group || mode & WRITABLE_BY_ALL != 0) && mode & STICKY == 0;
+    owner(folder).or(by_others.then_some(Changeable::ByOthers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Changeable, Folder};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_folder_tells_whether_others_can_change_its_path() {
+        let base = tempfile::tempdir().expect("a folder");
+        let open = base.path().join("open");
+        let inside = open.join("inside");
+        fs::create_dir_all(&inside).expect("made");
+        let changeable = |path| Folder::open(path).expect("opened").changeable_by();
+        assert_eq!(changeable(&inside), None);
+        fs::set_permissions(&open, Permissions::from_mode(0o777)).expect("set");
+        assert_eq!(changeable(&inside), Some(Changeable::ByOthers));
+        assert_eq!(changeable(base.path()), None, "the folder above it");
+        fs::set_permissions(&open, Permissions::from_mode(0o1777)).expect("set");
+        assert_eq!(changeable(&inside), None, "sticky");
+        let link = base.path().join("link");
+        symlink(&inside, &link).expect("linked");
+        assert_eq!(changeable(&link), None, "our own link");
+        symlink(&link, base.path().join("loop")).expect("linked");
+        assert!(Folder::open(&base.path().join("absent")).is_err());
+    }
+}
