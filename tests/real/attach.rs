@@ -150,7 +150,9 @@ fn a_foreign_server_is_watched_and_outlives_every_end_of_stayd() {
 
     daemon.signal(libc::SIGHUP);
     wait_until("the configuration is reloaded", SOON, || {
-        daemon.output().contains("reloaded the configuration: nothing has changed")
+        daemon
+            .output()
+            .contains("reloaded the configuration: nothing has changed")
     });
     attached(&daemon, "web", pid);
 
