@@ -147,6 +147,7 @@ fn open(options: &Options) -> Result<StateDir, StartError> {
             StateDirError::System(..)
             | StateDirError::Foreign { .. }
             | StateDirError::OthersMayWrite(_)
+            | StateDirError::Redirectable(_)
             | StateDirError::Runtime(_) => ExitReason::PermissionDenied,
         };
         StartError {

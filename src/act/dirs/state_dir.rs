@@ -1,6 +1,7 @@
 //! The state folder STATE: the paths in it, its creation, and the checks that only our user can change it.
 
 use super::runtime_dir;
+use crate::sys::folder::Folder;
 use crate::sys::identity;
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -37,6 +38,8 @@ pub enum StateDirError {
     },
     /// Other users can write it, so they could place claims or logs in it.
     OthersMayWrite(PathBuf),
+    /// Another user can change a folder above it, and so redirect root to another place.
+    Redirectable(PathBuf),
     /// The runtime folder failed its check: other users could place sockets in it.
     Runtime(io::Error),
 }
@@ -59,6 +62,12 @@ impl std::fmt::Display for StateDirError {
                 "cannot use {0}: other users can write it; check its content, then run chmod 700 {0}",
                 path.display()
             ),
+            Self::Redirectable(path) => write!(
+                out,
+                "cannot use {}: another user can change a folder above it, and could redirect root; name another folder \
+                 with --state-dir",
+                path.display()
+            ),
             Self::Runtime(error) => write!(out, "{error}"),
         }
     }
@@ -78,6 +87,7 @@ impl StateDir {
             root: root.to_owned(),
             runtime: runtime.map(Path::to_owned),
         };
+        check_way_to(root)?;
         create_private(root)?;
         for folder in [state.claims(), state.logs()] {
             create_private(&folder)?;
@@ -154,6 +164,24 @@ impl StateDir {
     }
 }
 
+/// Checks for root that no other user can change what the path means, while stayd creates and changes files there. Looks at
+/// the part of the path that exists: the rest will belong to root.
+fn check_way_to(path: &Path) -> Result<(), StateDirError> {
+    if identity::euid() != identity::ROOT {
+        return Ok(());
+    }
+    for existing in path.ancestors() {
+        match Folder::open(existing) {
+            Ok(folder) if folder.changeable_by().is_none() => return Ok(()),
+            Ok(_) => return Err(StateDirError::Redirectable(existing.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // What is in the way is reported by the creation of the folder.
+            Err(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
 /// Creates the folder `path` if it is missing, checks it, and removes read permission of other users.
 fn create_private(path: &Path) -> Result<(), StateDirError> {
     create_folder(path)
@@ -223,6 +251,21 @@ mod tests {
         let error = StateDir::open(dir.path(), None).expect_err("refused");
         assert!(error.to_string().contains("chmod 700"), "{error}");
         fs::set_permissions(dir.path(), Permissions::from_mode(DIR_MODE)).expect("chmod");
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn root_refuses_a_folder_below_one_that_another_user_can_change() {
+        let dir = tempfile::tempdir().expect("folder");
+        let open = dir.path().join("open");
+        fs::create_dir(&open).expect("made");
+        for (mode, owner) in [(0o777, 0), (0o755, 54_321)] {
+            fs::set_permissions(&open, Permissions::from_mode(mode)).expect("chmod");
+            std::os::unix::fs::chown(&open, Some(owner), None).expect("chown");
+            let error = StateDir::open(&open.join("a/b"), None).expect_err("refused");
+            assert!(error.to_string().contains("redirect root"), "{error}");
+            assert!(!open.join("a").exists());
+        }
     }
 
     #[test]
