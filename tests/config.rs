@@ -135,15 +135,15 @@ fn included_files_add_services_and_may_contain_nothing_else() {
     assert_eq!(loaded.config.name, "main");
 
     write("d/3.toml", "name = 'y'\n[service.a]\ncommand = ['x']\n");
-    let told: Vec<_> = config::load(&main, &env)
+    let messages: Vec<_> = config::load(&main, &env)
         .expect_err("twice")
         .iter()
         .map(ToString::to_string)
         .collect();
     let place = folder.path().display().to_string();
-    let told = told.join("\n").replace(&place, "");
+    let messages = messages.join("\n").replace(&place, "");
     assert_eq!(
-        told,
+        messages,
         "/d/3.toml:1:1: cannot use `name` in an included file, which may only contain services; move it to /main.toml\n\
          /d/3.toml:2:10: cannot define the service `a` twice: the first definition is at /main.toml:2:10; rename or remove one",
     );
@@ -152,23 +152,23 @@ fn included_files_add_services_and_may_contain_nothing_else() {
 #[test]
 fn a_missing_special_binary_or_large_file_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
-    let told = |path: &Path| config::load(path, &env).expect_err("no file")[0].to_string();
+    let messages = |path: &Path| config::load(path, &env).expect_err("no file")[0].to_string();
     let missing = folder.path().join("x.toml");
     let place = missing.display();
     assert_eq!(
-        told(&missing),
+        messages(&missing),
         format!(
             "{place}: cannot read the configuration: no such file or directory; check the path"
         )
     );
     assert!(
-        told(folder.path()).contains("it is not a regular file"),
+        messages(folder.path()).contains("it is not a regular file"),
         "a folder"
     );
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
     assert!(
-        told(&fifo).contains("it is not a regular file"),
+        messages(&fifo).contains("it is not a regular file"),
         "opening a pipe must not block"
     );
     let wrong = load(b"name = \"\xff\"").expect_err("no UTF-8")[0].to_string();
@@ -192,24 +192,28 @@ fn root_refuses_a_file_that_other_users_can_write() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
     };
     mode(&path, 0o664);
-    let told = config::load(&link, &env).expect_err("the group can write")[0].to_string();
+    let messages = config::load(&link, &env).expect_err("the group can write")[0].to_string();
     assert!(
-        told.ends_with("other users can write the file (mode 664); chmod go-w"),
-        "{told}"
+        messages.ends_with("other users can write the file (mode 664); chmod go-w"),
+        "{messages}"
     );
     mode(&path, 0o644);
     mode(folder.path(), 0o777);
-    let told = config::load(&path, &env).expect_err("other users can replace it")[0].to_string();
+    let messages =
+        config::load(&path, &env).expect_err("other users can replace it")[0].to_string();
     assert!(
-        told.contains("other users can write its folder (mode 777)"),
-        "{told}"
+        messages.contains("other users can write its folder (mode 777)"),
+        "{messages}"
     );
     mode(folder.path(), 0o1777);
     config::load(&path, &env).expect("only its owner can replace it in a sticky folder");
     mode(folder.path(), 0o755);
     std::os::unix::fs::chown(&path, Some(1234), None).expect("chown");
-    let told = config::load(&path, &env).expect_err("a file of another user")[0].to_string();
-    assert!(told.contains("the file belongs to uid 1234"), "{told}");
+    let messages = config::load(&path, &env).expect_err("a file of another user")[0].to_string();
+    assert!(
+        messages.contains("the file belongs to uid 1234"),
+        "{messages}"
+    );
 }
 
 #[test]
@@ -255,8 +259,8 @@ fn doubtful_settings_cause_warnings() {
             "starts all services at once",
         ),
     ] {
-        let told = warnings(text);
-        assert!(told.contains(part), "{part} in {told}");
+        let messages = warnings(text);
+        assert!(messages.contains(part), "{part} in {messages}");
     }
     for nothing in ["", ", interval = '500ms'"] {
         let text = format!("{service}watchdog = {{ probe = 'notify'{nothing} }}");

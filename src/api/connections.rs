@@ -30,7 +30,7 @@ struct Shared {
     closing: watch::Sender<bool>,
 }
 
-/// What is known of one connection.
+/// The state of one connection.
 struct State {
     /// How long it may last, from when the server began to read it.
     lifetime: Cell<Duration>,

@@ -20,7 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
 
-/// While a client waits for an outcome, the service is looked at after each record, and at least this often.
+/// While a client waits for an outcome, the handler checks the service after each record, and at least this often.
 const OUTCOME_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// A request whose route was found and whose access was checked.
@@ -338,7 +338,7 @@ async fn submit(
     }
 }
 
-/// Waits until the outcome of the command is known. It looks at the service after each record of the journal, and every
+/// Waits for the outcome of the command. It checks the service after each record of the journal, and every
 /// [`OUTCOME_CHECK_EVERY`].
 async fn wait_for_outcome(
     backend: &Backend,

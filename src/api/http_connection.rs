@@ -115,7 +115,7 @@ fn explain(error: &hyper::Error) -> ApiError {
     } else {
         ApiError::new(
             ApiErrorKind::BadRequest,
-            format!("cannot read the request: {error}; this server speaks HTTP/1.1"),
+            format!("cannot read the request: {error}; this server accepts HTTP/1.1"),
         )
     }
 }

@@ -33,7 +33,7 @@ pub const FOLLOW_WITHIN: Duration = Duration::from_secs(24 * 3600);
 pub const UPGRADE_WITHIN: Duration = Duration::from_secs(60);
 /// Time for the loop to accept a command.
 pub const ACCEPT_WITHIN: Duration = Duration::from_secs(5);
-/// An event stream without events for this long sends a comment line as a sign of life.
+/// An event stream without events for this long sends a comment line, so that the client can detect a dead connection.
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Chunks that may wait for a slow follower.
 pub const FOLLOWER_QUEUE_MAX: usize = 16;

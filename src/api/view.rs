@@ -1,11 +1,9 @@
-//! Converts the state machine's snapshots and records to the API's format.
+//! Converts the state machine's snapshots to the API's format.
 
 use super::wire;
-use crate::decide::action::{Record, RecordValue};
 use crate::decide::clock::Instant;
 use crate::decide::event::{Check, Exit};
 use crate::decide::snapshot::{Class, ProbeView, Snapshot};
-use serde_json::json;
 use std::time::SystemTime;
 
 /// What `status` shows of a service besides its snapshot.
@@ -116,32 +114,6 @@ pub fn signal_name(number: i32) -> String {
         |_unnamed| number.to_string(),
         |signal| signal.as_str().trim_start_matches("SIG").to_owned(),
     )
-}
-
-/// A journal record as the API shows it.
-#[must_use]
-pub fn event(id: u64, at: SystemTime, service: Option<&str>, record: &Record) -> wire::Event {
-    wire::Event {
-        id,
-        at: rfc3339(at),
-        service: service.map(str::to_owned),
-        kind: record.kind.name().to_owned(),
-        life: record.life.map(|life| life.0),
-        message: record.sentence.clone(),
-        facts: record
-            .facts
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), json_value(value)))
-            .collect(),
-    }
-}
-
-fn json_value(value: &RecordValue) -> serde_json::Value {
-    match value {
-        RecordValue::Number(number) | RecordValue::Millis(number) => json!(number),
-        RecordValue::Flag(flag) => json!(flag),
-        RecordValue::Text(text) => json!(text),
-    }
 }
 
 /// RFC 3339 in UTC, with milliseconds.

@@ -100,7 +100,7 @@ pub struct Service {
     pub state: String,
     /// `up` or `down`.
     pub wanted: String,
-    /// The service answers, as far as stayd knows.
+    /// The service answers, as far as its probes show.
     pub healthy: bool,
     /// The pid of the main process.
     pub pid: Option<i32>,
@@ -259,7 +259,7 @@ pub struct CommandReply {
     pub done: bool,
     /// The present state of the service.
     pub service: Service,
-    /// Set if the command is carried out but is not on disk, so that the next stayd does not know of it; says why.
+    /// Set if the command is carried out but is not on disk, so that it is lost if stayd ends; says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }

@@ -33,7 +33,7 @@ pub(super) async fn client(common: &CommonOptions) -> Result<Client, Failure> {
 /// A client of the one instance among `candidates` that answers.
 ///
 /// # Errors
-/// 3 if none answers, 77 if one answers that refuses this user, 2 if several answer.
+/// 3 if none answers, 77 if one denies access to this user, 2 if several answer.
 async fn find(candidates: &[InstanceCandidate]) -> Result<Client, Failure> {
     let mut answering = Vec::new();
     let mut denied = None;

@@ -27,7 +27,7 @@ use tokio::net::UnixStream;
 /// How often a broken configuration is loaded again while stayd waits for a good one.
 const CONFIG_RELOAD_EVERY: Duration = Duration::from_secs(2);
 
-/// Runs the daemon until it is told to end. With `follow`, shows the status of the stayd that already runs this instance.
+/// Runs the daemon until it ends. With `follow`, shows the status of the stayd that already runs this instance.
 pub(super) fn run(
     console: Console,
     common: &CommonOptions,

@@ -133,13 +133,13 @@ impl From<ClientError> for Failure {
                 format!("{message}; start it with `stayd --foreground -c FILE`"),
             ),
             ClientError::Permission(_) => Self::new(Exit::Permission, message),
-            ClientError::Refused(fault) => Self::new(exit_of(&fault.kind), message),
+            ClientError::Refused(error) => Self::new(exit_of(&error.kind), message),
             ClientError::TimedOut(_) | ClientError::Broken(_) => Self::new(Exit::System, message),
         }
     }
 }
 
-/// The status for an error kind of the API. A kind that this version does not know, from a newer stayd, means [`Exit::No`].
+/// The status for an error kind of the API. An unknown kind, from a newer stayd, means [`Exit::No`].
 fn exit_of(kind: &str) -> Exit {
     match kind {
         "bad-request" | "no-service" | "no-incident" => Exit::Usage,

@@ -169,11 +169,11 @@ fn execute(arguments: Arguments) -> Outcome {
         Verb::Upgrade => with_daemon(&common, async |client| {
             upgrade::upgrade(console, client, json).await
         }),
-        Verb::UpgradeTrial {
+        Verb::UpgradeSelfCheck {
             format,
             schema,
             words,
-        } => upgrade::trial(console, format, schema, words),
+        } => upgrade::self_check(console, format, schema, words),
         // main() has handled it already.
         Verb::Helper => Ok(Exit::Done),
         Verb::DemoService { rest } => demo::serve(rest),

@@ -1,4 +1,4 @@
-//! `stayd upgrade`: asks the daemon to execute the new version in place; and the trial that the new version must pass first.
+//! `stayd upgrade`: requests the in-place upgrade of the daemon; and the self-check that the new version must pass first.
 
 use super::args::{self, Arguments};
 use super::console::Console;
@@ -104,9 +104,15 @@ fn was_restarted(daemon: &Daemon) -> Failure {
     )
 }
 
-/// The trial of `upgrade`: checks that this version can take over from a running one with the handover manifest `format`,
-/// the journal `schema` and the command line `words`. Changes nothing. Prints what it found as JSON for the running version.
-pub(super) fn trial(console: Console, format: u32, schema: u32, words: Vec<OsString>) -> Outcome {
+/// The self-check of `upgrade`: checks that this version can take over from a running one with the handover manifest
+/// `format`, the journal `schema` and the command line `words`. Changes nothing. Prints its report as JSON for the running
+/// version.
+pub(super) fn self_check(
+    console: Console,
+    format: u32,
+    schema: u32,
+    words: Vec<OsString>,
+) -> Outcome {
     check_formats(format, schema)?;
     check_command_line(console, words)
 }
@@ -151,10 +157,10 @@ fn check_command_line(console: Console, words: Vec<OsString>) -> Outcome {
     };
     let config = loaded.config;
     let folders = instance_folders(&common, &config.name, config.control_group.is_some())?;
-    let testimony = SelfCheckReport {
+    let report = SelfCheckReport {
         version: version.into(),
         state_dir: folders.state.display().to_string(),
     };
-    console.json_line(&testimony)?;
+    console.json_line(&report)?;
     Ok(Exit::Done)
 }

@@ -191,23 +191,23 @@ fn set_command(options: &CommandLine, section: &mut Section, findings: &mut Find
 }
 
 fn set_env(options: &CommandLine, section: &mut Section, findings: &mut Findings) {
-    const PLACE: Location = Location::Option("--env");
+    const LOCATION: Location = Location::Option("--env");
     let mut pairs = Vec::new();
     for text in &options.env {
         let Some((name, text)) = text.split_once('=') else {
             findings.error(
-                &PLACE,
+                &LOCATION,
                 "cannot read it: it has no `=`; write --env NAME=VALUE",
             );
             continue;
         };
         match value::env_value(name, text) {
             Ok(text) => pairs.push((name.to_owned(), text)),
-            Err(error) => findings.error(&PLACE, format!("cannot read it: {error}")),
+            Err(error) => findings.error(&LOCATION, format!("cannot read it: {error}")),
         }
     }
     if let Some(key) = keys::find("service.*.env").filter(|_: &&Key| !pairs.is_empty()) {
-        section.set(key, Value::Env(pairs), PLACE);
+        section.set(key, Value::Env(pairs), LOCATION);
     }
 }
 

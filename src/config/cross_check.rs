@@ -13,7 +13,7 @@ use std::time::Duration;
 const LONG_GRACE: Duration = Duration::from_secs(80);
 
 /// The most service names that an error lists.
-const SHOWN_NAMES: usize = 10;
+const NAMES_SHOWN_MAX: usize = 10;
 
 /// Checks names, ports and order of all services.
 pub(super) fn check(sections: &[Section], findings: &mut Findings) {
@@ -64,7 +64,7 @@ fn check_ports(sections: &[Section], findings: &mut Findings) {
 }
 
 fn check_after(sections: &[Section], findings: &mut Findings) {
-    let paths: BTreeMap<&str, usize> = sections
+    let indexes: BTreeMap<&str, usize> = sections
         .iter()
         .enumerate()
         .map(|(at, section)| (section.name.as_str(), at))
@@ -74,7 +74,7 @@ fn check_after(sections: &[Section], findings: &mut Findings) {
         let names = section.texts("service.*.after").unwrap_or_default();
         let mut known = Vec::new();
         for name in &names {
-            match paths.get(name.as_str()) {
+            match indexes.get(name.as_str()) {
                 Some(at) => known.push(*at),
                 None => {
                     let message = format!(
@@ -101,10 +101,10 @@ fn check_after(sections: &[Section], findings: &mut Findings) {
 fn some_names(sections: &[Section]) -> String {
     let names: Vec<_> = sections
         .iter()
-        .take(SHOWN_NAMES)
+        .take(NAMES_SHOWN_MAX)
         .map(|section| section.name.as_str())
         .collect();
-    match sections.len().saturating_sub(SHOWN_NAMES) {
+    match sections.len().saturating_sub(NAMES_SHOWN_MAX) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
     }
@@ -114,17 +114,17 @@ fn some_names(sections: &[Section]) -> String {
 /// linear in the number of services and dependencies.
 fn find_cycle(after: &[Vec<usize>]) -> Option<usize> {
     let mut waiting: Vec<usize> = after.iter().map(Vec::len).collect();
-    let mut waited_by = vec![Vec::new(); after.len()];
+    let mut dependents = vec![Vec::new(); after.len()];
     for (at, others) in after.iter().enumerate() {
         for other in others {
-            waited_by[*other].push(at);
+            dependents[*other].push(at);
         }
     }
     // Kahn's algorithm: remove services without dependencies until none is left. The rest is part of a cycle or depends on
     // one.
     let mut free: Vec<usize> = (0..after.len()).filter(|at| waiting[*at] == 0).collect();
     while let Some(gone) = free.pop() {
-        for at in &waited_by[gone] {
+        for at in &dependents[gone] {
             waiting[*at] -= 1;
             if waiting[*at] == 0 {
                 free.push(*at);
@@ -172,8 +172,8 @@ fn warn_service(service: &Service, section: &Section, findings: &mut Findings) {
             ),
         ),
         Some(probe) => {
-            let held = listen::about_probe(service, probe);
-            if let Some(message) = held.or_else(|| about_probe(service, probe)) {
+            let about_socket = listen::about_probe(service, probe);
+            if let Some(message) = about_socket.or_else(|| about_probe(service, probe)) {
                 warn("service.*.watchdog.probe", message);
             }
         }

@@ -61,9 +61,9 @@ fn entry(text: &str) -> Result<Entry<'_>, String> {
     let name = left.trim();
     let name = name.strip_prefix("export ").map_or(name, str::trim);
     if !is_variable(name) {
-        let cure = "use letters, digits and `_`, and do not begin with a digit";
+        let advice = "use letters, digits and `_`, and do not begin with a digit";
         return Err(format!(
-            "`{}` is not a valid variable name; {cure}",
+            "`{}` is not a valid variable name; {advice}",
             shorten(name)
         ));
     }

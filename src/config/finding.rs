@@ -104,16 +104,16 @@ impl fmt::Display for Finding {
 impl std::error::Error for Finding {}
 
 /// The most errors that are shown.
-const MAX_ERRORS: usize = 20;
+const ERRORS_MAX: usize = 20;
 /// The most warnings that are kept.
-const MAX_WARNINGS: usize = 100;
+const WARNINGS_MAX: usize = 100;
 
 /// Collects findings while a configuration is read.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
-    /// The number of errors beyond `MAX_ERRORS`.
+    /// The number of errors beyond `ERRORS_MAX`.
     dropped: usize,
 }
 
@@ -128,8 +128,8 @@ impl Findings {
 
     fn push(&mut self, finding: Finding) {
         let (list, most) = match finding.level {
-            Level::Error => (&mut self.errors, MAX_ERRORS),
-            Level::Warning => (&mut self.warnings, MAX_WARNINGS),
+            Level::Error => (&mut self.errors, ERRORS_MAX),
+            Level::Warning => (&mut self.warnings, WARNINGS_MAX),
         };
         if list.len() < most {
             list.push(finding);

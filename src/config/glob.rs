@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// The most entries of a folder that are searched; a larger folder is an error.
-const MAX_ENTRIES: usize = 10_000;
+const ENTRIES_MAX: usize = 10_000;
 
 /// The files that match, sorted. A path without `*` and `?` is returned as it is, whether it exists or not.
 ///
@@ -40,8 +40,8 @@ fn expand_part(folders: &[PathBuf], pattern: &str) -> io::Result<Vec<PathBuf>> {
         };
         let mut names = Vec::new();
         for (index, entry) in entries.enumerate() {
-            if index >= MAX_ENTRIES {
-                return Err(io::Error::other(format!("more than {MAX_ENTRIES} entries")));
+            if index >= ENTRIES_MAX {
+                return Err(io::Error::other(format!("more than {ENTRIES_MAX} entries")));
             }
             names.push(entry?.file_name());
         }

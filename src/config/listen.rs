@@ -144,12 +144,12 @@ pub(super) fn about_probe(service: &Service, probe: &Probe) -> Option<String> {
     let Target::Connect(at) = &probe.target else {
         return None;
     };
-    let is_asked = |address: &&Address| match (address, at) {
+    let is_probed = |address: &&Address| match (address, at) {
         (Address::Tcp(address), Endpoint::Tcp(_, port)) => address.port() == *port,
-        (Address::Unix(path), Endpoint::Unix(asked)) => path == asked,
+        (Address::Unix(path), Endpoint::Unix(probed)) => path == probed,
         (Address::Tcp(_) | Address::Unix(_), _) => false,
     };
-    let address = service.sockets.iter().find(is_asked)?;
+    let address = service.sockets.iter().find(is_probed)?;
     Some(format!(
         "stayd holds {address} itself, so a connection succeeds whether or not the service answers; use a probe that needs an \
          answer (http:, postgres:, exec:), or `notify`"

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 /// The most included files; more of them indicate a wrong pattern.
-const MAX_INCLUDED: usize = 1000;
+const INCLUDED_MAX: usize = 1000;
 /// The most services of one instance.
-const MAX_SERVICES: usize = 4096;
+const SERVICES_MAX: usize = 4096;
 
 /// Reads a configuration and the files it includes. `env` is the environment from which `${NAME}` is taken.
 ///
@@ -58,13 +58,13 @@ fn read(
     let FileSections { top, mut services } = file_tables(&path, owner_check, findings)?;
     for included in included(&top, &folder, findings) {
         services.extend(included_services(&included, &path, owner_check, findings));
-        if services.len() > MAX_SERVICES {
+        if services.len() > SERVICES_MAX {
             break;
         }
     }
-    if services.len() > MAX_SERVICES {
+    if services.len() > SERVICES_MAX {
         let message =
-            format!("cannot load more than {MAX_SERVICES} services; split the configuration");
+            format!("cannot load more than {SERVICES_MAX} services; split the configuration");
         findings.error(&top.location, message);
         return None;
     }
@@ -155,8 +155,8 @@ fn included(top: &Section, folder: &Path, findings: &mut Findings) -> Vec<PathBu
             }
         }
     }
-    if files.len() > MAX_INCLUDED {
-        let message = format!("cannot include more than {MAX_INCLUDED} files; narrow the pattern");
+    if files.len() > INCLUDED_MAX {
+        let message = format!("cannot include more than {INCLUDED_MAX} files; narrow the pattern");
         findings.error(location, message);
         files.clear();
     }

@@ -159,7 +159,7 @@ impl<'a> Paths<'a> {
     /// [`Paths::state_root`].
     ///
     /// `STATE_DIRECTORY` applies only if its last component is the name. A unit that runs stayd together with another program
-    /// may have a different directory, which a client cannot know.
+    /// may have a different directory, which a client cannot determine.
     ///
     /// # Errors
     /// The environment does not name the home folder of the user.

@@ -167,11 +167,11 @@ fn unknown(name: &str) -> ValueError {
             format!("use `exec:COMMAND` with a client program, or one of {all}"),
         );
     }
-    let cure = match nearest_of(name, known(true)) {
+    let advice = match nearest_of(name, known(true)) {
         Some(near) => format!("did you mean `{}`?", form(near)),
         None => format!("begin it with one of {all}"),
     };
-    ValueError::new("its scheme is not known", cure)
+    ValueError::new("its scheme is not known", advice)
 }
 
 /// A path, which may be relative to the folder of the configuration.

@@ -28,7 +28,7 @@ pub struct KeyReference {
 pub struct ProbeUrlReference {
     /// The form of the URL, such as `tcp://HOST:PORT`.
     pub form: &'static str,
-    /// What the probe asks.
+    /// What the probe sends, and what it counts as an answer.
     pub doc: &'static str,
 }
 

@@ -133,11 +133,11 @@ impl ServiceBuilder<'_> {
         ready: Option<&Probe>,
     ) {
         let target = probe.map(|probe| &probe.target);
-        let asks = matches!(
+        let has_query = matches!(
             target,
             Some(Target::Postgres { .. } | Target::Sqlite { .. })
         );
-        if section.has("service.*.watchdog.query") && target.is_some() && !asks {
+        if section.has("service.*.watchdog.query") && target.is_some() && !has_query {
             let cause = "the probe's protocol has no query";
             let error = ValueError::new(cause, "remove it, or probe with postgres: or sqlite:");
             self.report(section, "service.*.watchdog.query", &error);
@@ -173,11 +173,14 @@ impl ServiceBuilder<'_> {
                 Some(Endpoint::Tcp(_, port)) => port.to_string(),
                 Some(Endpoint::Unix(_)) | None => "NUMBER".into(),
             };
-            let cure = format!("add `port = {asked}`");
+            let advice = format!("add `port = {asked}`");
             self.report(
                 section,
                 KEY,
-                &ValueError::new("without `port` stayd cannot find the foreign process", cure),
+                &ValueError::new(
+                    "without `port` stayd cannot find the foreign process",
+                    advice,
+                ),
             );
         }
         if target == Some(&Target::Notify) {

@@ -8,7 +8,7 @@ const ANY_DURATION: Kind = Kind::Duration(Duration::ZERO);
 const POSITIVE_DURATION: Kind = Kind::Duration(Duration::from_millis(1));
 const INTERVAL_DURATION: Kind = Kind::Duration(Duration::from_millis(10));
 /// The smallest size of a log file: a smaller one would be rotated constantly.
-const SMALLEST_LOG_BYTES: u64 = 4096;
+const LOG_BYTES_MIN: u64 = 4096;
 
 /// Every key, in the order in which it is documented.
 #[rustfmt::skip]
@@ -136,7 +136,7 @@ pub(super) const KEYS: &[Key] = &[
         "The output of the service (stdout and stderr)."),
     Key::new("service.*.log.to", Kind::Choice(&["auto", "file", "inherit", "both"]), Is("auto"),
         "The destination. `file`: files in the state folder. `inherit`: stdout and stderr of stayd. `both`: both of them. `auto`: `both` in a terminal or container, `inherit` under journald, otherwise `file`."),
-    Key::new("service.*.log.max_size", Kind::Size(SMALLEST_LOG_BYTES), Is("10MiB"),
+    Key::new("service.*.log.max_size", Kind::Size(LOG_BYTES_MIN), Is("10MiB"),
         "The size of a file. It is rotated at the last newline before this size, and never exceeds it."),
     Key::new("service.*.log.keep", Kind::Count(0, 1000), Is("5"),
         "The number of old files that are kept."),

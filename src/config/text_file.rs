@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The largest accepted file: a larger one is not a configuration, env_file or secret.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Write permission of the group and of others.
 const OTHERS_WRITE: u32 = 0o022;
 /// In a folder with this bit, only the owner of a file can replace it.
@@ -48,10 +48,10 @@ pub(super) fn read(path: &Path, owner_check: OwnerCheck) -> Result<String, Value
         }
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
+    file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(io_error)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ValueError::new(
             "it is larger than 1 MiB",
             "is it the right file?",
@@ -84,8 +84,8 @@ fn open(path: &Path) -> Result<File, ValueError> {
     Ok(file)
 }
 
-fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), ValueError> {
-    let owner = seen.uid();
+fn only_root_writes(metadata: &Metadata, what: &str, folder: bool) -> Result<(), ValueError> {
+    let owner = metadata.uid();
     if owner != 0 {
         let cause = format!("stayd runs as root, and {what} belongs to uid {owner}");
         return Err(ValueError::new(
@@ -93,9 +93,9 @@ fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Val
             "chown it to root, or run stayd as that user",
         ));
     }
-    let sticky = folder && seen.mode() & STICKY != 0;
-    if seen.mode() & OTHERS_WRITE != 0 && !sticky {
-        let mode = seen.mode() & 0o7777;
+    let sticky = folder && metadata.mode() & STICKY != 0;
+    if metadata.mode() & OTHERS_WRITE != 0 && !sticky {
+        let mode = metadata.mode() & 0o7777;
         let cause = format!("stayd runs as root, and other users can write {what} (mode {mode:o})");
         return Err(ValueError::new(cause, "chmod go-w"));
     }
@@ -107,10 +107,10 @@ fn only_root_writes(seen: &Metadata, what: &str, folder: bool) -> Result<(), Val
     reason = "map_err requires this signature"
 )]
 fn io_error(error: std::io::Error) -> ValueError {
-    let cure = if error.kind() == std::io::ErrorKind::PermissionDenied {
+    let advice = if error.kind() == std::io::ErrorKind::PermissionDenied {
         "check its permissions and the user that runs stayd"
     } else {
         "check the path"
     };
-    ValueError::new(super::os_error_text(&error), cure)
+    ValueError::new(super::os_error_text(&error), advice)
 }

@@ -4,7 +4,7 @@ use super::finding::{Findings, Location};
 use super::keys::{self, Key, Kind, State};
 use super::section::Section;
 use super::source::Source;
-use super::value::{self, NAME_CURE, shorten};
+use super::value::{self, NAME_ADVICE, shorten};
 use super::words::is_name;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -47,7 +47,7 @@ impl TomlReader<'_> {
         let location = self.source.at(name.span().start);
         let text: &str = name.get_ref();
         if !is_name(text) {
-            let message = format!("cannot name a service `{}`: {NAME_CURE}", shorten(text));
+            let message = format!("cannot name a service `{}`: {NAME_ADVICE}", shorten(text));
             self.findings.error(&location, message);
             return None;
         }
@@ -82,13 +82,13 @@ impl TomlReader<'_> {
         location: Location,
         section: &mut Section,
     ) {
-        if let State::NotSupported(cure) = key.state {
+        if let State::NotSupported(advice) = key.state {
             let what = match value.get_ref().is_table() {
                 true => keys::heading(key.path, &section.name),
                 false => format!("`{}`", key.leaf()),
             };
-            let cure = cure.replace("NAME", &section.name);
-            let message = format!("cannot use {what}: this version does not support it; {cure}");
+            let advice = advice.replace("NAME", &section.name);
+            let message = format!("cannot use {what}: this version does not support it; {advice}");
             return self.findings.error(&location, message);
         }
         if let State::CheckedOnly(what) = key.state {
@@ -122,7 +122,7 @@ impl TomlReader<'_> {
     /// Reports an unknown key. The message names a similar key, or the table that the key belongs to, or all known keys.
     fn unknown(&mut self, parent: &'static str, leaf: &str, location: &Location, name: &str) {
         let here = keys::heading(parent, name);
-        let cure = if let Some(near) = keys::nearest(parent, leaf) {
+        let advice = if let Some(near) = keys::nearest(parent, leaf) {
             format!("did you mean `{near}`?")
         } else if let Some(key) = find_in_other_table(parent, leaf) {
             let name = if name.is_empty() { "NAME" } else { name };
@@ -132,7 +132,7 @@ impl TomlReader<'_> {
             format!("known keys: {}", all.join(", "))
         };
         let message = format!(
-            "cannot use `{}`: {here} has no such key; {cure}",
+            "cannot use `{}`: {here} has no such key; {advice}",
             shorten(leaf)
         );
         self.findings.error(location, message);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::de::{DeArray, DeTable, DeValue};
 
 /// The most characters of a value that an error quotes.
-const QUOTED_CHARS: usize = 40;
+const QUOTED_CHARS_MAX: usize = 40;
 
 /// A parsed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,18 +27,18 @@ pub(super) enum Value {
     Expect(Expect),
 }
 
-/// Why a value cannot be used (`cause`), and what to do (`cure`).
+/// Why a value cannot be used (`cause`), and what to do (`advice`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ValueError {
     cause: String,
-    cure: String,
+    advice: String,
 }
 
 impl ValueError {
-    pub(super) fn new(cause: impl Into<String>, cure: impl Into<String>) -> Self {
+    pub(super) fn new(cause: impl Into<String>, advice: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
-            cure: cure.into(),
+            advice: advice.into(),
         }
     }
 
@@ -53,7 +53,7 @@ impl ValueError {
 
 impl fmt::Display for ValueError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}; {}", self.cause, self.cure)
+        write!(out, "{}; {}", self.cause, self.advice)
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
         Kind::Name if is_name(text) => Ok(Value::Text(text.into())),
         Kind::Name => Err(ValueError::new(
             format!("`{}` is not a valid name", shorten(text)),
-            NAME_CURE,
+            NAME_ADVICE,
         )),
         Kind::Text | Kind::Path | Kind::Secret | Kind::Url => plain(kind, text),
         Kind::Texts | Kind::Words if text.is_empty() => Ok(Value::Texts(Vec::new())),
@@ -105,7 +105,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
 }
 
 /// The advice for an invalid name.
-pub(super) const NAME_CURE: &str =
+pub(super) const NAME_ADVICE: &str =
     "use 1 to 64 letters, digits, `-`, `_` and `.`, the first a letter, a digit or `_`";
 
 fn takes_text(kind: Kind) -> bool {
@@ -178,14 +178,14 @@ fn one_text(kind: Kind, text: &str) -> ValueError {
     } else {
         vec![text.to_owned()]
     };
-    let cure = if words.is_empty() || text.len() > QUOTED_CHARS {
+    let advice = if words.is_empty() || text.len() > QUOTED_CHARS_MAX {
         example(kind)
     } else {
         format!("{words:?}")
     };
     ValueError::new(
         "it is one text, not a list of texts",
-        format!("write {cure}"),
+        format!("write {advice}"),
     )
 }
 
@@ -235,10 +235,10 @@ pub(super) fn env_value(name: &str, value: &str) -> Result<String, ValueError> {
 pub(super) fn shorten(text: &str) -> String {
     let shown: String = text
         .chars()
-        .take(QUOTED_CHARS)
+        .take(QUOTED_CHARS_MAX)
         .flat_map(char::escape_debug)
         .collect();
-    if text.chars().nth(QUOTED_CHARS).is_some() {
+    if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
         format!("{shown}…")
     } else {
         shown

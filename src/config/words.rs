@@ -3,13 +3,13 @@
 use std::fmt;
 
 /// The longest name of an instance or service in bytes: a name is part of socket paths, whose length is limited.
-const NAME_LENGTH_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 64;
 
 /// Whether `text` is a valid name of an instance or a service.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (1..=NAME_LENGTH_MAX).contains(&text.len())
+    (1..=NAME_BYTES_MAX).contains(&text.len())
         && !text.starts_with(['-', '.'])
         && text.chars().all(safe)
 }
@@ -28,7 +28,7 @@ pub fn name_from(text: &str) -> String {
     let name: String = name
         .trim_start_matches(['-', '.'])
         .chars()
-        .take(NAME_LENGTH_MAX)
+        .take(NAME_BYTES_MAX)
         .collect();
     let name = name.trim_end_matches('-');
     if name.is_empty() {

@@ -5,7 +5,7 @@
 //! - `KeepAlive` is plain `true`. Every conditional form leaves stayd down after some exits (launchd does not count a SIGKILL
 //!   as a "crash", and counts an exit 0 after SIGHUP as a "success").
 //! - `ExitTimeOut` is always set. Without it macOS sends SIGKILL five seconds after SIGTERM, whatever the grace of a service.
-//!   The same number is in the environment, so that stayd knows the limit when its configuration later needs more time.
+//!   The same number is in the environment, so that stayd can keep within the limit if its configuration later needs more time.
 //! - `ProcessType` is `Interactive`. All other types throttle CPU, I/O and timers of servers under load.
 //! - `NumberOfFiles` is set in both limits: the soft limit of a job is 256, and setting the hard limit alone does not raise it.
 //! - `WorkingDirectory` is `/`. launchd enters it before it runs the program, and a folder on an unmounted volume, or one that

@@ -54,7 +54,7 @@ async fn confirm_stored(journal: Journal, reply: oneshot::Sender<Result<Accepted
     let not_stored = |why| {
         format!(
             "cannot store the request: {why}; it is carried out, and stayd stores it when the disk accepts it, but if stayd \
-             ends before that, the next stayd does not know of it"
+             ends before that, the request is lost"
         )
     };
     let warning = journal.flush().await.err().map(not_stored);

@@ -1,6 +1,6 @@
 //! Runs the server of the control socket on the loop's thread, and receives its commands.
 
-use super::journal::StoreJournal;
+use super::journal::ApiJournal;
 use super::parts::Parts;
 use crate::act::output;
 use crate::api::backend::{
@@ -133,7 +133,7 @@ fn serve(
     let (served, tracked) = (Rc::clone(&listener), connections.clone());
     let server = tokio::task::spawn_local(async move {
         if let Some(recovered) = recovered {
-            // After the timeout the status shows what is known by then.
+            // After the timeout the status shows the state that recovery has reached by then.
             let _ = timeout(RECOVERY_MAX, recovered).await;
         }
         server::serve(&served, backend, access, tracked).await;
@@ -165,7 +165,7 @@ fn backend(
         }),
         requests,
         upgrades,
-        journal: Rc::new(StoreJournal::new(parts.journal.clone())),
+        journal: Rc::new(ApiJournal::new(parts.journal.clone())),
         logs: Rc::new(CapturedLogs(parts.lock.state().logs())),
     }
 }

@@ -10,14 +10,14 @@ use super::upgrade::{UpgradeAttempt, progress};
 use super::{ExitReason, log_send_error};
 use crate::act::notify::parent::ParentSupervisor;
 use crate::act::recovery::orphaned_services::orphaned_services;
-use crate::config::{self};
+use crate::config;
 use crate::decide::action::{self, Action};
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Event, ServiceEvent, ServiceId};
 use crate::decide::fleet::Machine;
 use crate::decide::handover::StateHandover;
 use crate::decide::state;
-use crate::sys::reaper::{self};
+use crate::sys::reaper;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -78,7 +78,7 @@ impl Daemon {
     ) -> io::Result<Self> {
         let mut machine = Machine::default();
         for service in &parts.config.services {
-            machine.add(service.policy, identity_of(service));
+            machine.add(service.policy, description_of(service));
         }
         let machine = Rc::new(RefCell::new(machine));
         let mut services = BTreeMap::new();
@@ -180,7 +180,7 @@ impl Daemon {
         }
     }
 
-    /// Passes a configured service to the state machine, with what the journal or the previous version knows of it.
+    /// Passes a configured service to the state machine, with what the journal or the previous version has stored about it.
     pub(super) fn configure(&mut self, id: ServiceId) {
         let Some(service) = self.parts.config.services.get(id.0) else {
             return;
@@ -295,8 +295,8 @@ impl Daemon {
     }
 }
 
-/// What the state machine needs to know of a service besides its policy.
-pub(super) fn identity_of(service: &config::Service) -> state::ServiceDescription {
+/// The name, question and program of a service, for the sentences of the state machine.
+pub(super) fn description_of(service: &config::Service) -> state::ServiceDescription {
     let program = service.command.first().map_or("", String::as_str);
     let program = program.rsplit('/').next().unwrap_or(program).to_owned();
     let question = service

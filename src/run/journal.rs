@@ -14,22 +14,26 @@ const FOLLOWER_BEHIND_MAX: usize = 64;
 
 /// The journal, for the control socket.
 #[derive(Clone, Debug)]
-pub(super) struct StoreJournal(journal::Journal);
+pub(super) struct ApiJournal(journal::Journal);
 
-impl StoreJournal {
+impl ApiJournal {
     /// For this journal.
-    pub(super) const fn new(store: journal::Journal) -> Self {
-        Self(store)
+    pub(super) const fn new(journal: journal::Journal) -> Self {
+        Self(journal)
     }
 }
 
-impl Journal for StoreJournal {
+impl Journal for ApiJournal {
     fn events(
         &self,
         query: backend::EventQuery,
     ) -> LocalFuture<'_, Result<Vec<wire::Event>, ApiError>> {
         Box::pin(async move {
-            let found = self.0.events(to_store(query)).await.map_err(unavailable)?;
+            let found = self
+                .0
+                .events(to_journal_query(query))
+                .await
+                .map_err(unavailable)?;
             Ok(found.into_iter().map(event).collect())
         })
     }
@@ -59,7 +63,7 @@ impl Journal for StoreJournal {
 /// Forwards each record in the form of the API until the follower is dropped. If the journal's channel has dropped records
 /// because this task did not run, it reads them from disk: the follower could not notice that gap.
 async fn forward(
-    store: journal::Journal,
+    journal: journal::Journal,
     mut records: broadcast::Receiver<Arc<JournalEntry>>,
     mut last_id: u64,
     to: broadcast::Sender<Arc<wire::Event>>,
@@ -71,7 +75,7 @@ async fn forward(
         };
         let entries = match next {
             Ok(entry) => vec![Arc::unwrap_or_clone(entry)],
-            Err(RecvError::Lagged(_)) => match store.events(after(last_id)).await {
+            Err(RecvError::Lagged(_)) => match journal.events(after(last_id)).await {
                 Ok(entries) => entries,
                 Err(_unreadable) => return,
             },
@@ -94,7 +98,7 @@ fn after(id: u64) -> journal::EventQuery {
     }
 }
 
-fn to_store(query: backend::EventQuery) -> journal::EventQuery {
+fn to_journal_query(query: backend::EventQuery) -> journal::EventQuery {
     let (after_id, since) = match query.since {
         Since::Beginning => (None, None),
         Since::Id(id) => (Some(id), None),
@@ -142,7 +146,7 @@ fn unavailable(message: String) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use super::StoreJournal;
+    use super::ApiJournal;
     use crate::act::dirs::state_dir::StateDir;
     use crate::act::journal;
     use crate::api::backend::{EventQuery, Journal, Since};
@@ -167,14 +171,14 @@ mod tests {
     async fn followers_get_new_records_and_incidents_have_their_evidence() {
         let dir = tempfile::tempdir().expect("folder");
         let state = StateDir::open(dir.path(), None).expect("state");
-        let (store, _past) = journal::Journal::open(&state, "boot");
-        let journal = StoreJournal::new(store.clone());
+        let (journal, _past) = journal::Journal::open(&state, "boot");
+        let api_journal = ApiJournal::new(journal.clone());
         let follow = async {
-            store.record(Some("db"), &killed());
-            let mut news = journal.subscribe();
-            store.record(Some("db"), &killed());
-            store.attach_evidence("db", 1, "a lock".to_owned(), "stacks".to_owned());
-            let event = timeout(WITHIN, news.recv()).await;
+            journal.record(Some("db"), &killed());
+            let mut new_events = api_journal.subscribe();
+            journal.record(Some("db"), &killed());
+            journal.attach_evidence("db", 1, "a lock".to_owned(), "stacks".to_owned());
+            let event = timeout(WITHIN, new_events.recv()).await;
             let event = event.expect("in time").expect("an event");
             assert_eq!((event.id, event.message.as_str()), (2, "no answer"));
         };
@@ -185,9 +189,13 @@ mod tests {
             limit: 10,
             ..EventQuery::default()
         };
-        let events = journal.events(query).await.expect("events");
+        let events = api_journal.events(query).await.expect("events");
         assert_eq!(events.len(), 1);
-        let incident = journal.incident(2).await.expect("answers").expect("one");
+        let incident = api_journal
+            .incident(2)
+            .await
+            .expect("answers")
+            .expect("one");
         assert_eq!(incident.evidence.as_deref(), Some("a lock\n\nstacks"));
     }
 
@@ -196,15 +204,15 @@ mod tests {
         const BURST: u64 = 300;
         let dir = tempfile::tempdir().expect("folder");
         let state = StateDir::open(dir.path(), None).expect("state");
-        let (store, _past) = journal::Journal::open(&state, "boot");
-        let journal = StoreJournal::new(store.clone());
+        let (journal, _past) = journal::Journal::open(&state, "boot");
+        let api_journal = ApiJournal::new(journal.clone());
         let follow = async {
-            let mut news = journal.subscribe();
+            let mut new_events = api_journal.subscribe();
             for _ in 0..BURST {
-                store.record(Some("db"), &killed());
+                journal.record(Some("db"), &killed());
             }
             loop {
-                match timeout(WITHIN, news.recv()).await.expect("in time") {
+                match timeout(WITHIN, new_events.recv()).await.expect("in time") {
                     Ok(event) if event.id == BURST => break,
                     Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
                     Err(closed) => panic!("{closed}"),

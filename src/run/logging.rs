@@ -20,7 +20,7 @@ pub enum Format {
     Journal,
 }
 
-/// Waits a moment until the last lines have been written. Call it before the process ends.
+/// Waits, for a bounded time, until the last lines have been written. Call it before the process ends.
 pub fn flush() {
     stderr_writer::flush();
 }

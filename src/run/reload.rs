@@ -1,7 +1,7 @@
 //! Reloads the configuration on SIGHUP: adds new services, and reports changes that need a restart of stayd.
 
 use super::config_reader::start_reading;
-use super::daemon::{Daemon, identity_of};
+use super::daemon::{Daemon, description_of};
 use super::status::WarningTopic;
 use crate::config::{Config, Finding, Loaded, Service};
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ impl Daemon {
         let id = self
             .machine
             .borrow_mut()
-            .add(service.policy, identity_of(&service));
+            .add(service.policy, description_of(&service));
         self.parts.status.add(&service);
         self.parts.executor.add(service.clone());
         self.parts.config.services.push(service);

@@ -128,7 +128,8 @@ async fn release_start_memory() {
     }
 }
 
-/// Takes the lock of the state folder. Under an OS supervisor it tries until it succeeds or stayd is told to shut down.
+/// Takes the lock of the state folder. Under an OS supervisor it tries until it succeeds or a
+/// signal requests a shutdown.
 async fn wait_for_lock(
     options: &Options,
     supervisor: ParentSupervisor,
@@ -309,7 +310,7 @@ fn state_key(state: &StateDir) -> String {
 
 /// The captured output of all services.
 fn output(state: &StateDir, process: &ProcessContext) -> Output {
-    let audience = StdoutReader::detect(
+    let reader = StdoutReader::detect(
         process.supervisor == ParentSupervisor::Container,
         process
             .start_context
@@ -317,11 +318,11 @@ fn output(state: &StateDir, process: &ProcessContext) -> Output {
             .get("JOURNAL_STREAM")
             .map(String::as_str),
     );
-    Output::new(state.clone(), audience, Arc::new(log_output_problem))
+    Output::new(state.clone(), reader, Arc::new(log_output_problem))
 }
 
-fn log_output_problem(news: OutputNotice) {
-    match news {
+fn log_output_problem(notice: OutputNotice) {
+    match notice {
         OutputNotice::WriteFailed {
             key: (service, _),
             cause,

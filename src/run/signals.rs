@@ -15,9 +15,9 @@ use tokio::net::UnixStream;
 pub(super) struct ReceivedSignals {
     /// A child may have ended.
     pub(super) child: bool,
-    /// How many times stayd was told to shut down (SIGTERM, SIGINT).
+    /// The number of requests to shut down (SIGTERM, SIGINT).
     pub(super) terminate: u32,
-    /// SIGHUP: the terminal closed, or a reload is wanted.
+    /// SIGHUP: the terminal closed, or a user requests a reload.
     pub(super) hangup: bool,
 }
 

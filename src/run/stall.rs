@@ -65,7 +65,7 @@ impl StallDetector {
     /// The loop's thread has no work.
     pub(super) fn idle(&self) {
         self.is_idle.store(true, Ordering::SeqCst);
-        // If disarming fails, the thread sees `is_idle` and does nothing.
+        // If disarming fails, the thread reads `is_idle` and does nothing.
         let _ = self.timer.clear();
     }
 

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 /// Open files counted for `status`; a larger number is shown as this one.
 const OPEN_FILES_MAX: usize = 100_000;
-/// Time for the disks to answer before `status` shows what is known.
+/// Time for the disks to answer before `status` shows the results so far.
 const REFRESH_WITHIN: Duration = Duration::from_millis(500);
 
 /// What `status` shows besides the state machine's snapshots; clones share the services and warnings.

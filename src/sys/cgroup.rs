@@ -21,7 +21,7 @@ pub fn is_delegated(cgroup: &Path) -> bool {
     platform::is_delegated(cgroup)
 }
 
-/// Whether neither the cgroup nor any of its descendants has a living process ("populated 0", cgroups(7)).
+/// Whether neither the cgroup nor any of its descendants has a running process ("populated 0", cgroups(7)).
 #[must_use]
 pub fn is_empty(path: &Path) -> bool {
     let events = fs::read_to_string(path.join("cgroup.events")).unwrap_or_default();
@@ -42,7 +42,7 @@ pub fn with_descendants(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Removes the cgroup and its descendants, except those with a living process, which the kernel refuses to remove.
+/// Removes the cgroup and its descendants, except those with a running process, which the kernel refuses to remove.
 pub fn remove(path: &Path) {
     for cgroup in with_descendants(path).iter().rev() {
         // The kernel refuses it, or it has already gone.

@@ -99,7 +99,7 @@ fn descriptors_for_this_process(head: &[u8]) -> Option<Vec<RawFd>> {
     words.map(|word| word.parse().ok()).collect()
 }
 
-/// Takes ownership of a descriptor that the previous program passed on; no other code in this program knows its number.
+/// Takes ownership of a descriptor that the previous program passed on; no other code in this program uses its number.
 fn own(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the call takes only numbers; it fails for a number that is not open.
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;

@@ -1,7 +1,7 @@
 //! The table of children that [`spawn`](super::spawn::spawn) started, including those whose spawn is still pending.
 //!
-//! A spawn is pending from before the fork until its caller drops the [`PendingSpawn`], which is when the loop knows the
-//! pid. A child can end before its spawn has returned. Without this table its exit would look like the exit of a foreign
+//! A spawn is pending from before the fork until its caller drops the [`PendingSpawn`], which is when the loop has recorded
+//! the pid. A child can end before its spawn has returned. Without this table its exit would look like the exit of a foreign
 //! process that was reparented to stayd. Each spawn therefore reserves a slot before the fork. On Linux the kernel itself
 //! writes the pid into the slot before the child runs.
 
@@ -17,7 +17,7 @@ const NO_PID_YET: i32 = -1;
 
 struct Slot {
     pid: AtomicI32,
-    /// Set by the reaper when it reaps the child while the spawn is pending: the kernel no longer knows the value then.
+    /// Set by the reaper when it reaps the child while the spawn is pending: the kernel no longer has the value then.
     start_time: AtomicU64,
 }
 
@@ -31,12 +31,12 @@ static SLOTS: [Slot; PENDING_MAX] = [const {
 /// The pids of children that have called execve and are not reaped.
 static TABLE: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Locks the table. The reaper holds the lock while it looks at an ended child and reaps it. No call under the lock blocks.
+/// Locks the table. The reaper holds the lock while it finds an ended child and reaps it. No call under the lock blocks.
 pub(super) fn table() -> MutexGuard<'static, BTreeSet<i32>> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A spawn whose child is not yet known to the loop; the state ends when this is dropped.
+/// A pending spawn: the loop has not recorded its child yet. Dropping this ends the state.
 #[derive(Debug)]
 pub struct PendingSpawn {
     slot: usize,

@@ -102,7 +102,7 @@ pub fn enlarge(fifo: &File, requests: &[usize]) -> usize {
 #[expect(unsafe_code, reason = "no crate offers a safe FIONREAD")]
 pub fn bytes_waiting(fifo: &File) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int into `count`, and the descriptor is open for as long as `fifo` lives.
+    // SAFETY: FIONREAD writes one int into `count`, and the descriptor is open for as long as `fifo` is borrowed.
     let result = unsafe { libc::ioctl(fifo.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) };
     if result == -1 {
         return Err(io::Error::last_os_error());

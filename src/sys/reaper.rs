@@ -58,7 +58,7 @@ fn first_ended() -> Option<i32> {
     find_ended(0).ok().flatten()
 }
 
-/// Whether this process has no child at all, neither living nor ended, of any of its threads. This is one system call, and
+/// Whether this process has no child at all, neither running nor ended, of any of its threads. This is one system call, and
 /// the kernel answers it with its process list locked (`do_wait` in kernel/exit.c). It therefore does not miss a child that
 /// moves from an ending thread to another one. False when the call fails for another reason.
 #[must_use]
@@ -81,8 +81,8 @@ pub struct OwnChild {
 ///
 /// The kernel outputs the list piece by piece and by position. When a child is reaped during the output, it skips some of
 /// the children after it (`get_children_pid` in fs/proc/array.c). The lock taken here prevents any reaping meanwhile. New
-/// children are added at the end of the list, and the kernel reparents the children of a dying process before that process
-/// becomes a zombie. So of a chain of processes, each of which starts the next one and dies, at least one is on the list.
+/// children are added at the end of the list, and the kernel reparents the children of an ending process before that process
+/// becomes a zombie. So of a chain of processes, each of which starts the next one and ends, at least one is on the list.
 ///
 /// # Errors
 /// As [`process::children`].

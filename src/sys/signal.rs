@@ -26,8 +26,8 @@ pub fn unblock_all() {
     set_mask(libc::SIG_UNBLOCK);
 }
 
-/// Sends `signal` to this process. Used to return a signal that this program has consumed but that its successor, after
-/// execve(2), must handle.
+/// Sends `signal` to this process. Used to return a signal that this program has consumed but that the next program,
+/// after execve(2), must handle.
 pub fn send_to_self(signal: i32) {
     // SAFETY: the call takes only numbers, and the target is this process.
     unsafe { libc::kill(libc::getpid(), signal) };

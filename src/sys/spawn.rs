@@ -75,7 +75,7 @@ pub struct Child {
     /// Its pidfd, where the system has pidfds.
     pub pidfd: Option<OwnedFd>,
     /// While this exists, the reaper reports an exit of this pid as `spawn_pending`. Drop it in the code that handles exits,
-    /// once that code knows the pid; not earlier.
+    /// once that code has recorded the pid; not earlier.
     pub pending_spawn: PendingSpawn,
 }
 

@@ -129,7 +129,7 @@ fn explain_announces_the_adoption_of_a_process_that_a_killed_stayd_left() {
         "claim-fd": true, "token": true,
     });
     assert_eq!(claim["marks"], marks);
-    let main = process::stat(pid.parse().expect("a pid")).expect("it lives");
+    let main = process::stat(pid.parse().expect("a pid")).expect("it runs");
     let ended = Handle::open(main.process).and_then(|handle| handle.signal(9));
     ended.expect("SIGKILL");
 }
@@ -174,13 +174,13 @@ fn a_foreign_process_on_the_port_is_a_conflict_with_and_without_a_daemon() {
     let stays = || run(&words).1.contains("web stays blocked until");
     wait_until("the running stayd reports the conflict", LONG, stays);
     let us = std::process::id().to_string();
-    let (status, picture) = explained(state, &us);
-    let claim = &picture["processes"][0]["claims"][0];
+    let (status, answer) = explained(state, &us);
+    let claim = &answer["processes"][0]["claims"][0];
     assert_eq!((status, claim["outcome"].as_str()), (1, Some("conflict")));
     let pid = daemon.id().cast_signed();
     let process = process::stat(pid).expect("it runs").process;
-    let ordered = Handle::open(process).and_then(|handle| handle.signal(15));
-    ordered.expect("SIGTERM");
+    let signalled = Handle::open(process).and_then(|handle| handle.signal(15));
+    signalled.expect("SIGTERM");
     daemon.wait().expect("reaped");
     drop(holder);
     let (status, out, _) = run(&words);
@@ -196,9 +196,9 @@ fn every_holder_of_a_port_is_named() {
     let shared = both.try_clone().expect("a second descriptor");
     let worker = ForeignProcess::with(OwnedFd::from(shared).into());
     let folder = TempDir::new();
-    let (status, picture) = explained(folder.path().to_str().expect("UTF-8"), &format!(":{port}"));
+    let (status, answer) = explained(folder.path().to_str().expect("UTF-8"), &format!(":{port}"));
     assert_eq!(status, 0);
-    let holders = picture["processes"].as_array().expect("a list");
+    let holders = answer["processes"].as_array().expect("a list");
     let of = |pid: i64| {
         let mut holders = holders.iter();
         holders.find(|holder| holder["pid"] == pid).expect("named")["addresses"].clone()
@@ -235,8 +235,8 @@ fn a_reused_pid_is_recognized_by_its_start_time() {
         start_time: start_time - 1,
     };
     let (_folder, state) = state_with_claim(claim_that_names(earlier));
-    let (status, picture) = explained(&state, &pid.to_string());
-    let claim = &picture["processes"][0]["claims"][0];
+    let (status, answer) = explained(&state, &pid.to_string());
+    let claim = &answer["processes"][0]["claims"][0];
     let reported = (claim["standing"].as_str(), claim["outcome"].as_str());
     assert_eq!(
         (status, reported),
@@ -250,8 +250,8 @@ fn a_claim_of_another_pid_namespace_names_no_process_here() {
     let mut claim = claim_that_names(innocent.process());
     claim.pid_ns += 1;
     let (_folder, state) = state_with_claim(claim);
-    let (status, picture) = explained(&state, &innocent.process().pid.to_string());
-    let claim = &picture["processes"][0]["claims"][0];
+    let (status, answer) = explained(&state, &innocent.process().pid.to_string());
+    let claim = &answer["processes"][0]["claims"][0];
     let reported = (claim["standing"].as_str(), claim["outcome"].as_str());
     assert_eq!(
         (status, reported),
@@ -278,8 +278,8 @@ fn a_free_port_is_0_a_missing_process_is_1_and_an_invalid_argument_is_2() {
     let folder = TempDir::new();
     let state = folder.path().to_str().expect("UTF-8");
     let free = format!(":{}", free_port());
-    let (status, picture) = explained(state, &free);
-    assert_eq!((status, &picture["processes"]), (0, &json!([])));
+    let (status, answer) = explained(state, &free);
+    assert_eq!((status, &answer["processes"]), (0, &json!([])));
     let (status, out, _) = run(&["explain", "2147483647", "--state-dir", state]);
     assert_eq!(status, 1);
     assert!(out.starts_with("There is no process 2147483647"), "{out}");

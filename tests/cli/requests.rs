@@ -20,7 +20,7 @@ fn a_request_waits_for_its_outcome() {
     assert!(out.starts_with("sleep: running as pid "), "{out}");
     let (status, out, _) = daemon.ask(&["restart", "sleep", "--no-wait"]);
     assert_eq!((status, out.as_str()), (0, "sleep: restart requested\n"));
-    wait_until("the third life", LONG, || daemon.service()["life"] == 3);
+    wait_until("the third instance", LONG, || daemon.service()["life"] == 3);
     let (status, out, err) = daemon.ask(&["restart", "nope", "sleep"]);
     assert_eq!(status, 2, "{err}");
     assert!(

@@ -1,7 +1,7 @@
-//! Documents agree with the code: the list of dependencies, links to files, numbers.
+//! Documents agree with the code: the list of dependencies, links to files, named files and functions, numbers.
 
 use crate::assert_clean;
-use crate::source::{Source, below, root};
+use crate::source::{Source, below, places_of, root};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -46,6 +46,38 @@ fn dead_links(source: &Source) -> Vec<String> {
         .collect()
 }
 
+/// Whether a backquoted word of docs/ARCHITECTURE.md is a path of a source file below `src`, such as `act/tree/kill.rs`.
+fn is_source_path(word: &str) -> bool {
+    word.contains('/') && word.ends_with(".rs")
+}
+
+/// The source files that a document names and that do not exist, and the items that it names beside a file ("`item` in
+/// `path`", "`item` (`path`)", "`path` (`item`)") that do not occur in it. `read` returns the text of a file below `src`.
+fn stale_names(document: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let parts: Vec<&str> = document.split('`').collect();
+    let mut stale = Vec::new();
+    for path in parts.iter().skip(1).step_by(2) {
+        let path = path.strip_prefix("src/").unwrap_or(path);
+        if is_source_path(path) && read(path).is_none() {
+            stale.push(format!("src/{path} does not exist"));
+        }
+    }
+    for neighbors in parts[1..].windows(3).step_by(2) {
+        let (first, between, second) = (neighbors[0], neighbors[1], neighbors[2]);
+        let (item, path) = match between.split_whitespace().collect::<String>().as_str() {
+            "in" | "(" if is_source_path(second) => (first, second),
+            "(" if is_source_path(first) => (second, first),
+            _ => continue,
+        };
+        let name = item.rsplit("::").next().unwrap();
+        let is_item = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if is_item && read(path).is_some_and(|text| places_of(&text, name).is_empty()) {
+            stale.push(format!("`{item}` does not occur in src/{path}"));
+        }
+    }
+    stale
+}
+
 #[test]
 fn the_document_gives_a_reason_for_each_dependency_and_for_nothing_else() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
@@ -62,6 +94,13 @@ fn every_link_has_a_target() {
     }
     let dead: Vec<String> = documents.iter().flat_map(dead_links).collect();
     assert_clean(&dead);
+}
+
+#[test]
+fn files_and_functions_in_the_architecture_document_exist() {
+    let document = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let read = |path: &str| fs::read_to_string(root().join("src").join(path)).ok();
+    assert_clean(&stale_names(&document, read));
 }
 
 /// (document, its text with the number, source, the constant with the same number)
@@ -181,4 +220,13 @@ fn the_rules_find_an_unexplained_crate_and_a_dead_link() {
         "[a](nowhere.md) [b](../Cargo.toml) [c](https://example.org)",
     );
     assert_eq!(dead_links(&document).len(), 1);
+}
+
+#[test]
+fn the_rule_finds_a_missing_file_and_a_missing_function() {
+    let read = |path: &str| (path == "act/a.rs").then(|| "fn kill() {}".to_owned());
+    let good = "`src/act/a.rs`, `A::kill` in\n`act/a.rs`, `kill` (`act/a.rs`), `act/a.rs` (`kill`), `exit 0` in `act/a.rs`";
+    assert_clean(&stale_names(good, read));
+    let bad = "`act/b.rs`, `kil` in `act/a.rs`, `act/a.rs` (`end`), `A::b` (`act/a.rs`)";
+    assert_eq!(stale_names(bad, read).len(), 4);
 }

@@ -161,8 +161,8 @@ fn a_foreign_server_is_watched_and_outlives_every_end_of_stayd() {
     assert_eq!(daemon.count("attached"), 2, "once by each stayd");
 
     let stopped = daemon.client(&["stop", "web"]);
-    let said = format!("web: stopped: pid {pid} is not ours, and runs on unwatched\n");
-    assert_eq!((stopped.code, &stopped.out), (Some(0), &said));
+    let output = format!("web: stopped: pid {pid} is not ours, and runs on unwatched\n");
+    assert_eq!((stopped.code, &stopped.out), (Some(0), &output));
     assert_eq!(daemon.client(&["start", "web"]).code, Some(0));
     let mut daemon = daemon;
     attached(&daemon, "web", pid);
@@ -314,7 +314,7 @@ fn run_as_another_user(command: &mut Command) {
     let program = folder.join("stayd");
     std::fs::copy(binary(), &program).expect("copied");
     std::os::unix::fs::chown(&folder, Some(ANOTHER_UID), None).expect("chown");
-    let output = std::fs::File::create(folder.join("said")).expect("a file");
+    let output = std::fs::File::create(folder.join("output")).expect("a file");
     let mut other = Command::new(program);
     other
         .args(command.get_args())

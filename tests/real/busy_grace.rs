@@ -72,7 +72,7 @@ fn its_own_cpu_quota_suppresses_the_kill_for_the_busy_grace_and_is_named() {
         port, handler, &config,
     ));
     let subject = pid(&daemon.wait_state("s", "running"));
-    group.take_in(subject);
+    group.add_process(subject);
     let asking = std::thread::spawn(move || http_get(port, "/spin"));
     wait_until("the quota suppresses the kill", SOON, || {
         is_suppressed(&daemon, "throttled by its own CPU quota")

@@ -16,7 +16,7 @@ fn a_frozen_cgroup_is_recognized_in_each_mounted_version() {
             let (_child, tree) = fixture.spawn("sleep", |_| {});
             let pid = tree.main.pid;
             let is_frozen = || process::is_any_frozen(&[pid]).expect("its cgroup");
-            freezer.take_in(pid);
+            freezer.add_process(pid);
             assert!(!is_frozen());
             freezer.freeze();
             wait_until("it is frozen", SOON, is_frozen);
@@ -36,7 +36,7 @@ fn a_cgroup_over_its_cpu_quota_is_recognized_as_throttled() {
         let fixture = TreeFixture::new();
         let (_child, tree) = fixture.spawn("spin", |_| {});
         let before = tree.usage().throttled;
-        group.take_in(tree.main.pid);
+        group.add_process(tree.main.pid);
         wait_until("throttled", SOON, || tree.usage().throttled > before + 2);
         assert_eq!(kill(&tree), NOTHING_LEFT);
     });

@@ -31,7 +31,7 @@ impl Started {
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.join("said")).expect("a file"))
+            .stderr(fs::File::create(dir.join("output")).expect("a file"))
             .spawn()
             .expect("stayd");
         Self(child)
@@ -85,8 +85,8 @@ fn no_client_command_starts_a_stayd() {
             .arg(dir.join("state"))
             .output()
             .expect("a client");
-        let said = String::from_utf8_lossy(&asked.stderr);
-        assert_eq!(asked.status.code(), Some(3), "{words:?}: {said}");
+        let output = String::from_utf8_lossy(&asked.stderr);
+        assert_eq!(asked.status.code(), Some(3), "{words:?}: {output}");
         assert!(!dir.join("state/lock").exists(), "{words:?}");
     }
 }
@@ -106,15 +106,15 @@ fn a_panic_ends_stayd_at_once_and_the_next_one_takes_over() {
         if failpoint == Failpoint::FirstKilled {
             daemon = daemon.wait_until_open();
             daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
-            counted.set_fit(false);
+            counted.set_healthy(false);
         }
         assert!(!daemon.wait().success());
-        let said = daemon.output();
+        let output = daemon.output();
         assert!(
-            said.contains("bug in stayd") && said.contains("src/act/failpoint.rs:"),
-            "{said}"
+            output.contains("bug in stayd") && output.contains("src/act/failpoint.rs:"),
+            "{output}"
         );
-        counted.set_fit(true);
+        counted.set_healthy(true);
         counted.assert_whole(daemon.restart(), &panic);
     }
 }

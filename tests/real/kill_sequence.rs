@@ -89,7 +89,7 @@ fn a_service_that_the_oom_killer_ends_is_reported_as_out_of_memory() {
     let config = format!("[service.s]\ncommand = {argv}\nbackoff = {{ min = \"10ms\" }}\n");
     let daemon = Stayd::start(&config);
     let subject = pid(&daemon.wait_state("s", "running"));
-    group.take_in(subject);
+    group.add_process(subject);
     fs::write(daemon.dir().join("eat"), "").expect("a file");
     let after = daemon.wait_service("s", "its next instance", |service| service["life"] == 2);
     assert_eq!(after["last_exit"]["signal"], "KILL");

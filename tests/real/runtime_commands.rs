@@ -213,7 +213,7 @@ fn an_import_copies_a_source_that_stayd_may_not_read() {
 /// Changes the command so that the program `words[0]` with the other words as arguments runs it.
 fn run_by(command: &mut Command, words: &[&str]) {
     let folder = command.get_current_dir().expect("a folder").to_owned();
-    let output = fs::File::create(folder.join("said")).expect("a file");
+    let output = fs::File::create(folder.join("output")).expect("a file");
     let mut wrapped = Command::new(words[0]);
     wrapped
         .args(&words[1..])

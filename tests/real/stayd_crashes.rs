@@ -52,7 +52,7 @@ fn after_a_crash_at_each_failpoint_one_copy_runs_and_no_line_is_lost() {
 fn crash_and_recover(failpoint: Failpoint) {
     let counted = CountingService::new();
     let dead = crash_at(&counted, failpoint);
-    counted.set_fit(true);
+    counted.set_healthy(true);
     counted.assert_whole(dead.restart(), &failpoint.name());
 }
 
@@ -88,7 +88,7 @@ fn crash_at(counted: &CountingService, failpoint: Failpoint) -> Stayd {
         | Failpoint::HalfReleased
         | Failpoint::AfterRelease => {
             let daemon = running(start());
-            counted.set_fit(false);
+            counted.set_healthy(false);
             daemon
         }
         Failpoint::UpgradeReady

@@ -143,11 +143,14 @@ fn as_pid_1_it_reaps_orphans_and_stops_in_order() {
             .arg(command.get_program())
             .args(command.get_args())
             .current_dir(command.get_current_dir().expect("its folder"));
-        let said = command.get_current_dir().expect("its folder").join("said");
-        let said = fs::File::create(said).expect("a file");
+        let output = command
+            .get_current_dir()
+            .expect("its folder")
+            .join("output");
+        let output = fs::File::create(output).expect("a file");
         wrapped
-            .stdout(said.try_clone().expect("a file"))
-            .stderr(said);
+            .stdout(output.try_clone().expect("a file"))
+            .stderr(output);
         *command = wrapped;
     });
     daemon.wait_state("s", "running");
@@ -229,7 +232,7 @@ fn under_launchd_it_stays_and_stops_within_the_default_exit_timeout() {
         state.display()
     );
     let keys = [("KeepAlive", true.into())];
-    let job = SimulatedJob::bootstrap(&shell_job(&script, &dir.join("said"), &keys));
+    let job = SimulatedJob::bootstrap(&shell_job(&script, &dir.join("output"), &keys));
     let claim = state.join("claims/s.json");
     wait_until("the service is claimed", SOON, || claim.exists());
     let ours = job.pid().expect("it runs");

@@ -22,7 +22,7 @@ fn a_traced_service_is_not_killed_until_its_tracer_ends() {
 fn a_frozen_service_is_not_killed_until_it_is_thawed() {
     let freezer = Freezer::new("service");
     let test = WithCanary::new("", |_| {});
-    freezer.take_in(test.subject);
+    freezer.add_process(test.subject);
     freezer.freeze();
     test.wait_probe_class("void");
     test.assert_outlives_canary();
@@ -59,7 +59,7 @@ fn a_traced_worker_is_not_killed_until_its_tracer_ends() {
 fn a_frozen_worker_is_not_killed_until_it_is_thawed() {
     let freezer = Freezer::new("worker");
     let (test, worker) = with_worker();
-    freezer.take_in(worker);
+    freezer.add_process(worker);
     freezer.freeze();
     test.wait_probe_class("void");
     test.assert_outlives_canary();

@@ -97,7 +97,7 @@ impl Cgroup {
     }
 
     /// Moves a process into it.
-    pub(crate) fn take_in(&self, pid: i32) {
+    pub(crate) fn add_process(&self, pid: i32) {
         self.set("cgroup.procs", &pid.to_string());
     }
 }
@@ -151,8 +151,8 @@ impl Freezer {
     }
 
     /// Moves a process into it.
-    pub(crate) fn take_in(&self, pid: i32) {
-        self.group.take_in(pid);
+    pub(crate) fn add_process(&self, pid: i32) {
+        self.group.add_process(pid);
     }
 
     /// Freezes its processes.

@@ -39,7 +39,7 @@ impl CountingService {
     /// Nothing runs yet.
     pub(crate) fn new() -> Self {
         let shared = TempDir::new();
-        fs::write(shared.join("fit"), "").expect("a file");
+        fs::write(shared.join("healthy"), "").expect("a file");
         Self { shared }
     }
 
@@ -54,21 +54,21 @@ impl CountingService {
         )
     }
 
-    /// The same with a probe, whose answer [`CountingService::set_fit`] decides.
+    /// The same with a probe, whose answer [`CountingService::set_healthy`] decides.
     pub(crate) fn watched_config(&self) -> String {
-        let fit = self.shared.join("fit");
+        let healthy = self.shared.join("healthy");
         format!(
             "{}[service.s.watchdog]\nprobe = \"exec:test -e {}\"\ninterval = \"2s\"\ntimeout = \"2s\"\nfailures = 1\n\
              busy_grace = \"0s\"\n",
             self.config("4KiB"),
-            fit.display()
+            healthy.display()
         )
     }
 
     /// Whether the probe succeeds from now on.
-    pub(crate) fn set_fit(&self, fit: bool) {
-        let file = self.shared.join("fit");
-        if fit {
+    pub(crate) fn set_healthy(&self, healthy: bool) {
+        let file = self.shared.join("healthy");
+        if healthy {
             fs::write(file, "").expect("a file");
         } else {
             fs::remove_file(file).expect("it was there");
@@ -91,7 +91,7 @@ impl CountingService {
 
     /// The noted processes that are alive. The kernel may have given a pid to another process by now: a process of this
     /// service has the service's folder in its command.
-    fn living(&self, name: &str) -> Vec<i32> {
+    fn running(&self, name: &str) -> Vec<i32> {
         let folder = self.path().display().to_string();
         let is_ours =
             |pid| stayd::sys::process::command_line(pid).is_ok_and(|line| line.contains(&folder));
@@ -109,15 +109,15 @@ impl CountingService {
         let last = daemon.wait_state("s", "running");
         let main = i32::try_from(last["pid"].as_i64().expect("a pid")).expect("a pid");
         wait_until("both processes have noted their pids", SOON, || {
-            self.mains().contains(&main) && !self.living("children").is_empty()
+            self.mains().contains(&main) && !self.running("children").is_empty()
         });
         assert_eq!(
-            self.living("children").len(),
+            self.running("children").len(),
             1,
             "{what}\n{}",
             daemon.output()
         );
-        assert_eq!(self.living("pids"), [main], "{what}\n{}", daemon.output());
+        assert_eq!(self.running("pids"), [main], "{what}\n{}", daemon.output());
         assert_eq!(
             self.noted("second-copy"),
             [0; 0],
@@ -125,8 +125,8 @@ impl CountingService {
             daemon.output()
         );
         assert!(daemon.stop().success(), "{what}\n{}", daemon.output());
-        assert_eq!(self.living("pids"), [0; 0], "{what}");
-        assert_eq!(self.living("children"), [0; 0], "{what}");
+        assert_eq!(self.running("pids"), [0; 0], "{what}");
+        assert_eq!(self.running("children"), [0; 0], "{what}");
         assert_no_line_is_missing(&daemon, what);
     }
 }

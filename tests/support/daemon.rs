@@ -12,7 +12,7 @@ pub(crate) use super::wait::SOON;
 /// Deadline for an ordered stop, the grace included.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// File in the folder that takes stdout and stderr.
-const OUTPUT: &str = "said";
+const OUTPUT: &str = "output";
 /// Names the failpoint at which a debug build dies.
 const DIE_AT: &str = "STAYD_DIE_AT";
 

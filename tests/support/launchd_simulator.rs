@@ -4,7 +4,7 @@
 //! counted from the last start. A stop is SIGTERM to the child, and SIGKILL after ExitTimeOut (five seconds where the key
 //! is missing); then the rest of the job's process group gets SIGTERM. If the log cannot be opened, the job has status 78
 //! and its program never runs. A job has cwd `/`, stdin /dev/null, 256 open files and a bare environment unless the plist
-//! sets them. launchd is pid 1: a test whose job looks at its parent runs in `alone_as_pid_1`.
+//! sets them. launchd is pid 1: a test whose job reads the pid of its parent runs in `alone_as_pid_1`.
 
 use libc::{SIGKILL, SIGTERM};
 use plist::{Dictionary, Value};
@@ -27,7 +27,7 @@ const OPEN_FILES_DEFAULT: u64 = 256;
 /// How often the simulator checks for an exit or a bootout.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// What launchd knows about a loaded job.
+/// A job as its plist describes it.
 #[derive(Clone, Debug)]
 struct Job {
     arguments: Vec<String>,
@@ -72,7 +72,7 @@ pub(crate) struct SimulatedJob {
 }
 
 impl SimulatedJob {
-    /// `launchctl bootstrap`: loads the plist and, as RunAtLoad asks, starts the job.
+    /// `launchctl bootstrap`: loads the plist and starts the job, as RunAtLoad requires.
     pub(crate) fn bootstrap(plist: &[u8]) -> Self {
         let job = Job::read(plist);
         let runs = Arc::new(Mutex::new(Vec::new()));
@@ -271,7 +271,7 @@ impl Launchd {
     }
 }
 
-/// The living members of a process group.
+/// The members of a process group.
 fn group(pgid: i32) -> Vec<i32> {
     let all = process::all().expect("the processes");
     let member = |pid: &i32| process::stat(*pid).is_ok_and(|stat| stat.pgid == pgid);

@@ -81,9 +81,9 @@ enum Due {
     Killed(ServiceId, Life),
 }
 
-/// An action that the machine ordered, and when.
+/// An action that the machine returned, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Done {
+pub(crate) struct LoggedAction {
     pub(crate) at: Instant,
     pub(crate) action: Action,
 }
@@ -92,7 +92,7 @@ pub(crate) struct Done {
 pub(crate) struct Simulation {
     pub(crate) machine: Machine,
     pub(crate) now: Instant,
-    pub(crate) log: Vec<Done>,
+    pub(crate) log: Vec<LoggedAction>,
     /// Every event as the machine got it.
     pub(crate) history: Vec<(Instant, Event)>,
     simulated: Vec<SimulatedService>,
@@ -155,11 +155,11 @@ impl Simulation {
         );
     }
 
-    /// Gives the machine an event at the present time, and begins the actions that it orders.
+    /// Gives the machine an event at the present time, and begins the actions that it returns.
     pub(crate) fn deliver(&mut self, event: Event) {
         self.history.push((self.now, event.clone()));
         for action in self.machine.step(self.now, event) {
-            self.log.push(Done {
+            self.log.push(LoggedAction {
                 at: self.now,
                 action: action.clone(),
             });
@@ -250,10 +250,10 @@ impl Simulation {
     }
 
     /// The foreign process leaves, and its port is free.
-    pub(crate) fn foreign_process_leaves(&mut self, id: ServiceId, departure: PortRelease) {
+    pub(crate) fn foreign_process_leaves(&mut self, id: ServiceId, release: PortRelease) {
         self[id].preparation = Preparation::Succeeds;
         let life = self[id].attached.expect("a foreign process is monitored");
-        self.deliver_to(id, ServiceEvent::ForeignProcessLeft(life, departure));
+        self.deliver_to(id, ServiceEvent::ForeignProcessLeft(life, release));
     }
 
     fn schedule(&mut self, after: Duration, due: Due) {
@@ -398,7 +398,7 @@ impl Simulation {
         self.snapshot(id).phase
     }
 
-    /// When actions for `id` that match `is` were ordered.
+    /// When actions for `id` that match `is` were returned.
     pub(crate) fn times_of(
         &self,
         id: ServiceId,
@@ -450,7 +450,7 @@ impl Simulation {
     }
 
     /// The actions of a new machine that gets the same events at the same times.
-    pub(crate) fn replayed(&self) -> Vec<Done> {
+    pub(crate) fn replayed(&self) -> Vec<LoggedAction> {
         let mut machine = Machine::default();
         for policy in &self.policies {
             add_to(&mut machine, *policy);
@@ -458,7 +458,11 @@ impl Simulation {
         let mut log = Vec::new();
         for (at, event) in &self.history {
             let actions = machine.step(*at, event.clone());
-            log.extend(actions.into_iter().map(|action| Done { at: *at, action }));
+            log.extend(
+                actions
+                    .into_iter()
+                    .map(|action| LoggedAction { at: *at, action }),
+            );
         }
         log
     }
@@ -479,11 +483,11 @@ impl IndexMut<ServiceId> for Simulation {
 }
 
 fn add_to(machine: &mut Machine, policy: Policy) -> ServiceId {
-    let identity = ServiceDescription {
+    let description = ServiceDescription {
         name: "db".into(),
         question: "SELECT 1".into(),
         program: "victim".into(),
         jitter_seed: 1,
     };
-    machine.add(policy, identity)
+    machine.add(policy, description)
 }

@@ -65,7 +65,7 @@ for unit in systemd-tmpfiles-clean.timer getty.target console-getty.service cron
 done
 mkdir -p /etc/systemd/journald.conf.d user@.service.d
 printf '[Journal]\nStorage=volatile\n' >/etc/systemd/journald.conf.d/volatile.conf
-# Without logind the user's manager does not know its runtime folder.
+# Without logind the user's manager has no runtime folder in its environment.
 printf '[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%%i\n' >user@.service.d/runtime.conf
 export container=stayd-test
 exec /lib/systemd/systemd --system --unit=multi-user.target
@@ -83,7 +83,7 @@ pub(crate) struct SystemdContainer {
     folder: PathBuf,
     group: String,
     outer: Child,
-    /// systemd's pid, as the host sees it.
+    /// systemd's pid in the host's pid namespace.
     first: i32,
 }
 

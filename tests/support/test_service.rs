@@ -172,7 +172,7 @@ fn bomb() {
     }
 }
 
-/// No process lives long: a killer that lists pids first and kills them afterwards misses the last one.
+/// No process runs for long: a killer that lists pids first and kills them afterwards misses the last one.
 fn restless() {
     let start = Instant::now();
     while start.elapsed() < FORK_FOR_MAX {

@@ -104,7 +104,7 @@ impl WithCanary {
     }
 }
 
-/// Replaces the program of a [`watched_service`] by a Python HTTP server. Its `handler` lines see `self.path`, and run before
+/// Replaces the program of a [`watched_service`] by a Python HTTP server. Its `handler` lines can use `self.path`, and run before
 /// each answer.
 pub(crate) fn with_python_handler(port: u16, handler: &str, config: &str) -> String {
     let program = format!(

@@ -165,12 +165,12 @@ fn other_users_have_access_to_livez_only() {
                 .await
                 .expect_err("another user");
             assert!(matches!(refused, ClientError::Permission(_)), "{refused}");
-            let alive: wire::HealthReport = server
+            let health: wire::HealthReport = server
                 .client()
                 .get("/livez")
                 .await
                 .expect("livez is for every user");
-            assert!(alive.ok);
+            assert!(health.ok);
         },
     );
 }

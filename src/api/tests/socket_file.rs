@@ -23,7 +23,7 @@ fn a_stale_socket_is_replaced_and_one_in_use_is_not() {
     run(async {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("control.sock");
-        // Dropping a std listener keeps its file, as after the death of a stayd.
+        // Dropping a std listener keeps its file, as after a stayd was killed.
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a first socket"));
         let (_listener, socket) = bind(&path, None).await.expect("the stale one is replaced");
         assert_eq!(mode(&path), 0o600);

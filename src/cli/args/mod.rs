@@ -327,7 +327,7 @@ pub enum Verb {
     Helper,
     /// Test whether this version can take over from a running one. stayd starts it itself.
     #[command(name = "__upgrade-trial", hide = true)]
-    UpgradeTrial {
+    UpgradeSelfCheck {
         /// The format of the running version's handover manifest.
         format: u32,
         /// The schema version of its journal.

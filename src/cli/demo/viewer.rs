@@ -34,7 +34,7 @@ const EVIDENCE_CHARS_MAX: usize = 160;
 pub(super) enum ViewerEnd {
     /// The demo was shown completely.
     Completed,
-    /// The user left early, or the daemon was told to end.
+    /// The user left early, or a signal ended the daemon.
     Left,
     /// The daemon has ended already.
     DaemonEnded,
@@ -127,7 +127,7 @@ impl Viewer {
         })
     }
 
-    /// Prints every record until life `life` of the service, or a later one, is ready.
+    /// Prints every record until instance `life` of the service, or a later one, is ready.
     async fn print_until_ready(
         &mut self,
         stream: &mut EventStream,
@@ -223,7 +223,7 @@ impl Viewer {
         sys::socket::listeners(self.port).is_ok_and(|listeners| !listeners.is_empty())
     }
 
-    /// Prints one record on a line. The evidence of a kill is printed when the next life starts, because it is complete then.
+    /// Prints one record on a line. The evidence of a kill is printed when the next instance starts, because it is complete then.
     async fn print_record(&self, event: &Event, killed: &mut Option<u64>) -> Result<(), ViewerEnd> {
         if event.service.as_deref() != Some(SERVICE) {
             return Ok(());

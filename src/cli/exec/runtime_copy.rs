@@ -21,7 +21,7 @@ pub(super) fn root(
         return Ok(None);
     };
     let state = instance_folders(common, instance, false)?.state;
-    let ask = RuntimeRequest {
+    let request = RuntimeRequest {
         state: state.clone(),
         service: service.name.clone(),
         operation: RuntimeOperation::Materialize {
@@ -35,8 +35,9 @@ pub(super) fn root(
         let message = format!("cannot start {}: {cause}", service.name);
         Failure::new(Exit::System, message)
     };
-    let said = with_progress_bar("copying", |progress| ask.answer(progress)).map_err(cannot)?;
-    let RuntimeReply::Offer(offered) = said else {
+    let reply =
+        with_progress_bar("copying", |progress| request.answer(progress)).map_err(cannot)?;
+    let RuntimeReply::Offer(offered) = reply else {
         return Err(cannot("its runtimes cannot be read".into()));
     };
     for warning in &offered.warnings {

@@ -97,8 +97,9 @@ fn exit(explanation: &Explanation) -> Exit {
         .holders
         .iter()
         .flat_map(|each| &each.findings);
-    let mut fates = findings.map(|finding| finding.treatment);
-    if fates.any(|treatment| matches!(treatment, Treatment::PortConflict | Treatment::BlockService))
+    let mut treatments = findings.map(|finding| finding.treatment);
+    if treatments
+        .any(|treatment| matches!(treatment, Treatment::PortConflict | Treatment::BlockService))
     {
         return Exit::No;
     }

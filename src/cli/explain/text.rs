@@ -166,10 +166,10 @@ pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String
         return sentences;
     }
     let pid = explained.process_info.stat.process.pid;
-    let mut adopters = ledgers
+    let mut ledgers_with_it = ledgers
         .iter()
         .filter(|ledger| ledger.orphans.contains(&pid));
-    if let Some(ledger) = adopters.next() {
+    if let Some(ledger) = ledgers_with_it.next() {
         return vec![format!(
             "It became a child of the stayd of {} when its parent ended. It is unproven: a service of that stayd may have left \
              it, but it shows no evidence of any. stayd leaves it alone and never signals it. End it with `kill {pid}` if you \
@@ -178,7 +178,7 @@ pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String
         )];
     }
     let why = if ledgers.is_empty() {
-        "there is no instance of stayd here that could know it"
+        "there is no instance of stayd here that it could belong to"
     } else {
         "no claim names it, and it shows no evidence of any service"
     };
@@ -232,7 +232,7 @@ fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Opt
              that it watches the process and never signals it. When it ends, stayd starts an instance of {service}."
         ),
         Treatment::Outsider => format!(
-            "It is not provably of {life} ({why}), which runs and wants this port: stayd draws no conclusion from its answers \
+            "It is not provably of {life} ({why}), which runs and needs this port: stayd draws no conclusion from its answers \
              (port_owner = \"any\" accepts them), and never signals it."
         ),
         Treatment::Orphaned => format!(
@@ -297,7 +297,7 @@ fn hidden_holder(listener: &Listener) -> String {
         "only that user and root may see it; `sudo stayd explain` shows more"
     };
     format!(
-        "{} is held by a process of uid {} that is not visible from here: {why}. stayd never signals it, and a service that wants \
+        "{} is held by a process of uid {} that is not visible from here: {why}. stayd never signals it, and a service that needs \
          the port is blocked until it is free.",
         listener.addr, listener.uid
     )
@@ -316,11 +316,11 @@ fn no_process(explanation: &Explanation) -> String {
         );
     }
     let waiting = explanation.ledgers.iter().flat_map(|ledger| {
-        let wants = ledger
+        let with_this_port = ledger
             .services
             .iter()
             .filter(move |each| each.port == Some(port));
-        wants.map(|service| format!("{}/{}", ledger.instance, service.name))
+        with_this_port.map(|service| format!("{}/{}", ledger.instance, service.name))
     });
     let waiting: Vec<_> = waiting.collect();
     let next = if waiting.is_empty() {

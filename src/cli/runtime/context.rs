@@ -124,7 +124,7 @@ impl RuntimeContext {
         known.ok_or_else(|| self.no_runtime(service))
     }
 
-    /// Fails unless the configuration or a record knows a runtime of `service`.
+    /// Fails unless the configuration or a record names a runtime of `service`.
     pub(super) fn check_service(&self, service: &str) -> Result<(), Failure> {
         let record = self.cache.record(service);
         let configured = self

@@ -19,7 +19,7 @@ pub(super) fn collect(console: Console, context: &RuntimeContext, json: bool) ->
     if let Some(warning) = context.config_warning() {
         print_stderr(&format!("stayd: {warning}"));
     }
-    let done = if context.state.join("runtime").exists() {
+    let outcome = if context.state.join("runtime").exists() {
         let held = context.cache.lock().map_err(|error| failed(&error, ""))?;
         gc::collect(&held, &context.state, &|service| context.keep(service))
             .map_err(|error| Failure::system("collect the runtimes; nothing is removed", &error))?
@@ -27,42 +27,42 @@ pub(super) fn collect(console: Console, context: &RuntimeContext, json: bool) ->
         GcOutcome::default()
     };
     if json {
-        console.json(&as_json(&done))?;
+        console.json(&as_json(&outcome))?;
     } else {
-        console.print(&as_text(&done))?;
+        console.print(&as_text(&outcome))?;
     }
-    for (path, error) in &done.failed {
+    for (path, error) in &outcome.failed {
         print_stderr(&format!("stayd: cannot remove {}: {error}", path.display()));
     }
-    Ok(if done.failed.is_empty() {
+    Ok(if outcome.failed.is_empty() {
         Exit::Done
     } else {
         Exit::No
     })
 }
 
-fn as_text(done: &GcOutcome) -> String {
-    let mut lines = vec![summary(done)];
-    let freed = done.freed.iter();
+fn as_text(outcome: &GcOutcome) -> String {
+    let mut lines = vec![summary(outcome)];
+    let freed = outcome.freed.iter();
     lines.extend(freed.map(|(path, bytes)| format!("  {}  {}", short_name(path), size(*bytes))));
     let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
-    let swept = done.swept.iter();
+    let swept = outcome.swept.iter();
     lines.extend(swept.map(|(path, bytes)| format!("  {}  {}", name(path), size(*bytes))));
-    let kept = done.kept.iter();
-    lines.extend(kept.map(|(path, need)| {
-        let why = why_kept(path, need);
+    let kept = outcome.kept.iter();
+    lines.extend(kept.map(|(path, reason)| {
+        let why = why_kept(path, reason);
         format!("kept {}: {why}", short_name(path))
     }));
     lines.join("\n") + "\n"
 }
 
-fn summary(done: &GcOutcome) -> String {
-    let runtimes = match done.freed.len() {
+fn summary(outcome: &GcOutcome) -> String {
+    let runtimes = match outcome.freed.len() {
         0 => None,
         1 => Some("1 runtime".to_owned()),
         count => Some(format!("{count} runtimes")),
     };
-    let copies = match done.swept.len() {
+    let copies = match outcome.swept.len() {
         0 => None,
         1 => Some("1 unfinished copy".to_owned()),
         count => Some(format!("{count} unfinished copies")),
@@ -71,11 +71,11 @@ fn summary(done: &GcOutcome) -> String {
     if what.is_empty() {
         return "nothing is freed".to_owned();
     }
-    format!("freed {}: {}", size(done.bytes()), what.join(", "))
+    format!("freed {}: {}", size(outcome.bytes()), what.join(", "))
 }
 
-fn why_kept(path: &Path, need: &KeepReason) -> String {
-    match need {
+fn why_kept(path: &Path, reason: &KeepReason) -> String {
+    match reason {
         KeepReason::Claimed(service) => {
             format!("the last instance of {service} was started from it")
         }
@@ -103,22 +103,22 @@ fn why_kept(path: &Path, need: &KeepReason) -> String {
     }
 }
 
-fn as_json(done: &GcOutcome) -> Value {
+fn as_json(outcome: &GcOutcome) -> Value {
     let removed = |some: &[(PathBuf, u64)]| -> Vec<Value> {
         let some = some.iter();
         some.map(|(path, bytes)| json!({ "path": path, "bytes": bytes }))
             .collect()
     };
-    let (freed, swept) = (removed(&done.freed), removed(&done.swept));
-    let kept = done.kept.iter();
+    let (freed, swept) = (removed(&outcome.freed), removed(&outcome.swept));
+    let kept = outcome.kept.iter();
     let kept: Vec<_> = kept
-        .map(|(path, need)| json!({ "path": path, "why": why_kept(path, need) }))
+        .map(|(path, reason)| json!({ "path": path, "why": why_kept(path, reason) }))
         .collect();
-    let failed = done.failed.iter();
+    let failed = outcome.failed.iter();
     let failed: Vec<_> = failed
         .map(|(path, error)| json!({ "path": path, "error": error }))
         .collect();
     json!({
-        "schema": SCHEMA, "freed_bytes": done.bytes(), "freed": freed, "swept": swept, "kept": kept, "failed": failed,
+        "schema": SCHEMA, "freed_bytes": outcome.bytes(), "freed": freed, "swept": swept, "kept": kept, "failed": failed,
     })
 }

@@ -20,20 +20,20 @@ const PIDS_MAX: usize = 4;
 
 /// Lists all runtimes, including those of services that are no longer configured.
 pub(super) fn list(console: Console, context: &RuntimeContext, json: bool) -> Outcome {
-    let stock = context
+    let inventory = context
         .cache
         .inventory(&context.state, context.reported_runtimes());
-    let stock = stock.map_err(|error| context.unreadable(&error))?;
+    let inventory = inventory.map_err(|error| context.unreadable(&error))?;
     if json {
-        let runtimes: Vec<_> = stock.iter().map(as_json).collect();
+        let runtimes: Vec<_> = inventory.iter().map(as_json).collect();
         console.json(&json!({ "schema": SCHEMA, "runtimes": runtimes }))?;
-    } else if stock.is_empty() {
+    } else if inventory.is_empty() {
         console.line(&format!(
             "there is no runtime in {}",
             context.state.display()
         ))?;
     } else {
-        console.print(&as_text(console, &stock, sys::clock::sample().wall))?;
+        console.print(&as_text(console, &inventory, sys::clock::sample().wall))?;
     }
     Ok(Exit::Done)
 }
@@ -47,9 +47,9 @@ pub(super) fn short_name(path: &Path) -> String {
     name.chars().take(DIGITS_MAX).collect()
 }
 
-fn as_text(console: Console, stock: &[InventoryItem], now: SystemTime) -> String {
+fn as_text(console: Console, inventory: &[InventoryItem], now: SystemTime) -> String {
     let title = ["RUNTIME", "FILES", "SIZE", "MADE", "PIDS", "SERVICES"].map(str::to_owned);
-    let rows = stock.iter().map(|item| row(item, now));
+    let rows = inventory.iter().map(|item| row(item, now));
     let all: Vec<_> = std::iter::once(title).chain(rows).collect();
     let mut text = String::new();
     for (index, mut cells) in columns(&all).into_iter().enumerate() {

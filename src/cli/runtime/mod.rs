@@ -1,7 +1,7 @@
 //! `stayd runtime …`: manages the materialized runtimes on disk.
 //!
 //! These verbs work in this process with the rights of the calling user, whether a daemon runs or not. Only a rollback uses
-//! the daemon: it asks for a restart.
+//! the daemon: it requests a restart.
 
 mod context;
 mod gc;
@@ -121,11 +121,11 @@ async fn roll_back(
     context.check_service(service)?;
     let current = inventory::running_fingerprint(&context.state, service)
         .map_err(|error| context.unreadable(&error))?;
-    let rolled = with_progress_bar("reading the source", |progress| {
+    let rolled_back = with_progress_bar("reading the source", |progress| {
         context.cache.lock()?.roll_back(service, current, progress)
     });
-    let rolled = rolled.map_err(|error| failed(&error, "; nothing is changed"))?;
-    let Some(way) = rolled else {
+    let rolled_back = rolled_back.map_err(|error| failed(&error, "; nothing is changed"))?;
+    let Some(rollback) = rolled_back else {
         let message = format!(
             "cannot roll {service} back: there is no other runtime that was good and is still whole; `stayd runtime ls` lists the \
              runtimes"
@@ -134,7 +134,7 @@ async fn roll_back(
     };
     let restarted = restart(context, service).await?;
     if json {
-        let Rollback { from, to } = &way;
+        let Rollback { from, to } = &rollback;
         let answer = json!({
             "schema": SCHEMA, "service": service, "from": from, "to": to, "restarted": restarted,
         });
@@ -149,8 +149,8 @@ async fn roll_back(
     };
     console.line(&format!(
         "{service}: rolled back to the runtime {}: {when}; {} is not used again until the content of the source changes",
-        short_name(&way.to),
-        short_name(&way.from)
+        short_name(&rollback.to),
+        short_name(&rollback.from)
     ))?;
     Ok(Exit::Done)
 }

@@ -34,7 +34,7 @@ pub(in crate::cli) fn with_progress_bar<T>(word: &str, work: impl FnOnce(&Progre
     })
 }
 
-/// A bar overwrites its line, so it is not drawn where the environment asks for plain output.
+/// A bar overwrites its line, so it is not drawn where the environment requires plain output.
 fn is_wanted() -> bool {
     io::stderr().is_terminal() && may_draw()
 }

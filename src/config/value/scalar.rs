@@ -90,12 +90,12 @@ pub(super) fn size(text: &str, least: u64) -> Result<Value, ValueError> {
 
 pub(super) fn no_unit(number: &str, unit: &str) -> ValueError {
     let number = shorten(number);
-    let cure = match unit {
+    let advice = match unit {
         "s" if number.contains('.') => "write milliseconds, as `500ms`".to_owned(),
         "s" => format!("write `{number}s` or `{number}ms`, in quotes"),
         _ => format!("write `{number}B`, in quotes, or use KiB, MiB or GiB"),
     };
-    ValueError::new(format!("{number} has no unit"), cure)
+    ValueError::new(format!("{number} has no unit"), advice)
 }
 
 pub(super) fn choice(text: &str, words: &[&str]) -> Result<Value, ValueError> {
@@ -117,13 +117,13 @@ pub(super) fn signal(text: &str) -> Result<Value, ValueError> {
     Signal::named(text).map(Value::Signal).ok_or_else(|| {
         let bare = text.trim_start_matches("SIG").to_ascii_uppercase();
         let names = Signal::names();
-        let cure = match nearest_of(&bare, names.iter().copied()) {
+        let advice = match nearest_of(&bare, names.iter().copied()) {
             Some(name) => format!("did you mean `{name}`?"),
             None => "write a name as `TERM`, `INT`, `HUP` or `USR1`".into(),
         };
         ValueError::new(
             format!("`{}` is not the name of a signal", shorten(text)),
-            cure,
+            advice,
         )
     })
 }

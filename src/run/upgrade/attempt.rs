@@ -1,4 +1,4 @@
-//! Takes an upgrade from the request to the moment when no work is in progress. Until then it can be called off.
+//! Takes an upgrade from the request to the point at which no work is in progress. Until then it can be called off.
 
 use super::self_check::{CheckedProgram, check_program};
 use super::threads::blocker;

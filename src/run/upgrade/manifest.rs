@@ -1,4 +1,4 @@
-//! The manifest of an in-place upgrade: what one version tells the next, and the meaning of each descriptor.
+//! The manifest of an in-place upgrade: what one version hands over to the next, and the meaning of each descriptor.
 
 use crate::act::recovery::InheritedInstance;
 use crate::act::recovery::handover::{InheritedDescriptors, InstanceHandover, SocketHandover};

@@ -6,7 +6,7 @@ use crate::sys::process::{self, State, Thread};
 use crate::sys::{clock, identity};
 use std::time::Duration;
 
-/// Time for threads to end after they were told to.
+/// Time for the threads in [`ENDING`] to end.
 const ENDED_WITHIN: Duration = Duration::from_secs(2);
 /// The time between two checks.
 const CHECK_EVERY: Duration = Duration::from_millis(2);
@@ -15,11 +15,11 @@ const THREADS_MAX: usize = 256;
 /// Names of threads that only wait for work or for a timer, so execve(2) may end them. `tokio-` begins the names of the
 /// runtime's threads.
 const IDLE: [&str; 3] = ["stall", "stderr", "tokio-"];
-/// Names of threads that are told to end shortly before execve(2).
+/// Names of threads that this version ends shortly before execve(2).
 const ENDING: [&str; 5] = ["journal", "output", "disk-stall", "stdout", "spawn"];
 
-/// Why a thread does not allow execve(2) now; `None` if every thread does. Threads that are told to end before it are in
-/// the way only if they are stuck, or if they `should_have_ended`.
+/// Why a thread does not allow execve(2) now; `None` if every thread does. Threads that this version ends before it
+/// are in the way only if they are stuck, or if they `should_have_ended`.
 pub(super) fn blocker(should_have_ended: bool) -> Option<String> {
     let threads = process::threads(identity::pid(), THREADS_MAX).unwrap_or_default();
     threads

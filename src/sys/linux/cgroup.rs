@@ -23,8 +23,8 @@ struct Cgroup {
 pub(in super::super) fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let groups = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
-    let asked: HashSet<String> = pids.iter().filter_map(groups).collect();
-    Ok(asked.iter().any(|groups| are_frozen(groups, &mounts)))
+    let distinct: HashSet<String> = pids.iter().filter_map(groups).collect();
+    Ok(distinct.iter().any(|groups| are_frozen(groups, &mounts)))
 }
 
 /// Whether one of the cgroups in `groups`, the content of a /proc/PID/cgroup, is frozen.
@@ -111,7 +111,8 @@ fn find(groups: &str, mounts: &str, controller: Option<&str>) -> Option<Cgroup> 
         .find_map(|line| at_mount(line, path, controller))
 }
 
-/// The cgroup at `path` if this line of mountinfo mounts its hierarchy. The format of a line is "id parent dev root mount-point options … - type source super-options".
+/// The cgroup at `path` if this line of mountinfo mounts its hierarchy. The format of a line is "id parent dev root
+/// mount-point options … - type source super-options".
 fn at_mount(line: &str, path: &str, controller: Option<&str>) -> Option<Cgroup> {
     let (front, back) = line.split_once(" - ")?;
     let mut back = back.split(' ');

@@ -15,7 +15,7 @@ pub(super) type Entry = unsafe extern "C" fn(*mut c_void) -> !;
 ///
 /// # Safety
 /// The arguments must be valid for the call, name a stack that only the child uses (its top aligned to 16), and contain
-/// CLONE_VM and CLONE_VFORK. `data` must be what `entry` expects and live until this returns. Every signal must be blocked.
+/// CLONE_VM and CLONE_VFORK. `data` must be what `entry` expects and stay valid until this returns. Every signal must be blocked.
 pub(super) unsafe fn clone(
     number: libc::c_long,
     arguments: [usize; 5],

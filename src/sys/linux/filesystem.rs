@@ -27,7 +27,8 @@ pub(in super::super) fn clone_file(source: &File, target: &Path) -> io::Result<O
         .open(target)?;
     match rustix::fs::ioctl_ficlone(&made, source) {
         Ok(()) => Ok(Some(made)),
-        // Only a full disk also prevents a copy. For any other reason the caller copies, and sees the error again if there is one.
+        // Only a full disk also prevents a copy. For any other reason the caller copies, and gets the error again if there
+        // is one.
         Err(rustix::io::Errno::NOSPC) => Err(rustix::io::Errno::NOSPC.into()),
         Err(_) => {
             std::fs::remove_file(target)?;
@@ -66,10 +67,10 @@ pub(in super::super) fn read_only_mount_id(folder: &File) -> Option<String> {
         return None;
     }
     let wanted = StatxFlags::MNT_ID | MNT_ID_UNIQUE;
-    let seen = rustix::fs::statx(folder, c"", AtFlags::EMPTY_PATH, wanted).ok()?;
+    let found = rustix::fs::statx(folder, c"", AtFlags::EMPTY_PATH, wanted).ok()?;
     Some(format!(
         "{}:{} {} {}",
-        seen.stx_dev_major, seen.stx_dev_minor, state.f_fsid, seen.stx_mnt_id
+        found.stx_dev_major, found.stx_dev_minor, state.f_fsid, found.stx_mnt_id
     ))
 }
 

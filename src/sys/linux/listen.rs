@@ -132,7 +132,7 @@ mod tests {
         let address = Address::Tcp(taken.local_addr().expect("bound"));
         drop(taken);
         let socket = bind(&address, None).expect("bound");
-        let own = stat(crate::sys::identity::pid()).expect("alive").process;
+        let own = stat(crate::sys::identity::pid()).expect("it runs").process;
         let other = Address::Unix("/nowhere".into());
         let found = copy_from_process(own, &[other, address.clone()]).expect("copied");
         assert_eq!(found.len(), 1);

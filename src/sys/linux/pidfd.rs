@@ -29,7 +29,7 @@ pub(in super::super) fn signal(
     signal: i32,
 ) -> io::Result<()> {
     let fd = fd.ok_or(io::ErrorKind::NotFound)?;
-    // SAFETY: no siginfo is passed, and the descriptor is open for as long as `fd` lives.
+    // SAFETY: no siginfo is passed, and the descriptor is open for as long as `fd` is borrowed.
     let result = unsafe {
         libc::syscall(
             libc::SYS_pidfd_send_signal,

@@ -92,7 +92,7 @@ impl CloneRequest {
         let arguments = [flags, top, pidfd, child_tid, 0];
         #[cfg(target_arch = "aarch64")]
         let arguments = [flags, top, pidfd, 0, child_tid];
-        // SAFETY: the flags contain VM and VFORK; the stack and the results live in the caller, which has blocked signals.
+        // SAFETY: the flags contain VM and VFORK; the stack and the results belong to the caller, which has blocked signals.
         unsafe {
             clone(
                 libc::SYS_clone,

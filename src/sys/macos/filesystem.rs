@@ -18,7 +18,7 @@ pub(in super::super) const SEARCH_ONLY: OFlag = OFlag::O_RDONLY;
 pub(in super::super) fn clone_file(source: &File, target: &Path) -> io::Result<Option<File>> {
     let cloned = rustix::fs::fclonefileat(source, rustix::fs::CWD, target, CloneFlags::empty());
     if cloned.is_err() {
-        // Whatever the reason is, the caller copies and sees the error again if there is one.
+        // Whatever the reason is, the caller copies and gets the error again if there is one.
         return Ok(None);
     }
     let _ = rustix::fs::removexattr(target, QUARANTINE);
@@ -70,8 +70,8 @@ pub(in super::super) fn sync(folder: &File) -> io::Result<()> {
 pub(in super::super) fn read_only_mount_id(folder: &File) -> Option<String> {
     let state = rustix::fs::fstatfs(folder).ok()?;
     let read_only = state.f_flags & libc::MNT_RDONLY.unsigned_abs() != 0;
-    let seen = rustix::fs::fstat(folder).ok()?;
-    read_only.then(|| format!("{} {:?}", seen.st_dev, seen.st_ctime))
+    let found = rustix::fs::fstat(folder).ok()?;
+    read_only.then(|| format!("{} {:?}", found.st_dev, found.st_ctime))
 }
 
 pub(in super::super) fn exchange(one: &CStr, other: &CStr) -> libc::c_int {
