@@ -107,6 +107,8 @@ pub struct ResourceSample {
     pub tree_cpu: Duration,
     /// Bytes the tree read and wrote in that time.
     pub tree_io_bytes: u64,
+    /// The use of CPU or I/O could not be read, or only in part.
+    pub use_unknown: bool,
     /// The tree was throttled by its own CPU quota (`nr_throttled` grew).
     pub throttled: bool,
     /// CPU time all processes used in that time.

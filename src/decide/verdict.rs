@@ -23,6 +23,7 @@ use super::snapshot::Class;
 pub(super) const LATENESS_MAX: Duration = Duration::from_millis(250);
 /// Bytes per second of reading and writing that count as work.
 const BUSY_IO_BYTES_PER_S: u64 = 1024 * 1024;
+const NANOS_PER_S: u128 = 1_000_000_000;
 /// Overload of the host suppresses a kill for this many times the busy grace.
 const OVERLOAD_CEILING: u32 = 5;
 /// Runnable threads per processor from which on a busy host is overloaded.
@@ -285,16 +286,22 @@ const fn is_stopped_by_others(sample: &ResourceSample) -> bool {
     sample.stopped || sample.traced || sample.frozen
 }
 
-/// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota.
+/// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota; or may work, as far as can be seen.
 #[must_use]
 pub(super) fn is_busy(sample: &ResourceSample) -> bool {
-    if sample.watched.is_zero() || sample.stopped {
+    if sample.stopped {
         return false;
     }
-    let enough_io = u128::from(BUSY_IO_BYTES_PER_S) * sample.watched.as_millis() / 1000;
-    sample.throttled
-        || sample.tree_cpu * 2 >= sample.watched
-        || u128::from(sample.tree_io_bytes) >= enough_io
+    // What cannot be read may be anything.
+    if sample.use_unknown {
+        return true;
+    }
+    if sample.watched.is_zero() {
+        return false;
+    }
+    let io = u128::from(sample.tree_io_bytes) * NANOS_PER_S;
+    let enough_io = u128::from(BUSY_IO_BYTES_PER_S) * sample.watched.as_nanos();
+    sample.throttled || sample.tree_cpu * 2 >= sample.watched || io >= enough_io
 }
 
 /// Whether every processor is in use, more threads wait, and this tree uses less than half of the CPU time.
@@ -315,6 +322,9 @@ fn is_overloaded(sample: &ResourceSample) -> bool {
 pub(super) fn cpu_in_words(sample: &ResourceSample) -> String {
     if sample.stopped {
         return "stopped by a signal".into();
+    }
+    if sample.use_unknown {
+        return "its use of CPU or I/O cannot be read".into();
     }
     if sample.watched.is_zero() {
         return "CPU use unknown".into();

@@ -407,3 +407,27 @@ fn overload_does_not_excuse_a_stopped_process() {
     let (_, judged) = dead_attempts(stopped, 3, &RULES, ARMED);
     assert_eq!(judged[2], Verdict::Wedged);
 }
+
+#[test]
+fn use_that_cannot_be_read_buys_the_busy_grace_and_is_named() {
+    let unknown = ResourceSample {
+        use_unknown: true,
+        ..ResourceSample::default()
+    };
+    assert!(is_busy(&unknown));
+    assert!(cpu_in_words(&unknown).contains("cannot be read"));
+    let stopped = ResourceSample {
+        stopped: true,
+        ..unknown
+    };
+    assert!(!is_busy(&stopped), "a stopped process does no work");
+}
+
+#[test]
+fn a_window_of_less_than_a_millisecond_is_not_taken_for_work() {
+    let idle = ResourceSample {
+        watched: Duration::from_micros(900),
+        ..ResourceSample::default()
+    };
+    assert!(!is_busy(&idle));
+}

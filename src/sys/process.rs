@@ -40,6 +40,9 @@ pub struct Stat {
     pub state: State,
     /// User and system time of all its threads; ended children are not included.
     pub cpu: Duration,
+    /// User and system time of its children that have ended and that it has waited for, with theirs (proc(5), stat: cutime
+    /// and cstime).
+    pub children_cpu: Duration,
     /// Number of threads.
     pub threads: u32,
     /// A spawned child that has not called execve yet: it has no exit signal (clone(2)). execve, or the new parent of an
@@ -139,10 +142,21 @@ pub fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
     platform::is_any_frozen(pids)
 }
 
-/// Bytes read and written through system calls since the process started (proc(5), io: rchar + wchar; macOS: disk only);
-/// none where the system does not report it.
-pub fn io_bytes(pid: i32) -> Option<u64> {
-    platform::process::io_bytes(pid)
+/// Bytes that a process, and its children that have ended, have read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoUse {
+    /// Through system calls (proc(5), io: rchar + wchar); 0 on macOS.
+    pub calls: u64,
+    /// From and to disks, also by page faults in mapped files (proc(5), io: read_bytes + write_bytes).
+    pub disk: u64,
+}
+
+/// The I/O of a process since it started.
+///
+/// # Errors
+/// `NotFound` when there is no such process; `PermissionDenied` for a process of another user or one that is not dumpable.
+pub fn io_use(pid: i32) -> io::Result<IoUse> {
+    platform::process::io_use(pid)
 }
 
 /// Resident memory in bytes (proc(5), status: VmRSS); none where the system does not report it.

@@ -81,3 +81,71 @@ fn its_own_cpu_quota_suppresses_the_kill_for_the_busy_grace_and_is_named() {
     wait_until("it is killed after the grace", SOON, || !is_alive(subject));
     let _ = asking.join();
 }
+
+/// Python code of a handler that works for ever on /spin, with `work` as its body.
+fn spinning(work: &str) -> String {
+    format!("    while self.path=='/spin': {work}")
+}
+
+/// Starts a service that works as `work` says on a request, and waits until stayd reports that it suppresses the kill because
+/// the service is busy. The service must survive until then.
+fn assert_busy(work: &str) {
+    let port = free_port();
+    let config =
+        watched_service("s", port, "", "").replace("busy_grace = \"0s\"", "busy_grace = \"60s\"");
+    let daemon = Stayd::start(&super::support::watchdog::with_python_handler(
+        port,
+        &spinning(work),
+        &config,
+    ));
+    let subject = pid(&daemon.wait_state("s", "running"));
+    let asking = std::thread::spawn(move || http_get(port, "/spin"));
+    wait_until("the work suppresses the kill", SOON, || {
+        is_suppressed(&daemon, "but busy") || !is_alive(subject)
+    });
+    assert!(is_alive(subject), "{}", daemon.output());
+    drop(daemon);
+    let _ = asking.join();
+}
+
+#[test]
+fn cpu_that_is_used_by_short_child_processes_counts_as_work_of_the_service() {
+    // Each child ends after a few milliseconds, so hardly any is running when stayd looks.
+    assert_busy("os.system('i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done')");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn writes_through_a_mapped_file_count_as_work_of_the_service() {
+    let dir = super::support::TempDir::new();
+    let file = dir.join("mapped");
+    // Some megabytes a second through page faults alone, and hardly any CPU.
+    let work = format!(
+        "f=open('{}','w+b');f.truncate(1<<20);m=__import__('mmap').mmap(f.fileno(),1<<20);[m.__setitem__(i,1) for i in \
+         range(0,1<<20,4096)];m.flush();m.close();f.close();time.sleep(0.05)",
+        file.display()
+    );
+    assert_busy(&work);
+}
+
+#[test]
+fn an_answered_readiness_probe_does_not_hide_the_work_that_keeps_liveness_from_an_answer() {
+    let dir = super::support::TempDir::new();
+    let (port, flag) = (free_port(), dir.join("spin"));
+    let config = watched_service("s", port, "", "")
+        .replace("busy_grace = \"0s\"", "busy_grace = \"60s\"")
+        + &format!("[service.s.ready]\nprobe = \"http://127.0.0.1:{port}/health\"\n");
+    let handler = format!(
+        "    while self.path=='/query' and os.path.exists('{}'): pass",
+        flag.display()
+    );
+    let config = super::support::watchdog::with_python_handler(port, &handler, &config)
+        .replace("\\nHTTPServer(", "\\nThreadingHTTPServer(");
+    let daemon = Stayd::start(&config);
+    let subject = pid(&daemon.wait_state("s", "running"));
+    std::fs::write(&flag, "").expect("written");
+    wait_until("the work suppresses the kill", SOON, || {
+        is_suppressed(&daemon, "but busy") || !is_alive(subject)
+    });
+    assert!(is_alive(subject), "{}", daemon.output());
+}

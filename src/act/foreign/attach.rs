@@ -82,14 +82,15 @@ fn are_its(listeners: &[Listener], known: &[Listener], foreign: Option<Process>)
         || foreign.is_some_and(|one| listeners.iter().any(|listener| holds(one.pid, listener)))
 }
 
-/// What a foreign process has used so far, without its children; none when it has ended.
+/// What a foreign process has used so far, without its running children; none when it has ended.
 pub(crate) fn usage(foreign: Process) -> Option<Usage> {
     let stat = process::stat(foreign.pid).ok()?;
-    (stat.process == foreign).then(|| Usage {
-        cpu: stat.cpu,
-        io_bytes: process::io_bytes(foreign.pid).unwrap_or(0),
+    let mut usage = Usage {
         throttled: process::throttled_count(foreign.pid).unwrap_or(0),
-    })
+        ..Usage::default()
+    };
+    usage.add(&stat);
+    (stat.process == foreign).then_some(usage)
 }
 
 #[cfg(test)]

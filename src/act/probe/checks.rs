@@ -11,14 +11,20 @@ use std::collections::VecDeque;
 /// The probes of one instance.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
-    liveness: ProberSlot,
-    readiness: ProberSlot,
+    liveness: CheckState,
+    readiness: CheckState,
     /// Counts the service's WATCHDOG=1 messages.
     pub(crate) heartbeat: Heartbeat,
-    /// What the tree and the host had used when an unanswered attempt was last measured.
-    pub(crate) baseline: Cell<Option<Baseline>>,
     /// The last listener on the probe's port, and why it is not believed; none: it belongs to the tree.
     judged_listener: RefCell<Option<(u64, Option<String>)>>,
+}
+
+/// What one check keeps. Liveness and readiness measure apart: an answer to one of them says nothing about the window in
+/// which the other was silent.
+#[derive(Debug, Default)]
+struct CheckState {
+    prober: ProberSlot,
+    baseline: Cell<Option<Baseline>>,
 }
 
 /// Use of CPU and I/O at one instant.
@@ -32,6 +38,15 @@ pub(crate) struct Baseline {
 impl Checks {
     /// The prober of a check.
     pub(crate) const fn prober(&self, check: Check) -> &ProberSlot {
+        &self.state(check).prober
+    }
+
+    /// What the tree and the host had used when an attempt of this check without a good answer was last measured.
+    pub(crate) const fn baseline(&self, check: Check) -> &Cell<Option<Baseline>> {
+        &self.state(check).baseline
+    }
+
+    const fn state(&self, check: Check) -> &CheckState {
         match check {
             Check::Liveness => &self.liveness,
             Check::Readiness => &self.readiness,

@@ -19,7 +19,7 @@ pub(crate) use instance_tree::InstanceTree;
 pub use kill::KillOutcome;
 
 use crate::decide::ownership::Proof;
-use crate::sys::process::{self, Process, Stat};
+use crate::sys::process::{self, IoUse, Process, Stat};
 use crate::sys::{identity, reaper, socket, spawn};
 use std::io;
 use std::path::PathBuf;
@@ -84,16 +84,43 @@ impl Member {
     }
 }
 
-/// What the living members of a tree have used since they started. The share of a process is lost when it ends, so only
-/// an increase has a meaning.
+/// What a tree has used since its processes started. A process that ends takes its share with it, unless its parent is in
+/// the tree and waits for it; so only an increase means something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// User and system time.
+    /// User and system time, also of ended children.
     pub cpu: Duration,
-    /// Bytes moved by read and write calls.
-    pub io_bytes: u64,
-    /// How often the quota throttled its cgroup.
+    /// Bytes read and written.
+    pub io: IoUse,
+    /// How often a quota throttled its cgroup.
     pub throttled: u64,
+    /// The I/O of a running process could not be read.
+    pub is_incomplete: bool,
+}
+
+impl Usage {
+    /// Adds what a process has used.
+    pub(crate) fn add(&mut self, stat: &Stat) {
+        self.cpu += stat.cpu + stat.children_cpu;
+        match process::io_use(stat.process.pid) {
+            Ok(io) => {
+                self.io.calls = self.io.calls.saturating_add(io.calls);
+                self.io.disk = self.io.disk.saturating_add(io.disk);
+            }
+            Err(error) => {
+                let has_ended = error.kind() == io::ErrorKind::NotFound || !stat.is_alive();
+                self.is_incomplete |= !has_ended;
+            }
+        }
+    }
+
+    /// The bytes read and written since `before`: through system calls or from and to disks, whichever is more, because a
+    /// read of a file counts as both, and a page fault only as the second.
+    #[must_use]
+    pub fn io_bytes_since(&self, before: &Self) -> u64 {
+        let calls = self.io.calls.saturating_sub(before.io.calls);
+        calls.max(self.io.disk.saturating_sub(before.io.disk))
+    }
 }
 
 impl Tree {
@@ -239,11 +266,7 @@ impl Tree {
             throttled: process::throttled_count(self.main.pid).unwrap_or(0),
             ..Usage::default()
         };
-        self.walk(ScanDepth::Quick, &mut |member| {
-            usage.cpu += member.stat.cpu;
-            let io_bytes = process::io_bytes(member.process.pid).unwrap_or(0);
-            usage.io_bytes = usage.io_bytes.saturating_add(io_bytes);
-        });
+        self.walk(ScanDepth::Quick, &mut |member| usage.add(&member.stat));
         usage
     }
 

@@ -32,7 +32,7 @@ pub(crate) async fn attempt(
     if instance.tree.search_is_due((shared.now)()) {
         remember_members(&shared, &service, &instance);
     }
-    let sample = sample::after(&shared, &service, &instance, &answer, timeout);
+    let sample = sample::after(&shared, &service, &instance, check, &answer, timeout);
     if check == Check::Liveness {
         let line = transcript_line(&shared, asked_at, latency, &answer);
         service.transcript.add(line);
@@ -48,7 +48,7 @@ pub(crate) async fn attempt(
     shared.send(service.id, event).await;
 }
 
-/// Asks, and measures in the middle of an unanswered attempt what the tree has used; the end is compared with that.
+/// Asks, and measures early in an unanswered attempt what the tree has used; the end is compared with that.
 async fn ask(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
@@ -68,8 +68,8 @@ async fn ask(
             biased;
             answer = &mut asking => answer,
             () = instance.retired() => return retired(),
-            () = tokio::time::sleep(timeout / 2) => {
-                sample::begin(shared, service, instance, timeout);
+            () = tokio::time::sleep(timeout * 2 / 5) => {
+                sample::begin(shared, service, instance, check, timeout);
                 tokio::select! {
                     biased;
                     answer = &mut asking => answer,

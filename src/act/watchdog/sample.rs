@@ -6,22 +6,25 @@ use crate::act::lifecycle::claim::remember_members;
 use crate::act::probe::Baseline;
 use crate::act::tree::stop_state::StopState;
 use crate::decide::clock::{Duration, Instant};
-use crate::decide::event::{Answer, ResourceSample};
+use crate::decide::event::{Answer, Check, ResourceSample};
 use crate::sys::process::{self, State};
 
 /// A baseline older than this many timeouts tells nothing about the present.
 const BASELINE_TIMEOUTS_MAX: u32 = 10;
+/// A window shorter than this share of a timeout tells nothing: 2 is half a timeout.
+const WINDOW_SHARE_MIN: u32 = 2;
 
-/// Measures a baseline in the middle of an unanswered attempt, unless a recent one exists.
+/// Measures a baseline early in an unanswered attempt, unless the check has a recent one.
 pub(super) fn begin(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
+    check: Check,
     timeout: Duration,
 ) {
-    if baseline_is_stale(instance, (shared.now)(), timeout) {
-        let baseline = measure(shared, service, instance);
-        instance.checks.baseline.set(baseline);
+    let baseline = instance.checks.baseline(check);
+    if is_stale(baseline.get(), (shared.now)(), timeout) {
+        baseline.set(measure(shared, service, instance));
     }
 }
 
@@ -30,6 +33,7 @@ pub(super) fn after(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
+    check: Check,
     answer: &Answer,
     timeout: Duration,
 ) -> ResourceSample {
@@ -45,18 +49,27 @@ pub(super) fn after(
         let state = instance.tree.with(|tree| StopState::of(main, tree));
         (sample.traced, sample.frozen) = (state.traced, state.frozen);
     }
-    if matches!(answer, Answer::Alive | Answer::Degraded { .. }) {
-        instance.checks.baseline.set(None);
+    let baseline = instance.checks.baseline(check);
+    if matches!(answer, Answer::Alive) {
+        baseline.set(None);
         return sample;
     }
-    let before = instance.checks.baseline.get();
-    let after = measure(shared, service, instance);
-    if let (Some(before), Some(after)) = (before, after)
-        && !baseline_is_stale(instance, after.at, timeout)
+    let Some(after) = measure(shared, service, instance) else {
+        sample.use_unknown = true;
+        return sample;
+    };
+    match baseline
+        .get()
+        .filter(|before| !is_stale(Some(*before), after.at, timeout))
     {
-        compare(&mut sample, &before, &after);
+        // Too short a window tells nothing: it goes on.
+        Some(before) if after.at.since(before.at) < timeout / WINDOW_SHARE_MIN => {}
+        Some(before) => {
+            compare(&mut sample, &before, &after);
+            baseline.set(Some(after));
+        }
+        None => baseline.set(Some(after)),
     }
-    instance.checks.baseline.set(after);
     sample
 }
 
@@ -76,7 +89,8 @@ fn counts_as_dead(service: &ServiceContext, answer: &Answer) -> bool {
 fn compare(sample: &mut ResourceSample, before: &Baseline, after: &Baseline) {
     sample.watched = after.at.since(before.at);
     sample.tree_cpu = after.tree.cpu.saturating_sub(before.tree.cpu);
-    sample.tree_io_bytes = after.tree.io_bytes.saturating_sub(before.tree.io_bytes);
+    sample.tree_io_bytes = after.tree.io_bytes_since(&before.tree);
+    sample.use_unknown = before.tree.is_incomplete || after.tree.is_incomplete;
     sample.throttled = after.tree.throttled > before.tree.throttled;
     sample.host_cpu = after.host.cpu.saturating_sub(before.host.cpu);
     sample.host_cpus = after.host.cpus;
@@ -97,8 +111,7 @@ fn measure(
     })
 }
 
-fn baseline_is_stale(instance: &Instance, now: Instant, timeout: Duration) -> bool {
+fn is_stale(baseline: Option<Baseline>, now: Instant, timeout: Duration) -> bool {
     let oldest = timeout.saturating_mul(BASELINE_TIMEOUTS_MAX);
-    let baseline = instance.checks.baseline.get();
     baseline.is_none_or(|baseline| now.since(baseline.at) > oldest)
 }

@@ -356,6 +356,7 @@ pub(super) fn sample_facts(attempt: &ProbeAttempt) -> Vec<(&'static str, RecordV
         ("watched_ms", millis(sample.watched)),
         ("tree_cpu_ms", millis(sample.tree_cpu)),
         ("tree_io_bytes", RecordValue::Number(sample.tree_io_bytes)),
+        ("use_unknown", RecordValue::Flag(sample.use_unknown)),
         ("throttled", RecordValue::Flag(sample.throttled)),
         ("host_cpu_ms", millis(sample.host_cpu)),
         ("host_cpus", RecordValue::Number(sample.host_cpus.into())),

@@ -1,6 +1,6 @@
 //! The state of processes from /proc/PID (proc(5)). Only the functions that say so may wait for the memory lock of the process.
 
-use super::super::process::{Process, Stat, State, UsedFile};
+use super::super::process::{IoUse, Process, Stat, State, UsedFile};
 use super::host::ticks;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -70,7 +70,7 @@ pub(super) fn parse_stat(line: &str) -> Option<Stat> {
     let (pid, comm) = head.split_once('(')?;
     let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3).copied(); // numbered as in proc(5)
-    let ticks_used = field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?;
+    let number = |of: usize| field(of)?.parse::<u64>().ok();
     Some(Stat {
         process: Process {
             pid: pid.trim().parse().ok()?,
@@ -80,7 +80,8 @@ pub(super) fn parse_stat(line: &str) -> Option<Stat> {
         pgid: field(5)?.parse().ok()?,
         sid: field(6)?.parse().ok()?,
         state: state(field(3)?),
-        cpu: ticks(ticks_used),
+        cpu: ticks(number(14)?.saturating_add(number(15)?)),
+        children_cpu: ticks(number(16)?.saturating_add(number(17)?)),
         threads: field(20)?.parse().ok()?,
         before_exec: field(38)? == "0",
         comm: comm.to_owned(),
@@ -197,13 +198,18 @@ pub(in super::super) fn memory_bytes(pid: i32) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-pub(in super::super) fn io_bytes(pid: i32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
-    let number = |key: &str| -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.trim().parse().ok()
+pub(in super::super) fn io_use(pid: i32) -> io::Result<IoUse> {
+    let mut text = String::new();
+    gone(gone(File::open(format!("/proc/{pid}/io")))?.read_to_string(&mut text))?;
+    let number = |key: &str| -> io::Result<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        let line = line.ok_or(io::ErrorKind::InvalidData)?;
+        line.trim().parse().map_err(io::Error::other)
     };
-    Some(number("rchar:")?.saturating_add(number("wchar:")?))
+    Ok(IoUse {
+        calls: number("rchar:")?.saturating_add(number("wchar:")?),
+        disk: number("read_bytes:")?.saturating_add(number("write_bytes:")?),
+    })
 }
 
 pub(in super::super) fn environment_value(pid: i32, name: &str) -> io::Result<Option<String>> {
@@ -320,7 +326,7 @@ mod tests {
         assert_eq!(tracer(pid)?, None);
         assert!(command_line(pid)?.contains("stayd"));
         assert!(all()?.contains(&pid));
-        assert!(io_bytes(pid).is_some());
+        assert!(io_use(pid).is_ok());
         assert_eq!(environment_value(pid, "PATH")?, std::env::var("PATH").ok());
         Ok(())
     }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "libproc, sysctl(3), kill(2)")]
 
 use super::super::check;
-use super::super::process::{Process, Stat, State, UsedFile};
+use super::super::process::{IoUse, Process, Stat, State, UsedFile};
 use super::host::mach_time;
 use super::inspect;
 use super::proc_info::{gone, info, text};
@@ -60,6 +60,11 @@ pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
             task.pti_threadnum,
         )
     });
+    let children_cpu = resource_usage(pid).map_or(0, |usage| {
+        usage
+            .ri_child_user_time
+            .saturating_add(usage.ri_child_system_time)
+    });
     // SAFETY: the call takes and returns only numbers.
     let sid = unsafe { libc::getsid(pid) };
     Ok(Stat {
@@ -72,6 +77,7 @@ pub(in super::super) fn stat(pid: i32) -> io::Result<Stat> {
         sid: sid.max(0),
         state: state(pid, &bsd),
         cpu: mach_time(cpu),
+        children_cpu: mach_time(children_cpu),
         threads: threads.unsigned_abs(),
         before_exec: false,
         comm: text(&bsd.pbi_comm),
@@ -136,12 +142,20 @@ pub(in super::super) fn throttled_count(_pid: i32) -> Option<u64> {
     None
 }
 
-pub(in super::super) fn io_bytes(pid: i32) -> Option<u64> {
+pub(in super::super) fn io_use(pid: i32) -> io::Result<IoUse> {
+    let usage = resource_usage(pid)?;
+    let disk = usage
+        .ri_diskio_bytesread
+        .saturating_add(usage.ri_diskio_byteswritten);
+    Ok(IoUse { calls: 0, disk })
+}
+
+fn resource_usage(pid: i32) -> io::Result<libc::rusage_info_v2> {
     // SAFETY: an all-zero rusage_info_v2 is valid, and this flavor writes at most one.
     unsafe {
         let mut usage: libc::rusage_info_v2 = mem::zeroed();
         let result = libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V2, (&raw mut usage).cast());
-        (result == 0).then(|| usage.ri_diskio_bytesread + usage.ri_diskio_byteswritten)
+        if result == 0 { Ok(usage) } else { Err(gone()) }
     }
 }
 
