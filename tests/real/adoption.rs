@@ -208,7 +208,7 @@ fn a_foreign_process_named_by_a_claim_is_left_alone() {
     let blocked = second.wait_state("s", "blocked");
     let reason = blocked["reason"].as_str().expect("a reason");
     assert!(
-        reason.contains(&format!("pid {named}")) && reason.contains("no mark"),
+        reason.contains(&format!("pid {named}")) && reason.contains("no evidence"),
         "{reason}"
     );
     assert_eq!(second.count("started"), 1, "only the first instance");

@@ -145,12 +145,14 @@ fn a_foreign_server_is_watched_and_outlives_every_end_of_stayd() {
     let what = format!(":{}", foreign.port);
     let explained = daemon.client(&["explain", &what]);
     assert_eq!(explained.code, Some(0), "{explained:?}");
-    let sentence = "watches it as if it were (attached), and never signals it";
+    let sentence = "watches the process like the service, and never signals it";
     assert!(explained.out.contains(sentence), "{explained:?}");
 
     daemon.signal(libc::SIGHUP);
     wait_until("the configuration is reloaded", SOON, || {
-        daemon.output().contains("read again: nothing has changed")
+        daemon
+            .output()
+            .contains("reloaded the configuration: nothing has changed")
     });
     attached(&daemon, "web", pid);
 
@@ -294,7 +296,7 @@ fn a_server_of_another_user_that_stayd_may_not_inspect_is_watched_by_its_port() 
     );
     let reason = shown["reason"].as_str().expect("a reason");
     assert!(
-        reason.contains("a process of user 0 that cannot be seen"),
+        reason.contains("a process of user 0 that is hidden from stayd"),
         "{reason}"
     );
     let refused = daemon.client(&["restart", "web"]);

@@ -214,7 +214,7 @@ fn a_grandchild_that_keeps_the_output_open_does_not_delay_the_next_instance() {
     });
     wait_until("the holder is reported", SOON, || {
         daemon.output().contains(&format!(
-            "pid {holder} outside life 1 still holds its output"
+            "pid {holder} outside instance 1 still holds its output"
         ))
     });
     // `kill = "group"` leaves both grandchildren alive

@@ -38,7 +38,7 @@ fn an_invalid_configuration_is_reported_and_a_valid_one_is_applied() {
     daemon.wait_state("b", "running");
     let output = daemon.output();
     assert!(
-        output.contains("`a` has changed; it goes on as before until stayd is restarted"),
+        output.contains("`a` has changed; it runs with the old values until stayd is restarted"),
         "{output}"
     );
     let status = daemon.client(&["status"]);
@@ -52,7 +52,7 @@ fn an_invalid_configuration_is_reported_and_a_valid_one_is_applied() {
     fs::write(&file, CONFIG).expect("written");
     daemon.signal(libc::SIGHUP);
     wait_until("the removal is reported", SOON, || {
-        daemon.output().contains("`b` is no longer in it")
+        daemon.output().contains("`b` is no longer in the file")
     });
     assert_eq!(daemon.service("a")["pid"], a, "never touched");
 }

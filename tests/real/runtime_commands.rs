@@ -69,7 +69,7 @@ fn verify_reads_every_file_and_tells_altered_files_from_added_ones() {
     let unknown = stayd.client(&["runtime", "verify", "unknown"]);
     assert_eq!(unknown.code, Some(2), "{unknown:?}");
     assert!(
-        unknown.err.contains("with a runtime there is web"),
+        unknown.err.contains("services with a runtime: web"),
         "{unknown:?}"
     );
 }
@@ -98,7 +98,7 @@ fn a_requested_rollback_returns_to_the_last_good_runtime_until_the_source_change
     assert_eq!(back.code, Some(0), "{back:?}");
     assert!(
         back.out.starts_with(&format!(
-            "web: rolled back to the runtime {}: it runs from it now;",
+            "web: rolled back to the runtime {}: the service runs from it now;",
             &one[..12]
         )),
         "{back:?}"
@@ -189,7 +189,7 @@ fn an_import_copies_a_source_that_stayd_may_not_read() {
     assert!(
         imported
             .out
-            .contains("`stayd restart web` runs it from there"),
+            .contains("`stayd restart web` starts the service from it"),
         "{imported:?}"
     );
     assert!(

@@ -58,7 +58,7 @@ fn gc_keeps_a_runtime_that_a_foreign_process_uses() {
     }
     assert_eq!(
         stayd.kept_because(&current),
-        "the last life of web began with it"
+        "the last instance of web was started from it"
     );
     drop((in_folder, executing, mapping));
     let freed = stayd.client(&["runtime", "gc"]);
@@ -93,7 +93,7 @@ fn gc_keeps_the_runtime_of_an_adopted_and_of_an_orphaned_service() {
     assert_eq!(web["ownership"], "adopted");
     assert_eq!(
         stayd.kept_because(&adopted),
-        "the last life of web began with it"
+        "the last instance of web was started from it"
     );
     // The service is not configured any more: now only its running process keeps the runtime.
     stayd.rewrite(WITHOUT_RUNTIME);
@@ -101,7 +101,7 @@ fn gc_keeps_the_runtime_of_an_adopted_and_of_an_orphaned_service() {
     stayd.wait_state("other", "running");
     assert_eq!(
         stayd.kept_because(&adopted),
-        "the last life of web began with it"
+        "the last instance of web was started from it"
     );
     let pid = i32::try_from(web["pid"].as_i64().expect("a pid")).expect("a pid");
     let pid = nix::unistd::Pid::from_raw(pid);

@@ -105,9 +105,7 @@ fn a_runtime_that_was_altered_is_copied_again_before_it_runs() {
     wait_version(&daemon, "one");
     assert_eq!(runtime_of(&daemon), runtime);
     assert!(
-        daemon
-            .output()
-            .contains("changed behind our back (bin/server)"),
+        daemon.output().contains("was altered (bin/server)"),
         "{}",
         daemon.output()
     );
@@ -259,7 +257,7 @@ fn a_copier_that_dies_at_any_failpoint_leaves_no_partial_runtime() {
         let blocked = daemon.wait_state("s", "blocked");
         let reason = blocked["reason"].as_str().expect("a reason");
         assert!(
-            reason.contains("cannot look at its runtimes"),
+            reason.contains("cannot read its runtimes"),
             "{failpoint:?}: {reason}"
         );
         let daemon = daemon.kill_and_restart();

@@ -70,7 +70,7 @@ fn a_service_whose_program_was_replaced_is_stale_until_its_restart() {
     );
     let text = stayd.client(&["status"]);
     let line = format!(
-        "stale: {} was replaced since it was started; `stayd restart plain` runs that\n",
+        "stale: {} was replaced after the service started; `stayd restart plain` runs the new content\n",
         program.display()
     );
     assert!(text.out.contains(&line), "{text:?}");
@@ -119,7 +119,7 @@ fn a_service_whose_runtimes_source_has_changed_is_stale_until_its_restart() {
     let text = stayd.client(&["status"]);
     assert!(
         text.out
-            .contains("stale: its source holds something else by now; `stayd restart web`"),
+            .contains("stale: the content of its source has changed; `stayd restart web`"),
         "{text:?}"
     );
     assert_eq!(stayd.client(&["restart", "web"]).code, Some(0));

@@ -117,7 +117,7 @@ fn a_request_that_cannot_be_stored_is_carried_out_with_a_warning_and_stored_late
         (Some(0), "s: stopped\n")
     );
     assert!(
-        answer.err.starts_with("stayd: cannot store the wish: ")
+        answer.err.starts_with("stayd: cannot store the request: ")
             && answer.err.contains("directory"),
         "{}",
         answer.err

@@ -46,14 +46,14 @@ fn a_file_that_is_no_stayd_leaves_the_old_version_running() {
     replace_program(&daemon, b"no program at all\n");
     assert_refused(
         &daemon,
-        "is not fit to take over: cannot start it: cannot run its program",
+        "cannot take over: cannot start it: cannot run its program",
     );
     replace_program(&daemon, b"#!/bin/sh\nexec /bin/true\n");
     assert_refused(&daemon, "it is a script");
     replace_program(&daemon, &fs::read("/bin/false").expect("false"));
-    assert_refused(&daemon, "it exited with status 1 and said nothing");
+    assert_refused(&daemon, "it exited with status 1 without a message");
     replace_program(&daemon, &fs::read("/bin/true").expect("true"));
-    assert_refused(&daemon, "it does not say what a stayd would say");
+    assert_refused(&daemon, "its self-check does not print what stayd prints");
     fs::remove_file(daemon.program()).expect("removed");
     assert_refused(&daemon, "No such file or directory");
     let program = fs::read(super::support::daemon::binary()).expect("the program under test");
@@ -72,12 +72,12 @@ fn a_file_that_does_not_end_its_trial_run_is_refused_and_killed() {
     let daemon = Stayd::start_copied(SERVICE);
     daemon.wait_state("s", "running");
     replace_program(&daemon, &fs::read("/usr/bin/yes").expect("yes"));
-    assert_refused(&daemon, "it did not come to an end within 10 s");
+    assert_refused(&daemon, "it did not end within 10 s");
     let children = stayd::sys::process::children(daemon.pid()).expect("its children");
     assert_eq!(
         children,
         [pid(&daemon.service("s"))],
-        "the trial run is killed and reaped"
+        "the self-check is killed and reaped"
     );
 }
 
@@ -86,7 +86,7 @@ fn a_file_that_other_users_can_write_is_refused() {
     let daemon = Stayd::start_copied(SERVICE);
     daemon.wait_state("s", "running");
     fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o777)).expect("its mode");
-    assert_refused(&daemon, "others than its owner can write it");
+    assert_refused(&daemon, "other users than its owner can write it");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_probe_attempt_that_does_not_end_refuses_the_upgrade_and_goes_on() {
     }
 }
 
-/// The file passes its trial run and then loses its x bits, while stayd waits for the probe attempt to end, so that
+/// The file passes its self-check and then loses its x bits, while stayd waits for the probe attempt to end, so that
 /// execve(2) fails.
 #[test]
 fn a_failed_exec_leaves_the_old_version_running_with_its_service_and_output() {
@@ -126,8 +126,8 @@ fn a_failed_exec_leaves_the_old_version_running_with_its_service_and_output() {
     });
     let answer = std::thread::scope(|scope| {
         let client = scope.spawn(|| daemon.client(&["upgrade"]));
-        wait_until("the new file has passed its trial run", SOON, || {
-            daemon.output().contains("is fit to take over")
+        wait_until("the new file has passed its self-check", SOON, || {
+            daemon.output().contains("has passed its self-check")
         });
         fs::set_permissions(daemon.program(), fs::Permissions::from_mode(0o644)).expect("its mode");
         client.join().expect("no panic")
@@ -165,7 +165,7 @@ fn a_failed_exec_leaves_the_old_version_running_with_its_service_and_output() {
 )]
 fn a_new_version_that_dies_during_the_upgrade_is_reported_and_the_next_stayd_adopts_the_service() {
     let daemon = Stayd::start_copied_with(SERVICE, |command| {
-        command.env("STAYD_DIE_AT", "Received");
+        command.env("STAYD_DIE_AT", "NewVersionStarted");
     });
     let mut daemon = daemon.wait_until_open();
     let main = pid(&daemon.wait_state("s", "running"));
