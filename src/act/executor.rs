@@ -1,7 +1,7 @@
-//! Carries out the actions that `decide` has chosen. Never waits for an outcome: each comes back to the loop as an event.
+//! Carries out the actions that `decide` returns. Never waits for an outcome: each outcome is sent to the loop as an event.
 
 use super::context::{ServiceContext, SharedContext};
-use super::foreign::orphans::SEARCH_AFTER;
+use super::foreign::orphans::SEARCH_DELAY;
 use super::lifecycle::{
     attach, materialize, prepare, program_change, retire, start, stop, successor,
 };
@@ -23,37 +23,37 @@ pub struct Executor {
     shared: Rc<SharedContext>,
     /// In the order of the machine's ids.
     services: Vec<Rc<ServiceContext>>,
-    /// What the version before has left in this process.
+    /// The instances that the version before an upgrade handed over in this process.
     inherited: Rc<InheritedInstances>,
-    /// Another version is about to take over: probes are not asked, because it could not wait for their answers.
-    is_settling: Cell<bool>,
+    /// Another version is about to take over. No probe attempt begins, because its answer might come after the upgrade.
+    is_quiescing: Cell<bool>,
 }
 
 impl Executor {
     /// An executor for these services, in the order of the machine's ids. `inherited` are the instances that the version
-    /// before has left.
+    /// before an upgrade handed over.
     #[must_use]
     pub fn new(
         shared: SharedContext,
-        services: Vec<config::Service>,
+        configs: Vec<config::Service>,
         inherited: BTreeMap<String, InheritedInstance>,
     ) -> Self {
         let mut executor = Self {
             shared: Rc::new(shared),
             services: Vec::new(),
             inherited: Rc::new(InheritedInstances::new(inherited)),
-            is_settling: Cell::new(false),
+            is_quiescing: Cell::new(false),
         };
-        for service in services {
-            executor.add(service);
+        for config in configs {
+            executor.add(config);
         }
         executor
     }
 
-    /// Adds one more service behind the others.
-    pub fn add(&mut self, service: config::Service) {
+    /// Adds a service after the others.
+    pub fn add(&mut self, config: config::Service) {
         let id = ServiceId(self.services.len());
-        let service = ServiceContext::new(id, service, &self.shared);
+        let service = ServiceContext::new(id, config, &self.shared);
         self.services.push(Rc::new(service));
     }
 
@@ -63,13 +63,13 @@ impl Executor {
         self.services.get(id.0).map(|service| &service.config)
     }
 
-    /// What all services share.
+    /// The state that all services share.
     #[must_use]
     pub fn shared(&self) -> &SharedContext {
         &self.shared
     }
 
-    /// Carries out an action, or begins to.
+    /// Carries out an action, or begins to carry it out.
     pub fn execute(&self, id: ServiceId, action: ServiceAction) {
         let Some(service) = self.services.get(id.0).map(Rc::clone) else {
             return;
@@ -104,8 +104,8 @@ impl Executor {
             ServiceAction::SuperviseSuccessor { life, successor } => {
                 successor::supervise(&shared, &service, life, successor);
             }
-            // If no other version takes over before, the attempt's time runs out without a verdict.
-            ServiceAction::Probe { .. } if self.is_settling.get() => {}
+            // If no other version takes over, the attempt ends without a verdict at its deadline.
+            ServiceAction::Probe { .. } if self.is_quiescing.get() => {}
             ServiceAction::Probe {
                 life,
                 check,
@@ -117,7 +117,7 @@ impl Executor {
                 begin(attempt::attempt(shared, service, life, check, deadline));
             }
             ServiceAction::CollectEvidence { life, within } => {
-                begin(evidence::take(shared, service, life, within));
+                begin(evidence::collect(shared, service, life, within));
             }
             ServiceAction::AwaitChange(awaited) => {
                 program_change::watch(&shared, &service, awaited);
@@ -125,7 +125,7 @@ impl Executor {
             ServiceAction::CloseSockets => service.sockets.close(),
             ServiceAction::Retire(life) => retire::retire(&shared, &service, life),
             ServiceAction::RetireKeepingClaim(life, exit) => {
-                retire::conclude(&shared, &service, life, exit);
+                retire::retire_keeping_claim(&shared, &service, life, exit);
             }
             ServiceAction::Record(record) => {
                 log(service.name(), &record);
@@ -139,7 +139,7 @@ impl Executor {
     }
 
     /// Handles reaped processes. An orphan may be a main process that stayd did not spawn, or the last member of a tree
-    /// that was told to end.
+    /// that stayd is ending.
     pub fn reaped(&self, reaped: impl IntoIterator<Item = Reaped>) {
         let (mut orphans, mut any) = (false, false);
         for one in reaped {
@@ -153,7 +153,7 @@ impl Executor {
             }
         }
         if any && self.shared.orphans.begin((self.shared.now)()) {
-            self.search_orphans(SEARCH_AFTER);
+            self.search_orphans(SEARCH_DELAY);
         }
     }
 
@@ -163,7 +163,7 @@ impl Executor {
         self.services.iter().any(is_its_main)
     }
 
-    /// Searches for orphans that belong to no service, after `pause`.
+    /// Searches for unattributed orphans after `pause`.
     fn search_orphans(&self, pause: Duration) {
         let (shared, services) = (Rc::clone(&self.shared), self.services.clone());
         begin(async move {
@@ -186,10 +186,10 @@ impl Executor {
         stop::reload(service.ok_or("cannot reload: no such service")?)
     }
 
-    /// At the end of stayd: closes the sockets that no parent supervisor keeps for the next stayd, and waits until their
-    /// files are removed.
+    /// Closes the sockets at the end of stayd, unless the parent supervisor keeps them for the next stayd, and waits until
+    /// their files are removed.
     pub async fn close_sockets(&self) {
-        if self.shared.received.outlives_us() {
+        if self.shared.received.is_kept_by_parent() {
             return;
         }
         for service in &self.services {
@@ -200,30 +200,33 @@ impl Executor {
         }
     }
 
-    /// Asks no probes any more, and says what is still under way that would be cut off if another version took over now;
-    /// none: nothing is. To be called again until then, or until [`Executor::carry_on`].
+    /// Suspends probe attempts, and returns what is still under way that a takeover by another version would interrupt; none
+    /// if nothing is. Call this repeatedly until it returns none, or call [`Executor::resume_probes`].
     #[must_use]
-    pub fn settle(&self) -> Option<String> {
-        self.is_settling.set(true);
+    pub fn quiesce(&self) -> Option<String> {
+        self.is_quiescing.set(true);
         handover::obstacle(&self.shared, &self.services)
     }
 
-    /// Asks probes again, because no other version takes over.
-    pub fn carry_on(&self) {
-        self.is_settling.set(false);
+    /// Resumes probe attempts, because no other version takes over.
+    pub fn resume_probes(&self) {
+        self.is_quiescing.set(false);
     }
 
-    /// Leaves every instance to the next version and appends their descriptors to `fds`. Call it when
-    /// [`Executor::settle`] has returned none, and execute no action afterwards.
+    /// Hands every instance over to the next version and appends their descriptors to `fds`. Call it when
+    /// [`Executor::quiesce`] has returned none, and execute no action afterwards.
     #[must_use]
-    pub fn leave_instances(&self, fds: &mut Vec<OwnedFd>) -> BTreeMap<String, InstanceHandover> {
-        handover::leave_instances(&self.shared, &self.services, fds)
+    pub fn hand_over_instances(
+        &self,
+        fds: &mut Vec<OwnedFd>,
+    ) -> BTreeMap<String, InstanceHandover> {
+        handover::hand_over_instances(&self.shared, &self.services, fds)
     }
 
-    /// Leaves the sockets that stayd holds, also between instances, and appends them to `fds`.
+    /// Hands over the sockets that stayd holds, also between instances, and appends them to `fds`.
     #[must_use]
-    pub fn leave_sockets(&self, fds: &mut Vec<OwnedFd>) -> Vec<SocketHandover> {
-        handover::leave_sockets(&self.shared, &self.services, fds)
+    pub fn hand_over_sockets(&self, fds: &mut Vec<OwnedFd>) -> Vec<SocketHandover> {
+        handover::hand_over_sockets(&self.shared, &self.services, fds)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The helper process: which requests it carries out.
+//! The main function of a helper process: registers the requests that it can carry out and serves them.
 
 use super::helper::Handlers;
 use super::lifecycle::environment::ReadEnvFile;

@@ -1,33 +1,33 @@
-//! Effects: carries out the actions that `decide` has chosen, and reports each outcome as an event.
+//! Effects: carries out the actions that `decide` returns, and sends each outcome to the loop as an event.
 //!
-//! Each folder is one topic. A folder may import only what stands above it in this table (`tests/house` checks that):
+//! Each module may import only the modules above it in this table (`tests/house` checks that):
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`failpoint`] | names the places at which a debug build can be made to die |
-//! | `off_loop` | runs a look that can block on a thread of its own, with a deadline |
+//! | [`failpoint`] | the places at which a debug build can kill itself, for tests |
+//! | `off_loop` | runs work that can block on a thread of its own, with a timeout |
 //! | [`dirs`] | the state directory and the runtime directory |
 //! | [`journal`] | the SQLite journal of events, verdicts and incidents, written on a thread of its own |
-//! | [`claims`] | the claims on disk: what the next stayd has to know about a running instance |
-//! | [`tree`] | the process tree of an instance: its members, its use of resources, its cgroup, its end |
+//! | [`claims`] | the claims on disk, by which the next stayd proves that a running instance is its own |
+//! | [`tree`] | the process tree of an instance: its members, its resource use, its cgroup, its kill |
 //! | `process_exit` | whether a process still runs, and how it ended |
-//! | [`spawn`] | starts child processes and reports how they ended |
-//! | [`helper`] | sends what can hang in the kernel to a helper process |
+//! | [`spawn`] | starts child processes and reports their exits |
+//! | [`helper`] | sends requests that can hang in the kernel to a helper process |
 //! | [`process_info`] | describes a process for a sentence |
 //! | [`output`] | captures what services write |
 //! | [`notify`] | sd_notify, from services and to the parent supervisor; detects the parent supervisor |
 //! | [`sockets`] | the sockets that stayd holds for services |
 //! | [`preflight`] | finds out why a program cannot start |
-//! | [`runtime`] | the cache of materialized runtimes, and whether what runs is still what would be started |
-//! | [`probe`] | asks a service, one file for each protocol |
+//! | [`runtime`] | the cache of materialized runtimes, and whether the running code is stale |
+//! | [`probe`] | probes a service, one file for each protocol |
 //! | [`evidence`] | collects evidence about a process tree |
-//! | [`foreign`] | processes that are not ours, and `explain` |
+//! | [`foreign`] | foreign processes, and `explain` |
 //! | `context` | the state kept for a service, for its instance, and for all services |
 //! | `lifecycle` | one instance: prepares it, starts it, ends it, cleans up after it |
-//! | [`recovery`] | finds what an earlier stayd has left, adopts it, hands over to another version |
+//! | [`recovery`] | finds and adopts the instances of an earlier stayd, and hands them over to another version |
 //! | `watchdog` | one probe attempt of an instance, and the evidence before a kill |
-//! | [`executor`] | carries out each action by calling the others |
-//! | `helper_process` | the other end of [`helper`]: which requests a helper process carries out |
+//! | [`executor`] | carries out each action by calling the modules above |
+//! | `helper_process` | the main function of a helper process |
 
 pub mod claims;
 mod context;

@@ -1,37 +1,37 @@
-//! Runs a look that can block on a thread of its own, and stops waiting for it at a deadline.
+//! Runs work that can block on a thread of its own, and stops waiting for it after a timeout.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Such a thread walks tables of the kernel and needs no more.
+/// The stack size of such a thread, which only reads tables of the kernel.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Why a look returned nothing.
+/// Why the work returned nothing.
 #[derive(Debug)]
 pub(crate) enum OffLoopError {
-    /// The system gave no thread.
+    /// The system cannot create a thread.
     NoThread(io::Error),
-    /// The look did not return before the deadline.
+    /// The work did not return within this time.
     TimedOut(Duration),
 }
 
-/// Runs `look` on a new thread called `name` and returns what it returns.
+/// Runs `work` on a new thread called `name` and returns what it returns.
 ///
-/// A thread that misses the deadline is abandoned: nothing waits for it, and its result is dropped.
+/// After `within` the thread is abandoned: nothing waits for it, and its result is dropped.
 pub(crate) async fn off_loop<T: Send + 'static>(
     name: &str,
     within: Duration,
-    look: impl FnOnce() -> T + Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, OffLoopError> {
     let (send, result) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name(name.into())
         .stack_size(STACK_BYTES);
     let started = thread.spawn(move || {
-        // Fails only after the deadline, when nothing waits for the result any more.
-        let _ = send.send(look());
+        // Fails only after the timeout, when nothing waits for the result any more.
+        let _ = send.send(work());
     });
     started.map_err(OffLoopError::NoThread)?;
     match tokio::time::timeout(within, result).await {
@@ -43,7 +43,7 @@ pub(crate) async fn off_loop<T: Send + 'static>(
 impl fmt::Display for OffLoopError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoThread(error) => write!(out, "there is no thread to look with: {error}"),
+            Self::NoThread(error) => write!(out, "cannot create a thread for it: {error}"),
             Self::TimedOut(within) => write!(
                 out,
                 "a process did not show its state within {} s",

@@ -1,20 +1,20 @@
 //! Describes a process for a sentence: pid, command, user, start.
 //!
-//! stayd reads the kernel's own tables at once. Command lines and environments lie in the process's memory, and the name of a
-//! user may come from a directory service: the helper reads these, within one deadline for all of them together.
+//! stayd reads the kernel's own tables directly. Command lines and environments are in the process's memory, and a user's name
+//! may come from a directory service, so a helper reads these, with one deadline for all of them together.
 
-use crate::act::helper::{Helper, Helpers, Reporter, Request};
-use crate::act::tree::LIFE_TOKEN;
+use crate::act::helper::{Helper, HelperRequest, Helpers, Reporter};
+use crate::act::tree::INSTANCE_TOKEN;
 use crate::sys::identity;
 use crate::sys::process::{self, Process, Stat};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// One request may not take longer, so that a sick process does not use up the time for the others.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(1);
+/// The most time for one request, so that a hanging process does not use up the time for the others.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// At most so many parents are followed.
+/// The largest number of processes in a lineage.
 const PARENTS_MAX: usize = 32;
 /// The kernel's short name of a stayd process.
 const OUR_NAME: &str = "stayd";
@@ -22,15 +22,15 @@ const OUR_NAME: &str = "stayd";
 /// The description of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
-    /// What the kernel tells about it.
+    /// Its state according to the kernel.
     pub stat: Stat,
-    /// Its real user, where the kernel tells.
+    /// Its real user id; none where the kernel hides it.
     pub uid: Option<u32>,
-    /// That user's name, where it was found in time.
+    /// That user's name; none if it was not found in time.
     pub user: Option<String>,
     /// When it started.
     pub started_at: SystemTime,
-    /// Its command line, where the process showed it in time.
+    /// Its command line; none if it could not be read in time.
     pub command: Option<String>,
 }
 
@@ -57,8 +57,8 @@ impl ProcessInfo {
         humantime::format_rfc3339_seconds(self.started_at).to_string()
     }
 
-    /// All of it for the middle of a sentence: `pid 7 (server) of user app, started …`, and the stayd above it, if that is
-    /// another one.
+    /// The description for the middle of a sentence: `pid 7 (server) of user app, started …`, and the stayd above the process,
+    /// if that is another one.
     #[must_use]
     pub fn in_words(&self) -> String {
         let above = stayd_above(&self.stat);
@@ -76,17 +76,17 @@ impl ProcessInfo {
 
 /// The process and its parents, the nearest first.
 #[must_use]
-pub fn line_of(stat: &Stat) -> Vec<Stat> {
+pub fn lineage(stat: &Stat) -> Vec<Stat> {
     let parent = |stat: &Stat| process::stat(stat.ppid).ok();
     std::iter::successors(Some(stat.clone()), parent)
         .take(PARENTS_MAX)
         .collect()
 }
 
-/// The nearest parent with the name of a stayd that is not this process. A name proves nothing, but it tells a user where to
-/// look.
+/// The nearest ancestor that is named like stayd; none if that is this process. A name proves nothing, but it is a hint for
+/// the user.
 fn stayd_above(stat: &Stat) -> Option<i32> {
-    let line = line_of(stat);
+    let line = lineage(stat);
     let mut parents = line.iter().skip(1);
     let found = parents.find(|parent| parent.comm == OUR_NAME)?;
     let pid = found.process.pid;
@@ -110,7 +110,7 @@ pub struct ProcessInspector {
 }
 
 impl ProcessInspector {
-    /// An inspector that asks nothing more after `within`.
+    /// An inspector that sends no more requests after `within`.
     #[must_use]
     pub fn new(helpers: &Helpers, within: Duration) -> Self {
         Self {
@@ -139,16 +139,16 @@ impl ProcessInspector {
 
     /// The token in the environment of `process`; [`Shown::Hidden`] also when the process has ended meanwhile.
     pub async fn token_of(&mut self, process: Process) -> Shown<Option<String>> {
-        let name = LIFE_TOKEN.to_owned();
+        let name = INSTANCE_TOKEN.to_owned();
         let pid = process.pid;
         let token = self.ask(EnvironmentVariable { pid, name }).await;
         let still_is = process::stat(pid).is_ok_and(|stat| stat.process == process);
         if still_is { token } else { Shown::Hidden }
     }
 
-    async fn ask<R: Request>(&mut self, request: R) -> Shown<R::Reply> {
+    async fn ask<R: HelperRequest>(&mut self, request: R) -> Shown<R::Reply> {
         let left = self.until.saturating_duration_since(Instant::now());
-        let reply = self.helper.ask(request, left.min(REQUEST_DEADLINE)).await;
+        let reply = self.helper.ask(request, left.min(REQUEST_TIMEOUT)).await;
         reply.map_or(Shown::Hidden, Shown::This)
     }
 }
@@ -160,7 +160,7 @@ pub struct CommandLine {
     pub pid: i32,
 }
 
-impl Request for CommandLine {
+impl HelperRequest for CommandLine {
     const NAME: &'static str = "command-line";
     type Reply = String;
 
@@ -176,7 +176,7 @@ pub(crate) struct EnvironmentVariable {
     name: String,
 }
 
-impl Request for EnvironmentVariable {
+impl HelperRequest for EnvironmentVariable {
     const NAME: &'static str = "environment-variable";
     type Reply = Option<String>;
 
@@ -191,7 +191,7 @@ pub(crate) struct UserName {
     uid: u32,
 }
 
-impl Request for UserName {
+impl HelperRequest for UserName {
     const NAME: &'static str = "user-name";
     type Reply = Option<String>;
 

@@ -304,7 +304,7 @@ fn parse_hold(body: &[u8]) -> Result<Request, ApiError> {
         )));
     }
     Ok(Request::Hold {
-        span: duration,
+        duration,
         reason: hold.reason,
     })
 }

@@ -1,4 +1,4 @@
-//! Actions: everything that `decide` can order. The effects layer carries them out, and their outcomes return as events.
+//! Actions: the output of `decide`. The effects layer carries them out, and their outcomes come back as events.
 
 use super::clock::{Duration, Instant};
 use super::event::{Check, Exit, Life, Process, ServiceId};
@@ -9,13 +9,13 @@ use super::runtime::RuntimeId;
 pub enum RecordKind {
     /// An instance began.
     Started,
-    /// An instance of an earlier stayd goes on under this one, or is ended by it.
+    /// This stayd continues an instance of an earlier stayd, or ends it.
     Adopted,
     /// A foreign process on the port is monitored, and never signalled.
     Attached,
     /// It is no longer monitored.
     Detached,
-    /// A foreign process that is monitored answers no more. An instance of ours would have been killed.
+    /// A monitored foreign process no longer answers. stayd would have killed an instance of its own.
     Wedged,
     /// The service is ready.
     Ready,
@@ -39,7 +39,7 @@ pub enum RecordKind {
     GaveUp,
     /// Cannot start: conflict, configuration, permission.
     Blocked,
-    /// The launcher forked away; its child is supervised.
+    /// The launcher exited; its child is supervised.
     Daemonized,
     /// Processes that SIGKILL does not end.
     Unkillable,
@@ -155,7 +155,7 @@ pub enum RecordValue {
 pub struct Record {
     /// What it is about.
     pub kind: RecordKind,
-    /// The life number of the instance, if it is about one.
+    /// The number of the instance, if it is about one.
     pub life: Option<Life>,
     /// For users.
     pub sentence: String,
@@ -163,7 +163,7 @@ pub struct Record {
     pub facts: Vec<(&'static str, RecordValue)>,
 }
 
-/// What has to outlive this stayd.
+/// State to store for a later stayd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Persist {
     /// `stop` holds until `start` or the next boot.
@@ -179,17 +179,17 @@ pub enum Persist {
 /// Something to do for one service. Outcomes come back as events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceAction {
-    /// Look for an instance that an earlier stayd left, and take it over if it is proven ours. Comes back as
+    /// Search for an instance that an earlier stayd left, and adopt it if it is proven ours. Comes back as
     /// `RecoveryScanned`.
     RecoveryScan,
-    /// Look at the service's runtimes, and copy what its source holds if that is new. Comes back as `Materialized`, or
+    /// Copy the content of the service's source if it is new, and report the usable runtimes. Comes back as `Materialized`, or
     /// as `NotPrepared` when it is cancelled.
     Materialize(Life),
     /// Start the next instance from this runtime.
     UseRuntime(RuntimeId),
-    /// Remember that the service became ready under this runtime.
+    /// Store that the service became ready under this runtime.
     MarkRuntimeGood(RuntimeId),
-    /// Remember not to use this runtime again until the source holds another, and why.
+    /// Store that this runtime must not be used again until the source holds another, and why.
     MarkRuntimeBad(RuntimeId, String),
     /// Write the claim for this instance, run `before`, check whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared`, `BeforeFailed` or `PortHeld`.
@@ -197,7 +197,7 @@ pub enum ServiceAction {
     /// A foreign process holds the port: watch whether it still does, and signal nothing. Comes back as
     /// `ForeignProcessLeft`.
     Attach {
-        /// The number of the attachment; no process of ours has it.
+        /// The number of the attachment; no instance of ours has this number.
         life: Life,
         /// The process; `None` when it is hidden from stayd.
         foreign: Option<Process>,
@@ -246,15 +246,15 @@ pub enum ServiceAction {
     },
     /// The instance is over: close its probes and output, and release its claim.
     Retire(Life),
-    /// The instance is over and no other follows by itself: as `Retire`, but keep the claim, with this exit in it, so that a
-    /// stayd that starts after a crash of this one starts no instance either. The claim goes with the next instance, or
-    /// when stayd ends in order.
+    /// The instance is over and no restart follows: as `Retire`, but keep the claim, with this exit in it, so that a stayd
+    /// that starts after a crash of this one starts no instance either. The claim is replaced by the
+    /// next instance, or removed when stayd shuts down in order.
     RetireKeepingClaim(Life, Exit),
-    /// No instance is on its way: close the sockets that are held for the next one.
+    /// No instance is about to start: close the sockets that are held for the next one.
     CloseSockets,
     /// Append to the journal and write to the log.
     Record(Record),
-    /// Journal what has to outlive this stayd.
+    /// Store state for a later stayd.
     Persist(Persist),
 }
 

@@ -2,7 +2,7 @@
 
 pub use core::time::Duration;
 
-/// A point in time: nanoseconds since the loop began, on a clock that stops while the machine sleeps.
+/// An instant: nanoseconds since the loop began, on a clock that stops while the machine sleeps.
 ///
 /// Every decision is made with it; the wall clock is used only to stamp records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,10 +12,10 @@ pub struct Instant(u64);
 impl Instant {
     /// The loop's first instant.
     pub const START: Self = Self(0);
-    /// A point that never comes; the deadline of a machine that waits only for events.
+    /// An instant that never comes; the deadline of a machine that waits only for events.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The point `nanos` nanoseconds after the start.
+    /// The instant `nanos` nanoseconds after the start.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
@@ -27,7 +27,7 @@ impl Instant {
         self.0
     }
 
-    /// The point `duration` later; saturates at [`Instant::NEVER`].
+    /// The instant `duration` later; saturates at [`Instant::NEVER`].
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(
@@ -36,7 +36,7 @@ impl Instant {
         )
     }
 
-    /// The time from `earlier` to this point; zero if `earlier` is later.
+    /// The duration from `earlier` to this instant; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

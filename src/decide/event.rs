@@ -1,4 +1,4 @@
-//! Events: everything that `decide` learns from outside, in the past tense.
+//! Events: the input of `decide`, in the past tense.
 
 use super::clock::{Duration, Instant};
 use super::handover::StateHandover;
@@ -6,15 +6,15 @@ pub use super::process::Process;
 use super::runtime::{Offer, RuntimeId};
 pub use super::terms::{Check, Exit, Life, ServiceId, SpawnFailure, signal_name};
 
-/// What is seen when an instance's main process is reaped: what is left of its tree, and what may have ended it.
+/// What was found when an instance's main process was reaped: what is left of its tree, and what may have ended it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Survivors {
     /// Members still alive.
     pub count: usize,
     /// The member that holds the service's port, else the oldest: the new main process if the old one was a launcher.
     pub successor: Option<Process>,
-    /// Whether the successor listens on the service's port; `None` where that tells nothing: no port is known, or stayd
-    /// itself holds the socket for the service.
+    /// Whether the successor listens on the service's port; `None` where that means nothing, because no port is known or
+    /// stayd itself holds the socket for the service.
     pub successor_listens: Option<bool>,
     /// Processes that the kernel has killed for lack of memory since the instance began, on the whole host.
     pub oom_kills: u64,
@@ -66,14 +66,14 @@ impl ChangedSetting {
     }
 }
 
-/// What a probe attempt saw. The probe reports, it does not judge.
+/// What a probe attempt observed. It reports and does not judge.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// A good answer.
     Alive,
     /// A well-formed answer that is an error: refused login, SQL error, HTTP 5xx.
     Degraded {
-        /// What it said, shortened, without secrets.
+        /// The error, shortened, without secrets.
         said: String,
         /// The answer says that the service is still starting (57P03, 503), so it does not count as ready.
         starting: bool,
@@ -85,14 +85,14 @@ pub enum Answer {
     },
     /// stayd could not ask: its own limits, a blocked helper, a listener outside the tree.
     NoVerdict {
-        /// What kept stayd from asking.
+        /// Why stayd could not ask.
         why: String,
     },
 }
 
-/// What was seen of the service and the host during an attempt that brought no good answer.
+/// The state and the resource use of the service and the host during an attempt without a good answer.
 ///
-/// An attempt with an answer carries the default, which says nothing.
+/// An attempt with an answer has the default, which has no meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ResourceSample {
     /// The main process is stopped by a signal (state T).
@@ -101,7 +101,7 @@ pub struct ResourceSample {
     pub traced: bool,
     /// The cgroup of a member is frozen.
     pub frozen: bool,
-    /// Over which time the figures below were measured; zero when they were not.
+    /// The duration over which the figures below were measured; zero if they were not measured.
     pub watched: Duration,
     /// CPU time the tree used in that time.
     pub tree_cpu: Duration,
@@ -126,31 +126,31 @@ pub struct ProbeAttempt {
     pub asked_at: Instant,
     /// Its deadline as ordered, by which the attempt is recognized.
     pub deadline: Instant,
-    /// What came.
+    /// The answer.
     pub answer: Answer,
     /// How long it took.
     pub latency: Duration,
-    /// What was seen meanwhile.
+    /// The resource sample taken meanwhile.
     pub sample: ResourceSample,
 }
 
 /// What a user or a program requests for one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Be up.
+    /// Start the service.
     Start,
-    /// Be down, until `start` or the next boot.
+    /// Stop the service, until `start` or the next boot.
     Stop,
-    /// A new instance.
+    /// Replace the instance by a new one.
     Restart,
-    /// No kills for this long.
+    /// Do not kill for this long.
     Hold {
         /// How long.
-        span: Duration,
+        duration: Duration,
         /// Why, in the user's words.
         reason: String,
     },
-    /// Kills again.
+    /// End the hold.
     Release,
 }
 
@@ -178,11 +178,11 @@ pub struct PersistedState {
     pub hold: Option<(Duration, String)>,
     /// This probe, query and command had an answer once.
     pub proven: bool,
-    /// The last life number that was used; the next is one more.
+    /// The last instance number that was used; the next is one more.
     pub last_life: Life,
     /// Parked, with the same program and config as now.
     pub parked: bool,
-    /// What the version before knew that ran in this same process (in-place upgrade); it wins over the other fields.
+    /// The state that the version before handed over in this same process (in-place upgrade); it overrides the other fields.
     pub handover: Option<Box<StateHandover>>,
 }
 
@@ -191,11 +191,11 @@ pub struct PersistedState {
 pub struct AdoptableInstance {
     /// The runtime it runs from.
     pub runtime: Option<RuntimeId>,
-    /// Its life number.
+    /// The number of the instance.
     pub life: Life,
     /// Its main process; `None` when that has ended and only other members of the tree are left.
     pub main: Option<Process>,
-    /// A stop or a restart was ending it, and was not finished.
+    /// A stop or a restart had begun to end it.
     pub ending: bool,
     /// How old the main process is.
     pub age: Duration,
@@ -206,8 +206,8 @@ pub struct AdoptableInstance {
 /// Result of the recovery scan: what runs of a service before its first instance under this stayd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ScanOutcome {
-    /// Nothing of it runs. The number of the last instance that was claimed, 0 for none: that number is used up, whatever
-    /// else is stored.
+    /// Nothing of it runs. The number of the last instance that was claimed, 0 for none: that number is used, whatever else
+    /// is stored.
     Nothing(Life),
     /// The last claimed instance, of this boot, ended, and no stayd started the next one.
     Ended {
@@ -218,7 +218,7 @@ pub enum ScanOutcome {
     },
     /// An instance of an earlier stayd runs.
     Adoptable(AdoptableInstance),
-    /// A process may be ours and cannot be proven so: which process, why, and what to do.
+    /// A process may be ours and cannot be proven ours: which process, why, and what the user can do.
     Unclear(String),
 }
 
@@ -231,7 +231,7 @@ pub enum ServiceEvent {
     Requested(Request),
     /// The recovery scan finished.
     RecoveryScanned(ScanOutcome),
-    /// Its runtimes were looked at, and what the source holds was copied if it was new.
+    /// The content of the source was copied if it was new, and the usable runtimes are known.
     Materialized(Life, Offer),
     /// The preparation of an instance succeeded: claim written, `before` run, port free.
     Prepared(Life),
@@ -277,9 +277,9 @@ pub enum Event {
     Tick,
     /// The machine slept or was frozen as a whole for this long.
     Slept(Duration),
-    /// The loop itself was late by this much: silence of attempts under way says nothing.
+    /// The loop itself was late by this much: silence of attempts under way means nothing.
     Late(Duration),
-    /// stayd is to end, with all services in order; a second time: at once.
+    /// stayd shuts down: ends all services in order; a second time, at once.
     Shutdown,
     /// About one service.
     Service(ServiceId, ServiceEvent),

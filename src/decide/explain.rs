@@ -1,6 +1,6 @@
-//! For `stayd explain`: compares a process with a claim, and says what proves it ours and how stayd treats it.
+//! For `stayd explain`: compares a process with a claim, and returns what proves it ours and how stayd treats it.
 //!
-//! [`assess`] judges exactly as the recovery scan of the next stayd would, and [`treatment`] says what would follow.
+//! [`assess`] judges exactly as the recovery scan of the next stayd would, and [`treatment`] returns what would follow.
 //! Neither does anything to the process.
 
 use super::event::{Life, Process};
@@ -27,7 +27,7 @@ pub struct StoredClaim<'a> {
     pub members: &'a [Process],
     /// It was written in this boot and in our pid namespace; otherwise its pids mean nothing here.
     pub present: bool,
-    /// A running stayd says that this instance runs. That proves the process that it spawned and has not reaped.
+    /// A running stayd reports that this instance runs. That proves the process that it spawned and has not reaped.
     pub runs: bool,
     /// That stayd's pid, or our own: it holds the claim files of its instances, and is a member of none.
     pub ourselves: i32,
@@ -44,7 +44,7 @@ pub enum Observation {
     Hidden,
 }
 
-/// What of a process can be seen.
+/// Which properties of a process are visible to this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visibility {
     /// Its descriptors.
@@ -64,7 +64,7 @@ pub enum Ownership {
     PidReused,
     /// The claim is of another boot or another pid namespace.
     OtherBoot,
-    /// The claim says nothing about it.
+    /// The claim does not name it.
     Unrelated,
 }
 
@@ -77,7 +77,7 @@ pub struct Assessment {
     pub ownership: Ownership,
 }
 
-/// Compares a process with a claim. Where the instance runs under a living stayd, the main process and its session count
+/// Compares a process with a claim. If the instance runs under a running stayd, the main process and its session count
 /// as proof, as they do for that stayd. An instance that was left behind is proven only by claim file, token, cgroup and
 /// known members, never by pid, start time or session alone.
 #[must_use]
@@ -163,17 +163,17 @@ fn evidence(
 /// What is known of the service whose claim a process was compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExplainContext {
-    /// A stayd runs under the instance name of the claim.
+    /// The stayd whose claim this is runs.
     pub stayd_runs: bool,
     /// It is the claimed main process, or the claim names none yet.
     pub is_main: bool,
     /// The claimed main process is alive.
-    pub main_lives: bool,
+    pub main_runs: bool,
     /// `leftover = "replace"`, as far as the configuration could be read.
     pub replaces: bool,
     /// The process listens on the port of the service.
     pub holds_its_port: bool,
-    /// The service is no longer configured: a running stayd, or the configuration, does not know it.
+    /// The service is no longer configured: neither a running stayd nor the configuration lists it.
     pub orphaned: bool,
     /// An instance of the service runs now.
     pub service_runs: bool,
@@ -202,7 +202,7 @@ pub enum Treatment {
     Attached,
     /// It holds the port of the service; the next stayd or the next start attaches to it.
     Attach,
-    /// It holds the port of a service that runs: its answers say nothing about the service.
+    /// It holds the port of a service that runs: its answers do not count as answers of the service.
     Outsider,
     /// It belongs to a service that is no longer configured: named, left alone, and not monitored.
     Orphaned,
@@ -210,33 +210,33 @@ pub enum Treatment {
     None,
 }
 
-/// What becomes of a process of this standing.
+/// What stayd does with a process of this ownership, in this context.
 #[must_use]
-pub const fn treatment(ownership: Ownership, around: &ExplainContext) -> Treatment {
+pub const fn treatment(ownership: Ownership, context: &ExplainContext) -> Treatment {
     match ownership {
-        Ownership::Proven(_) | Ownership::Unproven if around.orphaned => Treatment::Orphaned,
-        Ownership::Proven(_) if around.stayd_runs => Treatment::Supervised,
-        Ownership::Proven(_) if !around.is_main && !around.main_lives => Treatment::KillTree,
-        Ownership::Proven(_) if around.replaces => Treatment::Replace,
+        Ownership::Proven(_) | Ownership::Unproven if context.orphaned => Treatment::Orphaned,
+        Ownership::Proven(_) if context.stayd_runs => Treatment::Supervised,
+        Ownership::Proven(_) if !context.is_main && !context.main_runs => Treatment::KillTree,
+        Ownership::Proven(_) if context.replaces => Treatment::Replace,
         Ownership::Proven(_) => Treatment::Adopt,
-        Ownership::Unproven if around.is_main => Treatment::BlockService,
+        Ownership::Unproven if context.is_main => Treatment::BlockService,
         Ownership::Unproven
         | Ownership::PidReused
         | Ownership::OtherBoot
-        | Ownership::Unrelated => match (around.holds_its_port, around.service_runs) {
+        | Ownership::Unrelated => match (context.holds_its_port, context.service_runs) {
             (true, true) => Treatment::Outsider,
-            (true, false) if around.attached => Treatment::Attached,
-            (true, false) if around.attaches => Treatment::Attach,
+            (true, false) if context.attached => Treatment::Attached,
+            (true, false) if context.attaches => Treatment::Attach,
             (true, false) => Treatment::PortConflict,
             (false, _) => Treatment::None,
         },
     }
 }
 
-/// What supervises a process, as far as its cgroup and its parents tell.
+/// What supervises a process, as far as its cgroup and its parents show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessSupervisor {
-    /// The stayd of this instance.
+    /// The stayd of this name.
     Stayd(String),
     /// A unit of systemd.
     Unit(String),

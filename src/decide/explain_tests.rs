@@ -49,7 +49,7 @@ const fn main_process() -> ExplainContext {
         orphaned: false,
         stayd_runs: false,
         is_main: true,
-        main_lives: true,
+        main_runs: true,
         replaces: false,
         holds_its_port: false,
         service_runs: false,
@@ -237,7 +237,7 @@ fn a_foreign_process_that_is_or_would_be_attached_to_is_no_conflict() {
 fn the_rest_of_a_tree_without_its_main_process_is_killed() {
     let member = ExplainContext {
         is_main: false,
-        main_lives: false,
+        main_runs: false,
         ..main_process()
     };
     assert_eq!(
@@ -245,7 +245,7 @@ fn the_rest_of_a_tree_without_its_main_process_is_killed() {
         Treatment::KillTree
     );
     let with_main = ExplainContext {
-        main_lives: true,
+        main_runs: true,
         ..member
     };
     assert_eq!(

@@ -14,17 +14,17 @@ pub const COMMON_CAUSE_SERVICES_MIN: usize = 3;
 /// While the host is suspected, this much time passes before the first kill and between two kills.
 pub const COMMON_CAUSE_WINDOW: Duration = Duration::from_secs(60);
 
-/// All services: events in, actions out.
+/// All services: takes events, returns actions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Machine {
     services: Vec<Service>,
     periods: Vec<Duration>,
-    /// The deadline of each service, in order, so that the next one is found without a look at every service.
+    /// The deadline of each service, in order, so that the next one is found without a scan of every service.
     deadlines: BTreeSet<(Instant, ServiceId)>,
     summaries: Vec<ServiceSummary>,
     counts: Counts,
     suspicion: Option<HostSuspicion>,
-    leaving: bool,
+    shutting_down: bool,
     forced: bool,
     announced: bool,
     finished: bool,
@@ -32,15 +32,15 @@ pub struct Machine {
     pending: Vec<ServiceAction>,
 }
 
-/// What the machine needs to know of one service, so that no question about all services looks at each of them.
+/// The state of one service that concerns all services, so that no decision about all services has to scan each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ServiceSummary {
     due: Instant,
     /// Under an armed watchdog.
     watched: bool,
-    /// Watched, and its last attempts were dead.
+    /// Under an armed watchdog, and its last attempts were dead.
     silent: bool,
-    /// Neither ready nor found unable to become ready.
+    /// Neither ready, nor known to be unable to become ready.
     undecided: bool,
     up: bool,
 }
@@ -107,7 +107,7 @@ impl Machine {
         id
     }
 
-    /// Takes one event at `now` and returns what to do.
+    /// Takes one event at `now` and returns the actions that follow.
     #[must_use]
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -128,11 +128,11 @@ impl Machine {
             }
             Event::Late(_) => self.for_all(&mut actions, |service, _| service.was_late(now)),
             Event::Shutdown => {
-                let at_once = self.leaving;
+                let at_once = self.shutting_down;
                 self.forced = at_once;
-                self.leaving = true;
+                self.shutting_down = true;
                 self.for_all(&mut actions, |service, out| {
-                    service.leave(now, at_once, out);
+                    service.shut_down(now, at_once, out);
                 });
             }
             Event::Service(id, event) => {
@@ -229,14 +229,14 @@ impl Machine {
     }
 
     fn conclude_step(&mut self, actions: &mut Vec<Action>) {
-        if !self.announced && !self.leaving && self.counts.undecided == 0 {
+        if !self.announced && !self.shutting_down && self.counts.undecided == 0 {
             self.announced = true;
             actions.push(Action::AnnounceReady);
         }
         // Wait for unkillable processes, unless shutdown was requested twice; their claims stay on disk.
         let is_over =
             self.counts.up == 0 || self.forced && self.services.iter().all(Service::is_past_ending);
-        if self.leaving && !self.finished && is_over {
+        if self.shutting_down && !self.finished && is_over {
             self.finished = true;
             actions.push(Action::Finish);
         }
@@ -326,7 +326,7 @@ impl Machine {
     }
 
     /// An answer clears the host when it came without a kill, or when none of the instances that were silent at first is
-    /// left. The latter looks at all services, but only while the host is suspected and a new instance reports.
+    /// left. The latter scans all services, but only while the host is suspected and a new instance reports.
     fn is_cleared_by(&self, id: ServiceId, was_silent: bool, since: Instant) -> bool {
         let is_older = |one: &Service| {
             one.under_watch()

@@ -1,9 +1,7 @@
-//! The state of one service that goes over to a new version of stayd in an in-place upgrade, in the form in which it is
-//! written down.
+//! The state of one service that is handed over to a new version of stayd in an in-place upgrade, in its serialized form.
 //!
-//! A service goes over only in a settled state: running, or down. Instants are of one clock that the new version
-//! continues. What the new version finds in the kernel wins over all of this. Every change of these types raises
-//! `FORMAT` in `run/upgrade`.
+//! A service is handed over only in a settled state: running, or down. The new version continues the clock of the instants.
+//! The state of the kernel overrides all of this. Every change of these types raises `FORMAT` in `run/upgrade`.
 
 use super::clock::{Duration, Instant};
 use super::runtime::RuntimeHistory;
@@ -24,7 +22,7 @@ pub struct StateHandover {
     pub hold: Option<(Instant, String)>,
     /// A stayd in another process started the instance.
     pub adopted: bool,
-    /// When the service came into its state.
+    /// When the service entered its state.
     pub since: Instant,
     /// Instances after the first.
     pub restarts: u32,
@@ -38,7 +36,7 @@ pub struct StateHandover {
     pub gave_up: bool,
     /// Consecutive refused starts.
     pub refusals: u32,
-    /// What it runs from, and how that has gone.
+    /// The runtime it runs from, and whether that has become ready.
     pub runtimes: RuntimeHistory,
     /// The state it is in.
     pub state: SettledState,

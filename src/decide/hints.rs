@@ -64,7 +64,7 @@ pub(super) fn out_of_memory(exit: Exit, oom_kills: u64) -> String {
     }
     format!(
         "; it may have been out of memory: the kernel has killed {oom_kills} {} for lack of it since this instance began, \
-         anywhere on this machine. `journalctl -k` or `dmesg` say which; if it was this one, give it more memory, or let \
+         anywhere on this machine. `journalctl -k` or `dmesg` shows which; if it was this one, give it more memory, or let \
          it use less",
         if oom_kills == 1 {
             "process"

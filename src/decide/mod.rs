@@ -2,7 +2,7 @@
 //!
 //! [`fleet::Machine::step`] takes the time and one [`event::Event`], and returns [`action::Action`]s. The same input always
 //! gives the same output; `why` and `replay` rely on that. [`state`] is the state machine of one service, `verdict` decides
-//! whether silence is a wedge, `restart` when to start again, and [`ownership`] whether a process is ours.
+//! whether silence is a wedge, `restart` decides when to start again, and [`ownership`] decides whether a process is ours.
 //!
 //! The module compiles alone. Only the types that an in-place upgrade hands over derive serde traits, unless
 //! `cfg(decide_alone)` is set.

@@ -1,12 +1,12 @@
 //! Decides whether a process belongs to an instance of ours, from the claim and from what the kernel shows of the process.
 //!
 //! No process is signalled without one of these proofs. stayd writes the claim before the fork, so the decision never
-//! rests only on what a process shows of itself. A process that cannot be proven ours is foreign: it is named, shown and
-//! left alone.
+//! depends only on properties that a process itself controls. A process that cannot be proven ours is foreign: stayd
+//! reports it and leaves it alone.
 
 use super::event::Process;
 
-/// What stayd knows of one instance from its own records.
+/// The records of stayd about one instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// The process that this instance was spawned as; after a launcher, its successor.
@@ -27,7 +27,7 @@ pub struct Claim<'a> {
     pub ourselves: i32,
 }
 
-/// What was seen of one process.
+/// The observed properties of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct ObservedProcess {
     /// Its identity.
@@ -36,7 +36,7 @@ pub struct ObservedProcess {
     pub below_member: bool,
     /// Its session.
     pub session: i32,
-    /// The living process whose pid is the session's id, if there is one.
+    /// The existing process whose pid is the session's id, if there is one.
     pub session_leader: Option<Process>,
     /// It is in the instance's cgroup.
     pub in_cgroup: bool,
@@ -48,8 +48,8 @@ pub struct ObservedProcess {
     pub uid: u32,
     /// It is a child of stayd, perhaps one that stayd spawned.
     pub our_child: bool,
-    /// stayd spawned it: as this instance's first process, or as something else. Before exec it has all that stayd has,
-    /// including the descriptors of other instances.
+    /// stayd spawned it: as this instance's first process, or as something else. Before exec it has all descriptors of
+    /// stayd, including those of other instances.
     pub spawned: bool,
 }
 
@@ -125,10 +125,10 @@ pub fn prove(claim: &Claim<'_>, seen: &ObservedProcess) -> Option<Proof> {
         .find_map(|(holds, proof)| holds.then_some(proof))
 }
 
-/// A process comes into a session only by being forked in it (setsid(2)), and the kernel gives a session's id to no new
-/// process while a member lives. So a session of that id is the instance's own as long as its leader is the instance's
-/// first process, dead or alive. A living leader with another start time means that all members had ended and the pid was
-/// reused.
+/// Whether the process is in the instance's session. A process gets into a session only by being forked in it (setsid(2)),
+/// and the kernel gives a session's id to no new process while the session has a member. So a session of that id is the
+/// instance's own as long as its leader is the instance's first process, dead or alive. An existing leader with another start
+/// time means that all members had ended and the pid was reused.
 fn in_its_session(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
     let leader_is_ours = seen
         .session_leader
@@ -136,7 +136,8 @@ fn in_its_session(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
     claim.session > 1 && seen.session == claim.session && leader_is_ours
 }
 
-/// As pid 1 stayd gets the orphans of foreign processes too, so this proves nothing there.
+/// Whether only this instance can have left the orphan. As pid 1, stayd also gets the orphans of foreign processes, so this
+/// proves nothing there.
 fn only_it_can_have_left(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
     seen.our_child && claim.sole_instance && !claim.we_are_first
 }

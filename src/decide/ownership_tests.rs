@@ -54,7 +54,7 @@ fn each_proof_is_enough_alone() {
         sole_instance: true,
         ..CLAIM
     };
-    let knows = Claim {
+    let with_member = Claim {
         members: &[OTHER],
         ..CLAIM
     };
@@ -75,7 +75,7 @@ fn each_proof_is_enough_alone() {
             },
             Proof::Parentage,
         ),
-        (knows, UNRELATED, Proof::Member),
+        (with_member, UNRELATED, Proof::Member),
         (
             CLAIM,
             ObservedProcess {
@@ -138,14 +138,14 @@ fn init_process_groups_and_stayd_itself_are_never_members() {
             pid,
             start_time: 60,
         };
-        let knows = Claim {
+        let with_member = Claim {
             members: &[process],
             main: process,
             ..claim
         };
         assert_eq!(
             prove(
-                &knows,
+                &with_member,
                 &ObservedProcess {
                     process,
                     ..ALL_EVIDENCE
@@ -192,7 +192,7 @@ fn a_reused_pid_is_not_a_member() {
         ),
         None
     );
-    let knows = Claim {
+    let with_member = Claim {
         members: &[OTHER],
         ..CLAIM
     };
@@ -202,7 +202,7 @@ fn a_reused_pid_is_not_a_member() {
     };
     assert_eq!(
         prove(
-            &knows,
+            &with_member,
             &ObservedProcess {
                 process: later,
                 ..UNRELATED

@@ -42,7 +42,7 @@ pub struct GiveUp {
     pub within: Duration,
 }
 
-/// What a wedge leads to.
+/// What follows a wedge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// SIGKILL and respawn.
@@ -60,7 +60,7 @@ pub struct Watchdog {
     pub timeout: Duration,
     /// This many consecutive dead attempts are a wedge.
     pub failures: u32,
-    /// How much longer the process tree may take while it visibly works.
+    /// How much longer the process tree may take while it is busy.
     pub busy_grace: Duration,
     /// Whether degraded attempts count as dead (`degraded = "kill"`).
     pub degraded_kills: bool,

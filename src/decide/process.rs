@@ -1,6 +1,6 @@
-//! The identity of a process: its number together with the time at which the kernel started it.
+//! The identity of a process: its pid and its start time.
 
-/// A process that cannot be confused with a later one of the same number.
+/// A process, distinguished from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process {
     /// The pid; always > 1 for anything that may be signalled.

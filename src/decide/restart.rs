@@ -64,8 +64,8 @@ impl RestartHistory {
             .count()
     }
 
-    /// Notes that an instance ended now and returns when the next may start. `ready_for` is how long the instance had been
-    /// ready: only stable uptime resets the history, not a successful spawn.
+    /// Notes that an instance ended at `now` and returns when the next may start. `ready_for` is how long the instance had
+    /// been ready: only stable uptime resets the history, not a successful spawn.
     pub(super) fn after_end(
         &mut self,
         now: Instant,
@@ -108,7 +108,7 @@ pub(super) fn wait(backoff: &Backoff, ended: usize, jitter_seed: u64, life: Life
     base + base * spread(jitter_seed, life) / 1000
 }
 
-/// 0 to 100 thousandths, the same for the same service and life (the finalizer of `SplitMix64`).
+/// 0 to 100 thousandths, the same for the same service and instance number (the finalizer of `SplitMix64`).
 fn spread(jitter_seed: u64, life: Life) -> u32 {
     let mut bits = jitter_seed ^ u64::from(life.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -116,7 +116,7 @@ fn spread(jitter_seed: u64, life: Life) -> u32 {
     u32::try_from((bits ^ (bits >> 31)) % 101).unwrap_or(0)
 }
 
-/// Whether the policy wants another instance after this exit.
+/// Whether the policy restarts the service after this exit.
 #[must_use]
 pub(super) const fn should_restart(policy: Restart, exit: Exit, killed_by_watchdog: bool) -> bool {
     match policy {

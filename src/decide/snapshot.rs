@@ -1,4 +1,4 @@
-//! What the machine shows of each service: cheap copies, never references into the machine.
+//! Snapshots of a service for users: copies, never references into the machine.
 
 use super::clock::{Duration, Instant};
 use super::process::Process;
@@ -12,7 +12,7 @@ pub enum Phase {
     Stopped,
     /// Cannot start: conflict, configuration, permission. It tries again.
     Blocked,
-    /// Looking at its runtime's source, and copying it.
+    /// Reading its runtime's source, and copying it if it is new.
     Materializing,
     /// Preparing, or running and not ready yet.
     Starting,
@@ -22,7 +22,7 @@ pub enum Phase {
     Unproven,
     /// Some consecutive dead attempts, not yet enough.
     Suspect,
-    /// The kill is decided: evidence is collected, or the kill is under way.
+    /// A kill is pending or under way.
     Wedged,
     /// Ending on a request.
     Stopping,
@@ -70,7 +70,7 @@ pub enum Class {
     Dead,
     /// stayd could not ask.
     NoVerdict,
-    /// Asleep, traced, frozen, held: says nothing, and ends the consecutive failures.
+    /// Asleep, traced, frozen, held: means nothing, and resets the consecutive failures.
     Void,
 }
 
@@ -120,7 +120,7 @@ pub struct Snapshot {
     pub attached: bool,
     /// The runtime that the current or last instance started from.
     pub runtime: Option<RuntimeId>,
-    /// The current or last instance.
+    /// The number of the current or last instance.
     pub life: Life,
     /// Since when it is in this state.
     pub since: Instant,

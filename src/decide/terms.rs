@@ -1,4 +1,4 @@
-//! The terms that events, actions and states share: instances, ends of processes, checks.
+//! Types that events, actions and states share: the number of an instance, exits, checks.
 
 /// The number of an instance of a service: 1 for the first spawn, one more for each later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

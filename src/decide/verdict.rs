@@ -12,14 +12,14 @@
 //! | void | asleep, traced, frozen, held by SIGSTOP | becomes 0 |
 //!
 //! Only a dead attempt can lead to a kill. Enough consecutive failures still do not kill while the probe has never had an
-//! answer, while a hold runs, while the process tree visibly works, or while other processes overload the host.
+//! answer, while a hold runs, while the process tree is busy, or while other processes overload the host.
 
 use super::clock::{Duration, Instant};
 use super::event::{Answer, ProbeAttempt, ResourceSample};
 use super::policy::{Mode, StoppedIs, Watchdog};
 use super::snapshot::Class;
 
-/// A stayd that reads an answer this much after the deadline says nothing about the service: it was late itself.
+/// If stayd reads an answer later than this after the deadline, it was late itself, and the attempt is no verdict.
 pub(super) const LATENESS_MAX: Duration = Duration::from_millis(250);
 /// Bytes per second of reading and writing that count as work.
 const BUSY_IO_BYTES_PER_S: u64 = 1024 * 1024;
@@ -40,7 +40,7 @@ pub(super) struct ConsecutiveFailures {
     /// Silence of attempts asked before this is void: the machine slept, or the tree was held.
     void_before: Instant,
     /// Silence of attempts asked before this is no verdict: stayd was late itself.
-    unsure_before: Instant,
+    no_verdict_before: Instant,
     /// The last suppression that was reported, so that each is reported once.
     last_reported: Option<SuppressionReason>,
 }
@@ -64,7 +64,7 @@ pub(super) enum SuppressionReason {
     Foreign,
 }
 
-/// What an attempt leads to.
+/// The verdict after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing to do.
@@ -77,7 +77,7 @@ pub(super) enum Verdict {
     Wedged,
 }
 
-/// What decides, besides the attempts, whether a kill is allowed.
+/// The conditions, besides the attempts, on which a kill depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KillConditions {
     /// This probe, query and command had an answer once.
@@ -111,7 +111,7 @@ pub(super) fn classify(
     }
 }
 
-/// The class that replaces dead while a debugger or the freezer keeps the process from working.
+/// The class that replaces dead while a debugger or the freezer stops the process.
 fn held_by_others(sample: &ResourceSample) -> Option<(Class, String)> {
     if sample.traced {
         Some((Class::Void, "being debugged".into()))
@@ -140,7 +140,7 @@ fn classify_silence(
             Class::Void,
             "asked before the machine slept, or just after it or the service stood still".into(),
         )
-    } else if attempt.asked_at < failures.unsure_before {
+    } else if attempt.asked_at < failures.no_verdict_before {
         (Class::NoVerdict, "stayd itself was late".into())
     } else if finished.since(attempt.deadline) > LATENESS_MAX {
         let late = finished.since(attempt.deadline);
@@ -166,16 +166,16 @@ impl ConsecutiveFailures {
         self.first_asked_at
     }
 
-    /// Begins anew: after an answer, a void attempt, or a new phase of the service.
+    /// Resets the count: after an answer, a void attempt, or a new phase of the service.
     pub(super) fn clear(&mut self) {
         *self = Self {
             void_before: self.void_before,
-            unsure_before: self.unsure_before,
+            no_verdict_before: self.no_verdict_before,
             ..Self::default()
         };
     }
 
-    /// Makes silence of attempts asked before `instant` void, and begins anew.
+    /// Makes silence of attempts asked before `instant` void, and resets the count.
     pub(super) fn void_before(&mut self, instant: Instant) {
         self.clear();
         self.void_before = self.void_before.max(instant);
@@ -183,11 +183,11 @@ impl ConsecutiveFailures {
 
     /// Makes silence of attempts asked before `instant` no verdict. The count stays, because stayd was late and not the
     /// service.
-    pub(super) fn distrust_before(&mut self, instant: Instant) {
-        self.unsure_before = self.unsure_before.max(instant);
+    pub(super) fn no_verdict_before(&mut self, instant: Instant) {
+        self.no_verdict_before = self.no_verdict_before.max(instant);
     }
 
-    /// Takes a classified attempt and returns what it leads to.
+    /// Takes a classified attempt and returns the verdict.
     pub(super) fn judge(
         &mut self,
         now: Instant,
@@ -281,12 +281,12 @@ fn suppression(
     }
 }
 
-/// Whether SIGSTOP, a debugger or the freezer keeps it from running.
+/// Whether SIGSTOP, a debugger or the freezer stops the process.
 const fn is_stopped_by_others(sample: &ResourceSample) -> bool {
     sample.stopped || sample.traced || sample.frozen
 }
 
-/// Whether the tree visibly works: half a core, 1 MiB/s, or throttled by its own quota; or may work, as far as can be seen.
+/// Whether the tree is busy: it uses half a core or 1 MiB/s, is throttled by its own quota, or its use cannot be read.
 #[must_use]
 pub(super) fn is_busy(sample: &ResourceSample) -> bool {
     if sample.stopped {

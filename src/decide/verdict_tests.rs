@@ -137,7 +137,7 @@ fn any_well_formed_answer_resets_the_failure_count() {
     assert_eq!(
         (class, judged),
         (Class::Dead, Verdict::Wedged),
-        "degraded = \"kill\" was asked for"
+        "degraded = \"kill\" is configured"
     );
 }
 

@@ -192,13 +192,13 @@ impl StatusSource {
     pub(super) async fn refresh(&self, machine: &RefCell<Machine>) {
         let now = self.clock.now();
         let plain = |(index, entry): (usize, &ServiceEntry)| {
-            let look = entry.program.clone()?;
+            let lookup = entry.program.clone()?;
             let snapshot = machine.borrow().snapshot(now, ServiceId(index))?;
             let main = snapshot.main.filter(|_| !snapshot.attached)?;
             Some(ProgramCheck {
                 service: entry.info.name.clone(),
                 main,
-                look,
+                lookup,
             })
         };
         let plain = self

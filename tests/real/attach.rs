@@ -296,7 +296,7 @@ fn a_server_of_another_user_that_stayd_may_not_inspect_is_watched_by_its_port() 
     );
     let reason = shown["reason"].as_str().expect("a reason");
     assert!(
-        reason.contains("a process of user 0 that cannot be seen"),
+        reason.contains("a process of user 0 that is hidden from stayd"),
         "{reason}"
     );
     let refused = daemon.client(&["restart", "web"]);

@@ -98,7 +98,7 @@ fn a_claim_that_others_can_read_starts_no_second_copy_and_is_replaced() {
     let open = |path: &PathBuf| {
         fs::set_permissions(path, Permissions::from_mode(0o644)).expect("chmod");
     };
-    assert_not_doubled(open, "mode 644 lets other users in");
+    assert_not_doubled(open, "mode 644 gives other users access");
 }
 
 #[test]

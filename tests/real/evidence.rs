@@ -1,7 +1,7 @@
 //! The evidence that is collected about real processes that are stuck.
 
 use crate::support::{free_port, program, wait_until};
-use stayd::act::evidence::{Evidence, EvidenceTarget, take};
+use stayd::act::evidence::{Evidence, EvidenceTarget, collect};
 use stayd::decide::action::RecordValue;
 use stayd::sys::process::{self, Process};
 use std::io::{BufRead as _, BufReader};
@@ -96,9 +96,9 @@ fn a_deadlock_its_open_files_and_its_port_are_named() {
     );
     let stuck = wedged(port, path.path());
     let main = stuck.main();
-    let mut evidence = take(subject(main, vec![main], Some(port)), LONG);
+    let mut evidence = collect(subject(main, vec![main], Some(port)), LONG);
     wait_until("all threads wait in futex", LONG, || {
-        evidence = take(subject(main, vec![main], Some(port)), LONG);
+        evidence = collect(subject(main, vec![main], Some(port)), LONG);
         evidence.summary.contains("5 threads, all in")
     });
     let name = path.path().file_name().expect("a name").to_string_lossy();
@@ -134,7 +134,7 @@ fn a_live_lock_is_shown_as_running() {
     let stuck = Stuck::start(command);
     let main = stuck.main();
     wait_until("it spins", LONG, || {
-        take(subject(main, Vec::new(), None), LONG)
+        collect(subject(main, Vec::new(), None), LONG)
             .summary
             .starts_with("1 thread, running")
     });
@@ -158,10 +158,10 @@ fn evidence_of_two_hundred_processes_is_collected_in_bounded_time() {
         .collect();
     let free = Some(free_port());
     let began = Instant::now();
-    let bounded = take(subject(stuck.main(), members.clone(), free), BUDGET);
+    let bounded = collect(subject(stuck.main(), members.clone(), free), BUDGET);
     assert!(began.elapsed() < BUDGET + SLACK, "{:?}", began.elapsed());
     assert!(bounded.text.contains("listening"));
-    let complete = take(subject(stuck.main(), members, free), LONG);
+    let complete = collect(subject(stuck.main(), members, free), LONG);
     assert!(
         complete.summary.starts_with("200 processes; 200 threads, "),
         "{}",

@@ -257,7 +257,7 @@ fn a_copier_that_dies_at_any_failpoint_leaves_no_partial_runtime() {
         let blocked = daemon.wait_state("s", "blocked");
         let reason = blocked["reason"].as_str().expect("a reason");
         assert!(
-            reason.contains("cannot look at its runtimes"),
+            reason.contains("cannot read its runtimes"),
             "{failpoint:?}: {reason}"
         );
         let daemon = daemon.kill_and_restart();

@@ -189,7 +189,8 @@ fn a_socket_that_the_next_stayd_cannot_take_over_is_reported_and_bound_for_the_n
     let second = first.kill_and_restart();
     let adopted = second.wait_service("s", "adopted", |service| service["ownership"] == "adopted");
     assert_eq!(adopted["pid"], running["pid"]);
-    let sentence = format!("cannot hold its socket 127.0.0.1:{port} over the end of this instance");
+    let sentence =
+        format!("cannot hold its socket 127.0.0.1:{port} beyond the end of this instance");
     wait_until("the loss of the socket is logged", SOON, || {
         second.output().contains(&sentence)
     });

@@ -51,7 +51,7 @@ fn a_file_that_is_no_stayd_leaves_the_old_version_running() {
     replace_program(&daemon, b"#!/bin/sh\nexec /bin/true\n");
     assert_refused(&daemon, "it is a script");
     replace_program(&daemon, &fs::read("/bin/false").expect("false"));
-    assert_refused(&daemon, "it exited with status 1 and said nothing");
+    assert_refused(&daemon, "it exited with status 1 without a message");
     replace_program(&daemon, &fs::read("/bin/true").expect("true"));
     assert_refused(&daemon, "its self-check does not print what stayd prints");
     fs::remove_file(daemon.program()).expect("removed");
@@ -72,12 +72,12 @@ fn a_file_that_does_not_end_its_trial_run_is_refused_and_killed() {
     let daemon = Stayd::start_copied(SERVICE);
     daemon.wait_state("s", "running");
     replace_program(&daemon, &fs::read("/usr/bin/yes").expect("yes"));
-    assert_refused(&daemon, "it did not come to an end within 10 s");
+    assert_refused(&daemon, "it did not end within 10 s");
     let children = stayd::sys::process::children(daemon.pid()).expect("its children");
     assert_eq!(
         children,
         [pid(&daemon.service("s"))],
-        "the trial run is killed and reaped"
+        "the self-check is killed and reaped"
     );
 }
 
@@ -113,7 +113,7 @@ fn a_probe_attempt_that_does_not_end_refuses_the_upgrade_and_goes_on() {
     }
 }
 
-/// The file passes its trial run and then loses its x bits, while stayd waits for the probe attempt to end, so that
+/// The file passes its self-check and then loses its x bits, while stayd waits for the probe attempt to end, so that
 /// execve(2) fails.
 #[test]
 fn a_failed_exec_leaves_the_old_version_running_with_its_service_and_output() {

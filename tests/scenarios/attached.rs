@@ -237,7 +237,7 @@ fn a_foreign_process_that_is_only_reported_is_never_probed() {
     let snapshot = simulation.snapshot(db);
     assert_eq!((snapshot.phase, snapshot.main), (Phase::Blocked, None));
     assert!(
-        snapshot.reason.ends_with("(`stayd explain :1` tells more)"),
+        snapshot.reason.ends_with("(`stayd explain :1` shows more)"),
         "{}",
         snapshot.reason
     );

@@ -60,7 +60,7 @@ pub(crate) fn with_spawner<T>(test: impl AsyncFnOnce(Spawner) -> T) -> T {
         .build()
         .expect("a runtime");
     let spawner = Spawner::new();
-    runtime.block_on(spawner.attend(test(spawner.clone())))
+    runtime.block_on(spawner.reap_during(test(spawner.clone())))
 }
 
 /// The text of an answer of any class.

@@ -146,13 +146,7 @@ impl Simulation {
 
     pub(crate) fn hold(&mut self, id: ServiceId, duration: Duration) {
         let reason = "backup".into();
-        self.request(
-            id,
-            Request::Hold {
-                span: duration,
-                reason,
-            },
-        );
+        self.request(id, Request::Hold { duration, reason });
     }
 
     /// Gives the machine an event at the present time, and begins the actions that it returns.

@@ -50,7 +50,7 @@ impl World {
         let service = &self.services[id.0];
         if !self.leaving {
             let hold = Request::Hold {
-                span: SECOND * 2,
+                duration: SECOND * 2,
                 reason: "backup".into(),
             };
             let requests = [

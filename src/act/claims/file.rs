@@ -86,7 +86,7 @@ fn open_spare(path: &Path) -> io::Result<File> {
     open(true)
 }
 
-/// Removes the file at `path`. A folder may hold data that a user wants to keep, so it is renamed instead.
+/// Removes the file at `path`. Renames a folder instead, because it may contain a user's data.
 fn make_room(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() {
         return fs::rename(path, path.with_extension(SET_ASIDE));
@@ -171,7 +171,7 @@ fn check_file(file: &File) -> Result<(), String> {
     }
     if meta.mode() & 0o077 != 0 {
         return Err(format!(
-            "mode {:o} lets other users in",
+            "mode {:o} gives other users access",
             meta.mode() & 0o777
         ));
     }

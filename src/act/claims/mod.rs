@@ -10,7 +10,7 @@ mod record;
 mod tests;
 
 pub use file::ClaimOnDisk;
-pub use record::{Claim, ClaimFile, Member, RecordedExit, Token};
+pub use record::{Claim, ClaimFile, RecordedExit, RecordedProcess, Token};
 
 use crate::act::dirs::state_dir::StateDir;
 use crate::decide::event::{Exit, Life};
@@ -140,7 +140,7 @@ impl Claims {
         })
     }
 
-    /// Records that the instance was told to end. A stayd that adopts it continues to end it.
+    /// Records that stayd has begun to end the instance. A stayd that adopts it continues to end it.
     ///
     /// # Errors
     /// As [`Claims::set_main_process`].
@@ -149,8 +149,8 @@ impl Claims {
     }
 
     /// Records that the instance has ended and that no restart follows. The claim stays until
-    /// [`Claims::release_ended`]: if stayd does not shut down in order, the next stayd must not treat the service as
-    /// one that has not run yet.
+    /// [`Claims::release_ended`]: if stayd crashes before that, the next stayd must not treat the service as one that has not
+    /// run yet.
     ///
     /// # Errors
     /// As [`Claims::set_main_process`].
@@ -187,13 +187,13 @@ impl Claims {
         life: Life,
         seen: &[Process],
     ) -> Result<(), ClaimError> {
-        let new: Vec<Member> = {
+        let new: Vec<RecordedProcess> = {
             let by_service = self.by_service.borrow();
             let known = by_service
                 .get(service)
                 .map_or(&[][..], |cached| &cached.claim.members);
             seen.iter()
-                .map(|&process| Member::from(process))
+                .map(|&process| RecordedProcess::from(process))
                 .filter(|member| !known.contains(member))
                 .collect()
         };

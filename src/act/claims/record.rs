@@ -48,7 +48,7 @@ pub struct ClaimFile {
 
 /// A process in a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
+pub struct RecordedProcess {
     /// Process id.
     pub pid: i32,
     /// Kernel start time, see [`Process::start_time`].
@@ -56,7 +56,7 @@ pub struct Member {
     pub start_time: u64,
 }
 
-impl From<Process> for Member {
+impl From<Process> for RecordedProcess {
     fn from(process: Process) -> Self {
         Self {
             pid: process.pid,
@@ -65,8 +65,8 @@ impl From<Process> for Member {
     }
 }
 
-impl From<Member> for Process {
-    fn from(member: Member) -> Self {
+impl From<RecordedProcess> for Process {
+    fn from(member: RecordedProcess) -> Self {
         Self {
             pid: member.pid,
             start_time: member.start_time,
@@ -126,8 +126,8 @@ pub struct Claim {
     pub claim_fd: ClaimFile,
     /// The first process of the instance; its pid is the session id. The main process may be its successor.
     #[serde(default)]
-    pub first: Option<Member>,
-    /// stayd has told the instance to end.
+    pub first: Option<RecordedProcess>,
+    /// stayd has begun to end the instance.
     #[serde(default)]
     pub ending: bool,
     /// The instance has ended and no restart follows.
@@ -137,7 +137,7 @@ pub struct Claim {
     #[serde(default)]
     pub uid: Option<u32>,
     /// Processes of the instance that were seen outside its tree.
-    pub members: Vec<Member>,
+    pub members: Vec<RecordedProcess>,
     /// The program file.
     pub program: PathBuf,
     /// A hash of the whole command; the command itself may hold secrets.

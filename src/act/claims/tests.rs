@@ -147,7 +147,7 @@ fn a_claim_that_other_users_could_have_written_is_unverifiable() {
     let path = state.claims().join("db.json");
 
     fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("chmod");
-    assert!(reason(claims.read("db")).contains("lets other users in"));
+    assert!(reason(claims.read("db")).contains("gives other users access"));
     fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("chmod");
 
     if crate::sys::identity::euid() == 0 {
@@ -170,7 +170,7 @@ fn a_claim_that_names_init_is_unverifiable() {
     let (_dir, state) = state();
     let claims = Claims::new(&state);
     for pid in [1, 0, -1, i32::MIN] {
-        let named = Member { pid, start_time: 0 };
+        let named = RecordedProcess { pid, start_time: 0 };
         let as_main = Claim {
             pid: Some(pid),
             start_time: Some(0),

@@ -2,7 +2,7 @@
 
 use super::{MainProcess, Preparation};
 use crate::act::claims::Token;
-use crate::act::notify::ServiceMessages;
+use crate::act::notify::MessageReceiver;
 use crate::act::probe::Checks;
 use crate::act::tree::InstanceTree;
 use crate::act::tree::cgroups::InstanceCgroup;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 /// One instance of a service, or a foreign process that stayd watches in its place.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    /// Counts the service's instances.
+    /// The number of the instance.
     pub(crate) life: Life,
     /// In the environment of every process of the instance.
     pub(crate) token: Token,
@@ -22,14 +22,14 @@ pub(crate) struct Instance {
     pub(crate) main: MainProcess,
     pub(crate) tree: InstanceTree,
     pub(crate) cgroup: InstanceCgroup,
-    pub(crate) messages: ServiceMessages,
+    pub(crate) messages: MessageReceiver,
     pub(crate) checks: Checks,
     foreign: Cell<Option<Process>>,
     retired: Notify,
 }
 
 impl Instance {
-    /// An instance that has nothing yet.
+    /// An instance without preparation, process or cgroup.
     pub(crate) fn new(life: Life, token: Token) -> Self {
         Self::with_cgroup(life, token, InstanceCgroup::default())
     }
@@ -43,19 +43,19 @@ impl Instance {
             main: MainProcess::default(),
             tree: InstanceTree::default(),
             cgroup,
-            messages: ServiceMessages::default(),
+            messages: MessageReceiver::default(),
             checks: Checks::default(),
             foreign: Cell::default(),
             retired: Notify::new(),
         }
     }
 
-    /// The foreign process that stayd watches. It has no tree, and no handle to signal by.
+    /// The foreign process that stayd watches. stayd keeps no tree of it and no handle to signal it.
     pub(crate) fn foreign(&self) -> Option<Process> {
         self.foreign.get()
     }
 
-    /// Watches a foreign process; none: the kernel hides it from stayd.
+    /// Sets the foreign process that stayd watches; none: it is hidden from stayd.
     pub(crate) fn set_foreign(&self, process: Option<Process>) {
         self.foreign.set(process);
     }
@@ -65,7 +65,7 @@ impl Instance {
         self.main.process().or(self.foreign())
     }
 
-    /// Ends everything that waits for this instance.
+    /// Ends all tasks that wait for this instance.
     pub(crate) fn retire(&self) {
         self.retired.notify_waiters();
     }

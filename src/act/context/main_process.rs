@@ -1,4 +1,4 @@
-//! The main process of an instance: how stayd signals it and hears of its end.
+//! The main process of an instance: its handle for signals, and whether its end was reported.
 
 use crate::sys::process::{self, Handle, Process};
 use std::cell::{Cell, RefCell};
@@ -6,16 +6,16 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// The main process of an instance; none before the spawn, after the end, and where it belongs to another program.
+/// The main process of an instance. There is none before the spawn, after the end, and while a foreign process is watched.
 #[derive(Debug)]
 pub(crate) struct MainProcess {
     handle: RefCell<Option<Arc<Handle>>>,
     /// Set when it is reaped. The outcome of a kill waits for this.
     has_ended: watch::Sender<bool>,
-    /// A main process that this stayd did not spawn as one: the successor of a launcher, or an adopted process. Its end is
-    /// not reported by the spawner.
+    /// A main process that this stayd did not spawn as one: the successor of a launcher, or an adopted process. The spawner
+    /// does not report its end.
     not_spawned: Cell<Option<Process>>,
-    /// The kernel's count of out-of-memory kills when the instance started, where it tells.
+    /// The kernel's count of out-of-memory kills when the instance started; none where the kernel has no such count.
     oom_kills: Cell<Option<u64>>,
 }
 
@@ -31,13 +31,13 @@ impl Default for MainProcess {
 }
 
 impl MainProcess {
-    /// A child that this stayd spawned.
+    /// Sets the main process to a child that this stayd spawned.
     pub(crate) fn set_spawned(&self, handle: Arc<Handle>) {
         self.oom_kills.set(process::oom_kill_count());
         self.handle.replace(Some(handle));
     }
 
-    /// A process that this stayd did not spawn as the main process. Returns its handle; an error when it has ended.
+    /// Sets the main process to one that this stayd did not spawn as such. Returns its handle; an error when it has ended.
     pub(crate) fn set_not_spawned(&self, process: Process) -> io::Result<Arc<Handle>> {
         self.has_ended.send_replace(false);
         self.not_spawned.set(Some(process));
@@ -46,7 +46,7 @@ impl MainProcess {
         Ok(handle)
     }
 
-    /// An earlier stayd's main process has ended, and others of its tree are left.
+    /// Notes that the main process of an earlier stayd has ended and that other processes of its tree are left.
     pub(crate) fn set_ended(&self) {
         self.has_ended.send_replace(true);
     }
@@ -61,17 +61,17 @@ impl MainProcess {
         self.handle.borrow().as_ref().map(|handle| handle.process)
     }
 
-    /// The process that this stayd did not spawn as the main process, until its end was noticed.
+    /// The main process that this stayd did not spawn as such, until its end was noticed.
     pub(crate) fn not_spawned(&self) -> Option<Process> {
         self.not_spawned.get()
     }
 
-    /// Its end was noticed: it is reported once.
+    /// Notes that its end was noticed, so that the end is reported only once.
     pub(crate) fn end_noticed(&self) {
         self.not_spawned.set(None);
     }
 
-    /// It is reaped: it cannot be signalled any more.
+    /// Drops the handle of a reaped process, so that it is not signalled any more.
     pub(crate) fn forget(&self) {
         self.handle.replace(None);
     }
@@ -88,7 +88,7 @@ impl MainProcess {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// Sends a signal. A process that has ended needs none; the caller may ignore that error.
+    /// Sends a signal. An ended process needs none, so the caller may ignore that error.
     ///
     /// # Errors
     /// There is no main process, or the system refused.
@@ -99,7 +99,7 @@ impl MainProcess {
         }
     }
 
-    /// Processes that the kernel has killed for want of memory since the instance started, on the whole host.
+    /// How many processes the kernel has killed for lack of memory since the instance started, on the whole host.
     pub(crate) fn oom_kills_since_start(&self) -> u64 {
         let (before, now) = (self.oom_kills.get(), process::oom_kill_count());
         before

@@ -1,6 +1,6 @@
-//! What effects work with: the state kept for all services together, for one service, and for one instance of it.
+//! The state that the effects keep: for all services together, for one service, and for one instance of it.
 //!
-//! Each part is a type of the folder that owns it; the contexts only hold one of each.
+//! Each part has a type of its own in another folder; the contexts only combine the parts.
 
 mod instance;
 mod main_process;

@@ -1,4 +1,4 @@
-//! What an instance gets before its spawn.
+//! The state of an instance's preparation: its output, its env_file's variables, and whether it was cancelled.
 
 use crate::act::output::InstanceOutput;
 use std::cell::{Cell, RefCell};
@@ -13,7 +13,7 @@ pub(crate) type Variables = Vec<(String, String)>;
 /// The preparation of one instance.
 #[derive(Debug, Default)]
 pub(crate) struct Preparation {
-    /// The spawn takes it.
+    /// Taken by the spawn.
     output: RefCell<Option<InstanceOutput>>,
     /// The env_file, once it was read for this instance.
     variables: RefCell<Option<Rc<Variables>>>,
@@ -45,7 +45,7 @@ impl Preparation {
         self.variables.borrow().clone()
     }
 
-    /// Keeps the variables of the env_file: everything that is started for this instance sees the same ones.
+    /// Stores the variables of the env_file, so that every program that is started for this instance gets the same ones.
     pub(crate) fn set_variables(&self, variables: Rc<Variables>) {
         self.variables.replace(Some(variables));
     }

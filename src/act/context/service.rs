@@ -13,7 +13,7 @@ use crate::decide::event::{Check, Life, ServiceId};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// One service: its configuration, its present instance, and what outlives an instance.
+/// One service: its configuration, its present instance, and what continues from instance to instance.
 #[derive(Debug)]
 pub(crate) struct ServiceContext {
     pub(crate) id: ServiceId,
@@ -26,7 +26,7 @@ pub(crate) struct ServiceContext {
     /// Reads the env_file.
     pub(crate) env_file: HelperClient,
     pub(crate) runtimes: ServiceRuntimes,
-    /// Waits for another program while the service is parked.
+    /// Watches for a changed program while the service is parked.
     pub(crate) program_watch: ProgramWatch,
 }
 
@@ -55,7 +55,7 @@ impl ServiceContext {
         self.instance.borrow().clone()
     }
 
-    /// The present instance, if it has this number. Actions and events about an older instance find nothing.
+    /// The present instance, if it has this number; none for an action or an event about an older instance.
     pub(crate) fn instance(&self, life: Life) -> Option<Rc<Instance>> {
         self.current().filter(|instance| instance.life == life)
     }
@@ -67,20 +67,20 @@ impl ServiceContext {
         instance
     }
 
-    /// Takes the present instance away, if it has this number.
+    /// Removes and returns the present instance, if it has this number.
     pub(crate) fn take(&self, life: Life) -> Option<Rc<Instance>> {
         let mut current = self.instance.borrow_mut();
         current.take_if(|instance| instance.life == life)
     }
 
-    /// The tree of the present instance, with everything that leaves it, also where a kill ends only its process group.
+    /// The tree of the present instance, including processes outside its process group even if a kill ends only that group.
     pub(crate) fn whole_tree(&self) -> Option<Tree> {
         let mut tree = self.current()?.tree.get()?;
         tree.group_only = false;
         Some(tree)
     }
 
-    /// `argv` with the root of the runtime in use in the place of `{runtime}`.
+    /// `argv` with `{runtime}` replaced by the root of the runtime in use.
     pub(crate) fn expand_runtime(&self, argv: &[String]) -> Vec<String> {
         let root = self.runtimes.root();
         let word = |word: &String| expand_runtime(word, root.as_deref());

@@ -1,4 +1,4 @@
-//! What the effects of all services share, and the way back to the loop.
+//! The state that the effects of all services share, and the channel on which they send events to the loop.
 
 use crate::act::claims::Claims;
 use crate::act::foreign::orphans::UnattributedOrphans;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 
-/// What the effects of all services share.
+/// The state that the effects of all services share.
 pub struct SharedContext {
     /// Starts children and reports their ends.
     pub spawner: Spawner,
@@ -30,27 +30,27 @@ pub struct SharedContext {
     pub journal: Journal,
     /// Claims on disk.
     pub claims: Claims,
-    /// Processes that stayd names, shows and leaves alone.
+    /// Processes that stayd reports, shows and leaves alone.
     pub reported: ReportedProcesses,
-    /// Orphans that landed with stayd.
+    /// Orphans that were reparented to stayd and belong to no known instance.
     pub orphans: UnattributedOrphans,
     /// Makes cgroups for instances.
     pub cgroups: Cgroups,
     /// Sockets that stayd received at its start.
     pub received: Rc<ReceivedSockets>,
-    /// Events go here; the loop empties it.
+    /// The queue of events; the loop receives from it.
     pub inbox: mpsc::Sender<Event>,
     /// This boot, and stayd's pid namespace.
     pub boot: (String, u64),
-    /// What a child inherits of stayd's environment.
+    /// The part of stayd's environment that a child inherits.
     pub environment: Environment,
-    /// What `status` shows of programs and runtimes.
+    /// Changed programs and runtimes, for `status`.
     pub status_board: Rc<StatusBoard>,
     /// The state directory.
     pub state: PathBuf,
     /// The directory of notify sockets.
     pub runtime_dir: PathBuf,
-    /// Tells this state directory from others: several stayds of one name share a runtime directory.
+    /// Identifies this state directory in file names, because several stayds of one name share a runtime directory.
     pub state_key: String,
     /// Reads the loop's clock.
     pub now: Box<dyn Fn() -> Instant>,

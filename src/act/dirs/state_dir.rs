@@ -14,7 +14,7 @@ pub const DIR_MODE: u32 = 0o700;
 pub const FILE_MODE: u32 = 0o600;
 /// Write permission for group and others.
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
-/// Search permission for group and others: they can open files whose names they know.
+/// Search permission for group and others: with it they can open files by name, but not list the folder.
 const GROUP_OR_OTHERS_SEARCH: u32 = 0o011;
 
 /// The state folder of this stayd. It is checked, and the folders in it exist.

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_what_is_open_most_often() {
+    fn the_summary_names_the_target_that_is_open_most_often() {
         let section = render(&found(
             &[("/var/lib/state.db", 430), ("sockets", 24)],
             10_000,

@@ -1,8 +1,8 @@
 //! Evidence: the state of a stuck process tree, recorded before a watchdog kill.
 //!
 //! Each [`Collector`] samples one kind of state within its share of the time, and renders it as a [`Section`]. Sampling
-//! (which asks the kernel) and rendering (pure) are two functions. No collector reads anything that waits for the memory lock
-//! of the process: not its command line, environment or mappings.
+//! (which reads from the kernel) and rendering (pure) are two functions. No collector reads anything that waits for the
+//! memory lock of the process: not its command line, environment or mappings.
 
 mod files;
 mod port;
@@ -27,7 +27,7 @@ const LINE_BYTES_MAX: usize = 512;
 /// How many processes of the tree are listed.
 const PROCESSES_LISTED_MAX: usize = 50;
 
-/// The process tree that evidence is taken about, and what is known of it already.
+/// The process tree that evidence is collected about, and what is known of it already.
 #[derive(Clone, Debug)]
 pub struct EvidenceTarget {
     /// The main process.
@@ -42,7 +42,7 @@ pub struct EvidenceTarget {
     pub last_lines: Vec<String>,
 }
 
-/// What was found.
+/// The collected evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// One line: "12 threads, 11 of them in futex_wait; 454 open files, 430 of them state.db; port 8521 held by pid
@@ -100,11 +100,11 @@ impl Deadline {
     }
 }
 
-/// Takes evidence about `target` for at most `within` from now. Collectors for which no time was left are named.
+/// Collects evidence about `target` for at most `within` from now. The result names the collectors for which no time was left.
 ///
-/// Blocks. A kernel in trouble can block it for longer than `within`, so call it on a thread that may be abandoned.
+/// Blocks. A system call that hangs can block it for longer than `within`, so call it on a thread that may be abandoned.
 #[must_use]
-pub fn take(mut target: EvidenceTarget, within: Duration) -> Evidence {
+pub fn collect(mut target: EvidenceTarget, within: Duration) -> Evidence {
     let deadline = Deadline::at(clock::sample().awake + within);
     let mut sections = known_sections(&mut target);
     let mut missing = Vec::new();
@@ -210,9 +210,9 @@ fn compose(sections: Vec<(&'static str, Section)>, missing: &[&str]) -> Evidence
         }
     }
     if !missing.is_empty() {
-        let not_taken = format!("no time was left for: {}", missing.join(", "));
-        summaries.push(not_taken.clone());
-        text.insert_str(0, &format!("{not_taken}\n"));
+        let not_collected = format!("no time was left for: {}", missing.join(", "));
+        summaries.push(not_collected.clone());
+        text.insert_str(0, &format!("{not_collected}\n"));
     }
     let summary = if summaries.is_empty() {
         "nothing was found".to_owned()
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn transcript_and_output_are_shown_even_without_any_time() {
-        let evidence = take(this_process(), Duration::ZERO);
+        let evidence = collect(this_process(), Duration::ZERO);
         assert_eq!(
             evidence.summary,
             "no time was left for: processes, threads, open files, port, pressure"
@@ -266,7 +266,7 @@ mod tests {
     fn a_pid_that_belongs_to_another_process_is_left_out() {
         let mut target = this_process();
         target.main.start_time += 1;
-        let evidence = take(target, Duration::from_secs(5));
+        let evidence = collect(target, Duration::from_secs(5));
         assert_eq!(evidence.facts[0], ("processes", RecordValue::Number(0)));
         assert!(
             !evidence

@@ -1,9 +1,9 @@
 //! Watches a foreign process on a service's port until it leaves. stayd never signals it.
 //!
-//! Its pidfd tells its end. stayd asks the kernel now and then whether the process still has the port; that also shows the
-//! end of a process that is hidden from stayd.
+//! The process's pidfd reports its end. stayd also polls the kernel for the listeners on the port: that shows when the process
+//! closes the port, and when a process that is hidden from stayd has ended.
 
-use crate::act::process_exit::{exit_of, reaped_by_its_parent};
+use crate::act::process_exit::{exit_of, wait_until_reaped};
 use crate::act::sockets::Sockets;
 use crate::act::tree::Usage;
 use crate::decide::event::{Exit, PortRelease};
@@ -13,13 +13,13 @@ use crate::sys::socket::{self, Listener};
 use std::io;
 use std::time::Duration;
 
-/// Between two looks at the port.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A process that is seen without its port so often in a row has left it. One look is not enough: a server that binds anew
-/// is not raced.
-const LOOKS_WITHOUT_MAX: u32 = 2;
+/// The interval between two reads of the port's listeners.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// After this many consecutive reads without its port the process has left the port. One read is not enough, because a
+/// server may close the port for a moment to bind it anew.
+const POLLS_WITHOUT_MAX: u32 = 2;
 
-/// Returns how the process has left the port. `sockets` are those of the service: stayd itself has them open.
+/// Waits until the process has left the port, and returns how. `sockets` are those of the service; stayd itself has them open.
 pub(crate) async fn until_it_leaves(
     port: u16,
     process: Option<Process>,
@@ -31,7 +31,7 @@ pub(crate) async fn until_it_leaves(
     }
 }
 
-/// Returns when the process has ended; never where stayd cannot watch that: then its port tells.
+/// Returns when the process has ended. Never returns if stayd cannot watch the process; then its port shows the end.
 async fn end_of(foreign: Option<Process>) -> Exit {
     let Some(foreign) = foreign else {
         return std::future::pending().await;
@@ -44,7 +44,7 @@ async fn end_of(foreign: Option<Process>) -> Exit {
     let Ok(status) = ended else {
         return std::future::pending().await;
     };
-    reaped_by_its_parent(foreign).await;
+    wait_until_reaped(foreign).await;
     status.map_or(Exit::Unknown, exit_of)
 }
 
@@ -52,8 +52,8 @@ async fn end_of(foreign: Option<Process>) -> Exit {
 async fn leaves(sockets: &Sockets, port: u16, foreign: Option<Process>) {
     let mut known = others_listeners(sockets, port).unwrap_or_default();
     let mut without = 0;
-    while without < LOOKS_WITHOUT_MAX {
-        tokio::time::sleep(LOOK_EVERY).await;
+    while without < POLLS_WITHOUT_MAX {
+        tokio::time::sleep(POLL_INTERVAL).await;
         // A table that cannot be read proves nothing.
         let Ok(listeners) = others_listeners(sockets, port) else {
             continue;
@@ -74,7 +74,7 @@ fn others_listeners(sockets: &Sockets, port: u16) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// Whether one of the listeners belongs to the foreign process. Its descriptors are searched only when all sockets are new.
+/// Whether one of the listeners belongs to the foreign process. Searches its descriptors only when all sockets are new.
 fn are_its(listeners: &[Listener], known: &[Listener], foreign: Option<Process>) -> bool {
     let is_known = |listener: &Listener| known.iter().any(|one| one.inode == listener.inode);
     let holds = |pid: i32, listener| socket::holds_listener(pid, listener).unwrap_or(false);
@@ -82,7 +82,7 @@ fn are_its(listeners: &[Listener], known: &[Listener], foreign: Option<Process>)
         || foreign.is_some_and(|one| listeners.iter().any(|listener| holds(one.pid, listener)))
 }
 
-/// What a foreign process has used so far, without its running children; none when it has ended.
+/// The resources that a foreign process has used so far, without its running children; none when it has ended.
 pub(crate) fn usage(foreign: Process) -> Option<Usage> {
     let stat = process::stat(foreign.pid).ok()?;
     let mut usage = Usage {
@@ -99,9 +99,9 @@ mod tests {
     use crate::sys::{identity, process};
     use std::net::TcpListener;
 
-    /// The process of this test takes the part of the foreign process.
+    /// The process of this test, in the role of the foreign process.
     fn this_process() -> Option<Process> {
-        let stat = process::stat(identity::pid()).expect("we live");
+        let stat = process::stat(identity::pid()).expect("this process exists");
         Some(stat.process)
     }
 
@@ -117,9 +117,12 @@ mod tests {
     fn a_socket_is_its_by_being_known_or_by_being_open_in_it() {
         let (_first, known) = bound();
         let (_second, new) = bound();
-        assert!(are_its(&known, &known, None), "whoever it is");
+        assert!(
+            are_its(&known, &known, None),
+            "a known socket belongs to it"
+        );
         assert!(are_its(&new, &known, this_process()), "it has bound anew");
-        assert!(!are_its(&new, &known, None), "the port changed hands");
+        assert!(!are_its(&new, &known, None), "another process has the port");
         assert!(!are_its(&[], &known, this_process()), "the port is free");
     }
 }

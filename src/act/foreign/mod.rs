@@ -1,4 +1,4 @@
-//! Processes that are not ours: processes on a service's port, orphans that no service can be proven to own, and `explain`.
+//! Foreign processes: processes on a service's port, orphans that belong to no known instance, and `explain`.
 
 pub(crate) mod attach;
 pub mod explain;

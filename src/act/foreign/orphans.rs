@@ -1,7 +1,8 @@
-//! Orphans that landed with stayd and that no service can be proven to own: each is named once, shown, and left alone.
+//! Unattributed orphans: processes that were reparented to stayd and belong to no known instance. Each is reported once, shown
+//! in `status`, and left alone.
 //!
-//! A process that has closed all its descriptors and cleared its environment lands with the subreaper when its parent
-//! ends. Where several services run, any of them may have started it.
+//! When the parent of a process ends, the kernel reparents the process to the subreaper. If the process has closed all its
+//! descriptors and cleared its environment, and several services run, any of them may have started it.
 
 use super::reported::{ReportedProcess, ReportedProcesses};
 use crate::act::helper::Helpers;
@@ -18,44 +19,45 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Between two searches that come with probe attempts.
-const SEARCH_EVERY: Duration = Duration::from_secs(2);
-/// From the end of a child to the search for what it has left. Processes that are being killed have ended by then.
-pub(crate) const SEARCH_AFTER: Duration = Duration::from_secs(1);
-/// Running orphans that are kept in mind. While there are so many, others are not looked at.
-const JUDGED_MAX: usize = 256;
-/// One stayd names at most so many: a service that leaves one orphan after another does not fill the journal.
+/// The interval between two searches that come with probe attempts.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+/// The delay from the end of a child to the search for its orphans. Processes that are being killed have ended by then.
+pub(crate) const SEARCH_DELAY: Duration = Duration::from_secs(1);
+/// The largest number of running orphans that are tracked. While there are so many, others are not examined.
+const CLASSIFIED_MAX: usize = 256;
+/// The largest number of orphans that one stayd reports, so that a service that leaves one orphan after another does not
+/// fill the journal.
 const NAMED_MAX: u32 = 256;
-/// Finding out about one orphan may not take longer.
-const NAMING_DEADLINE: Duration = Duration::from_secs(1);
-/// Environments are read from the processes' own memory, which a sick process may not show.
-const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// The most time to describe one orphan.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The most time to read environments. They are in the processes' own memory, and reading that can hang.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Finds orphans that belong to no service. Each orphan is judged once.
+/// Finds unattributed orphans. Classifies each orphan once.
 #[derive(Debug, Default)]
 pub struct UnattributedOrphans {
-    judged: RefCell<HashSet<Process>>,
+    classified: RefCell<HashSet<Process>>,
     named: Cell<u32>,
     searched_at: Cell<Option<Instant>>,
     is_searching: Cell<bool>,
-    /// How many recovery scans run: they look for instances that some of the orphans may belong to.
+    /// How many recovery scans run: they search for instances that some of the orphans may belong to.
     suspended: Cell<usize>,
 }
 
 impl UnattributedOrphans {
-    /// Whether a search that comes with a probe attempt is due at `now`. Then the caller begins it.
+    /// Whether a search that comes with a probe attempt is due at `now`. If so, the caller begins it.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let last = self.searched_at.get();
-        last.is_none_or(|last| now.since(last) >= SEARCH_EVERY) && self.begin(now)
+        last.is_none_or(|last| now.since(last) >= SEARCH_INTERVAL) && self.begin(now)
     }
 
-    /// Whether no search is under way yet. Then the caller begins it.
+    /// Whether no search is under way yet. If so, the caller begins it.
     pub(crate) fn begin(&self, now: Instant) -> bool {
         self.searched_at.set(Some(now));
         !self.is_searching.replace(true)
     }
 
-    /// Suspends the judgment of orphans while `work`, a recovery scan, runs.
+    /// Suspends orphan classification while `work`, a recovery scan, runs.
     pub(crate) async fn suspend_during<T>(&self, work: impl Future<Output = T>) -> T {
         self.suspended.set(self.suspended.get() + 1);
         let done = work.await;
@@ -63,7 +65,7 @@ impl UnattributedOrphans {
         done
     }
 
-    /// Searches for orphans that belong to none of `trees`, and reports each of them. The caller has called
+    /// Searches for orphans that belong to none of `trees`, and reports each. The caller has called
     /// [`UnattributedOrphans::begin`].
     pub(crate) async fn search(
         &self,
@@ -72,14 +74,14 @@ impl UnattributedOrphans {
         journal: &Journal,
         reported: &ReportedProcesses,
     ) {
-        let new = self.unjudged();
-        let may_judge = self.suspended.get() == 0 && reaper::adopts_orphans();
-        if may_judge && !new.is_empty() {
-            let sorted = off_loop("orphans", READ_DEADLINE, move || sort(new, &trees)).await;
-            // Orphans whose environment did not come in time are judged by the next search.
-            if let Ok((proven, unproven)) = sorted {
-                let judged = proven.iter().chain(&unproven).copied();
-                self.judged.borrow_mut().extend(judged);
+        let new = self.unclassified();
+        let may_classify = self.suspended.get() == 0 && reaper::adopts_orphans();
+        if may_classify && !new.is_empty() {
+            let outcome = off_loop("orphans", READ_TIMEOUT, move || classify(new, &trees)).await;
+            // If the environments could not be read in time, the next search classifies these orphans.
+            if let Ok((proven, unproven)) = outcome {
+                let classified = proven.iter().chain(&unproven).copied();
+                self.classified.borrow_mut().extend(classified);
                 for orphan in unproven {
                     self.report(orphan, helpers, journal, reported).await;
                 }
@@ -88,17 +90,17 @@ impl UnattributedOrphans {
         self.is_searching.set(false);
     }
 
-    /// The orphans among stayd's children that were not judged yet.
-    fn unjudged(&self) -> Vec<Process> {
+    /// The orphans among stayd's children that are not classified yet.
+    fn unclassified(&self) -> Vec<Process> {
         let children = reaper::own_children().unwrap_or_default();
-        let mut judged = self.judged.borrow_mut();
-        judged.retain(|known| children.contains(&known.pid));
-        let room = JUDGED_MAX.saturating_sub(judged.len());
+        let mut classified = self.classified.borrow_mut();
+        classified.retain(|known| children.contains(&known.pid));
+        let room = CLASSIFIED_MAX.saturating_sub(classified.len());
         let orphans = children.into_iter().filter(|&pid| !spawn::is_spawned(pid));
         let orphans = orphans.filter_map(|pid| process::stat(pid).ok());
         let orphans = orphans.filter(|stat| stat.is_alive() && !stat.before_exec);
         let orphans = orphans.map(|stat| stat.process);
-        let new = orphans.filter(|process| !judged.contains(process));
+        let new = orphans.filter(|process| !classified.contains(process));
         new.take(room).collect()
     }
 
@@ -113,22 +115,22 @@ impl UnattributedOrphans {
         if named == NAMED_MAX {
             return;
         }
-        let mut inspector = ProcessInspector::new(helpers, NAMING_DEADLINE);
+        let mut inspector = ProcessInspector::new(helpers, DESCRIBE_TIMEOUT);
         let info = inspector.describe(orphan.pid).await;
         let Some(info) = info.filter(|info| info.stat.process == orphan) else {
             return; // it has ended
         };
         let pid = orphan.pid;
         let mut message = format!(
-            "pid {pid} ({}) of user {}, started {}, landed with stayd when its parent ended, and nothing proves which \
-             service it is of: it is left alone; stop it with `kill {pid}` if you know it",
+            "pid {pid} ({}) of user {}, started {}, became a child of stayd when its parent ended, and nothing proves which \
+             service it belongs to: stayd leaves it alone; stop it with `kill {pid}` if you know what it is",
             info.command(),
             info.user(),
             info.started_at(),
         );
         self.named.set(named + 1);
         if named + 1 == NAMED_MAX {
-            message.push_str("; there were so many that this stayd names no more");
+            message.push_str("; there were so many of these that this stayd reports no more");
         }
         let process = ReportedProcess {
             process: orphan,
@@ -139,9 +141,9 @@ impl UnattributedOrphans {
     }
 }
 
-/// Separates the orphans that belong to the trees from those that belong to no instance. An orphan of a probe, of `before`
-/// or of an evidence command is in neither list: it is killed with its command.
-fn sort(orphans: Vec<Process>, trees: &[Tree]) -> (Vec<Process>, Vec<Process>) {
+/// Separates the orphans that belong to `trees` from those that belong to no instance. An orphan of a probe, of `before` or
+/// of an evidence command is in neither list, because stayd kills it with its command.
+fn classify(orphans: Vec<Process>, trees: &[Tree]) -> (Vec<Process>, Vec<Process>) {
     let members = trees.iter().flat_map(Tree::members_full_scan);
     let members: HashSet<Process> = members.map(|member| member.process).collect();
     let (proven, others): (Vec<_>, Vec<_>) =

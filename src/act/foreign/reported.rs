@@ -1,4 +1,4 @@
-//! Processes that stayd names, shows in `status` and leaves alone.
+//! Processes that stayd reports once, shows in `status` and leaves alone.
 
 use crate::act::journal::Journal;
 use crate::act::process_exit::still_runs;
@@ -8,15 +8,15 @@ use crate::sys::process::Process;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// `status` shows at most so many; the journal has the others.
+/// The largest number that `status` shows; the journal has the others.
 const SHOWN_MAX: usize = 64;
 
-/// A process that belongs to no configured service, and the sentence that names it.
+/// A process that belongs to no configured service, and the sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedProcess {
     /// Which process.
     pub process: Process,
-    /// The service and the life that it was started as; none where nothing tells.
+    /// The service and the number of the instance that it was started as; none where that is not known.
     pub of: Option<(String, Life)>,
     /// What it is, what stayd does with it, and what the user can do.
     pub message: String,
@@ -44,7 +44,7 @@ impl ReportedProcesses {
         self.show(reported);
     }
 
-    /// Returns the reported processes that still run, without those of the services in `configured`: these are supervised
+    /// Returns the reported processes that still run, without those of the services in `configured`, which stayd supervises
     /// again.
     #[must_use]
     pub fn running(&self, configured: &[&str]) -> Vec<ReportedProcess> {

@@ -1,18 +1,18 @@
-//! Sends requests that touch one disk, one after the other, and never starts a second helper while the last one hangs.
+//! Sends requests that read one disk to a helper, one after the other, and starts no second helper while the last one hangs.
 
-use super::{Helper, HelperError, Helpers, Progress, Request, Timeouts};
+use super::{Helper, HelperError, HelperRequest, Helpers, Progress, Timeouts};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A killed helper ends within this time, or it hangs.
-const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// A killed helper that has not ended within this time hangs.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 const HANGS: &str = "the helper that read it last is killed and still hangs in the system";
 const GIVEN_UP: &str = "the helper that reads it has made no progress and is killed";
 
-/// Sends requests that touch one disk. Keeps a helper only while it hangs: a free helper costs memory, and a helper that
-/// hangs even after its SIGKILL must not be joined by another one at each attempt.
+/// Sends requests that read one disk. Keeps a helper only while it hangs: an idle helper costs memory, and while a helper
+/// hangs even after its SIGKILL, no further helper may be started at each attempt.
 #[derive(Debug)]
 pub(crate) struct HelperClient {
     helpers: Helpers,
@@ -25,13 +25,13 @@ pub(crate) struct HelperClient {
 pub(crate) enum NoReply {
     /// The helper carried the request out, and it failed.
     Failed(String),
-    /// The disk does not answer.
+    /// The helper did not reply in time, so its disk may hang.
     Silent(String),
-    /// The request was not sent; this says nothing about the disk.
+    /// The request was not sent. This implies nothing about the disk.
     NotAsked(String),
 }
 
-/// A helper for the requests of one caller. In the end the client keeps the helper only if that hangs.
+/// A helper for the requests of one caller. When the lease is dropped, the client keeps the helper only if it hangs.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     client: &'a HelperClient,
@@ -53,7 +53,7 @@ impl HelperClient {
     ///
     /// # Errors
     /// Why there is no reply.
-    pub(crate) async fn ask<R: Request>(
+    pub(crate) async fn ask<R: HelperRequest>(
         &self,
         request: R,
         within: Duration,
@@ -61,11 +61,11 @@ impl HelperClient {
         self.lease(within).await?.ask(request, within).await
     }
 
-    /// Sends a request that takes long, and gives up when it makes no progress for as long as `timeouts` says.
+    /// Sends a request that takes long, and gives up when it makes no progress within `timeouts`.
     ///
     /// # Errors
     /// Why there is no reply.
-    pub(crate) async fn ask_at_length<R: Request>(
+    pub(crate) async fn ask_with_progress<R: HelperRequest>(
         &self,
         request: R,
         timeouts: Timeouts,
@@ -73,10 +73,10 @@ impl HelperClient {
     ) -> Result<R::Reply, NoReply> {
         let mut lease = self.lease(timeouts.progress).await?;
         let helper = lease.helper()?;
-        if !helper.is_free(ENDS_WITHIN).await {
+        if !helper.is_free(END_TIMEOUT).await {
             return Err(NoReply::Silent(HANGS.into()));
         }
-        let reply = helper.ask_at_length(request, timeouts, progress).await;
+        let reply = helper.ask_with_progress(request, timeouts, progress).await;
         reply.map_err(NoReply::from)
     }
 
@@ -85,7 +85,7 @@ impl HelperClient {
     /// # Errors
     /// Other requests are still under way.
     pub(crate) async fn lease(&self, within: Duration) -> Result<Lease<'_>, NoReply> {
-        let busy = || NoReply::NotAsked("the request before has no reply yet".into());
+        let busy = || NoReply::NotAsked("the previous request has no reply yet".into());
         let turn = tokio::time::timeout(within, self.turn.acquire()).await;
         let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
         let helper = self.hanging.take();
@@ -103,7 +103,7 @@ impl Lease<'_> {
     ///
     /// # Errors
     /// Why there is no reply.
-    pub(crate) async fn ask<R: Request>(
+    pub(crate) async fn ask<R: HelperRequest>(
         &mut self,
         request: R,
         within: Duration,

@@ -1,8 +1,8 @@
-//! A helper is this same program in a process of its own. It does everything that can hang in the kernel.
+//! Helpers: processes that run this same program and carry out the requests that can hang in the kernel.
 //!
-//! A file on a pulled disk, a name server, the memory of a sick process: a thread that touches one of these may never
-//! return, and a thread stuck in the kernel keeps even a killed process alive. So stayd sends such requests to a child,
-//! one JSON line each way over a socket pair. The child is kept between requests and killed at a deadline; the next
+//! A thread that reads a file on an unplugged disk, asks a name server or reads the memory of a hanging process may never
+//! return, and a thread that is stuck in the kernel keeps even a killed process alive. So stayd sends such requests to a
+//! child, one JSON line each way over a socket pair. The child is kept between requests and killed at a deadline; the next
 //! request starts a new one.
 
 mod client;
@@ -15,7 +15,7 @@ pub use wire::Progress;
 
 use super::failpoint::environment_for_helper;
 use super::spawn::launch::{ExecContext, Launch};
-use super::spawn::spawner::{Running, Spawner};
+use super::spawn::spawner::{RunningChild, Spawner};
 use crate::sys::reaper::Status;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,13 +37,13 @@ pub const VERB: &str = "__helper";
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// Longest reply, in bytes: an env_file of 1 MiB in which every other byte is escaped.
 const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// A helper that has not started within this time is given up.
-const START_DEADLINE: Duration = Duration::from_secs(10);
+/// The most time for the start of a helper.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = libc::SIGKILL;
 const STUCK: &str = "the last helper is killed and still hangs in the system";
 
 /// One kind of request to a helper process, with the type of its reply.
-pub trait Request: Debug + Serialize + DeserializeOwned {
+pub trait HelperRequest: Debug + Serialize + DeserializeOwned {
     /// Names the kind on the wire.
     const NAME: &'static str;
     /// What the helper process returns.
@@ -61,22 +61,22 @@ pub trait Request: Debug + Serialize + DeserializeOwned {
 pub enum HelperError {
     /// The helper carried the request out, and it failed.
     Failed(String),
-    /// The request reached no helper; this says nothing about what was asked for.
+    /// The request reached no helper. This implies nothing about the requested operation.
     NotAsked(String),
     /// The helper did not reply in time, and stayd killed it.
     Silent,
 }
 
-/// How long a long request may make no progress.
+/// How long a request may run without progress.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// Before the disk that it reads has answered at all.
+    /// Until the disk that it reads answers for the first time.
     pub first_answer: Duration,
-    /// Once it is under way.
+    /// Between two reports of progress after that.
     pub progress: Duration,
 }
 
-/// What every helper is started from.
+/// Starts helpers, all from the same program.
 #[derive(Clone, Debug)]
 pub struct Helpers {
     spawner: Spawner,
@@ -121,7 +121,7 @@ struct Child {
     stream: UnixStream,
     /// The beginning of a line whose end has not arrived yet.
     buffer: Vec<u8>,
-    running: Running,
+    running: RunningChild,
 }
 
 impl Helper {
@@ -151,7 +151,7 @@ impl Helper {
         self.child.as_ref().map(|child| child.running.process.pid)
     }
 
-    /// Waits at most `within` for the end of a helper that was killed. Returns false when it still hangs.
+    /// Waits at most `within` for the end of a killed helper. Returns false when it still hangs.
     pub async fn is_free(&mut self, within: Duration) -> bool {
         if let Some(exit) = &mut self.stuck {
             if tokio::time::timeout(within, exit).await.is_err() {
@@ -168,20 +168,20 @@ impl Helper {
         self.stuck.is_some()
     }
 
-    /// Sends a request and waits for its reply until `deadline`. Then stayd kills the helper, and the next request gets
-    /// a new one.
+    /// Sends a request and waits for its reply for at most `timeout`. After that stayd kills the helper, and the next
+    /// request gets a new one.
     ///
     /// # Errors
-    /// [`HelperError::Silent`] at the deadline. [`HelperError::NotAsked`] where the request reached no helper, because
+    /// [`HelperError::Silent`] after `timeout`. [`HelperError::NotAsked`] where the request reached no helper, because
     /// none could be started or the last one is still stuck.
-    pub async fn ask<R: Request>(
+    pub async fn ask<R: HelperRequest>(
         &mut self,
         request: R,
-        deadline: Duration,
+        timeout: Duration,
     ) -> Result<R::Reply, HelperError> {
-        // Taken out, so that a dropped future takes its half-used helper with it.
+        // The exchange owns the child, so that dropping this future kills a helper in the middle of a request.
         let mut exchange = Exchange::begin(self);
-        match tokio::time::timeout(deadline, exchange.reply_to(request)).await {
+        match tokio::time::timeout(timeout, exchange.reply_to(request)).await {
             Ok(Ok(outcome)) => {
                 exchange.keep_child();
                 outcome.map_err(HelperError::Failed)
@@ -195,19 +195,19 @@ impl Helper {
         }
     }
 
-    /// Sends a request that takes long, and gives up when it makes no progress for as long as `timeouts` says. Writes
-    /// its progress to `progress`.
+    /// Sends a request that takes long, and gives up when it makes no progress within `timeouts`. Writes its
+    /// progress to `progress`.
     ///
     /// # Errors
     /// As [`Helper::ask`].
-    pub async fn ask_at_length<R: Request>(
+    pub async fn ask_with_progress<R: HelperRequest>(
         &mut self,
         request: R,
         timeouts: Timeouts,
         progress: &Cell<Progress>,
     ) -> Result<R::Reply, HelperError> {
         let mut exchange = Exchange::begin(self);
-        let sent = tokio::time::timeout(START_DEADLINE, exchange.send(request)).await;
+        let sent = tokio::time::timeout(START_TIMEOUT, exchange.send(request)).await;
         let id = match sent {
             Ok(Ok(id)) => id,
             Ok(Err(error)) => return Err(HelperError::NotAsked(error)),
@@ -235,8 +235,7 @@ impl Helper {
 
 const OTHER_REQUEST: &str = "the helper replied to another request";
 
-/// A helper process while a request is under way. Dropping this kills the process, unless [`Exchange::keep_child`] was
-/// called.
+/// One request to a helper process and its reply. Dropping this kills the process, unless [`Exchange::keep_child`] was called.
 struct Exchange<'a> {
     owner: &'a mut Helper,
     child: Option<Child>,
@@ -257,7 +256,7 @@ impl<'a> Exchange<'a> {
         self.owner.child = self.child.take();
     }
 
-    async fn reply_to<R: Request>(
+    async fn reply_to<R: HelperRequest>(
         &mut self,
         request: R,
     ) -> Result<Result<R::Reply, String>, String> {
@@ -272,7 +271,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Sends the request to a running helper and returns its id.
-    async fn send<R: Request>(&mut self, body: R) -> Result<u64, String> {
+    async fn send<R: HelperRequest>(&mut self, body: R) -> Result<u64, String> {
         if let Some(exit) = &mut self.owner.stuck {
             // An error means that the helper has ended too; how it ended does not matter.
             let _ = exit.await;
@@ -281,7 +280,7 @@ impl<'a> Exchange<'a> {
         self.owner.next_id += 1;
         let id = self.owner.next_id;
         if let Some(child) = &mut self.child {
-            // A helper that ended between two requests is replaced. A request that was sent is not sent twice.
+            // Replace a helper that ended between two requests. Never send a request twice.
             if child.running.exit.try_recv().is_ok() || child.stream.try_read(&mut [0]).is_ok() {
                 self.child = None;
             }
@@ -305,7 +304,7 @@ impl<'a> Exchange<'a> {
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {
-            // The helper may have ended by itself; then the next request finds its exit.
+            // Fails when the helper has ended by itself; the next request receives its exit.
             let _ = child.running.handle.signal(SIGKILL);
             self.owner.stuck = Some(child.running.exit);
         }
@@ -315,7 +314,7 @@ impl Drop for Exchange<'_> {
 impl Drop for Helper {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {
-            // Its socket closes too, so that it ends even where this signal does not reach it.
+            // If the signal fails, the helper ends when its socket closes.
             let _ = child.running.handle.signal(SIGKILL);
         }
     }
@@ -346,7 +345,7 @@ impl Helper {
         };
         let running = self
             .spawner
-            .start(launch, START_DEADLINE)
+            .start(launch, START_TIMEOUT)
             .await
             .map_err(|failure| failure.message)?;
         Ok(Child {
@@ -386,7 +385,7 @@ impl Child {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return serde_json::from_slice(&line)
-                    .map_err(|error| format!("the helper's reply is not understood: {error}"));
+                    .map_err(|error| format!("cannot parse the helper's reply: {error}"));
             }
             if self.buffer.len() > REPLY_BYTES_MAX {
                 return Err(format!(

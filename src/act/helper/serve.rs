@@ -1,7 +1,7 @@
 //! The loop of a helper process: reads requests, carries them out, writes the replies.
 
 use super::wire::{Progress, ReplyLine, RequestLine};
-use super::{REQUEST_BYTES_MAX, Request};
+use super::{HelperRequest, REQUEST_BYTES_MAX};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,9 +11,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// How often a long request reports its progress.
-const REPORT_EVERY: Duration = Duration::from_millis(250);
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Writes to stayd on behalf of the request that the helper works on.
+/// Writes the progress and the reply of one request to stayd.
 #[derive(Debug)]
 pub struct Reporter<'a> {
     stream: &'a UnixStream,
@@ -21,11 +21,11 @@ pub struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// Runs `work` and reports meanwhile what `look` returns: the progress, and whether the work waits for the first
+    /// Runs `work` and reports meanwhile what `sample` returns: the progress, and whether the work waits for the first
     /// answer of a disk. Reports only changes.
     pub fn report_during<T>(
         &self,
-        look: impl Fn() -> (Progress, bool) + Send,
+        sample: impl Fn() -> (Progress, bool) + Send,
         work: impl FnOnce() -> T,
     ) -> T {
         let (finish, finished) = mpsc::channel::<()>();
@@ -33,8 +33,9 @@ impl Reporter<'_> {
             let stream = self.stream;
             scope.spawn(move || {
                 let (mut last, mut waited) = (Progress::default(), false);
-                while finished.recv_timeout(REPORT_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    let (progress, waits) = look();
+                while finished.recv_timeout(REPORT_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout)
+                {
+                    let (progress, waits) = sample();
                     if progress != last && write(stream, &progress_line(progress)).is_err()
                         || waits != waited && write(stream, &waits_line(waits)).is_err()
                     {
@@ -49,11 +50,11 @@ impl Reporter<'_> {
         })
     }
 
-    /// Carries out a request whose body came as JSON.
-    fn run<R: Request>(&self, body: Value) -> io::Result<()> {
+    /// Carries out a request that came as JSON.
+    fn run<R: HelperRequest>(&self, body: Value) -> io::Result<()> {
         let outcome = match serde_json::from_value::<R>(body) {
             Ok(request) => request.carry_out(self),
-            Err(error) => Err(format!("the request is not understood: {error}")),
+            Err(error) => Err(format!("cannot parse the request: {error}")),
         };
         let id = self.id;
         write(self.stream, &ReplyLine::Done { id, outcome })
@@ -83,7 +84,7 @@ type Handler = fn(&Reporter<'_>, Value) -> io::Result<()>;
 impl Handlers {
     /// Adds one kind of request.
     #[must_use]
-    pub fn with<R: Request>(mut self) -> Self {
+    pub fn with<R: HelperRequest>(mut self) -> Self {
         self.0
             .push((R::NAME, |reporter, body| reporter.run::<R>(body)));
         self
@@ -91,8 +92,8 @@ impl Handlers {
 
     /// Serves the requests that come over descriptor 0, a socket, until stayd closes it.
     ///
-    /// The reading goes on while a request is carried out, so that the end of stayd ends this process at once. Only a
-    /// wait inside the kernel can delay it.
+    /// A second thread carries out the requests, so that the end of stayd ends this process at once, even during a request.
+    /// Only a wait inside the kernel can delay that.
     ///
     /// # Errors
     /// The socket broke, or stayd sent a second request before the reply to the first.
@@ -121,7 +122,8 @@ impl Handlers {
             let written = match handler {
                 Some((_, handler)) => handler(&reporter, body),
                 None => {
-                    let outcome = Err::<(), _>(format!("the helper knows no request {name}"));
+                    let outcome =
+                        Err::<(), _>(format!("the helper has no handler for the request {name}"));
                     write(stream, &ReplyLine::Done { id, outcome })
                 }
             };

@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A request on its way to the helper.
+/// The line of a request.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RequestLine<R> {
     /// Counts the requests of one [`super::Helper`].
     pub(super) id: u64,
-    /// [`super::Request::NAME`].
+    /// [`super::HelperRequest::NAME`].
     pub(super) name: String,
     pub(super) body: R,
 }
 
-/// What comes back while the helper works on a request, and in the end.
+/// A line that the helper writes while it carries out a request, or when it is done.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ReplyLine<R> {
     /// The outcome of request `id`.
@@ -23,11 +23,11 @@ pub(super) enum ReplyLine<R> {
     WaitsForDisk(bool),
 }
 
-/// How far a long request is.
+/// The progress of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Files that are done.
+    /// The number of processed files.
     pub files: usize,
-    /// Bytes that are done.
+    /// The number of processed bytes.
     pub bytes: u64,
 }

@@ -127,7 +127,7 @@ impl Database {
         ))
     }
 
-    /// The stored state of every service. Its last life is the highest one in its row and in its events.
+    /// The stored state of every service. Its last instance number is the highest one in its row and in its events.
     pub(crate) fn states(&self) -> Result<BTreeMap<String, StateRow>, JournalError> {
         let mut states = BTreeMap::new();
         let mut statement = self.connection.prepare(
@@ -302,7 +302,7 @@ fn migrate(connection: &mut Connection) -> Result<(), JournalError> {
     })?;
     let Some(missing) = MIGRATIONS.get(version..) else {
         return Err(JournalError::Damaged(format!(
-            "its schema {version} is of a newer stayd; this stayd knows schemas up to {}",
+            "its schema {version} is of a newer stayd; this stayd supports schemas up to {}",
             MIGRATIONS.len()
         )));
     };

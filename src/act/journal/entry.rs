@@ -63,7 +63,7 @@ pub struct EventQuery {
     pub limit: usize,
 }
 
-/// An entry about a problem of a service, such as a wedge, a crash or a conflict, with its evidence.
+/// An entry about a problem of a service, such as a wedge, a crash or a conflict, and its evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
     /// The recorded decision.

@@ -90,7 +90,7 @@ impl Journal {
         self.queue().has_work.notify_one();
     }
 
-    /// Receives every record from now on. A receiver that lags is told so and can query the entries that it missed.
+    /// Receives every record from now on. A receiver that lags gets an error and can query the entries that it missed.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<JournalEntry>> {
         self.queue().subscribers.subscribe()

@@ -32,7 +32,7 @@ pub(crate) struct StoredHold {
     /// Its end by the wall clock, in milliseconds since 1970. Only the wall clock continues across a reboot.
     pub(crate) until_ms: i64,
     /// Its whole duration. It bounds the time left when the wall clock is set back.
-    pub(crate) span_ms: i64,
+    pub(crate) duration_ms: i64,
     pub(crate) reason: String,
 }
 
@@ -78,10 +78,10 @@ impl StateRow {
 
 impl StoredHold {
     fn new(duration: Duration, reason: &str, now: SystemTime) -> Self {
-        let span_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let duration_ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self {
-            until_ms: to_millis(now).saturating_add(span_ms),
-            span_ms,
+            until_ms: to_millis(now).saturating_add(duration_ms),
+            duration_ms,
             reason: reason.to_owned(),
         }
     }
@@ -89,7 +89,7 @@ impl StoredHold {
     /// The time left and the reason; none when the hold has ended.
     fn time_left(&self, now: SystemTime) -> Option<(Duration, String)> {
         let left = from_millis(self.until_ms).duration_since(now).ok()?;
-        let duration = Duration::from_millis(u64::try_from(self.span_ms).unwrap_or(0));
+        let duration = Duration::from_millis(u64::try_from(self.duration_ms).unwrap_or(0));
         let left = left.min(duration);
         (!left.is_zero()).then(|| (left, self.reason.clone()))
     }

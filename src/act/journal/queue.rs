@@ -16,7 +16,7 @@ pub(crate) const BATCH_MAX: usize = 256;
 const QUEUED_EVIDENCE_MAX: usize = 8;
 /// The largest number of requests that wait for their answers.
 const REQUESTS_MAX: usize = 64;
-/// The number of records that a subscriber may be behind before it is told that it lags.
+/// The number of records that a subscriber may be behind before it gets an error.
 const SUBSCRIBER_LAG_MAX: usize = 256;
 
 /// A request to the journal's thread, with the channel for its answer.

@@ -63,7 +63,7 @@ pub(crate) fn write_state(
             row.proof_key,
             row.stopped_in,
             hold.map(|hold| hold.until_ms),
-            hold.map(|hold| hold.span_ms),
+            hold.map(|hold| hold.duration_ms),
             hold.map(|hold| &hold.reason),
             row.proven,
             row.parked,
@@ -123,7 +123,7 @@ pub(crate) fn read_state(row: &Row<'_>) -> rusqlite::Result<StateRow> {
     let hold = match until {
         Some(until_ms) => Some(StoredHold {
             until_ms,
-            span_ms: row.get(4)?,
+            duration_ms: row.get(4)?,
             reason: row.get(5)?,
         }),
         None => None,

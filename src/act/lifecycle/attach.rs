@@ -1,4 +1,4 @@
-//! Watches a foreign process on the service's port in the place of an instance.
+//! Watches a foreign process on the service's port in place of an instance.
 
 use crate::act::context::{ServiceContext, SharedContext};
 use crate::act::foreign::attach::until_it_leaves;

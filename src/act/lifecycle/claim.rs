@@ -1,4 +1,4 @@
-//! Writes the claim of an instance, and keeps it complete while the disk refuses.
+//! Writes the claim of an instance, and retries while the disk refuses it.
 
 use crate::act::claims::{Claim, ClaimError};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
@@ -9,11 +9,11 @@ use crate::sys::process::Process;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Between two attempts to write a claim that the disk refused.
-const RETRY: Duration = Duration::from_secs(5);
+/// The interval between two attempts to write a claim that the disk refused.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Writes the intent before the spawn: whatever happens from here on, the next stayd knows what to look for. A disk that
-/// refuses does not stop supervision.
+/// Writes the intent before the spawn, so that the next stayd can find the instance whenever this one crashes. If the disk
+/// refuses the claim, supervision continues.
 pub(super) fn write_intent(
     shared: &Rc<SharedContext>,
     service: &ServiceContext,
@@ -66,8 +66,8 @@ pub(crate) fn set_main_process(
     retry_until_written(shared, service, named);
 }
 
-/// Remembers members that have left the tree, in memory and in the claim, while there is evidence for them.
-pub(crate) fn remember_members(
+/// Records members that have left the tree, in memory and in the claim, while there is evidence for them.
+pub(crate) fn record_members(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
@@ -81,7 +81,7 @@ pub(crate) fn remember_members(
     }
 }
 
-/// Warns when a claim is only in memory, and writes it until the disk takes it.
+/// Warns when a claim is only in memory, and retries in the background until the disk accepts it.
 pub(crate) fn retry_until_written(
     shared: &Rc<SharedContext>,
     service: &ServiceContext,
@@ -92,7 +92,7 @@ pub(crate) fn retry_until_written(
         let shared = Rc::clone(shared);
         tokio::task::spawn_local(async move {
             while !shared.claims.retry_unsaved() {
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         });
     }

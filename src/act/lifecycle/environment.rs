@@ -1,11 +1,11 @@
 //! The environment, folder and user of a service's program, its `before`, its exec probes and its evidence command.
 //!
-//! An env_file may lie on a dead mount, so the helper reads it, once for each instance, and stayd gives up at a deadline.
+//! An env_file may be on a mount that hangs, so a helper reads it, once for each instance and with a timeout.
 
 use crate::act::context::{Instance, ServiceContext, SharedContext, Variables};
-use crate::act::helper::{NoReply, Reporter, Request};
+use crate::act::helper::{HelperRequest, NoReply, Reporter};
 use crate::act::spawn::launch::{Environment, ExecContext, forget_our_user, temporary};
-use crate::act::tree::COMMAND_OF_INSTANCE;
+use crate::act::tree::INSTANCE_TOKEN_OF_COMMAND;
 use crate::config;
 use crate::config::runtime::expand_runtime;
 use crate::decide::clock::in_words;
@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A disk that has not given the env_file within this time is not waited for.
-pub(crate) const READ_WITHIN: Duration = Duration::from_secs(5);
+/// The most time to read the env_file.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks for the variables in an env_file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReadEnvFile(PathBuf);
 
-impl Request for ReadEnvFile {
+impl HelperRequest for ReadEnvFile {
     const NAME: &'static str = "read-env-file";
     type Reply = Variables;
 
@@ -32,8 +32,8 @@ impl Request for ReadEnvFile {
     }
 }
 
-/// What the instance itself and its `before` are started with. `own` is what only the started program gets, among it the
-/// ownership evidence.
+/// The environment, folder and user of the instance itself and of its `before`. `own` are variables for only this program,
+/// among them the ownership evidence.
 ///
 /// # Errors
 /// The env_file cannot be read, or not in time.
@@ -43,22 +43,25 @@ pub(crate) async fn of_the_instance(
     instance: &Instance,
     own: Environment,
 ) -> Result<ExecContext, SpawnFailure> {
-    let variables = variables(service, instance, READ_WITHIN).await?;
+    let variables = variables(service, instance, READ_TIMEOUT).await?;
     Ok(assemble(shared, service, &variables, own))
 }
 
-/// What an exec probe and an evidence command are started with.
+/// The environment, folder and user of an exec probe or an evidence command.
 ///
 /// # Errors
-/// The env_file cannot be read, or not `within` the time of the attempt.
+/// The env_file cannot be read within `within`.
 pub(crate) async fn of_a_command(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
     within: Duration,
 ) -> Result<ExecContext, SpawnFailure> {
-    let variables = variables(service, instance, within.min(READ_WITHIN)).await?;
-    let token = (COMMAND_OF_INSTANCE.into(), instance.token.as_str().into());
+    let variables = variables(service, instance, within.min(READ_TIMEOUT)).await?;
+    let token = (
+        INSTANCE_TOKEN_OF_COMMAND.into(),
+        instance.token.as_str().into(),
+    );
     Ok(assemble(
         shared,
         service,
@@ -67,7 +70,7 @@ pub(crate) async fn of_a_command(
     ))
 }
 
-/// The same without the env_file, for probes that start no program of the user's.
+/// The same without the env_file, for probes that start no program of the user.
 pub(crate) fn without_env_file(shared: &SharedContext, service: &ServiceContext) -> ExecContext {
     assemble(shared, service, &[], Environment::new())
 }
@@ -97,7 +100,7 @@ fn assemble(
     }
 }
 
-/// The env_file as it was when it was first read for this instance: probes see what the instance was started with.
+/// The variables of the env_file when it was first read for this instance, so that probes get the same ones as the instance.
 pub(super) async fn variables(
     service: &ServiceContext,
     instance: &Instance,

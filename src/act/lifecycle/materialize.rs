@@ -1,4 +1,4 @@
-//! Gets a service's runtime ready for the next instance, and remembers which runtimes were good.
+//! Materializes a service's runtime for the next instance, and stores which runtimes were good or bad.
 
 use crate::act::context::{ServiceContext, SharedContext};
 use crate::act::helper::{NoReply, Progress, Timeouts};
@@ -19,14 +19,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A disk that has not answered at all within the first time hangs. A copy that makes no progress for the second has lost
-/// its disk.
+/// A disk that has not answered at all within `first_answer` hangs. A copy without progress for `progress` has lost its disk.
 const TIMEOUTS: Timeouts = Timeouts {
     first_answer: Duration::from_secs(10),
     progress: Duration::from_secs(60),
 };
 
-/// Lets the next instance run from `id`.
+/// Makes `id` the runtime of the next instance.
 pub(crate) fn use_runtime(shared: &Rc<SharedContext>, service: &Rc<ServiceContext>, id: RuntimeId) {
     let Some(fingerprint) = Fingerprint::parse(&id.0) else {
         return;
@@ -54,32 +53,29 @@ pub(crate) fn adopt_runtime(
 fn run_from(shared: &Rc<SharedContext>, service: &Rc<ServiceContext>, runtime: RuntimeInUse) {
     let id = runtime.id.clone();
     if service.runtimes.set_in_use(runtime) {
-        let comparing = compare_when_wanted(Rc::clone(shared), Rc::clone(service), id);
+        let comparing = compare_on_request(Rc::clone(shared), Rc::clone(service), id);
         let task = tokio::task::spawn_local(comparing).abort_handle();
         service.runtimes.set_comparing(task);
     }
 }
 
-/// For as long as `id` is in use: compares it with what the source holds, when a user wants to know.
-async fn compare_when_wanted(
-    shared: Rc<SharedContext>,
-    service: Rc<ServiceContext>,
-    id: RuntimeId,
-) {
+/// Compares the runtime `id` with the content of the source each time `status` requests it. Runs for as long as `id` is in
+/// use.
+async fn compare_on_request(shared: Rc<SharedContext>, service: Rc<ServiceContext>, id: RuntimeId) {
     let fingerprint = Fingerprint::parse(&id.0);
     let Some((running, runtime)) = fingerprint.zip(service.config.runtime.as_ref()) else {
         return;
     };
     let check = shared.status_board.source_check(service.name());
     loop {
-        check.wanted().await;
+        check.requested().await;
         if service.current().is_some() {
             let source = runtime.source.clone();
             let running = running.clone();
             let operation = RuntimeOperation::IsStale { source, running };
-            // A source that is away is not known to hold anything newer.
+            // A source that cannot be read proves no newer content.
             if let Some(RuntimeReply::Stale(stale)) =
-                look_at_source(&shared, &service, operation).await
+                query_source(&shared, &service, operation).await
             {
                 shared.status_board.note_stale(service.name(), stale);
             }
@@ -88,8 +84,8 @@ async fn compare_when_wanted(
     }
 }
 
-/// Asks the source something that no instance waits for. Gives way to an instance that does.
-async fn look_at_source(
+/// Reads the source for something that no instance waits for. Returns none when an instance needs the source.
+async fn query_source(
     shared: &SharedContext,
     service: &ServiceContext,
     operation: RuntimeOperation,
@@ -97,18 +93,18 @@ async fn look_at_source(
     let progress = Cell::default();
     let asked = ask_source(shared, service, operation, &progress);
     tokio::select! {
-        said = asked => said.ok(),
-        () = service.runtimes.instance_waits() => None,
+        reply = asked => reply.ok(),
+        () = service.runtimes.instance_needs_source() => None,
     }
 }
 
-/// What the source holds now, as far as that can be told.
+/// The fingerprint of the source's content now; none where it cannot be read.
 pub(super) async fn source_holds(
     shared: &SharedContext,
     service: &ServiceContext,
 ) -> Option<RuntimeId> {
     let source = service.config.runtime.as_ref()?.source.clone();
-    match look_at_source(
+    match query_source(
         shared,
         service,
         RuntimeOperation::FingerprintSource { source },
@@ -120,7 +116,7 @@ pub(super) async fn source_holds(
     }
 }
 
-/// Looks at the runtimes of the service, copies what its source holds where that is new, and reports what there is.
+/// Copies the content of the service's source if it is new, and reports which runtimes the instance can start from.
 pub(crate) async fn materialize(
     shared: Rc<SharedContext>,
     service: Rc<ServiceContext>,
@@ -149,9 +145,9 @@ async fn offer(shared: &SharedContext, service: &ServiceContext) -> Result<Offer
         source: runtime.source.clone(),
         keep: runtime.keep,
         for_other_user: service.config.user.is_some(),
-        program: what_will_start(shared, service),
+        program: program_to_start(shared, service),
     };
-    service.runtimes.hurry();
+    service.runtimes.interrupt_comparisons();
     let progress = service.runtimes.copy_progress();
     let mut answer = ask_source(shared, service, operation, progress).await;
     if let Err(NoReply::Silent(how)) = answer {
@@ -166,7 +162,7 @@ async fn offer(shared: &SharedContext, service: &ServiceContext) -> Result<Offer
     }
     match answer {
         Ok(RuntimeReply::Offer(offered)) => {
-            // A source that is away is not known to hold anything newer. One that is there and cannot be used is.
+            // A source that cannot be read proves no newer content. A source that exists and cannot be used counts as newer.
             let is_unreadable = !matches!(offered.source, Ok(_) | Err(SourceError::Unavailable(_)));
             let offer = as_offer(offered);
             let holds = offer.source.clone().ok();
@@ -174,14 +170,17 @@ async fn offer(shared: &SharedContext, service: &ServiceContext) -> Result<Offer
             Ok(offer)
         }
         Ok(RuntimeReply::Done | RuntimeReply::Stale(_) | RuntimeReply::SourceFingerprint(_)) => {
-            Err(cannot_look("the helper answered something else"))
+            Err(cannot_read_runtimes(
+                "the helper sent another kind of reply",
+            ))
         }
-        Err(cause) => Err(cannot_look(&cause.to_string())),
+        Err(cause) => Err(cannot_read_runtimes(&cause.to_string())),
     }
 }
 
-/// None where `before` or an env_file decides: what they make and say is not known before they are run and read.
-fn what_will_start(shared: &SharedContext, service: &ServiceContext) -> Option<ProgramLookup> {
+/// The program that will be started. None where `before` may create it or an env_file may change PATH, because neither has
+/// been run or read yet.
+fn program_to_start(shared: &SharedContext, service: &ServiceContext) -> Option<ProgramLookup> {
     let config = &service.config;
     if config.before.is_some() || config.env_file.is_some() {
         return None;
@@ -202,10 +201,8 @@ fn what_will_start(shared: &SharedContext, service: &ServiceContext) -> Option<P
     })
 }
 
-fn cannot_look(cause: &str) -> SpawnFailure {
-    temporary(format!(
-        "cannot look at its runtimes: {cause}; trying again"
-    ))
+fn cannot_read_runtimes(cause: &str) -> SpawnFailure {
+    temporary(format!("cannot read its runtimes: {cause}; trying again"))
 }
 
 fn as_offer(offered: RuntimeOffer) -> Offer {
@@ -241,7 +238,7 @@ fn failure(error: &SourceError) -> SpawnFailure {
     }
 }
 
-/// Remembers that the service became ready under `id`.
+/// Stores that the service became ready under `id`.
 pub(crate) async fn mark_good(
     shared: Rc<SharedContext>,
     service: Rc<ServiceContext>,
@@ -252,7 +249,7 @@ pub(crate) async fn mark_good(
     }
 }
 
-/// Remembers that `id` is not used again until the source changes.
+/// Stores that `id` is not used again until the source changes.
 pub(crate) async fn mark_bad(
     shared: Rc<SharedContext>,
     service: Rc<ServiceContext>,
@@ -269,7 +266,7 @@ async fn note(shared: &SharedContext, service: &ServiceContext, operation: Runti
     if let Err(cause) = ask_cache(shared, service, operation).await {
         tracing::warn!(
             service = service.name(),
-            "cannot remember what became of its runtime: {cause}; after a restart of stayd it is not known"
+            "cannot store whether its runtime is good or bad: {cause}; a restarted stayd has to find that out again"
         );
     }
 }
@@ -282,7 +279,7 @@ async fn ask_source(
 ) -> Result<RuntimeReply, NoReply> {
     let request = request(shared, service, operation);
     let helper = &service.runtimes.source_helper;
-    helper.ask_at_length(request, TIMEOUTS, progress).await
+    helper.ask_with_progress(request, TIMEOUTS, progress).await
 }
 
 async fn ask_cache(
@@ -292,7 +289,7 @@ async fn ask_cache(
 ) -> Result<RuntimeReply, NoReply> {
     let request = request(shared, service, operation);
     let (helper, progress) = (&service.runtimes.cache_helper, Cell::default());
-    helper.ask_at_length(request, TIMEOUTS, &progress).await
+    helper.ask_with_progress(request, TIMEOUTS, &progress).await
 }
 
 fn request(

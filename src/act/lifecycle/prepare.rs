@@ -1,7 +1,7 @@
 //! Prepares an instance: checks the port, writes the claim, opens output and sockets, runs `before`.
 
 use super::claim::write_intent;
-use super::environment::{self, READ_WITHIN};
+use super::environment::{self, READ_TIMEOUT};
 use super::service_messages;
 use crate::act::claims::Token;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
@@ -9,22 +9,22 @@ use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
 use crate::act::spawn::short_command::ShortCommand;
 use crate::decide::event::{Life, PortHolder, ServiceEvent, SpawnFailure};
-use crate::sys::process::{self};
+use crate::sys::process;
 use crate::sys::reaper::Status;
 use crate::sys::socket;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A program that has not started within this time lies on a disk that is gone.
-pub(crate) const EXEC_DEADLINE: Duration = Duration::from_secs(10);
-/// Finding out about the process that holds the port may not take longer.
-const NAMING_DEADLINE: Duration = Duration::from_secs(1);
-/// Every worker of a server may have the port open; no more of them are counted.
+/// The most time for the start of a program. A longer start means that its disk may be gone.
+pub(crate) const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most time to describe the process that holds the port.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The largest number of processes that are counted on one port: every worker of a server may have it open.
 const HOLDERS_MAX: usize = 64;
-/// A directory service that has not named a user within this time is not waited for.
-const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
-/// Where to look when `before` fails.
-const BEFORE_EXIT_CODES_SHOWN: &str = "its output is in the service's log";
+/// The most time to look up a user, because a directory service may hang.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Ends the sentence about a `before` that failed.
+const BEFORE_OUTPUT_HINT: &str = "its output is in the service's log";
 
 /// Prepares the instance `life` and reports the outcome.
 pub(crate) async fn prepare(shared: Rc<SharedContext>, service: Rc<ServiceContext>, life: Life) {
@@ -46,7 +46,7 @@ pub(crate) async fn prepare(shared: Rc<SharedContext>, service: Rc<ServiceContex
     shared.send(service.id, event).await;
 }
 
-/// Ends a preparation: everything that waits in it returns.
+/// Cancels the preparation of `life`, so that all its waits return.
 pub(crate) fn cancel(service: &ServiceContext, life: Life) {
     if let Some(instance) = service.instance(life) {
         instance.preparation.cancel();
@@ -86,8 +86,8 @@ async fn try_prepare(
         return Err(PrepareError::Port(holder));
     }
     let owner = output_owner(service).await?;
-    // Before the claim is written: a preparation that hangs here has begun nothing.
-    environment::variables(service, &instance, READ_WITHIN).await?;
+    // Read this before the claim is written: if it hangs, nothing has begun yet.
+    environment::variables(service, &instance, READ_TIMEOUT).await?;
     service.sockets.open(&shared.helpers, owner).await?;
     let opened = shared.output.open(&config.name, life, &config.log, owner);
     let output = opened.map_err(|error| temporary(format!("{error}; trying again")))?;
@@ -117,7 +117,7 @@ pub(crate) async fn output_owner(
     };
     let wanted = name.clone();
     let lookup = tokio::task::spawn_blocking(move || nix::unistd::User::from_name(&wanted));
-    match tokio::time::timeout(LOOKUP_DEADLINE, lookup).await {
+    match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
         Ok(Ok(Ok(Some(user)))) => Ok(Some((user.uid.as_raw(), user.gid.as_raw()))),
         Ok(Ok(Ok(None))) => Err(SpawnFailure {
             message: format!("cannot run as {name}: there is no such user"),
@@ -132,7 +132,7 @@ pub(crate) async fn output_owner(
     }
 }
 
-/// The process that listens on the service's port, if one does: of several that share it, the oldest.
+/// The process that listens on the service's port, if one does; if several share it, the oldest.
 async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<PortHolder> {
     let port = service.config.port?;
     let mut listeners = socket::listeners(port).ok()?.into_iter();
@@ -140,7 +140,7 @@ async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<P
     let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
     let Some(info) = info_on_oldest(shared, &holders).await else {
         let description = format!(
-            "port {port} is held by a process of user {} that cannot be seen from here",
+            "port {port} is held by a process of user {} that is hidden from stayd",
             listener.uid
         );
         return Some(PortHolder {
@@ -162,12 +162,12 @@ async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<P
     })
 }
 
-/// None when all have ended by now, or there are none.
+/// Describes the oldest of `holders`; none when all have ended.
 async fn info_on_oldest(shared: &SharedContext, holders: &[i32]) -> Option<ProcessInfo> {
     let stats = holders.iter().filter_map(|&pid| process::stat(pid).ok());
     let processes = stats.map(|stat| stat.process);
     let oldest = processes.min_by_key(|process| (process.start_time, process.pid))?;
-    let mut inspector = ProcessInspector::new(&shared.helpers, NAMING_DEADLINE);
+    let mut inspector = ProcessInspector::new(&shared.helpers, DESCRIBE_TIMEOUT);
     inspector.describe(oldest.pid).await
 }
 
@@ -191,7 +191,7 @@ async fn run_before(
         cgroup: None,
         command_token: None,
     };
-    let started = ShortCommand::start(&shared.spawner, launch, EXEC_DEADLINE).await;
+    let started = ShortCommand::start(&shared.spawner, launch, EXEC_TIMEOUT).await;
     let mut before = started.map_err(|failure| match failure.lasting {
         true => PrepareError::Before(failure),
         false => PrepareError::Other(failure),
@@ -200,7 +200,7 @@ async fn run_before(
         status = before.exit() => Some(status),
         () = instance.preparation.cancelled() => None,
     };
-    // What `before` leaves behind would belong to no instance, so it is killed with it.
+    // Kill the processes that `before` has left, because they belong to no instance.
     before.end().await;
     let Some(status) = status else {
         return Err(PrepareError::Before(SpawnFailure::cancelled()));
@@ -208,7 +208,7 @@ async fn run_before(
     match status {
         Some(Status::Code(0)) => Ok(()),
         Some(Status::Code(code)) => Err(PrepareError::Before(temporary(format!(
-            "`before` ({name}) exited with status {code}; {BEFORE_EXIT_CODES_SHOWN}"
+            "`before` ({name}) exited with status {code}; {BEFORE_OUTPUT_HINT}"
         )))),
         Some(Status::Signal(signal)) => Err(PrepareError::Before(temporary(format!(
             "`before` ({name}) was ended by signal {signal}"

@@ -1,4 +1,4 @@
-//! Reports to a parked service that another program, or another runtime, would be started than the one that failed.
+//! Watches the program or runtime source of a parked service, and reports a change from the version that failed.
 
 use super::materialize::source_holds;
 use crate::act::context::{ServiceContext, SharedContext};
@@ -11,15 +11,15 @@ use std::ffi::OsStr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-/// Between two looks. A look at a runtime's source reads its metadata.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// A program's disk that has not answered within this time hangs.
+/// The interval between two checks. A check of a runtime's source reads its metadata.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// The timeouts for reading the program's disk.
 const TIMEOUTS: Timeouts = Timeouts {
     first_answer: Duration::from_secs(5),
     progress: Duration::from_secs(5),
 };
 
-/// Begins to watch for a change, or stops that.
+/// Begins to watch for a change, or stops watching.
 pub(crate) fn watch(shared: &Rc<SharedContext>, service: &Rc<ServiceContext>, awaited: bool) {
     let task = awaited.then(|| {
         let watching = report_change(Rc::clone(shared), Rc::clone(service));
@@ -32,7 +32,7 @@ async fn report_change(shared: Rc<SharedContext>, service: Rc<ServiceContext>) {
     let watch = &service.program_watch;
     let mut failed = service.runtimes.source_held().map(|held| held.0);
     loop {
-        // The first look may come after a change: then the file is newer than the last instance.
+        // The file may have changed before the first check. Then it is newer than the last instance.
         let since = watch.started_at().filter(|_| failed.is_none());
         if let Some(seen) = to_be_started(&shared, &service, since).await {
             let first_seen = if seen.is_newer {
@@ -45,11 +45,11 @@ async fn report_change(shared: Rc<SharedContext>, service: Rc<ServiceContext>) {
                 return shared.send(service.id, ServiceEvent::Changed).await;
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Identifies what would be started now; none where that cannot be told.
+/// The stamp of the program, or the fingerprint of the source, that would be started now; none where it cannot be read.
 async fn to_be_started(
     shared: &SharedContext,
     service: &ServiceContext,
@@ -64,9 +64,9 @@ async fn to_be_started(
     }
     let path = shared.environment.get(OsStr::new("PATH"));
     let path = path.map(|path| path.to_string_lossy().into_owned());
-    let look = program_of(&service.config, path)?;
-    let request = ProgramStamp { look, since };
+    let lookup = program_of(&service.config, path)?;
+    let request = ProgramStamp { lookup, since };
     let (helper, progress) = (&service.program_watch.helper, Cell::default());
-    let reply = helper.ask_at_length(request, TIMEOUTS, &progress).await;
+    let reply = helper.ask_with_progress(request, TIMEOUTS, &progress).await;
     reply.ok().flatten()
 }

@@ -1,4 +1,4 @@
-//! Cleans up after an instance, and releases its claim or lets the claim say how it ended.
+//! Cleans up after an instance, and either releases its claim or records its exit in the claim.
 
 use super::claim::retry_until_written;
 use crate::act::context::{ServiceContext, SharedContext};
@@ -19,12 +19,12 @@ pub(crate) fn retire(shared: &Rc<SharedContext>, service: &ServiceContext, life:
         );
     }
     reached(Failpoint::AfterRelease);
-    // After the claim: the file behind the claim fd stays linked while the claim's record exists.
+    // After the claim, because the file behind the claim fd must exist for as long as the claim does.
     shared.output.retire(service.name(), life);
 }
 
-/// Cleans up after an instance that no other one follows by itself. Its claim stays and says so.
-pub(crate) fn conclude(
+/// Cleans up after an instance after which no restart follows, and records that in its claim, which stays.
+pub(crate) fn retire_keeping_claim(
     shared: &Rc<SharedContext>,
     service: &ServiceContext,
     life: Life,
@@ -33,12 +33,12 @@ pub(crate) fn conclude(
     if !close(service, life) {
         return;
     }
-    let concluded = shared.claims.record_exit(service.name(), life, exit);
-    retry_until_written(shared, service, concluded);
+    let recorded = shared.claims.record_exit(service.name(), life, exit);
+    retry_until_written(shared, service, recorded);
     shared.output.retire(service.name(), life);
 }
 
-/// Closes what stayd holds for the instance. Returns false when that was done before.
+/// Closes what stayd holds for the instance. Returns false when it is closed already.
 fn close(service: &ServiceContext, life: Life) -> bool {
     let Some(instance) = service.take(life) else {
         return false;

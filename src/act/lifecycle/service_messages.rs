@@ -1,4 +1,4 @@
-//! Receives what an instance reports over its notify socket, and believes only messages from the instance's own tree.
+//! Receives the messages of an instance over its notify socket, and accepts only those from the instance's own tree.
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::notify::socket::NotifySocket;
@@ -6,7 +6,7 @@ use crate::act::spawn::launch::temporary;
 use crate::decide::event::{ServiceEvent, ServiceMessage, SpawnFailure};
 use std::rc::Rc;
 
-/// Offers the instance a notify socket of its own. `owner` (uid, gid) gets the socket, where that is another user.
+/// Offers the instance a notify socket of its own, and gives it to `owner` (uid, gid) if that is another user.
 pub(crate) fn offer_socket(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
@@ -71,7 +71,7 @@ async fn receive(
     }
 }
 
-/// A sender that has ended by now cannot be proven, and is not believed.
+/// Whether the sender belongs to the instance. A sender that has ended already cannot be proven, so its message is ignored.
 fn is_member(instance: &Instance, pid: i32) -> bool {
     let main = instance.main.process();
     main.is_some_and(|main| main.pid == pid) || instance.tree.has_member(pid)

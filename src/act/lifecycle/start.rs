@@ -2,15 +2,15 @@
 
 use super::claim::set_main_process;
 use super::environment;
-use super::prepare::EXEC_DEADLINE;
+use super::prepare::EXEC_TIMEOUT;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::output::InstanceOutput;
 use crate::act::preflight::{ExplainStartFailure, ProgramLookup};
 use crate::act::process_exit::exit_of;
 use crate::act::spawn::launch::{Environment, Launch, temporary};
-use crate::act::spawn::spawner::Running;
-use crate::act::tree::{LIFE_PID, Tree};
+use crate::act::spawn::spawner::RunningChild;
+use crate::act::tree::{INSTANCE_PID, Tree};
 use crate::config::Target;
 use crate::decide::event::{Exit, Life, ServiceEvent, SpawnFailure};
 use crate::sys::listen_fds;
@@ -19,10 +19,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Finding out why a program does not start may hang with its disk.
-const EXPLAIN_DEADLINE: Duration = Duration::from_secs(1);
+/// The most time to find out why a program does not start, because its disk may hang.
+const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the prepared instance; later reports the end of its main process.
+/// Starts the prepared instance, and reports the end of its main process when that comes.
 pub(crate) async fn spawn(shared: Rc<SharedContext>, service: Rc<ServiceContext>, life: Life) {
     let Some(instance) = service.instance(life) else {
         return;
@@ -66,19 +66,19 @@ pub(crate) async fn main_ended(
     instance.main.set_ended();
 }
 
-/// Starts the program. execve(2) has one error number for many causes, so where it says that the program can never start,
-/// the helper looks for the cause.
-async fn start(shared: &SharedContext, launch: Launch) -> Result<Running, SpawnFailure> {
-    let look = ProgramLookup::from(&launch);
-    let started = shared.spawner.start(launch, EXEC_DEADLINE).await;
+/// Starts the program. execve(2) returns one errno for many causes, so if the error is lasting, a helper searches for the
+/// cause.
+async fn start(shared: &SharedContext, launch: Launch) -> Result<RunningChild, SpawnFailure> {
+    let lookup = ProgramLookup::from(&launch);
+    let started = shared.spawner.start(launch, EXEC_TIMEOUT).await;
     let failure = match started {
         Err(failure) if failure.lasting => failure,
         started => return started,
     };
-    let name = look.program.clone();
+    let name = lookup.program.clone();
     let mut helper = shared.helpers.helper();
-    let request = ExplainStartFailure(look);
-    let cause = helper.ask(request, EXPLAIN_DEADLINE).await;
+    let request = ExplainStartFailure(lookup);
+    let cause = helper.ask(request, EXPLAIN_TIMEOUT).await;
     Err(match cause {
         Ok(Some(cause)) => SpawnFailure {
             message: format!("cannot start {name}: {cause}"),
@@ -126,7 +126,7 @@ async fn launch(
     })
 }
 
-/// The variables that prove the instance to be ours, and those by which it can talk to stayd.
+/// The variables that prove ownership of the instance, and those by which it can send messages to stayd.
 fn own_environment(service: &ServiceContext, instance: &Instance) -> Environment {
     let mut own = service.sockets.environment();
     if let Some(root) = service.runtimes.root() {
@@ -134,7 +134,7 @@ fn own_environment(service: &ServiceContext, instance: &Instance) -> Environment
     }
     own.insert("STAYD_LIFE".into(), instance.life.0.to_string().into());
     own.insert("STAYD_TOKEN".into(), instance.token.as_str().into());
-    own.insert(LIFE_PID.into(), "@PID".into());
+    own.insert(INSTANCE_PID.into(), "@PID".into());
     let claim_fd = service.sockets.claim_fd();
     own.insert("STAYD_CLAIM_FD".into(), claim_fd.to_string().into());
     if let Some(path) = instance.messages.path() {

@@ -6,7 +6,7 @@ use crate::act::failpoint::{Failpoint, reached};
 use crate::decide::event::{Life, ServiceEvent};
 use std::rc::Rc;
 
-/// Follows a stop signal, so that a stopped process can act on it.
+/// Sent after the stop signal, so that a stopped process can handle that.
 const SIGCONT: i32 = libc::SIGCONT;
 
 /// Sends the stop signal to the main process or, if `tree`, to all that is left of the tree.
@@ -65,7 +65,7 @@ pub(crate) async fn kill_tree(shared: Rc<SharedContext>, service: Rc<ServiceCont
     };
     let event = match shared.spawner.tree_killer().end(tree).await {
         Some(outcome) if outcome.left == 0 => {
-            // The loop hears of the main process's exit before it hears of the end of its tree.
+            // The event about the main process's exit must be sent before the one about the empty tree.
             instance.main.ended().await;
             reached(Failpoint::TreeEmpty);
             ServiceEvent::TreeEmptied(life)
@@ -84,9 +84,9 @@ pub(crate) async fn kill_tree(shared: Rc<SharedContext>, service: Rc<ServiceCont
     shared.send(service.id, event).await;
 }
 
-/// After an orphan was reaped: kills the rest of a tree that was told to end, if no member of it is seen any more.
+/// Kills the rest of a tree that stayd is ending, if no member is visible any more. Called after an orphan was reaped.
 ///
-/// Processes may be left that only other evidence finds. Then all others have ended, and these have had their time.
+/// Members may be left that only a full scan finds. All others have ended on the stop signal by then, so these are killed.
 pub(crate) fn kill_tree_if_ended(shared: &Rc<SharedContext>, service: &Rc<ServiceContext>) {
     let Some(instance) = service.current() else {
         return;

@@ -1,11 +1,12 @@
-//! A main process that this stayd did not spawn as one: the successor of a launcher, or an adopted process.
+//! Waits for the end of a main process that this stayd did not spawn as one: the successor of a launcher, or an adopted
+//! process.
 //!
 //! Its parent may be any process. If stayd is the parent, the reaper reports its end; otherwise its pidfd does.
 
 use super::claim::set_main_process;
 use super::start::main_ended;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
-use crate::act::process_exit::{exit_of, reaped_by_its_parent};
+use crate::act::process_exit::{exit_of, wait_until_reaped};
 use crate::decide::event::{Exit, Life};
 use crate::sys::process::{self, Handle, Process};
 use crate::sys::reaper::Reaped;
@@ -32,8 +33,8 @@ pub(crate) fn supervise(
                 tokio::task::spawn_local(watch(shared, service, instance, handle));
             }
         }
-        // It has ended since it was seen.
-        Err(_) => begin_end(shared, service, &instance, Exit::Unknown),
+        // It has ended since it was found.
+        Err(_) => report_end(shared, service, &instance, Exit::Unknown),
     }
 }
 
@@ -50,12 +51,12 @@ pub(crate) fn reaped(
     if main.is_none_or(|main| main.pid != reaped.pid) {
         return false;
     }
-    begin_end(shared, service, &instance, exit_of(reaped.status));
+    report_end(shared, service, &instance, exit_of(reaped.status));
     true
 }
 
 /// Waits for the end of an adopted main process, which is not our child.
-pub(crate) async fn attend(
+pub(crate) async fn await_end(
     shared: Rc<SharedContext>,
     service: Rc<ServiceContext>,
     instance: Rc<Instance>,
@@ -63,8 +64,8 @@ pub(crate) async fn attend(
     if let Some(handle) = instance.main.handle() {
         watch(shared, service, instance, handle).await;
     } else if instance.main.not_spawned().is_some() {
-        // It has ended since it was seen.
-        begin_end(&shared, &service, &instance, Exit::Unknown);
+        // It has ended since it was found.
+        report_end(&shared, &service, &instance, Exit::Unknown);
     }
 }
 
@@ -80,19 +81,19 @@ async fn watch(
         Err(error) => {
             return tracing::warn!(
                 service = service.name(),
-                "cannot wait for the end of pid {}: {error}; from now on only its probe tells whether it runs",
+                "cannot wait for the end of pid {}: {error}; from now on only its probe shows whether it runs",
                 main.process.pid
             );
         }
     };
-    reaped_by_its_parent(main.process).await;
+    wait_until_reaped(main.process).await;
     // The process may have become our child meanwhile, and the reaper may have reported its end.
     if instance.main.not_spawned() == Some(main.process) {
-        begin_end(&shared, &service, &instance, exit);
+        report_end(&shared, &service, &instance, exit);
     }
 }
 
-fn begin_end(
+fn report_end(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
     instance: &Rc<Instance>,

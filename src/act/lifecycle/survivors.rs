@@ -1,4 +1,4 @@
-//! Finds what is left of an instance whose main process has ended.
+//! Finds the processes that are left of an instance after its main process has ended.
 
 use crate::act::context::{Instance, ServiceContext};
 use crate::act::off_loop::off_loop;
@@ -8,11 +8,11 @@ use crate::sys::process::Process;
 use crate::sys::socket;
 use std::time::{Duration, Instant};
 
-/// Environments are read from the processes' own memory, which a sick process may not show. And processes that may belong
-/// to the instance may start and end for ever.
-const LOOK_DEADLINE: Duration = Duration::from_secs(1);
+/// The most time for the scan. It reads environments from the processes' own memory, which can hang, and processes that may
+/// belong to the instance can start and end forever.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What of the instance is left after its main process has ended with `exit`.
+/// The survivors of the instance after its main process has ended with `exit`.
 pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit) -> Survivors {
     let oom_kills = match exit {
         Exit::Signal(libc::SIGKILL) => instance.main.oom_kills_since_start(),
@@ -22,7 +22,7 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
         oom_kills,
         ..Survivors::default()
     };
-    // Only for this tree: the claim is written again when stayd remembers members the next time.
+    // This updates only the tree in memory. The claim is written when members are recorded the next time.
     instance.tree.update_members();
     let tree = instance.tree.get();
     let Some(tree) = tree.filter(|tree| !tree.is_known_gone()) else {
@@ -32,7 +32,7 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
     left.retain(Member::is_alive);
     if left.is_empty() {
         let Some(found) = confirmed_survivors(tree.clone()).await else {
-            // No process can be named. The kill that follows looks again.
+            // The scan did not end in time, so no process can be named. The kill that follows scans again.
             return Survivors { count: 1, ..none };
         };
         left = found;
@@ -51,8 +51,8 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
     }
 }
 
-/// The survivor that listens on the port, if one does. None where nothing can be told: every process of the tree has a
-/// socket open that stayd holds.
+/// The survivor that listens on the port, if one does. None where that is not known: if stayd holds the socket for the
+/// service, every process of the tree has it open.
 fn listening(service: &ServiceContext, tree: &Tree) -> Option<Option<Process>> {
     let port = service.config.port?;
     let listeners = socket::listeners(port).ok()?;
@@ -62,8 +62,8 @@ fn listening(service: &ServiceContext, tree: &Tree) -> Option<Option<Process>> {
     tree.holds_listener(port).ok()
 }
 
-/// None when a process did not show its memory in time, or when suspects start and end all the time.
+/// The survivors, found by full scans; none when the scans did not end in time.
 async fn confirmed_survivors(tree: Tree) -> Option<Vec<Member>> {
-    let look = move || tree.confirmed_survivors(Instant::now() + LOOK_DEADLINE);
-    off_loop("survivors", LOOK_DEADLINE, look).await.ok()?
+    let scan = move || tree.confirmed_survivors(Instant::now() + SCAN_TIMEOUT);
+    off_loop("survivors", SCAN_TIMEOUT, scan).await.ok()?
 }

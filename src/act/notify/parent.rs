@@ -1,6 +1,6 @@
 //! Detects the parent supervisor: the program that started stayd.
 //!
-//! An inherited variable alone proves nothing: terminals, CI runners and web shells pass on those of systemd and launchd.
+//! An inherited variable alone proves nothing: terminals, CI runners and web shells pass on variables of systemd and launchd.
 //! The result decides the log's format and whether READY is sent, never whether stayd stays in the foreground.
 
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ pub struct StartContext {
 }
 
 impl StartContext {
-    /// Reads all of it. `environment` is the process's own, as it was at the start.
+    /// Collects these values. `environment` is the process's own, as it was at the start.
     pub fn gather(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let text = |(name, value): (OsString, OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -109,8 +109,8 @@ impl StartContext {
 
     /// The parent supervisor.
     ///
-    /// systemd says which process it executed. launchd is process 1, and either stayd's own plist has set a variable, or the
-    /// job label is none of those that a terminal or an application has (`0`, `application.…`).
+    /// systemd sets `SYSTEMD_EXEC_PID` to the process that it executed. launchd is process 1, and either stayd's own plist has
+    /// set a variable, or the job label differs from those of terminals and applications (`0`, `application.…`).
     #[must_use]
     pub fn supervisor(&self) -> ParentSupervisor {
         if self.names_our_pid("SYSTEMD_EXEC_PID") {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gathered_is_this_process() {
+    fn the_gathered_values_are_those_of_this_process() {
         let start_context = StartContext::gather(std::env::vars_os());
         assert_eq!(u32::try_from(start_context.pid), Ok(std::process::id()));
         assert!(start_context.stdout.is_some() && start_context.stderr.is_some());

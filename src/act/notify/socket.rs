@@ -1,4 +1,4 @@
-//! The notify socket, on which an instance reports about itself (sd_notify(3)).
+//! The notify socket, on which stayd receives the messages of an instance (sd_notify(3)).
 
 use crate::act::dirs::runtime_dir;
 use crate::decide::event::ServiceMessage;
@@ -19,8 +19,8 @@ use tokio::net::UnixDatagram;
 const MESSAGE_BYTES_MAX: usize = 4096;
 /// Longest socket path, its NUL not counted (unix(7); 104 with it on macOS).
 const PATH_BYTES_MAX: usize = 103;
-/// A service may change its user by itself, so every user may write: the sender's pid decides whether a message counts. Where
-/// the kernel does not tell the sender, only the service's user may write.
+/// A service may change its user by itself, so every user may write, and the sender's pid decides whether a message counts.
+/// Where the kernel does not report the sender, only the service's user may write.
 const MODE: u32 = if datagram::HAS_SENDER_CREDENTIALS {
     0o666
 } else {
@@ -30,25 +30,25 @@ const MODE: u32 = if datagram::HAS_SENDER_CREDENTIALS {
 /// The content of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// The sender's pid, as the kernel knows it; none where the kernel does not tell.
+    /// The sender's pid, as the kernel reports it; none where the kernel does not report it.
     pub sender: Option<i32>,
-    /// Its fields that stayd knows, in their order.
+    /// The fields that stayd supports, in their order.
     pub fields: Vec<ServiceMessage>,
 }
 
-/// A service's NOTIFY_SOCKET. Dropping it removes its file, unless the socket was left to the next version of stayd.
+/// A service's NOTIFY_SOCKET. Dropping it removes its file, unless the socket was handed over to the next version of stayd.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: UnixDatagram,
     path: PathBuf,
     malformed: Cell<u64>,
-    is_left: Cell<bool>,
+    is_handed_over: Cell<bool>,
 }
 
 impl NotifySocket {
-    /// Binds the socket of `service` in `directory`, under a shorter name or in the temporary directory where the path would
-    /// be too long. Gives it to `owner` (uid, gid), where the service runs as another user. Makes a missing directory and
-    /// opens it for that user, and replaces a file that was left there.
+    /// Binds the socket of `service` in `directory`. If the path is too long, uses a shorter name or the temporary directory.
+    /// Gives the socket to `owner` (uid, gid), if the service runs as another user. Creates a missing directory, gives that
+    /// user search permission for it, and replaces an existing file.
     ///
     /// # Errors
     /// Another user can write to the directory, or the system refuses.
@@ -69,20 +69,20 @@ impl NotifySocket {
             socket,
             path,
             malformed: Cell::new(0),
-            is_left: Cell::new(false),
+            is_handed_over: Cell::new(false),
         })
     }
 
-    /// Goes on receiving at `path` from a socket of the version before, with everything that waits in it.
+    /// Continues with a socket at `path` that the version before an upgrade handed over, including the messages in its queue.
     ///
     /// # Errors
-    /// It is no such socket.
+    /// The descriptor is no datagram socket.
     pub fn resume(socket: OwnedFd, path: PathBuf) -> io::Result<Self> {
         Ok(Self {
             socket: UnixDatagram::from_std(socket.into())?,
             path,
             malformed: Cell::new(0),
-            is_left: Cell::new(false),
+            is_handed_over: Cell::new(false),
         })
     }
 
@@ -90,9 +90,9 @@ impl NotifySocket {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn leave(&self) -> io::Result<OwnedFd> {
+    pub fn hand_over(&self) -> io::Result<OwnedFd> {
         let socket = self.socket.as_fd().try_clone_to_owned()?;
-        self.is_left.set(true);
+        self.is_handed_over.set(true);
         Ok(socket)
     }
 
@@ -136,10 +136,10 @@ impl NotifySocket {
 
 impl Drop for NotifySocket {
     fn drop(&mut self) {
-        if self.is_left.get() {
+        if self.is_handed_over.get() {
             return;
         }
-        // A file that stays is replaced by the next bind.
+        // If the file stays, the next bind replaces it.
         let _ = fs::remove_file(&self.path);
     }
 }

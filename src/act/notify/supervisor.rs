@@ -12,9 +12,9 @@ const STATUS_BYTES_MAX: usize = 1024;
 
 /// Sends notifications to the parent supervisor. Where it does not listen, sending does nothing and succeeds.
 ///
-/// The address is read once, at the start, so that this process's environment need not be changed, which another thread may
-/// be reading; children get a clean one. Sending never waits: a message that finds the queue full fails, and the next one
-/// comes soon.
+/// The address is read once, at the start. So this process's environment stays unchanged, which another thread may be
+/// reading; children get a clean one. Sending never waits: if the queue is full, the message fails, and the next one follows
+/// soon.
 #[derive(Debug, Default)]
 pub struct SupervisorNotifications {
     to: Option<PathBuf>,
@@ -40,14 +40,14 @@ impl SupervisorNotifications {
         self.to.is_some()
     }
 
-    /// How often to call [`Self::watchdog`]: half the time after which silence ends stayd. None: the parent supervisor does
-    /// not watch stayd.
+    /// How often to call [`Self::watchdog`]: half the time after which the parent supervisor ends a silent stayd. None: the
+    /// parent supervisor does not watch stayd.
     #[must_use]
     pub fn ping_every(&self) -> Option<Duration> {
         self.watchdog.map(|limit| limit / 2)
     }
 
-    /// Says that every service has a verdict; `status` says which.
+    /// Sends READY=1, because every service has a verdict; `status` names the verdicts.
     ///
     /// # Errors
     /// The message was not sent.
@@ -64,7 +64,7 @@ impl SupervisorNotifications {
         self.send(&[NotifyState::Status(&one_line(text))])
     }
 
-    /// Says that the loop has proven its own progress.
+    /// Sends WATCHDOG=1, because the loop makes progress.
     ///
     /// # Errors
     /// The message was not sent.
@@ -72,7 +72,7 @@ impl SupervisorNotifications {
         self.send(&[NotifyState::Watchdog])
     }
 
-    /// Says that the orderly end has begun. This is final: since systemd 259 it cannot be taken back.
+    /// Sends STOPPING=1, because shutdown has begun. This is final: since systemd 259 it cannot be taken back.
     ///
     /// # Errors
     /// The message was not sent.
@@ -80,12 +80,12 @@ impl SupervisorNotifications {
         self.send(&[NotifyState::Stopping])
     }
 
-    /// Asks for `span` more time, from now, for the start or stop under way. Call it again before that time is over.
+    /// Asks for `duration` more time, from now, for the start or stop under way. Call it again before that time is over.
     ///
     /// # Errors
     /// The message was not sent.
-    pub fn extend_timeout(&mut self, span: Duration) -> io::Result<()> {
-        let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+    pub fn extend_timeout(&mut self, duration: Duration) -> io::Result<()> {
+        let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
         self.send(&[NotifyState::ExtendTimeoutUsec(micros)])
     }
 
@@ -97,7 +97,7 @@ impl SupervisorNotifications {
         let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
         let message = lines.join("\n");
         let mut sent = match &self.socket {
-            Some(socket) => said(socket, &message),
+            Some(socket) => send_to(socket, &message),
             None => Err(io::ErrorKind::NotConnected.into()),
         };
         if sent
@@ -105,9 +105,9 @@ impl SupervisorNotifications {
             .is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
         {
             self.socket = None;
-            sent = connected(path).and_then(|socket| said(self.socket.insert(socket), &message));
+            sent = connected(path).and_then(|socket| send_to(self.socket.insert(socket), &message));
         }
-        sent.map_err(|error| unheard(path, &error))
+        sent.map_err(|error| with_address(path, &error))
     }
 }
 
@@ -119,11 +119,11 @@ pub(crate) fn connected(path: &Path) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-fn said(socket: &UnixDatagram, message: &str) -> io::Result<()> {
+fn send_to(socket: &UnixDatagram, message: &str) -> io::Result<()> {
     socket.send(message.as_bytes()).map(drop)
 }
 
-fn unheard(path: &Path, error: &io::Error) -> io::Error {
+fn with_address(path: &Path, error: &io::Error) -> io::Error {
     let path = path.display();
     let sentence = format!(
         "cannot talk to the OS supervisor at {path}: {error}; the next message tries again"
@@ -168,55 +168,64 @@ mod tests {
     }
 
     #[test]
-    fn nobody_listens_and_nothing_fails() {
-        let mut up = SupervisorNotifications::new(&StartContext::default());
-        assert!(!up.has_listener());
-        assert_eq!(up.ping_every(), None);
-        up.ready("fine").expect("silence");
+    fn without_a_listener_every_notification_succeeds() {
+        let mut notifications = SupervisorNotifications::new(&StartContext::default());
+        assert!(!notifications.has_listener());
+        assert_eq!(notifications.ping_every(), None);
+        notifications
+            .ready("fine")
+            .expect("no listener is no error");
     }
 
     #[test]
-    fn systemd_hears_every_word_and_a_replaced_listener_too() {
+    fn systemd_receives_every_notification_also_after_its_socket_was_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notify");
         let listener = UnixDatagram::bind(&path).expect("a socket");
-        let heard = |listener: &UnixDatagram| {
+        let received = |listener: &UnixDatagram| {
             let mut buffer = [0; 8192];
             let length = listener.recv(&mut buffer).expect("a message");
             String::from_utf8_lossy(&buffer[..length]).into_owned()
         };
-        let mut up = SupervisorNotifications::new(&unit(&path));
-        assert_eq!(up.ping_every(), Some(Duration::from_secs(15)));
-        up.ready("db is ready\nREADY=0").expect("sent");
-        assert_eq!(heard(&listener), "READY=1\nSTATUS=db is ready READY=0");
-        up.watchdog().expect("sent");
-        assert_eq!(heard(&listener), "WATCHDOG=1");
-        up.extend_timeout(Duration::from_secs(20)).expect("sent");
-        assert_eq!(heard(&listener), "EXTEND_TIMEOUT_USEC=20000000");
+        let mut notifications = SupervisorNotifications::new(&unit(&path));
+        assert_eq!(notifications.ping_every(), Some(Duration::from_secs(15)));
+        notifications.ready("db is ready\nREADY=0").expect("sent");
+        assert_eq!(received(&listener), "READY=1\nSTATUS=db is ready READY=0");
+        notifications.watchdog().expect("sent");
+        assert_eq!(received(&listener), "WATCHDOG=1");
+        notifications
+            .extend_timeout(Duration::from_secs(20))
+            .expect("sent");
+        assert_eq!(received(&listener), "EXTEND_TIMEOUT_USEC=20000000");
 
         drop(listener);
         std::fs::remove_file(&path).expect("removed");
-        let error = up.stopping().expect_err("nobody listens");
+        let error = notifications.stopping().expect_err("no listener");
         assert!(
             error
                 .to_string()
                 .starts_with("cannot talk to the OS supervisor at /")
         );
         let listener = UnixDatagram::bind(&path).expect("a socket");
-        up.stopping().expect("sent");
-        assert_eq!(heard(&listener), "STOPPING=1");
-        up.status(&"ü".repeat(STATUS_BYTES_MAX)).expect("sent");
-        assert_eq!(heard(&listener).len(), "STATUS=".len() + STATUS_BYTES_MAX);
+        notifications.stopping().expect("sent");
+        assert_eq!(received(&listener), "STOPPING=1");
+        notifications
+            .status(&"ü".repeat(STATUS_BYTES_MAX))
+            .expect("sent");
+        assert_eq!(
+            received(&listener).len(),
+            "STATUS=".len() + STATUS_BYTES_MAX
+        );
     }
 
     #[test]
-    fn a_listener_that_reads_nothing_holds_nobody_up() {
+    fn a_full_queue_fails_at_once_instead_of_blocking() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notify");
         let _deaf = UnixDatagram::bind(&path).expect("a socket");
-        let mut up = SupervisorNotifications::new(&unit(&path));
+        let mut notifications = SupervisorNotifications::new(&unit(&path));
         let full = (0..100_000)
-            .find_map(|_| up.watchdog().err())
+            .find_map(|_| notifications.watchdog().err())
             .expect("the queue is bounded");
         assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
     }

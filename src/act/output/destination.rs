@@ -17,7 +17,7 @@ pub struct StdoutReader {
 }
 
 impl StdoutReader {
-    /// Examines our own stdout and stderr. The caller knows whether this is a container, and passes `$JOURNAL_STREAM`.
+    /// Examines our own stdout and stderr. The caller passes whether this is a container, and `$JOURNAL_STREAM`.
     #[must_use]
     pub fn detect(container: bool, journal_stream: Option<&str>) -> Self {
         Self {

@@ -88,7 +88,7 @@ impl SharedFifo {
 #[derive(Debug)]
 pub(super) struct DiskStallGuard {
     timer: Timer,
-    /// Incremented at the begin and at the end of each turn: odd during a turn.
+    /// Incremented at the start and at the end of each turn: odd during a turn.
     turns: AtomicU64,
     is_stopping: AtomicBool,
     fifos: Mutex<Vec<Arc<SharedFifo>>>,

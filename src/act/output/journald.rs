@@ -51,7 +51,7 @@ fn connect_to(socket: &Path, identifier: &str) -> io::Result<OwnedFd> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_write_timeout(Some(HEADER_TIMEOUT))?;
     stream.shutdown(Shutdown::Read)?;
-    // Identifier, unit (empty: journald knows it), priority, level prefix, and three forward flags.
+    // Identifier, unit (empty: journald determines it), priority, level prefix, and three forward flags.
     write!(stream, "{identifier}\n\n{INFO}\n1\n0\n0\n0\n")?;
     // The child inherits the socket and must not inherit the timeout.
     stream.set_write_timeout(None)?;

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn rotation_keeps_no_file_if_told_so_and_fills_a_missing_age() {
+    fn rotation_keeps_no_file_with_keep_0_and_fills_a_missing_age() {
         let dir = tempfile::tempdir().expect("folder");
         let mut log = LogFile::new(dir.path().to_owned(), 1, 0);
         put(&mut log, "a\n");

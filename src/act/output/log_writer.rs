@@ -203,7 +203,7 @@ impl LogWriterThread {
     /// Executes the commands that came. Returns false when one of them is to stop.
     fn execute_commands(&mut self) -> bool {
         let mut bytes = [0; 64];
-        // poll(2) has said that the pipe is readable, so this returns at once, with 0 bytes when the handle was
+        // poll(2) has reported that the pipe is readable, so this returns at once, with 0 bytes when the handle was
         // dropped.
         let Ok(count) = self.wake_pipe.read(&mut bytes) else {
             return true;

@@ -12,7 +12,6 @@ mod fifo;
 mod journald;
 mod log_file;
 mod log_writer;
-
 mod stdout;
 mod stream;
 mod tail;

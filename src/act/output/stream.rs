@@ -60,7 +60,7 @@ pub(super) struct InstanceStream {
     is_due: bool,
 }
 
-/// How full the FIFO was at the begin of a turn.
+/// How full the FIFO was at the start of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FillLevel {
     /// Less than an eighth: the batch was too small for the cost of its system calls.
@@ -202,7 +202,7 @@ impl InstanceStream {
             .is_none_or(|lost| awake() >= lost.retry_at)
     }
 
-    /// Moves what the FIFO contained at the begin of the turn, but no more than [`BATCH_BYTES_MAX`]. Returns the number
+    /// Moves what the FIFO contained at the start of the turn, but no more than [`BATCH_BYTES_MAX`]. Returns the number
     /// of bytes and why it stopped. Bytes that come meanwhile wait for the next batch: following a process that writes
     /// all the time would move its single writes.
     fn move_batch(&mut self, fifo_drain: &mut FifoDrain) -> io::Result<(usize, Drained)> {

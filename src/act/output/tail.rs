@@ -251,15 +251,15 @@ fn age_of(dir: &Path, file: (u64, u64)) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-/// The results of `look` for each existing file, the current one first. A file that is rotated meanwhile is visited
+/// The results of `read` for each existing file, the current one first. A file that is rotated meanwhile is visited
 /// again; it is missed only if rotations are faster than the visits.
 fn ages<T>(
     dir: &Path,
-    look: impl Fn(PathBuf) -> io::Result<T>,
+    read: impl Fn(PathBuf) -> io::Result<T>,
 ) -> impl Iterator<Item = io::Result<(u32, T)>> {
     let mut missing = 0;
     (0..AGES_MAX)
-        .map(move |age| look(path_of(dir, age)).map(|found| (age, found)))
+        .map(move |age| read(path_of(dir, age)).map(|found| (age, found)))
         .take_while(move |found| {
             missing += usize::from(is_missing(found));
             missing < MISSING_AGES_MAX

@@ -12,28 +12,28 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long to wait for a disk or a directory service.
-const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// The most time for one check, because a disk or a directory service may hang.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The execute bits of owner, group and others.
 const EXECUTABLE: u32 = 0o111;
 
 /// Returns the index of every need that is missing, with a sentence that says what is wrong and what the user can do.
 ///
-/// `program` is stayd's own executable, from which the helper is started. After a check without an answer, the needs behind
+/// `program` is stayd's own executable, from which the helper is started. After a check without an answer, the needs after
 /// it are not checked.
 pub async fn missing(program: PathBuf, needs: &[Prerequisite]) -> Vec<(usize, String)> {
     let spawner = Spawner::new();
     let mut helper = Helper::new(spawner.clone(), program);
-    let look = async {
+    let checks = async {
         let mut missing = Vec::new();
         for (nth, need) in needs.iter().enumerate() {
-            match helper.ask(need.clone(), LOOK_WITHIN).await {
+            match helper.ask(need.clone(), CHECK_TIMEOUT).await {
                 Ok(None) => {}
                 Ok(Some(sentence)) | Err(HelperError::Failed(sentence)) => {
                     missing.push((nth, sentence));
                 }
                 Err(HelperError::NotAsked(cause)) => {
-                    missing.push((nth, format!("cannot look whether it is there: {cause}")));
+                    missing.push((nth, format!("cannot check whether it exists: {cause}")));
                     break;
                 }
                 Err(HelperError::Silent) => {
@@ -44,7 +44,7 @@ pub async fn missing(program: PathBuf, needs: &[Prerequisite]) -> Vec<(usize, St
         }
         missing
     };
-    spawner.attend(look).await
+    spawner.reap_during(checks).await
 }
 
 fn silent(need: &Prerequisite) -> String {
@@ -56,7 +56,7 @@ fn silent(need: &Prerequisite) -> String {
         Prerequisite::Program { name, .. } => format!("`{name}`"),
     };
     format!(
-        "cannot look at {what}: no answer within {LOOK_WITHIN:?}, its disk or directory service hangs; the rest of the \
+        "cannot check {what}: no answer within {CHECK_TIMEOUT:?}, its disk or directory service hangs; the rest of the \
          configuration is not checked against the system"
     )
 }
@@ -85,7 +85,7 @@ fn check_folder(path: &Path, action: &str, key: &str) -> Option<String> {
         Err(error) if is_absent(&error) => Some(format!(
             "cannot {action} in {shown}: it does not exist; create it, or correct `{key}`"
         )),
-        Err(error) => Some(format!("cannot look at {shown}: {error}")),
+        Err(error) => Some(format!("cannot check {shown}: {error}")),
     }
 }
 

@@ -1,15 +1,15 @@
-//! Preflight checks as requests to the helper: each may hang with the disk that it touches.
+//! Preflight checks as requests to a helper, because each may hang with the disk that it reads.
 
 use super::{ProgramLookup, check, needs};
-use crate::act::helper::{Reporter, Request};
+use crate::act::helper::{HelperRequest, Reporter};
 use crate::config::Prerequisite;
 use serde::{Deserialize, Serialize};
 
-/// Asks why a program cannot start. The reply is a sentence; none: nothing stands in the way.
+/// Asks why a program cannot start. The reply is a sentence; none if it can start.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ExplainStartFailure(pub(crate) ProgramLookup);
 
-impl Request for ExplainStartFailure {
+impl HelperRequest for ExplainStartFailure {
     const NAME: &'static str = "explain-start-failure";
     type Reply = Option<String>;
 
@@ -18,8 +18,8 @@ impl Request for ExplainStartFailure {
     }
 }
 
-/// Asks whether something that a service needs is there. The reply says what is wrong with it; none: nothing.
-impl Request for Prerequisite {
+/// Asks whether something that a service needs exists. The reply says what is wrong with it; none if nothing is.
+impl HelperRequest for Prerequisite {
     const NAME: &'static str = "need";
     type Reply = Option<String>;
 

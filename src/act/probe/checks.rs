@@ -1,4 +1,4 @@
-//! What the probes of one instance keep between their attempts.
+//! The state that the probes of one instance keep between their attempts.
 
 use super::{Heartbeat, Prober};
 use crate::act::tree::Usage;
@@ -15,7 +15,7 @@ pub(crate) struct Checks {
     readiness: CheckState,
     /// Counts the service's WATCHDOG=1 messages.
     pub(crate) heartbeat: Heartbeat,
-    /// The last listener on the probe's port, and why it is not believed; none: it belongs to the tree.
+    /// The inode of the last listener on the probe's port, and why its answers do not count; none: it belongs to the tree.
     judged_listener: RefCell<Option<(u64, Option<String>)>>,
 }
 
@@ -60,13 +60,13 @@ impl Checks {
         Some(judged.1.clone())
     }
 
-    /// Keeps the judgment on a listener.
+    /// Stores the judgment on a listener.
     pub(crate) fn set_judgment(&self, inode: u64, judgment: Option<String>) {
         self.judged_listener.replace(Some((inode, judgment)));
     }
 }
 
-/// Holds the prober of one check. An attempt takes it out, so that there is never a second attempt under way.
+/// Holds the prober of one check. An attempt takes the prober, so that there is never a second attempt under way.
 #[derive(Debug, Default)]
 pub(crate) struct ProberSlot(RefCell<Slot>);
 
@@ -78,12 +78,12 @@ enum Slot {
     Ready(Box<Prober>),
 }
 
-/// The attempt before has not returned yet.
+/// The previous attempt has not returned yet.
 #[derive(Debug)]
 pub(crate) struct StillTaken;
 
 impl ProberSlot {
-    /// Takes the prober for an attempt; none: it has to be made first.
+    /// Takes the prober for an attempt; none if the caller must create it.
     pub(crate) fn take(&self) -> Result<Option<Box<Prober>>, StillTaken> {
         match self.0.replace(Slot::Taken) {
             Slot::Ready(prober) => Ok(Some(prober)),
@@ -92,17 +92,17 @@ impl ProberSlot {
         }
     }
 
-    /// Gives the prober back after the attempt.
+    /// Puts the prober back after the attempt.
     pub(crate) fn put(&self, prober: Box<Prober>) {
         self.0.replace(Slot::Ready(prober));
     }
 
-    /// The prober could not be made: the next attempt tries again.
+    /// Marks the slot as empty, because the prober could not be created. The next attempt tries again.
     pub(crate) fn release(&self) {
         self.0.replace(Slot::Empty);
     }
 
-    /// Drops the prober, which ends its helper; the next attempt makes a new one. Fails while an attempt is under way.
+    /// Drops the prober, which ends its helper; the next attempt creates a new one. Fails while an attempt is under way.
     pub(crate) fn clear(&self) -> Result<(), StillTaken> {
         if matches!(*self.0.borrow(), Slot::Taken) {
             return Err(StillTaken);
@@ -117,7 +117,7 @@ impl ProberSlot {
 pub(crate) struct Transcript(RefCell<VecDeque<String>>);
 
 impl Transcript {
-    /// More answers are not kept.
+    /// The largest number of answers that are kept.
     const LINES_MAX: usize = 20;
 
     /// Adds a line.

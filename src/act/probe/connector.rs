@@ -45,7 +45,7 @@ const LOCAL_ERRORS: [(Errno, &str); 12] = [
     (Errno::EHOSTUNREACH, "the host cannot be reached from here"),
     (
         Errno::EAFNOSUPPORT,
-        "this machine does not speak that address family; use the other one",
+        "this machine does not support that address family; use the other one",
     ),
 ];
 

@@ -22,12 +22,12 @@ const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 /// How long an attempt waits for the end of a killed command.
 const KILL_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Interval at which the members of the command's process tree are recorded, before they leave the tree.
-const RECORD_EVERY: Duration = Duration::from_millis(100);
+const RECORD_INTERVAL: Duration = Duration::from_millis(100);
 const SIGKILL: i32 = libc::SIGKILL;
 
 /// Exit statuses that mean that the command could not ask, and their meanings.
 const NO_VERDICT_CODES: [(i32, &str); 3] = [
-    (4, "it could not tell"),
+    (4, "it could not decide"),
     (126, "it could not be executed"),
     (127, "it was not found"),
 ];
@@ -77,8 +77,8 @@ impl ExecProbe {
             .try_clone()
             .map_err(|error| format!("cannot duplicate a pipe: {error}"))?;
         let output = OwnedFd::from(output);
-        let pipe_file =
-            file_id(&output).map_err(|error| format!("cannot look at a pipe: {error}"))?;
+        let pipe_file = file_id(&output)
+            .map_err(|error| format!("cannot read the metadata of a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
         let token =
@@ -160,7 +160,7 @@ impl Command {
                 ready = self.output.readable(), if open => {
                     open = ready.is_ok() && self.take_output();
                 }
-                () = sleep(RECORD_EVERY) => {
+                () = sleep(RECORD_INTERVAL) => {
                     if let Some(tree) = &mut self.tree {
                         tree.update_members();
                     }

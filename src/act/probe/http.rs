@@ -166,7 +166,7 @@ fn classify(error: &hyper::Error) -> Answer {
         None if error.is_incomplete_message() => {
             dead("it closed the connection before the response ended")
         }
-        None => dead("it closed the connection or spoke before it was asked; is this HTTP?"),
+        None => dead("it closed the connection or sent data before it was asked; is this HTTP?"),
     }
 }
 

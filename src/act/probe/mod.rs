@@ -166,7 +166,7 @@ pub async fn ask_once(
     // An `exec:` command may leave processes behind. As a subreaper this process can end them; elsewhere they stay.
     let _ = reaper::become_subreaper();
     let asked_at = clock::sample().awake;
-    let answer = spawner.attend(prober.ask(probe.timeout)).await;
+    let answer = spawner.reap_during(prober.ask(probe.timeout)).await;
     (answer, clock::sample().awake.saturating_sub(asked_at))
 }
 

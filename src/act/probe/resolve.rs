@@ -1,6 +1,6 @@
-//! Looks up the addresses of a host name, in the helper: a name server can hang.
+//! Looks up the addresses of a host name in a helper, because a name server can hang.
 
-use crate::act::helper::{Helper, HelperError, Reporter, Request};
+use crate::act::helper::{Helper, HelperError, HelperRequest, Reporter};
 use serde::{Deserialize, Serialize};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ResolveName {
     host: String,
-    /// Stands beside each address in the reply.
+    /// The port of each address in the reply.
     port: u16,
 }
 
-impl Request for ResolveName {
+impl HelperRequest for ResolveName {
     const NAME: &'static str = "resolve-name";
     type Reply = Vec<SocketAddr>;
 

@@ -4,7 +4,7 @@
 //! opens read-only where it can, and does not checkpoint on close.
 
 use super::{Answer, ProtocolProbe, Query, WITHHELD, dead, degraded, no_answer, no_verdict, quote};
-use crate::act::helper::{Helper, HelperError, Reporter, Request};
+use crate::act::helper::{Helper, HelperError, HelperRequest, Reporter};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ pub struct SqliteRequest {
     pub busy_ms: u64,
 }
 
-impl Request for SqliteRequest {
+impl HelperRequest for SqliteRequest {
     const NAME: &'static str = "sqlite";
     type Reply = SqliteReply;
 
@@ -66,8 +66,8 @@ pub struct FileId {
     pub device: u64,
     /// st_ino; some file systems use a number again at once, so it is not enough by itself.
     pub inode: u64,
-    /// When the file was created, in nanoseconds since 1970, where the file system tells.
-    pub born_nanos: Option<u64>,
+    /// When the file was created, in nanoseconds since 1970; none where the file system does not record it.
+    pub created_nanos: Option<u64>,
 }
 
 /// What a SQLite file answered.
@@ -198,13 +198,13 @@ fn check_file(path: &Path) -> Result<FileId, SqliteReply> {
     Ok(FileId {
         device: status.dev(),
         inode: status.ino(),
-        born_nanos: born_nanos(&status),
+        created_nanos: created_nanos(&status),
     })
 }
 
-fn born_nanos(status: &Metadata) -> Option<u64> {
-    let born = status.created().ok()?;
-    let since_1970 = born.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+fn created_nanos(status: &Metadata) -> Option<u64> {
+    let created = status.created().ok()?;
+    let since_1970 = created.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     u64::try_from(since_1970.as_nanos()).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Adopts a proven instance of an earlier stayd: goes on with its output, its sockets and its messages.
+//! Adopts a proven instance of an earlier stayd: continues with its output, its sockets and its messages.
 
 use super::claimed::NO_PROCESS;
 use super::inherited::InheritedInstances;
@@ -14,7 +14,7 @@ use crate::decide::event::Life;
 use crate::sys::process::Process;
 use std::rc::Rc;
 
-/// The tree as it is supervised from now on. `tree` is what the claim suspects, `members` are its proven members.
+/// The tree as stayd supervises it from now on. `tree` is the one that was scanned, `members` are its proven members.
 pub(super) fn proven_tree(
     service: &ServiceContext,
     claim: &Claim,
@@ -25,8 +25,8 @@ pub(super) fn proven_tree(
     let first = claim.first.map(Process::from).or(main);
     tree.main = main.or(claim.main()).unwrap_or(NO_PROCESS);
     let session = first.map_or(0, |first| first.pid);
-    // While a member lives in the session, no other session gets its number. An empty session's number may belong to any
-    // other session by now.
+    // While a member is in the session, no other session gets its id. The id of an empty session may belong to another
+    // session by now.
     let is_ours = members.iter().any(|member| member.stat.sid == session);
     tree.session = if is_ours { session } else { 0 };
     tree.first_start_time = first.map_or(0, |first| first.start_time);
@@ -38,8 +38,7 @@ pub(super) fn proven_tree(
     tree
 }
 
-/// Makes the claimed instance the present one. From here on only its parent tells it from an instance that this stayd has
-/// spawned.
+/// Makes the claimed instance the present one. From then on it differs from a spawned instance only in its parent.
 pub(super) async fn adopt(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
@@ -68,13 +67,13 @@ pub(super) async fn adopt(
     }
     recover_sockets(shared, service, &instance).await;
     match main {
-        // Fails where it has ended since it was seen; the caller notices that.
+        // Fails if it has ended since it was found; the caller handles that.
         Some(main) => drop(instance.main.set_not_spawned(main)),
         None => instance.main.set_ended(),
     }
 }
 
-/// Goes on capturing the output of an instance that an earlier stayd began.
+/// Continues to capture the output of an instance that an earlier stayd started.
 pub(super) fn capture_output(shared: &SharedContext, service: &ServiceContext, claim: &Claim) {
     let config = &service.config;
     let (life, file) = (Life(claim.life), claim.claim_fd);
@@ -87,7 +86,7 @@ pub(super) fn capture_output(shared: &SharedContext, service: &ServiceContext, c
     }
 }
 
-/// Binds the notify socket again at the path that the instance knows.
+/// Binds the notify socket again at the path that the instance uses.
 pub(super) async fn offer_socket_again(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
@@ -100,7 +99,7 @@ pub(super) async fn offer_socket_again(
     }
 }
 
-/// Gets the service's sockets back, and records which ones stayd could not get. The instance still has these.
+/// Gets the service's sockets, and records which ones stayd could not get. The instance still has these.
 pub(super) async fn recover_sockets(
     shared: &SharedContext,
     service: &ServiceContext,
@@ -108,7 +107,7 @@ pub(super) async fn recover_sockets(
 ) {
     for missing in service.sockets.recover(instance.tree.get()).await {
         let sentence = format!(
-            "cannot hold its socket {} over the end of this instance: {}; it is bound anew for the next one, and \
+            "cannot hold its socket {} beyond the end of this instance: {}; stayd binds it again for the next one, and \
              connections are refused in between",
             missing.address, missing.cause
         );

@@ -1,4 +1,4 @@
-//! Describes an instance of an earlier stayd to the loop: its claim, compared with the configuration.
+//! Describes an adoptable instance of an earlier stayd: its claim, compared with the configuration.
 
 use crate::act::claims::Claim;
 use crate::act::context::ServiceContext;
@@ -8,7 +8,7 @@ use crate::decide::runtime::RuntimeId;
 use crate::sys::process::{self, Process};
 use std::time::Duration;
 
-/// What the loop is told about an instance that is proven ours.
+/// The description of an instance that is proven ours, for the event.
 pub(super) fn adoptable(
     service: &ServiceContext,
     claim: &Claim,
@@ -26,16 +26,19 @@ pub(super) fn adoptable(
 
 /// The settings that the instance was started with and that the configuration has changed since.
 fn changed_settings(config: &config::Service, claim: &Claim) -> Vec<ChangedSetting> {
-    let knows = claim.env_key.is_some();
+    let records_user_and_env = claim.env_key.is_some();
     let command = claim.command_key.as_ref();
     let changed = [
         (
             command.is_some_and(|key| *key != config.command_key()),
             ChangedSetting::Command,
         ),
-        (knows && claim.user != config.user, ChangedSetting::User),
         (
-            knows && claim.env_key != Some(config.env_key()),
+            records_user_and_env && claim.user != config.user,
+            ChangedSetting::User,
+        ),
+        (
+            records_user_and_env && claim.env_key != Some(config.env_key()),
             ChangedSetting::Environment,
         ),
         (
@@ -45,6 +48,6 @@ fn changed_settings(config: &config::Service, claim: &Claim) -> Vec<ChangedSetti
     ];
     let changed = changed.into_iter();
     changed
-        .filter_map(|(is_so, changed_settings)| is_so.then_some(changed_settings))
+        .filter_map(|(has_changed, setting)| has_changed.then_some(setting))
         .collect()
 }

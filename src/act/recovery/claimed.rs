@@ -1,4 +1,4 @@
-//! What a claim of an earlier stayd is worth: whether it can name processes of today, and which evidence it gives for them.
+//! Whether the claim of an earlier stayd can name present processes, and which evidence it provides for them.
 
 use crate::act::claims::{Claim, ClaimFile};
 use crate::act::context::{ServiceContext, SharedContext};
@@ -7,15 +7,15 @@ use crate::decide::event::Life;
 use crate::sys::identity;
 use crate::sys::process::{self, Process};
 
-/// Stands for a main process that is not known: no process has this number.
+/// Stands for an unknown main process: no process has this pid.
 pub(super) const NO_PROCESS: Process = Process {
     pid: 0,
     start_time: 0,
 };
 
-/// Whether the claim was written in this boot and pid namespace. Processes of another boot are gone, and numbers of another
-/// namespace mean nothing here. The kernel uses a namespace's number again, so a process that is older than the first
-/// process of this namespace was in another one.
+/// Whether the claim was written in this boot and pid namespace. Processes of another boot are gone, and pids of another
+/// namespace mean nothing here. The kernel reuses the number of a namespace, so a process that is older than the first process
+/// of this namespace was in another one.
 pub(super) fn is_of_this_boot(shared: &SharedContext, claim: &Claim) -> bool {
     let same = (&claim.boot_id, claim.pid_ns) == (&shared.boot.0, shared.boot.1);
     let is_older = |first: Process| {
@@ -28,14 +28,14 @@ pub(super) fn is_of_this_boot(shared: &SharedContext, claim: &Claim) -> bool {
     same && !first.is_some_and(|first| is_older(first.process))
 }
 
-/// The tree with nothing believed but evidence: not the main process, and not its session's number.
+/// The tree to scan for. It contains only evidence: not the claimed main process, and not the id of its session.
 pub(super) fn suspected_tree(
     shared: &SharedContext,
     service: &ServiceContext,
     claim: &Claim,
 ) -> Tree {
-    let born = claim.first.map_or(0, |first| first.start_time);
-    let mut tree = Tree::new_adopted(NO_PROCESS, 0, born);
+    let first_start_time = claim.first.map_or(0, |first| first.start_time);
+    let mut tree = Tree::new_adopted(NO_PROCESS, 0, first_start_time);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = provable_file(shared, service, claim);
@@ -45,8 +45,8 @@ pub(super) fn suspected_tree(
     tree
 }
 
-/// Device and inode of the claim file, if it still exists. File systems use an inode's number again at once: only while the
-/// claim file exists, no other file has its number.
+/// Device and inode of the claim file, if it still exists. File systems reuse inode numbers at once, so the number is
+/// evidence only while the claim file exists.
 pub(super) fn provable_file(
     shared: &SharedContext,
     service: &ServiceContext,

@@ -1,12 +1,12 @@
 //! Hands the instances and sockets of this stayd over to another version in the same process (`stayd upgrade`).
 //!
-//! The children stay children of this process. What this version leaves is written to the upgrade's manifest, with
-//! descriptors as places in a list.
+//! The children stay children of this process. The handover is written to the upgrade's manifest, with descriptors as
+//! indices into a list.
 
 use super::inherited::InheritedInstance;
-use crate::act::claims::{Claim, Member};
+use crate::act::claims::{Claim, RecordedProcess};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
-use crate::act::sockets::{Held, Origin};
+use crate::act::sockets::{HeldSocket, SocketOrigin};
 use crate::act::spawn::spawner::Spawner;
 use crate::decide::event::Check;
 use crate::sys::process::{self, Process};
@@ -18,16 +18,16 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// One instance as this version leaves it. Descriptors are places in the list of inherited descriptors.
+/// One instance as this version hands it over. Descriptors are indices into the list of inherited descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InstanceHandover {
     /// The claim in memory; the disk may have refused it.
     claim: Claim,
     /// The main process, if it is our child.
-    child: Option<Member>,
-    /// stayd spawned that child; otherwise it landed with stayd as an orphan.
+    child: Option<RecordedProcess>,
+    /// stayd spawned that child; otherwise it was reparented to stayd as an orphan.
     spawned: bool,
-    /// A stayd in another process began the instance.
+    /// A stayd in another process started the instance.
     adopted: bool,
     /// A read end of its output.
     output: Option<usize>,
@@ -43,18 +43,18 @@ pub struct SocketHandover {
     given: bool,
 }
 
-/// Descriptors that the version before has left. Each can be taken once.
+/// Descriptors that the version before handed over. Each can be taken once.
 #[derive(Debug, Default)]
 pub struct InheritedDescriptors(Vec<Option<OwnedFd>>);
 
 impl InheritedDescriptors {
-    /// All of them, in their order.
+    /// These descriptors, in their order.
     #[must_use]
     pub fn new(fds: Vec<OwnedFd>) -> Self {
         Self(fds.into_iter().map(Some).collect())
     }
 
-    /// Takes the descriptor at this place; none when it was taken, or was never there.
+    /// Takes the descriptor at index `place`; none when it was taken already or does not exist.
     pub fn take(&mut self, place: usize) -> Option<OwnedFd> {
         self.0.get_mut(place)?.take()
     }
@@ -63,13 +63,13 @@ impl InheritedDescriptors {
 impl SocketHandover {
     /// Takes the socket; none when it does not listen any more.
     #[must_use]
-    pub fn receive(self, descriptors: &mut InheritedDescriptors) -> Option<Held> {
+    pub fn receive(self, descriptors: &mut InheritedDescriptors) -> Option<HeldSocket> {
         let origin = if self.given {
-            Origin::Given
+            SocketOrigin::Given
         } else {
-            Origin::Bound
+            SocketOrigin::Bound
         };
-        Held::new(descriptors.take(self.place)?, origin)
+        HeldSocket::new(descriptors.take(self.place)?, origin)
     }
 }
 
@@ -100,10 +100,10 @@ impl InstanceHandover {
     }
 }
 
-/// What is under way and would be cut off if another version took over now; none: nothing is. Ends what was kept only for
-/// the next probe attempt.
+/// Returns what is under way that a takeover by another version would interrupt; none if nothing is. Drops the probers, which
+/// are kept only for the next attempt.
 pub(crate) fn obstacle(shared: &SharedContext, services: &[Rc<ServiceContext>]) -> Option<String> {
-    let mains = match mains_at_rest(services) {
+    let mains = match settled_mains(services) {
         Ok(mains) => mains,
         Err(why) => return Some(why),
     };
@@ -122,20 +122,20 @@ pub(crate) fn obstacle(shared: &SharedContext, services: &[Rc<ServiceContext>]) 
     kills.then(|| "processes are being killed".into())
 }
 
-fn mains_at_rest(services: &[Rc<ServiceContext>]) -> Result<Vec<i32>, String> {
+fn settled_mains(services: &[Rc<ServiceContext>]) -> Result<Vec<i32>, String> {
     let mut mains = Vec::new();
     for service in services {
         if let Some(instance) = service.current() {
-            let main = main_at_rest(&instance);
+            let main = settled_main(&instance);
             mains.extend(main.map_err(|what| format!("{}: {what}", service.name()))?);
         }
     }
     Ok(mains)
 }
 
-/// The main process of an instance that nothing is under way with, or what is under way. None for a foreign process, and
-/// while nothing was started yet.
-fn main_at_rest(instance: &Instance) -> Result<Option<i32>, String> {
+/// The main process of an instance, or an error that says what is under way with the instance. None for a foreign process, and
+/// while nothing is started yet.
+fn settled_main(instance: &Instance) -> Result<Option<i32>, String> {
     for check in [Check::Liveness, Check::Readiness] {
         let cleared = instance.checks.prober(check).clear();
         cleared.map_err(|_| "it is being asked")?;
@@ -144,33 +144,33 @@ fn main_at_rest(instance: &Instance) -> Result<Option<i32>, String> {
         return Ok(None);
     }
     let main = instance.main.process().ok_or("it is being ended")?;
-    // The end of a zombie is still unknown to the loop. Once it is reaped, the event is on its way to the loop.
+    // The end of a zombie is not reported to the loop yet. Once the zombie is reaped, the event is on its way.
     if process::stat(main.pid).is_ok_and(|stat| stat.process == main) {
         Ok(Some(main.pid))
     } else {
-        Err("its end is being looked into".into())
+        Err("its end is being handled".into())
     }
 }
 
-/// Leaves every instance to the next version and appends their descriptors to `fds`. Call it when there is no obstacle, and
-/// execute no action afterwards.
-pub(crate) fn leave_instances(
+/// Hands every instance over to the next version and appends their descriptors to `fds`. Call it when there is no obstacle,
+/// and execute no action afterwards.
+pub(crate) fn hand_over_instances(
     shared: &SharedContext,
     services: &[Rc<ServiceContext>],
     fds: &mut Vec<OwnedFd>,
 ) -> BTreeMap<String, InstanceHandover> {
-    let mut left = BTreeMap::new();
+    let mut handovers = BTreeMap::new();
     for service in services {
         let instance = service.current();
-        let handover = instance.and_then(|instance| leave(shared, service, &instance, fds));
+        let handover = instance.and_then(|instance| hand_over(shared, service, &instance, fds));
         if let Some(handover) = handover {
-            left.insert(service.name().to_owned(), handover);
+            handovers.insert(service.name().to_owned(), handover);
         }
     }
-    left
+    handovers
 }
 
-fn leave(
+fn hand_over(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
@@ -203,26 +203,26 @@ fn leave(
     })
 }
 
-/// Leaves the sockets that stayd holds, also between instances, and appends them to `fds`.
-pub(crate) fn leave_sockets(
+/// Hands over the sockets that stayd holds, also between instances, and appends them to `fds`.
+pub(crate) fn hand_over_sockets(
     shared: &SharedContext,
     services: &[Rc<ServiceContext>],
     fds: &mut Vec<OwnedFd>,
 ) -> Vec<SocketHandover> {
-    let copy = |held: &Held| {
+    let copy = |held: &HeldSocket| {
         let socket = held.socket().try_clone();
-        socket.map(|socket| (socket, held.origin() == Origin::Given))
+        socket.map(|socket| (socket, held.origin() == SocketOrigin::Given))
     };
     let mut held = shared.received.list(copy);
     for service in services {
         held.extend(service.sockets.list(copy));
     }
-    let mut left = Vec::new();
-    // A socket that cannot be copied is taken from the running process, or bound anew.
+    let mut handovers = Vec::new();
+    // The next version fetches a socket that cannot be copied from the running process, or binds it again.
     for (socket, given) in held.into_iter().flatten() {
         let place = fds.len();
-        left.push(SocketHandover { place, given });
+        handovers.push(SocketHandover { place, given });
         fds.push(socket);
     }
-    left
+    handovers
 }

@@ -1,10 +1,10 @@
-//! The instances that the version of stayd before an upgrade has left in this process.
+//! The instances that the version of stayd before an upgrade handed over in this process.
 
 use crate::act::claims::Claim;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::lifecycle::service_messages;
 use crate::act::notify::socket::NotifySocket;
-use crate::act::spawn::spawner::Running;
+use crate::act::spawn::spawner::RunningChild;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,22 +12,22 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// One instance as this version finds it.
+/// One instance as this version receives it.
 #[derive(Debug)]
 pub struct InheritedInstance {
     pub(super) claim: Claim,
-    pub(super) child: Option<Running>,
+    pub(super) child: Option<RunningChild>,
     pub(super) adopted: bool,
     /// While this is open the instance's output has a reader.
     pub(super) output: Option<File>,
     pub(super) notify: Option<(OwnedFd, PathBuf)>,
 }
 
-/// The instances that the version before has left, by service, until the recovery scan takes each of them.
+/// The instances that the version before handed over, by service, until the recovery scan takes them.
 #[derive(Debug, Default)]
 pub(crate) struct InheritedInstances(RefCell<BTreeMap<String, InheritedInstance>>);
 
-/// What of an instance goes on without being made anew.
+/// Which parts of an instance continue without being opened again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Resumed {
     pub(super) output: bool,
@@ -35,7 +35,7 @@ pub(super) struct Resumed {
 }
 
 impl InheritedInstances {
-    /// All of them.
+    /// These instances.
     pub(crate) const fn new(instances: BTreeMap<String, InheritedInstance>) -> Self {
         Self(RefCell::new(instances))
     }
@@ -59,7 +59,7 @@ impl InheritedInstances {
 }
 
 impl InheritedInstance {
-    /// Goes on reading its output and its notify socket.
+    /// Continues to read its output and its notify socket.
     pub(super) fn resume(
         &mut self,
         shared: &Rc<SharedContext>,

@@ -1,8 +1,8 @@
-//! Goes on with an inherited instance whose main process is a child of this process.
+//! Continues an inherited instance whose main process is a child of this process.
 //!
-//! A child that is not reaped keeps its number, so the child that was left is the one that is found, dead or alive, and its
-//! exit status is waited for as before. Processes that are not our children are looked for and proven like those of any
-//! earlier stayd.
+//! A child keeps its pid until it is reaped, so the handed-over pid still names the same child, dead or alive, and stayd waits
+//! for its exit status as before. Processes that are not our children are searched for and proven like those of any earlier
+//! stayd.
 
 use super::adopt::{capture_output, offer_socket_again, recover_sockets};
 use super::adoptable::adoptable;
@@ -12,7 +12,7 @@ use crate::act::lifecycle::claim::retry_until_written;
 use crate::act::lifecycle::materialize::adopt_runtime;
 use crate::act::lifecycle::start::main_ended;
 use crate::act::process_exit::exit_of;
-use crate::act::spawn::spawner::Running;
+use crate::act::spawn::spawner::RunningChild;
 use crate::act::tree::Tree;
 use crate::act::tree::cgroups::InstanceCgroup;
 use crate::decide::event::{Exit, Life, ScanOutcome, ServiceEvent};
@@ -20,13 +20,13 @@ use crate::sys::identity;
 use crate::sys::process::Process;
 use std::rc::Rc;
 
-/// Goes on with an instance whose main process is our child. Reports its end when that comes.
-pub(super) async fn go_on(
+/// Continues an instance whose main process is our child, and reports the end of that process when it comes.
+pub(super) async fn continue_instance(
     shared: Rc<SharedContext>,
     service: Rc<ServiceContext>,
     mut inherited: InheritedInstance,
 ) {
-    let Some(Running {
+    let Some(RunningChild {
         process,
         handle,
         exit,
@@ -44,7 +44,7 @@ pub(super) async fn go_on(
     let tree = tree_of(&service, &instance, &inherited, process);
     instance.tree.set(tree);
     let instance = service.begin(instance);
-    take_up(&shared, &service, &instance, &mut inherited).await;
+    resume_or_recover(&shared, &service, &instance, &mut inherited).await;
     let adoptable = adoptable(&service, &inherited.claim, Some(process));
     let written = shared.claims.record_intent(service.name(), inherited.claim);
     retry_until_written(&shared, &service, written);
@@ -54,9 +54,9 @@ pub(super) async fn go_on(
     main_ended(&shared, &service, &instance, exit).await;
 }
 
-/// Goes on with what the instance runs from, writes to, talks to and listens on. What the version before has not left is
-/// recovered as after a crash.
-async fn take_up(
+/// Continues with the instance's runtime, output, notify socket and sockets. Recovers what the version before did not hand
+/// over as after a crash.
+async fn resume_or_recover(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
     instance: &Rc<Instance>,
@@ -75,7 +75,7 @@ async fn take_up(
     recover_sockets(shared, service, instance).await;
 }
 
-/// The tree as the version before knew it.
+/// The tree as the version before recorded it.
 fn tree_of(
     service: &ServiceContext,
     instance: &Instance,

@@ -1,4 +1,5 @@
-//! What an earlier stayd left behind: finds it by its claims, proves what belongs to a service, and goes on with it.
+//! Recovery at the start of stayd: finds the instances of an earlier stayd by its claims, proves them, and adopts them; hands
+//! instances over in an in-place upgrade.
 
 mod adopt;
 mod adoptable;

@@ -1,4 +1,5 @@
-//! Finds what earlier stayds have left of services that are not configured any more, and goes on capturing their output.
+//! Finds orphaned services: processes of an earlier stayd whose service is no longer configured. Continues to capture their
+//! output.
 
 use super::claimed::is_of_this_boot;
 use crate::act::claims::{Claim, ClaimOnDisk};
@@ -8,7 +9,7 @@ use crate::act::process_exit::still_runs;
 use crate::config::Log;
 use crate::decide::event::Life;
 
-/// One running process of each such service.
+/// One running process of each orphaned service.
 #[must_use]
 pub fn orphaned_services(shared: &SharedContext, configured: &[&str]) -> Vec<ReportedProcess> {
     let (claims, output) = (&shared.claims, &shared.output);
@@ -19,8 +20,8 @@ pub fn orphaned_services(shared: &SharedContext, configured: &[&str]) -> Vec<Rep
         .filter_map(|name| match claims.read(&name) {
             ClaimOnDisk::Valid(claim) if is_of_this_boot(shared, &claim) => {
                 let left = left_of(name.clone(), &claim)?;
-                // A FIFO without a reader would stop the process at its next line. Fails where there is no FIFO; then
-                // there is nothing to read.
+                // Without a reader, the process would block when the FIFO is full. Fails if there is no FIFO; then there
+                // is nothing to read.
                 let _ = output.adopt(&name, Life(claim.life), &Log::BY_DEFAULT, claim.claim_fd);
                 Some(left)
             }
@@ -39,8 +40,8 @@ fn left_of(name: String, claim: &Claim) -> Option<ReportedProcess> {
         .find(|&each| still_runs(each))?;
     let (pid, life) = (process.pid, claim.life);
     let message = format!(
-        "pid {pid} was started as life {life} of {name}, which is not in the configuration any more; it is left alone and \
-         not watched: stop it with `kill {pid}`, or put [service.{name}] back"
+        "pid {pid} was started as life {life} of {name}, which is not in the configuration any more; stayd leaves it alone and \
+         does not watch it: stop it with `kill {pid}`, or put [service.{name}] back"
     );
     Some(ReportedProcess {
         process,

@@ -1,34 +1,35 @@
-//! The recovery scan: finds what an earlier stayd has left of a service, and adopts it where it is proven.
+//! The recovery scan: finds the instance of a service that an earlier stayd has left, and adopts it if it is proven ours.
 //!
-//! A claim is stayd's own word, and so it is not enough: the main process has to show evidence of its instance as well (its
-//! claim file, its token, its cgroup). Members that had left the tree when they were seen are believed by number and start
-//! time, because their evidence is often gone.
+//! A claim alone is not enough: the main process must also show evidence of its instance (its claim file, its token, its
+//! cgroup). Members that were recorded outside the tree are accepted by pid and start time, because their evidence is often
+//! gone.
 
 use super::adopt::{adopt, proven_tree};
 use super::adoptable::adoptable;
 use super::claimed::{is_of_this_boot, suspected_tree};
 use super::inherited::InheritedInstances;
-use super::inherited_child::go_on;
+use super::inherited_child::continue_instance;
 use crate::act::claims::{Claim, ClaimFile, ClaimOnDisk};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
-use crate::act::lifecycle::successor::attend;
+use crate::act::lifecycle::successor::await_end;
 use crate::act::off_loop::{OffLoopError, off_loop};
 use crate::act::process_exit::still_runs;
 use crate::act::tree::cgroups::InstanceCgroup;
-use crate::act::tree::{LIFE_PID, LIFE_TOKEN, Member, Tree};
+use crate::act::tree::{INSTANCE_PID, INSTANCE_TOKEN, Member, Tree};
 use crate::decide::event::{Exit, Life, ScanOutcome, ServiceEvent};
 use crate::sys::identity;
 use crate::sys::process::{self, Process};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Environments are read from the processes' own memory, which a sick process may not show.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
-/// Why an instance may run that no claim leads to: a disk that refuses claims does not keep a service down.
-const NO_CLAIM: &str = "no claim names a life";
+/// The most time for the scan. It reads environments from the processes' own memory, which can hang.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Why an instance may run without a claim: stayd starts a service even if the disk refuses its claim.
+const NO_CLAIM: &str = "no claim names an instance";
 /// The same, where the disk has an older claim.
-const ENDED: &str = "the life that was claimed last has ended";
+const ENDED: &str = "the instance that was claimed last has ended";
+
 /// Runs the scan, adopts what is proven, and reports what was found.
 pub(crate) async fn scan(
     shared: Rc<SharedContext>,
@@ -36,7 +37,7 @@ pub(crate) async fn scan(
     inherited: Rc<InheritedInstances>,
 ) {
     if let Some(child) = inherited.take_child(service.name()) {
-        return go_on(shared, service, child).await;
+        return continue_instance(shared, service, child).await;
     }
     let finding = find(&shared, &service, &inherited);
     let found = shared.orphans.suspend_during(finding).await;
@@ -46,9 +47,9 @@ pub(crate) async fn scan(
     };
     let event = ServiceEvent::RecoveryScanned(found);
     shared.send(service.id, event).await;
-    // The loop has to hear of the instance before it hears of the instance's end.
+    // The event about the instance must be sent before the one about its end.
     if let Some(instance) = adopted {
-        attend(shared, service, instance).await;
+        await_end(shared, service, instance).await;
     }
 }
 
@@ -70,22 +71,28 @@ async fn find(
     match reading {
         ClaimOnDisk::Absent => unclaimed(shared, service, Life(0), NO_CLAIM).await,
         ClaimOnDisk::Unverifiable(why) => {
-            let why = format!("an earlier stayd's claim is not believed: {why}");
-            tracing::warn!(service = name, "{why}; what it names is left alone");
+            let why = format!("the claim of an earlier stayd is unverifiable: {why}");
+            tracing::warn!(
+                service = name,
+                "{why}; stayd leaves the processes that it names alone"
+            );
             unclaimed(shared, service, Life(0), &why).await
         }
         ClaimOnDisk::Valid(claim) if !is_of_this_boot(shared, &claim) => {
             ScanOutcome::Nothing(Life(claim.life))
         }
-        ClaimOnDisk::Valid(claim) if claim.ended.is_some() => concluded(shared, service, *claim),
-        ClaimOnDisk::Valid(claim) => match look(shared, service, &claim).await {
-            Ok(sighted) => judge(shared, service, inherited, *claim, sighted).await,
+        ClaimOnDisk::Valid(claim) if claim.ended.is_some() => {
+            ended_as_recorded(shared, service, *claim)
+        }
+        ClaimOnDisk::Valid(claim) => match observe(shared, service, &claim).await {
+            Ok(seen) => judge(shared, service, inherited, *claim, seen).await,
             Err(message) => ScanOutcome::Unclear(message),
         },
     }
 }
 
-/// No claim leads to a process; `why` says so. But a process that holds a FIFO of this service is a copy of it.
+/// No claim names a running process, for the reason `why`. Searches for a process that holds a FIFO of this service, because
+/// that would be a copy of the service.
 async fn unclaimed(
     shared: &SharedContext,
     service: &ServiceContext,
@@ -96,14 +103,14 @@ async fn unclaimed(
     if fifos.is_empty() {
         return ScanOutcome::Nothing(claimed);
     }
-    match off_loop("recovery", LOOK_DEADLINE, move || holder_of(&fifos)).await {
+    match off_loop("recovery", SCAN_TIMEOUT, move || holder_of(&fifos)).await {
         Ok(None) => ScanOutcome::Nothing(claimed),
         Ok(Some(pid)) => ScanOutcome::Unclear(format!(
-            "{why}; pid {pid} holds the output of an earlier life: it is left alone, and a second copy is not started; \
-             stop it with `kill {pid}`, and the next life begins by itself"
+            "{why}; pid {pid} holds the output of an earlier instance: stayd leaves it alone and starts no second copy; \
+             stop it with `kill {pid}`, and the next instance starts by itself"
         )),
         Err(cause) => ScanOutcome::Unclear(format!(
-            "{why}; cannot see whether an earlier life still runs: {cause}; a second copy is not started, trying again"
+            "{why}; cannot find out whether an earlier instance still runs: {cause}; no second copy is started, trying again"
         )),
     }
 }
@@ -118,8 +125,8 @@ fn holder_of(files: &[ClaimFile]) -> Option<i32> {
         .find(|&pid| files.iter().any(|file| holds(pid, file)))
 }
 
-/// What is seen of a claimed instance.
-struct Sighted {
+/// The processes of a claimed instance that were found.
+struct ObservedInstance {
     /// The running processes that show evidence, or are known members.
     members: Vec<Member>,
     /// Whether the claimed main process runs, proven or not.
@@ -129,29 +136,29 @@ struct Sighted {
     tree: Tree,
 }
 
-async fn look(
+async fn observe(
     shared: &SharedContext,
     service: &ServiceContext,
     claim: &Claim,
-) -> Result<Sighted, String> {
+) -> Result<ObservedInstance, String> {
     let tree = suspected_tree(shared, service, claim);
     let main = claim.main();
-    let look = move || {
+    let scan = move || {
         let mut members = tree.members_full_scan();
         members.retain(Member::is_alive);
         let is_first = |member: &&Member| is_first_process(member, &tree.token);
         let first = members.iter().find(is_first).map(|member| member.process);
-        Sighted {
+        ObservedInstance {
             members,
             main_runs: main.is_some_and(still_runs),
             first,
             tree,
         }
     };
-    let seen = off_loop("recovery", LOOK_DEADLINE, look).await;
+    let seen = off_loop("recovery", SCAN_TIMEOUT, scan).await;
     seen.map_err(|cause: OffLoopError| {
         format!(
-            "cannot see whether life {} of an earlier stayd still runs: {cause}; a second copy is not started, trying \
+            "cannot find out whether life {} of an earlier stayd still runs: {cause}; no second copy is started, trying \
              again",
             claim.life
         )
@@ -163,9 +170,9 @@ async fn judge(
     service: &Rc<ServiceContext>,
     inherited: &InheritedInstances,
     claim: Claim,
-    seen: Sighted,
+    seen: ObservedInstance,
 ) -> ScanOutcome {
-    let Sighted {
+    let ObservedInstance {
         members,
         main_runs,
         first,
@@ -178,18 +185,18 @@ async fn judge(
         None => first,
     };
     if main.is_none() && main_runs {
-        return ScanOutcome::Unclear(unproven(&claim));
+        return ScanOutcome::Unclear(unproven_message(&claim));
     }
     if members.is_empty() {
         let found = unclaimed(shared, service, Life(claim.life), ENDED).await;
         let has_run = claim.main().is_some() && !claim.ending;
         return match found {
-            ScanOutcome::Nothing(_) if has_run => ended_unseen(shared, service, claim),
+            ScanOutcome::Nothing(_) if has_run => ended_unrecorded(shared, service, claim),
             found => found,
         };
     }
     if tree.claim_file.is_none() {
-        return ScanOutcome::Unclear(elsewhere(&claim, &members));
+        return ScanOutcome::Unclear(claim_file_missing_message(&claim, &members));
     }
     let adoptable = adoptable(service, &claim, main);
     let tree = proven_tree(service, &claim, tree, main, &members);
@@ -199,15 +206,19 @@ async fn judge(
     ScanOutcome::Adoptable(adoptable)
 }
 
-/// An earlier stayd has seen the instance's end, and has begun nothing after it.
-fn concluded(shared: &SharedContext, service: &ServiceContext, claim: Claim) -> ScanOutcome {
+/// An earlier stayd recorded the instance's end, and started no other instance after it.
+fn ended_as_recorded(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    claim: Claim,
+) -> ScanOutcome {
     let (life, exit) = (Life(claim.life), claim.ended.map(Exit::from));
     shared.claims.adopt(service.name(), claim);
     ScanOutcome::Ended { life, exit }
 }
 
-/// Nothing of the instance is left but its claim, which is retired like that of any instance.
-fn ended_unseen(shared: &SharedContext, service: &ServiceContext, claim: Claim) -> ScanOutcome {
+/// Only the claim of the instance is left. Makes the instance the present one, so that it is retired like any other.
+fn ended_unrecorded(shared: &SharedContext, service: &ServiceContext, claim: Claim) -> ScanOutcome {
     let life = Life(claim.life);
     let cgroup = InstanceCgroup::existing(shared.cgroups.of(service.name(), life));
     service.begin(Instance::with_cgroup(life, claim.token.clone(), cgroup));
@@ -215,33 +226,35 @@ fn ended_unseen(shared: &SharedContext, service: &ServiceContext, claim: Claim) 
     ScanOutcome::Ended { life, exit: None }
 }
 
-/// Whether the process is the one that the instance began with. It carries the token, which `before` and its descendants do
-/// not, and its own number, which its descendants do not.
+/// Whether the process is the instance's first one. It carries the token, which `before` and the descendants of that do not,
+/// and its own pid, which its descendants do not.
 fn is_first_process(member: &Member, token: &str) -> bool {
     let pid = member.process.pid;
     let carries = |name, value: &str| {
         let found = process::environment_value(pid, name).ok().flatten();
         found.is_some_and(|found| found == value)
     };
-    member.stat.sid == pid && carries(LIFE_TOKEN, token) && carries(LIFE_PID, &pid.to_string())
+    member.stat.sid == pid
+        && carries(INSTANCE_TOKEN, token)
+        && carries(INSTANCE_PID, &pid.to_string())
 }
 
-fn unproven(claim: &Claim) -> String {
+fn unproven_message(claim: &Claim) -> String {
     let pid = claim.pid.unwrap_or_default();
     format!(
-        "pid {pid} was started as life {} by an earlier stayd and shows no evidence of that any more; it is left alone, \
-         and a second copy is not started: stop it with `kill {pid}`, and the next life begins by itself",
+        "pid {pid} was started as life {} by an earlier stayd and shows no evidence of that any more; stayd leaves it alone \
+         and starts no second copy: stop it with `kill {pid}`, and the next instance starts by itself",
         claim.life
     )
 }
 
-/// A copied state directory holds the claims of another stayd, and their tokens are right.
-fn elsewhere(claim: &Claim, members: &[Member]) -> String {
+/// The sentence about a process of another stayd: a copied state directory contains that stayd's claims with valid tokens.
+fn claim_file_missing_message(claim: &Claim, members: &[Member]) -> String {
     let pid = members.first().map_or(0, |member| member.process.pid);
     format!(
         "pid {pid} carries the evidence of life {}, but the claim file of that life is not in this state folder: it may \
-         be another stayd's; it is left alone, and a second copy is not started: stop it with `kill {pid}` if it is not, \
-         and the next life begins by itself",
+         be another stayd's; stayd leaves it alone and starts no second copy: stop it with `kill {pid}` if it is not, \
+         and the next instance starts by itself",
         claim.life
     )
 }

@@ -90,7 +90,7 @@ impl LockedCache<'_> {
         })?;
         let unread = || SourceError::Other(format!("cannot read all of {}", source.display()));
         let fingerprint = listing.fingerprint().ok_or_else(unread)?;
-        self.remember_source(service, &known, listing);
+        self.store_source_listing(service, &known, listing);
         Ok(fingerprint)
     }
 
@@ -122,7 +122,7 @@ impl LockedCache<'_> {
         })?;
         let source = OpenTree::of(&root, path);
         if let Some(fingerprint) = listing.fingerprint().filter(|one| !anew && self.has(one)) {
-            self.remember_source(service, &known, listing);
+            self.store_source_listing(service, &known, listing);
             return Ok(Materialized {
                 fingerprint,
                 copied: None,
@@ -144,7 +144,7 @@ impl LockedCache<'_> {
             drop(copy::remove(&staging.path));
         })?;
         let size = listing.size();
-        self.remember_source(service, &known, listing);
+        self.store_source_listing(service, &known, listing);
         Ok(Materialized {
             fingerprint,
             copied: Some(size),
@@ -213,7 +213,7 @@ impl LockedCache<'_> {
     /// Writes the listing of the source for the next time. A file that changed just now may change again without a new
     /// stamp, so its hash is left out and the file is read again. If the listing cannot be written, everything is read
     /// again.
-    fn remember_source(&self, service: &str, known: &Listing, mut listing: Listing) {
+    fn store_source_listing(&self, service: &str, known: &Listing, mut listing: Listing) {
         let now = clock::sample()
             .wall
             .duration_since(UNIX_EPOCH)

@@ -37,12 +37,12 @@ pub(super) const ALTERED: &str = ".altered-";
 const LIST: &str = "list";
 /// Mode of the lock file.
 const LOCK_MODE: u32 = 0o600;
-/// The parent folder of all instances' state has this name, unless the user chose another folder.
-const OF_ALL_INSTANCES: &str = "stayd";
-/// Lets group and others pass through a folder to names that they know, but not list it.
+/// The name of the folder that contains all state folders, unless the user chose another folder.
+const STATE_ROOT_NAME: &str = "stayd";
+/// Search permission for group and others: with it they can open files by name, but not list the folder.
 const SEARCH: u32 = 0o011;
 
-/// The folder of an instance's runtimes.
+/// The folder of one stayd's runtimes.
 #[derive(Clone, Debug)]
 pub struct Cache {
     pub(super) dir: PathBuf,
@@ -68,7 +68,7 @@ pub struct Materialized {
 }
 
 impl Cache {
-    /// The runtimes of the instance whose state folder is `state`.
+    /// The cache in the state folder `state`.
     #[must_use]
     pub fn of(state: &Path) -> Self {
         Self {
@@ -147,7 +147,7 @@ impl Cache {
         let state = self.dir.parent().unwrap_or(&self.dir);
         let above = state
             .parent()
-            .filter(|above| above.file_name() == Some(OsStr::new(OF_ALL_INSTANCES)));
+            .filter(|above| above.file_name() == Some(OsStr::new(STATE_ROOT_NAME)));
         for folder in [Some(self.dir.as_path()), Some(state), above]
             .into_iter()
             .flatten()
@@ -212,8 +212,9 @@ impl LockedCache<'_> {
         if record == before {
             return Ok(());
         }
-        record::write(&dir, service, &record)
-            .map_err(|error| SourceError::of_copy("remember the runtimes in", &dir, &error))
+        record::write(&dir, service, &record).map_err(|error| {
+            SourceError::of_copy("store the record of the runtimes in", &dir, &error)
+        })
     }
 
     /// Releases the lock, does `work`, and takes the lock again. For slow work with a source, so that other processes can

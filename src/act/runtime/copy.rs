@@ -232,7 +232,7 @@ fn check_same_file(
 ) -> Result<(), SourceError> {
     let place = source.path.join(&entry.path);
     let (stamp, bytes) = walk::stamp(file, source.mount)
-        .map_err(|error| SourceError::of_source("look at", &place, &error))?;
+        .map_err(|error| SourceError::of_source("read the metadata of", &place, &error))?;
     if stamp == entry.stamp && bytes == read {
         return Ok(());
     }

@@ -34,8 +34,9 @@ impl LockedCache<'_> {
     ) -> Result<Materialized, SourceError> {
         // The user imports because stayd's view of the source may be wrong: read every file again.
         let dir = self.cache.services();
-        record::forget_source_hashes(&dir, service)
-            .map_err(|error| SourceError::of_copy("remember the source in", &dir, &error))?;
+        record::forget_source_hashes(&dir, service).map_err(|error| {
+            SourceError::of_copy("store the listing of the source in", &dir, &error)
+        })?;
         let mut made = self.materialize(service, source, false, progress)?;
         if !self.is_intact(&made.fingerprint) {
             made = self.materialize(service, source, true, progress)?;

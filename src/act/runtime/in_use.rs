@@ -1,4 +1,4 @@
-//! Which runtime a service runs from, and what is known of its source.
+//! The runtime that a service runs from, and what is known of its source.
 
 use crate::act::helper::{HelperClient, Helpers, Progress};
 use crate::decide::runtime::RuntimeId;
@@ -17,11 +17,11 @@ pub(crate) struct ServiceRuntimes {
     pub(crate) source_helper: HelperClient,
     /// Touches only stayd's own disk, so that it does not hang with a source.
     pub(crate) cache_helper: HelperClient,
-    /// An instance waits for the source: a mere comparison has to give way.
-    instance_waits: Notify,
-    /// What the source held when stayd last looked at it for an instance.
+    /// Notified when an instance needs the source, so that a comparison ends.
+    instance_needs_source: Notify,
+    /// The content of the source when stayd last read it for an instance.
     offered: RefCell<Option<RuntimeId>>,
-    /// The source is there, and could not be copied or used.
+    /// The source exists, and could not be copied or used.
     is_unreadable: Cell<bool>,
     /// Compares the source with the runtime in use, for as long as the same one is in use.
     comparing: RefCell<Option<AbortHandle>>,
@@ -45,7 +45,7 @@ impl ServiceRuntimes {
             in_use: RefCell::default(),
             source_helper: HelperClient::new(helpers),
             cache_helper: HelperClient::new(helpers),
-            instance_waits: Notify::default(),
+            instance_needs_source: Notify::default(),
             offered: RefCell::default(),
             is_unreadable: Cell::default(),
             comparing: RefCell::default(),
@@ -78,14 +78,14 @@ impl ServiceRuntimes {
         }
     }
 
-    /// What the source held when stayd last looked at it for an instance. Where the source was away: what the last
-    /// instance started with. None where the source was there and could not be used.
+    /// The content of the source when stayd last read it for an instance. If the source was unavailable: what the last
+    /// instance started with. None if the source existed and could not be used.
     pub(crate) fn source_held(&self) -> Option<RuntimeId> {
         let offered = self.offered.borrow().clone();
         offered.or_else(|| self.id().filter(|_| !self.is_unreadable.get()))
     }
 
-    /// Remembers what the source holds, and whether it is there but unusable.
+    /// Stores what the source holds, and whether it exists but cannot be used.
     pub(crate) fn set_source(&self, holds: Option<RuntimeId>, is_unreadable: bool) {
         self.offered.replace(holds);
         self.is_unreadable.set(is_unreadable);
@@ -97,7 +97,7 @@ impl ServiceRuntimes {
         self.is_unreadable.get() || offered.as_ref().is_some_and(|held| held != id)
     }
 
-    /// Ends a copy that is under way; does nothing where there is none.
+    /// Ends a copy that is under way; does nothing if there is none.
     pub(crate) fn cancel(&self) {
         self.cancelled.notify_waiters();
     }
@@ -107,14 +107,14 @@ impl ServiceRuntimes {
         self.cancelled.notified().await;
     }
 
-    /// Makes mere comparisons give way, because an instance waits for the source.
-    pub(crate) fn hurry(&self) {
-        self.instance_waits.notify_waiters();
+    /// Ends comparisons that are under way, because an instance needs the source.
+    pub(crate) fn interrupt_comparisons(&self) {
+        self.instance_needs_source.notify_waiters();
     }
 
-    /// Returns when an instance waits for the source.
-    pub(crate) async fn instance_waits(&self) {
-        self.instance_waits.notified().await;
+    /// Returns when an instance needs the source.
+    pub(crate) async fn instance_needs_source(&self) {
+        self.instance_needs_source.notified().await;
     }
 
     /// Where the copy that is under way writes its progress.

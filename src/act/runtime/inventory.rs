@@ -22,7 +22,7 @@ pub struct InventoryItem {
     pub fingerprint: Option<Fingerprint>,
     /// Its files and bytes when it was made; `None` where that is not known.
     pub size: Option<(usize, u64)>,
-    /// When it was made, if the file system tells.
+    /// When it was made, if the file system records it.
     pub made_at: Option<SystemTime>,
     /// The services that use it or have used it.
     pub uses: Vec<ServiceUse>,

@@ -52,7 +52,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// The metadata that tells whether a file changed, without reading it. No process can set `changed_nanos` back (inode(7),
+/// The metadata that shows whether a file changed, without reading it. No process can set `changed_nanos` back (inode(7),
 /// ctime).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileStamp {
@@ -140,8 +140,8 @@ impl<'a> SortedLookup<'a> {
 }
 
 impl Entry {
-    /// Whether the two have the same name and metadata, so that they are equal as far as one can tell without reading. The
-    /// stamps of folders do not count: they only tell that entries came and went.
+    /// Whether the two have the same name and metadata, so that they are equal unless reading them shows otherwise. The
+    /// stamps of folders do not count: they change only when entries are added or removed.
     pub(super) fn has_metadata_of(&self, other: &Self) -> bool {
         let same_place = self.path == other.path && self.mode == other.mode;
         same_place

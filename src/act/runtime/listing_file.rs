@@ -86,7 +86,7 @@ pub(super) fn read(text: &str) -> Option<Listing> {
 }
 
 /// The stamp and the fingerprint of the tree whose listing is in the file `path`. Reads only the ends of the file; `None`
-/// where they do not tell it.
+/// where they do not contain it.
 pub(super) fn read_stamp_of(path: &Path) -> Option<(TreeStamp, Fingerprint)> {
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     let mut file = File::open(path).ok()?;

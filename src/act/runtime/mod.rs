@@ -1,7 +1,8 @@
 //! Materialized runtimes: copies of a service's source on our own disk, named by a hash of their content.
 //!
 //! Functions that touch a disk block for as long as that disk does. They run in a helper process or in the process of
-//! the user's command, never in the loop. The loop's side is in [`in_use`], [`program_watch`] and [`status_board`].
+//! the user's command, never in the loop. The part that runs in the loop's process is in [`in_use`], [`program_watch`] and
+//! [`status_board`].
 
 mod build;
 pub mod cache;

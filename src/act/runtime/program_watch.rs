@@ -1,4 +1,4 @@
-//! Tells a parked service when another program, or another runtime, would be started than the one that failed.
+//! The state of the watch for a changed program, or a changed runtime source, of a parked service.
 
 use crate::act::helper::{HelperClient, Helpers};
 use std::cell::{Cell, RefCell};
@@ -13,7 +13,7 @@ pub(crate) struct ProgramWatch {
     started_at: Cell<Option<SystemTime>>,
     /// Reads the program's disk.
     pub(crate) helper: HelperClient,
-    /// The change that was reported last. It has been tried, and is none when it is seen again.
+    /// The version that was reported last. It has been tried, so it is no change when it is found again.
     reported: RefCell<Option<String>>,
 }
 
@@ -28,7 +28,7 @@ impl ProgramWatch {
         }
     }
 
-    /// An instance is started at `now` from what is there.
+    /// Notes that an instance is started at `now`.
     pub(crate) fn instance_starts(&self, now: SystemTime) {
         self.started_at.set(Some(now));
     }
@@ -45,7 +45,7 @@ impl ProgramWatch {
         }
     }
 
-    /// Whether `change` is another one than was reported last. Then it is noted as reported.
+    /// Whether `change` differs from the one that was reported last. If so, notes it as reported.
     pub(crate) fn is_new(&self, change: &str) -> bool {
         let is_new = self.reported.borrow().as_deref() != Some(change);
         if is_new {

@@ -1,4 +1,4 @@
-//! What stayd remembers of a service's runtimes: a record, and a listing of the source, each in a small file.
+//! What stayd stores about a service's runtimes: a record, and a listing of the source, each in a small file.
 
 use super::listing::{Fingerprint, Listing, TreeStamp};
 use super::listing_file;
@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Fingerprints kept in each list of a record. The configuration's `keep` is smaller.
-const REMEMBERED_MAX: usize = 64;
+const FINGERPRINTS_MAX: usize = 64;
 /// Endings behind the service's name: of the record, and of the listing of its source.
 const RECORD: &str = "json";
 const SOURCE: &str = "source";
@@ -89,7 +89,7 @@ impl RuntimeRecord {
         self.refused
             .retain(|one| one.fingerprint != bad.fingerprint);
         self.refused.insert(0, bad);
-        self.refused.truncate(REMEMBERED_MAX);
+        self.refused.truncate(FINGERPRINTS_MAX);
     }
 
     /// Whether `fingerprint` was marked bad.
@@ -134,11 +134,11 @@ impl RuntimeRecord {
 fn move_to_front(list: &mut Vec<Fingerprint>, fingerprint: &Fingerprint) {
     list.retain(|one| one != fingerprint);
     list.insert(0, fingerprint.clone());
-    list.truncate(REMEMBERED_MAX);
+    list.truncate(FINGERPRINTS_MAX);
 }
 
 /// The record of `service` in `dir`. Where the file does not exist, the record is empty. Where it cannot be read, the record
-/// is marked as lost and contains only the last content of the source, which the listing of the source tells.
+/// is marked as lost and contains only the last content of the source, taken from the listing of the source.
 pub(super) fn read(dir: &Path, service: &str) -> RuntimeRecord {
     let text = fs::read(path(dir, service));
     if matches!(&text, Err(error) if error.kind() == io::ErrorKind::NotFound) {

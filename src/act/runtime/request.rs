@@ -7,7 +7,7 @@ use super::error::SourceError;
 use super::gc;
 use super::listing::Fingerprint;
 use super::record::{self, RefusedRuntime};
-use crate::act::helper::{self, Reporter, Request};
+use crate::act::helper::{self, HelperRequest, Reporter};
 use crate::act::preflight::{self, ProgramLookup};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 /// A request about the runtimes of one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeRequest {
-    /// The instance's state folder.
+    /// The state folder.
     pub state: PathBuf,
     /// The name of the service.
     pub service: String,
@@ -58,9 +58,9 @@ pub enum RuntimeOperation {
         /// The folder that is copied.
         source: PathBuf,
     },
-    /// Remember that the service became ready under this runtime.
+    /// Store that the service became ready under this runtime.
     MarkGood(Fingerprint),
-    /// Remember that this runtime must not be used again until the source changes.
+    /// Store that this runtime must not be used again until the source changes.
     MarkBad(RefusedRuntime),
 }
 
@@ -93,20 +93,20 @@ pub struct RuntimeOffer {
     pub warnings: Vec<String>,
 }
 
-impl Request for RuntimeRequest {
+impl HelperRequest for RuntimeRequest {
     const NAME: &'static str = "runtime";
     type Reply = RuntimeReply;
 
     fn carry_out(self, reporter: &Reporter<'_>) -> Result<RuntimeReply, String> {
         let progress = Progress::default();
-        let look = || {
+        let sample = || {
             let now = helper::Progress {
                 files: progress.files.load(Ordering::Relaxed),
                 bytes: progress.bytes.load(Ordering::Relaxed),
             };
             (now, progress.waits_for_disk.load(Ordering::Relaxed))
         };
-        reporter.report_during(look, || self.answer(&progress))
+        reporter.report_during(sample, || self.answer(&progress))
     }
 }
 

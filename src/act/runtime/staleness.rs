@@ -1,9 +1,9 @@
-//! Compares what runs with what a new instance would be started from.
+//! Staleness: compares the running program with the file that a new instance would be started from.
 //!
-//! The comparison needs nothing from the start of the process, so it also works for an adopted instance. Everything may
-//! hang with the disk that it touches, so it runs in the helper.
+//! The comparison needs no data from the start of the process, so it also works for an adopted instance. It can hang with the
+//! disk that it reads, so it runs in a helper.
 
-use crate::act::helper::{Reporter, Request};
+use crate::act::helper::{HelperRequest, Reporter};
 use crate::act::preflight::ProgramLookup;
 use crate::act::spawn::launch::candidates;
 use crate::sys::clock;
@@ -29,37 +29,38 @@ const GONE: &str = " (deleted)";
 pub(crate) struct ReplacedProgram {
     pid: i32,
     start_time: u64,
-    look: ProgramLookup,
+    lookup: ProgramLookup,
 }
 
 impl ReplacedProgram {
-    /// Compares `process` with what `look` would start.
-    pub(crate) const fn new(process: Process, look: ProgramLookup) -> Self {
+    /// Compares `process` with what `lookup` would start.
+    pub(crate) const fn new(process: Process, lookup: ProgramLookup) -> Self {
         Self {
             pid: process.pid,
             start_time: process.start_time,
-            look,
+            lookup,
         }
     }
 }
 
-impl Request for ReplacedProgram {
+impl HelperRequest for ReplacedProgram {
     const NAME: &'static str = "replaced-program";
     type Reply = Option<String>;
 
     fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<String>, String> {
         let (pid, start_time) = (self.pid, self.start_time);
-        let file = replaced(Process { pid, start_time }, &self.look);
+        let file = replaced(Process { pid, start_time }, &self.lookup);
         Ok(file.map(|file| file.display().to_string()))
     }
 }
 
 /// Returns the file that a new instance would be started from, where `process` was started from another one.
 ///
-/// The inode number tells a replaced file. The time of modification tells a changed script, whose process runs the
-/// interpreter. None where nothing is proven: a program that has executed another one runs that one's file.
-fn replaced(process: Process, look: &ProgramLookup) -> Option<PathBuf> {
-    let file = file_of(look)?;
+/// A replaced file has another inode number. A changed script has a newer time of modification; its process runs the
+/// interpreter, so the inode cannot be compared. None where nothing is proven, for example because the program has executed
+/// another one.
+fn replaced(process: Process, lookup: &ProgramLookup) -> Option<PathBuf> {
+    let file = file_of(lookup)?;
     let there = fs::metadata(&file).ok()?;
     if process::stat(process.pid).ok()?.process != process {
         return None;
@@ -85,8 +86,8 @@ fn replaced(process: Process, look: &ProgramLookup) -> Option<PathBuf> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ProgramStamp {
     /// What would be started.
-    pub(crate) look: ProgramLookup,
-    /// Tells whether the file was changed later than this.
+    pub(crate) lookup: ProgramLookup,
+    /// The result says whether the file was changed later than this.
     pub(crate) since: Option<SystemTime>,
 }
 
@@ -99,17 +100,17 @@ pub(crate) struct Stamp {
     pub(crate) is_newer: bool,
 }
 
-impl Request for ProgramStamp {
+impl HelperRequest for ProgramStamp {
     const NAME: &'static str = "program-stamp";
     type Reply = Option<Stamp>;
 
     fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Option<Stamp>, String> {
-        Ok(stamp(&self.look, self.since))
+        Ok(stamp(&self.lookup, self.since))
     }
 }
 
-fn stamp(look: &ProgramLookup, since: Option<SystemTime>) -> Option<Stamp> {
-    let file = file_of(look)?;
+fn stamp(lookup: &ProgramLookup, since: Option<SystemTime>) -> Option<Stamp> {
+    let file = file_of(lookup)?;
     let there = fs::metadata(&file).ok()?;
     let seconds = Duration::from_secs(there.ctime().try_into().ok()?);
     let changed = UNIX_EPOCH + seconds + Duration::from_nanos(there.ctime_nsec().try_into().ok()?);
@@ -127,9 +128,9 @@ fn stamp(look: &ProgramLookup, since: Option<SystemTime>) -> Option<Stamp> {
     Some(Stamp { text, is_newer })
 }
 
-fn file_of(look: &ProgramLookup) -> Option<PathBuf> {
-    let path = look.path.as_ref().map(OsString::from);
-    let places = candidates(OsStr::new(&look.program), path.as_ref(), &look.cwd);
+fn file_of(lookup: &ProgramLookup) -> Option<PathBuf> {
+    let path = lookup.path.as_ref().map(OsString::from);
+    let places = candidates(OsStr::new(&lookup.program), path.as_ref(), &lookup.cwd);
     places.into_iter().find(|place| place.is_file())
 }
 

@@ -1,5 +1,5 @@
-//! Which programs and runtimes were changed while their services run, and how far copies are: shown by `status`. Nothing is
-//! decided by it.
+//! Collects what `status` shows of programs and runtimes: which were changed while their services run, and the progress of
+//! copies. No decision depends on it.
 
 use super::staleness::{CERTAINLY_LATER, ReplacedProgram};
 use crate::act::helper::{HelperClient, Helpers, NoReply, Progress};
@@ -13,11 +13,11 @@ use std::rc::Rc;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-/// Between two checks of a program's file or of a runtime's source, while users ask: after a user replaces a file, the user
-/// soon asks for the status.
-const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// A disk that has not answered within this time is not waited for.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The shortest time between two checks of a program's file or of a runtime's source. It is short, because a user who replaces
+/// a file soon asks for the status.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// The most time for a check, because the disk may hang.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A service without a runtime, whose program file can be checked.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct ProgramCheck {
     /// Its main process.
     pub main: Process,
     /// What a new instance would be started from.
-    pub look: ProgramLookup,
+    pub lookup: ProgramLookup,
 }
 
 /// What a new instance of `service` would be started from. None where a runtime or an env_file decides that. `path` is the
@@ -52,35 +52,35 @@ pub fn program_of(service: &config::Service, path: Option<String>) -> Option<Pro
 struct CheckedProgram {
     main: Process,
     at: Instant,
-    /// The path of the other file that is there by now.
+    /// The path of the program file, if it is another file by now.
     replaced: Option<String>,
 }
 
 /// Asks the task of one service to compare its runtime with the source.
 #[derive(Debug, Default)]
 pub(crate) struct SourceCheck {
-    wanted: Notify,
-    wanted_at: Cell<Option<Instant>>,
+    requested: Notify,
+    requested_at: Cell<Option<Instant>>,
     /// Counts the checks that are done.
     done: watch::Sender<u64>,
 }
 
 impl SourceCheck {
-    /// Returns when a check is wanted.
-    pub(crate) async fn wanted(&self) {
-        self.wanted.notified().await;
+    /// Returns when a check is requested.
+    pub(crate) async fn requested(&self) {
+        self.requested.notified().await;
     }
 
-    /// The check is done, with any result.
+    /// Marks the check as done, with any result.
     pub(crate) fn is_done(&self) {
         self.done.send_modify(|checks| *checks += 1);
     }
 
-    /// Wants a check. The receiver changes when it is done.
-    fn want(&self, now: Instant) -> watch::Receiver<u64> {
-        self.wanted_at.set(Some(now));
+    /// Requests a check. The returned receiver changes when it is done.
+    fn request(&self, now: Instant) -> watch::Receiver<u64> {
+        self.requested_at.set(Some(now));
         let done = self.done.subscribe();
-        self.wanted.notify_one();
+        self.requested.notify_one();
         done
     }
 }
@@ -128,25 +128,26 @@ impl StatusBoard {
         }
     }
 
-    /// The check of the source of `service`, which the service's task carries out when it is wanted.
+    /// The check of the source of `service`, which the service's task carries out when it is requested.
     pub(crate) fn source_check(&self, service: &str) -> Rc<SourceCheck> {
         let mut checks = self.source_checks.borrow_mut();
         Rc::clone(checks.entry(service.to_owned()).or_default())
     }
 
-    /// Has all sources checked that were not checked for a while, and returns when that is done; never where one hangs.
+    /// Requests a check of each source that was not checked recently, and returns when all are done. Never returns if one
+    /// hangs.
     pub async fn check_sources(&self, now: Instant) {
         let is_due = |check: &&Rc<SourceCheck>| {
-            let last = check.wanted_at.get();
-            last.is_none_or(|last| now.since(last) >= CHECK_EVERY)
+            let last = check.requested_at.get();
+            last.is_none_or(|last| now.since(last) >= CHECK_INTERVAL)
         };
-        let want = |check: &Rc<SourceCheck>| check.want(now);
+        let request = |check: &Rc<SourceCheck>| check.request(now);
         let checks: Vec<_> = self
             .source_checks
             .borrow()
             .values()
             .filter(is_due)
-            .map(want)
+            .map(request)
             .collect();
         for mut done in checks {
             // The sender is in the map of this board, so this cannot fail.
@@ -180,7 +181,7 @@ impl StatusBoard {
         checked.replaced.clone()
     }
 
-    /// Begins to check the programs that were not checked for a while; none: there is nothing to do.
+    /// Begins to check the programs that were not checked recently; none if there is nothing to do.
     pub fn check_programs(
         self: &Rc<Self>,
         now: Instant,
@@ -198,32 +199,32 @@ impl StatusBoard {
     }
 
     fn is_due(&self, check: &ProgramCheck, now: Instant) -> bool {
-        // The clocks of files and processes are too coarse to tell anything about so young a process.
+        // The clocks of files and processes are too coarse for a process that has just started.
         if process::age(check.main) < CERTAINLY_LATER {
             return false;
         }
         let programs = self.programs.borrow();
         let last = programs.get(&check.service);
-        last.is_none_or(|last| last.main != check.main || now.since(last.at) >= CHECK_EVERY)
+        last.is_none_or(|last| last.main != check.main || now.since(last.at) >= CHECK_INTERVAL)
     }
 
     async fn check_each(&self, now: Instant, checks: Vec<ProgramCheck>) {
-        let Ok(mut helper) = self.helper.lease(ANSWER_WITHIN).await else {
+        let Ok(mut helper) = self.helper.lease(ANSWER_TIMEOUT).await else {
             return;
         };
         for ProgramCheck {
             service,
             main,
-            look,
+            lookup,
         } in checks
         {
-            let request = ReplacedProgram::new(main, look);
-            let reply = helper.ask(request, ANSWER_WITHIN).await;
+            let request = ReplacedProgram::new(main, lookup);
+            let reply = helper.ask(request, ANSWER_TIMEOUT).await;
             let hangs = matches!(reply, Err(NoReply::Silent(_) | NoReply::NotAsked(_)));
             let checked = CheckedProgram {
                 main,
                 at: now,
-                // A file that cannot be seen is not shown.
+                // If the file cannot be read, nothing is shown.
                 replaced: reply.ok().flatten(),
             };
             self.programs.borrow_mut().insert(service, checked);

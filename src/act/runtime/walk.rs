@@ -92,7 +92,7 @@ fn visit_all(
 
 struct Walker<'a> {
     root: &'a Path,
-    /// The present entry, relative to the root.
+    /// The current entry, relative to the root.
     at: PathBuf,
     /// Entries found so far.
     entries: usize,
@@ -137,7 +137,7 @@ impl Walker<'_> {
 
     fn entry(&mut self, folder: &File, name: &CStr, depth: usize) -> Result<(), SourceError> {
         let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| self.error("look at", error))?;
+            .map_err(|error| self.error("read the metadata of", error))?;
         self.entries += 1;
         if self.entries > ENTRIES_MAX {
             return Err(SourceError::NotCopyable(format!(
@@ -185,8 +185,8 @@ impl Walker<'_> {
     }
 }
 
-/// The stamp and the length of an open file on `mount` (see [`filesystem::read_only_mount_id`]), to be compared with those that a
-/// walk has found.
+/// The stamp and the length of an open file on `mount` (see [`filesystem::read_only_mount_id`]), to be compared with those
+/// that a walk has found.
 ///
 /// # Errors
 /// The errors of fstat(2).

@@ -12,10 +12,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Finding out about the holder may not take longer.
-const NAMING_DEADLINE: Duration = Duration::from_secs(1);
+/// The most time to find and describe the process that holds the address.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The refusal in a sentence, with the process that holds the address where there is one.
+/// Describes the error in a sentence, and names the process that holds the address if there is one.
 pub(super) async fn explain(
     helpers: &Helpers,
     address: &Listen,
@@ -47,7 +47,7 @@ async fn taken(helpers: &Helpers, address: &Listen) -> String {
         Listen::Tcp(wanted) => holder_of_port(*wanted),
         Listen::Unix(path) => holder_of_path(path.clone()).await,
     };
-    let mut inspector = ProcessInspector::new(helpers, NAMING_DEADLINE);
+    let mut inspector = ProcessInspector::new(helpers, DESCRIBE_TIMEOUT);
     let process_info = match holder {
         Some(pid) => inspector.describe(pid).await,
         None => None,
@@ -57,11 +57,11 @@ async fn taken(helpers: &Helpers, address: &Listen) -> String {
             && !is_socket(path.clone()).await
         {
             return format!(
-                "{address} is there already and is no socket; it is left alone: remove it, or choose another address"
+                "{address} exists already and is no socket; stayd leaves it alone: remove it, or choose another address"
             );
         }
         return format!(
-            "the socket {address} is held by a process that cannot be seen from here; it is left alone"
+            "the socket {address} is held by a process that is hidden from stayd; stayd leaves it alone"
         );
     };
     format!(
@@ -72,11 +72,11 @@ async fn taken(helpers: &Helpers, address: &Listen) -> String {
 
 /// Whether the path is a socket; true also where the disk does not answer in time.
 async fn is_socket(path: PathBuf) -> bool {
-    let looking = tokio::task::spawn_blocking(move || {
+    let check = tokio::task::spawn_blocking(move || {
         path.symlink_metadata()
             .is_ok_and(|found| found.file_type().is_socket())
     });
-    tokio::time::timeout(NAMING_DEADLINE, looking)
+    tokio::time::timeout(DESCRIBE_TIMEOUT, check)
         .await
         .map_or(true, |seen| seen.unwrap_or(true))
 }
@@ -84,17 +84,17 @@ async fn is_socket(path: PathBuf) -> bool {
 /// The process whose listener on the port conflicts with the wanted address.
 fn holder_of_port(wanted: SocketAddr) -> Option<i32> {
     let listeners = socket::listeners(wanted.port()).ok()?;
-    let in_the_way = listeners.iter().find(|each| {
+    let conflicting = listeners.iter().find(|each| {
         let all = wanted.ip().is_unspecified() || each.addr.ip().is_unspecified();
         all || each.addr.ip() == wanted.ip()
     })?;
-    socket::find_holder(in_the_way).ok().flatten()
+    socket::find_holder(conflicting).ok().flatten()
 }
 
-/// The process that listens at a path. Looks off the loop: the path's disk may hang.
+/// The process that listens at a path. Reads it off the loop, because the path's disk may hang.
 async fn holder_of_path(path: PathBuf) -> Option<i32> {
-    let look = tokio::task::spawn_blocking(move || listen::listener_pid(&path));
-    tokio::time::timeout(NAMING_DEADLINE, look)
+    let search = tokio::task::spawn_blocking(move || listen::listener_pid(&path));
+    tokio::time::timeout(DESCRIBE_TIMEOUT, search)
         .await
         .ok()?
         .ok()?

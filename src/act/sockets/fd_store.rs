@@ -1,6 +1,6 @@
 //! systemd's descriptor store: systemd passes its sockets to the next start of this unit (sd_notify(3), FDSTORE=1).
 
-use super::Held;
+use super::HeldSocket;
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
 use crate::act::notify::supervisor;
 use crate::config::Listen;
@@ -28,18 +28,18 @@ impl FdStore {
         }
     }
 
-    /// Whether systemd keeps the sockets when stayd is gone.
+    /// Whether there is a store, in which systemd keeps the sockets after stayd has ended.
     pub(super) const fn exists(&self) -> bool {
         self.to.is_some()
     }
 
     /// Puts a socket into the store; systemd ignores one that it has already. With FDPOLL=0 a child's shutdown(2) does not
     /// remove it.
-    pub(super) fn keep(&self, held: &Held) {
+    pub(super) fn keep(&self, held: &HeldSocket) {
         let message = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={}", name(&held.address));
         if let Err(error) = self.send(&message, Some(held.socket.as_fd())) {
             tracing::warn!(
-                "systemd does not keep the socket {}: {error}; a crash of stayd closes it unless its service lives on",
+                "systemd does not keep the socket {}: {error}; a crash of stayd closes it unless its service still runs",
                 held.address
             );
         }
@@ -69,7 +69,8 @@ pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// FDNAME takes ASCII without colons and control characters. stayd only ever reads how the name begins.
+/// The FDNAME of a socket. systemd accepts ASCII without colons and control characters. stayd reads only the prefix of the
+/// name.
 fn name(address: &Listen) -> String {
     let fits = |c: char| {
         if c.is_ascii_graphic() && c != ':' {

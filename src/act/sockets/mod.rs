@@ -1,4 +1,5 @@
-//! Sockets that stayd holds for a service: bound before its first instance, given to each one, kept while none runs.
+//! Sockets that stayd holds for a service: bound before its first instance, passed to each instance, kept open while none
+//! runs.
 //!
 //! A client that connects in between waits in the backlog. stayd accepts no connection, so it loses none.
 
@@ -22,32 +23,32 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Binding touches a file system where the address is a path; a disk that has not answered by then may be gone.
-const BIND_DEADLINE: Duration = Duration::from_secs(5);
-/// The same for removing the file.
-const REMOVE_DEADLINE: Duration = Duration::from_secs(2);
+/// The most time to bind. A path leads to a file system, and its disk may hang.
+const BIND_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most time to remove the file.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where a socket comes from, and so whether stayd can get it again.
+/// Where a socket comes from, which decides whether stayd can bind it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// stayd, or an earlier stayd, bound it: it is closed when no instance is on its way.
+pub enum SocketOrigin {
+    /// This or an earlier stayd bound it. stayd closes it when no instance is about to start.
     Bound,
-    /// The parent supervisor holds it too, so stayd cannot bind its address: it is never given up.
+    /// The parent supervisor holds it too, so stayd could not bind its address again, and never closes it.
     Given,
 }
 
-/// A socket that listens.
+/// A listening socket that stayd holds.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldSocket {
     address: Listen,
     socket: OwnedFd,
-    origin: Origin,
+    origin: SocketOrigin,
 }
 
-impl Held {
-    /// None for a socket that does not listen over TCP or at a path.
+impl HeldSocket {
+    /// Wraps a socket; none if it does not listen over TCP or at a path.
     #[must_use]
-    pub fn new(socket: OwnedFd, origin: Origin) -> Option<Self> {
+    pub fn new(socket: OwnedFd, origin: SocketOrigin) -> Option<Self> {
         let address = listen::address_of(socket.as_fd())?;
         Some(Self {
             address,
@@ -64,7 +65,7 @@ impl Held {
 
     /// Where it comes from.
     #[must_use]
-    pub const fn origin(&self) -> Origin {
+    pub const fn origin(&self) -> SocketOrigin {
         self.origin
     }
 
@@ -72,7 +73,7 @@ impl Held {
     /// address has to be bound anew.
     fn listens_again(&self) -> bool {
         let again = listen::listen_again(self.socket.as_fd());
-        self.origin == Origin::Given
+        self.origin == SocketOrigin::Given
             || (again.is_ok() && !listen::is_shut_down(self.socket.as_fd()))
     }
 }
@@ -83,7 +84,7 @@ pub(crate) struct Sockets {
     service: String,
     addresses: Vec<Listen>,
     received: Rc<ReceivedSockets>,
-    held: RefCell<Vec<Held>>,
+    held: RefCell<Vec<HeldSocket>>,
     /// The task that removes the files of closed sockets.
     closing: RefCell<Option<JoinHandle<()>>>,
 }
@@ -100,8 +101,8 @@ impl Sockets {
         }
     }
 
-    /// Makes each declared socket listen: those that are held, those that stayd received, those that it can bind.
-    /// `owner` (uid, gid) gets the files, where that is another user.
+    /// Makes each declared socket listen: uses a held one, else a received one, else binds it. Gives the files to `owner`
+    /// (uid, gid) if that is another user.
     ///
     /// # Errors
     /// An address cannot be bound.
@@ -114,7 +115,7 @@ impl Sockets {
         for address in &self.addresses {
             self.take_received(address);
             if has_no_path(address).await {
-                self.let_go(address);
+                self.drop_held(address);
             }
             if !self.listens(address) {
                 let held = bind(helpers, address, owner).await?;
@@ -143,7 +144,7 @@ impl Sockets {
         listen_fds::FIRST_INHERITED.saturating_add(count)
     }
 
-    /// The variables that tell an instance about its sockets (sd_listen_fds(3)). All sockets have the service's name, as
+    /// The variables that describe the sockets to an instance (sd_listen_fds(3)). All sockets have the service's name, as
     /// under systemd they have the unit's.
     pub(crate) fn environment(&self) -> Environment {
         let count = self.addresses.len();
@@ -158,13 +159,13 @@ impl Sockets {
         ])
     }
 
-    /// Whether stayd holds this socket for the service: then it is the service's own, whatever other process has it open.
+    /// Whether stayd holds this socket for the service. If so, it is the service's own, whichever process has it open.
     pub(crate) fn holds(&self, listener: &Listener) -> bool {
         !self.addresses.is_empty()
             && socket::holds_listener(identity::pid(), listener).unwrap_or(false)
     }
 
-    /// Closes all sockets because no instance is on its way: from now on connections are refused, and files are removed.
+    /// Closes all sockets because no instance is about to start: from now on connections are refused, and files are removed.
     /// Sockets that the parent supervisor gave stay open.
     pub(crate) fn close(&self) {
         let mut files = Vec::new();
@@ -172,12 +173,12 @@ impl Sockets {
             self.take_received(address);
         }
         for held in self.held.take() {
-            if held.origin == Origin::Given {
+            if held.origin == SocketOrigin::Given {
                 self.received.put(held);
                 continue;
             }
             self.received.store().forget(&held.address);
-            // Fails for a socket that a child has shut down; that one refuses connections already.
+            // Fails if a child has shut the socket down; then it refuses connections already.
             let _ = listen::shut_down(held.socket.as_fd());
             if let Listen::Unix(path) = held.address {
                 files.push(path);
@@ -186,7 +187,7 @@ impl Sockets {
         if !files.is_empty() {
             let removing = tokio::task::spawn_blocking(move || {
                 for path in files {
-                    // A file that stays is replaced at the next start.
+                    // If the file stays, the next start replaces it.
                     let _ = listen::remove_stale(&path);
                 }
             });
@@ -198,18 +199,18 @@ impl Sockets {
     pub(crate) async fn closed(&self) {
         let closing = self.closing.take();
         if let Some(closing) = closing {
-            // The file stays on a disk that hangs; then the next bind says so.
-            let _ = tokio::time::timeout(REMOVE_DEADLINE, closing).await;
+            // If the disk hangs, the file stays, and the next bind reports that.
+            let _ = tokio::time::timeout(REMOVE_TIMEOUT, closing).await;
         }
     }
 
     /// Calls `each` with every socket that is held.
-    pub(crate) fn list<T>(&self, each: impl Fn(&Held) -> T) -> Vec<T> {
+    pub(crate) fn list<T>(&self, each: impl Fn(&HeldSocket) -> T) -> Vec<T> {
         self.held.borrow().iter().map(each).collect()
     }
 
-    fn hold(&self, held: Held) {
-        if held.origin == Origin::Bound {
+    fn hold(&self, held: HeldSocket) {
+        if held.origin == SocketOrigin::Bound {
             self.received.store().keep(&held);
         }
         self.held.borrow_mut().push(held);
@@ -220,7 +221,7 @@ impl Sockets {
         held.iter().any(|held| held.address == *address)
     }
 
-    /// Whether the socket is held and listens. Lets go of a socket that cannot be made to listen.
+    /// Whether the socket is held and listens. Closes a socket that cannot be made to listen.
     fn listens(&self, address: &Listen) -> bool {
         let mut all = self.held.borrow_mut();
         let Some(place) = all.iter().position(|held| held.address == *address) else {
@@ -234,10 +235,11 @@ impl Sockets {
         listens
     }
 
-    /// Holds the socket no longer, unless the parent supervisor gave it: stayd could not get that one again.
-    fn let_go(&self, address: &Listen) {
+    /// Closes the socket, unless the parent supervisor gave it, because stayd could not bind that one again.
+    fn drop_held(&self, address: &Listen) {
         let mut all = self.held.borrow_mut();
-        let is_it = |held: &Held| held.address == *address && held.origin != Origin::Given;
+        let is_it =
+            |held: &HeldSocket| held.address == *address && held.origin != SocketOrigin::Given;
         if let Some(place) = all.iter().position(is_it) {
             self.received.store().forget(address);
             all.remove(place);
@@ -260,11 +262,11 @@ async fn has_no_path(address: &Listen) -> bool {
         return false;
     };
     let path = path.clone();
-    let looking = tokio::task::spawn_blocking(move || {
+    let check = tokio::task::spawn_blocking(move || {
         let found = path.symlink_metadata();
         found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     });
-    let seen = tokio::time::timeout(BIND_DEADLINE, looking).await;
+    let seen = tokio::time::timeout(BIND_TIMEOUT, check).await;
     seen.is_ok_and(|seen| seen.unwrap_or(false))
 }
 
@@ -273,19 +275,19 @@ async fn bind(
     helpers: &Helpers,
     address: &Listen,
     owner: Option<(u32, u32)>,
-) -> Result<Held, SpawnFailure> {
+) -> Result<HeldSocket, SpawnFailure> {
     let wanted = address.clone();
     let binding = tokio::task::spawn_blocking(move || listen::bind(&wanted, owner));
-    match tokio::time::timeout(BIND_DEADLINE, binding).await {
-        Ok(Ok(Ok(socket))) => Ok(Held {
+    match tokio::time::timeout(BIND_TIMEOUT, binding).await {
+        Ok(Ok(Ok(socket))) => Ok(HeldSocket {
             address: address.clone(),
             socket,
-            origin: Origin::Bound,
+            origin: SocketOrigin::Bound,
         }),
         Ok(Ok(Err(error))) => Err(conflict::explain(helpers, address, &error).await),
         Ok(Err(_)) | Err(_) => Err(temporary(format!(
             "cannot listen on {address}: no answer within {} s, its disk may be gone; trying again",
-            BIND_DEADLINE.as_secs()
+            BIND_TIMEOUT.as_secs()
         ))),
     }
 }

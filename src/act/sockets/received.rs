@@ -1,8 +1,8 @@
-//! Sockets that stayd received at its start: from systemd (a .socket unit, the descriptor store), from launchd, from the
-//! version of stayd that ran in this process before an upgrade.
+//! Sockets that stayd received at its start: from systemd (a .socket unit, the descriptor store), from launchd, or from
+//! the version of stayd before an upgrade.
 
 use super::fd_store::{self, FdStore};
-use super::{Held, Origin};
+use super::{HeldSocket, SocketOrigin};
 use crate::act::notify::parent::StartContext;
 use crate::config::{Listen, Service};
 use crate::sys::{listen, listen_fds};
@@ -12,13 +12,13 @@ use std::os::fd::OwnedFd;
 /// Received sockets that no service has taken yet, and the descriptor store.
 #[derive(Debug)]
 pub struct ReceivedSockets {
-    waiting: RefCell<Vec<Held>>,
+    waiting: RefCell<Vec<HeldSocket>>,
     store: FdStore,
 }
 
 impl ReceivedSockets {
-    /// Takes the sockets that came with stayd's start, matched to these services by address. A socket that no service
-    /// declares is named in the log and closed: a client that connects to it would wait for ever.
+    /// Takes the sockets that came with stayd's start, matched to these services by address. Logs and closes a socket
+    /// that no service declares, because a client that connects to it would wait forever.
     #[must_use]
     pub fn open(start_context: &StartContext, services: &[Service]) -> Self {
         let received = Self {
@@ -48,11 +48,15 @@ impl ReceivedSockets {
                 self.store.forget(&address);
             }
             return tracing::warn!(
-                "the socket {address} ({name}) was handed to stayd and no service has it in `sockets`; it is closed"
+                "the socket {address} ({name}) was passed to stayd and no service has it in `sockets`; stayd closes it"
             );
         }
-        let origin = if stored { Origin::Bound } else { Origin::Given };
-        self.put(Held {
+        let origin = if stored {
+            SocketOrigin::Bound
+        } else {
+            SocketOrigin::Given
+        };
+        self.put(HeldSocket {
             address,
             socket,
             origin,
@@ -60,45 +64,45 @@ impl ReceivedSockets {
     }
 
     fn add_given(&self, name: &str, socket: OwnedFd, services: &[Service]) {
-        match Held::new(socket, Origin::Given) {
+        match HeldSocket::new(socket, SocketOrigin::Given) {
             Some(held) => self.receive(name, held.address, held.socket, services),
             None => tracing::warn!(
-                "launchd's socket {name} is closed: it does not listen for streams over TCP or at a path"
+                "stayd closes launchd's socket {name}: it does not listen for streams over TCP or at a path"
             ),
         }
     }
 
     /// Takes a socket from the version of stayd before an upgrade. Closes it where no service declares it any more.
-    pub fn inherit(&self, held: Held, services: &[Service]) {
+    pub fn inherit(&self, held: HeldSocket, services: &[Service]) {
         if is_declared(&held.address, services) {
             return self.put(held);
         }
         self.store.forget(&held.address);
         tracing::warn!(
-            "no service has the socket {} in `sockets` any more; it is closed",
+            "no service has the socket {} in `sockets` any more; stayd closes it",
             held.address
         );
     }
 
     /// Keeps a socket until a service takes it.
-    pub fn put(&self, held: Held) {
+    pub fn put(&self, held: HeldSocket) {
         self.waiting.borrow_mut().push(held);
     }
 
     /// Takes the socket at this address.
-    pub(super) fn take(&self, address: &Listen) -> Option<Held> {
+    pub(super) fn take(&self, address: &Listen) -> Option<HeldSocket> {
         let mut waiting = self.waiting.borrow_mut();
         let place = waiting.iter().position(|held| held.address == *address)?;
         Some(waiting.remove(place))
     }
 
     /// Calls `each` with every socket that no service has taken.
-    pub(crate) fn list<T>(&self, each: impl Fn(&Held) -> T) -> Vec<T> {
+    pub(crate) fn list<T>(&self, each: impl Fn(&HeldSocket) -> T) -> Vec<T> {
         self.waiting.borrow().iter().map(each).collect()
     }
 
     /// Whether the parent supervisor keeps stayd's sockets for the next stayd.
-    pub(crate) const fn outlives_us(&self) -> bool {
+    pub(crate) const fn is_kept_by_parent(&self) -> bool {
         self.store.exists()
     }
 

@@ -1,5 +1,5 @@
-//! Translates a program to start, as the configuration names it, into what the kernel needs: paths, environment, user,
-//! descriptors.
+//! Prepares the start of a program: converts the configured command, environment, user and descriptors to what the kernel
+//! needs.
 
 use crate::act::tree::CommandToken;
 use crate::decide::event::SpawnFailure;
@@ -14,7 +14,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The search path where the environment has no PATH.
+/// The search path if the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Every program may rely on descriptors 0, 1 and 2.
 const STANDARD_FDS: RawFd = 3;
@@ -39,7 +39,7 @@ pub type Environment = BTreeMap<OsString, OsString>;
 #[must_use]
 pub fn clean_environment(ours: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
     ours.into_iter()
-        .filter(|(name, _)| !is_for_us_alone(name))
+        .filter(|(name, _)| !is_for_stayd_itself(name))
         .collect()
 }
 
@@ -51,7 +51,7 @@ pub fn forget_our_user(env: &mut Environment) {
     }
 }
 
-fn is_for_us_alone(name: &OsStr) -> bool {
+fn is_for_stayd_itself(name: &OsStr) -> bool {
     let name = name.as_bytes();
     NOT_FOR_CHILDREN.iter().any(|ours| name == ours.as_bytes())
         || NOT_FOR_CHILDREN_PREFIXES
@@ -81,14 +81,14 @@ pub struct Launch {
     pub fds: Vec<(RawFd, OwnedFd)>,
     /// The open directory of the cgroup in which it starts (Linux).
     pub cgroup: Option<OwnedFd>,
-    /// A token by which everything that it starts can be found.
+    /// A token by which all processes that it starts can be found.
     pub command_token: Option<CommandToken>,
 }
 
 impl Launch {
     /// Prepares everything that must be ready before the fork.
     ///
-    /// Looks the user up, which can hang in a directory service: do not call it on the loop's thread.
+    /// Looks up the user, which can hang in a directory service, so do not call this on the loop's thread.
     ///
     /// # Errors
     /// A sentence that names what cannot be prepared.
@@ -134,7 +134,7 @@ pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> V
         .collect()
 }
 
-/// Looks a user up, and sets HOME, USER and LOGNAME for it where the configuration has not set them.
+/// Looks up a user, and sets HOME, USER and LOGNAME for it unless the configuration sets them.
 fn become_user(name: &str, env: &mut Environment) -> Result<User, SpawnFailure> {
     let found = nix::unistd::User::from_name(name)
         .map_err(|error| temporary(format!("cannot look up the user {name}: {error}")))?
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn item_73_what_was_meant_for_us_goes_no_further() {
+    fn variables_for_stayd_itself_are_not_passed_to_children() {
         let ours = environment(&[
             ("HOME", "/root"),
             ("INVOCATION_ID", "1"),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_killed_before_exec_is_not_said_to_have_a_wrong_program() {
+    fn a_child_that_was_killed_before_exec_is_not_reported_as_a_wrong_program() {
         let error = SpawnError {
             stage: Stage::Exec,
             errno: libc::EINTR,

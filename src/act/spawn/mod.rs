@@ -1,4 +1,4 @@
-//! Starts child processes and tells how each one ended.
+//! Starts child processes and reports how each one ended.
 
 pub mod launch;
 pub mod short_command;

@@ -1,5 +1,5 @@
-//! Runs a short command and leaves nothing of it behind: `before`, evidence commands, programs that stayd asks about
-//! themselves.
+//! Runs a short command and kills all processes that it leaves behind: `before`, evidence commands, and a new version of stayd
+//! that is checked before an upgrade.
 
 use super::launch::{Launch, temporary};
 use super::spawner::Spawner;
@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// More of the output is not read: a program that writes more has not understood the request.
+/// The most output that is read, in bytes. A program that writes more does not support the request.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 /// A longer last line is cut.
 const LINE_CHARS_MAX: usize = 400;
@@ -39,7 +39,7 @@ impl ShortCommand {
     pub(crate) async fn start(
         spawner: &Spawner,
         mut launch: Launch,
-        deadline: Duration,
+        timeout: Duration,
     ) -> Result<Self, SpawnFailure> {
         let token = CommandToken::fresh().map_err(|error| {
             temporary(format!(
@@ -47,7 +47,7 @@ impl ShortCommand {
             ))
         })?;
         launch.command_token = Some(token.clone());
-        let running = spawner.start(launch, deadline).await?;
+        let running = spawner.start(launch, timeout).await?;
         let mut tree = Tree::of_child(running.process);
         tree.set_token(Some(token));
         Ok(Self {
@@ -78,14 +78,13 @@ impl ShortCommand {
 impl Drop for ShortCommand {
     fn drop(&mut self) {
         if let Some(tree) = self.tree.take() {
-            // Nothing waits for this kill; the end of stayd waits for its thread.
+            // Nothing waits for this kill except the shutdown of stayd.
             let _ = self.tree_killer.begin(tree);
         }
     }
 }
 
-/// Runs `launch` to its end within `within` and returns what it wrote to stdout. Kills it and everything that it has
-/// started in any case.
+/// Runs `launch` for at most `within` and returns its stdout. Afterwards kills all processes that it has started.
 ///
 /// # Errors
 /// The end of a sentence: the program could not be started, did not end, or ended with another status than 0; with its last
@@ -117,10 +116,10 @@ pub async fn output_of(
         Ok(Some(Status::Code(0))) => Ok(String::from_utf8_lossy(&output).into_owned()),
         Ok(status) => Err(last_line.unwrap_or_else(|| in_a_sentence(status))),
         Err(_late) => {
-            let line = last_line.map(|line| format!("; it said: {line}"));
+            let line = last_line.map(|line| format!("; its last line: {line}"));
             let within = in_words(within);
             let line = line.unwrap_or_default();
-            Err(format!("it did not come to an end within {within}{line}"))
+            Err(format!("it did not end within {within}{line}"))
         }
     }
 }
@@ -137,7 +136,7 @@ async fn read(from: &mut pipe::Receiver, into: &mut Vec<u8>) {
 
 fn in_a_sentence(status: Option<Status>) -> String {
     match status {
-        Some(Status::Code(code)) => format!("it exited with status {code} and said nothing"),
+        Some(Status::Code(code)) => format!("it exited with status {code} without a message"),
         Some(Status::Signal(number)) => format!("it was ended by signal {number}"),
         None => "its exit status was lost".into(),
     }

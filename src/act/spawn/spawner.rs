@@ -20,23 +20,23 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 
-/// Threads that start children, including those that are stuck in a dead file system.
+/// The largest number of threads that start children, including those that hang in a file system.
 const THREADS_MAX: usize = 32;
 /// Stack of such a thread: it prepares a plan and calls vfork.
 const THREAD_STACK_BYTES: usize = 256 * 1024;
-/// Exits that are kept until the start that they may belong to has returned.
+/// The largest number of exits that are kept until the start that they may belong to has returned.
 const EARLY_EXITS_MAX: usize = 1024;
-/// [`Spawner::attend`] reaps at most so many processes at once.
+/// [`Spawner::reap_during`] reaps at most this many processes at once.
 const REAP_MAX: usize = 64;
 
 /// A child that runs its program.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningChild {
     /// Its identity.
     pub process: Process,
     /// Signals exactly this process. Dropping it does not end the process.
     pub handle: Arc<Handle>,
-    /// How it ends, once it is reaped.
+    /// Receives its exit status when it is reaped.
     pub exit: oneshot::Receiver<Status>,
 }
 
@@ -47,7 +47,7 @@ pub struct Spawner(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     tree_killer: TreeKiller,
-    /// What the tree killer has reaped, in a program where no loop empties the queue.
+    /// The processes that the tree killer has reaped, in a program without a loop that empties this queue.
     ended: RefCell<Option<mpsc::Receiver<Reaped>>>,
     /// A thread that waits for work. It is kept because making one costs more than the spawn.
     idle: RefCell<Option<SpawnThread>>,
@@ -67,7 +67,7 @@ impl Default for Spawner {
 }
 
 impl Spawner {
-    /// A spawner for a program without a loop; see [`Spawner::attend`].
+    /// A spawner for a program without a loop; see [`Spawner::reap_during`].
     #[must_use]
     pub fn new() -> Self {
         let (tree_killer, ended, _) = killer::open();
@@ -90,7 +90,7 @@ impl Spawner {
         }))
     }
 
-    /// Kills what this spawner has started.
+    /// The tree killer for the children of this spawner.
     #[must_use]
     pub fn tree_killer(&self) -> &TreeKiller {
         &self.0.tree_killer
@@ -98,18 +98,22 @@ impl Spawner {
 
     /// Starts a program and returns when it runs.
     ///
-    /// At `deadline` the spawner gives the start up (a chdir or exec on a dead mount hangs for as long as the mount is
-    /// dead). If the child starts later, it is killed. The same holds when this future is dropped.
+    /// After `timeout` the spawner abandons the start (a chdir or exec on a dead mount hangs for as long as the mount is
+    /// dead). If the child starts later, the spawner kills it. The same holds when this future is dropped.
     ///
     /// # Errors
     /// The step that failed, in a sentence.
-    pub async fn start(&self, launch: Launch, deadline: Duration) -> Result<Running, SpawnFailure> {
+    pub async fn start(
+        &self,
+        launch: Launch,
+        timeout: Duration,
+    ) -> Result<RunningChild, SpawnFailure> {
         let name = launch.argv.first().cloned().unwrap_or_default();
         let thread = self.idle_thread(&name)?;
         let _under_way = UnderWay::begin(&self.0);
         let (reply, started) = oneshot::channel();
         thread.give(SpawnRequest { launch, reply }, &name)?;
-        let outcome = tokio::time::timeout(deadline, started).await;
+        let outcome = tokio::time::timeout(timeout, started).await;
         match outcome {
             Ok(Ok(result)) => {
                 self.0.idle.replace(Some(thread));
@@ -120,21 +124,21 @@ impl Spawner {
             ))),
             Err(_) => Err(launch::temporary(format!(
                 "cannot start {name}: exec did not return within {}; its disk may be gone",
-                in_words(deadline)
+                in_words(timeout)
             ))),
         }
     }
 
-    /// Waits for the end of a child that the version of stayd before an upgrade has started in this process. Call this
-    /// before any child is reaped.
+    /// Takes over a child that the version of stayd before an upgrade has started in this process. Call this before any
+    /// child is reaped.
     ///
     /// # Errors
-    /// The process is no such child.
-    pub fn inherit(&self, process: Process) -> io::Result<Running> {
+    /// The process does not exist.
+    pub fn inherit(&self, process: Process) -> io::Result<RunningChild> {
         let handle = Arc::new(Handle::open(process)?);
         let (waiter, exit) = oneshot::channel();
         self.0.waiting.borrow_mut().insert(process.pid, waiter);
-        Ok(Running {
+        Ok(RunningChild {
             process,
             handle,
             exit,
@@ -147,7 +151,7 @@ impl Spawner {
         self.0.waiting.borrow().keys().copied().collect()
     }
 
-    /// Whether a start has not returned, even if it was given up.
+    /// Whether a start has not returned, even if it was abandoned.
     #[must_use]
     pub fn is_starting(&self) -> bool {
         let idle = usize::from(self.0.idle.borrow().is_some());
@@ -157,7 +161,7 @@ impl Spawner {
     /// Passes the exit of a reaped process to the waiting task. Returns it when the process was not started here: an orphan.
     pub fn reaped(&self, reaped: Reaped) -> Option<Reaped> {
         if let Some(waiter) = self.0.waiting.borrow_mut().remove(&reaped.pid) {
-            // Fails when the receiver was dropped: then nothing waits for this exit.
+            // Fails only if the receiver was dropped, so that nothing waits for this exit.
             let _ = waiter.send(reaped.status);
             return None;
         }
@@ -171,16 +175,16 @@ impl Spawner {
         None
     }
 
-    /// Runs `work` in a program that has no loop, and reaps on SIGCHLD meanwhile.
-    pub async fn attend<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Runs `work` in a program that has no loop, and meanwhile reaps children on SIGCHLD.
+    pub async fn reap_during<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
             done = work => done,
-            () = self.reap_for_ever() => unreachable!("reaping has no end"),
+            () = self.reap_forever() => unreachable!("reaping has no end"),
         }
     }
 
-    async fn reap_for_ever(&self) {
+    async fn reap_forever(&self) {
         let (Ok(mut signals), Some(mut ended)) = (child_signals(), self.0.ended.take()) else {
             return std::future::pending().await;
         };
@@ -219,7 +223,7 @@ impl Spawner {
     }
 
     /// Connects a child with its exit, which the reaper may have seen already.
-    fn register(&self, mut started: StartedChild) -> Running {
+    fn register(&self, mut started: StartedChild) -> RunningChild {
         let handle = started.take();
         let process = handle.process;
         let (waiter, exit) = oneshot::channel();
@@ -232,7 +236,7 @@ impl Spawner {
                 self.0.waiting.borrow_mut().insert(process.pid, waiter);
             }
         }
-        Running {
+        RunningChild {
             process,
             handle,
             exit,
@@ -240,7 +244,7 @@ impl Spawner {
     }
 }
 
-/// Counts a start while it is under way. Early exits are kept no longer than that.
+/// Counts a start while it is under way. Drops the early exits when no start is under way any more.
 struct UnderWay(Rc<Inner>);
 
 impl UnderWay {
@@ -277,18 +281,18 @@ impl SpawnThread {
             .stack_size(THREAD_STACK_BYTES)
             .spawn(move || {
                 let _counted = threads;
-                // The kernel sends SIGCHLD to the thread that started the child, unless that thread blocks signals. Then the
-                // loop gets it at once.
+                // The kernel delivers SIGCHLD to the thread that started the child, unless that thread blocks signals. With
+                // signals blocked, the loop gets it at once.
                 signal::block_all();
                 for SpawnRequest { launch, reply } in inbox {
-                    // Fails when nothing waits any more; dropping the reply kills the child.
+                    // Fails if nothing waits any more; dropping the reply then kills the child.
                     let _ = reply.send(start(launch, &tree_killer));
                 }
             })?;
         Ok(Self(requests))
     }
 
-    /// Never blocks: only an idle thread gets a request.
+    /// Sends a request to the thread, which must be idle, so this never blocks.
     fn give(&self, request: SpawnRequest, name: &str) -> Result<(), SpawnFailure> {
         self.0.try_send(request).map_err(|_| {
             launch::temporary(format!(
@@ -319,7 +323,7 @@ fn start(launch: Launch, tree_killer: &TreeKiller) -> Result<StartedChild, Spawn
     }
 }
 
-/// A started child on its way to the task that waits for it. Dropping it on the way kills the child.
+/// A started child that the waiting task has not taken yet. Dropping it kills the child.
 struct StartedChild {
     handle: Arc<Handle>,
     command_token: Option<CommandToken>,
@@ -339,7 +343,7 @@ impl StartedChild {
 impl Drop for StartedChild {
     fn drop(&mut self) {
         if !self.taken {
-            // Together with what the child has started by now.
+            // Also kill the processes that the child has started by now.
             let mut tree = Tree::of_child(self.handle.process);
             tree.set_token(self.command_token.take());
             let _ = self.tree_killer.begin(tree);

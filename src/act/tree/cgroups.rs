@@ -15,16 +15,16 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A kernel that has not made a cgroup within this time is not asked again.
-const MAKE_DEADLINE: Duration = Duration::from_secs(1);
+/// The most time to create a cgroup. If the kernel does not answer within this time, stayd makes no more cgroups.
+const MAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Makes cgroups for instances; makes none where stayd may not, or after the kernel has refused once.
+/// Creates cgroups for instances; creates none if stayd has no permission, or after the kernel has refused one.
 #[derive(Debug, Default)]
-pub struct Cgroups(RefCell<Option<Delegated>>);
+pub struct Cgroups(RefCell<Option<DelegatedCgroup>>);
 
 /// The cgroup that is delegated to this stayd.
 #[derive(Clone, Debug)]
-struct Delegated {
+struct DelegatedCgroup {
     parent: PathBuf,
     /// The name of this stayd.
     name: String,
@@ -40,8 +40,8 @@ fn prefix(stayd: &str) -> String {
     format!("stayd-{stayd}-")
 }
 
-/// A cgroup without processes.
-struct Fresh {
+/// A new cgroup, without processes.
+struct NewCgroup {
     path: PathBuf,
     directory: OwnedFd,
 }
@@ -53,13 +53,13 @@ impl Cgroups {
         let name = name.to_owned();
         let found = tokio::task::spawn_blocking(move || {
             let parent = cgroup::own()?;
-            let delegated = Delegated { parent, name };
+            let delegated = DelegatedCgroup { parent, name };
             (unit_says_so || cgroup::is_delegated(&delegated.parent)).then(|| {
                 delegated.sweep();
                 delegated
             })
         });
-        let found = tokio::time::timeout(MAKE_DEADLINE, found).await;
+        let found = tokio::time::timeout(MAKE_TIMEOUT, found).await;
         let found = found.ok().and_then(Result::ok).flatten();
         Self(RefCell::new(found))
     }
@@ -79,7 +79,7 @@ impl Cgroups {
         };
         let service = service.to_owned();
         let making = tokio::task::spawn_blocking(move || delegated.make(&service, life));
-        match tokio::time::timeout(MAKE_DEADLINE, making).await {
+        match tokio::time::timeout(MAKE_TIMEOUT, making).await {
             Ok(Ok(Ok(fresh))) => {
                 cgroup.path.replace(Some(fresh.path));
                 cgroup.directory.replace(Some(fresh.directory));
@@ -92,13 +92,13 @@ impl Cgroups {
     fn give_up(&self, cause: &str) {
         if self.0.take().is_some() {
             tracing::warn!(
-                "cannot make a cgroup for a service: {cause}; stayd goes on without cgroups and finds trees by other evidence"
+                "cannot make a cgroup for a service: {cause}; stayd continues without cgroups and finds trees by other evidence"
             );
         }
     }
 }
 
-impl Delegated {
+impl DelegatedCgroup {
     fn sweep(&self) {
         let prefix = prefix(&self.name);
         for entry in fs::read_dir(&self.parent).into_iter().flatten().flatten() {
@@ -116,15 +116,16 @@ impl Delegated {
         self.parent.join(name(&self.name, service, life))
     }
 
-    /// A cgroup of that name with living processes is an error: the processes may belong to anything.
-    fn make(&self, service: &str, life: Life) -> io::Result<Fresh> {
+    /// Creates the cgroup of an instance. A cgroup of that name with running processes is an error, because these may
+    /// belong to another program.
+    fn make(&self, service: &str, life: Life) -> io::Result<NewCgroup> {
         let path = self.path(service, life);
         if path.exists() {
             remove(&path);
         }
         fs::create_dir(&path)?;
         let directory = File::open(&path)?.into();
-        Ok(Fresh { path, directory })
+        Ok(NewCgroup { path, directory })
     }
 }
 
@@ -154,7 +155,7 @@ impl InstanceCgroup {
         self.directory.take()
     }
 
-    /// Removes it. A cgroup that still has processes stays, and the next start of stayd looks at it.
+    /// Removes it. A cgroup that still has processes stays; the next start of stayd removes it when it is empty.
     pub(crate) fn remove(&self) {
         self.directory.take();
         if let Some(path) = self.path.take() {

@@ -1,4 +1,4 @@
-//! The tree of a service's present instance, as the effects share it.
+//! The process tree of a service's present instance, shared by the effects that read and update it.
 
 use super::{Member, Tree, Usage};
 use crate::decide::clock::{Duration, Instant};
@@ -6,10 +6,10 @@ use crate::sys::process::Process;
 use std::cell::{Cell, RefCell};
 use std::io;
 
-/// Between two searches for members that have left the tree; a search comes with a probe attempt, not on its own.
-const SEARCH_EVERY: Duration = Duration::from_secs(2);
-/// The same for an adopted instance: its orphans do not land with stayd, so a search reads all processes.
-const SEARCH_ALL_EVERY: Duration = Duration::from_secs(30);
+/// The interval between two searches for members that have left the tree. A search comes with a probe attempt.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+/// The same for an adopted instance: its orphans are not reparented to stayd, so a search reads all processes.
+const SEARCH_ALL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The tree of one instance; none before its spawn, and for a foreign process.
 #[derive(Debug, Default)]
@@ -48,12 +48,12 @@ impl InstanceTree {
         self.claim_file.get()
     }
 
-    /// Remembers the claim fd's file, for a tree that is made later.
+    /// Stores the claim fd's file, for a tree that is created later.
     pub(crate) fn set_claim_file(&self, file: Option<(u64, u64)>) {
         self.claim_file.set(file);
     }
 
-    /// The main process is followed by `successor`, its descendant.
+    /// Makes `successor`, a descendant of the main process, the new main process.
     pub(crate) fn set_successor(&self, successor: Process) {
         if let Some(tree) = self.tree.borrow_mut().as_mut() {
             tree.members.push(tree.main);
@@ -61,7 +61,7 @@ impl InstanceTree {
         }
     }
 
-    /// The living and the dead processes of the tree.
+    /// The members of the tree, including zombies.
     pub(crate) fn members(&self) -> Vec<Member> {
         let tree = self.tree.borrow();
         tree.as_ref().map(Tree::members).unwrap_or_default()
@@ -85,25 +85,25 @@ impl InstanceTree {
         self.tree.borrow().as_ref().map(Tree::usage)
     }
 
-    /// Calls `look` with the tree, where it is known.
-    pub(crate) fn with<T>(&self, look: impl FnOnce(Option<&Tree>) -> T) -> T {
-        look(self.tree.borrow().as_ref())
+    /// Calls `read` with the tree, where it is known.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(Option<&Tree>) -> T) -> T {
+        read(self.tree.borrow().as_ref())
     }
 
-    /// Remembers members that have left the tree, while there is evidence for them. Returns all remembered members when
-    /// they are others than before: the claim has to be written again.
+    /// Records members that have left the tree, while there is evidence for them. Returns all recorded members if they have
+    /// changed, so that the claim must be written again.
     pub(crate) fn update_members(&self) -> Option<Vec<Process>> {
         let mut tree = self.tree.borrow_mut();
         let tree = tree.as_mut()?;
         tree.update_members().then(|| tree.members.clone())
     }
 
-    /// Whether it is time to search again for members that have left the tree. Then the caller does it.
+    /// Whether a search for members that have left the tree is due. If so, the caller searches.
     pub(crate) fn search_is_due(&self, now: Instant) -> bool {
         let every = if self.is_adopted() {
-            SEARCH_ALL_EVERY
+            SEARCH_ALL_INTERVAL
         } else {
-            SEARCH_EVERY
+            SEARCH_INTERVAL
         };
         let last = self.searched_at.get();
         let is_due = last.is_none_or(|last| now.since(last) >= every);
@@ -123,7 +123,7 @@ impl InstanceTree {
         }
     }
 
-    /// Whether a tree that was told to end has no living member any more. True only once.
+    /// Whether the tree is ending and has no running member any more. Returns true only once.
     pub(crate) fn has_just_ended(&self) -> bool {
         if !self.is_ending.get() || self.members().iter().any(Member::is_alive) {
             return false;

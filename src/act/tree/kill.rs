@@ -68,7 +68,7 @@ impl Tree {
         self.kill_by_scanning(end, reaped)
     }
 
-    /// The living members, found by full scans; none if that is undecided at `end`, because the processes that can be
+    /// The running members, found by full scans; none if that is undecided at `end`, because the processes that can be
     /// members keep changing. Scans several times while they stay the same, because a process shows no environment
     /// during execve(2). Can hang when it reads the memory of a process, so call it on a thread that may be abandoned.
     #[must_use]

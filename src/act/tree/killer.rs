@@ -9,14 +9,14 @@ use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// A tree that SIGKILL has not ended within this time is reported as unkillable.
-const KILL_DEADLINE: Duration = Duration::from_secs(5);
-/// Reaped processes that may wait for the loop.
+/// The most time for one kill. A tree that still has members then is reported as unkillable.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest number of reaped processes that wait for the loop.
 const REAPED_MAX: usize = 1024;
-/// A kill whose outcome nothing waits for is tried so often, each time up to the deadline: nothing else would repeat it.
+/// How often a kill in the background is attempted, each time for [`KILL_TIMEOUT`], because nothing else would repeat it.
 const ATTEMPTS_MAX: u32 = 12;
-/// Pause before another attempt to make a thread.
-const RETRY: Duration = Duration::from_millis(100);
+/// The pause before another attempt to create a thread.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Stack of a killing thread: it walks tables of the kernel and sends signals.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -49,7 +49,7 @@ pub fn open() -> (TreeKiller, mpsc::Receiver<Reaped>, KillThreads) {
 }
 
 impl TreeKiller {
-    /// SIGKILLs the tree until nothing is left, for at most five seconds. None: the system gave no thread.
+    /// Sends SIGKILL to the tree until no member is left, for at most five seconds. None: the system cannot create a thread.
     pub async fn end(&self, tree: Tree) -> Option<KillOutcome> {
         self.start(tree, 1)?.await.ok()
     }
@@ -59,7 +59,7 @@ impl TreeKiller {
         self.start(tree, ATTEMPTS_MAX)
     }
 
-    /// Whether a thread is killing. The loop may not have heard yet of what that thread has reaped.
+    /// Whether a thread is killing. The exits that such a thread has reaped may not have reached the loop yet.
     #[must_use]
     pub fn is_at_work(&self) -> bool {
         self.killing.load(Ordering::SeqCst) > 0
@@ -79,7 +79,7 @@ impl TreeKiller {
         let started = thread.spawn(move || {
             let _at_work = at_work;
             let kill = || {
-                tree.clone().kill(KILL_DEADLINE, &|reaped| {
+                tree.clone().kill(KILL_TIMEOUT, &|reaped| {
                     // Fails only when the loop, which empties this queue, has ended.
                     let _ = exits.blocking_send(reaped);
                 })
@@ -115,7 +115,7 @@ impl KillThreads {
     }
 }
 
-/// A kill that goes on in the background; its end can be waited for later.
+/// A kill in the background, for whose end a caller can wait later.
 #[derive(Debug)]
 pub(crate) struct PendingKill {
     tree: Tree,
@@ -142,7 +142,7 @@ impl PendingKill {
                     return;
                 }
             } else {
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
             self.outcome = self.tree_killer.begin(self.tree.clone());
         }

@@ -1,7 +1,7 @@
 //! The process tree of an instance: finds its members, measures what they use, finds the one that listens, and kills
 //! them.
 //!
-//! A scan starts at the main process and follows living parents to their children. Then it checks the processes that
+//! A scan starts at the main process and follows existing parents to their children. Then it checks the processes that
 //! may have left the tree: members known from earlier scans, the members of the cgroup, and the orphans that were
 //! reparented to stayd. [`ownership::prove`](crate::decide::ownership::prove) compares each with the claim. stayd does
 //! not touch a process that cannot be proven to be a member.
@@ -14,7 +14,7 @@ pub mod killer;
 pub(crate) mod stop_state;
 mod walk;
 
-pub use command_token::{COMMAND_OF_INSTANCE, CommandToken};
+pub use command_token::{CommandToken, INSTANCE_TOKEN_OF_COMMAND};
 pub(crate) use instance_tree::InstanceTree;
 pub use kill::KillOutcome;
 
@@ -30,12 +30,12 @@ use walk::ScanDepth;
 pub const MEMBERS_MAX: usize = 256;
 
 /// The environment variable that carries an instance's token.
-pub const LIFE_TOKEN: &str = "STAYD_TOKEN";
-/// The environment variable that carries the pid of an instance's first process. It tells that process from its
-/// descendants, which inherit the token.
-pub const LIFE_PID: &str = "STAYD_PID";
+pub const INSTANCE_TOKEN: &str = "STAYD_TOKEN";
+/// The environment variable that carries the pid of an instance's first process. It distinguishes that process from
+/// its descendants, which inherit the token.
+pub const INSTANCE_PID: &str = "STAYD_PID";
 
-/// What this stayd knows of the processes of one instance.
+/// The process tree of one instance, with the evidence by which its members are found.
 #[derive(Clone, Debug)]
 pub struct Tree {
     /// The main process: the spawned one, or its successor.
@@ -84,8 +84,8 @@ impl Member {
     }
 }
 
-/// What a tree has used since its processes started. A process that ends takes its share with it, unless its parent is in
-/// the tree and waits for it; so only an increase means something.
+/// The resources that a tree has used since its processes started. The share of a process that ends is lost, unless its parent is
+/// in the tree and waits for it; so only an increase has a meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// User and system time, also of ended children.
@@ -125,7 +125,7 @@ impl Usage {
 
 impl Tree {
     /// The tree of a process that was just spawned, with no evidence but parentage and session. Create it before
-    /// anything else is spawned: then its orphans can be told from those of other children.
+    /// another child is spawned, so that its orphans can be distinguished from those of other children.
     #[must_use]
     pub fn new(main: Process, uid: u32) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl Tree {
             session: main.pid,
             first_start_time: main.start_time,
             token: String::new(),
-            token_name: LIFE_TOKEN,
+            token_name: INSTANCE_TOKEN,
             claim_file: None,
             cgroup: None,
             uid,
@@ -259,7 +259,7 @@ impl Tree {
         index.unwrap_or(usize::MAX)
     }
 
-    /// What the living members have used so far.
+    /// The resources that the running members have used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let mut usage = Usage {

@@ -7,7 +7,7 @@ use super::{Member, Tree};
 use crate::sys::process::{self, Process, Stat, State};
 use std::collections::HashSet;
 
-/// At most this many members are looked at; a held member behind so many others is not seen.
+/// The largest number of members that are examined; a held member after these is not found.
 const MEMBERS_MAX: usize = 2048;
 
 /// What holds the tree.
@@ -37,9 +37,9 @@ impl StopState {
     }
 }
 
-/// Whether the process is traced in a way that excuses it. A tracer from the tree itself (`strace PROGRAM` as the service,
-/// a sandbox) does its usual work, and would otherwise excuse every wedge for ever. But any tracer of the main process
-/// counts: it can hold the whole service.
+/// Whether a tracer can keep the process from working. A tracer in the tree itself (`strace PROGRAM` as the service, a
+/// sandbox) does not count, because it is part of the service and would suppress every verdict forever. But any tracer of
+/// the main process counts, because it can stop the whole service.
 fn is_traced(stat: &Stat, is_main: bool, own: &HashSet<i32>) -> bool {
     match process::tracer(stat.process.pid) {
         Ok(Some(tracer)) => is_main || !own.contains(&tracer),

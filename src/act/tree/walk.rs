@@ -109,7 +109,7 @@ impl Scan<'_> {
                 at: process::start_time_now(),
             };
             visit(&member);
-            // Before the other candidates, so that parentage is found while the parent lives.
+            // Before the other candidates, so that parentage is found while the parent exists.
             for pid in children {
                 let listed = Some(listed);
                 candidates.push_front(Candidate { pid, listed });

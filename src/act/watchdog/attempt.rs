@@ -2,7 +2,7 @@
 
 use super::{listener, sample};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
-use crate::act::lifecycle::claim::remember_members;
+use crate::act::lifecycle::claim::record_members;
 use crate::act::lifecycle::environment;
 use crate::act::probe::{ProbeContext, Prober};
 use crate::config::Target;
@@ -28,9 +28,9 @@ pub(crate) async fn attempt(
         None => ask(&shared, &service, &instance, check, timeout).await,
     };
     let latency = (shared.now)().since(asked_at);
-    // Members that leave the tree are remembered while there is evidence for them; later it may be gone.
+    // Record members that leave the tree now, while there is evidence for them. Later it may be gone.
     if instance.tree.search_is_due((shared.now)()) {
-        remember_members(&shared, &service, &instance);
+        record_members(&shared, &service, &instance);
     }
     let sample = sample::after(&shared, &service, &instance, check, &answer, timeout);
     if check == Check::Liveness {
@@ -48,7 +48,7 @@ pub(crate) async fn attempt(
     shared.send(service.id, event).await;
 }
 
-/// Asks, and measures early in an unanswered attempt what the tree has used; the end is compared with that.
+/// Asks. Early in an unanswered attempt, measures the resource use of the tree, with which the end is compared.
 async fn ask(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
@@ -56,12 +56,12 @@ async fn ask(
     check: Check,
     timeout: Duration,
 ) -> Answer {
-    let began = (shared.now)();
+    let began_at = (shared.now)();
     let mut prober = match take_prober(shared, service, instance, check, timeout).await {
         Ok(prober) => prober,
         Err(why) => return Answer::NoVerdict { why },
     };
-    let timeout = timeout.saturating_sub((shared.now)().since(began));
+    let timeout = timeout.saturating_sub((shared.now)().since(began_at));
     let answer = {
         let mut asking = std::pin::pin!(prober.ask(timeout));
         tokio::select! {
@@ -82,14 +82,14 @@ async fn ask(
     answer
 }
 
-/// The instance has ended before the answer. The attempt is given up, and dropping it ends its processes.
+/// The answer of an attempt that is abandoned because its instance has ended. Dropping the attempt ends its processes.
 fn retired() -> Answer {
     Answer::NoVerdict {
-        why: "cannot ask any more: the instance has ended".into(),
+        why: "the instance has ended before it answered".into(),
     }
 }
 
-/// The check's prober, made for its first attempt; or why there is none for this attempt.
+/// Returns the check's prober, which is created for the first attempt; or why this attempt has none.
 async fn take_prober(
     shared: &Rc<SharedContext>,
     service: &ServiceContext,
@@ -107,7 +107,7 @@ async fn take_prober(
                 Err(why)
             }
         },
-        Err(_) => Err("cannot ask: the attempt before has not returned".into()),
+        Err(_) => Err("cannot ask: the previous attempt has not returned".into()),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Takes evidence before a kill: collects it off the loop, writes it to the journal, and runs the user's own command.
+//! Collects evidence before a kill: collects it off the loop, writes it to the journal, and runs the user's own command.
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::evidence::{self, EvidenceTarget};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::lifecycle::environment;
-use crate::act::lifecycle::prepare::EXEC_DEADLINE;
+use crate::act::lifecycle::prepare::EXEC_TIMEOUT;
 use crate::act::off_loop::{OffLoopError, off_loop};
 use crate::act::spawn::launch::Launch;
 use crate::act::spawn::short_command::ShortCommand;
@@ -12,15 +12,16 @@ use crate::decide::event::{Life, ServiceEvent};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The part that reads tables of the kernel takes no longer than this.
+/// The most time for the part that reads tables of the kernel.
 const COLLECT_MAX: Duration = Duration::from_millis(280);
-/// A thread that has returned nothing by then hangs in the kernel. The kill never waits so long: its own bound is shorter.
-const THREAD_DEADLINE: Duration = Duration::from_secs(60);
-/// The user's command may take this long; then stayd kills it.
+/// A thread that has returned nothing within this time hangs in the kernel. The kill does not wait so long: its bound is
+/// shorter.
+const THREAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most time for the user's command; then stayd kills it.
 const COMMAND_MAX: Duration = Duration::from_secs(5);
 
-/// Takes evidence for at most `within` and reports to the loop that it is done.
-pub(crate) async fn take(
+/// Collects evidence for at most `within`, and reports to the loop when that is done.
+pub(crate) async fn collect(
     shared: Rc<SharedContext>,
     service: Rc<ServiceContext>,
     life: Life,
@@ -28,8 +29,8 @@ pub(crate) async fn take(
 ) {
     reached(Failpoint::BeforeEvidence);
     if let Some(instance) = service.instance(life) {
-        let work = collect(&shared, &service, &instance);
-        // Evidence that is not there in time is not waited for: the kill is more important.
+        let work = collect_and_store(&shared, &service, &instance);
+        // Do not wait longer for evidence, because the kill is more important.
         let _ = tokio::time::timeout(within, work).await;
     }
     reached(Failpoint::AfterEvidence);
@@ -37,16 +38,16 @@ pub(crate) async fn take(
     shared.send(service.id, event).await;
 }
 
-async fn collect(
+async fn collect_and_store(
     shared: &Rc<SharedContext>,
     service: &Rc<ServiceContext>,
     instance: &Rc<Instance>,
 ) {
-    let Some(subject) = subject(shared, service, instance) else {
+    let Some(target) = target(shared, service, instance) else {
         return;
     };
-    let look = move || evidence::take(subject, COLLECT_MAX);
-    match off_loop("evidence", THREAD_DEADLINE, look).await {
+    let work = move || evidence::collect(target, COLLECT_MAX);
+    match off_loop("evidence", THREAD_TIMEOUT, work).await {
         Ok(evidence) => {
             tracing::warn!(service = service.name(), "evidence: {}", evidence.summary);
             let (summary, text) = (evidence.summary, evidence.text);
@@ -56,7 +57,7 @@ async fn collect(
                 .attach_evidence(service.name(), life, summary, text);
         }
         Err(error @ OffLoopError::NoThread(_)) => {
-            return tracing::warn!(service = service.name(), "cannot take evidence: {error}");
+            return tracing::warn!(service = service.name(), "cannot collect evidence: {error}");
         }
         Err(OffLoopError::TimedOut(_)) => {}
     }
@@ -66,8 +67,8 @@ async fn collect(
     }
 }
 
-/// What the evidence is about; none: nothing runs.
-fn subject(
+/// The process tree that the evidence is about; none if nothing runs.
+fn target(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
@@ -102,7 +103,7 @@ async fn run_command(
     instance: &Instance,
     argv: &[String],
 ) {
-    let within = environment::READ_WITHIN;
+    let within = environment::READ_TIMEOUT;
     let exec_context = environment::of_a_command(shared, service, instance, within).await;
     let Ok(exec_context) = exec_context else {
         return;
@@ -114,7 +115,7 @@ async fn run_command(
         cgroup: None,
         command_token: None,
     };
-    let started = ShortCommand::start(&shared.spawner, launch, EXEC_DEADLINE).await;
+    let started = ShortCommand::start(&shared.spawner, launch, EXEC_TIMEOUT).await;
     let mut command = match started {
         Ok(command) => command,
         Err(failure) => {

@@ -1,14 +1,14 @@
 //! Whether the process that listens on the probe's port belongs to the service.
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
-use crate::act::lifecycle::claim::remember_members;
+use crate::act::lifecycle::claim::record_members;
 use crate::config::{Endpoint, Target};
 use crate::decide::event::Check;
 use crate::sys::process;
 use crate::sys::socket::{self, Listener};
 
-/// Why the answers of the probe's port are not believed: a process outside the tree listens there. None where the listener
-/// belongs to the tree, or where that cannot be seen.
+/// Why answers from the probe's port do not count: a process outside the tree listens there. None where the listener belongs
+/// to the tree, or where its process is not visible.
 pub(super) fn outside_the_tree(
     shared: &SharedContext,
     service: &ServiceContext,
@@ -29,9 +29,9 @@ pub(super) fn outside_the_tree(
     }
     let judgment = match instance.tree.holds_listener(port)? {
         Ok(Some(_)) => {
-            // A new listener means that the tree has changed: members that have left it are found now, while there is
+            // A new listener means that the tree has changed. Record members that have left it now, while there is
             // evidence for them.
-            remember_members(shared, service, instance);
+            record_members(shared, service, instance);
             None
         }
         // A table that cannot be read proves nothing against the listener.
@@ -43,14 +43,14 @@ pub(super) fn outside_the_tree(
     judgment
 }
 
-/// None where no process is seen to have the listener open: a process that hides its descriptors from stayd may well be
-/// the service.
+/// Describes the process that has the listener open. None where no visible process has it: a process that hides its
+/// descriptors from stayd may be the service.
 fn describe_outsider(port: u16, listener: &Listener) -> Option<String> {
     let pid = socket::find_holder(listener).ok().flatten()?;
     let name = process::stat(pid).map(|stat| stat.comm).unwrap_or_default();
     Some(format!(
-        "port {port} is answered by pid {pid} ({name}), which is not of this service's tree; nothing is concluded from \
-         it (port_owner = \"any\" believes it)"
+        "port {port} is answered by pid {pid} ({name}), which is not of this service's tree; stayd ignores its answers \
+         (port_owner = \"any\" accepts them)"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! What the watchdog does with an instance: asks its probes, samples what its tree uses, and takes evidence before a kill.
+//! The watchdog of an instance: makes probe attempts, samples the tree's resource use, and collects evidence before a kill.
 
 pub(crate) mod attempt;
 pub(crate) mod evidence;

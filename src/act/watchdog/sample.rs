@@ -1,15 +1,15 @@
-//! Samples what the tree and the host use while a probe gets no answer.
+//! Samples the resource use of the tree and the host while a probe gets no answer.
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::foreign::attach;
-use crate::act::lifecycle::claim::remember_members;
+use crate::act::lifecycle::claim::record_members;
 use crate::act::probe::Baseline;
 use crate::act::tree::stop_state::StopState;
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Answer, Check, ResourceSample};
 use crate::sys::process::{self, State};
 
-/// A baseline older than this many timeouts tells nothing about the present.
+/// A baseline older than this many timeouts is not comparable with the present.
 const BASELINE_TIMEOUTS_MAX: u32 = 10;
 /// A window shorter than this share of a timeout tells nothing: 2 is half a timeout.
 const WINDOW_SHARE_MIN: u32 = 2;
@@ -28,7 +28,7 @@ pub(super) fn begin(
     }
 }
 
-/// What was seen of the tree and the host during an attempt that ended with `answer`.
+/// Samples the tree and the host after an attempt that ended with `answer`.
 pub(super) fn after(
     shared: &SharedContext,
     service: &ServiceContext,
@@ -102,7 +102,7 @@ fn measure(
     service: &ServiceContext,
     instance: &Instance,
 ) -> Option<Baseline> {
-    remember_members(shared, service, instance);
+    record_members(shared, service, instance);
     let foreign = || instance.foreign().and_then(attach::usage);
     Some(Baseline {
         at: (shared.now)(),

@@ -101,7 +101,7 @@ fn a_hold_needs_a_duration_and_a_reason() {
             .expect("hold");
         assert!(held.done);
         let request = Request::Hold {
-            span: Duration::from_secs(1800),
+            duration: Duration::from_secs(1800),
             reason: "migration".into(),
         };
         assert_eq!(

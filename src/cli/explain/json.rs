@@ -2,7 +2,7 @@
 
 use super::text::{remarks, sentences, why};
 use super::{Explanation, Target};
-use crate::act::foreign::explain::{Explained, Finding, Ledger};
+use crate::act::foreign::explain::{ExplainedProcess, Finding, StaydInfo};
 use crate::api::wire::SCHEMA;
 use crate::decide::explain::{Observation, Ownership, ProcessSupervisor, Treatment};
 use crate::decide::ownership::Proof;
@@ -18,7 +18,7 @@ pub(super) fn answer(explanation: &Explanation) -> Value {
     let found = &explanation.found;
     let processes = found.holders.iter();
     let processes: Vec<_> = processes
-        .map(|explained| process(explained, &explanation.ledgers))
+        .map(|explained| process(explained, &explanation.stayds))
         .collect();
     let unseen = found.unseen.iter();
     let unseen: Vec<_> = unseen
@@ -36,7 +36,7 @@ pub(super) fn answer(explanation: &Explanation) -> Value {
     })
 }
 
-fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
+fn process(explained: &ExplainedProcess, stayds: &[StaydInfo]) -> Value {
     let process_info = &explained.process_info;
     let addresses = explained.addresses.iter().map(ToString::to_string);
     let parents = explained.parents.iter();
@@ -60,7 +60,7 @@ fn process(explained: &Explained, ledgers: &[Ledger]) -> Value {
         "kept_as": kept_as,
         "stayd_of": explained.is_stayd_of,
         "claims": findings,
-        "sentences": sentences(explained, ledgers),
+        "sentences": sentences(explained, stayds),
     })
 }
 
@@ -82,7 +82,7 @@ fn finding(finding: &Finding) -> Value {
         .map(|(proof, observation)| (evidence_name(*proof).to_owned(), observed(*observation)))
         .collect();
     json!({
-        "instance": finding.instance,
+        "instance": finding.stayd,
         "service": finding.service,
         "life": finding.life.0,
         "ours": matches!(finding.assessment.ownership, Ownership::Proven(_)),

@@ -13,7 +13,9 @@ use super::exit::{Exit, Failure, Outcome};
 use super::load_config;
 use super::paths::{self, InstanceCandidate};
 use crate::act::claims::{self, ClaimOnDisk};
-use crate::act::foreign::explain::{Holders, Ledger, Watched, explain_port, explain_process};
+use crate::act::foreign::explain::{
+    Holders, ServiceInfo, StaydInfo, explain_port, explain_process,
+};
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Status;
 use crate::config::Config;
@@ -47,7 +49,7 @@ impl Target {
 /// Everything that an answer is made from.
 struct Explanation {
     target: Target,
-    ledgers: Vec<Ledger>,
+    stayds: Vec<StaydInfo>,
     found: Holders,
 }
 
@@ -62,11 +64,11 @@ pub(super) fn explain(console: Console, common: &CommonOptions, what: &str) -> O
     })?;
     let program = paths::own_program()?;
     super::block_on(async {
-        let ledgers = ledgers(common).await?;
-        let found = examine(target, &ledgers, program).await?;
+        let stayds = stayds(common).await?;
+        let found = examine(target, &stayds, program).await?;
         let explanation = Explanation {
             target,
-            ledgers,
+            stayds,
             found,
         };
         if common.json {
@@ -82,10 +84,14 @@ pub(super) fn explain(console: Console, common: &CommonOptions, what: &str) -> O
     })
 }
 
-async fn examine(target: Target, ledgers: &[Ledger], program: PathBuf) -> Result<Holders, Failure> {
+async fn examine(
+    target: Target,
+    stayds: &[StaydInfo],
+    program: PathBuf,
+) -> Result<Holders, Failure> {
     match target {
-        Target::Process(pid) => Ok(explain_process(pid, ledgers, program).await),
-        Target::Port(port) => explain_port(port, ledgers, program).await.map_err(|error| {
+        Target::Process(pid) => Ok(explain_process(pid, stayds, program).await),
+        Target::Port(port) => explain_port(port, stayds, program).await.map_err(|error| {
             Failure::system(&format!("list the listeners on port {port}"), &error)
         }),
     }
@@ -113,45 +119,45 @@ fn exit(explanation: &Explanation) -> Exit {
 }
 
 /// The instances that the command line may mean, running or not.
-async fn ledgers(common: &CommonOptions) -> Result<Vec<Ledger>, Failure> {
+async fn stayds(common: &CommonOptions) -> Result<Vec<StaydInfo>, Failure> {
     let config = load_config::from_file(common).ok();
     let config = config.map(|loaded| loaded.config);
-    let mut ledgers = Vec::new();
+    let mut stayds = Vec::new();
     for candidate in paths::instance_candidates(common)? {
         let config = config.as_ref();
         // A state folder may have any name. If the command line names both, the file says which instance the folder is of.
         let given = common.config.is_some() && common.state_dir.is_some();
         let config = config.filter(|config| given || config.name == candidate.name);
-        ledgers.push(ledger(&candidate, config).await);
+        stayds.push(stayd_info(&candidate, config).await);
     }
-    Ok(ledgers)
+    Ok(stayds)
 }
 
-async fn ledger(candidate: &InstanceCandidate, config: Option<&Config>) -> Ledger {
-    let mut ledger = Ledger {
-        instance: config
+async fn stayd_info(candidate: &InstanceCandidate, config: Option<&Config>) -> StaydInfo {
+    let mut info = StaydInfo {
+        name: config
             .map_or(&candidate.name, |config| &config.name)
             .clone(),
         services: config.map(configured).unwrap_or_default(),
-        ..Ledger::default()
+        ..StaydInfo::default()
     };
     let claimed = candidate.states.iter().flat_map(|state| claims(state));
     match ask_daemon(candidate).await {
         DaemonAnswer::Status(status) => {
-            ledger.instance.clone_from(&status.daemon.name);
-            ledger.stayd = Some(status.daemon.pid);
-            ledger.claims = claims(Path::new(&status.daemon.state_dir));
-            ledger.services = reported(&status, &ledger.services);
+            info.name.clone_from(&status.daemon.name);
+            info.pid = Some(status.daemon.pid);
+            info.claims = claims(Path::new(&status.daemon.state_dir));
+            info.services = reported(&status, &info.services);
             let orphans = status.daemon.orphans.iter();
-            ledger.orphans = orphans.map(|orphan| orphan.pid).collect();
+            info.orphans = orphans.map(|orphan| orphan.pid).collect();
         }
         DaemonAnswer::Silent => {
-            ledger.stayd = candidate.states.iter().find_map(|state| lock_holder(state));
-            ledger.claims = claimed.collect();
+            info.pid = candidate.states.iter().find_map(|state| lock_holder(state));
+            info.claims = claimed.collect();
         }
-        DaemonAnswer::Absent => ledger.claims = claimed.collect(),
+        DaemonAnswer::Absent => info.claims = claimed.collect(),
     }
-    ledger
+    info
 }
 
 /// The answer of an instance's daemon.
@@ -199,24 +205,24 @@ fn claims(state: &Path) -> Vec<(String, ClaimOnDisk)> {
     })
 }
 
-fn configured(config: &Config) -> Vec<Watched> {
-    let services = config.services.iter().map(|service| Watched {
+fn configured(config: &Config) -> Vec<ServiceInfo> {
+    let services = config.services.iter().map(|service| ServiceInfo {
         name: service.name.clone(),
         port: service.port,
         replaces: service.policy.leftover == OnLeftover::Replace,
         attaches: service.policy.stranger == OnStranger::Attach,
-        ..Watched::default()
+        ..ServiceInfo::default()
     });
     services.collect()
 }
 
 /// The services as the running daemon reports them, because the file may have changed since it was read; settings that the
 /// status does not contain come from the file.
-fn reported(status: &Status, configured: &[Watched]) -> Vec<Watched> {
+fn reported(status: &Status, configured: &[ServiceInfo]) -> Vec<ServiceInfo> {
     let services = status.services.iter().map(|service| {
         let known = configured.iter().find(|each| each.name == service.name);
         let attached = service.ownership == "attached";
-        Watched {
+        ServiceInfo {
             name: service.name.clone(),
             // The pid of an attached foreign process proves nothing.
             pid: service.pid.filter(|_| !attached),

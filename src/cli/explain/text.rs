@@ -2,7 +2,7 @@
 
 use super::{Explanation, Target};
 use crate::act::claims::ClaimOnDisk;
-use crate::act::foreign::explain::{Explained, Finding, Ledger};
+use crate::act::foreign::explain::{ExplainedProcess, Finding, StaydInfo};
 use crate::cli::console::{Console, Style};
 use crate::cli::format::duration;
 use crate::decide::explain::{Observation, Ownership, ProcessSupervisor, Treatment};
@@ -21,7 +21,7 @@ pub(super) fn answer(console: Console, explanation: &Explanation, now: SystemTim
         for finding in findings.filter(|_| explained.is_stayd_of.is_none()) {
             text.push_str(&evidence(finding));
         }
-        for sentence in sentences(explained, &explanation.ledgers) {
+        for sentence in sentences(explained, &explanation.stayds) {
             text.push_str(&format!("  => {sentence}\n"));
         }
     }
@@ -31,7 +31,7 @@ pub(super) fn answer(console: Console, explanation: &Explanation, now: SystemTim
     text
 }
 
-fn description(console: Console, explained: &Explained, now: SystemTime) -> String {
+fn description(console: Console, explained: &ExplainedProcess, now: SystemTime) -> String {
     let process_info = &explained.process_info;
     let stat = &process_info.stat;
     let uid = process_info
@@ -145,14 +145,12 @@ const fn evidence_as_text(proof: Proof) -> &'static str {
 }
 
 fn life(finding: &Finding) -> String {
-    let Finding {
-        instance, service, ..
-    } = finding;
-    format!("{instance}/{service}, life {}", finding.life.0)
+    let Finding { stayd, service, .. } = finding;
+    format!("{stayd}/{service}, life {}", finding.life.0)
 }
 
 /// What stayd does with the process and would do, one sentence per service that it may belong to or conflicts with.
-pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String> {
+pub(super) fn sentences(explained: &ExplainedProcess, stayds: &[StaydInfo]) -> Vec<String> {
     if let Some(instance) = &explained.is_stayd_of {
         return vec![format!(
             "This process is the stayd of {instance} itself: `stayd status` shows what it runs."
@@ -160,24 +158,22 @@ pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String
     }
     let sentences = explained.findings.iter();
     let sentences: Vec<_> = sentences
-        .filter_map(|finding| sentence(explained, finding, ledgers))
+        .filter_map(|finding| sentence(explained, finding, stayds))
         .collect();
     if !sentences.is_empty() {
         return sentences;
     }
     let pid = explained.process_info.stat.process.pid;
-    let mut ledgers_with_it = ledgers
-        .iter()
-        .filter(|ledger| ledger.orphans.contains(&pid));
-    if let Some(ledger) = ledgers_with_it.next() {
+    let mut adopters = stayds.iter().filter(|info| info.orphans.contains(&pid));
+    if let Some(info) = adopters.next() {
         return vec![format!(
             "It became a child of the stayd of {} when its parent ended. It is unproven: a service of that stayd may have left \
              it, but it shows no evidence of any. stayd leaves it alone and never signals it. End it with `kill {pid}` if you \
              know what it is.",
-            ledger.instance
+            info.name
         )];
     }
-    let why = if ledgers.is_empty() {
+    let why = if stayds.is_empty() {
         "there is no instance of stayd here that it could belong to"
     } else {
         "no claim names it, and it shows no evidence of any service"
@@ -187,11 +183,15 @@ pub(super) fn sentences(explained: &Explained, ledgers: &[Ledger]) -> Vec<String
     )]
 }
 
-fn sentence(explained: &Explained, finding: &Finding, ledgers: &[Ledger]) -> Option<String> {
+fn sentence(
+    explained: &ExplainedProcess,
+    finding: &Finding,
+    stayds: &[StaydInfo],
+) -> Option<String> {
     let pid = explained.process_info.stat.process.pid;
     let (life, service) = (life(finding), &finding.service);
-    let of_its = |ledger: &&Ledger| ledger.instance == finding.instance;
-    let stayd = ledgers.iter().find(of_its).and_then(|ledger| ledger.stayd);
+    let of_its = |info: &&StaydInfo| info.name == finding.stayd;
+    let stayd = stayds.iter().find(of_its).and_then(|info| info.pid);
     let why = why(finding.assessment.ownership);
     Some(match finding.treatment {
         Treatment::Supervised => format!(
@@ -277,12 +277,12 @@ pub(super) fn remarks(explanation: &Explanation) -> Vec<String> {
     if found.holders.is_empty() && found.unseen.is_empty() {
         remarks.push(no_process(explanation));
     }
-    for ledger in &explanation.ledgers {
-        for (service, reading) in &ledger.claims {
+    for info in &explanation.stayds {
+        for (service, reading) in &info.claims {
             if let ClaimOnDisk::Unverifiable(why) = reading {
                 remarks.push(format!(
                     "The claim of {}/{service} is not valid ({why}); stayd leaves the processes that it names alone.",
-                    ledger.instance
+                    info.name
                 ));
             }
         }
@@ -315,12 +315,12 @@ fn no_process(explanation: &Explanation) -> String {
             "No process that this user may see listens on TCP port {port}; only root sees the processes of other users."
         );
     }
-    let waiting = explanation.ledgers.iter().flat_map(|ledger| {
-        let with_this_port = ledger
+    let waiting = explanation.stayds.iter().flat_map(|info| {
+        let wants = info
             .services
             .iter()
             .filter(move |each| each.port == Some(port));
-        with_this_port.map(|service| format!("{}/{}", ledger.instance, service.name))
+        wants.map(|service| format!("{}/{}", info.name, service.name))
     });
     let waiting: Vec<_> = waiting.collect();
     let next = if waiting.is_empty() {

@@ -1,8 +1,7 @@
-//! Attached: a foreign process holds the port and is monitored as if it were ours: probed, judged, reported.
+//! The state attached: a foreign process holds the port, and stayd monitors it like an instance of its own, but only reports.
 //!
-//! Nothing here orders a signal or a kill, and the handlers that do apply to other states alone. Evidence of a wedge is
-//! what can be seen from outside. The answers of a foreign process prove nothing about the configured command, and its
-//! end is no failure of the service.
+//! No handler of this state signals or kills. Evidence of a wedge is collected only from outside. The answers of a foreign
+//! process prove nothing about the configured command, and its end is no failure of the service.
 
 use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::Duration;
@@ -11,7 +10,7 @@ use super::super::policy::OnStranger;
 use super::probe_results::{EVIDENCE_MAX, sample_facts};
 use super::{Down, Monitored, Service, State, StepContext};
 
-/// At least this long between two attachments, so that a port which changes its holder quickly does not make stayd spin.
+/// At least this long between two attachments, so that stayd does not spin if the holder of the port changes quickly.
 const ATTACHED_MIN: Duration = Duration::from_secs(1);
 
 impl Service {
@@ -26,7 +25,7 @@ impl Service {
         ctx.actions.push(ServiceAction::Retire(self.life));
         let message = match holder.main {
             Some(_) => format!(
-                "{}, not provably ours and left alone; stop it, or choose another port (`stayd explain :{}` tells more)",
+                "{}, not provably ours and left alone; stop it, or choose another port (`stayd explain :{}` shows more)",
                 holder.description, holder.port
             ),
             None => format!("{}; it is left alone", holder.description),
@@ -38,8 +37,8 @@ impl Service {
         self.on_not_prepared(failure, ctx);
     }
 
-    /// The attachment keeps the life number that was meant for an instance, so that a late event about it is never taken
-    /// for one about an instance of ours.
+    /// Attaches to the holder. The attachment keeps the number that was meant for an instance, so that a late event about the
+    /// attachment never applies to an instance of ours.
     fn attach(&mut self, holder: &PortHolder, ctx: &mut StepContext<'_>) {
         self.refusals = 0;
         self.since = ctx.now;
@@ -56,7 +55,7 @@ impl Service {
             facts,
             ctx.actions,
         );
-        // No instance of ours is on its way: clients would wait in vain at a socket that stayd holds.
+        // No instance of ours is about to start, so clients would wait at a socket that stayd holds without an answer.
         ctx.actions.push(ServiceAction::CloseSockets);
         ctx.actions.push(ServiceAction::Attach {
             life: self.life,
@@ -68,7 +67,7 @@ impl Service {
         self.become_ready_by_exec(ctx);
     }
 
-    /// Records and examines what would be a kill if the process were ours.
+    /// Records a wedge of a foreign process, and collects evidence. An instance of ours would be killed.
     pub(super) fn report_foreign_wedge(
         &mut self,
         attempt: &ProbeAttempt,
@@ -150,7 +149,7 @@ impl Service {
         ))
     }
 
-    /// Whether the probe is known to be right. The answers of a foreign process arm the watchdog only while attached to
+    /// Whether the probe is proven by an answer. The answers of a foreign process count only while the service is attached to
     /// it, because it may run another command.
     pub(super) fn is_proven(&self) -> bool {
         let answered = |monitored: &Monitored| monitored.liveness.last_ok_at.is_some();

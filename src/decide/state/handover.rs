@@ -1,4 +1,4 @@
-//! Leaves the state of a service to a new version of stayd, and takes over what the version before has left.
+//! Hands the state of a service over to a new version of stayd, and resumes the state that the version before handed over.
 
 use super::super::clock::Instant;
 use super::super::event::Process;
@@ -8,7 +8,7 @@ use super::monitored::{Monitored, ProbeSchedule};
 use super::{Down, Hold, Service, State, StepContext};
 
 impl Service {
-    /// What goes over of it; `None` while something is under way that the upgrade would interrupt.
+    /// The state to hand over; `None` while something is under way that the upgrade would interrupt.
     #[must_use]
     pub fn handover(&self) -> Option<StateHandover> {
         let state = match &self.state {
@@ -43,7 +43,7 @@ impl Service {
         })
     }
 
-    /// Takes over what the version before knew, and returns the state in which it left the service.
+    /// Resumes the state that the version before handed over, and returns the settled state of the service.
     pub(super) fn resume_handover(&mut self, handover: StateHandover) -> SettledState {
         self.life = self.life.max(handover.life);
         self.number_is_free = handover.number_is_free && self.life == handover.life;
@@ -60,7 +60,7 @@ impl Service {
         handover.state
     }
 
-    /// No process of the service runs: go back into the state in which the version before left it.
+    /// Returns to the handed-over state, because no process of the service runs.
     pub(super) fn resume_settled(&mut self, settled: SettledState, ctx: &mut StepContext<'_>) {
         let until = |until: Instant| until.max(ctx.now);
         let down = match settled {

@@ -1,4 +1,4 @@
-//! The kill is decided: collect evidence, perhaps send a first signal, then kill.
+//! The state kill pending: collects evidence, perhaps sends a first signal, then kills.
 
 use super::super::action::{RecordKind, ServiceAction};
 use super::super::event::{Exit, Survivors};
@@ -86,7 +86,7 @@ impl Service {
         })
     }
 
-    /// A hold that comes between verdict and kill cancels the kill, and the count of dead attempts begins anew.
+    /// Cancels a pending kill because of a hold, and resets the count of dead attempts.
     pub(super) fn cancel_kill(&mut self, ctx: &mut StepContext<'_>) {
         let State::KillPending { monitored, .. } = &self.state else {
             return;

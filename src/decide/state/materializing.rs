@@ -1,4 +1,4 @@
-//! Before an instance: which runtime it starts from, and when a runtime counts as good or bad.
+//! The choice of the runtime that an instance starts from, and when a runtime counts as good or bad.
 
 use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::{Duration, Instant};
@@ -6,7 +6,7 @@ use super::super::event::SpawnFailure;
 use super::super::runtime::{Choice, Offer, RuntimeId};
 use super::{Service, State, StepContext};
 
-/// Begins the reason of an instance that does not run from what the source holds.
+/// The beginning of the reason of an instance that runs from an older runtime than the source's.
 pub(super) const RUNS_FROM_AN_EARLIER: &str = "runs from an earlier runtime: ";
 /// The longest that a copy may take, however slowly it proceeds.
 pub(super) const COPYING_MAX: Duration = Duration::from_secs(3600);
@@ -77,8 +77,7 @@ impl Service {
         self.begin_preparing(ctx);
     }
 
-    /// When a runtime becomes good that only an exec has confirmed, because no probe asks whether the service answers:
-    /// after stable uptime.
+    /// When a runtime becomes good that only an exec has confirmed, because no probe is configured: after stable uptime.
     pub(super) fn runtime_is_good_at(&self) -> Instant {
         let State::Up(monitored) = &self.state else {
             return Instant::NEVER;
@@ -100,7 +99,7 @@ impl Service {
         }
     }
 
-    /// `before` failed. That is the service's own doing, and counts against a new runtime like an instance that never
+    /// `before` failed. `before` belongs to the service, so this counts against a new runtime like an instance that never
     /// became ready.
     pub(super) fn on_before_failed(&mut self, failure: SpawnFailure, ctx: &mut StepContext<'_>) {
         let State::Preparing {

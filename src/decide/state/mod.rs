@@ -1,4 +1,4 @@
-//! The state machine of one service: what the user wants (`wanted_up`) and the state the service is in (`state`).
+//! The state machine of one service: what the user requested (`wanted_up`) and the state the service is in (`state`).
 //!
 //! A request changes `wanted_up`. Only events change `state`. The handlers in this module turn the difference between
 //! the two into actions.
@@ -21,7 +21,7 @@
 //! ```
 //!
 //! These rules hold in every state: an event about another instance changes nothing; no process is killed before its
-//! exec is reported; no instance is spawned before the tree of the last one is empty; shutdown wins over every pending
+//! exec is reported; no instance is spawned before the tree of the last one is empty; shutdown overrides every pending
 //! start.
 
 mod attached;
@@ -51,7 +51,7 @@ use monitored::Monitored;
 /// Reason of a service whose `stop` was requested under an earlier stayd.
 const STOPPED: &str = "stopped on request until `start` or the next boot";
 
-/// What the sentences about a service and the spread of its waits need to know of it.
+/// The properties of a service that its sentences and the spread of its waits depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceDescription {
     /// Its name.
@@ -64,19 +64,19 @@ pub struct ServiceDescription {
     pub jitter_seed: u64,
 }
 
-/// A service and everything that is known about it.
+/// A service, with its state and history.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     policy: Policy,
     description: ServiceDescription,
     wanted_up: bool,
     /// stayd shuts down: nothing starts any more.
-    leaving: bool,
+    shutting_down: bool,
     /// Shutdown was requested twice: no stop grace any more.
     forced: bool,
     state: State,
     life: Life,
-    /// The last start was refused, so the next start takes the same life number.
+    /// The last start was refused, so the next start takes the same instance number.
     number_is_free: bool,
     since: Instant,
     restarts: u32,
@@ -87,7 +87,7 @@ pub struct Service {
     refusals: u32,
     hold: Option<Hold>,
     proven: bool,
-    /// The recovery scan has told what an earlier stayd left.
+    /// The recovery scan has reported.
     scanned: bool,
     /// An earlier stayd started the present instance.
     adopted: bool,
@@ -96,7 +96,7 @@ pub struct Service {
     changed_settings: Vec<ChangedSetting>,
 }
 
-/// The watchdog kills nothing until then.
+/// Until then the watchdog kills nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Hold {
     until: Instant,
@@ -115,17 +115,17 @@ enum State {
     },
     /// No process.
     Down(Down),
-    /// First the runtime is looked at and perhaps copied (`copying`), then come claim, `before` and the port check.
+    /// First the runtime is chosen and perhaps copied (`copying`), then follow claim, `before` and the port check.
     Preparing {
         until: Instant,
         cancelled: bool,
         copying: bool,
     },
-    /// The fork is ordered, and exec is not reported yet.
+    /// The spawn has begun, and exec is not reported yet.
     Spawning,
     /// A main process runs.
     Up(Monitored),
-    /// A foreign process holds the port and is monitored. No handler of this state orders a signal.
+    /// A foreign process holds the port and is monitored. No handler of this state sends a signal.
     Attached(Monitored),
     /// The verdict is reached: collect evidence, then perhaps send the first signal.
     KillPending {
@@ -160,7 +160,7 @@ struct Ending {
     exit: Option<Exit>,
     /// The watchdog ended it.
     by_watchdog: bool,
-    /// A request ended it: neither a verdict, nor the process itself.
+    /// A request ended it, not a verdict and not the process itself.
     by_request: bool,
     stage: EndingStage,
 }
@@ -175,10 +175,10 @@ enum EndingStage {
     Unkillable { again_at: Instant },
 }
 
-/// Whether the fleet allows that a verdict becomes a kill now.
+/// Whether the fleet allows a kill after a verdict now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KillPermit {
-    /// It does.
+    /// The kill is allowed.
     Allowed,
     /// All monitored services are silent: suspect the host first.
     HostSuspected,
@@ -192,14 +192,14 @@ struct StepContext<'a> {
 }
 
 impl Service {
-    /// A service of which nothing is known yet.
+    /// A service that waits for [`ServiceEvent::Configured`].
     #[must_use]
     pub fn new(policy: Policy, description: ServiceDescription) -> Self {
         Self {
             policy,
             description,
             wanted_up: true,
-            leaving: false,
+            shutting_down: false,
             forced: false,
             state: State::Unconfigured,
             life: Life(0),
@@ -240,7 +240,7 @@ impl Service {
         }
     }
 
-    /// The machine slept for `duration`: silence from before the sleep says nothing.
+    /// The machine slept for `duration`: silence from before the sleep means nothing.
     pub fn slept(&mut self, now: Instant, duration: Duration, actions: &mut Vec<ServiceAction>) {
         let Some(monitored) = self.state.monitored_mut() else {
             return;
@@ -265,16 +265,16 @@ impl Service {
         }
     }
 
-    /// The loop was late: silence from attempts under way says nothing.
+    /// The loop was late: silence of attempts under way means nothing.
     pub fn was_late(&mut self, now: Instant) {
         if let Some(monitored) = self.state.monitored_mut() {
-            monitored.failures.distrust_before(now);
+            monitored.failures.no_verdict_before(now);
         }
     }
 
     /// stayd shuts down: stop the service in order, or `at_once` when shutdown was requested a second time.
-    pub fn leave(&mut self, now: Instant, at_once: bool, actions: &mut Vec<ServiceAction>) {
-        self.leaving = true;
+    pub fn shut_down(&mut self, now: Instant, at_once: bool, actions: &mut Vec<ServiceAction>) {
+        self.shutting_down = true;
         self.forced |= at_once;
         let mut ctx = StepContext {
             now,
@@ -283,7 +283,7 @@ impl Service {
         };
         match &mut self.state {
             State::Unconfigured => self.become_down(Down::Stopped, &mut ctx),
-            // What the scan or the spawn reports as ours is stopped when the report comes.
+            // When the scan or the spawn reports a process, that is stopped.
             State::Scanning { .. } | State::Spawning => {}
             State::Down(down) => *down = Down::Stopped,
             State::Preparing { .. } => self.cancel_preparation(&mut ctx),
@@ -301,7 +301,7 @@ impl Service {
     /// When this service next needs a tick; [`Instant::NEVER`] when it waits only for events.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        if self.leaving && self.is_down() {
+        if self.shutting_down && self.is_down() {
             return Instant::NEVER;
         }
         let own = match &self.state {
@@ -397,13 +397,13 @@ impl Service {
         }
     }
 
-    /// Goes down. Sockets that stayd holds stay open as long as the next instance is on its way, so that clients wait.
-    /// When stayd shuts down, the OS supervisor may keep the sockets for the next stayd.
+    /// Enters `down`. Sockets that stayd holds stay open if another instance follows by itself, so that clients wait. When
+    /// stayd shuts down, the parent supervisor may keep the sockets for the next stayd.
     fn become_down(&mut self, down: Down, ctx: &mut StepContext<'_>) {
-        if matches!(down, Down::Stopped | Down::Parked { .. }) && !self.leaving {
+        if matches!(down, Down::Stopped | Down::Parked { .. }) && !self.shutting_down {
             ctx.actions.push(ServiceAction::CloseSockets);
         }
-        if matches!(down, Down::Parked { .. }) && !self.leaving {
+        if matches!(down, Down::Parked { .. }) && !self.shutting_down {
             ctx.actions.push(ServiceAction::AwaitChange(true));
         } else {
             self.stop_awaiting_change(ctx);
@@ -421,7 +421,7 @@ impl Service {
 
     /// Whether no new instance may start: shutdown, or a request to be down.
     const fn must_stay_down(&self) -> bool {
-        self.leaving || !self.wanted_up
+        self.shutting_down || !self.wanted_up
     }
 
     fn record(

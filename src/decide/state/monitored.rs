@@ -1,4 +1,4 @@
-//! What is known of a running instance, or of a foreign process that is monitored like one, and when its probes are due.
+//! The state of a running instance, or of a foreign process that is monitored like one, and when its probes are due.
 
 use super::super::clock::{Duration, Instant};
 use super::super::event::{Check, ProbeAttempt, Process};
@@ -11,7 +11,7 @@ use super::State;
 const STARTUP_PACE_MIN: Duration = Duration::from_millis(20);
 /// While the service starts, attempts come at least this often.
 const STARTUP_PACE_MAX: Duration = Duration::from_secs(1);
-/// An attempt that has not reported this long after its deadline is given up, without a verdict.
+/// An attempt that has not reported this long after its deadline is abandoned, without a verdict.
 const PROBE_SLACK: Duration = Duration::from_secs(2);
 /// Degraded for this long makes a service unhealthy.
 pub(super) const DEGRADED_TOLERANCE: Duration = Duration::from_secs(600);
@@ -31,20 +31,20 @@ pub(super) struct Monitored {
     pub(super) degraded_since: Option<Instant>,
     /// The long degradation is recorded.
     pub(super) degradation_reported: bool,
-    /// The reason says how the process came to be what it is (successor of a launcher, foreign process) until
-    /// something new happens.
+    /// The reason describes where the process comes from (successor of a launcher, foreign process) until something new
+    /// happens.
     pub(super) keeps_reason: bool,
-    /// Why consecutive failures are no kill yet.
+    /// Why consecutive failures have led to no kill yet.
     pub(super) suppressed_because: Option<&'static str>,
     /// The reason that a passing problem has replaced, to be restored after it.
     pub(super) displaced_reason: Option<String>,
 }
 
-/// When one probe is due, and what its last attempt gave.
+/// When one probe is due, and the result of its last attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct ProbeSchedule {
     next_at: Instant,
-    /// When the attempt under way was ordered, and its deadline, by which its result is recognized.
+    /// When the attempt under way was begun, and its deadline, by which its result is recognized.
     open: Option<(Instant, Instant)>,
     attempts: u32,
     pub(super) class: Option<Class>,
@@ -67,7 +67,7 @@ impl State {
         }
     }
 
-    /// The same, to be changed.
+    /// As [`Self::monitored`], but mutable.
     pub(super) const fn monitored_mut(&mut self) -> Option<&mut Monitored> {
         if let Self::Up(monitored) | Self::Attached(monitored) = self {
             Some(monitored)
@@ -167,16 +167,16 @@ impl ProbeSchedule {
         Some(deadline)
     }
 
-    /// Closes the attempt under way and returns when it was ordered; `None` if the result belongs to another attempt.
+    /// Closes the attempt under way and returns when it was begun; `None` if the result belongs to another attempt.
     pub(super) fn close_attempt(&mut self, attempt: &ProbeAttempt) -> Option<Instant> {
-        let (ordered_at, _) = self
+        let (begun_at, _) = self
             .open
             .take_if(|(_, deadline)| *deadline == attempt.deadline)?;
-        Some(ordered_at)
+        Some(begun_at)
     }
 
-    /// While the service starts, the next attempt does not wait for a whole period.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    /// Makes the next attempt due before a whole period has passed, because the service starts.
+    pub(super) fn shorten_wait(&mut self, now: Instant) {
         let doublings = self.attempts.min(10);
         let pace = (STARTUP_PACE_MIN * (1 << doublings)).min(STARTUP_PACE_MAX);
         self.next_at = self.next_at.min(now.after(pace));

@@ -1,5 +1,5 @@
-//! What the result of a probe attempt leads to: proof that the probe is right, readiness, the reason shown to users, and
-//! the verdict, which kills or is suppressed.
+//! Handles the result of a probe attempt: proves the probe, makes the service ready, updates the reason that users see, and
+//! reaches the verdict, which leads to a kill or is suppressed.
 
 use super::super::action::{Persist, RecordKind, RecordValue, ServiceAction};
 use super::super::clock::{Duration, Instant, in_words};
@@ -26,11 +26,11 @@ impl Service {
         let Some(monitored) = self.state.monitored_mut() else {
             return;
         };
-        let Some(ordered_at) = monitored.schedule(check).close_attempt(attempt) else {
+        let Some(begun_at) = monitored.schedule(check).close_attempt(attempt) else {
             return;
         };
-        if attempt.asked_at.since(ordered_at) > verdict::LATENESS_MAX {
-            monitored.failures.distrust_before(ctx.now);
+        if attempt.asked_at.since(begun_at) > verdict::LATENESS_MAX {
+            monitored.failures.no_verdict_before(ctx.now);
         }
         let degraded_kills = self
             .policy
@@ -47,7 +47,7 @@ impl Service {
             .schedule(check)
             .note_result(ctx.now, class, attempt.latency);
         if monitored.startup_until.is_some() && class != Class::Alive {
-            monitored.schedule(check).hurry(ctx.now);
+            monitored.schedule(check).shorten_wait(ctx.now);
             if verdict::is_busy(&attempt.sample) {
                 let later = ctx.now.after(self.policy.startup);
                 monitored.startup_until = monitored.startup_until.map(|until| until.max(later));
@@ -126,8 +126,8 @@ impl Service {
         }
     }
 
-    /// Keeps the reason true at every instant: it names a problem for as long as the problem lasts, and the reason that
-    /// the problem displaced comes back after it.
+    /// Keeps the reason up to date: it names a problem for as long as the problem lasts. After that, the reason that the
+    /// problem displaced is restored.
     fn show_problem(&mut self, class: Class, why: &str, answer: &Answer) {
         let (proven, attached) = (self.is_proven(), self.is_attached());
         let Some(monitored) = self.state.monitored_mut() else {
@@ -279,7 +279,7 @@ impl Service {
                 Some("all services are silent, the host is suspected")
             }
             SuppressionReason::Shadow => Some("shadow mode"),
-            // The reason of the service says these in words of their own.
+            // The reason of the service describes these differently.
             SuppressionReason::NeverAnswered | SuppressionReason::Foreign => None,
         };
     }

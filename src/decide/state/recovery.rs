@@ -1,6 +1,6 @@
-//! Before the first instance: acts on what the recovery scan found of an earlier stayd's instances.
+//! Before the first instance: handles the outcome of the recovery scan, which searches for an earlier stayd's instance.
 //!
-//! An adoptable instance goes on, or is ended in order. A process that may be ours and cannot be proven ours is never
+//! An adoptable instance continues, or is ended in order. A process that may be ours and cannot be proven ours is never
 //! signalled, and no second copy is started beside it.
 
 use super::super::action::{RecordKind, RecordValue, ServiceAction};
@@ -27,7 +27,7 @@ impl Service {
         let settled = past
             .handover
             .map(|handover| Box::new(self.resume_handover(*handover)));
-        if self.leaving {
+        if self.shutting_down {
             self.reason = STOPPED.into();
             self.become_down(Down::Stopped, ctx);
         } else {
@@ -80,7 +80,7 @@ impl Service {
         settled: Option<SettledState>,
         ctx: &mut StepContext<'_>,
     ) {
-        match settled.filter(|_| !self.leaving) {
+        match settled.filter(|_| !self.shutting_down) {
             Some(SettledState::Up(_)) => self.ended_before_start(None, parked, ctx),
             Some(settled) => {
                 self.scanned = true;
@@ -132,11 +132,11 @@ impl Service {
             self.reason = self.stays_stopped(exit);
             self.become_down(Down::Stopped, ctx);
         } else {
-            self.start_afresh(parked, ctx); // the policy has changed since, or a request says so
+            self.start_afresh(parked, ctx); // the policy has changed since, or a request starts it
         }
     }
 
-    /// A copy may run that cannot be proven ours: no start beside it.
+    /// Blocks the service, because a copy of it may run that cannot be proven ours.
     fn may_run_unproven(&mut self, message: String, ctx: &mut StepContext<'_>) {
         if self.must_stay_down() {
             self.reason = message;
@@ -148,7 +148,7 @@ impl Service {
             lasting: true,
         };
         self.refuse_start(failure, ctx);
-        self.number_is_free = false; // this start had taken no number
+        self.number_is_free = false; // this start took no number
     }
 
     fn take_over(
@@ -217,7 +217,7 @@ impl Service {
     fn adopt(&mut self, main: Process, instance: &AdoptableInstance, ctx: &mut StepContext<'_>) {
         let replaced_because = self.why_to_replace(instance, true);
         self.reason = match replaced_because {
-            None => format!("adopted: pid {} of an earlier stayd goes on", main.pid),
+            None => format!("adopted: pid {} of an earlier stayd continues", main.pid),
             Some(why) => format!(
                 "pid {} of an earlier stayd is ended in order: {why}",
                 main.pid

@@ -1,4 +1,4 @@
-//! Users' requests: each changes what is wanted, and begins at once what follows from that.
+//! Users' requests: each changes `wanted_up` or the hold, and begins at once what follows from that.
 
 use super::super::action::{Persist, RecordKind, ServiceAction};
 use super::super::clock::{Duration, in_words};
@@ -11,7 +11,7 @@ impl Service {
             Request::Start => self.request_start(ctx),
             Request::Stop => self.request_stop(ctx),
             Request::Restart => self.request_restart(ctx),
-            Request::Hold { span, reason } => self.request_hold(span, reason, ctx),
+            Request::Hold { duration, reason } => self.request_hold(duration, reason, ctx),
             Request::Release => self.request_release(ctx),
         }
     }
@@ -23,7 +23,7 @@ impl Service {
         self.wanted_up = true;
         self.clear_failure_history(ctx);
         match self.state {
-            State::Down(_) if !self.leaving => {
+            State::Down(_) if !self.shutting_down => {
                 self.reason.clear(); // the cause for being down no longer applies
                 self.begin_start(ctx);
             }
@@ -72,7 +72,7 @@ impl Service {
         self.wanted_up = true;
         self.clear_failure_history(ctx);
         match self.state {
-            State::Down(_) if !self.leaving => self.begin_start(ctx),
+            State::Down(_) if !self.shutting_down => self.begin_start(ctx),
             State::Ending(_) => self.start_after_ending(),
             State::Up(_) | State::KillPending { .. } => self.begin_stop(ctx),
             State::Unconfigured

@@ -86,7 +86,7 @@ impl Service {
         }
     }
 
-    /// Forgets earlier failures: after stable uptime, a user's request, or a changed program.
+    /// Clears the failure history: after stable uptime, a user's request, or a changed program.
     pub(super) fn clear_failure_history(&mut self, ctx: &mut StepContext<'_>) {
         if self.history.is_parked() {
             ctx.actions

@@ -1,4 +1,4 @@
-//! A main process runs: when it counts as ready, which probes are due, what it says by sd_notify, and its exit.
+//! A main process runs: readiness, due probes, messages by sd_notify, and its exit.
 
 use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::{Duration, Instant, in_words};
@@ -12,7 +12,7 @@ use super::{Ending, EndingStage, Service, State, StepContext, millis};
 /// Period and timeout of a readiness probe that has no watchdog beside it.
 const READINESS_ALONE: Duration = Duration::from_secs(5);
 
-/// Without a probe that could tell whether it has served: a process that exits later than this is no launcher.
+/// Without a probe that shows whether it has served, a process that exits later than this is no launcher.
 const LAUNCHES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What makes a service ready.
@@ -75,12 +75,12 @@ impl Service {
         self.report_long_degradation(ctx);
     }
 
-    /// When the instance will have run long enough to lift the parking or to prove its runtime.
+    /// When the uptime is long enough to end the parking or to prove the runtime.
     pub(super) fn stable_uptime_at(&self) -> Instant {
         self.parking_ends().min(self.runtime_is_good_at())
     }
 
-    /// When the parking of the service is lifted: after stable uptime, not after a successful spawn.
+    /// When the parking of the service ends: after stable uptime, not after a successful spawn.
     fn parking_ends(&self) -> Instant {
         let State::Up(monitored) = &self.state else {
             return Instant::NEVER;
@@ -132,7 +132,7 @@ impl Service {
         monitored.failures.clear();
         let answered = monitored.liveness.last_ok_at.is_some();
         let reason = match (&self.policy.watchdog, proven, answered) {
-            // The reason already says what keeps stayd from asking, which is no mistake in the probe: keep it.
+            // Keep the reason: it already says why stayd cannot ask, and that is no mistake in the probe.
             (Some(_), false, _) if monitored.liveness.class == Some(Class::NoVerdict) => {
                 let why = core::mem::take(&mut self.reason);
                 self.never_answered(&why)
@@ -195,7 +195,7 @@ impl Service {
         match self.readiness_source() {
             ReadinessSource::Probe(_) => ANSWERING,
             ReadinessSource::Notification | ReadinessSource::Exec if self.answers() => ANSWERING,
-            ReadinessSource::Notification => "ready by its own word (READY=1)",
+            ReadinessSource::Notification => "it has reported that it is ready (READY=1)",
             ReadinessSource::Exec => "running; no probe asks whether it answers",
         }
     }
@@ -219,7 +219,7 @@ impl Service {
         self.record(RecordKind::Degraded, sentence, Vec::new(), ctx.actions);
     }
 
-    /// Makes the service ready where this answer to this probe is what readiness waits for.
+    /// Makes the service ready if readiness waits for this answer to this probe.
     pub(super) fn become_ready_by_answer(
         &mut self,
         check: Check,
@@ -275,7 +275,7 @@ impl Service {
         };
         let uptime = ctx.now.since(monitored.spawned_at);
         let young = monitored.ready_at.is_none() || uptime < self.policy.startup;
-        // A process that has served, and after whose exit no member listens, was no launcher, whatever it leaves behind.
+        // A process that has served and after whose exit no member listens was no launcher, even if members are left.
         let has_served =
             monitored.ready_at.is_some() && (ready_by_answer || uptime >= LAUNCHES_WITHIN);
         let is_launcher = young && !(has_served && survivors.successor_listens == Some(false));

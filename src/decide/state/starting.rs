@@ -1,4 +1,4 @@
-//! From no process to a main process: down, preparing, spawning.
+//! The start of an instance: the states down, preparing and spawning.
 
 use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::{Duration, in_words};
@@ -19,7 +19,7 @@ impl Service {
         if !self.scanned {
             return self.begin_recovery_scan(false, None, ctx);
         }
-        // A refused start has not used its number: life numbers count instances, not attempts to start one.
+        // A refused start has not used its number, because numbers count instances, not attempts to start one.
         if !core::mem::take(&mut self.number_is_free) {
             self.life = self.life.next();
         }
@@ -165,7 +165,8 @@ impl Service {
         self.refuse_start(failure, ctx);
     }
 
-    /// The start produced no process: the service is stopped if a request says so by now, else blocked and tried again.
+    /// Handles a start that produced no process: stops the service if that was requested meanwhile, else blocks it until the
+    /// next attempt.
     pub(super) fn refuse_start(&mut self, failure: SpawnFailure, ctx: &mut StepContext<'_>) {
         if self.must_stay_down() {
             self.reason = "stopped on request".into();

@@ -1,5 +1,4 @@
-//! The end of a process tree: the stop signal, its grace, SIGKILL, and what to do about processes that SIGKILL does not
-//! end.
+//! The state ending: the stop signal, its grace, SIGKILL, and repeated SIGKILL for unkillable processes.
 
 use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::{Duration, in_words};
@@ -49,7 +48,7 @@ impl Service {
         });
     }
 
-    /// A start or restart is requested while the tree ends: the next instance begins whatever the restart policy says.
+    /// Makes the next instance begin regardless of the restart policy, because a start was requested while the tree ends.
     pub(super) fn start_after_ending(&mut self) {
         if let State::Ending(ending) = &mut self.state {
             ending.by_request = true;
@@ -101,14 +100,13 @@ impl Service {
                     .push(ServiceAction::Terminate { life, tree: true });
             }
             EndingStage::Grace { .. } => self.end_instance(ctx),
-            // The kill has given up and reports nothing more: this exit was the last of the tree.
+            // The kill has timed out and reports nothing more, so this exit was the last of the tree.
             EndingStage::Unkillable { .. } if survivors.count == 0 => self.end_instance(ctx),
             EndingStage::Kill | EndingStage::Unkillable { .. } => {}
         }
     }
 
-    /// No member of the tree is left. The instance is over only when the main process is reaped as well; that report
-    /// always comes first.
+    /// Ends the instance, because no member of the tree is left. The exit of the main process is always reported before that.
     pub(super) fn on_tree_emptied(&mut self, ctx: &mut StepContext<'_>) {
         let State::Ending(ending) = &self.state else {
             return;

@@ -1,4 +1,4 @@
-//! What a service shows to the loop, the API and the fleet: its snapshot, its phase, and questions about its state.
+//! Read access for the loop, the API and the fleet: the snapshot, the phase, and predicates on the state of a service.
 
 use super::super::clock::Instant;
 use super::super::event::{Check, Process};
@@ -7,7 +7,7 @@ use super::monitored::{DEGRADED_TOLERANCE, Monitored, ProbeSchedule};
 use super::{Down, EndingStage, Service, State};
 
 impl Service {
-    /// A copy of what is known, at `now`.
+    /// The snapshot at `now`.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         Snapshot {
@@ -36,7 +36,7 @@ impl Service {
     pub(super) fn shown_reason(&self) -> String {
         // The cause of a refused start stays visible while the start is tried again.
         if self.phase() == Phase::Materializing && self.refusals == 0 {
-            return "looks at what its runtime's source holds, and copies it if it is new".into();
+            return "reads its runtime's source, and copies it if it is new".into();
         }
         if self.changed_settings.is_empty() || !matches!(self.state, State::Up(_)) {
             return self.reason.clone();
@@ -87,13 +87,13 @@ impl Service {
         }
     }
 
-    /// Whether the recovery scan has told what of it runs already.
+    /// Whether the recovery scan has reported.
     #[must_use]
     pub const fn is_scanned(&self) -> bool {
         !matches!(self.state, State::Unconfigured | State::Scanning { .. })
     }
 
-    /// Whether it was found ready, or unable to become ready: stayd sends READY=1 when this holds for every service.
+    /// Whether it is known to be ready, or unable to become ready. stayd sends READY=1 when this holds for every service.
     #[must_use]
     pub fn has_verdict(&self) -> bool {
         match &self.state {

@@ -147,7 +147,7 @@ impl Daemon {
         if !self.parts.events.is_empty() || !self.parts.reaped.is_empty() {
             return Some("the loop has events to handle".into());
         }
-        self.parts.executor.settle().or_else(|| blocker(false))
+        self.parts.executor.quiesce().or_else(|| blocker(false))
     }
 
     fn set_ready(&mut self) {
@@ -185,7 +185,7 @@ impl Daemon {
         let Some(upgrade) = self.upgrade.take() else {
             return;
         };
-        self.parts.executor.carry_on();
+        self.parts.executor.resume_probes();
         let version = env!("CARGO_PKG_VERSION");
         let message = format!("cannot upgrade: {why}; version {version} keeps running");
         tracing::warn!("{message}");

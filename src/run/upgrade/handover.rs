@@ -53,7 +53,7 @@ impl Daemon {
         self.control.connections.drain(ANSWERS_WITHIN).await;
         let mut fds = Vec::new();
         let services = self.service_handovers(&mut fds);
-        let sockets = self.parts.executor.leave_sockets(&mut fds);
+        let sockets = self.parts.executor.hand_over_sockets(&mut fds);
         self.close_files();
         self.parts.lock.hand_over();
         let (socket, group) = self.control.hand_over();
@@ -101,7 +101,7 @@ impl Daemon {
 
     fn service_handovers(&self, fds: &mut Vec<OwnedFd>) -> BTreeMap<String, ServiceHandover> {
         let machine = self.machine.borrow();
-        let mut instances = self.parts.executor.leave_instances(fds);
+        let mut instances = self.parts.executor.hand_over_instances(fds);
         let services = self.parts.config.services.iter().zip(machine.services());
         let handovers = services.map(|(config, service)| {
             let handover = ServiceHandover {

@@ -2,7 +2,7 @@
 
 use crate::act::recovery::InheritedInstance;
 use crate::act::recovery::handover::{InheritedDescriptors, InstanceHandover, SocketHandover};
-use crate::act::sockets::Held;
+use crate::act::sockets::HeldSocket;
 use crate::act::spawn::spawner::Spawner;
 use crate::api::wire;
 use crate::decide::handover::StateHandover;
@@ -66,7 +66,7 @@ pub struct InheritedState {
     /// The state of each service's state machine.
     pub(in crate::run) services: BTreeMap<String, StateHandover>,
     /// The sockets that stayd holds for services.
-    pub(in crate::run) held: Vec<Held>,
+    pub(in crate::run) held: Vec<HeldSocket>,
     instances: BTreeMap<String, InstanceHandover>,
     descriptors: InheritedDescriptors,
 }

@@ -1,13 +1,13 @@
 //! Explains a process, or the processes that hold a port: compares them with the claims of every known stayd.
 //!
-//! It only looks: it sends no signal, writes nothing and connects to nothing.
+//! It only reads: it sends no signal, writes nothing and connects to nothing.
 
-mod ledger;
+mod stayd_info;
 
-pub use ledger::{Ledger, Watched};
+pub use stayd_info::{ServiceInfo, StaydInfo};
 
 use crate::act::helper::Helpers;
-use crate::act::process_info::{ProcessInfo, ProcessInspector, Shown, line_of};
+use crate::act::process_info::{ProcessInfo, ProcessInspector, Shown, lineage};
 use crate::act::spawn::spawner::Spawner;
 use crate::decide::event::Life;
 use crate::decide::explain::{
@@ -18,37 +18,39 @@ use crate::decide::ownership::ObservedProcess;
 use crate::sys::identity;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::socket::{self, Listener};
-use ledger::{Claimed, by_word, claims_of, holds, in_the_way, stayd_above};
+use stayd_info::{
+    Claimed, blocked_services, claims_of, holds, listed_main_processes, supervising_stayd,
+};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything that is read from processes' own memory takes no longer than this, together.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
-/// At most so many listening sockets of one port are looked at (with SO_REUSEPORT each worker has one).
+/// The most time for everything that is read from processes' own memory, together.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest number of listening sockets of one port that are examined (with SO_REUSEPORT each worker has one).
 const LISTENERS_MAX: usize = 64;
-/// At most so many processes are described; the others are counted.
+/// The largest number of processes that are described; the others are counted.
 const HOLDERS_MAX: usize = 16;
 
-/// The result.
+/// The processes that hold a port, or the one process that was asked about.
 #[derive(Clone, Debug, Default)]
 pub struct Holders {
     /// The processes, those with the lowest numbers first.
-    pub holders: Vec<Explained>,
+    pub holders: Vec<ExplainedProcess>,
     /// How many more hold the port.
     pub more: usize,
-    /// Listening sockets that are open in no process that stayd may see.
+    /// Listening sockets that no visible process has open.
     pub unseen: Vec<Listener>,
 }
 
 /// A process and what is known about it.
 #[derive(Clone, Debug)]
-pub struct Explained {
+pub struct ExplainedProcess {
     /// Its description.
     pub process_info: ProcessInfo,
-    /// Its listening addresses on the port in question, or on ports that a service wants.
+    /// Its listening addresses on the port in question, or on ports that a service must own.
     pub addresses: Vec<SocketAddr>,
     /// Its parents, the nearest first: pid and short name.
     pub parents: Vec<(i32, String)>,
@@ -68,10 +70,10 @@ pub struct Explained {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The stayd's name.
-    pub instance: String,
+    pub stayd: String,
     /// The service.
     pub service: String,
-    /// The life in the claim.
+    /// The number of the instance in the claim.
     pub life: Life,
     /// The evidence that the process shows, and what it proves.
     pub assessment: Assessment,
@@ -83,7 +85,11 @@ pub struct Finding {
 ///
 /// # Errors
 /// The kernel does not list its sockets or its processes.
-pub async fn explain_port(port: u16, ledgers: &[Ledger], program: PathBuf) -> io::Result<Holders> {
+pub async fn explain_port(
+    port: u16,
+    stayds: &[StaydInfo],
+    program: PathBuf,
+) -> io::Result<Holders> {
     let listeners = socket::listeners(port)?;
     let mut holders: BTreeMap<i32, Vec<SocketAddr>> = BTreeMap::new();
     let mut unseen = Vec::new();
@@ -98,7 +104,7 @@ pub async fn explain_port(port: u16, ledgers: &[Ledger], program: PathBuf) -> io
     }
     let more = holders.len().saturating_sub(HOLDERS_MAX);
     let shown: Vec<_> = holders.into_iter().take(HOLDERS_MAX).collect();
-    let holders = explain_all(shown, ledgers, program).await;
+    let holders = explain_all(shown, stayds, program).await;
     Ok(Holders {
         holders,
         more,
@@ -106,30 +112,30 @@ pub async fn explain_port(port: u16, ledgers: &[Ledger], program: PathBuf) -> io
     })
 }
 
-/// Explains one process. The result is empty when there is no such process, or the kernel hides it.
-pub async fn explain_process(pid: i32, ledgers: &[Ledger], program: PathBuf) -> Holders {
-    let wanted = ledgers.iter().flat_map(|ledger| &ledger.services);
-    let listeners = wanted
-        .filter_map(|watched| watched.port)
+/// Explains one process. The result is empty when there is no such process, or when the kernel hides it.
+pub async fn explain_process(pid: i32, stayds: &[StaydInfo], program: PathBuf) -> Holders {
+    let services = stayds.iter().flat_map(|stayd| &stayd.services);
+    let listeners = services
+        .filter_map(|info| info.port)
         .flat_map(|port| socket::listeners(port).unwrap_or_default());
     let held = listeners.filter(|each| socket::holds_listener(pid, each).unwrap_or(false));
     let addresses = held.map(|listener| listener.addr).collect();
     Holders {
-        holders: explain_all(vec![(pid, addresses)], ledgers, program).await,
+        holders: explain_all(vec![(pid, addresses)], stayds, program).await,
         ..Holders::default()
     }
 }
 
 async fn explain_all(
     pids: Vec<(i32, Vec<SocketAddr>)>,
-    ledgers: &[Ledger],
+    stayds: &[StaydInfo],
     program: PathBuf,
-) -> Vec<Explained> {
+) -> Vec<ExplainedProcess> {
     let spawner = Spawner::new();
     let helpers = Helpers::new(spawner.clone(), &program);
-    let looking = async {
-        let mut look = Look {
-            inspector: ProcessInspector::new(&helpers, LOOK_DEADLINE),
+    let explaining = async {
+        let mut explainer = Explainer {
+            inspector: ProcessInspector::new(&helpers, READ_TIMEOUT),
             tokens: BTreeMap::new(),
             here: (
                 identity::boot_id().unwrap_or_default(),
@@ -138,55 +144,58 @@ async fn explain_all(
         };
         let mut explained = Vec::new();
         for (pid, addresses) in pids {
-            explained.extend(look.explain(pid, addresses, ledgers).await);
+            explained.extend(explainer.explain(pid, addresses, stayds).await);
         }
         explained
     };
-    spawner.attend(looking).await
+    spawner.reap_during(explaining).await
 }
 
-struct Look {
+struct Explainer {
     inspector: ProcessInspector,
-    /// Each process's token is read once.
+    /// The tokens that were read, so that each process's token is read once.
     tokens: BTreeMap<Process, Shown<Option<String>>>,
     /// This boot, and stayd's pid namespace.
     here: (String, u64),
 }
 
-impl Look {
+impl Explainer {
     async fn explain(
         &mut self,
         pid: i32,
         addresses: Vec<SocketAddr>,
-        ledgers: &[Ledger],
-    ) -> Option<Explained> {
+        stayds: &[StaydInfo],
+    ) -> Option<ExplainedProcess> {
         let process_info = self.inspector.describe(pid).await?;
-        let line = line_of(&process_info.stat);
+        let lineage = lineage(&process_info.stat);
         let mut findings = Vec::new();
-        for ledger in ledgers {
-            for claim in claims_of(ledger) {
-                findings.push(self.hold_against(ledger, &claim, &line, &addresses).await);
+        for stayd in stayds {
+            for claim in claims_of(stayd) {
+                findings.push(
+                    self.compare_with_claim(stayd, &claim, &lineage, &addresses)
+                        .await,
+                );
             }
-            findings.extend(by_word(ledger, &line));
-            findings.extend(in_the_way(ledger, &addresses, &findings));
+            findings.extend(listed_main_processes(stayd, &lineage));
+            findings.extend(blocked_services(stayd, &addresses, &findings));
         }
-        let parents = line.iter().skip(1);
+        let parents = lineage.iter().skip(1);
         let parents: Vec<_> = parents
             .map(|stat| (stat.process.pid, stat.comm.clone()))
             .collect();
         let names: Vec<&str> = parents.iter().map(|(_, name)| name.as_str()).collect();
         let cgroup = process::cgroup(pid);
-        Some(Explained {
+        Some(ExplainedProcess {
             addresses,
-            supervisor: stayd_above(ledgers, &line)
+            supervisor: supervising_stayd(stayds, &lineage)
                 .unwrap_or_else(|| supervisor(cgroup.as_deref(), &names)),
             session_leader: process::stat(process_info.stat.sid)
                 .ok()
                 .map(|stat| stat.comm),
-            is_stayd_of: ledgers
+            is_stayd_of: stayds
                 .iter()
-                .find(|ledger| ledger.stayd == Some(pid))
-                .map(|ledger| ledger.instance.clone()),
+                .find(|stayd| stayd.pid == Some(pid))
+                .map(|stayd| stayd.name.clone()),
             cgroup,
             parents,
             process_info,
@@ -194,15 +203,15 @@ impl Look {
         })
     }
 
-    /// Goes from the oldest parent down, so that descendants of a member are known to descend from it.
-    async fn hold_against(
+    /// Compares a process with one claim. Starts at the oldest parent, so that descendants of a member are recognized as such.
+    async fn compare_with_claim(
         &mut self,
-        ledger: &Ledger,
+        stayd: &StaydInfo,
         claimed: &Claimed,
-        line: &[Stat],
+        lineage: &[Stat],
         addresses: &[SocketAddr],
     ) -> Finding {
-        let watched = ledger
+        let info = stayd
             .services
             .iter()
             .find(|each| each.name == claimed.service);
@@ -215,37 +224,34 @@ impl Look {
             uid: claim.uid.unwrap_or_else(identity::euid),
             members: &members,
             present: (&claim.boot_id, claim.pid_ns) == (&self.here.0, self.here.1),
-            runs: claimed.runs,
-            ourselves: ledger.stayd.unwrap_or_else(identity::pid),
+            runs: claimed.is_running,
+            ourselves: stayd.pid.unwrap_or_else(identity::pid),
         };
         let mut assessment = Assessment {
             evidence: Vec::new(),
             ownership: Ownership::Unrelated,
         };
-        for stat in line.iter().rev() {
+        for stat in lineage.iter().rev() {
             let below_member = matches!(assessment.ownership, Ownership::Proven(_));
-            let (mut seen, visibility) = self.look_at(ledger, claimed, stat).await;
+            let (mut seen, visibility) = self.observe(stayd, claimed, stat).await;
             seen.below_member = below_member;
             assessment = assess(&stored, &seen, visibility);
         }
         let around = ExplainContext {
-            orphaned: watched.is_none() && !ledger.services.is_empty(),
-            stayd_runs: ledger.stayd.is_some(),
+            orphaned: info.is_none() && !stayd.services.is_empty(),
+            stayd_runs: stayd.pid.is_some(),
             is_main: claim
                 .main()
-                .is_none_or(|main| Some(main) == line.first().map(|stat| stat.process)),
-            main_lives: claim.main().is_some_and(lives),
-            replaces: watched.is_some_and(|watched| watched.replaces),
-            holds_its_port: holds(
-                addresses,
-                watched.map_or(claim.port, |watched| watched.port),
-            ),
-            service_runs: claimed.runs,
-            attached: watched.is_some_and(|watched| watched.attached),
-            attaches: watched.is_some_and(|watched| watched.attaches),
+                .is_none_or(|main| Some(main) == lineage.first().map(|stat| stat.process)),
+            main_runs: claim.main().is_some_and(is_running),
+            replaces: info.is_some_and(|info| info.replaces),
+            holds_its_port: holds(addresses, info.map_or(claim.port, |info| info.port)),
+            service_runs: claimed.is_running,
+            attached: info.is_some_and(|info| info.attached),
+            attaches: info.is_some_and(|info| info.attaches),
         };
         Finding {
-            instance: ledger.instance.clone(),
+            stayd: stayd.name.clone(),
             service: claimed.service.clone(),
             life: stored.life,
             treatment: treatment(assessment.ownership, &around),
@@ -253,9 +259,9 @@ impl Look {
         }
     }
 
-    async fn look_at(
+    async fn observe(
         &mut self,
-        ledger: &Ledger,
+        stayd: &StaydInfo,
         claimed: &Claimed,
         stat: &Stat,
     ) -> (ObservedProcess, Visibility) {
@@ -270,7 +276,7 @@ impl Look {
             below_member: false,
             session: stat.sid,
             session_leader: leader.map(|leader| leader.process),
-            in_cgroup: is_in_cgroup(pid, ledger, claimed),
+            in_cgroup: is_in_cgroup(pid, stayd, claimed),
             holds_claim: *held.as_ref().unwrap_or(&false),
             carries_token: matches!(&token, Shown::This(token) if carried(token)),
             uid: process::uid(pid).unwrap_or(u32::MAX),
@@ -294,16 +300,13 @@ impl Look {
     }
 }
 
-/// Whether the process is in the instance's cgroup. The cgroup's name tells, wherever its stayd runs.
-fn is_in_cgroup(pid: i32, ledger: &Ledger, claimed: &Claimed) -> bool {
-    let name = crate::act::tree::cgroups::name(
-        &ledger.instance,
-        &claimed.service,
-        Life(claimed.claim.life),
-    );
+/// Whether the process is in the instance's cgroup. Compares only the cgroup's name, so it works wherever that stayd runs.
+fn is_in_cgroup(pid: i32, stayd: &StaydInfo, claimed: &Claimed) -> bool {
+    let name =
+        crate::act::tree::cgroups::name(&stayd.name, &claimed.service, Life(claimed.claim.life));
     process::cgroup(pid).is_some_and(|cgroup| cgroup.split('/').any(|part| part == name))
 }
 
-fn lives(process: Process) -> bool {
+fn is_running(process: Process) -> bool {
     process::stat(process.pid).is_ok_and(|stat| stat.process == process && stat.is_alive())
 }

@@ -1,4 +1,4 @@
-//! The notify socket of one instance, and the task that receives from it.
+//! Keeps the notify socket of one instance and the task that receives from it.
 
 use super::socket::NotifySocket;
 use std::cell::RefCell;
@@ -7,21 +7,21 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::task::AbortHandle;
 
-/// What receives the messages of one instance, where stayd offers it a notify socket.
+/// Receives the messages of one instance, if stayd offers it a notify socket.
 #[derive(Debug, Default)]
-pub(crate) struct ServiceMessages {
+pub(crate) struct MessageReceiver {
     socket: RefCell<Option<Rc<NotifySocket>>>,
     task: RefCell<Option<AbortHandle>>,
 }
 
-impl ServiceMessages {
-    /// The task receives from `socket` from now on.
+impl MessageReceiver {
+    /// Stores `socket` and the task that receives from it.
     pub(crate) fn begin(&self, socket: Rc<NotifySocket>, task: AbortHandle) {
         self.socket.replace(Some(socket));
         self.task.replace(Some(task));
     }
 
-    /// What the instance gets as NOTIFY_SOCKET.
+    /// The path that the instance gets as NOTIFY_SOCKET.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         let socket = self.socket.borrow();
         socket.as_ref().map(|socket| socket.path().to_owned())
@@ -38,7 +38,7 @@ impl ServiceMessages {
         self.stop_task();
         let socket = self.socket.borrow();
         let socket = socket.as_ref()?;
-        Some((socket.leave().ok()?, socket.path().to_owned()))
+        Some((socket.hand_over().ok()?, socket.path().to_owned()))
     }
 
     fn stop_task(&self) {
