@@ -80,7 +80,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.startup.within", POSITIVE_DURATION, Is("60s"),
         "Dead attempts do not count before this time has passed or the service is ready."),
     Key::new("service.*.sd_notify", Kind::Flag, Is("false"),
-        "Gives the service a NOTIFY_SOCKET for READY=1, WATCHDOG=1, STATUS=, EXTEND_TIMEOUT_USEC= and STOPPING=1. The service is then ready after READY=1."),
+        "Gives the service a NOTIFY_SOCKET for READY=1, WATCHDOG=1, EXTEND_TIMEOUT_USEC= and STOPPING=1. The service is then ready after READY=1."),
     Key::new("service.*.sockets", Kind::Texts, Is(""),
         "Addresses (`127.0.0.1:8080`, `/run/app.sock`) that stayd binds, holds and passes on as LISTEN_FDS. Clients wait during a restart."),
     Key::new("service.*.stopped_is", Kind::Choice(&["wedged", "held"]), Is("wedged"),
