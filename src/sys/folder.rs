@@ -15,10 +15,6 @@ use std::path::{Component, Path, PathBuf};
 
 /// As many symbolic links as the kernel follows in one path (path_resolution(7)).
 const LINKS_MAX: u32 = 40;
-const WRITABLE_BY_GROUP: u32 = 0o020;
-const WRITABLE_BY_ALL: u32 = 0o002;
-/// In a folder with this bit only a file's owner, the folder's owner and root can rename or remove the file (inode(7)).
-const STICKY: u32 = 0o1000;
 
 /// An open folder, reached without following a link that another user could change.
 #[derive(Debug)]
@@ -120,9 +116,11 @@ fn owner(found: &FileStat) -> Option<Changeable> {
 
 /// Which users can change the entries of a folder. In a folder with the sticky bit each entry has to be checked by itself.
 fn changeable(folder: &FileStat) -> Option<Changeable> {
-    let mode = u32::from(folder.st_mode);
-    let by_group = mode & WRITABLE_BY_GROUP != 0 && folder.st_gid != ROOT;
-    let by_others = (by_group || mode & WRITABLE_BY_ALL != 0) && mode & STICKY == 0;
+    let mode = Mode::from_bits_truncate(folder.st_mode);
+    let by_group = mode.contains(Mode::S_IWGRP) && folder.st_gid != ROOT;
+    // With the sticky bit only an entry's owner, the folder's owner and root can rename or remove the entry (inode(7)).
+    let is_sticky = mode.contains(Mode::S_ISVTX);
+    let by_others = (by_group || mode.contains(Mode::S_IWOTH)) && !is_sticky;
     owner(folder).or(by_others.then_some(Changeable::ByOthers))
 }
 
