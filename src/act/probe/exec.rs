@@ -1,10 +1,10 @@
 //! `exec:`: runs a command without a shell. Its exit status is the answer: 0 alive; 4, 126 and 127 no verdict; others dead.
 
 use super::{Answer, ProtocolProbe, dead, in_words, no_verdict, quote};
-use crate::act::spawn::launch::Launch;
-use crate::act::spawn::spawner::{ExecContext, Spawner};
-use crate::act::tree::killer::{PendingKill, TreeKiller};
-use crate::act::tree::{CommandToken, Tree};
+use crate::act::spawn::launch::{ExecContext, Launch};
+use crate::act::spawn::short_command::ShortCommand;
+use crate::act::spawn::spawner::Spawner;
+use crate::act::tree::killer::PendingKill;
 use crate::sys::reaper::Status;
 use std::fs::File;
 use std::io;
@@ -12,7 +12,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 /// How much of the end of the output is kept. The last line is quoted.
@@ -81,29 +80,19 @@ impl ExecProbe {
             .map_err(|error| format!("cannot read the metadata of a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
-        let token =
-            CommandToken::fresh().map_err(|error| format!("cannot make a token: {error}"))?;
-        let token = Some(token);
         let launch = Launch {
             argv: self.argv.clone(),
             exec_context: self.exec_context.clone(),
             fds: vec![(1, stdout.into()), (2, stderr.into())],
             cgroup: None,
-            command_token: token.clone(),
+            command_token: None,
         };
-        let running = self
-            .spawner
-            .start(launch, deadline)
-            .await
-            .map_err(|failure| failure.message)?;
-        let mut tree = Tree::of_child(running.process);
-        tree.claim_file = Some(pipe_file);
-        tree.set_token(token);
+        let started = ShortCommand::start(&self.spawner, launch, deadline).await;
+        let mut process = started.map_err(|failure| failure.message)?;
+        process.set_output_file(pipe_file);
         Ok(Command {
-            exit: running.exit,
+            process,
             status: None,
-            tree: Some(tree),
-            tree_killer: self.spawner.tree_killer().clone(),
             output,
             tail: Vec::new(),
         })
@@ -125,7 +114,7 @@ impl ProtocolProbe for ExecProbe {
             });
         };
         let answer = command.judge(attempt.is_ok(), limit);
-        if let Some(mut kill) = command.kill()
+        if let Some(mut kill) = command.process.begin_end()
             && timeout(KILL_WAIT_MAX, kill.done()).await.is_err()
         {
             self.pending_kill = Some(kill);
@@ -134,16 +123,14 @@ impl ProtocolProbe for ExecProbe {
     }
 }
 
-/// A running command. Dropping it kills the command and all processes that it has started.
+/// A command that runs. Dropping it kills everything that it has started.
 #[derive(Debug)]
 struct Command {
-    exit: oneshot::Receiver<Status>,
-    /// Its exit status, once it was reaped.
+    process: ShortCommand,
+    /// How it ended; set when it is reaped.
     status: Option<Status>,
-    /// The command and the processes that it has started; `None` once they are being killed.
-    tree: Option<Tree>,
-    tree_killer: TreeKiller,
     output: pipe::Receiver,
+    /// The end of its output.
     tail: Vec<u8>,
 }
 
@@ -154,17 +141,13 @@ impl Command {
         while self.status.is_none() {
             tokio::select! {
                 biased;
-                status = &mut self.exit => {
+                status = self.process.exit() => {
                     self.status = Some(status.unwrap_or(Status::Signal(SIGKILL)));
                 }
                 ready = self.output.readable(), if open => {
                     open = ready.is_ok() && self.take_output();
                 }
-                () = sleep(RECORD_INTERVAL) => {
-                    if let Some(tree) = &mut self.tree {
-                        tree.update_members();
-                    }
-                }
+                () = sleep(RECORD_INTERVAL) => self.process.update_members(),
             }
         }
         self.take_output();
@@ -202,22 +185,6 @@ impl Command {
                 "the command did not end within {} and was killed{quotation}",
                 in_words(limit)
             )),
-        }
-    }
-
-    /// Begins to kill all processes that the command has started; `None` where none is left.
-    fn kill(mut self) -> Option<PendingKill> {
-        let tree = self.tree.take()?;
-        let is_over = self.status.is_some() && tree.is_known_gone();
-        (!is_over).then(|| PendingKill::of(tree, self.tree_killer.clone()))
-    }
-}
-
-impl Drop for Command {
-    fn drop(&mut self) {
-        if let Some(tree) = self.tree.take() {
-            // Only the shutdown of stayd waits for this kill.
-            let _ = self.tree_killer.begin(tree);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Runs a short command and kills all processes that it leaves behind: `before`, evidence commands, and a new version of stayd
-//! that is checked before an upgrade.
+//! Runs a short command and kills all processes that it leaves behind: `before`, exec probes, evidence commands, and a new
+//! version of stayd that is checked before an upgrade.
 
 use super::launch::{Launch, temporary};
 use super::spawner::Spawner;
-use crate::act::tree::killer::TreeKiller;
+use crate::act::tree::killer::{PendingKill, TreeKiller};
 use crate::act::tree::{CommandToken, Tree};
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
@@ -63,6 +63,27 @@ impl ShortCommand {
         let status = (&mut self.exit).await;
         self.has_exited = true;
         status.ok()
+    }
+
+    /// Everything that has this file open belongs to the command: the pipe that its output goes to.
+    pub(crate) fn set_output_file(&mut self, file: (u64, u64)) {
+        if let Some(tree) = &mut self.tree {
+            tree.claim_file = Some(file);
+        }
+    }
+
+    /// Records the processes that leave the command's tree, while there is evidence for them.
+    pub(crate) fn update_members(&mut self) {
+        if let Some(tree) = &mut self.tree {
+            tree.update_members();
+        }
+    }
+
+    /// Begins to kill what is left of the command; none where nothing is left.
+    pub(crate) fn begin_end(mut self) -> Option<PendingKill> {
+        let tree = self.tree.take()?;
+        let is_over = self.has_exited && tree.is_known_gone();
+        (!is_over).then(|| PendingKill::of(tree, self.tree_killer.clone()))
     }
 
     /// Kills what is left of the command and waits until it is gone.
