@@ -122,11 +122,16 @@ pub(crate) const fn environment_for_helper() -> Option<(OsString, OsString)> {
 /// Kills the process with SIGKILL if this is a debug build and `STAYD_DIE_AT` names `failpoint`; returns otherwise.
 ///
 /// # Panics
-/// If `STAYD_DIE_AT` is `panic:` and the name of `failpoint`.
+/// If `STAYD_DIE_AT` is `panic:` and the name of `failpoint`, or names no failpoint: the test that set it would test nothing.
 #[cfg(debug_assertions)]
 pub(crate) fn reached(failpoint: Failpoint) {
-    static SELECTED: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var(DIE_AT).ok());
+    static SELECTED: std::sync::LazyLock<Option<String>> = std::sync::LazyLock::new(|| {
+        let selected = std::env::var(DIE_AT).ok()?;
+        let name = selected.strip_prefix("panic:").unwrap_or(&selected);
+        let exists = Failpoint::ALL.into_iter().any(|known| known.name() == name);
+        assert!(exists, "{DIE_AT} names no failpoint: {selected}");
+        Some(selected)
+    });
     let Some(selected) = &*SELECTED else { return };
     let to_panic = selected.strip_prefix("panic:");
     if to_panic.unwrap_or(selected) != failpoint.name() {

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "libproc")]
 
 use super::super::process::OpenFile;
-use super::process::gone;
+use super::proc_info::gone;
 use std::ffi::{CStr, c_int};
 use std::io;
 
