@@ -128,7 +128,8 @@ pub(crate) fn reached(failpoint: Failpoint) {
     static SELECTED: std::sync::LazyLock<Option<String>> = std::sync::LazyLock::new(|| {
         let selected = std::env::var(DIE_AT).ok()?;
         let name = selected.strip_prefix("panic:").unwrap_or(&selected);
-        let exists = Failpoint::ALL.into_iter().any(|known| known.name() == name);
+        let mut known = Failpoint::ALL.into_iter().chain(Failpoint::RUNTIME_COPY);
+        let exists = known.any(|known| known.name() == name);
         assert!(exists, "{DIE_AT} names no failpoint: {selected}");
         Some(selected)
     });
