@@ -19,9 +19,9 @@ use std::time::Duration;
 
 /// A turn that takes this long hangs in the disk. From then on a FIFO that is more than half full is emptied to half.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// The wait before a stall is confirmed: if stayd itself was stopped or got no CPU, the output thread continues within
-/// this time.
-const CONFIRM_AFTER: Duration = Duration::from_millis(100);
+/// The wait before a stall is confirmed. If stayd itself was stopped or got no CPU, the output thread continues within
+/// this time, also on a busy machine: nothing is discarded that the disk would have taken.
+const CONFIRM_AFTER: Duration = Duration::from_millis(500);
 /// The interval between two checks of the FIFOs during a stall.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// The timer value that wakes the thread at once, to end it.
