@@ -3,7 +3,7 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{pid, service};
-use super::support::{free_port, http_get, test_service, wait_until};
+use super::support::{free_port, http_get, replace_folder_with_file, test_service, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -78,8 +78,7 @@ fn a_service_is_restarted_even_when_its_claim_cannot_be_written() {
     let daemon = Stayd::start(&service("sleep", ""));
     let first = pid(&daemon.wait_state("s", "running"));
     let claims = daemon.state_dir().join("claims");
-    fs::remove_dir_all(&claims).expect("taken away");
-    fs::write(&claims, "").expect("a file");
+    replace_folder_with_file(&claims);
     let signal = Signal::SIGKILL;
     kill(Pid::from_raw(first), signal).expect("kill");
     let next = daemon.wait_service("s", "its next instance", |service| {

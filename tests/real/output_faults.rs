@@ -3,7 +3,10 @@
 use crate::output::{FIRST, log, log_size, output, run, shell, state, text};
 #[cfg(target_os = "linux")]
 use crate::support::alone_as_pid_1;
-use crate::support::{SOON, TempDir, alone, test_service, wait_for_exit, wait_until};
+use crate::support::{
+    SOON, TempDir, alone, delete_folder, replace_folder_with_file, test_service, wait_for_exit,
+    wait_until,
+};
 use stayd::act::dirs::state_dir::StateDir;
 use stayd::act::output::{InstanceOutput, OutputNotice, tail};
 use stayd::sys::reaper::Status;
@@ -98,7 +101,7 @@ fn a_deleted_log_folder_is_made_again() {
     let (mut pen, _claim) = pen(ends);
     writeln!(pen, "before").expect("write");
     wait_until("the first line", SOON, || text(&state) == "before\n");
-    fs::remove_dir_all(state.logs()).expect("delete");
+    delete_folder(state.logs().as_ref());
     writeln!(pen, "after").expect("write");
     wait_until("a new file", SOON, || text(&state) == "after\n");
 }
@@ -115,8 +118,7 @@ fn an_unwritable_log_folder_loses_only_its_own_lines() {
         .open("web", FIRST, &log(1 << 20, 1), None)
         .expect("open");
     let ((mut pen, _claim), (mut other, _other_claim)) = (pen(ends), pen(other));
-    fs::remove_dir_all(state.service_logs("db")).expect("delete");
-    fs::write(state.service_logs("db"), "in the way").expect("obstruct");
+    replace_folder_with_file(&state.service_logs("db"));
 
     let chunk = "x".repeat(1023) + "\n";
     for _ in 0..4096 {

@@ -1,7 +1,7 @@
 //! The state folder is deleted while stayd runs.
 
 use crate::support::daemon::{SOON, Stayd, is_alive};
-use crate::support::wait_until;
+use crate::support::{delete_folder, wait_until};
 use std::fs;
 
 /// A service with a probe, whose attempts wake the loop.
@@ -20,7 +20,7 @@ fn a_second_stayd_finds_the_first_although_the_state_folder_was_deleted() {
     // without a probe nothing wakes the first one, so it cannot have noticed
     let daemon = Stayd::start("name = \"gone\"\n[service.a]\ncommand = [\"sleep\", \"1000\"]\n");
     daemon.wait_state("a", "running");
-    fs::remove_dir_all(daemon.state_dir()).expect("deleted");
+    delete_folder(&daemon.state_dir());
     let config = daemon.dir().join("stayd.toml");
     let second = daemon.client(&["--foreground", "-c", config.to_str().expect("UTF-8")]);
     assert_eq!(second.code, Some(75), "{second:?}");
@@ -36,7 +36,7 @@ fn a_second_stayd_finds_the_first_although_the_state_folder_was_deleted() {
 fn a_deleted_state_folder_is_made_again_and_reported() {
     let mut daemon = Stayd::start(PROBED);
     let pid = daemon.wait_state("a", "running")["pid"].clone();
-    fs::remove_dir_all(daemon.state_dir()).expect("deleted");
+    delete_folder(&daemon.state_dir());
     wait_until("the folder is made again", SOON, || {
         daemon.state_dir().join("control.sock").exists()
     });

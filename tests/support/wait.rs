@@ -1,6 +1,7 @@
 //! Waiting for a condition with a deadline; folders and ports of a test's own.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -32,6 +33,22 @@ pub(crate) fn wait_for<T>(
         assert!(Instant::now() < end, "not within {deadline:?}: {what}");
         thread::sleep(CHECK_EVERY);
     }
+}
+
+/// Deletes `folder`. Tries again when a running stayd has created a file in it meanwhile.
+#[track_caller]
+pub(crate) fn delete_folder(folder: &Path) {
+    wait_until("the folder is deleted", SOON, || {
+        fs::remove_dir_all(folder).is_ok()
+    });
+}
+
+/// Deletes `folder` and creates a file with its name. Tries again when a running stayd has created the folder in between.
+#[track_caller]
+pub(crate) fn replace_folder_with_file(folder: &Path) {
+    wait_until("a file has the folder's name", SOON, || {
+        fs::remove_dir_all(folder).is_ok() && fs::write(folder, "in the way").is_ok()
+    });
 }
 
 /// A TCP port of 127.0.0.1 on which no process listened just now.
