@@ -18,6 +18,7 @@ mod busy_grace;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod claims_unusable;
+mod control_access;
 mod ended_while_down;
 mod evidence;
 mod exec;

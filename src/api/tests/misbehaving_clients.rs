@@ -1,8 +1,7 @@
-//! Clients that send malformed requests, too much, too slowly, open too many streams, or have no access.
+//! Clients that send malformed requests, too much or too slowly, or open too many streams.
 
-use super::{TestServer, with_server, with_server_for};
+use super::{TestServer, with_server};
 use crate::api::client::ClientError;
-use crate::api::routes::AccessControl;
 use crate::api::{limits, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -147,30 +146,4 @@ fn followers_over_the_limit_get_busy() {
             tokio::task::yield_now().await;
         }
     });
-}
-
-#[test]
-fn other_users_have_access_to_livez_only() {
-    if nix::unistd::geteuid().is_root() {
-        // Root always has access.
-        return;
-    }
-    let other_uid = nix::unistd::geteuid().as_raw() + 1;
-    with_server_for(
-        AccessControl::new(other_uid, None).expect("no group"),
-        |server| async move {
-            let refused = server
-                .client()
-                .get::<wire::Status>("/v1/status")
-                .await
-                .expect_err("another user");
-            assert!(matches!(refused, ClientError::Permission(_)), "{refused}");
-            let health: wire::HealthReport = server
-                .client()
-                .get("/livez")
-                .await
-                .expect("livez is for every user");
-            assert!(health.ok);
-        },
-    );
 }

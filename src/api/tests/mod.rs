@@ -130,7 +130,9 @@ impl TestServer {
     }
 
     /// Starts a server with the service `db`, which runs as instance 1.
-    async fn start(access: AccessControl) -> Self {
+    async fn start() -> Self {
+        let owner_uid = nix::unistd::geteuid().as_raw();
+        let access = AccessControl::new(owner_uid, None).expect("no group");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (listener, socket) = bind(&directory.path().join("control.sock"), None)
             .await
@@ -219,20 +221,12 @@ fn apply(command: &ServiceCommand, service: &mut wire::Service, state_after_star
 
 /// Runs `test` with a server whose owner is the user that runs the tests.
 pub(super) fn with_server<F: Future<Output = ()>>(test: impl FnOnce(Rc<TestServer>) -> F) {
-    let owner_uid = nix::unistd::geteuid().as_raw();
-    with_server_for(AccessControl::new(owner_uid, None).expect("no group"), test);
-}
-
-pub(super) fn with_server_for<F: Future<Output = ()>>(
-    access: AccessControl,
-    test: impl FnOnce(Rc<TestServer>) -> F,
-) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let work = async {
-        let server = Rc::new(TestServer::start(access).await);
+        let server = Rc::new(TestServer::start().await);
         timeout(TEST_WITHIN, test(server))
             .await
             .expect("the test ends in time");
