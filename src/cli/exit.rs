@@ -158,16 +158,27 @@ pub fn exit_statuses() -> impl Iterator<Item = (u8, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Exit, Failure, exit_statuses};
+    use super::{Exit, Failure};
     use crate::api::client::ClientError;
     use crate::api::wire::ErrorDetail;
 
     #[test]
     fn exit_statuses_have_their_documented_numbers() {
-        let numbers: Vec<_> = exit_statuses().map(|(number, _)| number).collect();
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 70, 71, 75, 77, 78]);
-        assert_eq!(Exit::NoVerdict.number(), 4);
-        assert_eq!(Exit::Held.number(), 75);
+        assert_eq!(
+            Exit::ALL.map(|exit| (exit, exit.number())),
+            [
+                (Exit::Done, 0),
+                (Exit::No, 1),
+                (Exit::Usage, 2),
+                (Exit::NotRunning, 3),
+                (Exit::NoVerdict, 4),
+                (Exit::Bug, 70),
+                (Exit::System, 71),
+                (Exit::Held, 75),
+                (Exit::Permission, 77),
+                (Exit::Config, 78),
+            ]
+        );
     }
 
     #[test]
