@@ -2,7 +2,7 @@
 
 use super::args::{CommonOptions, LogFormat, ServiceOptions};
 use super::config::missing;
-use super::console::{Console, print_stderr};
+use super::console::{Console, may_draw, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
 use super::load_config::{from_command, from_file};
 use super::paths::{InstanceFolders, current_dir, instance_folders};
@@ -38,9 +38,9 @@ pub(super) fn run(
     logging::start(
         log_format(common.log_format, &start_context),
         verbosity(common),
-        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none(),
+        io::stderr().is_terminal() && may_draw(),
     );
-    let loaded = if service.command.is_empty() {
+    let loaded = if service.launch.command.is_empty() {
         wait_for_config(common, start_context.supervisor())?
     } else {
         let loaded = from_command(service)?;

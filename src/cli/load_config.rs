@@ -21,7 +21,7 @@ pub(super) fn from_command(options: &ServiceOptions) -> Result<Loaded, Failure> 
 fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
     let options = options.clone();
     Ok(CommandLine {
-        command: utf8_arguments(options.command)?,
+        command: utf8_arguments(options.launch.command)?,
         name: options.name,
         probe: options.probe,
         ready: options.ready,
@@ -32,9 +32,9 @@ fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
         port: options.port,
         sockets: options.socket,
         stop_grace: options.stop_grace,
-        env: options.env,
-        cwd: options.cwd,
-        runtime: options.runtime,
+        env: options.launch.env,
+        cwd: options.launch.cwd,
+        runtime: options.launch.runtime,
     })
 }
 

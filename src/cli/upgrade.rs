@@ -150,7 +150,7 @@ fn check_command_line(console: Console, words: Vec<OsString>) -> Outcome {
             format!("version {version} does not accept the command line of the running version"),
         ));
     };
-    let loaded = if service.command.is_empty() {
+    let loaded = if service.launch.command.is_empty() {
         from_file(&common)?
     } else {
         from_command(&service)?

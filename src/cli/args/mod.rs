@@ -122,7 +122,15 @@ pub struct ServiceOptions {
     /// How long the service may take to stop before stayd kills it [default: 5s].
     #[arg(long, value_name = "TIME")]
     pub stop_grace: Option<String>,
-    /// Add a variable to the service's environment. May be given more than once.
+    /// The command and what it runs with.
+    #[command(flatten)]
+    pub launch: LaunchOptions,
+}
+
+/// A command and what it runs with. A service without a file and `exec` share these options.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaunchOptions {
+    /// Add a variable to the command's environment. May be given more than once.
     #[arg(long, value_name = "K=V")]
     pub env: Vec<String>,
     /// The working directory [default: the current one].
@@ -145,37 +153,17 @@ pub struct ExecOptions {
     /// An address to bind and pass to the command as LISTEN_FDS. May be given more than once.
     #[arg(long, value_name = "ADDR")]
     pub socket: Vec<String>,
-    /// Add a variable to the command's environment. May be given more than once.
-    #[arg(long, value_name = "K=V")]
-    pub env: Vec<String>,
-    /// The working directory [default: the current one].
-    #[arg(long, value_name = "DIR")]
-    pub cwd: Option<PathBuf>,
-    /// Copy this folder into the state folder and run from the copy. `{runtime}` in COMMAND, --env and --cwd is the root of the copy.
-    #[arg(long, value_name = "DIR")]
-    pub runtime: Option<PathBuf>,
-    /// The program and its arguments, after `--`. No shell interprets them.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
+    /// The command and what it runs with.
+    #[command(flatten)]
+    pub launch: LaunchOptions,
 }
 
 impl From<ExecOptions> for ServiceOptions {
     fn from(options: ExecOptions) -> Self {
-        let ExecOptions {
-            port,
-            socket,
-            env,
-            cwd,
-            runtime,
-            command,
-        } = options;
         Self {
-            port,
-            socket,
-            env,
-            cwd,
-            runtime,
-            command,
+            port: options.port,
+            socket: options.socket,
+            launch: options.launch,
             ..Self::default()
         }
     }

@@ -131,8 +131,8 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         return Err("cannot use --json with this verb: it prints no table, list or answer".into());
     }
     let command = match &arguments.verb {
-        Some(Verb::Exec(options)) => &options.command,
-        None if describes => &arguments.service.command,
+        Some(Verb::Exec(options)) => &options.launch.command,
+        None if describes => &arguments.service.launch.command,
         Some(_) | None => return Ok(()),
     };
     if command.is_empty() {
@@ -159,7 +159,7 @@ impl Arguments {
             && !self.follow
             && self.verb.is_none()
             && self.common.config.is_none()
-            && self.service.command.is_empty()
+            && self.service.launch.command.is_empty()
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         assert!(read("--foreground").expect("run").verb.is_none());
         assert!(read("-c a.toml").expect("run").verb.is_none());
         let run = read("--foreground --probe tcp://127.0.0.1:1 -- a -b --probe c").expect("run");
-        assert_eq!(run.service.command, ["a", "-b", "--probe", "c"]);
+        assert_eq!(run.service.launch.command, ["a", "-b", "--probe", "c"]);
         let (status, help) = read("").expect_err("nothing");
         assert_eq!(status, 2);
         assert!(help.contains("Usage: stayd --foreground"), "{help}");
@@ -202,7 +202,7 @@ mod tests {
             panic!("exec")
         };
         assert_eq!(
-            (options.port.as_deref(), options.command.len()),
+            (options.port.as_deref(), options.launch.command.len()),
             (Some("80"), 1)
         );
     }
