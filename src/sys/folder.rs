@@ -71,8 +71,8 @@ impl Folder {
 
     /// Its descriptor.
     #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 
     /// The users besides root and the user of this process that can change what the path means; none: no other user can.
@@ -84,6 +84,16 @@ impl Folder {
     fn note(&mut self, changeable: Option<Changeable>) {
         self.changeable_by = self.changeable_by.or(changeable);
     }
+}
+
+/// Opens the folder at `path` and follows links, for a process that need not find out who can change the path. The process
+/// needs only permission to search the folders above it.
+///
+/// # Errors
+/// The folder does not exist, or is not a folder.
+pub fn open_unchecked(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | SEARCH_ONLY;
+    Ok(nix::fcntl::open(path, flags, Mode::empty())?)
 }
 
 /// The components of `path` in reverse order; `..` stays, because the kernel resolves it in the folder that was reached.
@@ -117,7 +127,8 @@ fn owner(found: &FileStat) -> Option<Changeable> {
 /// Which users can change the entries of a folder. In a folder with the sticky bit each entry has to be checked by itself.
 fn changeable(folder: &FileStat) -> Option<Changeable> {
     let mode = Mode::from_bits_truncate(folder.st_mode);
-    let by_group = mode.contains(Mode::S_IWGRP) && folder.st_gid != ROOT;
+    // Root's group is no exception: with an ACL the bits of the group are the mask of all named users (acl(5)).
+    let by_group = mode.contains(Mode::S_IWGRP);
     // With the sticky bit only an entry's owner, the folder's owner and root can rename or remove the entry (inode(7)).
     let is_sticky = mode.contains(Mode::S_ISVTX);
     let by_others = (by_group || mode.contains(Mode::S_IWOTH)) && !is_sticky;
@@ -146,7 +157,12 @@ mod tests {
         let link = base.path().join("link");
         symlink(&inside, &link).expect("linked");
         assert_eq!(changeable(&link), None, "our own link");
-        symlink(&link, base.path().join("loop")).expect("linked");
+        let ring = base.path().join("ring");
+        symlink(&ring, &ring).expect("linked");
+        let endless = Folder::open(&ring).expect_err("a link to itself");
+        assert_eq!(endless.raw_os_error(), Some(libc::ELOOP));
+        fs::set_permissions(&open, Permissions::from_mode(0o775)).expect("set");
+        assert_eq!(changeable(&inside), Some(Changeable::ByOthers), "its group");
         assert!(Folder::open(&base.path().join("absent")).is_err());
     }
 }

@@ -1,15 +1,17 @@
 //! Listening sockets that stayd holds for services: binding, inspecting and passing on. stayd never accepts a connection.
 
-use super::folder::{Changeable, Folder};
+use super::folder::{self, Changeable, Folder};
+use super::platform::listen::HAS_FILE_RIGHTS;
+use super::spawn::User;
 use super::{identity, platform, process::Process};
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, listen,
     shutdown, socket, sockopt,
 };
-use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, fchownat, unlinkat};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,11 +44,12 @@ impl fmt::Display for Address {
 ///
 /// SO_REUSEADDR is set, so that connections of an earlier instance do not keep the port occupied. `[::]` accepts IPv4 as
 /// well, depending on net.ipv6.bindv6only. A socket file without a listener is replaced. Every user who can enter its
-/// folder may connect. `owner` (uid, gid) gets the file, if given.
+/// folder may connect. `owner` gets the file, if given.
 ///
 /// # Errors
-/// `AddrInUse` when another process listens there; otherwise the system's error.
-pub fn bind(address: &Address, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
+/// `AddrInUse` when another process listens there; `PermissionDenied` without an error number where root must not bind in
+/// this folder, with a message that says what to do; otherwise the system's error.
+pub fn bind(address: &Address, owner: Option<&User>) -> io::Result<OwnedFd> {
     let socket: OwnedFd = match address {
         Address::Tcp(address) => TcpListener::bind(address)?.into(),
         Address::Unix(path) => bind_path(path, owner)?,
@@ -56,86 +59,130 @@ pub fn bind(address: &Address, owner: Option<(u32, u32)>) -> io::Result<OwnedFd>
 }
 
 /// Another user may be able to change what the path means while root binds there. Then the file is bound with the rights
-/// of its owner, who could have done the same; and if it has no other owner than root, stayd refuses the folder. No mode or
-/// owner is ever changed by a path that another user can redirect.
-fn bind_path(path: &Path, owner: Option<(u32, u32)>) -> io::Result<OwnedFd> {
-    let (folder, name) = open_parent(path)?;
+/// of its owner, who could have done the same. If it has no other owner than root, or a single thread cannot have the
+/// rights of another user, stayd refuses the folder. So root never changes the mode or owner of a file by a path that
+/// another user can redirect.
+fn bind_path(path: &Path, owner: Option<&User>) -> io::Result<OwnedFd> {
+    let place = Place::open(path)?;
     let owner = owner.filter(|_| is_root());
-    let changeable = folder.changeable_by().filter(|_| is_root());
-    match (changeable, owner) {
+    match (place.changeable_by, owner) {
         (Some(changeable), None) => Err(refused(path, changeable)),
-        (Some(_), owner) => {
-            let work = || bind_or_replace(path, &folder, &name);
-            let bound = platform::listen::with_file_rights(owner, work);
+        (Some(changeable), Some(_)) if !HAS_FILE_RIGHTS => Err(refused(path, changeable)),
+        (Some(_), Some(owner)) => {
+            let bound = platform::listen::with_file_rights(owner, || place.bind_or_replace());
             bound.map_err(|error| say_whose_rights(error, owner))
         }
-        (None, owner) => platform::listen::with_file_rights(None, || {
-            let socket = bind_or_replace(path, &folder, &name)?;
-            if let Some((uid, gid)) = owner {
-                let (uid, gid) = (Some(uid.into()), Some(gid.into()));
-                fchownat(
-                    folder.fd(),
-                    name.as_os_str(),
-                    uid,
-                    gid,
-                    AtFlags::AT_SYMLINK_NOFOLLOW,
-                )?;
+        (None, owner) => {
+            let socket = place.bind_or_replace()?;
+            if let Some(owner) = owner {
+                place.give_to(owner)?;
             }
             Ok(socket)
-        }),
+        }
     }
 }
 
-fn bind_or_replace(path: &Path, folder: &Folder, name: &OsStr) -> io::Result<OwnedFd> {
-    let socket = stream_socket()?;
-    let bind = || platform::listen::bind_file(&socket, path, name, folder, SOCKET_MODE);
-    match bind() {
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrInUse && remove_if_stale(path, folder, name)? =>
-        {
-            bind()?;
-        }
-        outcome => outcome?,
+/// Where a socket file is: its folder, opened, and its name in the folder.
+struct Place<'a> {
+    path: &'a Path,
+    folder: OwnedFd,
+    name: OsString,
+    /// The users that can redirect the path while root uses it. None for a process of another user than root, which has
+    /// no rights to lose and does not ask.
+    changeable_by: Option<Changeable>,
+}
+
+impl<'a> Place<'a> {
+    fn open(path: &'a Path) -> io::Result<Self> {
+        let absolute = std::path::absolute(path)?;
+        let name = absolute.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = absolute.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let (folder, changeable_by) = if is_root() {
+            let folder = Folder::open(parent)?;
+            let changeable_by = folder.changeable_by();
+            (folder.into_fd(), changeable_by)
+        } else {
+            (folder::open_unchecked(parent)?, None)
+        };
+        Ok(Self {
+            path,
+            folder,
+            name: name.to_owned(),
+            changeable_by,
+        })
     }
-    Ok(socket)
+
+    fn bind_or_replace(&self) -> io::Result<OwnedFd> {
+        let socket = stream_socket()?;
+        match self.bind(&socket) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && self.remove_if_stale()? => {
+                self.bind(&socket)?;
+            }
+            outcome => outcome?,
+        }
+        Ok(socket)
+    }
+
+    /// Binds the socket, and gives its file [`SOCKET_MODE`], which bind(2) reduces by the umask. If another user can
+    /// redirect the path, the caller has the rights of that user, so this changes only what the user could change too.
+    fn bind(&self, socket: &OwnedFd) -> io::Result<()> {
+        nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(self.path)?)?;
+        let name = self.name.as_os_str();
+        Ok(fchmodat(
+            &self.folder,
+            name,
+            SOCKET_MODE,
+            FchmodatFlags::FollowSymlink,
+        )?)
+    }
+
+    fn give_to(&self, owner: &User) -> io::Result<()> {
+        let (uid, gid) = (Some(owner.uid.into()), Some(owner.gid.into()));
+        let name = self.name.as_os_str();
+        let not_through_a_link = AtFlags::AT_SYMLINK_NOFOLLOW;
+        Ok(fchownat(&self.folder, name, uid, gid, not_through_a_link)?)
+    }
+
+    fn file(&self) -> io::Result<FileStat> {
+        let name = self.name.as_os_str();
+        Ok(fstatat(&self.folder, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+    }
+
+    fn remove_if_stale(&self) -> io::Result<bool> {
+        let is_socket = self.file().is_ok_and(|found| {
+            SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
+        });
+        // Check the type first: the kernel refuses a connection to any other kind of file as well.
+        if !is_socket || !is_refused(self.path) {
+            return Ok(false);
+        }
+        let name = self.name.as_os_str();
+        unlinkat(&self.folder, name, UnlinkatFlags::NoRemoveDir)?;
+        Ok(true)
+    }
 }
 
 /// Removes a socket file that has no listener. Returns false where a process listens, or where the file is not a socket.
-/// Where another user can change what the path means, root uses the rights of the file's owner, and leaves a file of root.
+/// Where another user can change what the path means, root uses the rights of the file's owner, without supplementary
+/// groups. It leaves a file of root, and every file where a single thread cannot have the rights of another user.
 ///
 /// # Errors
 /// The file cannot be removed.
 pub fn remove_stale(path: &Path) -> io::Result<bool> {
-    let (folder, name) = open_parent(path)?;
-    let remove = || remove_if_stale(path, &folder, &name);
-    if !is_root() || folder.changeable_by().is_none() {
-        return remove();
+    let place = Place::open(path)?;
+    if place.changeable_by.is_none() {
+        return place.remove_if_stale();
     }
-    let found = fstatat(folder.fd(), name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    if found.st_uid == identity::ROOT {
+    let found = place.file()?;
+    if found.st_uid == identity::ROOT || !HAS_FILE_RIGHTS {
         return Ok(false);
     }
-    platform::listen::with_file_rights(Some((found.st_uid, found.st_gid)), remove)
-}
-
-fn remove_if_stale(path: &Path, folder: &Folder, name: &OsStr) -> io::Result<bool> {
-    let is_socket = fstatat(folder.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|found| {
-        SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
-    });
-    // Check the type first: the kernel refuses a connection to any other kind of file as well.
-    if !is_socket || !is_refused(path) {
-        return Ok(false);
-    }
-    unlinkat(folder.fd(), name, UnlinkatFlags::NoRemoveDir)?;
-    Ok(true)
-}
-
-/// The folder of a socket file, and the file's name in it.
-fn open_parent(path: &Path) -> io::Result<(Folder, OsString)> {
-    let path = std::path::absolute(path)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    Ok((Folder::open(parent)?, name.to_owned()))
+    let owner = User {
+        uid: found.st_uid,
+        gid: found.st_gid,
+        groups: Vec::new(),
+    };
+    platform::listen::with_file_rights(&owner, || place.remove_if_stale())
 }
 
 fn is_root() -> bool {
@@ -148,24 +195,28 @@ fn refused(path: &Path, changeable: Changeable) -> io::Error {
         Changeable::ByOthers => "every user or a group".to_owned(),
     };
     let folder = path.parent().unwrap_or(path).display();
+    let or_else = if HAS_FILE_RIGHTS {
+        ", or set `user` to the owner of the folder"
+    } else {
+        ""
+    };
     let message = format!(
-        "{user} can change the folder {folder} or one above it, and could redirect root; use a folder of root, or set \
-         `user` to the owner of the folder"
+        "{user} can change the folder {folder} or one above it, and could redirect root; use a folder of root{or_else}"
     );
     io::Error::new(io::ErrorKind::PermissionDenied, message)
 }
 
 /// A refusal of a folder that root could write needs the reason.
-fn say_whose_rights(error: io::Error, owner: Option<(u32, u32)>) -> io::Error {
-    match owner {
-        Some((uid, _)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let message = format!(
-                "{error} for user {uid}, whose rights stayd uses because another user than root can change the folder"
-            );
-            io::Error::new(io::ErrorKind::PermissionDenied, message)
-        }
-        _ => error,
+fn say_whose_rights(error: io::Error, owner: &User) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
     }
+    let message = format!(
+        "{error} for user {}, whose rights stayd uses because another user than root can change the folder; use a folder \
+         that this user can write",
+        owner.uid
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, message)
 }
 
 fn is_refused(path: &Path) -> bool {

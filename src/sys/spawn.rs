@@ -65,6 +65,14 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+impl User {
+    /// Its uid and primary gid, the owner of its files.
+    #[must_use]
+    pub const fn ids(&self) -> (u32, u32) {
+        (self.uid, self.gid)
+    }
+}
+
 pub use super::pending_spawn::PendingSpawn;
 
 /// A running child.

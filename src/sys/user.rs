@@ -1,6 +1,37 @@
-//! The groups of a user. The calls may wait for a directory service: never make them on the loop's thread.
+//! Looks up users and their groups. The calls may wait for a directory service: never make them on the loop's thread.
 
+use super::spawn::User;
 use std::io;
+use std::path::PathBuf;
+
+/// A user of the user database (passwd(5), or a directory service).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundUser {
+    /// Its ids.
+    pub user: User,
+    /// Its home directory.
+    pub home: PathBuf,
+}
+
+/// The user with this name and its groups; none if there is no such user.
+///
+/// # Errors
+/// The system's error, also that of the lookup of the groups.
+pub fn look_up(name: &str) -> io::Result<Option<FoundUser>> {
+    let Some(found) = nix::unistd::User::from_name(name)? else {
+        return Ok(None);
+    };
+    let (uid, gid) = (found.uid.as_raw(), found.gid.as_raw());
+    let user = User {
+        uid,
+        gid,
+        groups: groups(name, gid)?,
+    };
+    Ok(Some(FoundUser {
+        user,
+        home: found.dir,
+    }))
+}
 
 /// The supplementary groups of `user`, its primary group `gid` included (getgrouplist(3)).
 ///

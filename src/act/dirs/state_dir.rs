@@ -173,7 +173,15 @@ fn check_way_to(path: &Path) -> Result<(), StateDirError> {
     for existing in path.ancestors() {
         match Folder::open(existing) {
             Ok(folder) if folder.changeable_by().is_none() => return Ok(()),
-            Ok(_) => return Err(StateDirError::Redirectable(existing.to_owned())),
+            Ok(_) => {
+                // The folder itself may be the one that others can write. Then its mode is what to change.
+                if existing == path
+                    && let Ok(meta) = fs::metadata(path)
+                {
+                    check(path, &meta)?;
+                }
+                return Err(StateDirError::Redirectable(existing.to_owned()));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // What is in the way is reported by the creation of the folder.
             Err(_) => return Ok(()),

@@ -12,6 +12,8 @@ use crate::decide::event::{Life, PortHolder, ServiceEvent, SpawnFailure};
 use crate::sys::process;
 use crate::sys::reaper::Status;
 use crate::sys::socket;
+use crate::sys::spawn::User;
+use crate::sys::user;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -85,10 +87,11 @@ async fn try_prepare(
     if let Some(holder) = held_port(shared, service).await {
         return Err(PrepareError::Port(holder));
     }
-    let owner = output_owner(service).await?;
+    let user = look_up_user(service).await?;
+    let owner = user.as_ref().map(User::ids);
     // Read this before the claim is written: if it hangs, nothing has begun yet.
     environment::variables(service, &instance, READ_TIMEOUT).await?;
-    service.sockets.open(&shared.helpers, owner).await?;
+    service.sockets.open(&shared.helpers, user.as_ref()).await?;
     let opened = shared.output.open(&config.name, life, &config.log, owner);
     let output = opened.map_err(|error| temporary(format!("{error}; trying again")))?;
     write_intent(shared, service, &instance, &output);
@@ -108,17 +111,16 @@ async fn try_prepare(
     Ok(instance)
 }
 
-/// The service's user (uid, gid), which owns its FIFO. Looked up off the loop, because a directory service may hang.
-pub(crate) async fn output_owner(
-    service: &ServiceContext,
-) -> Result<Option<(u32, u32)>, SpawnFailure> {
+/// The service's user, which owns its FIFO and its socket files. Looked up off the loop, because a directory service may
+/// hang.
+pub(crate) async fn look_up_user(service: &ServiceContext) -> Result<Option<User>, SpawnFailure> {
     let Some(name) = service.config.user.clone() else {
         return Ok(None);
     };
     let wanted = name.clone();
-    let lookup = tokio::task::spawn_blocking(move || nix::unistd::User::from_name(&wanted));
+    let lookup = tokio::task::spawn_blocking(move || user::look_up(&wanted));
     match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
-        Ok(Ok(Ok(Some(user)))) => Ok(Some((user.uid.as_raw(), user.gid.as_raw()))),
+        Ok(Ok(Ok(Some(found)))) => Ok(Some(found.user)),
         Ok(Ok(Ok(None))) => Err(SpawnFailure {
             message: format!("cannot run as {name}: there is no such user"),
             lasting: true,

@@ -5,13 +5,14 @@ use super::inherited::InheritedInstances;
 use crate::act::claims::Claim;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::lifecycle::materialize::adopt_runtime;
-use crate::act::lifecycle::prepare::output_owner;
+use crate::act::lifecycle::prepare::look_up_user;
 use crate::act::lifecycle::service_messages::offer_socket;
 use crate::act::tree::cgroups::InstanceCgroup;
 use crate::act::tree::{Member, Tree};
 use crate::decide::action::{Record, RecordKind};
 use crate::decide::event::Life;
 use crate::sys::process::Process;
+use crate::sys::spawn::User;
 use std::rc::Rc;
 
 /// The tree as stayd supervises it from now on. `tree` is the one that was scanned, `members` are its proven members.
@@ -92,8 +93,11 @@ pub(super) async fn offer_socket_again(
     service: &Rc<ServiceContext>,
     instance: &Rc<Instance>,
 ) {
-    let owner = output_owner(service).await;
-    let offered = owner.and_then(|owner| offer_socket(shared, service, instance, owner));
+    let user = look_up_user(service).await;
+    let offered = user.and_then(|user| {
+        let owner = user.as_ref().map(User::ids);
+        offer_socket(shared, service, instance, owner)
+    });
     if let Err(failure) = offered {
         tracing::warn!(service = service.name(), "{}", failure.message);
     }

@@ -28,6 +28,8 @@ pub(super) async fn explain(
         };
     }
     let (cure, lasting) = match error.raw_os_error() {
+        // The message of `listen::bind` says already what to do.
+        None if error.kind() == io::ErrorKind::PermissionDenied => ("", true),
         Some(libc::EACCES | libc::EPERM) => (
             "; the folder must be writable for stayd, and ports below 1024 are root's or CAP_NET_BIND_SERVICE's",
             true,

@@ -15,6 +15,7 @@ use super::spawn::launch::{Environment, temporary};
 use crate::config::{self, Listen};
 use crate::decide::event::SpawnFailure;
 use crate::sys::socket::{self, Listener};
+use crate::sys::spawn::User;
 use crate::sys::{identity, listen, listen_fds};
 use std::cell::RefCell;
 use std::io;
@@ -109,7 +110,7 @@ impl Sockets {
     pub(crate) async fn open(
         &self,
         helpers: &Helpers,
-        owner: Option<(u32, u32)>,
+        owner: Option<&User>,
     ) -> Result<(), SpawnFailure> {
         self.closed().await;
         for address in &self.addresses {
@@ -274,10 +275,10 @@ async fn has_no_path(address: &Listen) -> bool {
 async fn bind(
     helpers: &Helpers,
     address: &Listen,
-    owner: Option<(u32, u32)>,
+    owner: Option<&User>,
 ) -> Result<HeldSocket, SpawnFailure> {
-    let wanted = address.clone();
-    let binding = tokio::task::spawn_blocking(move || listen::bind(&wanted, owner));
+    let (wanted, owner) = (address.clone(), owner.cloned());
+    let binding = tokio::task::spawn_blocking(move || listen::bind(&wanted, owner.as_ref()));
     match tokio::time::timeout(BIND_TIMEOUT, binding).await {
         Ok(Ok(Ok(socket))) => Ok(HeldSocket {
             address: address.clone(),

@@ -4,7 +4,7 @@
 use crate::act::tree::CommandToken;
 use crate::decide::event::SpawnFailure;
 use crate::sys::spawn::{Plan, SpawnError, Stage, User};
-use crate::sys::user::groups;
+use crate::sys::user;
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -136,20 +136,14 @@ pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> V
 
 /// Looks up a user, and sets HOME, USER and LOGNAME for it unless the configuration sets them.
 fn become_user(name: &str, env: &mut Environment) -> Result<User, SpawnFailure> {
-    let found = nix::unistd::User::from_name(name)
+    let found = user::look_up(name)
         .map_err(|error| temporary(format!("cannot look up the user {name}: {error}")))?
         .ok_or_else(|| permanent(format!("cannot run as {name}: there is no such user")))?;
-    let groups = groups(name, found.gid.as_raw())
-        .map_err(|error| temporary(format!("cannot look up the groups of {name}: {error}")))?;
-    let values = [found.dir.into_os_string(), name.into(), name.into()];
+    let values = [found.home.into_os_string(), name.into(), name.into()];
     for (variable, value) in NAMES_THE_USER.into_iter().zip(values) {
         env.entry(variable.into()).or_insert(value);
     }
-    Ok(User {
-        uid: found.uid.as_raw(),
-        gid: found.gid.as_raw(),
-        groups,
-    })
+    Ok(found.user)
 }
 
 fn with_standard_fds(

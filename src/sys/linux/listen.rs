@@ -1,65 +1,69 @@
 //! Listening sockets that are shared with other processes: detecting a shutdown, and copying a socket by pidfd_getfd(2).
-#![expect(unsafe_code, reason = "poll(2), pidfd_getfd(2)")]
+//! Binding with the file rights of another user.
+#![expect(
+    unsafe_code,
+    reason = "poll(2), pidfd_getfd(2), setgroups(2) for one thread"
+)]
 
 use super::super::check;
-use super::super::folder::Folder;
 use super::super::listen::{Address, address_of};
 use super::super::process::Process;
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{UnixAddr, bind};
-use nix::sys::stat::{Mode, fchmod, umask};
+use super::super::spawn::User;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::path::Path;
 
 /// The most descriptors that are examined. Sockets that a process received at its start have low numbers; a server may
 /// have tens of thousands of descriptors.
 const EXAMINED_MAX: usize = 4096;
 
-/// Runs `work` with the file rights of `user` (uid, gid; none: those of this process) and with an empty umask.
+/// A thread can have the file rights of another user: [`with_file_rights`].
+pub(in super::super) const HAS_FILE_RIGHTS: bool = true;
+
+/// Size of the stack of the thread that binds. It is never deep in calls.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Runs `work` with the file rights of `user`: its uid, its gid and its supplementary groups.
 ///
-/// Both belong to a thread (setfsuid(2), unshare(2) with CLONE_FS), so the work runs on one of its own.
+/// They belong to a thread (setfsuid(2), and the system call setgroups, which only the C library applies to all threads), so
+/// the work runs on one of its own. With the uid the kernel takes the capabilities that override file permissions from the
+/// thread (capabilities(7), "Effect of user ID changes on capabilities").
 ///
 /// # Errors
-/// The kernel refuses; then `work` does not run.
+/// The kernel refuses a thread or the rights; then `work` does not run.
 pub(in super::super) fn with_file_rights<T: Send>(
-    user: Option<(u32, u32)>,
+    user: &User,
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_FS)?;
-            umask(Mode::empty());
-            if let Some((uid, gid)) = user {
-                let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-                setfsgid(gid);
-                setfsuid(uid);
-                // Both calls return the id before, and report no error: ask again whether they have worked.
-                if setfsgid(gid) != gid || setfsuid(uid) != uid {
-                    return Err(io::ErrorKind::PermissionDenied.into());
-                }
-            }
-            work()
-        });
+        let thread = std::thread::Builder::new()
+            .name("bind".into())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || {
+                take_file_rights(user)?;
+                work()
+            })?;
         thread
             .join()
             .unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()))
     })
 }
 
-/// Binds `socket` to a path, so that its file has `mode`. The kernel takes the mode from the socket's own inode, less the
-/// umask (unix_bind_bsd in net/unix/af_unix.c), so that no path has to be changed afterwards.
-pub(in super::super) fn bind_file(
-    socket: &OwnedFd,
-    path: &Path,
-    _name: &OsStr,
-    _folder: &Folder,
-    mode: Mode,
-) -> io::Result<()> {
-    fchmod(socket, mode)?;
-    Ok(bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?)
+fn take_file_rights(user: &User) -> io::Result<()> {
+    // SAFETY: the list of groups has the given length; the raw system call changes only the calling thread.
+    let set =
+        unsafe { libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr()) };
+    if set < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    setfsgid(gid);
+    setfsuid(uid);
+    // Both calls return the id before, and report no error: ask again whether they have worked.
+    if setfsgid(gid) != gid || setfsuid(uid) != uid {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
 }
 
 /// poll(2) reports POLLRDHUP for a socket that was shut down, and not for one with waiting connections.

@@ -1,15 +1,12 @@
 //! Listening sockets from launchd. macOS cannot copy a descriptor of another process. Never run on a Mac yet.
 #![expect(unsafe_code, reason = "launch_activate_socket(3)")]
 
-use super::super::folder::Folder;
 use super::super::listen::Address;
 use super::super::process::Process;
-use nix::sys::socket::{UnixAddr, bind};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
-use std::ffi::{CString, OsStr, c_char, c_int};
+use super::super::spawn::User;
+use std::ffi::{CString, c_char, c_int};
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use std::path::Path;
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
 
 unsafe extern "C" {
     /// <launch.h>: returns 0 or an errno; the caller must free the array.
@@ -20,31 +17,15 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Runs `work`. macOS gives a single thread neither a user nor a umask of its own, so `user` is ignored; [`bind_file`]
-/// follows no link.
-pub(in super::super) fn with_file_rights<T>(
-    _user: Option<(u32, u32)>,
-    work: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
-    work()
-}
+/// macOS gives a single thread no user of its own.
+pub(in super::super) const HAS_FILE_RIGHTS: bool = false;
 
-/// Binds `socket` to a path and then gives its file `mode`. The change is made in the folder that was opened before, and
-/// does not follow a link.
-pub(in super::super) fn bind_file(
-    socket: &OwnedFd,
-    path: &Path,
-    name: &OsStr,
-    folder: &Folder,
-    mode: Mode,
-) -> io::Result<()> {
-    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    Ok(fchmodat(
-        folder.fd(),
-        name,
-        mode,
-        FchmodatFlags::NoFollowSymlink,
-    )?)
+/// Fails without running the work: see [`HAS_FILE_RIGHTS`].
+pub(in super::super) fn with_file_rights<T>(
+    _user: &User,
+    _work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// macOS does not report a shutdown; calling listen(2) again is all that can be done.
