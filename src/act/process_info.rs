@@ -142,8 +142,11 @@ impl ProcessInspector {
         let name = INSTANCE_TOKEN.to_owned();
         let pid = process.pid;
         let token = self.ask(EnvironmentVariable { pid, name }).await;
-        let still_is = process::stat(pid).is_ok_and(|stat| stat.process == process);
-        if still_is { token } else { Shown::Hidden }
+        if process::exists(process) {
+            token
+        } else {
+            Shown::Hidden
+        }
     }
 
     async fn ask<R: HelperRequest>(&mut self, request: R) -> Shown<R::Reply> {

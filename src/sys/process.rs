@@ -111,6 +111,12 @@ pub fn start_time_now() -> u64 {
     platform::process::start_time_now()
 }
 
+/// Whether `process` is in the process table, as a zombie too, and its pid was not reused.
+#[must_use]
+pub fn exists(process: Process) -> bool {
+    stat(process.pid).is_ok_and(|stat| stat.process == process)
+}
+
 /// How long ago `process` was started; time in which the machine slept is included.
 #[must_use]
 pub fn age(process: Process) -> Duration {

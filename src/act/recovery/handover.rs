@@ -145,7 +145,7 @@ fn settled_main(instance: &Instance) -> Result<Option<i32>, String> {
     }
     let main = instance.main.process().ok_or("it is being ended")?;
     // The end of a zombie is not reported to the loop yet. Once the zombie is reaped, the event is on its way.
-    if process::stat(main.pid).is_ok_and(|stat| stat.process == main) {
+    if process::exists(main) {
         Ok(Some(main.pid))
     } else {
         Err("its end is being handled".into())

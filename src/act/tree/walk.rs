@@ -147,7 +147,7 @@ impl Scan<'_> {
             seen.uid = process::uid(candidate.pid).ok()?;
             seen.carries_token = token.is_ok_and(|token| token.as_ref() == Some(&self.tree.token));
         }
-        if !still_exists(stat.process) {
+        if !process::exists(stat.process) {
             return None; // the descriptors and the environment may be those of a later process with this pid
         }
         prove(&self.claim, &seen)
@@ -181,10 +181,6 @@ impl Scan<'_> {
 /// evidence: the listed parent may have ended meanwhile, and then its children have another one.
 fn is_child(stat: &Stat, listed: &ListedChild) -> bool {
     (listed.parent.start_time..=listed.at).contains(&stat.process.start_time)
-}
-
-fn still_exists(process: Process) -> bool {
-    process::stat(process.pid).is_ok_and(|stat| stat.process == process)
 }
 
 /// Every process in the cgroup `dir` and its descendants.

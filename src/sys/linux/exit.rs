@@ -34,7 +34,7 @@ pub(in super::super) fn query(process: Process, pidfd: &OwnedFd) -> ExitQuery {
     if let Some(status) = of_zombie(process) {
         return ExitQuery::Known(status);
     }
-    let exists = super::process::stat(process.pid).is_ok_and(|stat| stat.process == process);
+    let exists = super::super::process::exists(process);
     match of_reaped(pidfd) {
         Ok(Some(status)) => ExitQuery::Known(status),
         // A kernel that keeps the status for pidfds stores it before it frees the pid (`release_task`). The pid is free and

@@ -1,4 +1,5 @@
-//! The state of processes from /proc/PID (proc(5)). Only the functions that say so may wait for the memory lock of the process.
+//! The state of processes from /proc/PID (proc(5)). `crate::sys::process` says which
+//! functions may wait for the memory lock of the process.
 
 use super::super::process::{IoUse, Process, Stat, State, UsedFile};
 use super::host::ticks;
@@ -295,6 +296,7 @@ mod tests {
         assert_eq!(stat.state, State::Sleeping);
         assert!(!stat.before_exec);
         assert_eq!(stat.cpu, ticks(300));
+        assert_eq!(stat.children_cpu, ticks(15));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod stayd_info;
 pub use stayd_info::{ServiceInfo, StaydInfo};
 
 use crate::act::helper::Helpers;
+use crate::act::process_exit::still_runs;
 use crate::act::process_info::{ProcessInfo, ProcessInspector, Shown, lineage};
 use crate::act::spawn::spawner::Spawner;
 use crate::decide::event::Life;
@@ -243,7 +244,7 @@ impl Explainer {
             is_main: claim
                 .main()
                 .is_none_or(|main| Some(main) == lineage.first().map(|stat| stat.process)),
-            main_runs: claim.main().is_some_and(is_running),
+            main_runs: claim.main().is_some_and(still_runs),
             replaces: info.is_some_and(|info| info.replaces),
             holds_its_port: holds(addresses, info.map_or(claim.port, |info| info.port)),
             service_runs: claimed.is_running,
@@ -305,8 +306,4 @@ fn is_in_cgroup(pid: i32, stayd: &StaydInfo, claimed: &Claimed) -> bool {
     let name =
         crate::act::tree::cgroups::name(&stayd.name, &claimed.service, Life(claimed.claim.life));
     process::cgroup(pid).is_some_and(|cgroup| cgroup.split('/').any(|part| part == name))
-}
-
-fn is_running(process: Process) -> bool {
-    process::stat(process.pid).is_ok_and(|stat| stat.process == process && stat.is_alive())
 }
