@@ -107,7 +107,7 @@ pub struct ResourceSample {
     pub tree_cpu: Duration,
     /// Bytes the tree read and wrote in that time.
     pub tree_io_bytes: u64,
-    /// The use of CPU or I/O could not be read, or only in part.
+    /// The use of CPU or I/O is not known: it could not be read or only in part, or the time was too short to measure it.
     pub use_unknown: bool,
     /// The tree was throttled by its own CPU quota (`nr_throttled` grew).
     pub throttled: bool,
@@ -266,7 +266,7 @@ pub enum ServiceEvent {
     EvidenceCollected(Life),
     /// The service sent a message by sd_notify(3).
     Notified(Life, ServiceMessage),
-    /// The configuration, program or runtime source of a service that waits to start has changed.
+    /// The program or the runtime source of a parked service has changed.
     Changed,
 }
 

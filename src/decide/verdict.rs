@@ -286,17 +286,18 @@ const fn is_stopped_by_others(sample: &ResourceSample) -> bool {
     sample.stopped || sample.traced || sample.frozen
 }
 
-/// Whether the tree is busy: it uses half a core or 1 MiB/s, is throttled by its own quota, or its use cannot be read.
+/// Whether the tree is busy: it works, or its use is not known and may be anything. Suppresses a kill for the busy grace.
 #[must_use]
 pub(super) fn is_busy(sample: &ResourceSample) -> bool {
-    if sample.stopped {
-        return false;
-    }
-    // What cannot be read may be anything.
-    if sample.use_unknown {
-        return true;
-    }
-    if sample.watched.is_zero() {
+    (sample.use_unknown && !sample.stopped) || is_working(sample)
+}
+
+/// Whether the tree provably works: it uses half a core or 1 MiB/s, or is throttled by its own quota.
+///
+/// Only this extends the startup budget, because a use that can never be read would extend it without end.
+#[must_use]
+pub(super) fn is_working(sample: &ResourceSample) -> bool {
+    if sample.stopped || sample.watched.is_zero() {
         return false;
     }
     let io = u128::from(sample.tree_io_bytes) * NANOS_PER_S;
@@ -324,7 +325,7 @@ pub(super) fn cpu_in_words(sample: &ResourceSample) -> String {
         return "stopped by a signal".into();
     }
     if sample.use_unknown {
-        return "its use of CPU or I/O cannot be read".into();
+        return "its use of CPU or I/O is not known".into();
     }
     if sample.watched.is_zero() {
         return "CPU use unknown".into();

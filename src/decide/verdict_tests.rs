@@ -415,7 +415,13 @@ fn use_that_cannot_be_read_buys_the_busy_grace_and_is_named() {
         ..ResourceSample::default()
     };
     assert!(is_busy(&unknown));
-    assert!(cpu_in_words(&unknown).contains("cannot be read"));
+    assert!(
+        !is_working(&unknown),
+        "it does not extend the startup budget"
+    );
+    assert!(cpu_in_words(&unknown).contains("is not known"));
+    let (_, judged) = dead_attempts(unknown, 3, &RULES, ARMED);
+    assert_eq!(judged[2], Verdict::Suppressed(SuppressionReason::Busy));
     let stopped = ResourceSample {
         stopped: true,
         ..unknown

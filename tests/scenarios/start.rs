@@ -3,7 +3,7 @@
 use crate::simulation::{MINUTE, Preparation, SECOND, Simulation, busy, policy};
 use stayd::decide::action::{Action, RecordKind};
 use stayd::decide::event::{
-    Answer, Event, Life, PersistedState, Request, ServiceEvent, ServiceMessage,
+    Answer, Event, Life, PersistedState, Request, ResourceSample, ServiceEvent, ServiceMessage,
 };
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
@@ -38,6 +38,17 @@ fn a_startup_with_progress_is_never_killed() {
         (simulation.phase(db), simulation.spawns(db).len()),
         (Phase::Running, 1)
     );
+}
+
+#[test]
+fn use_that_cannot_be_read_does_not_extend_the_startup_budget() {
+    let (mut simulation, db) = silent(policy(), proven());
+    simulation[db].sample = ResourceSample {
+        use_unknown: true,
+        ..ResourceSample::default()
+    };
+    simulation.advance(MINUTE * 5);
+    assert!(!simulation.kills(db).is_empty());
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub(super) fn after(
         (sample.traced, sample.frozen) = (state.traced, state.frozen);
     }
     let baseline = instance.checks.baseline(check);
-    if matches!(answer, Answer::Alive) {
+    let is_answer = matches!(answer, Answer::Alive | Answer::Degraded { .. });
+    if is_answer && !counts_as_dead(service, answer) {
         baseline.set(None);
         return sample;
     }
@@ -58,18 +59,7 @@ pub(super) fn after(
         sample.use_unknown = true;
         return sample;
     };
-    match baseline
-        .get()
-        .filter(|before| !is_stale(Some(*before), after.at, timeout))
-    {
-        // Too short a window tells nothing: it goes on.
-        Some(before) if after.at.since(before.at) < timeout / WINDOW_SHARE_MIN => {}
-        Some(before) => {
-            compare(&mut sample, &before, &after);
-            baseline.set(Some(after));
-        }
-        None => baseline.set(Some(after)),
-    }
+    baseline.set(Some(compare(&mut sample, baseline.get(), after, timeout)));
     sample
 }
 
@@ -86,8 +76,23 @@ fn counts_as_dead(service: &ServiceContext, answer: &Answer) -> bool {
     }
 }
 
-fn compare(sample: &mut ResourceSample, before: &Baseline, after: &Baseline) {
-    sample.watched = after.at.since(before.at);
+/// Writes the use between the two baselines into `sample`, and returns the baseline for the next attempt.
+fn compare(
+    sample: &mut ResourceSample,
+    before: Option<Baseline>,
+    after: Baseline,
+    timeout: Duration,
+) -> Baseline {
+    let Some(before) = before.filter(|before| !is_stale(Some(*before), after.at, timeout)) else {
+        return after;
+    };
+    let watched = after.at.since(before.at);
+    if watched < timeout / WINDOW_SHARE_MIN {
+        // The window goes on: the next attempt has a longer one.
+        sample.use_unknown = true;
+        return before;
+    }
+    sample.watched = watched;
     sample.tree_cpu = after.tree.cpu.saturating_sub(before.tree.cpu);
     sample.tree_io_bytes = after.tree.io_bytes_since(&before.tree);
     sample.use_unknown = before.tree.is_incomplete || after.tree.is_incomplete;
@@ -95,6 +100,7 @@ fn compare(sample: &mut ResourceSample, before: &Baseline, after: &Baseline) {
     sample.host_cpu = after.host.cpu.saturating_sub(before.host.cpu);
     sample.host_cpus = after.host.cpus;
     sample.host_runnable = after.host.runnable;
+    after
 }
 
 fn measure(
@@ -114,4 +120,33 @@ fn measure(
 fn is_stale(baseline: Option<Baseline>, now: Instant, timeout: Duration) -> bool {
     let oldest = timeout.saturating_mul(BASELINE_TIMEOUTS_MAX);
     baseline.is_none_or(|baseline| now.since(baseline.at) > oldest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Baseline, Duration, Instant, ResourceSample, compare};
+    use crate::act::tree::Usage;
+    use crate::sys::process::Host;
+
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
+    fn baseline(at_ms: u64) -> Baseline {
+        Baseline {
+            at: Instant::START.after(Duration::from_millis(at_ms)),
+            tree: Usage::default(),
+            host: Host::default(),
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_too_short_leaves_the_use_unknown_and_goes_on() {
+        let mut sample = ResourceSample::default();
+        let kept = compare(&mut sample, Some(baseline(0)), baseline(200), TIMEOUT);
+        assert!(sample.use_unknown);
+        let mut sample = ResourceSample::default();
+        let next = compare(&mut sample, Some(kept), baseline(1600), TIMEOUT);
+        assert_eq!(sample.watched, Duration::from_millis(1600));
+        assert!(!sample.use_unknown);
+        assert_eq!(next.at, baseline(1600).at);
+    }
 }

@@ -48,7 +48,7 @@ impl Service {
             .note_result(ctx.now, class, attempt.latency);
         if monitored.startup_until.is_some() && class != Class::Alive {
             monitored.schedule(check).shorten_wait(ctx.now);
-            if verdict::is_busy(&attempt.sample) {
+            if verdict::is_working(&attempt.sample) {
                 let later = ctx.now.after(self.policy.startup);
                 monitored.startup_until = monitored.startup_until.map(|until| until.max(later));
             }
