@@ -5,6 +5,7 @@ use super::console::Console;
 use super::exit::{Exit, Failure, Outcome};
 use super::load_config::{from_command, from_file};
 use super::paths::instance_folders;
+use crate::act::dirs::state_dir::StateDir;
 use crate::act::journal::SCHEMA;
 use crate::api::client::{Client, ClientError};
 use crate::api::limits::UPGRADE_WITHIN;
@@ -157,6 +158,8 @@ fn check_command_line(console: Console, words: Vec<OsString>) -> Outcome {
     };
     let config = loaded.config;
     let folders = instance_folders(&common, &config.name, config.control_group.is_some())?;
+    StateDir::check_existing(&folders.state)
+        .map_err(|error| Failure::new(Exit::No, error.to_string()))?;
     let report = SelfCheckReport {
         version: version.into(),
         state_dir: folders.state.display().to_string(),

@@ -89,6 +89,8 @@ impl StateDir {
         };
         check_way_to(root)?;
         create_private(root)?;
+        // Another user may have created a part of the path in between, for example in /tmp. Now all of it exists.
+        check_way_to(root)?;
         for folder in [state.claims(), state.logs()] {
             create_private(&folder)?;
         }
@@ -96,6 +98,18 @@ impl StateDir {
             runtime_dir::check(runtime).map_err(StateDirError::Runtime)?;
         }
         Ok(state)
+    }
+
+    /// Checks `root`, which exists, as [`StateDir::open`] does, without changing anything.
+    ///
+    /// # Errors
+    /// When the folder belongs to another user, or other users can write it or redirect its path.
+    pub fn check_existing(root: &Path) -> Result<(), StateDirError> {
+        check_way_to(root)?;
+        let meta = fs::metadata(root).map_err(|error| {
+            StateDirError::System("read the metadata of", root.to_owned(), error)
+        })?;
+        check(root, &meta)
     }
 
     /// The path of STATE.
@@ -165,7 +179,7 @@ impl StateDir {
 }
 
 /// Checks for root that no other user can change what the path means, while stayd creates and changes files there. Looks at
-/// the part of the path that exists: the rest will belong to root.
+/// the part of the path that exists.
 fn check_way_to(path: &Path) -> Result<(), StateDirError> {
     if identity::euid() != identity::ROOT {
         return Ok(());
@@ -180,11 +194,16 @@ fn check_way_to(path: &Path) -> Result<(), StateDirError> {
                 {
                     check(path, &meta)?;
                 }
-                return Err(StateDirError::Redirectable(existing.to_owned()));
+                return Err(StateDirError::Redirectable(path.to_owned()));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // What is in the way is reported by the creation of the folder.
-            Err(_) => return Ok(()),
+            Err(error) => {
+                return Err(StateDirError::System(
+                    "check the path of",
+                    existing.to_owned(),
+                    error,
+                ));
+            }
         }
     }
     Ok(())
@@ -270,9 +289,17 @@ mod tests {
         for (mode, owner) in [(0o777, 0), (0o755, 54_321)] {
             fs::set_permissions(&open, Permissions::from_mode(mode)).expect("chmod");
             std::os::unix::fs::chown(&open, Some(owner), None).expect("chown");
-            let error = StateDir::open(&open.join("a/b"), None).expect_err("refused");
-            assert!(error.to_string().contains("redirect root"), "{error}");
+            let below = open.join("a/b");
+            let error = StateDir::open(&below, None)
+                .expect_err("refused")
+                .to_string();
+            assert!(error.contains("redirect root"), "{error}");
+            assert!(error.contains(&below.display().to_string()), "{error}");
             assert!(!open.join("a").exists());
+            let itself = StateDir::open(&open, None)
+                .expect_err("refused")
+                .to_string();
+            assert!(!itself.contains("redirect root"), "{itself}");
         }
     }
 
