@@ -1,5 +1,6 @@
 //! Runs work that can block on a thread of its own, and stops waiting for it after a timeout.
 
+use crate::sys::signal;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(crate) async fn off_loop<T: Send + 'static>(
         .name(name.into())
         .stack_size(STACK_BYTES);
     let started = thread.spawn(move || {
+        signal::block_all(); // the loop handles signals
         // Fails only after the timeout, when nothing waits for the result any more.
         let _ = send.send(work());
     });

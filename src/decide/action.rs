@@ -202,8 +202,8 @@ pub enum ServiceAction {
         /// The process; `None` when it is hidden from stayd.
         foreign: Option<Process>,
     },
-    /// Check from time to time whether the program, the configuration or the runtime source has changed since the start
-    /// that failed; comes back as `Changed`. False: stop checking.
+    /// Check from time to time whether the program or the runtime source differs from the one that failed; comes back as
+    /// `Changed`. False: stop checking.
     AwaitChange(bool),
     /// Start the program. Comes back as `Spawned` or `NotSpawned`.
     Spawn(Life),

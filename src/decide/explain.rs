@@ -6,12 +6,6 @@
 use super::event::{Life, Process};
 use super::ownership::{Claim, ObservedProcess, Proof, prove};
 
-/// Stands for no process: no process has this pid.
-const NO_PROCESS: Process = Process {
-    pid: 0,
-    start_time: 0,
-};
-
 /// A claim as it was read from disk.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredClaim<'a> {
@@ -95,7 +89,7 @@ pub fn assess(
     let first = stored.first.or(stored.main);
     let spawned_by_running_stayd = first.filter(|_| stored.runs);
     let claim = Claim {
-        main: stored.main.filter(|_| stored.runs).unwrap_or(NO_PROCESS),
+        main: stored.main.filter(|_| stored.runs).unwrap_or(Process::NONE),
         session: spawned_by_running_stayd.map_or(0, |first| first.pid),
         first_start_time: first.map_or(0, |first| first.start_time),
         uid: stored.uid,

@@ -9,3 +9,11 @@ pub struct Process {
     /// tick (10 ms) the kernel does not give the same pid twice, because it first gives all others.
     pub start_time: u64,
 }
+
+impl Process {
+    /// Stands for no process, or one that is not known: no process has this pid.
+    pub const NONE: Self = Self {
+        pid: 0,
+        start_time: 0,
+    };
+}

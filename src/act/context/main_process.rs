@@ -10,7 +10,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct MainProcess {
     handle: RefCell<Option<Arc<Handle>>>,
-    /// Set when it is reaped. The outcome of a kill waits for this.
+    /// Set after its end was reported to the loop. The outcome of a kill waits for this.
     has_ended: watch::Sender<bool>,
     /// A main process that this stayd did not spawn as one: the successor of a launcher, or an adopted process. The spawner
     /// does not report its end.
@@ -46,7 +46,7 @@ impl MainProcess {
         Ok(handle)
     }
 
-    /// Notes that the main process of an earlier stayd has ended and that other processes of its tree are left.
+    /// Notes that its end was reported to the loop, or that an adopted instance has no main process any more.
     pub(crate) fn set_ended(&self) {
         self.has_ended.send_replace(true);
     }
@@ -84,7 +84,7 @@ impl MainProcess {
     /// Returns when its end was reported to the loop.
     pub(crate) async fn ended(&self) {
         let mut ended = self.has_ended.subscribe();
-        // Fails only when the instance is retired; then nothing depends on the order of its events any more.
+        // Cannot fail: `self` holds the sender.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 

@@ -9,6 +9,7 @@ mod port;
 mod pressure;
 mod threads;
 
+use crate::act::probe::Transcript;
 use crate::decide::action::RecordValue;
 use crate::sys::clock;
 use crate::sys::process::{self, Process, Stat, State};
@@ -20,8 +21,6 @@ pub use threads::describe_main_thread;
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// How many of the last lines of output are shown.
 pub const LAST_LINES_MAX: usize = 20;
-/// How many of the last answers of the probe are shown.
-pub const TRANSCRIPT_MAX: usize = 20;
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 512;
 /// How many processes of the tree are listed.
@@ -128,7 +127,10 @@ fn known_sections(target: &mut EvidenceTarget) -> Vec<(&'static str, Section)> {
     let transcript = std::mem::take(&mut target.transcript);
     let output = std::mem::take(&mut target.last_lines);
     vec![
-        ("answers to the probe", last(transcript, TRANSCRIPT_MAX)),
+        (
+            "answers to the probe",
+            last(transcript, Transcript::LINES_MAX),
+        ),
         ("last output", last(output, LAST_LINES_MAX)),
     ]
 }

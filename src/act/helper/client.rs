@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 /// A killed helper that has not ended within this time hangs.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub(crate) enum NoReply {
     Failed(String),
     /// The helper did not reply in time, so its disk may hang.
     Silent(String),
-    /// The request was not sent. This implies nothing about the disk.
+    /// The request was not sent, or the helper ended before it replied. This implies nothing about the disk.
     NotAsked(String),
 }
 
@@ -58,7 +59,10 @@ impl HelperClient {
         request: R,
         within: Duration,
     ) -> Result<R::Reply, NoReply> {
-        self.lease(within).await?.ask(request, within).await
+        let started = Instant::now();
+        let mut lease = self.lease(within).await?;
+        let left = within.saturating_sub(started.elapsed());
+        lease.ask(request, left).await
     }
 
     /// Sends a request that takes long, and gives up when it makes no progress within `timeouts`.

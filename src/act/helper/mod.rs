@@ -61,7 +61,7 @@ pub trait HelperRequest: Debug + Serialize + DeserializeOwned {
 pub enum HelperError {
     /// The helper carried the request out, and it failed.
     Failed(String),
-    /// The request reached no helper. This implies nothing about the requested operation.
+    /// The request reached no helper, or the helper ended before it replied. It is not known whether the operation was done.
     NotAsked(String),
     /// The helper did not reply in time, and stayd killed it.
     Silent,

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 /// A turn that takes this long hangs in the disk. From then on a FIFO that is more than half full is emptied to half.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// The wait before a stall is confirmed. If stayd itself was stopped or got no CPU, the output thread continues within
-/// this time, also on a busy machine: nothing is discarded that the disk would have taken.
+/// The wait before a stall is confirmed. If stayd itself was stopped or got no CPU, its output thread normally continues
+/// within this time, also on a busy machine, and nothing is discarded.
 const CONFIRM_AFTER: Duration = Duration::from_millis(500);
 /// The interval between two checks of the FIFOs during a stall.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);

@@ -3,6 +3,7 @@
 //! Writing to stdout can block: a terminal can be stopped with Ctrl-S, and the reader of a pipe can sleep. So a thread
 //! of its own writes. Lines that it cannot take in time are dropped and counted.
 
+use crate::sys::signal;
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -32,7 +33,10 @@ impl StdoutWriter {
         thread::Builder::new()
             .name("stdout".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || write_chunks(&received, std::io::stdout()))?;
+            .spawn(move || {
+                signal::block_all(); // the loop handles signals
+                write_chunks(&received, std::io::stdout());
+            })?;
         Ok(Self { chunks })
     }
 }

@@ -118,7 +118,7 @@ pub(crate) struct Transcript(RefCell<VecDeque<String>>);
 
 impl Transcript {
     /// The largest number of answers that are kept.
-    const LINES_MAX: usize = 20;
+    pub(crate) const LINES_MAX: usize = 20;
 
     /// Adds a line.
     pub(crate) fn add(&self, line: String) {

@@ -1,6 +1,5 @@
 //! Adopts a proven instance of an earlier stayd: continues with its output, its sockets and its messages.
 
-use super::claimed::NO_PROCESS;
 use super::inherited::InheritedInstances;
 use crate::act::claims::Claim;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
@@ -24,7 +23,7 @@ pub(super) fn proven_tree(
     members: &[Member],
 ) -> Tree {
     let first = claim.first.map(Process::from).or(main);
-    tree.main = main.or(claim.main()).unwrap_or(NO_PROCESS);
+    tree.main = main.or(claim.main()).unwrap_or(Process::NONE);
     let session = first.map_or(0, |first| first.pid);
     // While a member is in the session, no other session gets its id. The id of an empty session may belong to another
     // session by now.

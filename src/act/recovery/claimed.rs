@@ -7,12 +7,6 @@ use crate::decide::event::Life;
 use crate::sys::identity;
 use crate::sys::process::{self, Process};
 
-/// Stands for an unknown main process: no process has this pid.
-pub(super) const NO_PROCESS: Process = Process {
-    pid: 0,
-    start_time: 0,
-};
-
 /// Whether the claim was written in this boot and pid namespace. Processes of another boot are gone, and pids of another
 /// namespace mean nothing here. The kernel reuses the number of a namespace, so a process that is older than the first process
 /// of this namespace was in another one.
@@ -35,7 +29,7 @@ pub(super) fn suspected_tree(
     claim: &Claim,
 ) -> Tree {
     let first_start_time = claim.first.map_or(0, |first| first.start_time);
-    let mut tree = Tree::new_adopted(NO_PROCESS, 0, first_start_time);
+    let mut tree = Tree::new_adopted(Process::NONE, 0, first_start_time);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = provable_file(shared, service, claim);

@@ -4,12 +4,13 @@
 //! The commands carry the instance's token in a variable with a different name. The token is compared with the claim, like
 //! that of the instance itself.
 
-use super::claimed::{NO_PROCESS, provable_file};
+use super::claimed::provable_file;
 use crate::act::claims::Claim;
 use crate::act::context::{ServiceContext, SharedContext};
 use crate::act::off_loop::off_loop;
 use crate::act::tree::{INSTANCE_TOKEN_OF_COMMAND, Member, Tree};
 use crate::sys::identity;
+use crate::sys::process::Process;
 use std::time::Duration;
 
 /// The most time for the scan. It reads environments from the processes' own memory, which can hang.
@@ -51,7 +52,7 @@ pub(super) async fn end(shared: &SharedContext, service: &ServiceContext, claim:
 fn commands_of(shared: &SharedContext, service: &ServiceContext, claim: &Claim) -> Option<Tree> {
     provable_file(shared, service, claim)?;
     let first_start_time = claim.first?.start_time;
-    let mut tree = Tree::new_adopted(NO_PROCESS, 0, first_start_time);
+    let mut tree = Tree::new_adopted(Process::NONE, 0, first_start_time);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     tree.token_name = INSTANCE_TOKEN_OF_COMMAND;
     claim.token.as_str().clone_into(&mut tree.token);

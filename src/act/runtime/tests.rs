@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A source folder and an instance's state folder.
+/// A source folder and a state folder.
 pub(super) struct Fixture {
     pub(super) dir: TempDir,
     pub(super) cache: Cache,

@@ -412,7 +412,7 @@ impl Service {
         self.since = ctx.now;
     }
 
-    /// A parked service stops watching its program and configuration.
+    /// A parked service stops watching its program or runtime source.
     fn stop_awaiting_change(&self, ctx: &mut StepContext<'_>) {
         if matches!(self.state, State::Down(Down::Parked { .. })) {
             ctx.actions.push(ServiceAction::AwaitChange(false));

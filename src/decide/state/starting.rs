@@ -57,7 +57,7 @@ impl Service {
         }
     }
 
-    /// The program, configuration or runtime source has changed: a service that waits to start tries again at once.
+    /// The program or the runtime source has changed: a service that waits to start tries again at once.
     pub(super) fn on_program_changed(&mut self, ctx: &mut StepContext<'_>) {
         let State::Down(down) = &self.state else {
             return;
