@@ -174,7 +174,8 @@ impl World {
     /// Late events about the instance before the current one: they must change nothing.
     fn stale_events(&self, id: ServiceId, next: &mut Vec<Next>) {
         let snapshot = self.snapshot(id);
-        // A hold that has run out ends with the next event about the service, whatever that is.
+        // An answer of another service may have moved the time beyond the end of a hold. Then the next event ends the hold,
+        // whatever it is about.
         let hold_is_over = snapshot.hold.is_some_and(|(until, _)| until <= self.now);
         let current = snapshot.life;
         if current.0 < 2 || hold_is_over {

@@ -9,11 +9,21 @@ use stayd::decide::event::{Exit, Life, ScanOutcome, ServiceEvent, Survivors};
 const EVENTS_MAX: usize = 50;
 
 impl World {
-    /// Requests a shutdown and lets every action have its usual outcome. stayd must finish, and leave no deadline.
+    /// Requests a shutdown, and a second time in a copy, which forces it. Both must end.
     pub(crate) fn assert_shutdown_ends(mut self) {
         if !self.leaving {
             self.happen(Next::Shutdown);
         }
+        if !self.finished {
+            let mut forced = self.clone();
+            forced.happen(Next::Shutdown);
+            forced.assert_ends();
+        }
+        self.assert_ends();
+    }
+
+    /// Lets every action have its usual outcome. stayd must finish, and leave no deadline.
+    fn assert_ends(mut self) {
         for _ in 0..EVENTS_MAX * self.services.len() {
             if self.finished {
                 assert_eq!(
