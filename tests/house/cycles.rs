@@ -74,8 +74,62 @@ fn module_of(path: &str) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
-/// The modules that a file imports, with the places. An import of an item of a module counts as one of the module.
-fn imported_modules(source: &Source, modules: &BTreeSet<Vec<String>>) -> Vec<(usize, Vec<String>)> {
+/// The modules of some files, and the items that a module re-exports from a module below it.
+struct Modules {
+    names: BTreeSet<Vec<String>>,
+    /// The path of the item as others name it, and the module that defines it.
+    reexports: BTreeMap<Vec<String>, Vec<String>>,
+}
+
+impl Modules {
+    fn of(sources: &[Source]) -> Self {
+        let names: BTreeSet<_> = sources
+            .iter()
+            .map(|source| module_of(&source.path))
+            .collect();
+        let mut reexports = BTreeMap::new();
+        for source in sources {
+            let own = module_of(&source.path);
+            for segments in used_paths(&source.code(), &own) {
+                let home = (own.len() + 1..segments.len())
+                    .rev()
+                    .map(|end| &segments[..end])
+                    .find(|part| names.contains(*part));
+                if let (Some(home), Some(name)) = (home, segments.last()) {
+                    let item = own.iter().chain([name]).cloned().collect();
+                    reexports.insert(item, home.to_vec());
+                }
+            }
+        }
+        Self { names, reexports }
+    }
+
+    /// The module that defines `name` as others find it in `module`.
+    fn home(&self, module: &[String], name: &str) -> Vec<String> {
+        let mut home = module.to_vec();
+        loop {
+            let item: Vec<_> = home.iter().cloned().chain([name.to_owned()]).collect();
+            match self.reexports.get(&item) {
+                Some(deeper) => home.clone_from(deeper),
+                None => return home,
+            }
+        }
+    }
+}
+
+/// The paths of all `use` declarations, as paths below the module `own`.
+fn used_paths(code: &str, own: &[String]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for (offset, _) in code.match_indices("use ") {
+        if !code[..offset].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            read_path(code, offset + "use ".len(), own, &mut found);
+        }
+    }
+    found.into_iter().map(|path| path.segments).collect()
+}
+
+/// The modules that a file imports, with the places. An import of an item counts as one of the module that defines it.
+fn imported_modules(source: &Source, modules: &Modules) -> Vec<(usize, Vec<String>)> {
     let own = module_of(&source.path);
     let resolve = |import: Import| {
         let mut segments = import.segments.as_slice();
@@ -90,8 +144,9 @@ fn imported_modules(source: &Source, modules: &BTreeSet<Vec<String>>) -> Vec<(us
         }
         for segment in segments {
             target.push(segment.clone());
-            if !modules.contains(&target) {
+            if !modules.names.contains(&target) {
                 target.pop();
+                target = modules.home(&target, segment);
                 break;
             }
         }
@@ -119,10 +174,7 @@ fn table(text: &str) -> Vec<String> {
 }
 
 fn against_the_table(sources: &[Source], order: &[String]) -> Vec<String> {
-    let modules: BTreeSet<_> = sources
-        .iter()
-        .map(|source| module_of(&source.path))
-        .collect();
+    let modules = Modules::of(sources);
     let place = |name: &String| order.iter().position(|known| known == name);
     let mut findings = Vec::new();
     for source in sources {
@@ -160,10 +212,7 @@ fn against_the_table(sources: &[Source], order: &[String]) -> Vec<String> {
 
 /// The import cycles between files, each as the sorted list of its modules.
 fn cycles(sources: &[Source]) -> Vec<Vec<String>> {
-    let modules: BTreeSet<_> = sources
-        .iter()
-        .map(|source| module_of(&source.path))
-        .collect();
+    let modules = Modules::of(sources);
     let edges: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = sources
         .iter()
         .map(|source| {
@@ -252,4 +301,11 @@ fn the_rules_find_an_import_against_the_direction_and_a_cycle() {
     );
     assert_eq!(against_the_table(&bad, &order).len(), 1);
     assert_eq!(cycles(&bad), [["act::high", "act::low::a"]]);
+    let through_a_reexport = [
+        Source::example("src/act/mod.rs", ""),
+        Source::example("src/act/low/mod.rs", "mod a;\npub use a::{Other, Thing};"),
+        Source::example("src/act/low/a.rs", "use crate::act::high::go;"),
+        Source::example("src/act/high.rs", "use super::low::Thing;"),
+    ];
+    assert_eq!(cycles(&through_a_reexport), [["act::high", "act::low::a"]]);
 }

@@ -74,6 +74,35 @@ fn decide_uses_no_impure_part_of_the_standard_library() {
     assert_clean(&findings(&below(&["src/decide"], &[".rs"])));
 }
 
+/// Code that `decide_compiles_alone` does not see. Only attributes of serde may be there.
+fn hidden_code(sources: &[Source]) -> Vec<String> {
+    const ALLOWED: [&str; 2] = [
+        "derive(serde::Serialize, serde::Deserialize))]",
+        "serde(skip))]",
+    ];
+    let mut found = Vec::new();
+    for source in sources {
+        let code = source.code();
+        for line in code.lines().filter(|line| line.contains("decide_alone")) {
+            let attribute = line.trim().strip_prefix("#[cfg_attr(not(decide_alone), ");
+            if !attribute.is_some_and(|attribute| ALLOWED.contains(&attribute)) {
+                found.push(format!("{}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn only_serde_attributes_are_left_out_when_decide_compiles_alone() {
+    assert_clean(&hidden_code(&below(&["src/decide"], &[".rs"])));
+    let bad = Source::example(
+        "src/decide/x.rs",
+        "#[cfg(not(decide_alone))]\nuse tokio::time::sleep;\n",
+    );
+    assert_eq!(hidden_code(&[bad]).len(), 1);
+}
+
 #[test]
 fn the_rule_finds_a_clock_and_a_random_order() {
     let bad = Source::example(

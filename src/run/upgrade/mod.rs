@@ -3,7 +3,7 @@
 //! 1. Self-check (`self_check`): this version opens the new program once and runs it with a hidden command. The program reads
 //!    the same configuration, and reports its state folder and whether it understands the manifest. On any error this
 //!    version keeps running.
-//! 2. Quiescence (`attempt`): the loop keeps running until no work is in progress: no probe attempt, no start, no kill. If
+//! 2. Quiescence (`attempt`, `steps`): the loop keeps running until no work is in progress: no probe attempt, no start, no kill. If
 //!    that takes too long, this version keeps running, and nothing has changed.
 //! 3. Handover (`handover`, `manifest`): clients get their answers, output and journal are closed, the manifest and the
 //!    descriptors are written down, and signals are blocked.
@@ -14,6 +14,7 @@ mod attempt;
 mod handover;
 mod manifest;
 mod self_check;
+mod steps;
 mod threads;
 
 pub use manifest::{FORMAT, InheritedState};
