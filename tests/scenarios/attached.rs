@@ -19,11 +19,11 @@ fn attaches() -> Policy {
 
 /// A service whose port a foreign process holds, which answers with `answer`.
 fn attached(policy: Policy, answer: Answer) -> (Simulation, ServiceId) {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy);
-    simulation[db].preparation = Preparation::PortHeld;
-    simulation[db].answer = answer;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy, PersistedState::default(), |service| {
+            service.preparation = Preparation::PortHeld;
+            service.answer = answer;
+        });
     simulation.advance(SECOND * 10);
     (simulation, db)
 }

@@ -152,6 +152,17 @@ fn an_unkillable_process_is_reported_and_no_second_copy_starts() {
     );
 }
 
+/// A silent attempt that is asked now.
+fn silent_attempt(simulation: &Simulation) -> ProbeAttempt {
+    ProbeAttempt {
+        asked_at: simulation.now,
+        deadline: simulation.now.after(SECOND),
+        answer: crate::simulation::silence(),
+        latency: SECOND,
+        sample: crate::simulation::idle(),
+    }
+}
+
 #[test]
 fn a_late_event_about_an_older_instance_changes_nothing() {
     let (mut simulation, db) = Simulation::with_ready_service(policy());
@@ -161,13 +172,7 @@ fn a_late_event_about_an_older_instance_changes_nothing() {
     simulation.advance(SECOND * 20);
     assert_eq!(simulation.snapshot(db).life, Life(2));
     let (machine, log) = (simulation.machine.clone(), simulation.log.len());
-    let attempt = ProbeAttempt {
-        asked_at: simulation.now,
-        deadline: simulation.now.after(SECOND),
-        answer: crate::simulation::silence(),
-        latency: SECOND,
-        sample: crate::simulation::idle(),
-    };
+    let attempt = silent_attempt(&simulation);
     simulation.deliver_to(db, ServiceEvent::Probed(Life(1), Check::Liveness, attempt));
     simulation.deliver_to(db, ServiceEvent::EvidenceCollected(Life(1)));
     simulation.deliver_to(db, ServiceEvent::TreeEmptied(Life(1)));
@@ -179,13 +184,7 @@ fn a_late_event_about_an_older_instance_changes_nothing() {
 fn a_result_of_another_attempt_is_not_counted() {
     let (mut simulation, db) = Simulation::with_ready_service(policy());
     let machine = simulation.machine.clone();
-    let attempt = ProbeAttempt {
-        asked_at: simulation.now,
-        deadline: simulation.now.after(SECOND),
-        answer: crate::simulation::silence(),
-        latency: SECOND,
-        sample: crate::simulation::idle(),
-    };
+    let attempt = silent_attempt(&simulation);
     for _ in 0..5 {
         simulation.deliver_to(
             db,

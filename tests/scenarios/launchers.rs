@@ -23,10 +23,10 @@ fn one_left(listens: bool) -> Survivors {
 
 #[test]
 fn a_program_that_daemonizes_is_supervised_further_and_named() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].exits_by_itself = Some((SECOND / 2, Exit::Code(0), one_left(true)));
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.exits_by_itself = Some((SECOND / 2, Exit::Code(0), one_left(true)));
+        });
     simulation.advance(MINUTE * 10);
     assert_eq!(
         (simulation.spawns(db).len(), simulation.snapshot(db).main),
@@ -56,10 +56,10 @@ fn a_process_left_by_a_server_that_has_served_is_no_successor() {
         (unasked(), SECOND * 4, true),
         (policy(), SECOND / 2, true), // it has answered
     ] {
-        let mut simulation = Simulation::new();
-        let db = simulation.add_unconfigured(policy);
-        simulation[db].exits_by_itself = Some((after, Exit::Code(0), one_left(false)));
-        simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+        let (mut simulation, db) =
+            Simulation::with_service(policy, PersistedState::default(), |service| {
+                service.exits_by_itself = Some((after, Exit::Code(0), one_left(false)));
+            });
         simulation.advance(after + SECOND);
         assert_eq!(simulation.spawns(db).len() > 1, respawns);
         assert_eq!(simulation.kills(db).is_empty(), !respawns);

@@ -38,15 +38,15 @@ fn two_services_never_disturb_each_other() {
 
 #[test]
 fn each_service_of_a_thousand_gets_as_many_actions_as_each_of_ten() {
-    let orders_each = |count: usize| {
-        let mut simulation = crowd(count);
+    let actions_each = |count: usize| {
+        let mut simulation = many_services(count);
         let before = simulation.log.len();
         simulation.advance(MINUTE);
         (simulation.log.len() - before) / (count - 1)
     };
-    assert_eq!(orders_each(10), 12);
+    assert_eq!(actions_each(10), 12);
     assert_eq!(
-        orders_each(1000),
+        actions_each(1000),
         12,
         "an event for one service is no event for the others"
     );
@@ -61,7 +61,7 @@ fn the_cost_of_an_event_does_not_grow_with_the_number_of_services() {
         let events = simulation.history.len() - before;
         began.elapsed().as_nanos() / u128::try_from(events).expect("not so many")
     };
-    let (mut few, mut many) = (crowd(20), crowd(1000));
+    let (mut few, mut many) = (many_services(20), many_services(1000));
     // The cheapest of five runs is the one that other work on this machine disturbs least.
     let cheapest =
         |simulation: &mut Simulation| (0..5).map(|_| price(simulation)).min().expect("five");
@@ -73,7 +73,7 @@ fn the_cost_of_an_event_does_not_grow_with_the_number_of_services() {
 }
 
 /// All services are ready except one that never becomes ready, so that the machine must check for READY=1 after every event.
-fn crowd(count: usize) -> Simulation {
+fn many_services(count: usize) -> Simulation {
     let mut simulation = Simulation::new();
     for n in 0..count {
         let id = simulation.add_unconfigured(Policy {

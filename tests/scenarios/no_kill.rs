@@ -126,7 +126,7 @@ fn a_sleep_reported_twice_or_with_lateness_is_recorded_once() {
     let suppressed = simulation.records(db, RecordKind::Suppressed);
     let slept = suppressed
         .iter()
-        .filter(|records| records.starts_with("the machine slept"));
+        .filter(|sentence| sentence.starts_with("the machine slept"));
     assert_eq!(slept.count(), 1, "{suppressed:?}");
 }
 

@@ -4,7 +4,7 @@ use crate::simulation::{MINUTE, SECOND, Simulation, policy};
 use stayd::decide::action::{RecordKind, ServiceAction};
 use stayd::decide::event::{
     AdoptableInstance, ChangedSetting, Exit, Life, PersistedState, Process, Request, ScanOutcome,
-    ServiceEvent, ServiceId, Survivors,
+    ServiceId, Survivors,
 };
 use stayd::decide::policy::{GiveUp, OnLeftover, Policy, Restart};
 use stayd::decide::snapshot::Phase;
@@ -42,11 +42,9 @@ fn found(
     scan_outcome: ScanOutcome,
     past: PersistedState,
 ) -> (Simulation, ServiceId) {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy);
-    simulation[db].scan_outcome = scan_outcome;
-    simulation.deliver_to(db, ServiceEvent::Configured(past));
-    (simulation, db)
+    Simulation::with_service(policy, past, |service| {
+        service.scan_outcome = scan_outcome;
+    })
 }
 
 #[test]

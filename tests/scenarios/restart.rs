@@ -10,11 +10,9 @@ use stayd::decide::policy::{Policy, Restart};
 use stayd::decide::snapshot::Phase;
 
 fn crash_loop() -> (Simulation, ServiceId) {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].exits_by_itself = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
-    (simulation, db)
+    Simulation::with_service(policy(), PersistedState::default(), |service| {
+        service.exits_by_itself = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
+    })
 }
 
 #[test]
@@ -278,17 +276,17 @@ fn a_sigkill_that_the_oom_killer_may_have_sent_is_named() {
             ..Survivors::default()
         };
         simulation.deliver_to(db, ServiceEvent::Exited(Life(1), exit, survivors));
-        let records = &simulation.records(db, RecordKind::Crashed)[0];
+        let sentence = &simulation.records(db, RecordKind::Crashed)[0];
         // The count is the host's: the killed process may be another one.
         assert_eq!(
-            records.contains("it may have been out of memory"),
+            sentence.contains("it may have been out of memory"),
             named,
-            "{records}"
+            "{sentence}"
         );
         assert_eq!(
-            records.contains("anywhere on this machine"),
+            sentence.contains("anywhere on this machine"),
             named,
-            "{records}"
+            "{sentence}"
         );
     }
 }

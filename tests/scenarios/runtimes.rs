@@ -36,10 +36,10 @@ fn an_instance_runs_from_the_source_and_its_runtime_is_marked_good_once() {
 
 #[test]
 fn without_its_source_a_service_runs_from_the_last_good_runtime_and_records_that() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(copied());
-    simulation[db].offer.source = Err(gone());
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(copied(), PersistedState::default(), |service| {
+            service.offer.source = Err(gone());
+        });
     simulation.advance(MINUTE);
     assert_eq!(simulation.phase(db), Phase::Running);
     assert_eq!(simulation[db].runs_from, [runtime("good")]);
@@ -48,11 +48,11 @@ fn without_its_source_a_service_runs_from_the_last_good_runtime_and_records_that
 
 #[test]
 fn without_any_runtime_a_service_is_blocked_and_tries_again() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(copied());
-    simulation[db].offer.source = Err(gone());
-    simulation[db].offer.fallback = None;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(copied(), PersistedState::default(), |service| {
+            service.offer.source = Err(gone());
+            service.offer.fallback = None;
+        });
     simulation.advance(MINUTE);
     assert_eq!(
         (simulation.phase(db), simulation.spawns(db).len()),
@@ -136,10 +136,10 @@ fn a_stop_while_a_runtime_is_copied_starts_nothing() {
 
 #[test]
 fn a_new_runtime_whose_before_command_fails_is_rolled_back() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(copied());
-    simulation[db].preparation = Preparation::Fails("`before` (migrate) exited with status 9");
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(copied(), PersistedState::default(), |service| {
+            service.preparation = Preparation::Fails("`before` (migrate) exited with status 9");
+        });
     while simulation.records(db, RecordKind::RolledBack).is_empty() {
         simulation.advance(SECOND);
         assert!(simulation.spawns(db).is_empty());
@@ -160,10 +160,10 @@ fn a_new_runtime_whose_before_command_fails_is_rolled_back() {
 
 #[test]
 fn the_reason_names_an_earlier_runtime_only_while_it_is_used() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(copied());
-    simulation[db].offer.source = Err(gone());
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(copied(), PersistedState::default(), |service| {
+            service.offer.source = Err(gone());
+        });
     simulation.advance(MINUTE);
     assert!(simulation.snapshot(db).reason.contains("no such file"));
     simulation[db].offer.source = Ok(runtime("new"));
@@ -189,10 +189,10 @@ fn while_the_runtime_source_is_read_the_reason_says_so() {
 
 #[test]
 fn a_parked_service_starts_at_once_when_its_program_changes() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].exits_by_itself = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.exits_by_itself = Some((SECOND / 10, Exit::Code(1), Survivors::default()));
+        });
     while simulation.records(db, RecordKind::GaveUp).is_empty() {
         simulation.advance(SECOND);
     }

@@ -16,11 +16,9 @@ fn proven() -> PersistedState {
 }
 
 fn silent(policy: Policy, past: PersistedState) -> (Simulation, stayd::decide::event::ServiceId) {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy);
-    simulation[db].stop_answering();
-    simulation.deliver_to(db, ServiceEvent::Configured(past));
-    (simulation, db)
+    Simulation::with_service(policy, past, |service| {
+        service.stop_answering();
+    })
 }
 
 #[test]
@@ -161,10 +159,10 @@ fn ready_is_announced_once_and_only_when_all_services_have_a_verdict() {
 
 #[test]
 fn a_held_port_blocks_is_recorded_once_and_leaves_the_reason_when_it_is_free() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].preparation = Preparation::PortHeld;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.preparation = Preparation::PortHeld;
+        });
     simulation.advance(MINUTE * 60);
     assert_eq!(simulation.phase(db), Phase::Blocked);
     assert_eq!(
@@ -197,10 +195,10 @@ fn a_port_conflict_between_two_instances_leaves_the_reason_when_the_second_runs(
 
 #[test]
 fn a_stop_during_the_spawn_waits_for_exec() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].spawn_takes = SECOND * 2;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.spawn_takes = SECOND * 2;
+        });
     simulation.advance(SECOND);
     simulation.request(db, Request::Stop);
     simulation.advance(SECOND / 2);
@@ -225,10 +223,10 @@ fn a_stop_during_the_spawn_waits_for_exec() {
 
 #[test]
 fn a_stop_during_the_preparation_starts_nothing() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].preparation = Preparation::Hangs;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.preparation = Preparation::Hangs;
+        });
     simulation.advance(SECOND);
     simulation.request(db, Request::Stop);
     simulation.advance(SECOND);
@@ -242,10 +240,10 @@ fn a_stop_during_the_preparation_starts_nothing() {
 
 #[test]
 fn a_stop_and_a_start_during_the_preparation_start_at_once() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].preparation = Preparation::Hangs;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.preparation = Preparation::Hangs;
+        });
     simulation.advance(SECOND);
     simulation.request(db, Request::Stop);
     simulation.request(db, Request::Start);
@@ -269,10 +267,10 @@ fn a_stop_and_a_start_during_the_preparation_start_at_once() {
 
 #[test]
 fn a_preparation_that_never_ends_is_cancelled_and_tried_again() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].preparation = Preparation::Hangs;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.preparation = Preparation::Hangs;
+        });
     simulation.advance(MINUTE * 2);
     assert_eq!(simulation.phase(db), Phase::Starting, "again");
     assert!(
@@ -286,10 +284,10 @@ fn a_preparation_that_never_ends_is_cancelled_and_tried_again() {
 #[test]
 fn shutdown_wins_over_every_pending_start() {
     for passed in [0, 1, 2, 3, 500, 1_500] {
-        let mut simulation = Simulation::new();
-        let db = simulation.add_unconfigured(policy());
-        simulation[db].spawn_takes = SECOND;
-        simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+        let (mut simulation, db) =
+            Simulation::with_service(policy(), PersistedState::default(), |service| {
+                service.spawn_takes = SECOND;
+            });
         simulation.advance(SECOND / 1000 * passed);
         simulation.deliver(Event::Shutdown);
         let spawned = simulation.spawns(db).len();
@@ -343,10 +341,10 @@ fn a_dead_first_attempt_does_not_delay_the_second_by_a_period() {
 
 #[test]
 fn a_refused_start_takes_no_life_number() {
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].preparation = Preparation::PortHeld;
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.preparation = Preparation::PortHeld;
+        });
     simulation.advance(MINUTE);
     assert_eq!(
         (simulation.phase(db), simulation.snapshot(db).life),
@@ -364,10 +362,10 @@ fn a_refused_start_takes_no_life_number() {
 fn a_foreign_listener_on_the_port_is_named_while_starting_and_afterwards() {
     const WHY: &str =
         "port 8521 is answered by pid 4711 (other), which is not of this service's tree";
-    let mut simulation = Simulation::new();
-    let db = simulation.add_unconfigured(policy());
-    simulation[db].answer = Answer::NoVerdict { why: WHY.into() };
-    simulation.deliver_to(db, ServiceEvent::Configured(PersistedState::default()));
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.answer = Answer::NoVerdict { why: WHY.into() };
+        });
     simulation.advance(SECOND * 5);
     for phase in [Phase::Starting, Phase::Unproven] {
         let snapshot = simulation.snapshot(db);

@@ -123,6 +123,19 @@ impl Simulation {
         (simulation, id)
     }
 
+    /// A simulation with one service; `change` sets its outcomes before it is configured.
+    pub(crate) fn with_service(
+        policy: Policy,
+        past: PersistedState,
+        change: impl FnOnce(&mut SimulatedService),
+    ) -> (Self, ServiceId) {
+        let mut simulation = Self::new();
+        let id = simulation.add_unconfigured(policy);
+        change(&mut simulation[id]);
+        simulation.deliver_to(id, ServiceEvent::Configured(past));
+        (simulation, id)
+    }
+
     pub(crate) fn add(&mut self, policy: Policy, past: PersistedState) -> ServiceId {
         let id = self.add_unconfigured(policy);
         self.deliver_to(id, ServiceEvent::Configured(past));
@@ -430,7 +443,7 @@ impl Simulation {
 
     pub(crate) fn persisted(&self, id: ServiceId) -> Vec<Persist> {
         let persisted = self.actions(id).filter_map(|(_, action)| match action {
-            ServiceAction::Persist(keep) => Some(keep.clone()),
+            ServiceAction::Persist(persist) => Some(persist.clone()),
             _ => None,
         });
         persisted.collect()
@@ -480,7 +493,7 @@ fn add_to(machine: &mut Machine, policy: Policy) -> ServiceId {
     let description = ServiceDescription {
         name: "db".into(),
         question: "SELECT 1".into(),
-        program: "victim".into(),
+        program: "server".into(),
         jitter_seed: 1,
     };
     machine.add(policy, description)

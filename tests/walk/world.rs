@@ -67,7 +67,7 @@ impl World {
             let description = ServiceDescription {
                 name: format!("db{index}"),
                 question: "SELECT 1".into(),
-                program: "victim".into(),
+                program: "server".into(),
                 jitter_seed: 1,
             };
             let id = world.machine.add(*policy, description);
