@@ -1,4 +1,5 @@
-//! A silent service is not killed within its busy grace while the host is overloaded or its own CPU quota throttles it.
+//! What suppresses the kill of a silent service for a while: its own use of CPU or of its disk, throttling by its CPU quota,
+//! and an overload of the host by other processes.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::pid;

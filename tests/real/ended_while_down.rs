@@ -11,8 +11,7 @@ const ONCE: &str = "restart = \"never\"";
 fn both_killed(config: &str) -> Stayd {
     let mut first = Stayd::start(config);
     let main = pid(&first.wait_state("s", "running"));
-    first.signal(libc::SIGKILL);
-    first.wait();
+    first.kill();
     kill(main);
     wait_until("the service has ended", SOON, || !is_alive(main));
     first

@@ -1,6 +1,8 @@
 //! The journal on real disks: what it answers, and what it keeps over a close, a reboot, a damaged file and a full disk.
 
-use crate::support::{TempDir, alone, require_root, wait_until};
+#[cfg(target_os = "linux")]
+use crate::support::alone;
+use crate::support::{TempDir, wait_until};
 use stayd::act::dirs::state_dir::StateDir;
 use stayd::act::journal::{
     EVENTS_MAX, EventQuery, Journal, JournalEntry, LOST_KIND, PersistedStates, QUEUED_RECORDS_MAX,
@@ -8,10 +10,10 @@ use stayd::act::journal::{
 use stayd::decide::action::{Persist, Record, RecordKind, RecordValue};
 use stayd::decide::event::Life;
 use std::fs::{self, OpenOptions};
+#[cfg(target_os = "linux")]
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A generous deadline for what the journal's thread does in the background.
@@ -311,14 +313,14 @@ fn above_the_bound_the_oldest_records_are_removed() {
     assert_eq!(found.last().map(|entry| entry.id), Some(EVENTS_MAX + 2_000));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 #[ignore = "needs root"]
 fn a_full_disk_loses_no_record_and_the_journal_writes_again_when_there_is_room() {
     alone(|| {
-        let dir = TempDir::new();
-        mount_small(dir.path());
-        let filler = dir.join("filler");
-        let (store, _past) = open_in(dir.path(), BOOT);
+        let disk = crate::support::disk::Disk::tmpfs(4, "mode=0700");
+        let filler = disk.path().join("filler");
+        let (store, _past) = open_in(disk.path(), BOOT);
         fill_disk(&filler);
         for number in 0..900 {
             store.record(
@@ -335,27 +337,15 @@ fn a_full_disk_loses_no_record_and_the_journal_writes_again_when_there_is_room()
         fs::remove_file(&filler).expect("the disk has room again");
         store.close();
 
-        let (store, past) = open_in(dir.path(), BOOT);
+        let (store, past) = open_in(disk.path(), BOOT);
         assert_eq!(everything(&store).len(), 900);
         assert!(past.of("db", "probe").stopped);
         store.close();
-        let unmounted = Command::new("umount").arg(dir.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
     });
 }
 
-/// Mounts a tmpfs of 4 MiB at `path`.
-fn mount_small(path: &Path) {
-    require_root();
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"])
-        .arg(path)
-        .stderr(Stdio::null())
-        .status();
-    assert!(mount.is_ok_and(|status| status.success()), "mount(8)");
-}
-
 /// Writes the file until the disk is full.
+#[cfg(target_os = "linux")]
 fn fill_disk(filler: &Path) {
     let mut file = fs::File::create(filler).expect("create");
     while file.write_all(&[0; 4096]).is_ok() {}

@@ -3,12 +3,16 @@
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{pid, python_service};
 use super::support::watchdog::watched_service;
-use super::support::{Cgroup, free_port, http_get, test_service, wait_until};
+#[cfg(target_os = "linux")]
+use super::support::{Cgroup, test_service};
+use super::support::{free_port, http_get, wait_until};
 use std::fs;
+#[cfg(target_os = "linux")]
 use std::time::{Duration, SystemTime};
 
 /// The evidence command takes longer than the probe interval. A hold that comes meanwhile suppresses the kill, and no
 /// attempt of that time counts as a failure.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_hold_during_the_collection_of_evidence_suppresses_the_kill() {
     let port = free_port();
@@ -39,6 +43,7 @@ fn a_hold_during_the_collection_of_evidence_suppresses_the_kill() {
     assert!(is_alive(subject));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn the_kill_waits_for_the_whole_grace_of_the_first_signal_unless_the_service_ends_earlier() {
     const GRACE: Duration = Duration::from_secs(5);
@@ -80,6 +85,7 @@ fn the_kill_waits_for_the_whole_grace_of_the_first_signal_unless_the_service_end
     assert_eq!(ended["last_exit"]["code"], 3);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 #[ignore = "needs root"]
 fn a_service_that_the_oom_killer_ends_is_reported_as_out_of_memory() {

@@ -2,8 +2,8 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{pid, python_service};
-use super::support::watchdog::{WithCanary, watched_service};
-use super::support::{free_port, http_get, test_service, wait_until};
+use super::support::watchdog::{WithCanary, watched_service, with_python_handler};
+use super::support::{free_port, http_get, wait_until};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::time::Duration;
@@ -43,18 +43,9 @@ fn attempts_that_stayd_itself_was_too_late_for_kill_nothing() {
 #[test]
 fn a_silent_service_that_uses_cpu_is_killed_only_after_its_busy_grace() {
     let port = free_port();
-    let busy = format!(
-        "import http.server,threading\nclass H(http.server.BaseHTTPRequestHandler):\n  def do_GET(self):\n    if self.path=='/spin':\n      while True: pass\n    self.send_response(200);self.end_headers()\n  def log_message(self,*a): pass\nhttp.server.HTTPServer(('127.0.0.1',{port}),H).serve_forever()"
-    );
-    let config = watched_service("s", port, "", "")
-        .replace("busy_grace = \"0s\"", "busy_grace = \"3s\"")
-        .replace(
-            &format!(
-                "[\"{}\", \"serve-query\", \"{port}\"]",
-                test_service().display()
-            ),
-            &serde_json::to_string(&["python3", "-c", &busy]).expect("JSON is TOML here"),
-        );
+    let config =
+        watched_service("s", port, "", "").replace("busy_grace = \"0s\"", "busy_grace = \"3s\"");
+    let config = with_python_handler(port, "    while self.path=='/spin': pass", &config);
     let daemon = Stayd::start(&config);
     let before = pid(&daemon.wait_state("s", "running"));
     let asking = std::thread::spawn(move || http_get(port, "/spin"));

@@ -31,7 +31,6 @@ mod instance_lifecycle;
 mod instances;
 mod journal;
 mod journal_kills;
-#[cfg(target_os = "linux")]
 mod kill_sequence;
 mod kill_suppressed;
 #[cfg(target_os = "linux")]
@@ -65,7 +64,6 @@ mod process_handle;
 mod process_tree;
 #[cfg(target_os = "linux")]
 mod program_memory;
-#[cfg(target_os = "linux")]
 mod readiness;
 mod reaping;
 mod reload;
@@ -98,7 +96,7 @@ mod stayd_process;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]
-mod systemd_box;
+mod systemd_container;
 #[cfg(target_os = "linux")]
 mod systemd_unit;
 #[cfg(target_os = "linux")]

@@ -36,7 +36,7 @@ pub(crate) fn log(max_size_bytes: u64, keep: u32) -> Log {
 pub(crate) fn output(state: &StateDir) -> (Output, Receiver<OutputNotice>) {
     let (sender, news) = channel();
     let sender = Mutex::new(sender);
-    let tell = move |said| drop(sender.lock().expect("one pump").send(said));
+    let tell = move |said| drop(sender.lock().expect("one thread").send(said));
     let audience = StdoutReader {
         terminal: false,
         container: false,
@@ -150,7 +150,7 @@ fn a_service_of_another_user_can_open_its_stdout_again() {
 }
 
 /// Set in a process that moves output until it is killed.
-const WORKER_STATE: &str = "STAYD_TEST_PUMP_STATE";
+const WORKER_STATE: &str = "STAYD_TEST_OUTPUT_STATE";
 const THIS_TEST: &str =
     "output::no_line_is_lost_or_doubled_when_the_capturing_process_is_killed_again_and_again";
 const LINES: usize = 1_000_000;

@@ -86,13 +86,6 @@ fn end_orphan(pid: i32) {
     });
 }
 
-/// Kills this stayd by SIGKILL.
-fn killed(mut daemon: Stayd) -> Stayd {
-    daemon.signal(libc::SIGKILL);
-    daemon.wait();
-    daemon
-}
-
 /// Fails if the foreign process has ended; then ends it.
 fn assert_untouched(mut foreign: Child) {
     let ended = foreign.try_wait().expect("wait");
@@ -112,9 +105,9 @@ fn wait_for_second_instance(daemon: &Stayd) {
 #[ignore = "needs root"]
 fn a_foreign_process_with_the_pid_of_a_claimed_main_process_is_left_alone() {
     alone_in_pid_namespace(|| {
-        let first = Stayd::start(&service("sleep", ""));
+        let mut first = Stayd::start(&service("sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
-        let first = killed(first);
+        first.kill();
         end_orphan(left);
         let foreign = foreign_with_pid(left, |_| {});
         let second = first.restart();
@@ -128,14 +121,14 @@ fn a_foreign_process_with_the_pid_of_a_claimed_main_process_is_left_alone() {
 #[ignore = "needs root"]
 fn a_foreign_process_with_the_pid_of_a_claimed_member_is_left_alone() {
     alone_in_pid_namespace(|| {
-        let first = Stayd::start(&service("setsid sleep", ""));
+        let mut first = Stayd::start(&service("setsid sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
         let child = wait_for_session_leader_below(left);
         let start_time = process::stat(child)
             .expect("the process is alive")
             .process
             .start_time;
-        let first = killed(first);
+        first.kill();
         forge(&first, |claim| {
             claim["members"] = serde_json::json!([{ "pid": child, "birth": start_time }]);
         });
@@ -154,10 +147,10 @@ fn a_foreign_process_with_the_pid_of_a_claimed_member_is_left_alone() {
 #[ignore = "needs root"]
 fn a_foreign_session_with_the_number_of_a_claimed_main_process_is_left_alone() {
     alone_in_pid_namespace(|| {
-        let first = Stayd::start(&service("setsid sleep", ""));
+        let mut first = Stayd::start(&service("setsid sleep", ""));
         let left = pid(&first.wait_state("s", "running"));
         let child = wait_for_session_leader_below(left);
-        let first = killed(first);
+        first.kill();
         end_orphan(left);
         let foreign = foreign_session(left);
         let second = first.restart();

@@ -2,8 +2,9 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::postgres::{Postgres, database_user};
+use super::support::service::pid;
 use super::support::strace_process;
-use super::support::{alone, wait_until};
+use super::support::{SetOnDrop, alone, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -39,10 +40,6 @@ timeout = "500ms"
 failures = 3
 "#
     )
-}
-
-fn pid(service: &Value) -> i32 {
-    i32::try_from(service["pid"].as_i64().expect("a pid")).expect("a pid")
 }
 
 /// Twice as many attempts as the configured `failures`: enough for a kill if the attempts counted as dead.
@@ -155,15 +152,6 @@ fn reaping_orphans(name: &str, test: impl FnOnce()) {
 
 /// How often [`reaping_orphans`] looks for zombies.
 const REAP_EVERY: Duration = Duration::from_millis(5);
-
-/// Sets the flag when the test ends, also by a panic.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 fn reap_zombies(name: &str) {
     for pid in reaper::own_children().unwrap_or_default() {

@@ -75,8 +75,7 @@ fn a_probe_command_is_ended_although_its_service_has_ended_while_no_stayd_ran() 
     wait_for_attempt(&daemon, 1);
     let main = daemon.service("s")["pid"].as_i64().expect("a pid");
     let main = i32::try_from(main).expect("a pid");
-    daemon.signal(libc::SIGKILL);
-    daemon.wait();
+    daemon.kill();
     let main = nix::unistd::Pid::from_raw(main);
     nix::sys::signal::kill(main, nix::sys::signal::SIGKILL).expect("killed");
     wait_until("the service has ended", SOON, || !is_alive(main.as_raw()));

@@ -3,10 +3,16 @@
 use super::support::daemon::{SOON, Stayd};
 use super::support::service::{pid, python_service};
 use super::support::watchdog::{watched_service, with_python_handler};
-use super::support::{free_port, require_root, tool, wait_until};
+use super::support::{free_port, wait_until};
+#[cfg(target_os = "linux")]
+use super::support::{require_root, tool};
 use stayd::sys::process;
-use std::fs::{self, Permissions};
+use std::fs;
+#[cfg(target_os = "linux")]
+use std::fs::Permissions;
+#[cfg(target_os = "linux")]
 use std::os::unix::fs::PermissionsExt as _;
+#[cfg(target_os = "linux")]
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,8 +38,10 @@ fn extend_timeout_lengthens_the_startup_budget_until_ready() {
     assert_eq!(pid(&ready), pid(&before));
 }
 
+#[cfg(target_os = "linux")]
 const PYTHON: &str = "/usr/bin/python3";
 
+#[cfg(target_os = "linux")]
 #[test]
 #[ignore = "needs root"]
 fn ready_counts_from_a_service_of_another_user_but_not_from_another_process_of_that_user() {

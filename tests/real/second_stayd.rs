@@ -156,8 +156,7 @@ fn under_systemd_the_second_stayd_is_ready_waits_and_takes_over_when_the_first_i
     );
 
     // The first stayd crashes: the second one adopts the running service.
-    first.signal(libc::SIGKILL);
-    first.wait();
+    first.kill();
     let second_answers = format!("\"pid\": {}", second.child.id());
     wait_until("the second stayd has taken over", SOON, || {
         let status = first.client(&["status", "--json"]);

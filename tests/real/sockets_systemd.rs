@@ -3,14 +3,11 @@
 
 use super::sockets_service_killed::{service, wait_for_another};
 use super::support::http::{Address, Clients, pid_at};
-use super::systemd_unit::{Installed, stayd};
+use super::systemd_unit::{Installed, SOON, stayd};
 use crate::support::{SystemdContainer, free_port, wait_until};
 use std::fs;
 use std::net::TcpStream;
-use std::time::Duration;
 
-/// A generous deadline, because several boxes with a systemd share a busy machine.
-const SOON: Duration = Duration::from_secs(60);
 /// How often stayd and the service are killed together.
 const KILLS: usize = 5;
 

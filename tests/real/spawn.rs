@@ -154,7 +154,7 @@ fn the_first_program_that_can_be_executed_is_started() {
 }
 
 #[test]
-fn an_exit_before_the_caller_knows_the_pid_is_marked_in_flight() {
+fn an_exit_before_the_caller_knows_the_pid_is_marked_spawn_pending() {
     alone(|| {
         let dir = TempDir::new();
         let child = spawn(plan(&program("true"), &[], &dir.join("out"))).expect("spawned");

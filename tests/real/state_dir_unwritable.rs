@@ -89,8 +89,7 @@ fn an_instance_that_no_claim_names_blocks_the_next_start() {
         service["state"] == "running" && service["life"] == 2
     });
     let unclaimed = pid(&unclaimed);
-    first.signal(libc::SIGKILL);
-    first.wait();
+    first.kill();
     disk.make_writable();
     let second = first.restart();
     let blocked = second.wait_state("s", "blocked");

@@ -1,13 +1,10 @@
 //! stayd runs as a unit of a real systemd: readiness, watchdog, adoption, stop, cgroups and user units.
 
-use super::systemd_unit::{Installed, SERVICE, SLOW_START, config, stayd};
+use super::systemd_unit::{Installed, SERVICE, SLOW_START, SOON, config, stayd};
 use crate::support::{SystemdContainer, free_port, http_get, wait_until};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// A generous deadline, because several boxes with a systemd share a busy machine.
-const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "needs root"]

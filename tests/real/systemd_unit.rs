@@ -1,4 +1,4 @@
-//! For other tests: the unit that stayd renders, installed in a box with a real systemd.
+//! For other tests: the unit that stayd renders, installed in a container with a real systemd.
 
 use crate::support::{SystemdContainer, free_port, http_get, wait_until};
 use std::fs;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// How long the service takes until it answers.
 pub(super) const SLOW_START: Duration = Duration::from_secs(2);
-/// A generous deadline, because several boxes with a systemd share a busy machine.
-const SOON: Duration = Duration::from_secs(60);
+/// A generous deadline, because several containers with a systemd share a busy machine.
+pub(super) const SOON: Duration = Duration::from_secs(60);
 /// An HTTP server in Python that starts slowly and has a descendant in a session of its own.
 pub(super) const SERVICE: &str = r#"
 import http.server, subprocess, sys, time
@@ -70,7 +70,7 @@ impl Installed {
         });
     }
 
-    /// The version 2 cgroup of one of the box's processes.
+    /// The version 2 cgroup of one of the container's processes.
     pub(super) fn cgroup_of(&self, pid: &str) -> String {
         let groups = self.systemd.done(&["cat", &format!("/proc/{pid}/cgroup")]);
         let group = groups.lines().find_map(|line| line.strip_prefix("0::"));

@@ -2,7 +2,7 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{pid, service};
-use super::support::{free_port, http_get, wait_until};
+use super::support::{SetOnDrop, free_port, http_get, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -198,15 +198,6 @@ fn no_api_request_is_refused_or_reset_during_an_upgrade() {
             });
         }
     });
-}
-
-/// Sets the flag when the test ends, also by a panic, so that its threads end.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Makes one API request. Unlike stayd's own client it tries only once.

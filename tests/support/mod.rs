@@ -35,5 +35,6 @@ pub(crate) use service::strace_process;
 pub(crate) use systemd_container::SystemdContainer;
 pub(crate) use tree_fixture::{NOTHING_LEFT, TreeFixture, kill};
 pub(crate) use wait::{
-    SOON, TempDir, delete_folder, free_port, replace_folder_with_file, wait_for, wait_until,
+    SOON, SetOnDrop, TempDir, delete_folder, free_port, replace_folder_with_file, wait_for,
+    wait_until,
 };

@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,15 @@ pub(crate) fn replace_folder_with_file(folder: &Path) {
     wait_until("a file has the folder's name", SOON, || {
         fs::remove_dir_all(folder).is_ok() && fs::write(folder, "in the way").is_ok()
     });
+}
+
+/// Sets a flag when it is dropped, so that a thread that looks at the flag ends also when the test fails.
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// A TCP port of 127.0.0.1 on which no process listened just now.

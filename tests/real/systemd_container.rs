@@ -1,11 +1,11 @@
-//! The box of the other tests, a real systemd in namespaces: it boots, runs units and leaves nothing behind.
+//! The container of the other tests, a real systemd in namespaces: it boots, runs units and leaves nothing behind.
 
 use crate::support::SystemdContainer;
 use std::path::Path;
 
 #[test]
 #[ignore = "needs root"]
-fn a_box_boots_runs_a_unit_and_leaves_nothing() {
+fn a_container_boots_runs_a_unit_and_leaves_nothing() {
     let systemd = SystemdContainer::boot();
     assert_eq!(systemd.done(&["cat", "/proc/1/comm"]), "systemd");
     systemd.add_unit(
@@ -32,7 +32,7 @@ fn a_box_boots_runs_a_unit_and_leaves_nothing() {
 
 #[test]
 #[ignore = "needs root"]
-fn two_boxes_at_once_have_units_and_cgroups_of_their_own() {
+fn two_containers_at_once_have_units_and_cgroups_of_their_own() {
     let (one, other) = (SystemdContainer::boot(), SystemdContainer::boot());
     for systemd in [&one, &other] {
         systemd.add_unit("twin.service", "[Service]\nExecStart=/bin/sleep 1000\n");
