@@ -1,7 +1,7 @@
 //! Socket files in a folder that the service's user can write: root changes no other file, whatever the user does meanwhile.
 
-use super::support::TempDir;
 use super::support::daemon::Stayd;
+use super::support::{TempDir, alone, seccomp};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use stayd::sys::listen::{self, Address};
 use stayd::sys::spawn::User;
@@ -150,4 +150,19 @@ fn a_service_of_root_with_a_socket_in_the_folder_of_another_user_is_blocked() {
         reason.contains("use a folder of root") && !reason.contains("trying again"),
         "{reason}"
     );
+}
+
+/// The default seccomp profile of a container refuses unshare(2).
+#[test]
+fn a_socket_is_bound_where_unshare_is_refused() {
+    alone(|| {
+        seccomp::refuse(libc::SYS_unshare, libc::EPERM);
+        let dir = TempDir::new();
+        let path = dir.join("app.sock");
+        let _socket = listen::bind(&Address::Unix(path.clone()), None).expect("bound");
+        assert_eq!(
+            fs::symlink_metadata(&path).expect("there").mode() & 0o777,
+            0o666
+        );
+    });
 }

@@ -14,6 +14,8 @@ pub(crate) mod postgres;
 pub(crate) mod probing;
 mod programs;
 pub(crate) mod runtimes;
+#[cfg(target_os = "linux")]
+pub(crate) mod seccomp;
 pub(crate) mod service;
 #[cfg(target_os = "linux")]
 mod systemd_container;
