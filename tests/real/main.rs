@@ -80,6 +80,7 @@ mod runtime_source_hangs;
 mod runtime_status;
 mod second_stayd;
 mod sockets;
+#[cfg(target_os = "linux")]
 mod sockets_hostile_folder;
 mod sockets_service_killed;
 #[cfg(target_os = "linux")]
