@@ -3,14 +3,15 @@
 
 use super::action::{Action, Record, RecordKind, RecordValue, ServiceAction};
 use super::clock::{Duration, Instant};
-use super::event::{Event, ServiceEvent, ServiceId};
+use super::common_cause::{self, SilentSpan};
+use super::event::{Answer, Event, ServiceEvent, ServiceId};
 use super::policy::Policy;
 use super::snapshot::{Phase, Snapshot};
 use super::state::{KillPermit, Service, ServiceDescription};
 use std::collections::BTreeSet;
 
-/// If at least this many services are watched and all are silent at once, the host is suspected.
-pub const COMMON_CAUSE_SERVICES_MIN: usize = 3;
+pub use super::common_cause::SERVICES_MIN as COMMON_CAUSE_SERVICES_MIN;
+
 /// While the host is suspected, this much time passes before the first kill and between two kills.
 pub const COMMON_CAUSE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -18,7 +19,6 @@ pub const COMMON_CAUSE_WINDOW: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Machine {
     services: Vec<Service>,
-    periods: Vec<Duration>,
     /// The deadline of each service, in order, so that the next one is found without a scan of every service.
     deadlines: BTreeSet<(Instant, ServiceId)>,
     summaries: Vec<ServiceSummary>,
@@ -51,7 +51,7 @@ impl ServiceSummary {
         Self {
             due: service.deadline(),
             watched: watch.is_some(),
-            silent: watch.is_some_and(|(_, silent_since)| silent_since.is_some()),
+            silent: watch.is_some_and(|watch| watch.dead_since.is_some()),
             undecided: !service.has_verdict(),
             up: !service.is_down(),
         }
@@ -94,11 +94,6 @@ impl Machine {
     /// Adds a service; it waits for [`ServiceEvent::Configured`].
     pub fn add(&mut self, policy: Policy, description: ServiceDescription) -> ServiceId {
         let id = ServiceId(self.services.len());
-        self.periods.push(
-            policy
-                .watchdog
-                .map_or(Duration::ZERO, |rules| rules.period()),
-        );
         let service = Service::new(policy, description);
         let summary = ServiceSummary::of(&service); // it waits for `Configured`, so it has no deadline
         self.counts.add(summary);
@@ -181,20 +176,23 @@ impl Machine {
         event: Option<ServiceEvent>,
         actions: &mut Vec<Action>,
     ) {
-        let asked_at = match &event {
-            Some(ServiceEvent::Probed(_, _, attempt)) => Some(attempt.asked_at),
-            Some(_) | None => None,
+        let is_attempt = matches!(event, Some(ServiceEvent::Probed(..)));
+        let may_kill = matches!(
+            &event,
+            Some(ServiceEvent::Probed(_, _, attempt))
+                if matches!(attempt.answer, Answer::Dead { .. } | Answer::Degraded { .. }) || attempt.sample.stopped
+        );
+        let permit = if may_kill {
+            self.permit(now, id)
+        } else {
+            KillPermit::Allowed
         };
-        let permit = asked_at.map_or(KillPermit::Allowed, |asked_at| {
-            self.permit(now, id, asked_at)
-        });
-        let before = self.summaries[id.0];
         let was_wedged = self.services[id.0].phase() == Phase::Wedged;
         self.services[id.0].step(now, event, permit, &mut self.pending);
         self.update(id, actions);
-        if asked_at.is_some() {
+        if is_attempt {
             let kill_pending = !was_wedged && self.services[id.0].phase() == Phase::Wedged;
-            self.update_suspicion(now, id, before.silent, kill_pending, actions);
+            self.update_suspicion(now, id, kill_pending, actions);
         }
     }
 
@@ -242,14 +240,13 @@ impl Machine {
         }
     }
 
-    /// Whether silence of `id` in an attempt asked at `asked_at` may kill.
-    fn permit(&self, now: Instant, id: ServiceId, asked_at: Instant) -> KillPermit {
+    /// Whether a dead attempt of `id` that ends now may kill.
+    fn permit(&self, now: Instant, id: ServiceId) -> KillPermit {
         let suspected = self.suspicion.or_else(|| {
-            self.all_silent(Some((id, asked_at)))
-                .then_some(HostSuspicion {
-                    since: now,
-                    last_kill: None,
-                })
+            self.has_common_cause(now, id).then_some(HostSuspicion {
+                since: now,
+                last_kill: None,
+            })
         });
         let Some(suspicion) = suspected else {
             return KillPermit::Allowed;
@@ -262,48 +259,47 @@ impl Machine {
         }
     }
 
-    /// Whether three or more services are watched, and all of them fell silent within one interval (the longest one).
-    /// `joining` counts as silent from the given instant on.
-    fn all_silent(&self, joining: Option<(ServiceId, Instant)>) -> bool {
-        let joining = joining.filter(|(id, _)| {
-            let summary = self.summaries[id.0];
-            summary.watched && !summary.silent
-        });
-        let silent = self.counts.silent + usize::from(joining.is_some());
-        if silent < COMMON_CAUSE_SERVICES_MIN || silent < self.counts.watched {
+    /// Whether `id` may have fallen silent together with others because of the host. A service that is not silent yet
+    /// counts as silent from now on.
+    fn has_common_cause(&self, now: Instant, id: ServiceId) -> bool {
+        let joins = self.summaries[id.0].watched && !self.summaries[id.0].silent;
+        let silent = self.counts.silent + usize::from(joins);
+        if silent < common_cause::SERVICES_MIN {
             return false;
         }
-        let silent_since = self.services.iter().filter_map(|one| one.under_watch()?.1);
-        let began = || {
-            silent_since
-                .clone()
-                .chain(joining.map(|(_, asked_at)| asked_at))
+        let span_of = |at: usize, one: &Service| {
+            let watch = one.under_watch()?;
+            let joined = (joins && at == id.0).then_some(now);
+            Some(SilentSpan {
+                alive_at: watch.answered_at.unwrap_or(watch.began_at),
+                dead_at: watch.dead_since.or(joined),
+            })
         };
-        let (Some(first), Some(last)) = (began().min(), began().max()) else {
+        let Some(subject) = span_of(id.0, &self.services[id.0]) else {
             return false;
         };
-        let longest = self.periods.iter().max().copied().unwrap_or_default();
-        last.since(first) <= longest
+        let spans = self.services.iter().enumerate();
+        let spans: Vec<SilentSpan> = spans.filter_map(|(at, one)| span_of(at, one)).collect();
+        common_cause::is_possible(subject, &spans)
     }
 
-    /// After an attempt: begins the suspicion if all services are silent, notes a kill, and ends the suspicion if a service
-    /// has recovered by itself.
+    /// After an attempt: begins the suspicion if the services fell silent together, notes a kill, and ends the suspicion
+    /// if a service answers without a kill.
     fn update_suspicion(
         &mut self,
         now: Instant,
         id: ServiceId,
-        was_silent: bool,
         kill_pending: bool,
         actions: &mut Vec<Action>,
     ) {
         let Some(suspicion) = &mut self.suspicion else {
-            if self.all_silent(None) {
+            if self.summaries[id.0].silent && self.has_common_cause(now, id) {
                 self.suspicion = Some(HostSuspicion {
                     since: now,
                     last_kill: kill_pending.then_some(now),
                 });
                 let sentence = format!(
-                    "all services that are watched are silent at once: the host is suspected; no kill for {} s, then one each {} s",
+                    "all services that were asked fell silent at once: the host is suspected; no kill for {} s, then one each {} s",
                     COMMON_CAUSE_WINDOW.as_secs(),
                     COMMON_CAUSE_WINDOW.as_secs()
                 );
@@ -316,7 +312,7 @@ impl Machine {
             return;
         }
         let since = suspicion.since;
-        if self.is_cleared_by(id, was_silent, since) {
+        if self.is_cleared_by(id, since) {
             self.suspicion = None;
             actions.push(self.common_cause_record(
                 id,
@@ -325,20 +321,15 @@ impl Machine {
         }
     }
 
-    /// An answer clears the host when it came without a kill, or when none of the instances that were silent at first is
-    /// left. The latter scans all services, but only while the host is suspected and a new instance reports.
-    fn is_cleared_by(&self, id: ServiceId, was_silent: bool, since: Instant) -> bool {
+    /// An answer clears the host when it came without a kill, or when no instance is left that ran when the suspicion
+    /// began. The latter scans all services, but only while the host is suspected and a new instance reports.
+    fn is_cleared_by(&self, id: ServiceId, since: Instant) -> bool {
         let is_older = |one: &Service| {
             one.under_watch()
-                .is_some_and(|(spawned_at, _)| spawned_at < since)
+                .is_some_and(|watch| watch.began_at < since)
         };
         let reporter = &self.services[id.0];
-        reporter.answers()
-            && if is_older(reporter) {
-                was_silent
-            } else {
-                !self.services.iter().any(is_older)
-            }
+        reporter.answers() && (is_older(reporter) || !self.services.iter().any(is_older))
     }
 
     fn common_cause_record(&self, id: ServiceId, sentence: String) -> Action {

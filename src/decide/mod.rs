@@ -12,6 +12,7 @@
 
 pub mod action;
 pub mod clock;
+mod common_cause;
 pub mod event;
 pub mod explain;
 pub mod fleet;

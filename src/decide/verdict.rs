@@ -35,6 +35,8 @@ pub(super) struct ConsecutiveFailures {
     count: u32,
     /// When the first of them was asked.
     first_asked_at: Option<Instant>,
+    /// When the first of them ended.
+    dead_since: Option<Instant>,
     /// When there were enough of them for a kill.
     due: Option<Instant>,
     /// Silence of attempts asked before this is void: the machine slept, or the tree was held.
@@ -166,6 +168,12 @@ impl ConsecutiveFailures {
         self.first_asked_at
     }
 
+    /// When the first of them ended; `None` if there are none.
+    #[must_use]
+    pub(super) const fn dead_since(&self) -> Option<Instant> {
+        self.dead_since
+    }
+
     /// Resets the count: after an answer, a void attempt, or a new phase of the service.
     pub(super) fn clear(&mut self) {
         *self = Self {
@@ -229,6 +237,7 @@ impl ConsecutiveFailures {
     ) -> Verdict {
         self.count = self.count.saturating_add(1);
         self.first_asked_at.get_or_insert(attempt.asked_at);
+        self.dead_since.get_or_insert(now);
         if self.count < rules.failures {
             return Verdict::Suspect;
         }

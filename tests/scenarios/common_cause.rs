@@ -4,7 +4,7 @@ use crate::simulation::{MINUTE, SECOND, Simulation, idle, policy, watchdog};
 use stayd::decide::action::RecordKind;
 use stayd::decide::clock::Instant;
 use stayd::decide::event::{Answer, Event, PersistedState, ResourceSample, ServiceId};
-use stayd::decide::policy::{Policy, Watchdog};
+use stayd::decide::policy::{Mode, Policy, Watchdog};
 use stayd::decide::snapshot::Phase;
 
 fn three() -> (Simulation, [ServiceId; 3]) {
@@ -174,4 +174,68 @@ fn two_services_or_failures_far_apart_are_no_common_cause() {
         "the first service fell silent ten minutes earlier"
     );
     assert_eq!(simulation.phase(held), Phase::Suspect);
+}
+
+#[test]
+fn a_service_that_was_not_asked_in_the_window_refutes_nothing() {
+    let slow = Policy {
+        watchdog: Some(Watchdog {
+            interval: MINUTE * 2,
+            ..watchdog()
+        }),
+        ..policy()
+    };
+    let (mut simulation, ids) = three();
+    simulation.add(slow, PersistedState::default());
+    simulation.advance(MINUTE * 2 + SECOND);
+    silence_all(&mut simulation, &ids);
+    simulation.advance(MINUTE - SECOND);
+    assert_eq!(
+        all_kills(&simulation, &ids),
+        [],
+        "all services that were asked since then are silent"
+    );
+    simulation.advance(MINUTE * 2);
+    for id in ids {
+        assert!(
+            !simulation.kills(id).is_empty(),
+            "the slow service is asked and answers: the host is well"
+        );
+    }
+}
+
+#[test]
+fn a_service_that_was_silent_before_neither_confirms_nor_refutes() {
+    let shadow = Policy {
+        watchdog: Some(Watchdog {
+            mode: Mode::Shadow,
+            ..watchdog()
+        }),
+        ..policy()
+    };
+    let (mut simulation, ids) = three();
+    let silent = simulation.add(shadow, PersistedState::default());
+    simulation.advance(MINUTE * 2);
+    simulation[silent].stop_answering();
+    simulation.advance(MINUTE * 5);
+    silence_all(&mut simulation, &ids);
+    simulation.advance(MINUTE - SECOND);
+    assert_eq!(
+        all_kills(&simulation, &ids),
+        [],
+        "three services fell silent at once, the fourth had been silent before"
+    );
+
+    let (mut simulation, ids) = three();
+    let silent = simulation.add(shadow, PersistedState::default());
+    simulation.advance(MINUTE * 2);
+    simulation[silent].stop_answering();
+    simulation.advance(MINUTE * 5);
+    silence_all(&mut simulation, &ids[..2]);
+    simulation.advance(SECOND * 30);
+    assert_eq!(
+        all_kills(&simulation, &ids).len(),
+        2,
+        "two services that fall silent are no common cause, although a third one had been silent before"
+    );
 }

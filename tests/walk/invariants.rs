@@ -50,7 +50,7 @@ pub(crate) struct Step<'a> {
     /// Shutdown was requested.
     pub(crate) leaving: bool,
     /// With this attempt all services are silent at once, the last of them since then.
-    pub(crate) all_silent_since: Option<Instant>,
+    pub(crate) silent_together_since: Option<Instant>,
 }
 
 impl Step<'_> {
@@ -266,7 +266,7 @@ impl ServiceModel {
             self.consecutive_dead
         );
         assert!(
-            step.all_silent_since
+            step.silent_together_since
                 .is_none_or(|since| step.now.since(since) >= COMMON_CAUSE_WINDOW),
             "all services are silent at once: no kill in the first window"
         );

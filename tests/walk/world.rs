@@ -24,8 +24,6 @@ pub(crate) struct World {
     pub(crate) services: Vec<ServiceModel>,
     /// Which events may happen to each service; the same in the whole walk.
     pub(crate) choices: Vec<Choices>,
-    /// The longest probe period of the services.
-    period: Duration,
     /// Gives each event to a copy of the machine as well, and expects the same actions: same input, same output. Doubles
     /// the time of a walk.
     pub(crate) repeat_steps: bool,
@@ -57,7 +55,6 @@ impl World {
             now: Instant::START,
             services: Vec::new(),
             choices: Vec::new(),
-            period: Duration::ZERO,
             repeat_steps: false,
             leaving: false,
             announced: false,
@@ -74,10 +71,6 @@ impl World {
             assert_eq!(id, ServiceId(index));
             world.services.push(ServiceModel::new(past));
             world.choices.push(*choices);
-            let period = policy
-                .watchdog
-                .map_or(Duration::ZERO, |rules| rules.period());
-            world.period = world.period.max(period);
         }
         for (index, (_, past, _)) in services.iter().enumerate() {
             world.event(ServiceId(index), ServiceEvent::Configured(past.clone()));
@@ -172,7 +165,7 @@ impl World {
     }
 
     fn deliver(&mut self, event: &Event, is_dead_attempt: bool) {
-        let all_silent_since = self.all_silent_since(event);
+        let silent_together_since = self.silent_together_since(event);
         let copy = self.repeat_steps.then(|| self.machine.clone());
         let actions = self.machine.step(self.now, event.clone());
         if let Some(mut copy) = copy {
@@ -191,7 +184,7 @@ impl World {
                         event,
                         is_dead_attempt,
                         leaving: self.leaving,
-                        all_silent_since,
+                        silent_together_since,
                     };
                     self.services[id.0].check_and_apply(&action, &step);
                 }
@@ -218,21 +211,35 @@ impl World {
         }
     }
 
-    /// If the event is a probe attempt that makes all services silent at once: since when the last of them is silent.
-    fn all_silent_since(&self, event: &Event) -> Option<Instant> {
-        let Event::Service(id, ServiceEvent::Probed(_, _, attempt)) = event else {
+    /// If the event is a probe attempt of a service that fell silent together with at least two others: since when three of
+    /// them are silent. Tries every instant at which a first dead attempt ended.
+    fn silent_together_since(&self, event: &Event) -> Option<Instant> {
+        let Event::Service(id, ServiceEvent::Probed(..)) = event else {
             return None;
         };
         let services = self.machine.services().iter().enumerate();
         let watched = services.filter_map(|(index, one)| {
-            let (_, silent_since) = one.under_watch()?;
-            let joins = index == id.0 && silent_since.is_none();
-            Some(silent_since.or(joins.then_some(attempt.asked_at)))
+            let watch = one.under_watch()?;
+            let joins = (index == id.0).then_some(self.now);
+            let alive_at = watch.answered_at.unwrap_or(watch.began_at);
+            Some((index, alive_at, watch.dead_since.or(joins)))
         });
-        let silent_since: Vec<Instant> = watched.collect::<Option<_>>()?;
-        let (first, last) = (silent_since.iter().min()?, silent_since.iter().max()?);
-        let at_once = last.since(*first) <= self.period;
-        (silent_since.len() >= COMMON_CAUSE_SERVICES_MIN && at_once).then_some(*last)
+        let watched: Vec<_> = watched.collect();
+        let instants = watched.iter().filter_map(|(_, _, dead_at)| *dead_at);
+        instants.into_iter().find_map(|instant| {
+            let fell_silent = watched.iter().filter_map(|(index, alive_at, dead_at)| {
+                let dead_at =
+                    dead_at.filter(|dead_at| *alive_at < instant && instant <= *dead_at)?;
+                Some((*index, dead_at))
+            });
+            let fell_silent: Vec<(usize, Instant)> = fell_silent.collect();
+            let has_subject = fell_silent.iter().any(|(index, _)| *index == id.0);
+            let is_refuted = watched.iter().any(|(_, alive_at, _)| *alive_at >= instant);
+            let mut ends: Vec<Instant> = fell_silent.iter().map(|(_, dead_at)| *dead_at).collect();
+            ends.sort();
+            let third = ends.get(COMMON_CAUSE_SERVICES_MIN - 1).copied();
+            third.filter(|_| has_subject && !is_refuted)
+        })
     }
 
     pub(crate) fn fingerprint(&self, hasher: &RandomState) -> u64 {

@@ -253,7 +253,7 @@ impl Service {
                 attempt.sample.host_runnable, attempt.sample.host_cpus
             ),
             SuppressionReason::HostSuspected => format!(
-                "not killed: no answer to {question}, but all services that are watched are silent: the host is suspected"
+                "not killed: no answer to {question}, but all services that were asked fell silent at once: the host is suspected"
             ),
             SuppressionReason::Shadow => {
                 format!("would have killed (shadow mode): no answer to {question}")

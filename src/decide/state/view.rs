@@ -6,6 +6,17 @@ use super::super::snapshot::{Class, Phase, ProbeView, Snapshot};
 use super::monitored::{DEGRADED_TOLERANCE, Monitored, ProbeSchedule};
 use super::{Down, EndingStage, Service, State};
 
+/// What the attempts of a process under an armed watchdog have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchedProcess {
+    /// When the process began.
+    pub began_at: Instant,
+    /// When its last answer came.
+    pub answered_at: Option<Instant>,
+    /// When the first of its consecutive dead attempts ended; `None` if there are none.
+    pub dead_since: Option<Instant>,
+}
+
 impl Service {
     /// The snapshot at `now`.
     #[must_use]
@@ -150,28 +161,23 @@ impl Service {
         }
     }
 
-    /// For a process under an armed watchdog: when it began, and when the first of its consecutive dead attempts was asked.
+    /// The attempts of a process under an armed watchdog; `None` for every other service.
     #[must_use]
-    pub fn under_watch(&self) -> Option<(Instant, Option<Instant>)> {
+    pub fn under_watch(&self) -> Option<WatchedProcess> {
         self.policy.watchdog?;
-        match &self.state {
-            State::Up(monitored) | State::Attached(monitored)
-                if monitored.startup_until.is_none() && self.is_proven() =>
-            {
-                Some((monitored.spawned_at, monitored.failures.first_asked_at()))
-            }
-            State::KillPending { monitored, .. } => {
-                Some((monitored.spawned_at, monitored.failures.first_asked_at()))
-            }
-            State::Unconfigured
-            | State::Scanning { .. }
-            | State::Down(_)
-            | State::Preparing { .. }
-            | State::Spawning
-            | State::Up(_)
-            | State::Attached(_)
-            | State::Ending(_) => None,
-        }
+        let (State::Up(monitored)
+        | State::Attached(monitored)
+        | State::KillPending { monitored, .. }) = &self.state
+        else {
+            return None;
+        };
+        let is_judged = matches!(self.state, State::KillPending { .. })
+            || monitored.startup_until.is_none() && self.is_proven();
+        is_judged.then(|| WatchedProcess {
+            began_at: monitored.spawned_at,
+            answered_at: monitored.liveness.last_ok_at,
+            dead_since: monitored.failures.dead_since(),
+        })
     }
 
     /// Ready, answering as far as is known, and not degraded for ten minutes.
