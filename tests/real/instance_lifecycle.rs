@@ -230,6 +230,22 @@ fn before_runs_before_each_start_and_its_failure_blocks() {
 }
 
 #[test]
+fn before_that_hangs_is_killed_at_the_end_of_the_startup_budget_and_named() {
+    let more = "before = [\"sh\", \"-c\", \"echo $$ >> DIR/before; exec sleep 1000\"]\n\
+                startup = { within = \"1s\" }";
+    let daemon = Stayd::start(&service("sleep", more));
+    let blocked = daemon.wait_state("s", "blocked");
+    let reason = blocked["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("`before` (sh) did not end within 1 s"),
+        "{blocked}"
+    );
+    let pids = fs::read_to_string(daemon.dir().join("before")).expect("it ran");
+    let first = pids.lines().next().expect("a pid").parse().expect("a pid");
+    assert!(!is_alive(first), "{first} is left");
+}
+
+#[test]
 fn a_child_gets_its_configured_environment_and_none_of_stayds_own() {
     let show = "env | sort > DIR/env; ls -l /proc/self/fd | sed 's/.* \\([0-9]*\\) -> /\\1 /' > DIR/fds; exec sleep 1000000";
     let config = format!(

@@ -8,6 +8,7 @@ use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
 use crate::act::spawn::short_command::ShortCommand;
+use crate::decide::clock::in_words;
 use crate::decide::event::{Life, PortHolder, ServiceEvent, SpawnFailure};
 use crate::sys::process;
 use crate::sys::reaper::Status;
@@ -198,16 +199,18 @@ async fn run_before(
         true => PrepareError::Before(failure),
         false => PrepareError::Other(failure),
     })?;
-    let status = tokio::select! {
-        status = before.exit() => Some(status),
-        () = instance.preparation.cancelled() => None,
+    let budget = service.config.policy.startup;
+    let ended = tokio::select! {
+        status = before.exit() => Ok(status),
+        () = instance.preparation.cancelled() => Err(SpawnFailure::cancelled()),
+        () = tokio::time::sleep(budget) => Err(temporary(format!(
+            "`before` ({name}) did not end within {} (startup) and was killed; {BEFORE_OUTPUT_HINT}",
+            in_words(budget)
+        ))),
     };
     // Kill the processes that `before` has left, because they belong to no instance.
     before.end().await;
-    let Some(status) = status else {
-        return Err(PrepareError::Before(SpawnFailure::cancelled()));
-    };
-    match status {
+    match ended.map_err(PrepareError::Before)? {
         Some(Status::Code(0)) => Ok(()),
         Some(Status::Code(code)) => Err(PrepareError::Before(temporary(format!(
             "`before` ({name}) exited with status {code}; {BEFORE_OUTPUT_HINT}"
