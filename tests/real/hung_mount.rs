@@ -1,7 +1,7 @@
 //! Files on a file system that never answers: a service's env_file, and its program.
 
 use crate::support::daemon::Stayd;
-use crate::support::disk::HungMount;
+use crate::support::hung_mount::HungMount;
 use crate::support::{SOON, TempDir, program, require_root, wait_until};
 use stayd::sys::process;
 use std::fs;

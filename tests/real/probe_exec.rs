@@ -1,5 +1,7 @@
 //! The `exec:` probe runs real commands that hang, fork and write output.
 
+#[cfg(target_os = "linux")]
+use crate::support::hung_mount::HungMount;
 use crate::support::probing::{
     LONG, SHORT, assert_dead, assert_no_verdict, context, probe, with_spawner,
 };
@@ -72,6 +74,68 @@ fn a_command_that_hangs_is_killed_with_its_whole_tree_and_reaped() {
             }
         });
     });
+}
+
+/// A command that hangs in the kernel on `hung` while that is mounted, and else ends with status 0.
+#[cfg(target_os = "linux")]
+fn reading(spawner: &Spawner, hung: &HungMount) -> Prober {
+    command(
+        spawner,
+        &format!("stat {}/file; exit 0", hung.path().display()),
+    )
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "needs root"]
+fn a_command_that_sigkill_cannot_end_gives_no_verdict_of_its_own_kind() {
+    alone(|| {
+        reaper::become_subreaper().expect("a subreaper");
+        let place = TempDir::new();
+        let hung = HungMount::uninterruptible_at(&place.join("hung"));
+        with_spawner(async |spawner| {
+            let mut stuck = reading(&spawner, &hung);
+            for _ in 0..2 {
+                let answer = stuck.ask(SHORT).await;
+                assert_no_verdict(
+                    &answer,
+                    &["the probe command cannot be ended", "(stat)", "state D"],
+                );
+            }
+            drop(hung);
+            wait_until_alive(&mut stuck).await;
+        });
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "needs root"]
+fn a_second_command_asks_while_the_first_cannot_be_ended() {
+    alone(|| {
+        reaper::become_subreaper().expect("a subreaper");
+        let place = TempDir::new();
+        let hung = HungMount::uninterruptible_at(&place.join("hung"));
+        let answers = place.join("answers");
+        let script = format!(
+            "if [ -e {0} ]; then exit 0; fi; touch {0}; stat {1}/file",
+            answers.display(),
+            hung.path().display()
+        );
+        with_spawner(async |spawner| {
+            let mut probe = command(&spawner, &script);
+            assert_no_verdict(&probe.ask(SHORT).await, &["cannot be ended"]);
+            wait_until_alive(&mut probe).await;
+            assert_eq!(probe.ask(SHORT).await, Answer::Alive, "also the next one");
+        });
+    });
+}
+
+#[cfg(target_os = "linux")]
+async fn wait_until_alive(prober: &mut Prober) {
+    let asked = async { while prober.ask(SHORT).await != Answer::Alive {} };
+    let asked = tokio::time::timeout(LONG, asked).await;
+    assert!(asked.is_ok(), "no attempt was answered in {LONG:?}");
 }
 
 /// Trees of three shapes: living parents, children in sessions of their own, orphans that have closed every descriptor.

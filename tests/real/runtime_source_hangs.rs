@@ -2,7 +2,7 @@
 
 use super::runtime_service::{Source, restart, runtime_of, wait_version};
 use super::support::daemon::{SOON, Stayd};
-use super::support::disk::HungMount;
+use super::support::hung_mount::HungMount;
 use super::support::service::pid;
 use super::support::wait_until;
 use std::fs;

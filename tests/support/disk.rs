@@ -5,8 +5,6 @@ use super::wait::TempDir;
 use super::{require_root, tool};
 use std::cell::Cell;
 use std::fs::{self, File};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -171,63 +169,4 @@ fn run(command: &mut Command) {
     let output = command.output().expect("util-linux");
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {message}");
-}
-
-/// A FUSE file system whose server answers nothing: every process that touches it hangs until it is dropped.
-#[derive(Debug)]
-pub(crate) struct HungMount {
-    folder: PathBuf,
-    _server: File,
-}
-
-impl HungMount {
-    /// Makes `folder` and mounts it there.
-    pub(crate) fn at(folder: &Path) -> Self {
-        fs::create_dir(folder).expect("a folder");
-        Self::over(folder)
-    }
-
-    /// Mounts it over `folder`, and so hides what is in it.
-    pub(crate) fn over(folder: &Path) -> Self {
-        require_root();
-        let server = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse")
-            .expect("this test needs a kernel with FUSE: /dev/fuse");
-        let fd = server.as_raw_fd();
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-i", "-t", "fuse", "-o"])
-            .arg(format!("fd={fd},rootmode=40000,user_id=0,group_id=0"))
-            .arg("hung")
-            .arg(folder);
-        // SAFETY: fcntl(2) is async-signal-safe, and concerns the child's own descriptor.
-        #[expect(unsafe_code, reason = "mount(8) needs the server's descriptor")]
-        unsafe {
-            mount.pre_exec(move || {
-                if libc::fcntl(fd, libc::F_SETFD, 0) == 0 {
-                    Ok(())
-                } else {
-                    Err(std::io::Error::last_os_error())
-                }
-            });
-        }
-        assert!(mount.status().expect("mount(8)").success());
-        Self {
-            folder: folder.to_owned(),
-            _server: server,
-        }
-    }
-
-    /// Its mount point.
-    pub(crate) fn path(&self) -> &Path {
-        &self.folder
-    }
-}
-
-impl Drop for HungMount {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.folder).status());
-    }
 }

@@ -8,6 +8,8 @@ pub(crate) mod daemon;
 #[cfg(target_os = "linux")]
 pub(crate) mod disk;
 pub(crate) mod http;
+#[cfg(target_os = "linux")]
+pub(crate) mod hung_mount;
 pub(crate) mod launchd_simulator;
 pub(crate) mod own_process;
 pub(crate) mod postgres;

@@ -12,14 +12,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tokio::net::unix::pipe;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How much of the end of the output is kept. The last line is quoted.
 const TAIL_BYTES_MAX: usize = 4096;
 /// How much is read from the pipe at once, at most.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// How long an attempt waits for the end of a killed command.
-const KILL_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long an attempt waits for the end of a killed command. Less than the 250 ms after which an answer counts as late.
+const KILL_WAIT_MAX: Duration = Duration::from_millis(200);
+/// A killed command that has not ended for this many timeouts no longer delays the next one. At most one command is set
+/// aside like this.
+const SET_ASIDE_TIMEOUTS: u32 = 20;
 /// Interval at which the members of the command's process tree are recorded, before they leave the tree.
 const RECORD_INTERVAL: Duration = Duration::from_millis(100);
 const SIGKILL: i32 = libc::SIGKILL;
@@ -37,8 +40,10 @@ pub(super) struct ExecProbe {
     argv: Vec<String>,
     spawner: Spawner,
     exec_context: ExecContext,
-    /// The command of the last attempt, if it was killed and has not ended yet.
-    pending_kill: Option<PendingKill>,
+    /// The command of the last attempt, if it was killed and has not ended yet, and when it was killed.
+    pending_kill: Option<(PendingKill, Instant)>,
+    /// An earlier command that cannot be ended.
+    set_aside: Option<PendingKill>,
 }
 
 impl ExecProbe {
@@ -52,6 +57,7 @@ impl ExecProbe {
             spawner,
             exec_context,
             pending_kill: None,
+            set_aside: None,
         }
     }
 
@@ -61,12 +67,43 @@ impl ExecProbe {
         limit: Duration,
         command: &mut Option<Command>,
     ) -> Result<(), String> {
-        if let Some(last) = &mut self.pending_kill {
-            last.done().await;
-            self.pending_kill = None;
-        }
+        self.await_last_command(limit).await;
         command.insert(self.start(limit).await?).run().await;
         Ok(())
+    }
+
+    /// Waits until the command of the last attempt is gone. Sets it aside when it has hung for long, so that one command
+    /// that cannot be ended does not end the checks.
+    async fn await_last_command(&mut self, limit: Duration) {
+        if let Some(hung) = &mut self.set_aside
+            && timeout(Duration::ZERO, hung.done()).await.is_ok()
+        {
+            self.set_aside = None;
+        }
+        let Some((last, killed_at)) = &mut self.pending_kill else {
+            return;
+        };
+        let until = *killed_at + limit * SET_ASIDE_TIMEOUTS;
+        if self.set_aside.is_some() {
+            last.done().await;
+            self.pending_kill = None;
+        } else if timeout_at(until, last.done()).await.is_ok() {
+            self.pending_kill = None;
+        } else {
+            self.set_aside = self.pending_kill.take().map(|(last, _)| last);
+        }
+    }
+
+    /// Why there is no verdict while the last command hangs.
+    fn hung_in_words(&self) -> String {
+        let stuck = self.pending_kill.as_ref();
+        let stuck = stuck.and_then(|(kill, _)| kill.stuck_member());
+        let which = stuck.map_or_else(String::new, |member| {
+            let name = quote(member.stat.comm.as_bytes());
+            let pid = member.process.pid;
+            format!(": pid {pid} ({name}) is stuck in the kernel (state D)")
+        });
+        format!("the probe command cannot be ended{which}")
     }
 
     async fn start(&self, deadline: Duration) -> Result<Command, String> {
@@ -107,9 +144,7 @@ impl ProtocolProbe for ExecProbe {
             let limit = in_words(limit);
             return no_verdict(match attempt {
                 Ok(Err(why)) => why,
-                _ if self.pending_kill.is_some() => {
-                    "the last command was killed and still hangs in the kernel".into()
-                }
+                _ if self.pending_kill.is_some() => self.hung_in_words(),
                 Ok(Ok(())) | Err(_) => format!("the command could not be started within {limit}"),
             });
         };
@@ -117,7 +152,11 @@ impl ProtocolProbe for ExecProbe {
         if let Some(mut kill) = command.process.begin_end()
             && timeout(KILL_WAIT_MAX, kill.done()).await.is_err()
         {
-            self.pending_kill = Some(kill);
+            let is_stuck = attempt.is_err() && kill.stuck_member().is_some();
+            self.pending_kill = Some((kill, Instant::now()));
+            if is_stuck {
+                return no_verdict(self.hung_in_words());
+            }
         }
         answer
     }

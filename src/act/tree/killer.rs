@@ -1,6 +1,7 @@
 //! The tree killer: kills process trees, each on a thread of its own, and lets stayd wait for these threads before it ends.
 
-use super::{KillOutcome, Tree};
+use super::{KillOutcome, Member, Tree};
+use crate::sys::process::State;
 use crate::sys::reaper::Reaped;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -132,6 +133,12 @@ impl PendingKill {
             tree_killer,
             outcome,
         }
+    }
+
+    /// A member that is in uninterruptible sleep, so that SIGKILL has no effect on it yet.
+    pub(crate) fn stuck_member(&self) -> Option<Member> {
+        let is_stuck = |member: &Member| member.stat.state == State::Uninterruptible;
+        self.tree.members().into_iter().find(is_stuck)
     }
 
     /// Returns when nothing of the tree is left. The future may be dropped and made again.
