@@ -101,14 +101,17 @@ pub struct ResourceSample {
     pub traced: bool,
     /// The cgroup of a member is frozen.
     pub frozen: bool,
+    /// Whether a process of the tree is stopped, traced or frozen could not be read, so the three above may be false where
+    /// they should be true.
+    pub state_unknown: bool,
     /// The duration over which the figures below were measured; zero if they were not measured.
     pub watched: Duration,
     /// CPU time the tree used in that time.
     pub tree_cpu: Duration,
     /// Bytes the tree read and wrote in that time.
     pub tree_io_bytes: u64,
-    /// The use of CPU or I/O is not known: it could not be read or only in part, or the time was too short to measure it.
-    pub use_unknown: bool,
+    /// Why the use of CPU and I/O is not known, or only in part; `None` if it is known.
+    pub unknown_use: Option<UnknownUse>,
     /// The tree was throttled by its own CPU quota (`nr_throttled` grew).
     pub throttled: bool,
     /// CPU time all processes used in that time.
@@ -117,6 +120,17 @@ pub struct ResourceSample {
     pub host_cpus: u32,
     /// Runnable threads on the host at the end (proc_stat(5), `procs_running`).
     pub host_runnable: u32,
+}
+
+/// Why the use of CPU and I/O of a tree is not known, or only in part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnknownUse {
+    /// There is no earlier measurement to compare with, or too little time has passed since.
+    ShortWindow,
+    /// The I/O of a process cannot be read.
+    Io,
+    /// Processes of the tree cannot be read.
+    Processes,
 }
 
 /// One finished attempt of a probe.

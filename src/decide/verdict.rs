@@ -15,7 +15,7 @@
 //! answer, while a hold runs, while the process tree is busy, or while other processes overload the host.
 
 use super::clock::{Duration, Instant};
-use super::event::{Answer, ProbeAttempt, ResourceSample};
+use super::event::{Answer, ProbeAttempt, ResourceSample, UnknownUse};
 use super::policy::{Mode, StoppedIs, Watchdog};
 use super::snapshot::Class;
 
@@ -105,7 +105,7 @@ pub(super) fn classify(
         _ if attempt.sample.stopped => held.unwrap_or_else(|| classify_stop(stopped_is)),
         Answer::Alive => (Class::Alive, String::new()),
         Answer::Degraded { said, .. } if degraded_kills => {
-            held.unwrap_or_else(|| (Class::Dead, said.clone()))
+            held.unwrap_or_else(|| classify_silence(attempt, failures, said))
         }
         Answer::Degraded { said, .. } => (Class::Degraded, said.clone()),
         Answer::NoVerdict { why } => (Class::NoVerdict, why.clone()),
@@ -113,12 +113,15 @@ pub(super) fn classify(
     }
 }
 
-/// The class that replaces dead while a debugger or the freezer stops the process.
+/// The class that replaces dead while a debugger or the freezer stops the process, or may do so.
 fn held_by_others(sample: &ResourceSample) -> Option<(Class, String)> {
     if sample.traced {
         Some((Class::Void, "being debugged".into()))
     } else if sample.frozen {
         Some((Class::Void, "its cgroup is frozen".into()))
+    } else if sample.state_unknown {
+        let why = "the state of its processes cannot be read: one may be debugged or frozen";
+        Some((Class::NoVerdict, why.into()))
     } else {
         None
     }
@@ -298,7 +301,7 @@ const fn is_stopped_by_others(sample: &ResourceSample) -> bool {
 /// Whether the tree is busy: it works, or its use is not known and may be anything. Suppresses a kill for the busy grace.
 #[must_use]
 pub(super) fn is_busy(sample: &ResourceSample) -> bool {
-    (sample.use_unknown && !sample.stopped) || is_working(sample)
+    (sample.unknown_use.is_some() && !sample.stopped) || is_working(sample)
 }
 
 /// Whether the tree provably works: it uses half a core or 1 MiB/s, or is throttled by its own quota.
@@ -309,9 +312,16 @@ pub(super) fn is_working(sample: &ResourceSample) -> bool {
     if sample.stopped || sample.watched.is_zero() {
         return false;
     }
+    sample.throttled || uses_much_cpu(sample) || uses_much_io(sample)
+}
+
+fn uses_much_cpu(sample: &ResourceSample) -> bool {
+    sample.tree_cpu * 2 >= sample.watched
+}
+
+fn uses_much_io(sample: &ResourceSample) -> bool {
     let io = u128::from(sample.tree_io_bytes) * NANOS_PER_S;
-    let enough_io = u128::from(BUSY_IO_BYTES_PER_S) * sample.watched.as_nanos();
-    sample.throttled || sample.tree_cpu * 2 >= sample.watched || io >= enough_io
+    io >= u128::from(BUSY_IO_BYTES_PER_S) * sample.watched.as_nanos()
 }
 
 /// Whether every processor is in use, more threads wait, and this tree uses less than half of the CPU time.
@@ -327,29 +337,37 @@ fn is_overloaded(sample: &ResourceSample) -> bool {
     saturated && sample.tree_cpu * 2 < sample.host_cpu
 }
 
-/// The tree's use of CPU, for a sentence.
+/// What the tree uses, for a sentence: "using 97 % of a core", "using 2 % of a core, reading and writing 8.0 MiB/s".
 #[must_use]
-pub(super) fn cpu_in_words(sample: &ResourceSample) -> String {
+pub(super) fn use_in_words(sample: &ResourceSample) -> String {
     if sample.stopped {
         return "stopped by a signal".into();
     }
-    if sample.use_unknown {
-        return "its use of CPU or I/O is not known".into();
+    let mut words = Vec::new();
+    if !sample.watched.is_zero() {
+        let percent = sample.tree_cpu.as_nanos() * 100 / sample.watched.as_nanos();
+        words.push(match percent {
+            0 => "using no CPU".to_owned(),
+            percent => format!("using {percent} % of a core"),
+        });
+        if uses_much_io(sample) {
+            let mebibytes = sample.tree_io_bytes as f64 / f64::from(1024 * 1024);
+            let rate = mebibytes / sample.watched.as_secs_f64();
+            words.push(format!("reading and writing {rate:.1} MiB/s"));
+        }
+        if sample.throttled {
+            words.push("throttled by its own CPU quota".into());
+        }
     }
-    if sample.watched.is_zero() {
-        return "CPU use unknown".into();
-    }
-    let percent = sample.tree_cpu.as_nanos() * 100 / sample.watched.as_nanos();
-    let throttled = if sample.throttled {
-        ", throttled by its own CPU quota"
-    } else {
-        ""
-    };
-    if percent == 0 {
-        format!("using no CPU{throttled}")
-    } else {
-        format!("using {percent} % of a core{throttled}")
-    }
+    words.extend(sample.unknown_use.map(|unknown| {
+        match unknown {
+            UnknownUse::ShortWindow => "its use of CPU and I/O is not measured yet",
+            UnknownUse::Io => "its I/O cannot be read",
+            UnknownUse::Processes => "its processes cannot be read",
+        }
+        .to_owned()
+    }));
+    words.join(", ")
 }
 
 #[cfg(test)]

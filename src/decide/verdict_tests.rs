@@ -382,16 +382,32 @@ fn an_unproven_probe_a_hold_and_shadow_mode_never_kill() {
 }
 
 #[test]
-fn the_cpu_use_in_words() {
-    assert_eq!(cpu_in_words(&idle()), "using no CPU");
-    assert_eq!(cpu_in_words(&busy()), "using 50 % of a core");
-    assert_eq!(cpu_in_words(&ResourceSample::default()), "CPU use unknown");
+fn the_use_in_words_names_cpu_io_the_quota_and_what_is_not_known() {
+    assert_eq!(use_in_words(&idle()), "using no CPU");
+    assert_eq!(use_in_words(&busy()), "using 50 % of a core");
+    let unmeasured = ResourceSample {
+        unknown_use: Some(UnknownUse::ShortWindow),
+        ..ResourceSample::default()
+    };
+    assert_eq!(
+        use_in_words(&unmeasured),
+        "its use of CPU and I/O is not measured yet"
+    );
+    let copying = ResourceSample {
+        tree_io_bytes: 40 * 1024 * 1024,
+        unknown_use: Some(UnknownUse::Io),
+        ..idle()
+    };
+    assert_eq!(
+        use_in_words(&copying),
+        "using no CPU, reading and writing 8.0 MiB/s, its I/O cannot be read"
+    );
     let throttled = ResourceSample {
         throttled: true,
         ..idle()
     };
     assert_eq!(
-        cpu_in_words(&throttled),
+        use_in_words(&throttled),
         "using no CPU, throttled by its own CPU quota"
     );
 }
@@ -411,7 +427,7 @@ fn overload_does_not_excuse_a_stopped_process() {
 #[test]
 fn use_that_cannot_be_read_buys_the_busy_grace_and_is_named() {
     let unknown = ResourceSample {
-        use_unknown: true,
+        unknown_use: Some(UnknownUse::Io),
         ..ResourceSample::default()
     };
     assert!(is_busy(&unknown));
@@ -419,7 +435,7 @@ fn use_that_cannot_be_read_buys_the_busy_grace_and_is_named() {
         !is_working(&unknown),
         "it does not extend the startup budget"
     );
-    assert!(cpu_in_words(&unknown).contains("is not known"));
+    assert_eq!(use_in_words(&unknown), "its I/O cannot be read");
     let (_, judged) = dead_attempts(unknown, 3, &RULES, ARMED);
     assert_eq!(judged[2], Verdict::Suppressed(SuppressionReason::Busy));
     let stopped = ResourceSample {
@@ -427,6 +443,58 @@ fn use_that_cannot_be_read_buys_the_busy_grace_and_is_named() {
         ..unknown
     };
     assert!(!is_busy(&stopped), "a stopped process does no work");
+}
+
+#[test]
+fn a_state_that_cannot_be_read_gives_no_verdict() {
+    let unreadable = ResourceSample {
+        state_unknown: true,
+        ..idle()
+    };
+    let (failures, judged) = dead_attempts(unreadable, 6, &RULES, ARMED);
+    assert_eq!(failures.count(), 0);
+    assert!(
+        judged.iter().all(|verdict| *verdict == Verdict::Fine),
+        "{judged:?}"
+    );
+}
+
+#[test]
+fn a_degraded_answer_that_kills_has_the_excuses_of_silence() {
+    let asked = |sample| ProbeAttempt {
+        answer: Answer::Degraded {
+            said: "HTTP 503".into(),
+            starting: false,
+        },
+        ..silence(0, sample)
+    };
+    let judge = |sample| {
+        let failures = ConsecutiveFailures::default();
+        classify(&asked(sample), &failures, StoppedIs::Wedged, true).0
+    };
+    assert_eq!(judge(idle()), Class::Dead);
+    for (sample, class) in [
+        (
+            ResourceSample {
+                traced: true,
+                ..idle()
+            },
+            Class::Void,
+        ),
+        (
+            ResourceSample {
+                state_unknown: true,
+                ..idle()
+            },
+            Class::NoVerdict,
+        ),
+    ] {
+        assert_eq!(judge(sample), class, "{sample:?}");
+    }
+    let mut failures = ConsecutiveFailures::default();
+    failures.no_verdict_before(asked(idle()).asked_at.after(Duration::from_secs(1)));
+    let late = classify(&asked(idle()), &failures, StoppedIs::Wedged, true).0;
+    assert_eq!(late, Class::NoVerdict);
 }
 
 #[test]

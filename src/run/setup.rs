@@ -29,7 +29,7 @@ use crate::act::tree::killer::TreeKiller;
 use crate::api::wire::Upgrade;
 use crate::config::Config;
 use crate::sys::reaper::{self, Reaped};
-use crate::sys::{identity, memory};
+use crate::sys::{identity, memory, reserve};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,6 +75,11 @@ pub(super) async fn run(
     };
     if inherited.is_some() {
         reached(Failpoint::NewVersionStarted);
+    }
+    if let Err(error) = reserve::fill() {
+        tracing::warn!(
+            "cannot reserve file descriptors for kills: {error}; without a free one stayd can neither judge nor kill"
+        );
     }
     let start_context = StartContext::gather(std::env::vars_os());
     let supervisor = start_context.supervisor();

@@ -26,6 +26,7 @@ mod platform;
 pub mod process;
 pub mod program;
 pub mod reaper;
+pub mod reserve;
 pub mod schedule;
 pub mod signal;
 pub mod socket;

@@ -143,7 +143,7 @@ pub fn tracer(pid: i32) -> io::Result<Option<i32>> {
 /// processes are skipped. Always false on macOS.
 ///
 /// # Errors
-/// The list of mounted hierarchies cannot be read.
+/// The list of mounted hierarchies, or the state of an existing cgroup, cannot be read.
 pub fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
     platform::is_any_frozen(pids)
 }

@@ -4,6 +4,7 @@ use crate::simulation::{MINUTE, Preparation, SECOND, Simulation, busy, policy};
 use stayd::decide::action::{Action, RecordKind};
 use stayd::decide::event::{
     Answer, Event, Life, PersistedState, Request, ResourceSample, ServiceEvent, ServiceMessage,
+    UnknownUse,
 };
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
@@ -42,7 +43,7 @@ fn a_startup_with_progress_is_never_killed() {
 fn use_that_cannot_be_read_does_not_extend_the_startup_budget() {
     let (mut simulation, db) = silent(policy(), proven());
     simulation[db].sample = ResourceSample {
-        use_unknown: true,
+        unknown_use: Some(UnknownUse::Io),
         ..ResourceSample::default()
     };
     simulation.advance(MINUTE * 5);

@@ -12,7 +12,7 @@ use crate::act::failpoint::{Failpoint, reached};
 use crate::sys::cgroup::is_empty;
 use crate::sys::process::{self, Handle, State};
 use crate::sys::reaper::{self, Reaped};
-use crate::sys::{identity, schedule};
+use crate::sys::{identity, reserve, schedule};
 use libc::{SIGCONT, SIGKILL};
 use std::fs;
 use std::path::Path;
@@ -59,6 +59,10 @@ impl Tree {
     pub fn kill(self, timeout: Duration, reaped: &dyn Fn(Reaped)) -> KillOutcome {
         let end = Instant::now() + timeout;
         let _ = schedule::use_realtime_priority(); // fails unless stayd runs as root
+        reserve::with(|| self.kill_until(end, reaped))
+    }
+
+    fn kill_until(&self, end: Instant, reaped: &dyn Fn(Reaped)) -> KillOutcome {
         let by_cgroup = self.cgroup.clone().filter(|_| !self.group_only);
         if let Some(dir) = by_cgroup
             && self.kill_cgroup(&dir, end, reaped)

@@ -18,7 +18,9 @@ pub use command_token::{CommandToken, INSTANCE_TOKEN_OF_COMMAND};
 pub(crate) use instance_tree::InstanceTree;
 pub use kill::KillOutcome;
 
+use crate::decide::event::UnknownUse;
 use crate::decide::ownership::Proof;
+use crate::sys::cgroup::{self, CgroupUse};
 use crate::sys::process::{self, IoUse, Process, Stat};
 use crate::sys::{identity, reaper, socket, spawn};
 use std::io;
@@ -92,10 +94,12 @@ pub struct Usage {
     pub cpu: Duration,
     /// Bytes read and written.
     pub io: IoUse,
+    /// What the instance's own cgroup has used, where it has one: this includes processes that have ended unseen.
+    pub cgroup: CgroupUse,
     /// How often a quota throttled its cgroup.
     pub throttled: u64,
-    /// The I/O of a running process could not be read.
-    pub is_incomplete: bool,
+    /// Why a part of the use is missing; none if it is complete.
+    pub unknown: Option<UnknownUse>,
 }
 
 impl Usage {
@@ -109,17 +113,28 @@ impl Usage {
             }
             Err(error) => {
                 let has_ended = error.kind() == io::ErrorKind::NotFound || !stat.is_alive();
-                self.is_incomplete |= !has_ended;
+                if !has_ended {
+                    self.unknown.get_or_insert(UnknownUse::Io);
+                }
             }
         }
     }
 
+    /// The CPU time used since `before`: by the processes that were seen or by the cgroup, whichever is more.
+    #[must_use]
+    pub fn cpu_since(&self, before: &Self) -> Duration {
+        let by_cgroup = self.cgroup.cpu.saturating_sub(before.cgroup.cpu);
+        by_cgroup.max(self.cpu.saturating_sub(before.cpu))
+    }
+
     /// The bytes read and written since `before`: through system calls or from and to disks, whichever is more, because a
-    /// read of a file counts as both, and a page fault only as the second.
+    /// read of a file counts as both, and a page fault only as the second. The cgroup counts disks only.
     #[must_use]
     pub fn io_bytes_since(&self, before: &Self) -> u64 {
         let calls = self.io.calls.saturating_sub(before.io.calls);
-        calls.max(self.io.disk.saturating_sub(before.io.disk))
+        let by_cgroup = self.cgroup.disk.saturating_sub(before.cgroup.disk);
+        let disk = self.io.disk.saturating_sub(before.io.disk);
+        calls.max(disk).max(by_cgroup)
     }
 }
 
@@ -223,6 +238,14 @@ impl Tree {
         members
     }
 
+    /// As [`Self::members`], and whether every process of the tree could be read.
+    #[must_use]
+    pub fn members_if_readable(&self) -> (Vec<Member>, bool) {
+        let mut members = Vec::new();
+        let is_complete = self.walk(ScanDepth::Quick, &mut |member| members.push(member.clone()));
+        (members, is_complete)
+    }
+
     /// The members now, including those proven only by the token in their environment. Reading an environment reads the
     /// memory of a process and can hang, so call this on a thread that may be abandoned.
     #[must_use]
@@ -262,11 +285,16 @@ impl Tree {
     /// The resources that the running members have used so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
+        let cgroup = self.cgroup.as_deref().map(cgroup::used);
         let mut usage = Usage {
             throttled: process::throttled_count(self.main.pid).unwrap_or(0),
+            cgroup: cgroup.unwrap_or_default(),
             ..Usage::default()
         };
-        self.walk(ScanDepth::Quick, &mut |member| usage.add(&member.stat));
+        let is_complete = self.walk(ScanDepth::Quick, &mut |member| usage.add(&member.stat));
+        if !is_complete {
+            usage.unknown = Some(UnknownUse::Processes);
+        }
         usage
     }
 

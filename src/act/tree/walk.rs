@@ -6,6 +6,7 @@ use crate::sys::cgroup::with_descendants;
 use crate::sys::process::{self, Process, Stat};
 use crate::sys::{identity, reaper, spawn};
 use std::collections::{HashSet, VecDeque};
+use std::io;
 use std::path::Path;
 
 /// The largest number of processes in one scan. A kill scans again.
@@ -45,9 +46,10 @@ struct Scan<'a> {
 
 impl Tree {
     /// Visits each member, parents before their children. `visit` may kill the member: its children are already listed.
-    pub(super) fn walk(&self, depth: ScanDepth, visit: &mut dyn FnMut(&Member)) {
+    /// Returns whether every process that may be a member could be read.
+    pub(super) fn walk(&self, depth: ScanDepth, visit: &mut dyn FnMut(&Member)) -> bool {
         let in_cgroup: HashSet<i32> = self.cgroup.as_deref().map(in_cgroup).unwrap_or_default();
-        let candidates = self.candidates(&in_cgroup);
+        let (candidates, are_all_listed) = self.candidates(&in_cgroup);
         let claim = Claim {
             main: self.main,
             session: self.session,
@@ -65,31 +67,35 @@ impl Tree {
             claim,
             in_cgroup,
         };
-        scan.run(candidates, visit);
+        scan.run(candidates, visit) && are_all_listed
     }
 
-    /// The processes from which members can be found: the main process, known members, the cgroup, and orphans.
-    fn candidates(&self, in_cgroup: &HashSet<i32>) -> VecDeque<Candidate> {
+    /// The processes from which members can be found: the main process, known members, the cgroup, and orphans. Also
+    /// returns whether the orphans could be listed.
+    fn candidates(&self, in_cgroup: &HashSet<i32>) -> (VecDeque<Candidate>, bool) {
         let possible_orphans = if reaper::adopts_orphans() && !self.adopted {
             reaper::own_children()
         } else {
             process::all()
         };
+        let are_listed = possible_orphans.is_ok();
         // A process that we spawned is the main process of an instance, so it is not an orphan of another one.
         let orphans = possible_orphans.unwrap_or_default().into_iter();
         let orphans = orphans.filter(|pid| !spawn::is_spawned(*pid));
         let known = self.members.iter().map(|member| member.pid);
-        std::iter::once(self.main.pid)
+        let candidates = std::iter::once(self.main.pid)
             .chain(known)
             .chain(in_cgroup.iter().copied())
             .chain(orphans)
-            .map(|pid| Candidate { pid, listed: None })
-            .collect()
+            .map(|pid| Candidate { pid, listed: None });
+        (candidates.collect(), are_listed)
     }
 }
 
 impl Scan<'_> {
-    fn run(&self, mut candidates: VecDeque<Candidate>, visit: &mut dyn FnMut(&Member)) {
+    /// Returns whether each candidate, and the list of each member's children, could be read.
+    fn run(&self, mut candidates: VecDeque<Candidate>, visit: &mut dyn FnMut(&Member)) -> bool {
+        let mut is_complete = true;
         let mut proven = HashSet::new();
         let mut count = 0;
         while let Some(candidate) = candidates.pop_front()
@@ -99,26 +105,29 @@ impl Scan<'_> {
             if proven.contains(&candidate.pid) {
                 continue;
             }
-            let Some(member) = self.examine(&candidate) else {
+            let stat = process::stat(candidate.pid);
+            is_complete &= is_readable(&stat);
+            let Some(member) = stat.ok().and_then(|stat| self.examine(&candidate, stat)) else {
                 continue;
             };
             proven.insert(candidate.pid);
-            let children = process::children(candidate.pid).unwrap_or_default();
+            let children = process::children(candidate.pid);
+            is_complete &= is_readable(&children);
             let listed = ListedChild {
                 parent: member.process,
                 at: process::start_time_now(),
             };
             visit(&member);
             // Before the other candidates, so that parentage is found while the parent exists.
-            for pid in children {
+            for pid in children.unwrap_or_default() {
                 let listed = Some(listed);
                 candidates.push_front(Candidate { pid, listed });
             }
         }
+        is_complete
     }
 
-    fn examine(&self, candidate: &Candidate) -> Option<Member> {
-        let stat = process::stat(candidate.pid).ok()?;
+    fn examine(&self, candidate: &Candidate, stat: Stat) -> Option<Member> {
         if self.tree.group_only && stat.pgid != self.tree.session {
             return None;
         }
@@ -175,6 +184,17 @@ impl Scan<'_> {
             spawned: stat.before_exec || spawn::is_spawned(candidate.pid),
         }
     }
+}
+
+/// Whether something about a process was read, or the process has ended or is hidden from stayd. Other errors mean that stayd
+/// lacks a resource, for example a file descriptor.
+fn is_readable<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().err().is_none_or(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+        )
+    })
 }
 
 /// Whether `stat` is of the process that was listed, not of a later one with its pid. The present parent is no

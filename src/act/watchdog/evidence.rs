@@ -9,6 +9,7 @@ use crate::act::off_loop::{OffLoopError, off_loop};
 use crate::act::spawn::launch::Launch;
 use crate::act::spawn::short_command::ShortCommand;
 use crate::decide::event::{Life, ServiceEvent};
+use crate::sys::reserve;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ async fn collect_and_store(
     let Some(target) = target(shared, service, instance) else {
         return;
     };
-    let work = move || evidence::collect(target, COLLECT_MAX);
+    let work = move || reserve::with(|| evidence::collect(target, COLLECT_MAX));
     match off_loop("evidence", THREAD_TIMEOUT, work).await {
         Ok(evidence) => {
             tracing::warn!(service = service.name(), "evidence: {}", evidence.summary);

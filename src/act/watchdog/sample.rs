@@ -6,8 +6,9 @@ use crate::act::lifecycle::claim::record_members;
 use crate::act::probe::Baseline;
 use crate::act::tree::stop_state::StopState;
 use crate::decide::clock::{Duration, Instant};
-use crate::decide::event::{Answer, Check, ResourceSample};
+use crate::decide::event::{Answer, Check, ResourceSample, UnknownUse};
 use crate::sys::process::{self, State};
+use crate::sys::reserve;
 
 /// A baseline older than this many timeouts is not comparable with the present.
 const BASELINE_TIMEOUTS_MAX: u32 = 10;
@@ -28,8 +29,29 @@ pub(super) fn begin(
     }
 }
 
-/// Samples the tree and the host after an attempt that ended with `answer`.
+/// Samples the tree and the host after an attempt that ended with `answer`. Where a descriptor is missing for that, samples
+/// once more with the reserve.
 pub(super) fn after(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    check: Check,
+    answer: &Answer,
+    timeout: Duration,
+) -> ResourceSample {
+    let baseline = instance.checks.baseline(check);
+    let before = baseline.get();
+    let take = || sample(shared, service, instance, check, answer, timeout);
+    let first = take();
+    if first.state_unknown || first.unknown_use == Some(UnknownUse::Processes) {
+        baseline.set(before);
+        reserve::with(take)
+    } else {
+        first
+    }
+}
+
+fn sample(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
@@ -48,6 +70,7 @@ pub(super) fn after(
     if sample.stopped || counts_as_dead(service, answer) {
         let state = instance.tree.with(|tree| StopState::of(main, tree));
         (sample.traced, sample.frozen) = (state.traced, state.frozen);
+        sample.state_unknown = state.unknown;
     }
     let baseline = instance.checks.baseline(check);
     let is_answer = matches!(answer, Answer::Alive | Answer::Degraded { .. });
@@ -56,7 +79,7 @@ pub(super) fn after(
         return sample;
     }
     let Some(after) = measure(shared, service, instance) else {
-        sample.use_unknown = true;
+        sample.unknown_use = Some(UnknownUse::Processes);
         return sample;
     };
     baseline.set(Some(compare(&mut sample, baseline.get(), after, timeout)));
@@ -84,18 +107,19 @@ fn compare(
     timeout: Duration,
 ) -> Baseline {
     let Some(before) = before.filter(|before| !is_stale(Some(*before), after.at, timeout)) else {
+        sample.unknown_use = Some(UnknownUse::ShortWindow);
         return after;
     };
     let watched = after.at.since(before.at);
     if watched < timeout / WINDOW_SHARE_MIN {
         // The window goes on: the next attempt has a longer one.
-        sample.use_unknown = true;
+        sample.unknown_use = Some(UnknownUse::ShortWindow);
         return before;
     }
     sample.watched = watched;
-    sample.tree_cpu = after.tree.cpu.saturating_sub(before.tree.cpu);
+    sample.tree_cpu = after.tree.cpu_since(&before.tree);
     sample.tree_io_bytes = after.tree.io_bytes_since(&before.tree);
-    sample.use_unknown = before.tree.is_incomplete || after.tree.is_incomplete;
+    sample.unknown_use = before.tree.unknown.or(after.tree.unknown);
     sample.throttled = after.tree.throttled > before.tree.throttled;
     sample.host_cpu = after.host.cpu.saturating_sub(before.host.cpu);
     sample.host_cpus = after.host.cpus;
@@ -124,7 +148,7 @@ fn is_stale(baseline: Option<Baseline>, now: Instant, timeout: Duration) -> bool
 
 #[cfg(test)]
 mod tests {
-    use super::{Baseline, Duration, Instant, ResourceSample, compare};
+    use super::{Baseline, Duration, Instant, ResourceSample, UnknownUse, compare};
     use crate::act::tree::Usage;
     use crate::sys::process::Host;
 
@@ -142,11 +166,11 @@ mod tests {
     fn a_window_that_is_too_short_leaves_the_use_unknown_and_goes_on() {
         let mut sample = ResourceSample::default();
         let kept = compare(&mut sample, Some(baseline(0)), baseline(200), TIMEOUT);
-        assert!(sample.use_unknown);
+        assert_eq!(sample.unknown_use, Some(UnknownUse::ShortWindow));
         let mut sample = ResourceSample::default();
         let next = compare(&mut sample, Some(kept), baseline(1600), TIMEOUT);
         assert_eq!(sample.watched, Duration::from_millis(1600));
-        assert!(!sample.use_unknown);
+        assert_eq!(sample.unknown_use, None);
         assert_eq!(next.at, baseline(1600).at);
     }
 }

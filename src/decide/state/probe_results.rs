@@ -244,7 +244,7 @@ impl Service {
             SuppressionReason::Held => format!("not killed: held ({})", self.hold_reason()),
             SuppressionReason::Busy => format!(
                 "not killed: no answer to {question}, but busy ({}); waiting up to {} longer",
-                verdict::cpu_in_words(&attempt.sample),
+                verdict::use_in_words(&attempt.sample),
                 in_words(rules.busy_grace)
             ),
             SuppressionReason::Overloaded => format!(
@@ -294,7 +294,7 @@ impl Service {
             self.description.question,
             failures.map_or(0, ConsecutiveFailures::count),
             took.as_secs_f64(),
-            verdict::cpu_in_words(&attempt.sample)
+            verdict::use_in_words(&attempt.sample)
         )
     }
 
@@ -356,7 +356,11 @@ pub(super) fn sample_facts(attempt: &ProbeAttempt) -> Vec<(&'static str, RecordV
         ("watched_ms", millis(sample.watched)),
         ("tree_cpu_ms", millis(sample.tree_cpu)),
         ("tree_io_bytes", RecordValue::Number(sample.tree_io_bytes)),
-        ("use_unknown", RecordValue::Flag(sample.use_unknown)),
+        (
+            "use_unknown",
+            RecordValue::Flag(sample.unknown_use.is_some()),
+        ),
+        ("state_unknown", RecordValue::Flag(sample.state_unknown)),
         ("throttled", RecordValue::Flag(sample.throttled)),
         ("host_cpu_ms", millis(sample.host_cpu)),
         ("host_cpus", RecordValue::Number(sample.host_cpus.into())),

@@ -22,24 +22,47 @@ struct Cgroup {
 
 pub(in super::super) fn is_any_frozen(pids: &[i32]) -> io::Result<bool> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let groups = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
-    let distinct: HashSet<String> = pids.iter().filter_map(groups).collect();
-    Ok(distinct.iter().any(|groups| are_frozen(groups, &mounts)))
+    let mut distinct = HashSet::new();
+    for pid in pids {
+        distinct.insert(if_exists(fs::read_to_string(format!(
+            "/proc/{pid}/cgroup"
+        )))?);
+    }
+    for groups in distinct {
+        if are_frozen(&groups, &mounts)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether one of the cgroups in `groups`, the content of a /proc/PID/cgroup, is frozen.
-fn are_frozen(groups: &str, mounts: &str) -> bool {
-    if let Some(group) = find(groups, mounts, None)
-        && let Ok(events) = fs::read_to_string(group.dir.join("cgroup.events"))
-        && number(&events, "frozen") == Some(1)
-    {
-        return true;
+fn are_frozen(groups: &str, mounts: &str) -> io::Result<bool> {
+    if let Some(group) = find(groups, mounts, None) {
+        let events = if_exists(fs::read_to_string(group.dir.join("cgroup.events")))?;
+        if number(&events, "frozen") == Some(1) {
+            return Ok(true);
+        }
     }
     let Some(group) = find(groups, mounts, Some("freezer")) else {
-        return false;
+        return Ok(false);
     };
-    let state = fs::read_to_string(group.dir.join("freezer.state")).unwrap_or_default();
-    matches!(state.trim(), "FROZEN" | "FREEZING")
+    let state = if_exists(fs::read_to_string(group.dir.join("freezer.state")))?;
+    Ok(matches!(state.trim(), "FROZEN" | "FREEZING"))
+}
+
+/// What was read; nothing where the process or the file does not exist. A mount that is not visible here counts as one
+/// that does not exist, and so does a file below it that stayd may not see.
+fn if_exists(read: io::Result<String>) -> io::Result<String> {
+    match read {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(libc::ESRCH) =>
+        {
+            Ok(String::new())
+        }
+        read => read,
+    }
 }
 
 pub(in super::super) fn own_cgroup() -> Option<PathBuf> {
