@@ -241,6 +241,7 @@ fn log(service: &str, record: &Record) {
         | RecordKind::Wedged
         | RecordKind::GaveUp
         | RecordKind::Unkillable
+        | RecordKind::Blind
         | RecordKind::CommonCause
         | RecordKind::RolledBack
         | RecordKind::StateLost => {

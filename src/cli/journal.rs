@@ -148,9 +148,8 @@ fn show(console: Console, event: &Event, json: bool) -> Result<(), Failure> {
 fn style_of(kind: &str) -> Style {
     match kind {
         "ready" => Style::Good,
-        "killed" | "crashed" | "wedged" | "gave-up" | "blocked" | "unkillable" | "degraded" => {
-            Style::Bad
-        }
+        "killed" | "crashed" | "wedged" | "gave-up" | "blocked" | "unkillable" | "degraded"
+        | "blind" => Style::Bad,
         "spared" | "attached" | "detached" | "exited" | "backoff" | "common-cause"
         | "daemonized" => Style::Warning,
         _ => Style::Dim,

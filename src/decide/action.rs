@@ -31,6 +31,8 @@ pub enum RecordKind {
     Verdict,
     /// Degraded for ten minutes.
     Degraded,
+    /// No probe attempt has given a verdict for five minutes.
+    Blind,
     /// A request arrived.
     Requested,
     /// Waiting before the next instance.
@@ -82,6 +84,7 @@ impl RecordKind {
             Self::Suppressed => "spared",
             Self::Verdict => "verdict",
             Self::Degraded => "degraded",
+            Self::Blind => "blind",
             Self::Requested => "wished",
             Self::Backoff => "backoff",
             Self::GaveUp => "gave-up",
@@ -121,6 +124,7 @@ impl RecordKind {
             | Self::OrphanedService
             | Self::UnattributedOrphan
             | Self::Degraded
+            | Self::Blind
             | Self::FallbackRuntime
             | Self::RolledBack
             | Self::Exited

@@ -120,6 +120,8 @@ pub struct ResourceSample {
     pub host_cpus: u32,
     /// Runnable threads on the host at the end (proc_stat(5), `procs_running`).
     pub host_runnable: u32,
+    /// How long in that time a runnable thread waited for a processor.
+    pub host_stalled: Duration,
 }
 
 /// Why the use of CPU and I/O of a tree is not known, or only in part.

@@ -7,6 +7,7 @@ use super::clock::{Duration, Instant};
 use super::runtime::RuntimeHistory;
 use super::snapshot::Class;
 use super::terms::{Exit, Life};
+use super::unjudged::UnjudgedAttempts;
 
 /// What is known of one service besides its claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,8 @@ pub struct StateHandover {
     pub restarts: u32,
     /// Why it is in its state.
     pub reason: String,
+    /// That sentence is true only in this state.
+    pub reason_is_present: bool,
     /// How and when the last instance ended.
     pub last_exit: Option<(Exit, Instant)>,
     /// When instances ended, since the last stable one.
@@ -92,4 +95,8 @@ pub struct ProbeHandover {
     pub latency: Option<Duration>,
     /// When an answer last came.
     pub last_ok_at: Option<Instant>,
+    /// The last attempt that gave a verdict had an answer.
+    pub answers: bool,
+    /// The attempts since the last verdict.
+    pub unjudged: UnjudgedAttempts,
 }

@@ -26,4 +26,5 @@ pub mod runtime;
 pub mod snapshot;
 pub mod state;
 pub mod terms;
+pub mod unjudged;
 mod verdict;

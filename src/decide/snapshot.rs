@@ -110,7 +110,7 @@ pub struct Snapshot {
     pub phase: Phase,
     /// Whether it is wanted up.
     pub wanted_up: bool,
-    /// Answering, as far as is known, and not degraded for ten minutes.
+    /// Answering, and not degraded for ten minutes.
     pub healthy: bool,
     /// Its main process, when there is one.
     pub main: Option<Process>,

@@ -33,6 +33,8 @@ const OVERLOAD_RUNNABLE_PER_CPU: u32 = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct ConsecutiveFailures {
     count: u32,
+    /// How many of them had an answer, an error that counts as dead.
+    answered: u32,
     /// When the first of them was asked.
     first_asked_at: Option<Instant>,
     /// When the first of them ended.
@@ -165,6 +167,18 @@ impl ConsecutiveFailures {
         self.count
     }
 
+    /// What they had instead of a good answer, for a sentence that goes on with the question.
+    #[must_use]
+    pub(super) const fn in_words(&self) -> &'static str {
+        if self.answered == 0 {
+            "no answer to"
+        } else if self.answered == self.count {
+            "only errors in answer to"
+        } else {
+            "no good answer to"
+        }
+    }
+
     /// When the first of them was asked; `None` if there are none.
     #[must_use]
     pub(super) const fn first_asked_at(&self) -> Option<Instant> {
@@ -239,6 +253,7 @@ impl ConsecutiveFailures {
         conditions: KillConditions,
     ) -> Verdict {
         self.count = self.count.saturating_add(1);
+        self.answered += u32::from(matches!(attempt.answer, Answer::Degraded { .. }));
         self.first_asked_at.get_or_insert(attempt.asked_at);
         self.dead_since.get_or_insert(now);
         if self.count < rules.failures {
@@ -324,7 +339,8 @@ fn uses_much_io(sample: &ResourceSample) -> bool {
     io >= u128::from(BUSY_IO_BYTES_PER_S) * sample.watched.as_nanos()
 }
 
-/// Whether every processor is in use, more threads wait, and this tree uses less than half of the CPU time.
+/// Whether every processor is in use, threads wait for one, and this tree uses less than half of the CPU time. The number of
+/// runnable threads is known for one instant only, the waiting time for the whole window.
 #[must_use]
 fn is_overloaded(sample: &ResourceSample) -> bool {
     // A process stopped by a signal is not slow: no free processor would help it.
@@ -332,9 +348,10 @@ fn is_overloaded(sample: &ResourceSample) -> bool {
         return false;
     }
     let capacity = sample.watched * sample.host_cpus;
-    let saturated = sample.host_cpu * 10 >= capacity * 9
-        && sample.host_runnable >= sample.host_cpus * OVERLOAD_RUNNABLE_PER_CPU;
-    saturated && sample.tree_cpu * 2 < sample.host_cpu
+    let is_full = sample.host_cpu * 10 >= capacity * 9;
+    let threads_wait = sample.host_runnable >= sample.host_cpus * OVERLOAD_RUNNABLE_PER_CPU
+        || sample.host_stalled * 2 >= sample.watched;
+    is_full && threads_wait && sample.tree_cpu * 2 < sample.host_cpu
 }
 
 /// What the tree uses, for a sentence: "using 97 % of a core", "using 2 % of a core, reading and writing 8.0 MiB/s".

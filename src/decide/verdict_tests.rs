@@ -333,6 +333,21 @@ fn overload_by_others_suppresses_the_kill_up_to_the_ceiling() {
 }
 
 #[test]
+fn threads_that_waited_for_a_processor_show_an_overload_that_is_over_when_it_is_looked_for() {
+    let was_overloaded = ResourceSample {
+        host_cpu: Duration::from_secs(10),
+        host_stalled: Duration::from_millis(2500),
+        ..idle()
+    };
+    assert!(is_overloaded(&was_overloaded));
+    let was_busy = ResourceSample {
+        host_stalled: Duration::from_millis(2000),
+        ..was_overloaded
+    };
+    assert!(!is_overloaded(&was_busy));
+}
+
+#[test]
 fn a_tree_that_causes_the_overload_itself_is_not_excused_by_it() {
     let own = ResourceSample {
         host_cpu: Duration::from_secs(10),

@@ -309,6 +309,9 @@ pub struct Host {
     pub cpus: u32,
     /// Number of runnable threads now.
     pub runnable: u32,
+    /// The time since boot in which a runnable thread waited for a processor (/proc/pressure/cpu, `some total`); zero where
+    /// the system does not report it.
+    pub stalled: Duration,
 }
 
 /// Reads [`Host`].

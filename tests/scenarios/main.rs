@@ -5,6 +5,7 @@ mod simulation;
 
 mod attached;
 mod common_cause;
+mod health;
 mod kill;
 mod launchers;
 mod many_services;

@@ -9,7 +9,7 @@ use stayd::decide::event::{
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
 
-fn proven() -> PersistedState {
+pub(crate) fn proven() -> PersistedState {
     PersistedState {
         proven: true,
         ..PersistedState::default()

@@ -374,7 +374,7 @@ impl Simulation {
         } else {
             SOON
         };
-        let sample = if silent {
+        let sample = if silent || matches!(answer, Answer::Degraded { .. }) {
             service.sample
         } else {
             ResourceSample::default()

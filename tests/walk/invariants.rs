@@ -8,6 +8,9 @@ use stayd::decide::event::{
 };
 use stayd::decide::fleet::COMMON_CAUSE_WINDOW;
 
+/// As many attempts without a verdict as a kill needs dead ones.
+pub(crate) const UNJUDGED_MAX: u32 = 2;
+
 /// What is the case outside the machine, for one service.
 #[derive(Clone, Debug, Default, Hash, PartialEq, Eq)]
 pub(crate) struct ServiceModel {
@@ -23,6 +26,8 @@ pub(crate) struct ServiceModel {
     pub(crate) answered: bool,
     /// Dead attempts delivered since the last attempt that was not dead, for the current instance.
     pub(crate) consecutive_dead: u32,
+    /// Consecutive attempts without a verdict, counted up to [`UNJUDGED_MAX`].
+    pub(crate) consecutive_unjudged: u32,
     pub(crate) hold: bool,
     /// An instance of the service has answered this probe.
     pub(crate) ever_answered: bool,
@@ -96,6 +101,7 @@ impl ServiceModel {
                 self.main = Some(*life);
                 self.answered = false;
                 self.consecutive_dead = 0;
+                self.consecutive_unjudged = 0;
             }
             ServiceEvent::NotSpawned(..) => self.spawning = None,
             ServiceEvent::Exited(_, _, survivors) => {
@@ -112,6 +118,11 @@ impl ServiceModel {
                 // The answers of a foreign process prove nothing about the configured command.
                 self.ever_answered |= answered && self.attached.is_none();
                 dead = matches!(attempt.answer, Answer::Dead { .. }) && !attempt.sample.traced;
+                self.consecutive_unjudged = if answered || dead {
+                    0
+                } else {
+                    (self.consecutive_unjudged + 1).min(UNJUDGED_MAX)
+                };
                 self.consecutive_dead = match attempt.answer {
                     Answer::NoVerdict { .. } => self.consecutive_dead,
                     _ if dead => self.consecutive_dead + 1,
@@ -125,6 +136,7 @@ impl ServiceModel {
                 if let ScanOutcome::Adoptable(instance) = outcome {
                     self.main = instance.main.map(|_| instance.life);
                     self.others = instance.main.is_none();
+                    self.answered = false;
                 }
             }
             ServiceEvent::Configured(_)
@@ -170,6 +182,7 @@ impl ServiceModel {
                 self.attached = Some(*life);
                 self.answered = false;
                 self.consecutive_dead = 0;
+                self.consecutive_unjudged = 0;
             }
             ServiceAction::CancelPreparation(life) => {
                 assert_eq!(self.preparing.or(self.copying), Some(*life));

@@ -1,7 +1,7 @@
 //! The machine and the model of everything outside it. Delivers events to both, and checks every action that the machine
 //! orders.
 
-use super::invariants::{ServiceModel, Step};
+use super::invariants::{ServiceModel, Step, UNJUDGED_MAX};
 use super::possible_events::Choices;
 use stayd::decide::action::Action;
 use stayd::decide::clock::{Duration, Instant};
@@ -209,6 +209,38 @@ impl World {
                 }
             }
         }
+        for id in self.ids() {
+            self.assert_is_shown_truly(id);
+        }
+    }
+
+    /// A healthy service has answered, and not been without a verdict for long; and the reason fits the state.
+    fn assert_is_shown_truly(&self, id: ServiceId) {
+        let shown = self.snapshot(id);
+        let service = &self.services[id.0];
+        if shown.healthy {
+            assert!(service.answered, "healthy needs an answer: {shown:?}");
+            assert!(
+                service.consecutive_unjudged < UNJUDGED_MAX,
+                "healthy after as many attempts without a verdict as a kill needs: {shown:?}"
+            );
+        }
+        let is_about = |words: &str, phases: &[Phase]| {
+            assert!(
+                !shown.reason.starts_with(words) || phases.contains(&shown.phase),
+                "{shown:?}"
+            );
+        };
+        is_about("gave up", &[Phase::Parked]);
+        is_about(
+            "SIGKILL has not ended",
+            &[Phase::Unkillable, Phase::Wedged, Phase::Stopping],
+        );
+        is_about("stopped on request", &[Phase::Stopped]);
+        is_about(
+            "answering",
+            &[Phase::Running, Phase::Suspect, Phase::Unproven],
+        );
     }
 
     /// If the event is a probe attempt of a service that fell silent together with at least two others: since when three of

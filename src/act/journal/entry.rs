@@ -32,7 +32,7 @@ pub struct JournalEntry {
 pub const LOST_KIND: &str = "lost";
 
 /// The kinds of records that are incidents.
-pub(crate) const INCIDENTS: [RecordKind; 10] = [
+pub(crate) const INCIDENTS: [RecordKind; 11] = [
     RecordKind::Killed,
     RecordKind::Crashed,
     RecordKind::Wedged,
@@ -40,6 +40,7 @@ pub(crate) const INCIDENTS: [RecordKind; 10] = [
     RecordKind::Blocked,
     RecordKind::Unkillable,
     RecordKind::Degraded,
+    RecordKind::Blind,
     RecordKind::CommonCause,
     RecordKind::RolledBack,
     RecordKind::StateLost,

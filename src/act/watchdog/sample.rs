@@ -124,6 +124,7 @@ fn compare(
     sample.host_cpu = after.host.cpu.saturating_sub(before.host.cpu);
     sample.host_cpus = after.host.cpus;
     sample.host_runnable = after.host.runnable;
+    sample.host_stalled = after.host.stalled.saturating_sub(before.host.stalled);
     after
 }
 

@@ -42,16 +42,16 @@ impl Service {
     fn attach(&mut self, holder: &PortHolder, ctx: &mut StepContext<'_>) {
         self.refusals = 0;
         self.since = ctx.now;
-        self.reason = format!(
+        self.reason.set_present(format!(
             "attached: {}; not ours: watched, and never signalled",
             holder.description
-        );
+        ));
         let pid = holder.main.map(|main| main.pid.unsigned_abs().into());
         let mut facts = vec![("port", RecordValue::Number(holder.port.into()))];
         facts.extend(pid.map(|pid| ("pid", RecordValue::Number(pid))));
         self.record(
             RecordKind::Attached,
-            self.reason.clone(),
+            self.reason.text().to_owned(),
             facts,
             ctx.actions,
         );
@@ -71,11 +71,12 @@ impl Service {
     pub(super) fn report_foreign_wedge(
         &mut self,
         attempt: &ProbeAttempt,
+        why: &str,
         ctx: &mut StepContext<'_>,
     ) {
         let sentence = format!(
             "wedged: {}; not killed: {} is not ours",
-            self.silence_in_words(attempt, ctx.now),
+            self.failures_in_words(attempt, why, ctx.now),
             self.main_in_words()
         );
         self.record(
@@ -101,11 +102,12 @@ impl Service {
             PortRelease::Ended(exit) => exit.in_words(),
             PortRelease::LeftPort => "has left the port".into(),
         };
-        self.reason = format!("no longer attached: {} {what}", self.main_in_words());
+        let sentence = format!("no longer attached: {} {what}", self.main_in_words());
+        self.reason.set_past(sentence);
         ctx.actions.push(ServiceAction::Retire(self.life));
         self.record(
             RecordKind::Detached,
-            self.reason.clone(),
+            self.reason.text().to_owned(),
             Vec::new(),
             ctx.actions,
         );
@@ -120,13 +122,13 @@ impl Service {
     /// Stops monitoring on a request or on shutdown, without a signal.
     pub(super) fn detach(&mut self, ctx: &mut StepContext<'_>) {
         ctx.actions.push(ServiceAction::Retire(self.life));
-        self.reason = format!(
-            "stopped on request: {} is not ours, and runs on unwatched",
-            self.main_in_words()
-        );
+        let main = self.main_in_words();
+        self.reason.set_present(format!(
+            "stopped on request: {main} is not ours, and runs on unwatched"
+        ));
         self.record(
             RecordKind::Detached,
-            self.reason.clone(),
+            self.reason.text().to_owned(),
             Vec::new(),
             ctx.actions,
         );

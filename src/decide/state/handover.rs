@@ -33,7 +33,8 @@ impl Service {
             adopted: self.adopted,
             since: self.since,
             restarts: self.restarts,
-            reason: self.reason.clone(),
+            reason: self.reason.lasting().to_owned(),
+            reason_is_present: self.reason.is_present(),
             last_exit: self.last_exit,
             ended: self.history.ends().to_vec(),
             gave_up: self.history.is_parked(),
@@ -51,7 +52,8 @@ impl Service {
         self.hold = handover.hold.map(|(until, reason)| Hold { until, reason });
         self.since = handover.since;
         self.restarts = handover.restarts;
-        self.reason = handover.reason;
+        self.reason
+            .resume(handover.reason, handover.reason_is_present);
         self.last_exit = handover.last_exit;
         self.history.resume(handover.ended, handover.gave_up);
         self.refusals = handover.refusals;
@@ -117,6 +119,8 @@ impl ProbeSchedule {
             class: self.class,
             latency: self.latency,
             last_ok_at: self.last_ok_at,
+            answers: self.answers,
+            unjudged: self.unjudged,
         }
     }
 
@@ -124,5 +128,7 @@ impl ProbeSchedule {
         self.class = handover.class;
         self.latency = handover.latency;
         self.last_ok_at = handover.last_ok_at;
+        self.answers = handover.answers;
+        self.unjudged = handover.unjudged;
     }
 }

@@ -94,10 +94,11 @@ impl Service {
         let mut monitored = monitored.clone();
         monitored.failures.void_before(ctx.now);
         self.state = State::Up(monitored);
-        self.reason = "not killed: a hold came before the SIGKILL".into();
+        self.reason
+            .set_past("not killed: a hold came before the SIGKILL".into());
         self.record(
             RecordKind::Suppressed,
-            self.reason.clone(),
+            self.reason.text().to_owned(),
             Vec::new(),
             ctx.actions,
         );

@@ -59,7 +59,7 @@ impl Service {
             news.insert(0, format!("an earlier runtime is used: {why}"));
         }
         self.runtimes.why_older = fallback_because.map(str::to_owned);
-        if fallback_because.is_none() && self.reason.starts_with(RUNS_FROM_AN_EARLIER) {
+        if fallback_because.is_none() && self.reason.lasting().starts_with(RUNS_FROM_AN_EARLIER) {
             self.reason.clear(); // the source can be used again
         }
         if !news.is_empty() {
@@ -139,7 +139,7 @@ impl Service {
         self.record(RecordKind::RolledBack, sentence.clone(), facts, ctx.actions);
         ctx.actions
             .push(ServiceAction::MarkRuntimeBad(bad, why.to_owned()));
-        self.reason = sentence;
+        self.reason.set_past(sentence);
         self.clear_failure_history(ctx);
         true
     }

@@ -30,6 +30,7 @@ mod kill_pending;
 mod materializing;
 mod monitored;
 mod probe_results;
+mod reason;
 mod recovery;
 mod requests;
 mod restarting;
@@ -47,6 +48,7 @@ use super::restart::RestartHistory;
 use super::runtime::RuntimeHistory;
 
 use monitored::Monitored;
+use reason::Reason;
 
 /// Reason of a service whose `stop` was requested under an earlier stayd.
 const STOPPED: &str = "stopped on request until `start` or the next boot";
@@ -80,7 +82,7 @@ pub struct Service {
     number_is_free: bool,
     since: Instant,
     restarts: u32,
-    reason: String,
+    reason: Reason,
     last_exit: Option<(Exit, Instant)>,
     history: RestartHistory,
     /// Consecutive refused starts. They wait like ended instances, and never park the service.
@@ -206,7 +208,7 @@ impl Service {
             number_is_free: false,
             since: Instant::START,
             restarts: 0,
-            reason: String::new(),
+            reason: Reason::default(),
             last_exit: None,
             history: RestartHistory::default(),
             refusals: 0,
@@ -238,6 +240,7 @@ impl Service {
             Some(event) if event.life().is_some_and(|life| life != self.life) => {}
             Some(event) => self.on_event(event, &mut ctx),
         }
+        self.reason.keep_in(&self.state);
     }
 
     /// The machine slept for `duration`: silence from before the sleep means nothing.
@@ -296,6 +299,7 @@ impl Service {
                 }
             }
         }
+        self.reason.keep_in(&self.state);
     }
 
     /// When this service next needs a tick; [`Instant::NEVER`] when it waits only for events.

@@ -4,6 +4,7 @@ use super::super::clock::{Duration, Instant};
 use super::super::event::{Check, ProbeAttempt, Process};
 use super::super::policy::Policy;
 use super::super::snapshot::Class;
+use super::super::unjudged::UnjudgedAttempts;
 use super::super::verdict::ConsecutiveFailures;
 use super::State;
 
@@ -36,8 +37,6 @@ pub(super) struct Monitored {
     pub(super) keeps_reason: bool,
     /// Why consecutive failures have led to no kill yet.
     pub(super) suppressed_because: Option<&'static str>,
-    /// The reason that a passing problem has replaced, to be restored after it.
-    pub(super) displaced_reason: Option<String>,
 }
 
 /// When one probe is due, and the result of its last attempt.
@@ -50,6 +49,10 @@ pub(super) struct ProbeSchedule {
     pub(super) class: Option<Class>,
     pub(super) latency: Option<Duration>,
     pub(super) last_ok_at: Option<Instant>,
+    /// The last attempt that gave a verdict had an answer.
+    pub(super) answers: bool,
+    /// The attempts since the last verdict.
+    pub(super) unjudged: UnjudgedAttempts,
 }
 
 impl State {
@@ -95,7 +98,6 @@ impl Monitored {
             degradation_reported: false,
             keeps_reason: false,
             suppressed_because: None,
-            displaced_reason: None,
         }
     }
 
@@ -113,6 +115,7 @@ impl Monitored {
         let mut due = self.startup_until.unwrap_or(Instant::NEVER);
         if policy.watchdog.is_some() {
             due = due.min(self.liveness.due());
+            due = due.min(self.liveness.unjudged.blind_at());
         }
         if policy.ready_probe {
             due = due.min(self.readiness.due());
@@ -156,6 +159,7 @@ impl ProbeSchedule {
             }
             self.open = None;
             self.class = Some(Class::NoVerdict);
+            self.unjudged.note(now, Class::NoVerdict);
         }
         if now < self.next_at {
             return None;
@@ -185,8 +189,14 @@ impl ProbeSchedule {
     pub(super) fn note_result(&mut self, now: Instant, class: Class, latency: Duration) {
         self.class = Some(class);
         self.latency = Some(latency);
-        if matches!(class, Class::Alive | Class::Degraded) {
-            self.last_ok_at = Some(now);
+        self.unjudged.note(now, class);
+        match class {
+            Class::Alive | Class::Degraded => {
+                self.last_ok_at = Some(now);
+                self.answers = true;
+            }
+            Class::Dead => self.answers = false,
+            Class::NoVerdict | Class::Void => {}
         }
     }
 }

@@ -58,7 +58,7 @@ impl Service {
                 self.note_class(before, class, &why, attempt, ctx);
                 self.show_problem(class, &why, &attempt.answer);
                 self.become_ready_by_answer(check, class, &attempt.answer, ctx);
-                self.judge(class, attempt, ctx);
+                self.judge(class, &why, attempt, ctx);
             }
             Check::Readiness => self.become_ready_by_answer(check, class, &attempt.answer, ctx),
         }
@@ -137,7 +137,7 @@ impl Service {
         let is_usual_at_start = match class {
             Class::Alive => {
                 monitored.suppressed_because = None;
-                return self.restore_reason();
+                return self.end_problem();
             }
             Class::Dead => true,
             Class::Degraded => matches!(answer, Answer::Degraded { starting: true, .. }),
@@ -156,31 +156,23 @@ impl Service {
             },
             Class::NoVerdict | Class::Void => format!("not judged: {why}"),
         };
-        self.displace_reason(problem);
+        self.reason.set_problem(problem);
     }
 
-    pub(super) fn displace_reason(&mut self, problem: String) {
-        let Some(monitored) = self.state.monitored_mut() else {
+    /// Shows the reason again that the problem had replaced.
+    fn end_problem(&mut self) {
+        if !self.reason.end_problem() {
             return;
-        };
-        let displaced = core::mem::replace(&mut self.reason, problem);
-        monitored.displaced_reason.get_or_insert(displaced);
-    }
-
-    fn restore_reason(&mut self) {
-        let Some(monitored) = self.state.monitored_mut() else {
-            return;
-        };
-        let Some(displaced) = monitored.displaced_reason.take() else {
-            return;
-        };
-        self.reason = if displaced.starts_with(ANSWERING) {
-            format!("{ANSWERING} again")
-        } else if displaced.is_empty() && monitored.startup_until.is_none() {
-            ANSWERING.into()
-        } else {
-            displaced
-        };
+        }
+        let starting = self
+            .state
+            .monitored()
+            .is_some_and(|monitored| monitored.startup_until.is_some());
+        if self.reason.lasting().starts_with(ANSWERING) {
+            self.reason.set_present(format!("{ANSWERING} again"));
+        } else if self.reason.lasting().is_empty() && !starting {
+            self.reason.set_present(ANSWERING.into());
+        }
     }
 
     /// The reason of a service whose probe never had an answer.
@@ -197,7 +189,13 @@ impl Service {
         )
     }
 
-    fn judge(&mut self, class: Class, attempt: &ProbeAttempt, ctx: &mut StepContext<'_>) {
+    fn judge(
+        &mut self,
+        class: Class,
+        why: &str,
+        attempt: &ProbeAttempt,
+        ctx: &mut StepContext<'_>,
+    ) {
         let Some(rules) = self.policy.watchdog else {
             return;
         };
@@ -219,11 +217,12 @@ impl Service {
         {
             Verdict::Fine | Verdict::Suspect => {}
             Verdict::Suppressed(SuppressionReason::Foreign) => {
-                self.report_foreign_wedge(attempt, ctx);
+                self.report_foreign_wedge(attempt, why, ctx);
             }
-            Verdict::Suppressed(why) => self.suppress_kill(why, &rules, attempt, ctx),
+            Verdict::Suppressed(reason) => self.suppress_kill(reason, &rules, attempt, ctx),
             Verdict::Wedged => {
-                let sentence = format!("killed: {}", self.silence_in_words(attempt, ctx.now));
+                let failures = self.failures_in_words(attempt, why, ctx.now);
+                let sentence = format!("killed: {failures}");
                 self.begin_kill(sentence, &rules, sample_facts(attempt), ctx);
             }
         }
@@ -231,32 +230,34 @@ impl Service {
 
     fn suppress_kill(
         &mut self,
-        why: SuppressionReason,
+        reason: SuppressionReason,
         rules: &Watchdog,
         attempt: &ProbeAttempt,
         ctx: &mut StepContext<'_>,
     ) {
+        let missing = self.missing_answer();
         let question = &self.description.question;
-        let sentence = match why {
+        let sentence = match reason {
             SuppressionReason::NeverAnswered => {
                 format!("not killed: {question} has never been answered; is the probe right?")
             }
             SuppressionReason::Held => format!("not killed: held ({})", self.hold_reason()),
             SuppressionReason::Busy => format!(
-                "not killed: no answer to {question}, but busy ({}); waiting up to {} longer",
+                "not killed: {missing}, but busy ({}); waiting up to {} longer",
                 verdict::use_in_words(&attempt.sample),
                 in_words(rules.busy_grace)
             ),
             SuppressionReason::Overloaded => format!(
-                "not killed: no answer to {question}, but the host is overloaded by others ({} runnable on {} \
+                "not killed: {missing}, but the host is overloaded by others ({} runnable on {} \
                  processors)",
                 attempt.sample.host_runnable, attempt.sample.host_cpus
             ),
             SuppressionReason::HostSuspected => format!(
-                "not killed: no answer to {question}, but all services that were asked fell silent at once: the host is suspected"
+                "not killed: {missing}, but all services that were asked fell silent at once: the host is \
+                 suspected"
             ),
             SuppressionReason::Shadow => {
-                format!("would have killed (shadow mode): no answer to {question}")
+                format!("would have killed (shadow mode): {missing}")
             }
             SuppressionReason::Foreign => return, // recorded by `report_foreign_wedge`
         };
@@ -269,7 +270,7 @@ impl Service {
         let Some(monitored) = self.state.monitored_mut() else {
             return;
         };
-        monitored.suppressed_because = match why {
+        monitored.suppressed_because = match reason {
             SuppressionReason::Held => Some("it is held"),
             SuppressionReason::Busy => Some("it is busy"),
             SuppressionReason::Overloaded => {
@@ -284,18 +285,31 @@ impl Service {
         };
     }
 
-    /// "no answer to SELECT 1 in 3 probes (3.4 s), using no CPU".
-    pub(super) fn silence_in_words(&self, attempt: &ProbeAttempt, now: Instant) -> String {
+    /// "no answer to SELECT 1 in 3 probes (3.4 s), using no CPU; last: timed out after 3 s waiting for the answer". `why` is
+    /// what the last attempt had instead of a good answer.
+    pub(super) fn failures_in_words(
+        &self,
+        attempt: &ProbeAttempt,
+        why: &str,
+        now: Instant,
+    ) -> String {
         let failures = self.state.monitored().map(|monitored| &monitored.failures);
         let began = failures.and_then(ConsecutiveFailures::first_asked_at);
         let took = began.map_or(Duration::ZERO, |began| now.since(began));
         format!(
-            "no answer to {} in {} probes ({:.1} s), {}",
-            self.description.question,
+            "{} in {} probes ({:.1} s), {}; last: {why}",
+            self.missing_answer(),
             failures.map_or(0, ConsecutiveFailures::count),
             took.as_secs_f64(),
             verdict::use_in_words(&attempt.sample)
         )
+    }
+
+    /// "no answer to SELECT 1".
+    fn missing_answer(&self) -> String {
+        let failures = self.state.monitored().map(|monitored| &monitored.failures);
+        let missing = failures.map_or("no answer to", ConsecutiveFailures::in_words);
+        format!("{missing} {}", self.description.question)
     }
 
     /// WATCHDOG=trigger: the service itself requests its kill.
@@ -330,9 +344,9 @@ impl Service {
         };
         let monitored = monitored.clone();
         let within = EVIDENCE_MAX + rules.evidence_extra;
-        self.reason = sentence;
+        self.reason.set_past(sentence.clone());
         self.since = ctx.now;
-        self.record(RecordKind::Killed, self.reason.clone(), facts, ctx.actions);
+        self.record(RecordKind::Killed, sentence, facts, ctx.actions);
         ctx.actions.push(ServiceAction::CollectEvidence {
             life: self.life,
             within,
@@ -364,6 +378,7 @@ pub(super) fn sample_facts(attempt: &ProbeAttempt) -> Vec<(&'static str, RecordV
         ("throttled", RecordValue::Flag(sample.throttled)),
         ("host_cpu_ms", millis(sample.host_cpu)),
         ("host_cpus", RecordValue::Number(sample.host_cpus.into())),
+        ("host_stalled_ms", millis(sample.host_stalled)),
         (
             "host_runnable",
             RecordValue::Number(sample.host_runnable.into()),

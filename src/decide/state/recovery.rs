@@ -28,7 +28,7 @@ impl Service {
             .handover
             .map(|handover| Box::new(self.resume_handover(*handover)));
         if self.shutting_down {
-            self.reason = STOPPED.into();
+            self.reason.set_present(STOPPED.into());
             self.become_down(Down::Stopped, ctx);
         } else {
             self.begin_recovery_scan(past.parked, settled, ctx);
@@ -93,12 +93,13 @@ impl Service {
     fn start_afresh(&mut self, parked: bool, ctx: &mut StepContext<'_>) {
         self.scanned = true;
         if self.must_stay_down() {
-            self.reason = STOPPED.into();
+            self.reason.set_present(STOPPED.into());
             self.become_down(Down::Stopped, ctx);
         } else if parked {
             let until = ctx.now.after(self.parked_retry());
             self.history.set_parked();
-            self.reason = "gave up before; its program and configuration have not changed".into();
+            let sentence = "gave up before; its program and configuration have not changed";
+            self.reason.set_present(sentence.into());
             self.become_down(Down::Parked { until }, ctx);
         } else {
             self.begin_start(ctx);
@@ -119,17 +120,18 @@ impl Service {
             if parked {
                 self.history.set_parked();
             }
-            self.reason = "ended while no stayd ran, its exit status is unknown".into();
+            let sentence = "ended while no stayd ran, its exit status is unknown";
+            self.reason.set_past(sentence.into());
             self.record(
                 RecordKind::Exited,
-                self.reason.clone(),
+                self.reason.text().to_owned(),
                 Vec::new(),
                 ctx.actions,
             );
             return self.instance_over(&unseen_end(), ctx);
         };
         if !self.must_stay_down() && !restart::should_restart(self.policy.restart, exit, false) {
-            self.reason = self.stays_stopped(exit);
+            self.reason.set_present(self.stays_stopped(exit));
             self.become_down(Down::Stopped, ctx);
         } else {
             self.start_afresh(parked, ctx); // the policy has changed since, or a request starts it
@@ -139,7 +141,7 @@ impl Service {
     /// Blocks the service, because a copy of it may run that cannot be proven ours.
     fn may_run_unproven(&mut self, message: String, ctx: &mut StepContext<'_>) {
         if self.must_stay_down() {
-            self.reason = message;
+            self.reason.set_present(message);
             self.become_down(Down::Stopped, ctx);
             return;
         }
@@ -184,9 +186,11 @@ impl Service {
         self.changed_settings.clone_from(&instance.changed_settings);
         self.state = State::Up(Monitored::resume(main, handover, ctx.now, &self.policy));
         if let Some(why) = replaced_because {
-            self.reason = format!("pid {} is ended in order: {why}", main.pid);
+            self.reason
+                .set_past(format!("pid {} is ended in order: {why}", main.pid));
             let facts = vec![("pid", RecordValue::Number(main.pid.unsigned_abs().into()))];
-            self.record(RecordKind::Adopted, self.reason.clone(), facts, ctx.actions);
+            let sentence = self.reason.text().to_owned();
+            self.record(RecordKind::Adopted, sentence, facts, ctx.actions);
             self.begin_stop(ctx);
         } else if handover.ready_at.is_none() {
             self.become_ready_by_exec(ctx);
@@ -216,13 +220,13 @@ impl Service {
 
     fn adopt(&mut self, main: Process, instance: &AdoptableInstance, ctx: &mut StepContext<'_>) {
         let replaced_because = self.why_to_replace(instance, true);
-        self.reason = match replaced_because {
+        self.reason.set_past(match replaced_because {
             None => format!("adopted: pid {} of an earlier stayd continues", main.pid),
             Some(why) => format!(
                 "pid {} of an earlier stayd is ended in order: {why}",
                 main.pid
             ),
-        };
+        });
         if replaced_because.is_none() {
             self.changed_settings.clone_from(&instance.changed_settings);
         }
@@ -243,11 +247,13 @@ impl Service {
 
     /// The main process ended while no stayd ran: end the rest of its tree before a new instance begins.
     fn kill_rest_of_tree(&mut self, by_request: bool, ctx: &mut StepContext<'_>) {
-        self.reason =
-            "its main process ended while no stayd ran; what is left of it is ended".into();
+        const ENDED: &str = "its main process ended while no stayd ran";
+        self.reason.set_past(ENDED.into());
+        self.reason
+            .set_present(format!("{ENDED}; what is left of it is ended"));
         self.record(
             RecordKind::Adopted,
-            self.reason.clone(),
+            self.reason.text().to_owned(),
             Vec::new(),
             ctx.actions,
         );

@@ -46,12 +46,12 @@ impl Service {
         self.wanted_up = false;
         match self.state {
             State::Down(_) => {
-                self.reason = if self.scanned {
+                self.reason.set_present(if self.scanned {
                     "stopped on request".into()
                 } else {
                     // A process that may be ours may still run, and the stop has not ended it.
-                    format!("stopped on request, but: {}", self.reason)
-                };
+                    format!("stopped on request, but: {}", self.reason.text())
+                });
                 self.become_down(Down::Stopped, ctx);
             }
             State::Preparing { .. } => self.cancel_preparation(ctx),

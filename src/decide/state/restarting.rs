@@ -11,6 +11,7 @@ impl Service {
     /// The instance is over and its process tree is empty: decide what comes next.
     pub(super) fn instance_over(&mut self, end: &Ending, ctx: &mut StepContext<'_>) {
         let exit = end.exit.unwrap_or(Exit::Unknown);
+        let why = self.reason.text().to_owned();
         self.last_exit = Some((exit, ctx.now));
         let restarting = end.by_request && self.wanted_up;
         let again = restart::should_restart(self.policy.restart, exit, end.by_watchdog);
@@ -21,7 +22,7 @@ impl Service {
                 ServiceAction::Retire(self.life)
             });
         if self.must_stay_down() {
-            self.reason = "stopped on request".into();
+            self.reason.set_present("stopped on request".into());
             self.record(
                 RecordKind::Stopped,
                 "stopped".into(),
@@ -29,7 +30,7 @@ impl Service {
                 ctx.actions,
             );
             self.become_down(Down::Stopped, ctx);
-        } else if restarting || !end.by_request && self.rolls_back(&self.reason.clone(), ctx) {
+        } else if restarting || !end.by_request && self.rolls_back(&why, ctx) {
             self.begin_start(ctx);
         } else if again {
             self.restart_by_policy(end.ready_for, ctx);
@@ -41,7 +42,7 @@ impl Service {
                 Vec::new(),
                 ctx.actions,
             );
-            self.reason = sentence;
+            self.reason.set_present(sentence);
             self.become_down(Down::Stopped, ctx);
         }
     }
@@ -70,7 +71,8 @@ impl Service {
             NextStart::After(wait) => {
                 let until = ctx.now.after(wait);
                 self.become_down(Down::Backoff { until }, ctx);
-                let sentence = format!("starts again in {}: {}", in_words(wait), self.reason);
+                let sentence =
+                    format!("starts again in {}: {}", in_words(wait), self.reason.text());
                 self.record(
                     RecordKind::Backoff,
                     sentence,
@@ -108,14 +110,14 @@ impl Service {
              configuration or {files} changes",
             give_up.exits,
             give_up.within.as_secs(),
-            self.reason,
+            self.reason.text(),
             wait.as_secs()
         );
         let facts = vec![("exits", RecordValue::Number(give_up.exits.into()))];
         self.record(RecordKind::GaveUp, sentence.clone(), facts, ctx.actions);
         ctx.actions
             .push(ServiceAction::Persist(Persist::Parked(true)));
-        self.reason = sentence;
+        self.reason.set_present(sentence);
         let until = ctx.now.after(wait);
         self.become_down(Down::Parked { until }, ctx);
     }

@@ -5,6 +5,7 @@ use super::super::clock::{Duration, Instant, in_words};
 use super::super::event::{Answer, Check, Exit, ServiceMessage, Survivors};
 use super::super::hints;
 use super::super::snapshot::Class;
+use super::super::unjudged::BLIND_AFTER;
 use super::monitored::DEGRADED_TOLERANCE;
 use super::probe_results::ANSWERING;
 use super::{Ending, EndingStage, Service, State, StepContext, millis};
@@ -73,6 +74,7 @@ impl Service {
             self.mark_runtime_good(ctx);
         }
         self.report_long_degradation(ctx);
+        self.report_blindness(ctx);
     }
 
     /// When the uptime is long enough to end the parking or to prove the runtime.
@@ -131,32 +133,33 @@ impl Service {
         monitored.startup_until = None;
         monitored.failures.clear();
         let answered = monitored.liveness.last_ok_at.is_some();
-        let reason = match (&self.policy.watchdog, proven, answered) {
-            // Keep the reason: it already says why stayd cannot ask, and that is no mistake in the probe.
-            (Some(_), false, _) if monitored.liveness.class == Some(Class::NoVerdict) => {
-                let why = core::mem::take(&mut self.reason);
-                self.never_answered(&why)
+        // Why stayd cannot ask is no mistake in the probe, so the sentence about the probe quotes it.
+        let could_not_ask = monitored.liveness.class == Some(Class::NoVerdict);
+        let within = in_words(self.policy.startup);
+        let late = match &self.policy.watchdog {
+            Some(_) if proven && !answered => {
+                format!("not ready within {within}; the watchdog judges from now on")
             }
-            (Some(_), false, _) => self.never_answered(""),
-            (Some(_), true, false) => {
-                format!(
-                    "not ready within {}; the watchdog judges from now on",
-                    in_words(self.policy.startup)
-                )
-            }
-            (Some(_), true, true) | (None, ..) => {
-                format!("not ready within {}", in_words(self.policy.startup))
-            }
+            Some(_) | None => format!("not ready within {within}"),
         };
-        if self.is_attached() || self.policy.watchdog.is_some() && !self.proven {
-            self.displace_reason(reason);
+        let is_wrong_probe = self.policy.watchdog.is_some() && !proven;
+        let wrong_probe = self.never_answered(if could_not_ask {
+            self.reason.text()
         } else {
-            self.reason = reason;
+            ""
+        });
+        if self.is_attached() {
+            self.reason.set_problem(late);
+        } else {
+            self.reason.set_present(late);
+        }
+        if is_wrong_probe {
+            self.reason.set_problem(wrong_probe);
         }
         self.since = ctx.now;
         self.record(
             RecordKind::Verdict,
-            self.reason.clone(),
+            self.reason.text().to_owned(),
             Vec::new(),
             ctx.actions,
         );
@@ -169,7 +172,7 @@ impl Service {
         if monitored.ready_at.is_some() {
             return;
         }
-        let reason_is_news = self.last_exit.is_none() || self.reason.is_empty();
+        let reason_is_news = self.last_exit.is_none() || self.reason.lasting().is_empty();
         let was_overdue = monitored.startup_until.is_none();
         monitored.ready_at = Some(ctx.now);
         monitored.startup_until = None;
@@ -177,7 +180,7 @@ impl Service {
         let took = ctx.now.since(monitored.spawned_at);
         self.since = ctx.now;
         if (reason_is_news || was_overdue) && !monitored.keeps_reason {
-            self.reason = self.ready_in_words().into();
+            self.reason.set_present(self.ready_in_words().into());
         }
         let sentence = format!("ready after {}", in_words(took));
         self.record(
@@ -214,9 +217,28 @@ impl Service {
         let sentence = format!(
             "unhealthy: it answers with an error for {} minutes: {}",
             DEGRADED_TOLERANCE.as_secs() / 60,
-            self.reason
+            self.reason.text()
         );
         self.record(RecordKind::Degraded, sentence, Vec::new(), ctx.actions);
+    }
+
+    /// Records that no attempt has given a verdict for a long time.
+    fn report_blindness(&mut self, ctx: &mut StepContext<'_>) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let unjudged = &mut monitored.liveness.unjudged;
+        if ctx.now < unjudged.blind_at() {
+            return;
+        }
+        unjudged.report();
+        let sentence = format!(
+            "blind: no probe attempt has given a verdict for {} minutes ({}), so no wedge would be noticed; {}",
+            BLIND_AFTER.as_secs() / 60,
+            unjudged.in_words(),
+            self.reason.text()
+        );
+        self.record(RecordKind::Blind, sentence, Vec::new(), ctx.actions);
     }
 
     /// Makes the service ready if readiness waits for this answer to this probe.
@@ -286,10 +308,12 @@ impl Service {
             let listens = survivors.successor_listens == Some(true);
             monitored.main = Some(successor);
             monitored.keeps_reason = true;
-            self.reason = hints::daemonized(&self.description.program, uptime, successor, listens);
+            let program = &self.description.program;
+            self.reason
+                .set_present(hints::daemonized(program, uptime, successor, listens));
             self.record(
                 RecordKind::Daemonized,
-                self.reason.clone(),
+                self.reason.text().to_owned(),
                 Vec::new(),
                 ctx.actions,
             );
@@ -299,12 +323,13 @@ impl Service {
             });
             return;
         }
-        self.reason = format!(
+        let sentence = format!(
             "{} after {:.1} s{}",
             exit.in_words(),
             uptime.as_secs_f64(),
             hints::out_of_memory(exit, survivors.oom_kills)
         );
+        self.reason.set_past(sentence.clone());
         let facts = exit_facts(uptime, exit, survivors);
         let ending = Ending {
             main: monitored.main,
@@ -319,7 +344,7 @@ impl Service {
         } else {
             RecordKind::Exited
         };
-        self.record(kind, self.reason.clone(), facts, ctx.actions);
+        self.record(kind, sentence, facts, ctx.actions);
         self.since = ctx.now;
         self.state = State::Ending(ending.clone());
         if survivors.count == 0 {

@@ -66,10 +66,11 @@ impl Service {
             return;
         }
         self.clear_failure_history(ctx);
-        self.reason = "tried again: what it is started from has changed".into();
+        self.reason
+            .set_past("tried again: what it is started from has changed".into());
         self.record(
             RecordKind::Backoff,
-            self.reason.clone(),
+            self.reason.text().to_owned(),
             Vec::new(),
             ctx.actions,
         );
@@ -132,9 +133,7 @@ impl Service {
         if self.state != State::Spawning {
             return;
         }
-        if core::mem::take(&mut self.refusals) > 0 {
-            self.reason.clear(); // the cause of the refused starts is gone
-        }
+        self.refusals = 0;
         self.restarts += u32::from(self.last_exit.is_some());
         self.since = ctx.now;
         let facts = vec![("pid", RecordValue::Number(main.pid.unsigned_abs().into()))];
@@ -146,7 +145,8 @@ impl Service {
         );
         let mut monitored = Monitored::new(Some(main), ctx.now, &self.policy);
         if let Some(why) = &self.runtimes.why_older {
-            self.reason = format!("{RUNS_FROM_AN_EARLIER}{why}");
+            self.reason
+                .set_present(format!("{RUNS_FROM_AN_EARLIER}{why}"));
             monitored.keeps_reason = true;
         }
         self.state = State::Up(monitored);
@@ -169,7 +169,7 @@ impl Service {
     /// next attempt.
     pub(super) fn refuse_start(&mut self, failure: SpawnFailure, ctx: &mut StepContext<'_>) {
         if self.must_stay_down() {
-            self.reason = "stopped on request".into();
+            self.reason.set_present("stopped on request".into());
             self.become_down(Down::Stopped, ctx);
             return;
         }
@@ -184,11 +184,11 @@ impl Service {
         )
         .max(REFUSED_WAIT_MIN);
         let until = ctx.now.after(wait);
-        if self.reason != failure.message {
+        if self.reason.text() != failure.message {
             let sentence = hints::again_in(&failure.message, wait);
             let facts = vec![("lasting", RecordValue::Flag(failure.lasting))];
             self.record(RecordKind::Blocked, sentence, facts, ctx.actions);
-            self.reason = failure.message;
+            self.reason.set_present(failure.message);
         }
         self.become_down(Down::Blocked { until }, ctx);
     }

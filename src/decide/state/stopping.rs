@@ -144,12 +144,12 @@ impl Service {
              is started until they are gone, trying again in {} s",
             UNKILLABLE_AGAIN.as_secs()
         );
-        if self.reason != sentence {
+        if self.reason.text() != sentence {
             let count =
                 |number: usize| RecordValue::Number(u64::try_from(number).unwrap_or(u64::MAX));
             let facts = vec![("left", count(left)), ("stuck", count(stuck))];
             self.record(RecordKind::Unkillable, sentence.clone(), facts, ctx.actions);
-            self.reason = sentence;
+            self.reason.set_present(sentence);
             self.since = ctx.now;
         }
     }

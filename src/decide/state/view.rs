@@ -50,7 +50,7 @@ impl Service {
             return "reads its runtime's source, and copies it if it is new".into();
         }
         if self.changed_settings.is_empty() || !matches!(self.state, State::Up(_)) {
-            return self.reason.clone();
+            return self.reason.text().to_owned();
         }
         let words: Vec<_> = self
             .changed_settings
@@ -59,7 +59,7 @@ impl Service {
             .collect();
         format!(
             "{}; it still runs with the former {}: `stayd restart {}` applies the new",
-            self.reason,
+            self.reason.text(),
             words.join(" and "),
             self.description.name
         )
@@ -180,7 +180,8 @@ impl Service {
         })
     }
 
-    /// Ready, answering as far as is known, and not degraded for ten minutes.
+    /// Ready, answering, and not degraded for ten minutes. Answering means that the last attempt with a verdict had an answer,
+    /// and that fewer than `failures` attempts have ended since.
     #[must_use]
     pub fn is_healthy(&self, now: Instant) -> bool {
         let Some(monitored) = self.state.monitored() else {
@@ -191,10 +192,10 @@ impl Service {
             .is_some_and(|since| now.since(since) >= DEGRADED_TOLERANCE);
         let answering = match self.policy.watchdog {
             None => true,
-            Some(_) => {
-                let answering = monitored.failures.count() == 0
-                    && monitored.liveness.class != Some(Class::Dead);
-                self.is_proven() && answering
+            Some(rules) => {
+                let liveness = &monitored.liveness;
+                let is_blind = liveness.unjudged.count() >= rules.failures.max(1);
+                self.is_proven() && liveness.answers && !is_blind
             }
         };
         monitored.ready_at.is_some() && answering && !long_degraded

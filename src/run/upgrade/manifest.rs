@@ -19,7 +19,7 @@ use std::time::Duration;
 /// reads a form that it does not know.
 ///
 /// - 2: plain names, and the state of a service is written as the type that `decide` itself uses.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The manifest. A descriptor is its place in the list of descriptors that are handed over with it.
 #[derive(Debug, Serialize, Deserialize)]

@@ -69,7 +69,18 @@ pub(super) fn ticks(count: u64) -> Duration {
 }
 
 pub(in super::super) fn host() -> io::Result<Host> {
-    Ok(parse_host(&std::fs::read_to_string("/proc/stat")?))
+    let mut host = parse_host(&std::fs::read_to_string("/proc/stat")?);
+    // A kernel without CONFIG_PSI has no such file, or refuses to read it.
+    let pressure = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    host.stalled = parse_stalled(&pressure);
+    Ok(host)
+}
+
+/// Parses /proc/pressure/cpu (Documentation/accounting/psi.rst): "some avg10=0.00 … total=MICROSECONDS".
+fn parse_stalled(pressure: &str) -> Duration {
+    let some = pressure.lines().find(|line| line.starts_with("some "));
+    let total = some.and_then(|line| line.rsplit_once("total=")?.1.parse().ok());
+    Duration::from_micros(total.unwrap_or(0))
 }
 
 /// Parses /proc/stat (proc_stat(5)). Idle, iowait and steal time are not work of this host; user time includes guest time.
@@ -103,6 +114,14 @@ mod tests {
         let host = parse_host(text);
         assert_eq!(host.cpu, ticks(100 + 20 + 30 + 6 + 7));
         assert_eq!((host.cpus, host.runnable), (2, 5));
+    }
+
+    #[test]
+    fn the_time_in_which_a_thread_waited_for_a_processor_is_parsed() {
+        // Recorded from Linux 6.18.
+        let pressure = "some avg10=35.12 avg60=12.00 avg300=3.00 total=1250000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=99\n";
+        assert_eq!(parse_stalled(pressure), Duration::from_millis(1250));
+        assert_eq!(parse_stalled(""), Duration::ZERO);
     }
 
     #[test]

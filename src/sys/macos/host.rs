@@ -103,5 +103,6 @@ pub(in super::super) fn host() -> io::Result<Host> {
         cpu: Duration::from_millis(busy.saturating_mul(TICK.as_millis() as u64)),
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
         runnable: 0,
+        stalled: Duration::ZERO,
     })
 }
