@@ -54,5 +54,5 @@ pub mod spawn;
 pub mod tree;
 mod watchdog;
 
-pub use context::SharedContext;
+pub use context::{LoopWork, SharedContext};
 pub use helper_process::helper_main;

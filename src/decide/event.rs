@@ -293,8 +293,8 @@ pub enum Event {
     Tick,
     /// The machine slept or was frozen as a whole for this long.
     Slept(Duration),
-    /// The loop itself was late by this much: silence of attempts under way means nothing.
-    Late(Duration),
+    /// The loop itself was late, for this cause: silence of attempts under way means nothing.
+    Late(String),
     /// stayd shuts down: ends all services in order; a second time, at once.
     Shutdown,
     /// About one service.

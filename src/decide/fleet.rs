@@ -121,7 +121,9 @@ impl Machine {
                     service.slept(now, duration, out);
                 });
             }
-            Event::Late(_) => self.for_all(&mut actions, |service, _| service.was_late(now)),
+            Event::Late(cause) => {
+                self.for_all(&mut actions, |service, _| service.was_late(now, &cause));
+            }
             Event::Shutdown => {
                 let at_once = self.shutting_down;
                 self.forced = at_once;

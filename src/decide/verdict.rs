@@ -23,6 +23,10 @@ use super::snapshot::Class;
 pub(super) const LATENESS_MAX: Duration = Duration::from_millis(250);
 /// Bytes per second of reading and writing that count as work.
 const BUSY_IO_BYTES_PER_S: u64 = 1024 * 1024;
+/// This part of a core counts as work: 2 is half a core.
+const WORKING_PARTS_OF_A_CORE: u32 = 2;
+/// The same while every processor is in use.
+const WORKING_PARTS_OF_A_CORE_ON_A_FULL_HOST: u32 = 8;
 const NANOS_PER_S: u128 = 1_000_000_000;
 /// Overload of the host suppresses a kill for this many times the busy grace.
 const OVERLOAD_CEILING: u32 = 5;
@@ -45,6 +49,8 @@ pub(super) struct ConsecutiveFailures {
     void_before: Instant,
     /// Silence of attempts asked before this is no verdict: stayd was late itself.
     no_verdict_before: Instant,
+    /// Why stayd was late.
+    late_because: String,
     /// The last suppression that was reported, so that each is reported once.
     last_reported: Option<SuppressionReason>,
 }
@@ -148,12 +154,22 @@ fn classify_silence(
             "asked before the machine slept, or just after it or the service stood still".into(),
         )
     } else if attempt.asked_at < failures.no_verdict_before {
-        (Class::NoVerdict, "stayd itself was late".into())
+        let cause = &failures.late_because;
+        (Class::NoVerdict, format!("stayd itself was late: {cause}"))
     } else if finished.since(attempt.deadline) > LATENESS_MAX {
         let late = finished.since(attempt.deadline);
+        let sample = &attempt.sample;
+        let host = if is_overloaded(sample) {
+            format!(
+                " ({} threads are runnable on {} processors)",
+                sample.host_runnable, sample.host_cpus
+            )
+        } else {
+            String::new()
+        };
         (
             Class::NoVerdict,
-            format!("stayd itself was late by {} ms", late.as_millis()),
+            format!("stayd itself was late by {} ms{host}", late.as_millis()),
         )
     } else {
         (Class::Dead, how.to_owned())
@@ -196,6 +212,7 @@ impl ConsecutiveFailures {
         *self = Self {
             void_before: self.void_before,
             no_verdict_before: self.no_verdict_before,
+            late_because: core::mem::take(&mut self.late_because),
             ..Self::default()
         };
     }
@@ -206,10 +223,13 @@ impl ConsecutiveFailures {
         self.void_before = self.void_before.max(instant);
     }
 
-    /// Makes silence of attempts asked before `instant` no verdict. The count stays, because stayd was late and not the
-    /// service.
-    pub(super) fn no_verdict_before(&mut self, instant: Instant) {
-        self.no_verdict_before = self.no_verdict_before.max(instant);
+    /// Makes silence of attempts asked before `instant` no verdict, because stayd was late for this cause. The count stays:
+    /// the service was not late.
+    pub(super) fn no_verdict_before(&mut self, instant: Instant, cause: String) {
+        if instant >= self.no_verdict_before {
+            self.no_verdict_before = instant;
+            self.late_because = cause;
+        }
     }
 
     /// Takes a classified attempt and returns the verdict.
@@ -319,7 +339,8 @@ pub(super) fn is_busy(sample: &ResourceSample) -> bool {
     (sample.unknown_use.is_some() && !sample.stopped) || is_working(sample)
 }
 
-/// Whether the tree provably works: it uses half a core or 1 MiB/s, or is throttled by its own quota.
+/// Whether the tree provably works: it uses half a core (an eighth on a full host) or 1 MiB/s, or is throttled by its own
+/// quota.
 ///
 /// Only this extends the startup budget, because a use that can never be read would extend it without end.
 #[must_use]
@@ -330,8 +351,21 @@ pub(super) fn is_working(sample: &ResourceSample) -> bool {
     sample.throttled || uses_much_cpu(sample) || uses_much_io(sample)
 }
 
+/// Whether the tree uses half a core. While other processes compete for every processor, less counts as much: a service that
+/// does not work uses nothing then, either.
 fn uses_much_cpu(sample: &ResourceSample) -> bool {
-    sample.tree_cpu * 2 >= sample.watched
+    let parts = if is_host_full(sample) {
+        WORKING_PARTS_OF_A_CORE_ON_A_FULL_HOST
+    } else {
+        WORKING_PARTS_OF_A_CORE
+    };
+    sample.tree_cpu * parts >= sample.watched
+}
+
+/// Whether at least nine tenths of all CPU time were used.
+fn is_host_full(sample: &ResourceSample) -> bool {
+    let capacity = sample.watched * sample.host_cpus;
+    sample.host_cpus > 0 && sample.host_cpu * 10 >= capacity * 9
 }
 
 fn uses_much_io(sample: &ResourceSample) -> bool {
@@ -344,14 +378,12 @@ fn uses_much_io(sample: &ResourceSample) -> bool {
 #[must_use]
 fn is_overloaded(sample: &ResourceSample) -> bool {
     // A process stopped by a signal is not slow: no free processor would help it.
-    if sample.watched.is_zero() || sample.host_cpus == 0 || sample.stopped {
+    if sample.watched.is_zero() || sample.stopped {
         return false;
     }
-    let capacity = sample.watched * sample.host_cpus;
-    let is_full = sample.host_cpu * 10 >= capacity * 9;
     let threads_wait = sample.host_runnable >= sample.host_cpus * OVERLOAD_RUNNABLE_PER_CPU
-        || sample.host_stalled * 2 >= sample.watched;
-    is_full && threads_wait && sample.tree_cpu * 2 < sample.host_cpu
+        || sample.host_stalled * 10 >= sample.watched * 9;
+    is_host_full(sample) && threads_wait && sample.tree_cpu * 2 < sample.host_cpu
 }
 
 /// What the tree uses, for a sentence: "using 97 % of a core", "using 2 % of a core, reading and writing 8.0 MiB/s".

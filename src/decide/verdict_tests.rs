@@ -336,15 +336,35 @@ fn overload_by_others_suppresses_the_kill_up_to_the_ceiling() {
 fn threads_that_waited_for_a_processor_show_an_overload_that_is_over_when_it_is_looked_for() {
     let was_overloaded = ResourceSample {
         host_cpu: Duration::from_secs(10),
-        host_stalled: Duration::from_millis(2500),
+        host_stalled: Duration::from_millis(4500),
         ..idle()
     };
     assert!(is_overloaded(&was_overloaded));
     let was_busy = ResourceSample {
-        host_stalled: Duration::from_millis(2000),
+        host_stalled: Duration::from_millis(4000),
         ..was_overloaded
     };
     assert!(!is_overloaded(&was_busy));
+}
+
+#[test]
+fn a_smaller_share_of_a_core_counts_as_work_while_every_processor_is_in_use() {
+    let starved = ResourceSample {
+        tree_cpu: Duration::from_millis(700),
+        host_cpu: Duration::from_secs(10),
+        ..idle()
+    };
+    assert!(is_working(&starved));
+    let slow = ResourceSample {
+        host_cpu: Duration::from_secs(5),
+        ..starved
+    };
+    assert!(!is_working(&slow), "it could have used more");
+    let wedged = ResourceSample {
+        tree_cpu: Duration::from_millis(100),
+        ..starved
+    };
+    assert!(!is_working(&wedged));
 }
 
 #[test]
@@ -507,7 +527,10 @@ fn a_degraded_answer_that_kills_has_the_excuses_of_silence() {
         assert_eq!(judge(sample), class, "{sample:?}");
     }
     let mut failures = ConsecutiveFailures::default();
-    failures.no_verdict_before(asked(idle()).asked_at.after(Duration::from_secs(1)));
+    failures.no_verdict_before(
+        asked(idle()).asked_at.after(Duration::from_secs(1)),
+        "host".into(),
+    );
     let late = classify(&asked(idle()), &failures, StoppedIs::Wedged, true).0;
     assert_eq!(late, Class::NoVerdict);
 }

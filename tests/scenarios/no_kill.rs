@@ -117,10 +117,10 @@ fn a_sleep_reported_twice_or_with_lateness_is_recorded_once() {
     let (mut simulation, db) = Simulation::with_ready_service(policy());
     simulation[db].stop_answering();
     simulation.advance(SECOND * 12);
-    simulation.deliver(Event::Late(SECOND));
+    simulation.deliver(Event::Late("the host is loaded".into()));
     simulation.deliver(Event::Slept(HOUR));
     simulation.deliver(Event::Slept(SECOND));
-    simulation.deliver(Event::Late(SECOND));
+    simulation.deliver(Event::Late("the host is loaded".into()));
     simulation.advance(SECOND * 10);
     assert_eq!(simulation.kills(db), []);
     let suppressed = simulation.records(db, RecordKind::Suppressed);

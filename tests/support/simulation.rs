@@ -206,7 +206,7 @@ impl Simulation {
     /// stayd and all services stand still for `duration`; then stayd notices that it was late.
     pub(crate) fn stall(&mut self, duration: Duration) {
         self.now = self.now.after(duration);
-        self.deliver(Event::Late(duration));
+        self.deliver(Event::Late("the host is loaded".into()));
     }
 
     fn deliver_first(&mut self) {

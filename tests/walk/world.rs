@@ -118,7 +118,7 @@ impl World {
                 }
                 self.deliver(&Event::Slept(SECOND * 3600), false);
             }
-            Next::Late => self.deliver(&Event::Late(SECOND), false),
+            Next::Late => self.deliver(&Event::Late("the host is loaded".into()), false),
             Next::Event(id, event) => self.event(id, event),
             Next::StaleEvent(id, event) => {
                 let before = self.machine.clone();

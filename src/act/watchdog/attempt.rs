@@ -28,11 +28,14 @@ pub(crate) async fn attempt(
         None => ask(&shared, &service, &instance, check, timeout).await,
     };
     let latency = (shared.now)().since(asked_at);
+    let looked_at = (shared.now)();
     // Record members that leave the tree now, while there is evidence for them. Later it may be gone.
     if instance.tree.search_is_due((shared.now)()) {
         record_members(&shared, &service, &instance);
     }
     let sample = sample::after(&shared, &service, &instance, check, &answer, timeout);
+    let loop_work = &shared.loop_work;
+    loop_work.note(service.name(), looked_at, (shared.now)());
     if check == Check::Liveness {
         let line = transcript_line(&shared, asked_at, latency, &answer);
         service.transcript.add(line);

@@ -268,10 +268,10 @@ impl Service {
         }
     }
 
-    /// The loop was late: silence of attempts under way means nothing.
-    pub fn was_late(&mut self, now: Instant) {
+    /// The loop was late for this cause: silence of attempts under way means nothing.
+    pub fn was_late(&mut self, now: Instant, cause: &str) {
         if let Some(monitored) = self.state.monitored_mut() {
-            monitored.failures.no_verdict_before(now);
+            monitored.failures.no_verdict_before(now, cause.into());
         }
     }
 

@@ -29,8 +29,10 @@ impl Service {
         let Some(begun_at) = monitored.schedule(check).close_attempt(attempt) else {
             return;
         };
-        if attempt.asked_at.since(begun_at) > verdict::LATENESS_MAX {
-            monitored.failures.no_verdict_before(ctx.now);
+        let sent_late_by = attempt.asked_at.since(begun_at);
+        if sent_late_by > verdict::LATENESS_MAX {
+            let cause = format!("it asked {} ms late", sent_late_by.as_millis());
+            monitored.failures.no_verdict_before(ctx.now, cause);
         }
         let degraded_kills = self
             .policy
