@@ -309,7 +309,7 @@ fn a_server_of_another_user_that_stayd_may_not_inspect_is_watched_by_its_port() 
 }
 
 /// Runs a copy of the program: another user may not enter the folder of the original.
-fn run_as_another_user(command: &mut Command) {
+pub(super) fn run_as_another_user(command: &mut Command) {
     let folder = command.get_current_dir().expect("its folder").to_owned();
     let program = folder.join("stayd");
     std::fs::copy(binary(), &program).expect("copied");

@@ -5,6 +5,8 @@ use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::pid;
 use super::support::watchdog::watched_service;
 use super::support::{free_port, http_get, test_service, wait_until};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command};
 
 /// Processes that use more CPU than the machine has, at the lowest priority so that other tests go on.
@@ -144,9 +146,36 @@ fn an_answered_readiness_probe_does_not_hide_the_work_that_keeps_liveness_from_a
         .replace("\\nHTTPServer(", "\\nThreadingHTTPServer(");
     let daemon = Stayd::start(&config);
     let subject = pid(&daemon.wait_state("s", "running"));
-    std::fs::write(&flag, "").expect("written");
+    fs::write(&flag, "").expect("written");
     wait_until("the work suppresses the kill", SOON, || {
         is_suppressed(&daemon, "but busy") || !is_alive(subject)
     });
     assert!(is_alive(subject), "{}", daemon.output());
+}
+
+/// The kernel hides the I/O of a program that its user may not read, as of one with file capabilities.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "needs root"]
+fn io_that_cannot_be_read_buys_the_busy_grace_and_is_named() {
+    let port = free_port();
+    let folder = super::support::TempDir::new();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("open to all");
+    let program = folder.join("server");
+    fs::copy(test_service(), &program).expect("copied");
+    fs::set_permissions(&program, Permissions::from_mode(0o711)).expect("executable only");
+    let config = watched_service("s", port, "", "")
+        .replace(
+            &test_service().display().to_string(),
+            &program.display().to_string(),
+        )
+        .replace("busy_grace = \"0s\"", "busy_grace = \"3s\"");
+    let daemon = Stayd::start_with(&config, super::attach::run_as_another_user);
+    let subject = pid(&daemon.wait_state("s", "running"));
+    http_get(port, "/wedge").expect("the wedge");
+    wait_until("the kill is suppressed", SOON, || {
+        is_suppressed(&daemon, "its I/O cannot be read")
+    });
+    assert!(is_alive(subject), "{}", daemon.output());
+    wait_until("it is killed after the grace", SOON, || !is_alive(subject));
 }

@@ -18,13 +18,17 @@ mod busy_grace;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod claims_unusable;
+mod common_cause;
 mod control_access;
+mod degraded_kill;
 mod ended_while_down;
 mod evidence;
 mod exec;
 mod exec_checks;
 #[cfg(target_os = "linux")]
 mod fork_chains;
+#[cfg(target_os = "linux")]
+mod healthy;
 #[cfg(target_os = "linux")]
 mod hung_mount;
 mod instance_lifecycle;

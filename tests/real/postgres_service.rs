@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The configuration of a supervised PostgreSQL; the pair is the user and the database of the probe's URL.
-fn config(
+pub(super) fn config(
     postgres: &Postgres,
     settings: &[&str],
     (user, database): (&str, &str),
