@@ -107,7 +107,7 @@ fn files_and_functions_in_the_architecture_document_exist() {
 }
 
 /// (document, its text with the number, source, the constant with the same number)
-const NUMBERS: [(&str, &str, &str, &str); 13] = [
+const NUMBERS: [(&str, &str, &str, &str); 16] = [
     (
         "reference/files.md",
         "last 20,000 records",
@@ -176,6 +176,24 @@ const NUMBERS: [(&str, &str, &str, &str); 13] = [
     ),
     (
         "explanation/verdict.md",
+        "After five minutes",
+        "decide/unjudged.rs",
+        "BLIND_AFTER: Duration = Duration::from_secs(300);",
+    ),
+    (
+        "explanation/verdict.md",
+        "asks after 20 timeouts",
+        "act/probe/exec.rs",
+        "SET_ASIDE_TIMEOUTS: u32 = 20;",
+    ),
+    (
+        "explanation/verdict.md",
+        "an eighth while every processor",
+        "decide/verdict.rs",
+        "ON_A_FULL_HOST: u32 = 8;",
+    ),
+    (
+        "explanation/verdict.md",
         "No kill for a minute",
         "decide/fleet.rs",
         "WINDOW: Duration = Duration::from_secs(60);",
@@ -206,6 +224,48 @@ fn numbers_in_documents_are_those_of_the_code() {
         })
         .collect();
     assert_clean(&stale);
+}
+
+/// The tests that a document names as `file::name`, or `file::beginning_…`, and that tests/real or tests/scenarios do not have.
+/// `read` returns the text of a file below `tests`.
+fn missing_tests(document: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let words = document.split('`').skip(1).step_by(2);
+    let named = words.filter_map(|word| {
+        let (path, name) = word.rsplit_once("::")?;
+        let file = match path.strip_prefix("scenarios::") {
+            Some(file) => format!("scenarios/{file}.rs"),
+            None => format!("real/{path}.rs"),
+        };
+        Some((word, file, name))
+    });
+    let is_missing = |file: &str, name: &str| {
+        let beginning = name.strip_suffix('…').unwrap_or(name);
+        let ending = if beginning == name { "()" } else { "" };
+        read(file).is_none_or(|text| !text.contains(&format!("fn {beginning}{ending}")))
+    };
+    named
+        .filter(|(_, file, name)| is_missing(file, name))
+        .map(|(word, ..)| format!("there is no test {word}"))
+        .collect()
+}
+
+#[test]
+fn the_tests_that_the_document_of_the_verdict_names_exist() {
+    let document = fs::read_to_string(root().join("docs/explanation/verdict.md")).unwrap();
+    let read = |file: &str| fs::read_to_string(root().join("tests").join(file)).ok();
+    assert!(document.contains("`traced_or_frozen::"));
+    assert_clean(&missing_tests(&document, read));
+}
+
+#[test]
+fn the_rule_finds_a_test_that_does_not_exist() {
+    let read = |file: &str| (file == "real/a.rs").then(|| "fn a_wedge_is_killed() {}".to_owned());
+    assert_clean(&missing_tests(
+        "`a::a_wedge_…`, `a::a_wedge_is_killed`, `a`",
+        read,
+    ));
+    let bad = "`a::a_wedge`, `a::a_debugger_…`, `b::a_wedge_is_killed`, `scenarios::a::a_wedge_…`";
+    assert_eq!(missing_tests(bad, read).len(), 4);
 }
 
 #[test]
