@@ -1,5 +1,6 @@
-//! The lock file that ensures one stayd per instance.
+//! The lock file that ensures one stayd per instance, and the holder of a lock in a file of another program.
 
+use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -31,6 +32,30 @@ pub fn take(path: &Path) -> io::Result<Result<File, i32>> {
     Err(io::Error::other(
         "another process keeps replacing the lock file",
     ))
+}
+
+/// A process that holds a record lock (fcntl(2), F_SETLK) in the `length` bytes from `start` of `file`, a lock that would
+/// keep another one from writing; none where no process does, or where the kernel does not name it (open file description
+/// locks, another pid namespace).
+///
+/// # Errors
+/// The system's error.
+pub fn record_lock_holder(file: &File, start: i64, length: i64) -> io::Result<Option<i32>> {
+    let mut lock = libc::flock {
+        l_type: record_lock_kind(libc::F_WRLCK),
+        l_whence: record_lock_kind(libc::SEEK_SET),
+        l_start: start,
+        l_len: length,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    let is_held = lock.l_type != record_lock_kind(libc::F_UNLCK);
+    Ok(Some(lock.l_pid).filter(|pid| is_held && *pid > 0))
+}
+
+/// Linux declares these constants as int and the fields as short; macOS declares both as short.
+fn record_lock_kind(kind: impl Into<i32>) -> libc::c_short {
+    libc::c_short::try_from(kind.into()).unwrap_or_default()
 }
 
 fn open(path: &Path) -> io::Result<File> {

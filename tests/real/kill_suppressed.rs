@@ -165,7 +165,11 @@ fn a_locked_database_is_degraded_and_its_service_is_not_killed() {
     };
     let before = is_class("alive");
     fs::write(daemon.dir().join("lock"), "").expect("a file");
-    assert_eq!(pid(&is_class("degraded")), pid(&before));
+    let locked = is_class("degraded");
+    assert_eq!(pid(&locked), pid(&before));
+    let holder = format!("is locked by the service itself (pid {}, ", pid(&before));
+    let reason = locked["reason"].as_str().expect("a reason");
+    assert!(reason.contains(&holder), "{reason}");
     fs::write(daemon.dir().join("unlock"), "").expect("a file");
     assert_eq!(pid(&is_class("alive")), pid(&before));
     assert_eq!(daemon.count("killed"), 0);

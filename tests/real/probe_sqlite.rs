@@ -89,26 +89,39 @@ fn a_wal_database_that_no_process_has_open_is_not_opened() {
 }
 
 #[test]
-fn a_locked_file_is_degraded() {
+fn a_locked_file_is_degraded_and_names_the_holder_of_the_lock() {
     alone(|| {
         with_spawner(async |spawner| {
             let dir = TempDir::new();
             let path = dir.join("state.db");
             let service = database(&path, "DELETE");
+            let holder = format!("locked by pid {} (", std::process::id());
             service.execute_batch("BEGIN EXCLUSIVE").expect("locked");
             let mut reader = prober(&spawner, &probe_of(&path, false));
-            assert_degraded(
-                &reader.ask(SHORT * 2).await,
-                &["locked by another process", "300 ms"],
-            );
+            assert_degraded(&reader.ask(SHORT * 2).await, &[&holder, "300 ms"]);
             service
                 .execute_batch("ROLLBACK; BEGIN IMMEDIATE")
                 .expect("locked for writing");
             assert_eq!(reader.ask(LONG).await, Answer::Alive);
             let mut writer = prober(&spawner, &probe_of(&path, true));
-            assert_degraded(&writer.ask(SHORT * 2).await, &["locked by another process"]);
+            assert_degraded(&writer.ask(SHORT * 2).await, &[&holder]);
             service.execute_batch("ROLLBACK").expect("unlocked");
             assert_eq!(writer.ask(LONG).await, Answer::Alive);
+        });
+    });
+}
+
+#[test]
+fn a_file_in_wal_mode_that_is_locked_for_writing_is_degraded_and_names_the_holder() {
+    alone(|| {
+        with_spawner(async |spawner| {
+            let dir = TempDir::new();
+            let path = dir.join("state.db");
+            let service = database(&path, "WAL");
+            service.execute_batch("BEGIN IMMEDIATE").expect("locked");
+            let mut writer = prober(&spawner, &probe_of(&path, true));
+            let holder = format!("locked by pid {} (", std::process::id());
+            assert_degraded(&writer.ask(SHORT * 2).await, &[&holder]);
         });
     });
 }

@@ -35,6 +35,7 @@ pub(crate) fn context(spawner: &Spawner) -> ProbeContext {
             user: None,
         },
         heartbeat: Heartbeat::default(),
+        is_member: std::rc::Rc::new(|_| false),
     }
 }
 

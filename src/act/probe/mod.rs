@@ -27,6 +27,7 @@ use crate::sys::{clock, reaper};
 use connector::Connector;
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Longest quotation of a service's output or error message, in characters.
@@ -43,7 +44,12 @@ pub struct ProbeContext {
     pub exec_context: ExecContext,
     /// Counts the service's WATCHDOG=1 messages.
     pub heartbeat: Heartbeat,
+    /// Whether the process with this number belongs to the service.
+    pub is_member: IsMember,
 }
+
+/// Whether the process with a number belongs to the service.
+pub type IsMember = Rc<dyn Fn(i32) -> bool>;
 
 /// What every protocol implements: one question and its answer, before the deadline.
 pub(crate) trait ProtocolProbe {
@@ -94,7 +100,10 @@ impl Prober {
             Target::Sqlite { path, write } => {
                 let helper = helper().run_as(context.exec_context.user);
                 let question = sqlite::question(path.clone(), *write, query);
-                Protocol::Sqlite(Box::new(sqlite::SqliteProbe::new(helper, question)))
+                let is_member = context.is_member;
+                Protocol::Sqlite(Box::new(sqlite::SqliteProbe::new(
+                    helper, question, is_member,
+                )))
             }
             Target::Http {
                 at,
@@ -161,6 +170,7 @@ pub async fn ask_once(
             program,
             exec_context,
             heartbeat: Heartbeat::default(),
+            is_member: Rc::new(|_| false),
         },
     );
     // An `exec:` command may leave processes behind. As a subreaper this process can end them; elsewhere they stay.

@@ -3,8 +3,11 @@
 //! `SELECT 1` alone would not read a page, so the schema is read too. The probe creates no file: it reads the header first,
 //! opens read-only where it can, and does not checkpoint on close.
 
-use super::{Answer, ProtocolProbe, Query, WITHHELD, dead, degraded, no_answer, no_verdict, quote};
+use super::{
+    Answer, IsMember, ProtocolProbe, Query, WITHHELD, dead, degraded, no_answer, no_verdict, quote,
+};
 use crate::act::helper::{Helper, HelperError, HelperRequest, Reporter};
+use crate::sys::{lock, process};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::{Deserialize, Serialize};
@@ -20,6 +23,11 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Offset in the header of the version that a reader must support; 2 means WAL.
 const READ_VERSION_AT: usize = 19;
 const WAL: u8 = 2;
+/// Where SQLite locks a database, as start and length: from PENDING_BYTE on the bytes pending, reserved and 510 shared ones
+/// (sqlite3.c, "os.h").
+const FILE_LOCKS: (i64, i64) = (0x4000_0000, 512);
+/// The same in a -shm file: WAL_WRITE_LOCK and seven more (WAL-mode file format, section 2.2).
+const WAL_LOCKS: (i64, i64) = (120, 8);
 
 /// Another process holds a lock.
 const BUSY: [ErrorCode; 2] = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
@@ -77,6 +85,8 @@ pub enum SqliteReply {
     Alive(FileId),
     /// It answered with an error.
     Degraded(String),
+    /// A lock kept it from an answer for the whole time; the process that holds it, where the kernel names one.
+    Locked(Option<i32>),
     /// It is no database that could answer: another kind of file, an encrypted database, a mistake in the path.
     Foreign(String),
     /// There is no file that could answer.
@@ -97,20 +107,45 @@ pub(super) fn question(path: PathBuf, write: bool, query: Option<Query>) -> Sqli
 }
 
 /// A query to a database file.
-#[derive(Debug)]
 pub(super) struct SqliteProbe {
     helper: Helper,
     question: SqliteRequest,
+    is_member: IsMember,
     /// The file that answered first. A different file at the same path is reported.
     first_file: Option<FileId>,
 }
 
+impl std::fmt::Debug for SqliteProbe {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("SqliteProbe")
+            .field("question", &self.question)
+            .finish_non_exhaustive()
+    }
+}
+
 impl SqliteProbe {
-    pub(super) const fn new(helper: Helper, question: SqliteRequest) -> Self {
+    pub(super) fn new(helper: Helper, question: SqliteRequest, is_member: IsMember) -> Self {
         Self {
             helper,
             question,
+            is_member,
             first_file: None,
+        }
+    }
+
+    /// The process that holds a lock: "the service itself (pid 12, python3)", "pid 12 (python3)", "another process".
+    fn in_words(&self, holder: Option<i32>) -> String {
+        let Some(pid) = holder else {
+            return "another process".into();
+        };
+        let name = process::stat(pid).map_or_else(
+            |_| "ended since".to_owned(),
+            |stat| quote(stat.comm.as_bytes()),
+        );
+        if (self.is_member)(pid) {
+            format!("the service itself (pid {pid}, {name})")
+        } else {
+            format!("pid {pid} ({name})")
         }
     }
 
@@ -126,6 +161,12 @@ impl SqliteProbe {
                 ))
             }
             SqliteReply::Degraded(said) => degraded(said),
+            SqliteReply::Locked(holder) => degraded(format!(
+                "{} is locked by {} for more than {} ms",
+                self.question.path.display(),
+                self.in_words(holder),
+                self.question.busy_ms
+            )),
             // A file that was a database before has been overwritten. If none has answered yet, the path may be wrong.
             SqliteReply::Foreign(said) if self.first_file.is_some() => degraded(said),
             SqliteReply::Foreign(why) => no_verdict(why),
@@ -189,7 +230,9 @@ fn check_file(path: &Path) -> Result<FileId, SqliteReply> {
             path.display()
         )));
     }
-    if header[READ_VERSION_AT] == WAL && !(beside(path, "-shm") && beside(path, "-wal")) {
+    if header[READ_VERSION_AT] == WAL
+        && !(beside(path, "-shm").exists() && beside(path, "-wal").exists())
+    {
         return Err(SqliteReply::NoVerdict(format!(
             "{} is open in no process: it is in WAL mode and has no -shm and -wal beside it, which a probe would create",
             path.display()
@@ -208,10 +251,20 @@ fn created_nanos(status: &Metadata) -> Option<u64> {
     u64::try_from(since_1970.as_nanos()).ok()
 }
 
-fn beside(path: &Path, suffix: &str) -> bool {
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
-    PathBuf::from(name).exists()
+    PathBuf::from(name)
+}
+
+/// The process that holds SQLite's lock on the database, in rollback mode in the file itself, in WAL mode in the -shm file.
+/// Called when this process has no lock on them, because closing a file releases all of its own.
+fn lock_holder(path: &Path) -> Option<i32> {
+    let holder = |path: &Path, (start, length)| {
+        let file = File::open(path).ok()?;
+        lock::record_lock_holder(&file, start, length).ok()?
+    };
+    holder(path, FILE_LOCKS).or_else(|| holder(&beside(path, "-shm"), WAL_LOCKS))
 }
 
 /// Opens the database, reads the schema, asks the query, takes and releases the write lock, and closes without a
@@ -259,10 +312,7 @@ fn judge(error: &rusqlite::Error, question: &SqliteRequest) -> SqliteReply {
         return refused(question, &words);
     };
     if BUSY.contains(&code) {
-        return SqliteReply::Degraded(format!(
-            "{path} is locked by another process for more than {} ms",
-            question.busy_ms
-        ));
+        return SqliteReply::Locked(lock_holder(&question.path));
     }
     if LOCAL_ERRORS.contains(&code) {
         return SqliteReply::NoVerdict(format!("cannot open {path}: {words}"));

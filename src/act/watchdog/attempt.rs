@@ -96,7 +96,7 @@ fn retired() -> Answer {
 async fn take_prober(
     shared: &Rc<SharedContext>,
     service: &ServiceContext,
-    instance: &Instance,
+    instance: &Rc<Instance>,
     check: Check,
     timeout: Duration,
 ) -> Result<Box<Prober>, String> {
@@ -117,7 +117,7 @@ async fn take_prober(
 async fn make_prober(
     shared: &Rc<SharedContext>,
     service: &ServiceContext,
-    instance: &Instance,
+    instance: &Rc<Instance>,
     check: Check,
     timeout: Duration,
 ) -> Result<Prober, String> {
@@ -136,6 +136,14 @@ async fn make_prober(
         program: shared.helpers.program().to_owned(),
         exec_context,
         heartbeat: instance.checks.heartbeat.clone(),
+        is_member: {
+            let instance = Rc::downgrade(instance);
+            Rc::new(move |pid| {
+                instance
+                    .upgrade()
+                    .is_some_and(|instance| instance.tree.has_member(pid))
+            })
+        },
     };
     Ok(Prober::new(probe, context))
 }
