@@ -3,7 +3,7 @@
 use super::context::{ServiceContext, SharedContext};
 use super::foreign::orphans::SEARCH_DELAY;
 use super::lifecycle::{
-    attach, materialize, prepare, program_change, retire, start, stop, successor,
+    attach, claim, materialize, prepare, program_change, retire, start, stop, successor,
 };
 use super::recovery::handover::{self, InstanceHandover, SocketHandover};
 use super::recovery::{self, InheritedInstance, InheritedInstances};
@@ -96,6 +96,7 @@ impl Executor {
             }
             ServiceAction::CancelPreparation(life) => prepare::cancel(&service, life),
             ServiceAction::Spawn(life) => begin(start::spawn(shared, service, life)),
+            ServiceAction::MarkReady(life) => claim::record_ready(&shared, &service, life),
             ServiceAction::Terminate { life, tree } => {
                 stop::terminate(&shared, &service, life, tree);
             }

@@ -195,6 +195,8 @@ pub enum ServiceAction {
     MarkRuntimeGood(RuntimeId),
     /// Store that this runtime must not be used again until the source holds another, and why.
     MarkRuntimeBad(RuntimeId, String),
+    /// Store in the claim that this instance became ready.
+    MarkReady(Life),
     /// Write the claim for this instance, run `before`, check whether the port is free.
     /// Comes back as `Prepared`, `NotPrepared`, `BeforeFailed` or `PortHeld`.
     Prepare(Life),

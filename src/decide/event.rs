@@ -211,6 +211,8 @@ pub struct AdoptableInstance {
     pub life: Life,
     /// Its main process; `None` when that has ended and only other members of the tree are left.
     pub main: Option<Process>,
+    /// It was ready once.
+    pub was_ready: bool,
     /// A stop or a restart had begun to end it.
     pub ending: bool,
     /// How old the main process is.

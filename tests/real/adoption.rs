@@ -3,6 +3,7 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{descendants, forge, kill, pid, service, wait_for_child};
+use super::support::watchdog::watched_service;
 use super::support::{alone, free_port, http_get, wait_until};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -346,4 +347,19 @@ fn a_kill_of_the_process_group_of_a_dead_stayd_does_not_reach_its_services() {
         (pid(&found), &found["ownership"]),
         (left, &"adopted".into())
     );
+}
+
+/// Without the record of its readiness it would have the startup budget of a minute once more.
+#[test]
+fn a_service_that_wedges_while_no_stayd_runs_is_replaced_at_once() {
+    let port = free_port();
+    let mut daemon = Stayd::start(&watched_service("s", port, "", ""));
+    let before = pid(&daemon.wait_state("s", "running"));
+    daemon.kill();
+    http_get(port, "/wedge").expect("the wedge");
+    let daemon = daemon.restart();
+    wait_until("the wedged service is killed", SOON, || !is_alive(before));
+    daemon.wait_service("s", "its next instance", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
 }

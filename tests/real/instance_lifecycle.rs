@@ -230,6 +230,18 @@ fn before_runs_before_each_start_and_its_failure_blocks() {
 }
 
 #[test]
+fn a_process_that_a_server_without_port_and_probe_leaves_behind_does_not_replace_it() {
+    let daemon = Stayd::start(
+        "[service.s]\ncommand = [\"sh\", \"-c\", \"sleep 7777 & echo $! >> DIR/left; exec sleep 2\"]\nbackoff = { min = \"10ms\" }\n",
+    );
+    daemon.wait_service("s", "its second instance", |service| service["life"] == 2);
+    let left = fs::read_to_string(daemon.dir().join("left")).expect("pids");
+    let first = left.lines().next().expect("a pid").parse().expect("a pid");
+    assert!(!is_alive(first), "{first} is left");
+    assert_eq!(daemon.count("daemonized"), 0);
+}
+
+#[test]
 fn before_that_hangs_is_killed_at_the_end_of_the_startup_budget_and_named() {
     let more = "before = [\"sh\", \"-c\", \"echo $$ >> DIR/before; exec sleep 1000\"]\n\
                 startup = { within = \"1s\" }";

@@ -268,6 +268,7 @@ fn intent(claim_fd: ClaimFile) -> Claim {
         life: FIRST.0,
         claim_fd,
         first: None,
+        ready: false,
         ending: false,
         ended: None,
         uid: None,

@@ -67,6 +67,39 @@ fn a_process_left_by_a_server_that_has_served_is_no_successor() {
 }
 
 #[test]
+fn a_server_that_replaces_its_own_binary_is_followed_at_any_age() {
+    let (mut simulation, db) = Simulation::with_ready_service(policy());
+    simulation.advance(MINUTE * 60);
+    simulation.end_main_process(db, Life(1), Exit::Code(0), one_left(true));
+    simulation.advance(MINUTE);
+    assert_eq!(
+        (simulation.spawns(db).len(), simulation.snapshot(db).main),
+        (1, Some(SUCCESSOR)),
+        "it listens on the port"
+    );
+}
+
+#[test]
+fn without_port_and_probe_a_process_that_is_left_after_a_second_is_no_successor() {
+    let unasked = Policy {
+        watchdog: None,
+        ..policy()
+    };
+    let left = Survivors {
+        successor_listens: None,
+        ..one_left(false)
+    };
+    for (after, respawns) in [(SECOND / 2, false), (SECOND * 2, true)] {
+        let (mut simulation, db) =
+            Simulation::with_service(unasked, PersistedState::default(), |service| {
+                service.exits_by_itself = Some((after, Exit::Code(0), left.clone()));
+            });
+        simulation.advance(after + SECOND);
+        assert_eq!(simulation.spawns(db).len() > 1, respawns);
+    }
+}
+
+#[test]
 fn a_launcher_that_failed_has_no_successor() {
     let mut simulation = Simulation::new();
     let db = simulation.add_unconfigured(policy());

@@ -1,6 +1,6 @@
 //! Results of the recovery scan: an instance is adopted, ended, or left alone without a second copy.
 
-use crate::simulation::{MINUTE, SECOND, Simulation, policy};
+use crate::simulation::{MINUTE, SECOND, Simulation, policy, watchdog};
 use stayd::decide::action::{RecordKind, ServiceAction};
 use stayd::decide::event::{
     AdoptableInstance, ChangedSetting, Exit, Life, PersistedState, Process, Request, ScanOutcome,
@@ -28,6 +28,7 @@ fn ours(main: Option<Process>, same_command: bool) -> ScanOutcome {
         runtime: None,
         life: LEFT,
         main,
+        was_ready: false,
         ending: false,
         age: SECOND,
         changed_settings: (!same_command)
@@ -103,6 +104,7 @@ fn the_reason_names_settings_that_have_changed_since_the_start_of_an_adopted_ins
         runtime: None,
         life: LEFT,
         main: Some(MAIN),
+        was_ready: false,
         ending: false,
         age: SECOND,
         changed_settings: vec![ChangedSetting::User, ChangedSetting::Environment],
@@ -285,4 +287,31 @@ fn an_unknown_exit_of_an_adopted_instance_is_restarted() {
     simulation.advance(SECOND * 10);
     assert_eq!(simulation.spawns(db).len(), 1);
     assert!(simulation.records(db, RecordKind::Exited)[0].contains("unknown"));
+}
+
+#[test]
+fn an_adopted_service_that_was_ready_is_judged_at_once() {
+    let rules = policy();
+    let ready = ScanOutcome::Adoptable(AdoptableInstance {
+        runtime: None,
+        life: LEFT,
+        main: Some(MAIN),
+        was_ready: true,
+        ending: false,
+        age: SECOND,
+        changed_settings: Vec::new(),
+    });
+    let (mut simulation, db) = found(rules, ready, proven());
+    assert!(!simulation.snapshot(db).healthy, "it has not answered yet");
+    simulation[db].stop_answering();
+    let began = simulation.now;
+    simulation.advance(MINUTE / 2);
+    let kills = simulation.kills(db);
+    assert_eq!(kills.len(), 1, "{:?}", simulation.snapshot(db));
+    let bound = watchdog().period() * watchdog().failures + watchdog().timeout + SECOND * 2;
+    assert!(
+        kills[0].since(began) <= bound,
+        "{:?}",
+        kills[0].since(began)
+    );
 }

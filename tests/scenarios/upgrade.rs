@@ -28,6 +28,7 @@ fn upgraded(old: &Simulation, db: ServiceId, policy: Policy) -> (Simulation, Ser
             runtime: None,
             life: handover.life,
             main,
+            was_ready: false,
             ending: false,
             age: SECOND,
             changed_settings: Vec::new(),

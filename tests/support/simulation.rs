@@ -351,6 +351,7 @@ impl Simulation {
             | ServiceAction::CloseSockets
             | ServiceAction::AwaitChange(_)
             | ServiceAction::MarkRuntimeGood(_)
+            | ServiceAction::MarkReady(_)
             | ServiceAction::RetireKeepingClaim(..)
             | ServiceAction::Record(_)
             | ServiceAction::Persist(_) => {}

@@ -245,6 +245,7 @@ impl ServiceModel {
             | ServiceAction::UseRuntime(_)
             | ServiceAction::MarkRuntimeGood(_)
             | ServiceAction::MarkRuntimeBad(..) => {}
+            ServiceAction::MarkReady(life) => assert_eq!(self.main, Some(*life)),
         }
     }
 
@@ -309,6 +310,7 @@ fn affects_a_process(action: &ServiceAction) -> bool {
         | ServiceAction::UseRuntime(_)
         | ServiceAction::MarkRuntimeGood(_)
         | ServiceAction::MarkRuntimeBad(..)
+        | ServiceAction::MarkReady(_)
         | ServiceAction::Persist(_) => false,
     }
 }

@@ -232,6 +232,7 @@ fn scan_outcomes() -> [ScanOutcome; 8] {
             runtime: None,
             life,
             main,
+            was_ready: false,
             ending: false,
             age: SECOND,
             changed_settings: (!same_command)

@@ -140,6 +140,14 @@ impl Claims {
         })
     }
 
+    /// Records that the instance was ready. A stayd that adopts it does not wait for its start again.
+    ///
+    /// # Errors
+    /// As [`Claims::set_main_process`].
+    pub fn mark_ready(&self, service: &str, life: Life) -> Result<(), ClaimError> {
+        self.change(service, life, |claim| claim.ready = true)
+    }
+
     /// Records that stayd has begun to end the instance. A stayd that adopts it continues to end it.
     ///
     /// # Errors

@@ -127,6 +127,9 @@ pub struct Claim {
     /// The first process of the instance; its pid is the session id. The main process may be its successor.
     #[serde(default)]
     pub first: Option<RecordedProcess>,
+    /// The instance was ready once.
+    #[serde(default)]
+    pub ready: bool,
     /// stayd has begun to end the instance.
     #[serde(default)]
     pub ending: bool,

@@ -24,6 +24,7 @@ fn claim(life: u32) -> Claim {
             created: 3,
         },
         first: None,
+        ready: false,
         ending: false,
         ended: None,
         uid: None,

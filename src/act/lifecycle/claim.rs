@@ -32,6 +32,7 @@ pub(super) fn write_intent(
         life: instance.life.0,
         claim_fd: output.claim_file,
         first: None,
+        ready: false,
         ending: false,
         ended: None,
         uid: None,
@@ -79,6 +80,12 @@ pub(crate) fn record_members(
             tracing::warn!(service = service.name(), "{error}");
         }
     }
+}
+
+/// Records in the claim that the instance became ready.
+pub(crate) fn record_ready(shared: &Rc<SharedContext>, service: &ServiceContext, life: Life) {
+    let written = shared.claims.mark_ready(service.name(), life);
+    retry_until_written(shared, service, written);
 }
 
 /// Warns when a claim is only in memory, and retries in the background until the disk accepts it.

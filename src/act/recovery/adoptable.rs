@@ -17,6 +17,7 @@ pub(super) fn adoptable(
     AdoptableInstance {
         life: Life(claim.life),
         main,
+        was_ready: claim.ready,
         ending: claim.ending,
         age: main.map_or(Duration::ZERO, process::age),
         changed_settings: changed_settings(&service.config, claim),

@@ -106,9 +106,14 @@ impl Monitored {
         if age < policy.startup {
             self.startup_until = Some(now.after(policy.startup - age));
         } else {
-            self.startup_until = None;
-            self.ready_at = Some(now);
+            self.become_judged(now);
         }
+    }
+
+    /// Treats an adopted process as ready, so that the watchdog judges it at once.
+    pub(super) fn become_judged(&mut self, now: Instant) {
+        self.startup_until = None;
+        self.ready_at = Some(now);
     }
 
     pub(super) fn deadline(&self, policy: &Policy) -> Instant {

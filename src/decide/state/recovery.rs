@@ -231,7 +231,11 @@ impl Service {
             self.changed_settings.clone_from(&instance.changed_settings);
         }
         let mut monitored = Monitored::new(Some(main), ctx.now, &self.policy);
-        monitored.charge_age(instance.age, ctx.now, &self.policy);
+        if instance.was_ready {
+            monitored.become_judged(ctx.now);
+        } else {
+            monitored.charge_age(instance.age, ctx.now, &self.policy);
+        }
         self.state = State::Up(monitored);
         let facts = vec![
             ("pid", RecordValue::Number(main.pid.unsigned_abs().into())),

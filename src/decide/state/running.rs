@@ -191,6 +191,9 @@ impl Service {
         );
         if self.readiness_source() != ReadinessSource::Exec {
             self.mark_runtime_good(ctx);
+            if !self.is_attached() {
+                ctx.actions.push(ServiceAction::MarkReady(self.life));
+            }
         }
     }
 
@@ -297,13 +300,20 @@ impl Service {
         };
         let uptime = ctx.now.since(monitored.spawned_at);
         let young = monitored.ready_at.is_none() || uptime < self.policy.startup;
-        // A process that has served and after whose exit no member listens was no launcher, even if members are left.
         let has_served =
             monitored.ready_at.is_some() && (ready_by_answer || uptime >= LAUNCHES_WITHIN);
-        let is_launcher = young && !(has_served && survivors.successor_listens == Some(false));
+        let has_successor = match survivors.successor_listens {
+            // A launcher whose child serves, or a server that has replaced its own binary.
+            Some(true) => true,
+            // The child may not have bound its port yet. If the main process had served itself, what is left is a leftover.
+            Some(false) => young && !has_served,
+            // The probe shows whether the successor serves. Without a probe only the time tells a launcher from a server.
+            None if ready_by_answer => young,
+            None => !has_served,
+        };
         if let Some(successor) = survivors
             .successor
-            .filter(|_| exit == Exit::Code(0) && is_launcher)
+            .filter(|_| exit == Exit::Code(0) && has_successor)
         {
             let listens = survivors.successor_listens == Some(true);
             monitored.main = Some(successor);
