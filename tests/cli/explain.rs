@@ -65,6 +65,7 @@ fn claim_that_names(main: Process) -> Claim {
             created: 0,
         },
         first: None,
+        ready: false,
         ending: false,
         ended: None,
         uid: Some(identity::euid()),

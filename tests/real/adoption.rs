@@ -363,3 +363,17 @@ fn a_service_that_wedges_while_no_stayd_runs_is_replaced_at_once() {
         service["state"] == "running" && service["life"] == 2
     });
 }
+
+/// The exits of its children are reported to the init of the machine, not to the stayd that has adopted it.
+#[test]
+fn a_stop_of_an_adopted_service_ends_with_its_last_process() {
+    let config = "[service.s]\ncommand = [\"sh\", \"-c\", \"sleep 1000 & sleep 1000 & wait\"]\nstop = { grace = \"25s\" }\n";
+    let first = Stayd::start(config);
+    let main = pid(&first.wait_state("s", "running"));
+    wait_until("it has its children", SOON, || descendants(main).len() == 2);
+    let daemon = first.kill_and_restart();
+    daemon.wait_state("s", "running");
+    let stopped = daemon.client(&["stop", "s"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert_eq!(daemon.count("killed"), 0, "{}", daemon.output());
+}

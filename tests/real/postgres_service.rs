@@ -230,6 +230,21 @@ fn a_query_refused_in_a_read_only_transaction_is_degraded_and_kills_nothing() {
     assert_not_killed(&daemon, &before, "degraded");
 }
 
+/// On SIGTERM PostgreSQL refuses new clients and waits until the last one has left: a smart shutdown.
+#[test]
+fn a_stop_does_not_wait_for_the_connection_of_the_probe() {
+    let postgres = Postgres::prepared();
+    let config =
+        config(&postgres, &[], ("postgres", "postgres"), "").replace("\"INT\"", "\"TERM\"");
+    let daemon = Stayd::start(&config);
+    daemon.wait_service("db", "asked", |service| service["healthy"] == true);
+    let stopped = daemon.client(&["stop", "db"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert_eq!(daemon.count("killed"), 0, "{}", daemon.output());
+    let control = postgres.data().join("postmaster.pid");
+    assert!(!control.exists(), "the server has ended in order");
+}
+
 #[test]
 fn a_wrong_probe_url_kills_nothing() {
     let postgres = Postgres::prepared();

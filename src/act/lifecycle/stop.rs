@@ -4,10 +4,15 @@ use super::claim::retry_until_written;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::decide::event::{Life, ServiceEvent};
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Sent after the stop signal, so that a stopped process can handle that.
 const SIGCONT: i32 = libc::SIGCONT;
+
+/// The interval between two looks at a tree whose exits are not reported to stayd. Each reads all processes of the machine.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Sends the stop signal to the main process or, if `tree`, to all that is left of the tree.
 pub(crate) fn terminate(
@@ -23,8 +28,15 @@ pub(crate) fn terminate(
     if tree {
         instance.tree.terminate(&[signal, SIGCONT]);
         reached(Failpoint::Terminated);
-        return kill_tree_if_ended(shared, service);
+        kill_tree_if_ended(shared, service);
+        if !instance.tree.orphans_come_to_us() {
+            let (shared, service) = (Rc::clone(shared), Rc::clone(service));
+            tokio::task::spawn_local(watch_until_ended(shared, service, instance));
+        }
+        return;
     }
+    // A server that ends when its last client has left would wait for the probe's connection.
+    instance.checks.end();
     let ending = shared.claims.mark_ending(service.name(), life);
     retry_until_written(shared, service, ending);
     // A process that has ended meanwhile needs no signal.
@@ -94,6 +106,22 @@ pub(crate) fn kill_tree_if_ended(shared: &Rc<SharedContext>, service: &Rc<Servic
     if has_ended(&instance) {
         let (shared, service) = (Rc::clone(shared), Rc::clone(service));
         tokio::task::spawn_local(kill_tree(shared, service, instance.life));
+    }
+}
+
+/// Looks again and again whether the tree has ended, because no exit of its processes is reported to stayd: their parent was an
+/// earlier stayd, or the system reparents orphans to its init.
+async fn watch_until_ended(
+    shared: Rc<SharedContext>,
+    service: Rc<ServiceContext>,
+    instance: Rc<Instance>,
+) {
+    let mut retired = pin!(instance.retired());
+    while !instance.tree.has_reported_its_end() {
+        tokio::select! {
+            () = &mut retired => return,
+            () = tokio::time::sleep(LOOK_INTERVAL) => kill_tree_if_ended(&shared, &service),
+        }
     }
 }
 

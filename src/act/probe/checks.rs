@@ -7,6 +7,7 @@ use crate::decide::event::Check;
 use crate::sys::process::Host;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use tokio::sync::Notify;
 
 /// The probes of one instance.
 #[derive(Debug, Default)]
@@ -15,6 +16,9 @@ pub(crate) struct Checks {
     readiness: CheckState,
     /// Counts the service's WATCHDOG=1 messages.
     pub(crate) heartbeat: Heartbeat,
+    /// The instance is to stop and gets no question any more.
+    are_over: Cell<bool>,
+    over: Notify,
     /// The inode of the last listener on the probe's port, and why its answers do not count; none: it belongs to the tree.
     judged_listener: RefCell<Option<(u64, Option<String>)>>,
 }
@@ -50,6 +54,24 @@ impl Checks {
         match check {
             Check::Liveness => &self.liveness,
             Check::Readiness => &self.readiness,
+        }
+    }
+
+    /// Ends all probes: closes their connections, and abandons the attempts under way. For an instance that is to stop.
+    pub(crate) fn end(&self) {
+        self.are_over.set(true);
+        self.over.notify_waiters();
+        for check in [Check::Liveness, Check::Readiness] {
+            // A prober that an attempt has taken is dropped by the attempt.
+            let _ = self.prober(check).clear();
+        }
+    }
+
+    /// Returns when the probes have ended.
+    pub(crate) async fn ended(&self) {
+        let over = self.over.notified();
+        if !self.are_over.get() {
+            over.await;
         }
     }
 

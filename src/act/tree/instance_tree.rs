@@ -43,6 +43,12 @@ impl InstanceTree {
         self.tree.borrow().as_ref().is_some_and(|tree| tree.adopted)
     }
 
+    /// Whether the exits of its orphans are reported to stayd.
+    pub(crate) fn orphans_come_to_us(&self) -> bool {
+        let tree = self.tree.borrow();
+        tree.as_ref().is_some_and(Tree::orphans_come_to_us)
+    }
+
     /// Device and inode of the claim fd's file.
     pub(crate) fn claim_file(&self) -> Option<(u64, u64)> {
         self.claim_file.get()
@@ -121,6 +127,11 @@ impl InstanceTree {
                 tree.terminate(*signal);
             }
         }
+    }
+
+    /// Whether the tree is not ending any more: [`Self::has_just_ended`] has returned true.
+    pub(crate) fn has_reported_its_end(&self) -> bool {
+        !self.is_ending.get()
     }
 
     /// Whether the tree is ending and has no running member any more. Returns true only once.

@@ -200,7 +200,7 @@ impl Tree {
     }
 
     /// Whether its orphans are reparented to us, so that our own children show whether it is gone.
-    fn orphans_come_to_us(&self) -> bool {
+    pub(crate) fn orphans_come_to_us(&self) -> bool {
         !self.adopted && reaper::adopts_orphans()
     }
 

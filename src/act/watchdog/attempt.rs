@@ -71,12 +71,14 @@ async fn ask(
             biased;
             answer = &mut asking => answer,
             () = instance.retired() => return retired(),
+            () = instance.checks.ended() => return retired(),
             () = tokio::time::sleep(timeout * 2 / 5) => {
                 sample::begin(shared, service, instance, check, timeout);
                 tokio::select! {
                     biased;
                     answer = &mut asking => answer,
                     () = instance.retired() => return retired(),
+                    () = instance.checks.ended() => return retired(),
                 }
             }
         }
@@ -85,10 +87,11 @@ async fn ask(
     answer
 }
 
-/// The answer of an attempt that is abandoned because its instance has ended. Dropping the attempt ends its processes.
+/// The answer of an attempt that is abandoned because its instance has ended or is to stop. Dropping the attempt closes its
+/// connection and ends its processes.
 fn retired() -> Answer {
     Answer::NoVerdict {
-        why: "the instance has ended before it answered".into(),
+        why: "the instance was ended before it answered".into(),
     }
 }
 
