@@ -271,8 +271,7 @@ impl Daemon {
         if received.hangup && !self.runs_in_terminal {
             self.start_reload();
         }
-        let shutdowns = received.terminate + u32::from(received.hangup && self.runs_in_terminal);
-        for _ in 0..shutdowns {
+        if received.stop || received.hangup && self.runs_in_terminal {
             self.shut_down();
         }
     }

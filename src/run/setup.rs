@@ -161,7 +161,7 @@ async fn wait_for_lock(
             .map_or(RETRY, |every| every.min(RETRY));
         tokio::select! {
             received = signals.receive() => {
-                if received.is_ok_and(|received| received.terminate > 0) {
+                if received.is_ok_and(|received| received.stop) {
                     return Err(ExitReason::Stopped);
                 }
             }

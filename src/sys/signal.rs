@@ -1,6 +1,7 @@
 //! Signal dispositions and masks of this process.
 #![expect(unsafe_code, reason = "sigaction(2), pthread_sigmask(3), kill(2)")]
 
+use super::platform::signal_numbers;
 use std::ptr;
 
 /// Whether this process ignores `signal`. A program started by nohup(1) inherits an ignored SIGHUP and keeps it ignored.
@@ -12,6 +13,37 @@ pub fn is_ignored(signal: i32) -> bool {
         libc::sigaction(signal, ptr::null(), &raw mut present) == 0
             && present.sa_sigaction == libc::SIG_IGN
     }
+}
+
+/// Ignores `signal` from now on. Children get the default again before they run their program.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN is no handler, so nothing of this program runs on the signal.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// The signals that end a process that does not handle them, without those that report an error of the program itself
+/// (signal(7)), SIGKILL, and the ones that stayd has a meaning for in every case: SIGTERM, SIGINT, SIGQUIT and SIGHUP.
+#[must_use]
+pub fn ending_signals() -> Vec<i32> {
+    let mut signals = vec![
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGALRM,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+    ];
+    signals.extend(signal_numbers::ending_signals());
+    signals
+}
+
+/// The signals besides SIGTERM, SIGINT and SIGQUIT that container images name as their STOPSIGNAL.
+#[must_use]
+pub fn stop_signals_of_images() -> Vec<i32> {
+    let mut signals = vec![libc::SIGUSR1, libc::SIGWINCH];
+    signals.extend(signal_numbers::stop_signals_of_images());
+    signals
 }
 
 /// Blocks every signal for the calling thread. The mask and the pending signals survive execve(2), so a program that

@@ -132,7 +132,7 @@ fn a_closed_terminal_stops_everything_in_order() {
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "needs root"]
-fn as_pid_1_it_reaps_orphans_and_stops_in_order() {
+fn as_pid_1_it_reaps_orphans_and_stops_in_order_on_the_stop_signal_of_an_image() {
     super::support::require_root();
     let orphans = "[service.o]\ncommand = [\"sh\", \"-c\", \"while :; do (sleep 0.05 &) ; echo x >> DIR/orphans; sleep 0.02; done\"]\n";
     let config = format!("{SLEEPER}{orphans}");
@@ -167,9 +167,30 @@ fn as_pid_1_it_reaps_orphans_and_stops_in_order() {
         .filter(|&pid| !is_alive(pid))
         .count();
     assert!(zombies < 10, "{zombies} zombies");
-    kill(Pid::from_raw(first), Signal::SIGTERM).expect("a signal");
+    send(first, libc::SIGRTMIN() + 3); // systemd's stop signal as the first process of an image
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.output());
     assert!(!mains.into_iter().any(is_alive));
+}
+
+/// Sends any signal, also one that has no name.
+fn send(pid: i32, signal: i32) {
+    #[expect(unsafe_code, reason = "kill(2) with a real-time signal")]
+    // SAFETY: the call takes only numbers, and the process is one of this test's.
+    let result = unsafe { libc::kill(pid, signal) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn quit_is_the_ordered_stop_and_no_other_signal_ends_stayd_without_its_services() {
+    let mut daemon = Stayd::start(SLEEPER);
+    let main = pid(&daemon.wait_state("s", "running"));
+    for signal in stayd::sys::signal::ending_signals() {
+        send(daemon.pid(), signal);
+    }
+    assert_eq!(pid(&daemon.wait_state("s", "running")), main);
+    send(daemon.pid(), libc::SIGQUIT);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.output());
+    assert!(!is_alive(main));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod memory;
 mod pidfd;
 pub(super) mod pipe;
 pub(super) mod process;
+pub(super) mod signal_numbers;
 pub(super) mod socket;
 mod spawn;
 pub(super) mod timer;

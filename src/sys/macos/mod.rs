@@ -15,6 +15,7 @@ pub(super) mod listen;
 pub(super) mod pipe;
 mod proc_info;
 pub(super) mod process;
+pub(super) mod signal_numbers;
 pub(super) mod socket;
 mod spawn;
 pub(super) mod timer;
