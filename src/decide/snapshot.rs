@@ -110,7 +110,7 @@ pub struct Snapshot {
     pub phase: Phase,
     /// Whether it is wanted up.
     pub wanted_up: bool,
-    /// Answering, and not degraded for ten minutes.
+    /// Answering, and not degraded for ten minutes; or ended with status 0 as its restart policy wants.
     pub healthy: bool,
     /// Its main process, when there is one.
     pub main: Option<Process>,

@@ -2,8 +2,8 @@
 
 use crate::simulation::{MINUTE, SECOND, Simulation, busy, idle, policy, watchdog};
 use stayd::decide::action::RecordKind;
-use stayd::decide::event::{Answer, Exit, ResourceSample, ServiceId, Survivors};
-use stayd::decide::policy::{GiveUp, Policy, Watchdog};
+use stayd::decide::event::{Answer, Exit, PersistedState, ResourceSample, ServiceId, Survivors};
+use stayd::decide::policy::{GiveUp, Policy, Restart, Watchdog};
 use stayd::decide::snapshot::Phase;
 
 fn could_not_ask() -> Answer {
@@ -178,4 +178,39 @@ fn errors_while_it_works_extend_the_startup_budget() {
     simulation[db].answer = Answer::Alive;
     simulation.advance(SECOND * 10);
     assert_eq!(simulation.phase(db), Phase::Running);
+}
+
+#[test]
+fn a_service_that_ended_as_its_policy_wants_is_healthy_and_one_that_failed_is_not() {
+    for (exit, healthy) in [(Exit::Code(0), true), (Exit::Code(1), false)] {
+        let once = Policy {
+            restart: Restart::Never,
+            watchdog: None,
+            ..policy()
+        };
+        let (mut simulation, job) =
+            Simulation::with_service(once, PersistedState::default(), |service| {
+                service.exits_by_itself = Some((SECOND, exit, Survivors::default()));
+            });
+        simulation.advance(MINUTE);
+        assert_eq!(simulation.phase(job), Phase::Stopped);
+        assert_eq!(is_healthy(&simulation, job), healthy, "{exit:?}");
+    }
+}
+
+#[test]
+fn a_service_that_is_not_ready_yet_says_what_its_last_attempt_had() {
+    let (mut simulation, db) =
+        Simulation::with_service(policy(), PersistedState::default(), |service| {
+            service.answer = crate::simulation::silence();
+        });
+    simulation.advance(SECOND * 10);
+    let starting = simulation.snapshot(db);
+    assert_eq!(
+        (starting.phase, starting.reason.as_str()),
+        (Phase::Starting, "not ready yet: no answer")
+    );
+    simulation[db].answer = Answer::Alive;
+    simulation.advance(SECOND * 10);
+    assert_eq!(simulation.snapshot(db).reason, "answering");
 }

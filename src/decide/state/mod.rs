@@ -84,6 +84,8 @@ pub struct Service {
     restarts: u32,
     reason: Reason,
     last_exit: Option<(Exit, Instant)>,
+    /// The last instance ended with status 0, and its restart policy wants no other one.
+    is_complete: bool,
     history: RestartHistory,
     /// Consecutive refused starts. They wait like ended instances, and never park the service.
     refusals: u32,
@@ -210,6 +212,7 @@ impl Service {
             restarts: 0,
             reason: Reason::default(),
             last_exit: None,
+            is_complete: false,
             history: RestartHistory::default(),
             refusals: 0,
             hold: None,

@@ -145,10 +145,11 @@ impl Service {
             Class::Degraded => matches!(answer, Answer::Degraded { starting: true, .. }),
             Class::NoVerdict | Class::Void => false,
         };
-        if starting && is_usual_at_start {
-            return;
-        }
         let problem = match class {
+            _ if starting && is_usual_at_start => match self.reason.lasting() {
+                "" => format!("not ready yet: {why}"),
+                before => format!("{before}; not ready yet: {why}"),
+            },
             _ if !proven && !starting => self.never_answered(why),
             Class::Alive | Class::Degraded => format!("answers with an error: {why}"),
             Class::Dead if attached => format!("no answer: {why}; not ours, and never killed"),

@@ -132,6 +132,7 @@ impl Service {
         };
         if !self.must_stay_down() && !restart::should_restart(self.policy.restart, exit, false) {
             self.reason.set_present(self.stays_stopped(exit));
+            self.is_complete = exit == Exit::Code(0);
             self.become_down(Down::Stopped, ctx);
         } else {
             self.start_afresh(parked, ctx); // the policy has changed since, or a request starts it

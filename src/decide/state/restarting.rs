@@ -43,6 +43,7 @@ impl Service {
                 ctx.actions,
             );
             self.reason.set_present(sentence);
+            self.is_complete = exit == Exit::Code(0);
             self.become_down(Down::Stopped, ctx);
         }
     }

@@ -179,6 +179,7 @@ impl Service {
         monitored.failures.clear();
         let took = ctx.now.since(monitored.spawned_at);
         self.since = ctx.now;
+        self.reason.end_problem();
         if (reason_is_news || was_overdue) && !monitored.keeps_reason {
             self.reason.set_present(self.ready_in_words().into());
         }

@@ -25,6 +25,7 @@ impl Service {
         }
         self.stop_awaiting_change(ctx);
         self.adopted = false;
+        self.is_complete = false;
         self.changed_settings.clear();
         self.since = ctx.now;
         if self.policy.has_runtime {

@@ -181,11 +181,12 @@ impl Service {
     }
 
     /// Ready, answering, and not degraded for ten minutes. Answering means that the last attempt with a verdict had an answer,
-    /// and that fewer than `failures` attempts have ended since.
+    /// and that fewer than `failures` attempts have ended since. A service is also healthy that has ended with status 0 as its
+    /// restart policy wants.
     #[must_use]
     pub fn is_healthy(&self, now: Instant) -> bool {
         let Some(monitored) = self.state.monitored() else {
-            return false;
+            return self.is_complete && self.is_down();
         };
         let long_degraded = monitored
             .degraded_since
