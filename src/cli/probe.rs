@@ -32,6 +32,7 @@ pub(super) fn probe(
         env: clean_environment(env::vars_os()),
         cwd,
         user: None,
+        umask: None,
     };
     super::block_on(async {
         let (answer, took) = ask_once(&probe, program, exec_context).await;

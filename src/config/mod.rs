@@ -84,6 +84,8 @@ pub struct Service {
     pub env_file: Option<PathBuf>,
     /// The user that the service runs as; requires root.
     pub user: Option<String>,
+    /// The file mode creation mask of the service.
+    pub umask: u32,
     /// The port that the service must own.
     pub port: Option<u16>,
     /// `port_owner = "any"`: accept a listener outside the process tree.

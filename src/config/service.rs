@@ -53,6 +53,7 @@ impl ServiceBuilder<'_> {
             env,
             env_file: path("service.*.env_file"),
             user: section.text("service.*.user"),
+            umask: self.umask(section)?,
             port: port(section),
             any_port_owner: section.is("service.*.port_owner", "any"),
             kill_group_only: section.is("service.*.kill", "group"),
@@ -70,6 +71,24 @@ impl ServiceBuilder<'_> {
         };
         runtime::check(section, &service, self.findings);
         Some(service)
+    }
+
+    /// The file mode creation mask, written as umask(1) takes it.
+    fn umask(&mut self, section: &Section) -> Option<u32> {
+        const KEY: &str = "service.*.umask";
+        const ALL: u32 = 0o777;
+        let text = section.text(KEY)?;
+        let umask = u32::from_str_radix(&text, 8).ok();
+        let umask = umask.filter(|umask| *umask <= ALL && !text.starts_with('+'));
+        if umask.is_none() {
+            let what = format!("{text:?} is no mask of octal digits");
+            self.report(
+                section,
+                KEY,
+                &ValueError::new(what, "write it like \"022\""),
+            );
+        }
+        umask
     }
 
     fn report(&mut self, section: &Section, key: &str, error: &ValueError) {

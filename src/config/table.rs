@@ -39,6 +39,8 @@ pub(super) const KEYS: &[Key] = &[
         "A dotenv file, read at each start. `env` overrides its variables."),
     Key::new("service.*.user", Kind::Text, Described("the user of stayd"),
         "The user that the service runs as. Only root can set it."),
+    Key::new("service.*.umask", Kind::Text, Is("022"),
+        "The file mode creation mask of the service and its commands, in octal digits. The mask of stayd itself does not reach the service."),
     Key::new("service.*.port", Kind::Port, Unset,
         "The TCP port that the service must own. A start waits until the port is free, and an answer only counts if the listener belongs to the service."),
     Key::new("service.*.port_owner", Kind::Choice(&["tree", "any"]), Is("tree"),

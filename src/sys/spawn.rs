@@ -50,6 +50,8 @@ pub struct Plan {
     pub fds: Vec<(RawFd, OwnedFd)>,
     /// The user that the child changes to, if any.
     pub user: Option<User>,
+    /// The child's file mode creation mask (umask(2)); none: that of this process.
+    pub umask: Option<u32>,
     /// An open cgroup directory in which the child starts (Linux). If the cgroup refuses it, the child starts without.
     pub cgroup: Option<OwnedFd>,
 }

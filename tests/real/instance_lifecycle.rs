@@ -10,6 +10,7 @@ use serde_json::Value;
 use stayd::sys::process;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_program_that_daemonizes_is_supervised_and_reported_with_advice() {
@@ -239,6 +240,33 @@ fn a_process_that_a_server_without_port_and_probe_leaves_behind_does_not_replace
     let first = left.lines().next().expect("a pid").parse().expect("a pid");
     assert!(!is_alive(first), "{first} is left");
     assert_eq!(daemon.count("daemonized"), 0);
+}
+
+#[test]
+fn the_umask_of_stayd_does_not_reach_its_services() {
+    let show = |name: &str| {
+        format!(
+            "[service.{name}]\ncommand = [\"sh\", \"-c\", \"umask > DIR/{name}.tmp; mv DIR/{name}.tmp DIR/{name}; exec sleep 1000000\"]\n"
+        )
+    };
+    let config = show("usual") + &show("strict") + "umask = \"007\"\n";
+    let daemon = Stayd::start_with(&config, |command| {
+        let mut masked = Command::new("sh");
+        masked
+            .args(["-c", "umask 077; exec \"$@\"", "sh"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(command.get_current_dir().expect("its folder"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        *command = masked;
+    });
+    for (name, umask) in [("usual", "0022\n"), ("strict", "0007\n")] {
+        daemon.wait_state(name, "running");
+        let file = daemon.dir().join(name);
+        wait_until("it has shown its umask", SOON, || file.exists());
+        assert_eq!(fs::read_to_string(file).expect("written"), umask);
+    }
 }
 
 #[test]

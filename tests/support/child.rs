@@ -29,6 +29,7 @@ pub(crate) fn plan(program: &Path, words: &[&str], output: &Path) -> Plan {
             (2, output()),
         ],
         user: None,
+        umask: None,
         cgroup: None,
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn context(spawner: &Spawner) -> ProbeContext {
             env: Environment::from([("PATH".into(), "/usr/bin:/bin".into())]),
             cwd: "/".into(),
             user: None,
+            umask: None,
         },
         heartbeat: Heartbeat::default(),
         is_member: std::rc::Rc::new(|_| false),

@@ -97,6 +97,7 @@ fn assemble(
         env,
         cwd: config.cwd_in(root.as_deref()),
         user: config.user.clone(),
+        umask: Some(config.umask),
     }
 }
 

@@ -68,6 +68,8 @@ pub struct ExecContext {
     pub cwd: PathBuf,
     /// The user it runs as; none: stayd's own.
     pub user: Option<String>,
+    /// Its file mode creation mask; none: that of stayd.
+    pub umask: Option<u32>,
 }
 
 /// A program to start.
@@ -118,6 +120,7 @@ impl Launch {
             cwd: c_string(self.exec_context.cwd.into_os_string())?,
             fds: with_standard_fds(self.fds)?,
             user,
+            umask: self.exec_context.umask,
             cgroup: self.cgroup,
         })
     }
@@ -329,6 +332,7 @@ mod tests {
                 env: environment(&[("A", "b")]),
                 cwd: "/".into(),
                 user: user.map(Into::into),
+                umask: None,
             },
             fds: Vec::new(),
             cgroup: None,

@@ -123,6 +123,7 @@ fn self_check_of(program: &Program, invocation: &Invocation) -> Result<Launch, S
             env,
             cwd: invocation.cwd.clone(),
             user: None,
+            umask: None,
         },
         fds: vec![(PROGRAM_FD, fd)],
         cgroup: None,

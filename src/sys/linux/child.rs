@@ -46,6 +46,10 @@ impl<'a> ChildSetup<'a> {
         }
         // SAFETY: the call has no arguments.
         errno_result(unsafe { libc::setsid() }).map_err(|errno| failed(Stage::Session, errno))?;
+        if let Some(umask) = self.plan.umask {
+            // SAFETY: the call takes only a number; the child does not share the mask with its parent (clone(2), CLONE_FS).
+            unsafe { libc::umask(umask) };
+        }
         self.arrange_descriptors()
             .map_err(|errno| failed(Stage::Descriptors, errno))?;
         self.become_user()

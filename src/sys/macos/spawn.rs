@@ -124,6 +124,11 @@ impl ChildSetup<'_> {
         default_dispositions();
         // SAFETY: the call has no arguments.
         errno_result(unsafe { libc::setsid() }).map_err(at(0))?;
+        if let Some(umask) = self.plan.umask {
+            let umask = libc::mode_t::try_from(umask).unwrap_or_default();
+            // SAFETY: the call takes only a number.
+            unsafe { libc::umask(umask) };
+        }
         self.arrange_descriptors().map_err(at(1))?;
         self.become_user().map_err(at(2))?;
         // SAFETY: the C string belongs to the plan.
