@@ -7,20 +7,25 @@ use super::{identity, platform, process::Process};
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, listen,
-    shutdown, socket, sockopt,
+    setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{UnlinkatFlags, fchownat, unlinkat};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The mode of a socket file: every user who can enter the folder may connect (as `SocketMode=` in systemd.socket(5)).
 const SOCKET_MODE: Mode = Mode::from_bits_truncate(0o666);
+
+/// The longest timeout of a connection: a day. The kernel refuses numbers that are much larger.
+const MILLISECONDS_MAX: i64 = 24 * 60 * 60 * 1000;
 
 /// Where a socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -230,6 +235,23 @@ pub fn listener_pid(path: &Path) -> Option<i32> {
     super::socket::peer(connection.as_fd()).ok()?.pid
 }
 
+/// Connects to a Unix socket. If the listener's backlog is full, waits in the kernel's queue for a place in it, so call this
+/// on a thread that may block. The stream does not block.
+///
+/// # Errors
+/// The system's error; `WouldBlock` if the backlog stayed full (SO_SNDTIMEO in socket(7)).
+pub fn connect_within(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let connection = stream_socket()?;
+    // zero would mean no timeout
+    let milliseconds = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+    let timeout = TimeVal::milliseconds(milliseconds.clamp(1, MILLISECONDS_MAX));
+    setsockopt(&connection, sockopt::SendTimeout, &timeout)?;
+    connect(connection.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = UnixStream::from(connection);
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
 /// Connects without waiting; a listener with a full backlog gives `WouldBlock`.
 fn try_connect(path: &Path) -> io::Result<OwnedFd> {
     let connection = stream_socket()?;
@@ -317,7 +339,6 @@ mod tests {
     use std::fs;
     use std::net::TcpStream;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::os::unix::net::UnixStream;
 
     fn free_address() -> Address {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");

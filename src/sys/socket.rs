@@ -2,18 +2,51 @@
 
 use super::platform;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
 
 /// A listening TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// The address that it listens on.
+    /// The address that it listens on. An IPv4 address that an IPv6 socket is bound to (`::ffff:127.0.0.1`, as Java does it)
+    /// stands here as IPv4.
     pub addr: SocketAddr,
     /// Identifies the socket: on Linux the inode in `socket:[inode]`, on macOS the kernel's handle.
     pub inode: u64,
     /// The uid of its owner.
     pub uid: u32,
+    /// It listens on `[::]` and accepts IPv4 connections too (ipv6(7), IPV6_V6ONLY is off).
+    pub is_dual_stack: bool,
+    /// The queue of connections that it has not accepted is full, so that the kernel drops further ones. Linux: longer than
+    /// the backlog of listen(2), which net.core.somaxconn limits (sk_acceptq_is_full in include/net/sock.h).
+    pub is_full: bool,
+}
+
+impl Listener {
+    /// Whether bind(2) of a socket to `address`, on the port of this listener, fails because of this listener. Assumes that
+    /// the two do not share the port with SO_REUSEPORT, and that a socket of `[::]` accepts IPv4 connections too.
+    #[must_use]
+    pub fn conflicts_with(&self, address: IpAddr) -> bool {
+        let (own, other) = (self.addr.ip(), address.to_canonical());
+        if own.is_ipv4() == other.is_ipv4() {
+            return own == other || own.is_unspecified() || other.is_unspecified();
+        }
+        // one of the two is IPv6: only if it takes IPv4 connections, it needs the port of the other family
+        self.is_dual_stack || (other.is_ipv6() && other.is_unspecified())
+    }
+
+    /// How specific the address is for a connection to `ip`: the kernel prefers the lowest number. None if it does not take
+    /// the connection.
+    fn rank(&self, ip: IpAddr) -> Option<u8> {
+        let own = self.addr.ip();
+        if own == ip {
+            Some(0)
+        } else if own.is_unspecified() && own.is_ipv4() == ip.is_ipv4() {
+            Some(1)
+        } else {
+            (self.is_dual_stack && ip.is_ipv4()).then_some(2)
+        }
+    }
 }
 
 /// The listening TCP sockets on `port`, IPv4 and IPv6, of stayd's network namespace (Linux sock_diag(7)).
@@ -24,12 +57,71 @@ pub fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     platform::socket::listeners(port)
 }
 
+/// The listening sockets that a connection from this machine to `address` can reach: one, or all that share the address with
+/// SO_REUSEPORT, among which the kernel chooses for each connection. Empty if the kernel refuses the connection.
+///
+/// The choice is the kernel's: the most specific address wins, and of two wildcards that of the connection's own family
+/// (Linux inet_lookup_listener and compute_score in net/ipv4/inet_hashtables.c, net/ipv6/inet6_hashtables.c).
+///
+/// # Errors
+/// As [`listeners`].
+pub fn listeners_reached_at(address: SocketAddr) -> io::Result<Vec<Listener>> {
+    let address = SocketAddr::new(destination(address.ip()), address.port());
+    let candidates = platform::socket::candidates(address)?;
+    Ok(most_specific(candidates, address.ip()))
+}
+
+/// The address that a connection to `ip` goes to: the kernel connects to the loopback address instead of a wildcard.
+fn destination(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+fn most_specific(mut listeners: Vec<Listener>, ip: IpAddr) -> Vec<Listener> {
+    let best = listeners.iter().filter_map(|one| one.rank(ip)).min();
+    listeners.retain(|one| one.rank(ip).is_some() && one.rank(ip) == best);
+    listeners
+}
+
+/// Whether `ip` is an address of this machine (of stayd's network namespace). Sends nothing: connect(2) on a datagram socket
+/// only chooses a route, and towards an address of its own the kernel chooses that same address as the source. False also if
+/// no descriptor is left.
+#[must_use]
+pub fn is_own_address(ip: IpAddr) -> bool {
+    /// The discard service; any port would do.
+    const PORT: u16 = 9;
+    let ip = destination(ip);
+    if ip.is_loopback() {
+        return true;
+    }
+    let any = match ip {
+        IpAddr::V4(_) => "0.0.0.0:0",
+        IpAddr::V6(_) => "[::]:0",
+    };
+    let source = UdpSocket::bind(any).and_then(|socket| {
+        socket.connect(SocketAddr::new(ip, PORT))?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == ip)
+}
+
 /// Whether the process `pid` has the listener open.
 ///
 /// # Errors
 /// `NotFound` when the process has ended, `PermissionDenied` when stayd may not read its descriptors.
 pub fn holds_listener(pid: i32, listener: &Listener) -> io::Result<bool> {
-    platform::holds_listener(pid, listener)
+    Ok(!held_listeners(pid, &[*listener])?.is_empty())
+}
+
+/// Those of `listeners` that the process `pid` has open. Reads its descriptors once.
+///
+/// # Errors
+/// As [`holds_listener`].
+pub fn held_listeners(pid: i32, listeners: &[Listener]) -> io::Result<Vec<Listener>> {
+    platform::held_listeners(pid, listeners)
 }
 
 /// Whether [`listeners`] includes the sockets of all users: always on Linux, only for root on macOS.

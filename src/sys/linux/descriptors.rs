@@ -3,6 +3,7 @@
 
 use super::super::process::OpenFile;
 use super::process::gone;
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -24,9 +25,27 @@ pub(in super::super) fn open_files(pid: i32, max: usize) -> io::Result<Vec<OpenF
     Ok(descriptors(pid)?.take(max).collect())
 }
 
-pub(in super::super) fn holds_socket(pid: i32, inode: u64) -> io::Result<bool> {
-    let target = format!("socket:[{inode}]");
-    Ok(descriptors(pid)?.any(|file| file.target == target))
+/// The inodes among `wanted` that belong to sockets which `pid` has open. Stops reading when it has found all.
+pub(super) fn sockets_among(
+    pid: i32,
+    wanted: impl Iterator<Item = u64>,
+) -> io::Result<HashSet<u64>> {
+    let mut missing: HashSet<u64> = wanted.collect();
+    let mut found = HashSet::new();
+    for file in descriptors(pid)? {
+        let inode = socket_inode(&file.target).filter(|inode| missing.remove(inode));
+        found.extend(inode);
+        if missing.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The inode in `socket:[inode]`, the readlink target of a socket.
+fn socket_inode(target: &str) -> Option<u64> {
+    let inode = target.strip_prefix("socket:[")?.strip_suffix(']')?;
+    inode.parse().ok()
 }
 
 /// The numbers of the descriptors of `pid` that are sockets.

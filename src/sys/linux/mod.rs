@@ -37,10 +37,13 @@ pub(super) const fn lists_all_users_listeners() -> bool {
     true
 }
 
-/// Whether `pid` has the socket with the inode of `listener` open.
-pub(super) fn holds_listener(
+/// Those of `listeners` whose inodes are among the sockets that `pid` has open.
+pub(super) fn held_listeners(
     pid: i32,
-    listener: &super::socket::Listener,
-) -> std::io::Result<bool> {
-    descriptors::holds_socket(pid, listener.inode)
+    listeners: &[super::socket::Listener],
+) -> std::io::Result<Vec<super::socket::Listener>> {
+    let mut held = listeners.to_vec();
+    let open = descriptors::sockets_among(pid, listeners.iter().map(|one| one.inode))?;
+    held.retain(|one| open.contains(&one.inode));
+    Ok(held)
 }

@@ -26,7 +26,7 @@ pub(super) use host::{
     own_cgroup, own_program, pid_namespace, use_realtime_priority,
 };
 pub(super) use process::{is_any_frozen, oom_kill_count, open_handle, signal, throttled_count};
-pub(super) use socket::{holds_listener, lists_all_users_listeners};
+pub(super) use socket::{held_listeners, lists_all_users_listeners};
 pub(super) use spawn::spawn;
 
 /// Nothing to do: the macOS kernel shares the pages of a program and reclaims them when it needs memory.

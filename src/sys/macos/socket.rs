@@ -17,6 +17,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 const SOCKET_INFO: c_int = 3; // PROC_PIDFDSOCKETINFO
 const SOCKET_BYTES: usize = 792; // struct socket_fdinfo; offsets as in `descriptors`
 const HANDLE: usize = 160;
+const QUEUE_LENGTH: usize = 194; // short soi_qlen
+const QUEUE_LIMIT: usize = 198; // short soi_qlimit
 const KIND: usize = 256;
 const LOCAL_PORT: usize = 268;
 const VERSION: usize = 288;
@@ -26,7 +28,8 @@ const TCP_STATE: usize = 344;
 
 const KIND_TCP: u32 = 2; // SOCKINFO_TCP
 const STATE_LISTEN: u32 = 1; // TSI_S_LISTEN
-const VERSION_IPV6: u8 = 2; // INI_IPV6
+const VERSION_IPV4: u8 = 1; // INI_IPV4
+const VERSION_IPV6: u8 = 2; // INI_IPV6; a socket that accepts both has both
 
 /// The listening TCP sockets that `pid` has open.
 fn listening(pid: i32) -> io::Result<Vec<Listener>> {
@@ -53,10 +56,13 @@ fn listener(socket: &[u8; SOCKET_BYTES], uid: u32) -> Option<Listener> {
         ))
     };
     let port = u16::from_be_bytes(*socket[LOCAL_PORT..].first_chunk()?);
+    let number = |at: usize| Some(i16::from_ne_bytes(*socket[at..].first_chunk()?));
     Some(Listener {
-        addr: SocketAddr::new(ip, port),
+        addr: SocketAddr::new(ip.to_canonical(), port),
         inode: u64_at(socket, HANDLE),
         uid,
+        is_dual_stack: ip == Ipv6Addr::UNSPECIFIED && socket[VERSION] & VERSION_IPV4 != 0,
+        is_full: number(QUEUE_LENGTH)? >= number(QUEUE_LIMIT)?,
     })
 }
 
@@ -72,13 +78,23 @@ pub(in super::super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
     Ok(found.into_values().collect())
 }
 
+/// The listeners on the port of `address`: whether one takes a connection to it is decided by its address alone.
+pub(in super::super) fn candidates(address: SocketAddr) -> io::Result<Vec<Listener>> {
+    listeners(address.port())
+}
+
 pub(in super::super) fn lists_all_users_listeners() -> bool {
     super::super::identity::euid() == 0
 }
 
-pub(in super::super) fn holds_listener(pid: i32, listener: &Listener) -> io::Result<bool> {
-    let listening = listening(pid)?;
-    Ok(listening.iter().any(|each| each.inode == listener.inode))
+pub(in super::super) fn held_listeners(
+    pid: i32,
+    listeners: &[Listener],
+) -> io::Result<Vec<Listener>> {
+    let open = listening(pid)?;
+    let mut held = listeners.to_vec();
+    held.retain(|one| open.iter().any(|each| each.inode == one.inode));
+    Ok(held)
 }
 
 pub(in super::super) fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
