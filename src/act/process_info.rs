@@ -125,7 +125,7 @@ impl ProcessInspector {
         let uid = process::uid(pid).ok();
         let command = self.ask(CommandLine { pid }).await;
         let user = match uid {
-            Some(uid) => known(self.ask(UserName { uid }).await).flatten(),
+            Some(uid) => self.user_name(uid).await,
             None => None,
         };
         Some(ProcessInfo {
@@ -135,6 +135,11 @@ impl ProcessInspector {
             command: known(command).filter(|line| !line.trim().is_empty()),
             stat,
         })
+    }
+
+    /// The name of the user with this number; none if there is none, or if it was not found in time.
+    pub async fn user_name(&mut self, uid: u32) -> Option<String> {
+        known(self.ask(UserName { uid }).await).flatten()
     }
 
     /// The token in the environment of `process`; [`Shown::Hidden`] also when the process has ended meanwhile.

@@ -1,6 +1,6 @@
 //! `stranger = "attach"`: stayd watches a foreign server on a service's port, reports about it, and never signals it.
 
-use super::support::daemon::{ClientOutput, SOON, Stayd, binary, is_alive};
+use super::support::daemon::{ClientOutput, SOON, Stayd, is_alive};
 use super::support::postgres::{Postgres, database_user};
 use super::support::{TempDir, free_port, http_get, require_root, test_service, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -8,11 +8,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use stayd::sys::process::{self, State};
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-
-/// Any user that is neither root nor the tests' own.
-const ANOTHER_UID: u32 = 65_534;
 
 /// A server that the test started, and that logs the signals it gets.
 struct ForeignServer {
@@ -286,7 +282,7 @@ fn a_server_of_another_user_that_stayd_may_not_inspect_is_watched_by_its_port() 
         &config[..from],
         &config[until..]
     );
-    let daemon = Stayd::start_with(&config, run_as_another_user);
+    let daemon = Stayd::start_as_another_user(&config);
     let shown = daemon.wait_service("web", "attached", |service| {
         service["state"] == "attached" && service["healthy"] == true
     });
@@ -306,27 +302,6 @@ fn a_server_of_another_user_that_stayd_may_not_inspect_is_watched_by_its_port() 
     daemon.wait_service("web", "our own", |service| {
         service["ownership"] == "spawned"
     });
-}
-
-/// Runs a copy of the program: another user may not enter the folder of the original.
-pub(super) fn run_as_another_user(command: &mut Command) {
-    let folder = command.get_current_dir().expect("its folder").to_owned();
-    let program = folder.join("stayd");
-    std::fs::copy(binary(), &program).expect("copied");
-    std::os::unix::fs::chown(&folder, Some(ANOTHER_UID), None).expect("chown");
-    let output = std::fs::File::create(folder.join("output")).expect("a file");
-    let mut other = Command::new(program);
-    other
-        .args(command.get_args())
-        .current_dir(&folder)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .stdin(Stdio::null())
-        .stdout(output.try_clone().expect("a file"))
-        .stderr(output)
-        .uid(ANOTHER_UID)
-        .gid(ANOTHER_UID);
-    *command = other;
 }
 
 /// The foreign server uses the service's data folder: a second server on it would corrupt the data.

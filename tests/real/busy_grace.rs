@@ -170,7 +170,7 @@ fn io_that_cannot_be_read_buys_the_busy_grace_and_is_named() {
             &program.display().to_string(),
         )
         .replace("busy_grace = \"0s\"", "busy_grace = \"3s\"");
-    let daemon = Stayd::start_with(&config, super::attach::run_as_another_user);
+    let daemon = Stayd::start_as_another_user(&config);
     let subject = pid(&daemon.wait_state("s", "running"));
     http_get(port, "/wedge").expect("the wedge");
     wait_until("the kill is suppressed", SOON, || {

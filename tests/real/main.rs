@@ -56,7 +56,10 @@ mod own_process;
 mod parked;
 #[cfg(target_os = "linux")]
 mod pid_reuse;
+#[cfg(target_os = "linux")]
+mod port_neighbours;
 mod postgres_service;
+mod probe_connection;
 mod probe_exec;
 #[cfg(target_os = "linux")]
 mod probe_exec_after_crash;

@@ -16,6 +16,9 @@ const OUTPUT: &str = "output";
 /// Names the failpoint at which a debug build dies.
 const DIE_AT: &str = "STAYD_DIE_AT";
 
+/// Any user that is neither root nor the tests' own.
+const ANOTHER_UID: u32 = 65_534;
+
 /// A running stayd.
 #[derive(Debug)]
 pub(crate) struct Stayd {
@@ -33,6 +36,11 @@ impl Stayd {
     pub(crate) fn start_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
         let dir = TempDir::new();
         Self::in_dir(dir, config, change).wait_until_open()
+    }
+
+    /// The same, as an ordinary user; needs root.
+    pub(crate) fn start_as_another_user(config: &str) -> Self {
+        Self::start_with(config, run_as_another_user)
     }
 
     /// The same, from a copy of the program in the test's folder: [`Stayd::program`].
@@ -339,6 +347,28 @@ impl Drop for Stayd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a copy of the program: another user may not enter the folder of the original.
+fn run_as_another_user(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    let folder = command.get_current_dir().expect("its folder").to_owned();
+    let program = folder.join("stayd");
+    copy_program(Path::new(binary()), &program);
+    std::os::unix::fs::chown(&folder, Some(ANOTHER_UID), None).expect("chown");
+    let output = output_file(&folder);
+    let mut other = Command::new(program);
+    other
+        .args(command.get_args())
+        .current_dir(&folder)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().expect("a file"))
+        .stderr(output)
+        .uid(ANOTHER_UID)
+        .gid(ANOTHER_UID);
+    *command = other;
 }
 
 /// Copies with cp(1): a child that this process forks meanwhile would inherit a file that is open for writing, and exec

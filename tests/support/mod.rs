@@ -30,9 +30,9 @@ pub(crate) use cgroup::Cgroup;
 pub(crate) use cgroup::Freezer;
 pub(crate) use child::{output_of, plan, wait_for_exit};
 pub(crate) use http::http_get;
-#[cfg(target_os = "linux")]
-pub(crate) use own_process::alone_in_pid_namespace;
 pub(crate) use own_process::{alone, alone_as_pid_1};
+#[cfg(target_os = "linux")]
+pub(crate) use own_process::{alone_in_network, alone_in_pid_namespace};
 pub(crate) use programs::{program, require_root, test_service, tool};
 pub(crate) use service::strace_process;
 #[cfg(target_os = "linux")]

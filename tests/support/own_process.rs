@@ -44,6 +44,18 @@ pub(crate) fn alone_in_pid_namespace<F: FnOnce()>(body: F) {
     run_in(under_unshare(&[]), body);
 }
 
+/// The same in a network of its own, as root of a new user namespace: only the loopback interface, which is up. Linux only.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn alone_in_network<F: FnOnce()>(body: F) {
+    let mut command = super::tool("unshare");
+    command
+        .args(["--map-root-user", "--net", "--"])
+        .args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+        .arg(this_program().get_program());
+    run_in(command, body);
+}
+
 fn this_program() -> Command {
     Command::new(env::current_exe().expect("the test program"))
 }

@@ -37,6 +37,7 @@ pub(crate) fn context(spawner: &Spawner) -> ProbeContext {
         },
         heartbeat: Heartbeat::default(),
         is_member: std::rc::Rc::new(|_| false),
+        listener_judge: None,
     }
 }
 

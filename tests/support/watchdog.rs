@@ -32,6 +32,33 @@ busy_grace = "0s"
     )
 }
 
+/// The service `canary` under the rules of [`watched_service`], for a test of the network: its probe is a command. See
+/// [`assert_outlives_exec_canary`].
+pub(crate) const EXEC_CANARY: &str = r#"
+[service.canary]
+command = ["sleep", "1000"]
+backoff = { min = "10ms" }
+[service.canary.watchdog]
+probe = "exec:test ! -e DIR/canary-is-dead"
+interval = "200ms"
+timeout = "200ms"
+failures = 3
+busy_grace = "0s"
+"#;
+
+/// Lets the canary fail until it is killed; fails unless the service `s` is the process `subject` all the time. It has had as
+/// many probe attempts meanwhile.
+#[track_caller]
+pub(crate) fn assert_outlives_exec_canary(daemon: &Stayd, subject: i32) {
+    let canary = pid(&daemon.wait_state("canary", "running"));
+    let dead = daemon.dir().join("canary-is-dead");
+    std::fs::write(&dead, "").expect("a file");
+    wait_until("the canary is killed", SOON, || !is_alive(canary));
+    std::fs::remove_file(&dead).expect("removed");
+    assert!(is_alive(subject), "{}", daemon.output());
+    assert_eq!(pid(&daemon.service("s")), subject);
+}
+
 /// stayd with the watched service `s`, the subject, and a canary with the same rules.
 ///
 /// A test in which nothing may happen to the subject wedges the canary afterwards: once the canary has been killed, the

@@ -1,13 +1,13 @@
 //! Connects to a service's endpoint without a proxy, and classifies failures: caused by the service or by this host.
 
-use super::{Answer, Helper, Phase, dead, no_verdict};
+use super::{Answer, Helper, JudgeError, ListenerJudge, Phase, dead, dial, no_verdict};
 use crate::config::Endpoint;
 use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 /// Errors that are caused by stayd or this host, not by the service, and what the user can do about each.
 const LOCAL_ERRORS: [(Errno, &str); 12] = [
@@ -61,25 +61,43 @@ pub(super) struct Connector {
     at: Endpoint,
     /// Resolves host names other than localhost. Resolving can hang, so it is done in a helper process.
     resolver: Helper,
+    judge: Option<Rc<dyn ListenerJudge>>,
+    /// The address of the last connection. If a name has several, this one is the service's.
+    last: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Connector")
             .field("resolver", &self.resolver)
+            .field("last", &self.last)
             .finish_non_exhaustive()
     }
 }
 
 impl Connector {
-    pub(super) const fn new(at: Endpoint, resolver: Helper) -> Self {
-        Self { at, resolver }
+    /// Connects to `at`, unless `judge` refuses the listener there.
+    pub(super) const fn new(
+        at: Endpoint,
+        resolver: Helper,
+        judge: Option<Rc<dyn ListenerJudge>>,
+    ) -> Self {
+        Self {
+            at,
+            resolver,
+            judge,
+            last: None,
+        }
     }
 
-    /// Connects. An error is the answer of the attempt: dead or no verdict. Has no deadline of its own.
+    /// Connects. An error is the answer of the attempt: dead or no verdict. Has no deadline of its own, and uses the time until
+    /// the attempt's.
     pub(super) async fn connect(&mut self, phase: &Phase) -> Result<Stream, Answer> {
         match &self.at {
-            Endpoint::Unix(path) => connect_unix(path).await,
+            Endpoint::Unix(path) => match dial::unix(path, phase).await? {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(classify(&error, &path.display().to_string())),
+            },
             Endpoint::Tcp(host, port) => {
                 let addresses = match loopback_or_literal(host, *port) {
                     Some(addresses) => addresses,
@@ -88,11 +106,129 @@ impl Connector {
                         resolve(&mut self.resolver, host, *port).await?
                     }
                 };
-                phase.wait_for_service("connection");
-                connect_tcp(&addresses).await
+                self.connect_tcp(addresses, phase).await
             }
         }
     }
+
+    /// Tries the addresses one by one until one accepts, that of the last connection first. If none does, the failure that
+    /// says most about the service is the answer.
+    async fn connect_tcp(
+        &mut self,
+        mut addresses: Vec<SocketAddr>,
+        phase: &Phase,
+    ) -> Result<Stream, Answer> {
+        addresses.sort_by_key(|address| Some(*address) != self.last);
+        let mut failures = Vec::new();
+        for address in &addresses {
+            match self.connect_to(*address, phase).await {
+                Ok(stream) => {
+                    self.last = Some(*address);
+                    // A small request must not wait for more bytes. If this option cannot be set, the answer is only slower.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(Box::new(stream));
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let worst = failures.into_iter().min_by_key(|failure| failure.rank);
+        Err(match (worst, &addresses[..]) {
+            (None, _) => no_verdict("the host's name has no address"),
+            (Some(failure), [only]) => self.check_other_family(*only, failure.answer, phase).await,
+            (Some(failure), _) => failure.answer,
+        })
+    }
+
+    /// Connects to one address, unless a foreign process listens there.
+    async fn connect_to(&self, address: SocketAddr, phase: &Phase) -> Result<TcpStream, Failure> {
+        let ip = address.ip().to_canonical();
+        let is_loopback = ip.is_loopback() || ip.is_unspecified();
+        if is_loopback {
+            self.judge(address, phase).await?;
+        }
+        phase.wait_for_service("connection");
+        let connected = dial::tcp(address, phase).await;
+        let stream = connected.map_err(|error| {
+            let answer = classify(&error, &address.to_string());
+            self.failure(address, answer)
+        })?;
+        // Only now is it known whether any other address is one of this machine.
+        let is_own = |local: SocketAddr| !is_loopback && local.ip() == address.ip();
+        if stream.local_addr().is_ok_and(is_own) {
+            self.judge(address, phase).await?;
+        }
+        Ok(stream)
+    }
+
+    async fn judge(&self, address: SocketAddr, phase: &Phase) -> Result<(), Failure> {
+        let Some(judge) = &self.judge else {
+            return Ok(());
+        };
+        phase.prepare("search for the process that listens");
+        judge.judge(address).await.map_err(|error| match error {
+            JudgeError::Foreign(why) => Failure {
+                rank: Rank::Foreign,
+                answer: no_verdict(why),
+            },
+            JudgeError::NotSeen(why) => Failure {
+                rank: Rank::Local,
+                answer: no_verdict(why),
+            },
+        })
+    }
+
+    fn failure(&self, address: SocketAddr, answer: Answer) -> Failure {
+        let rank = match answer {
+            Answer::Dead { .. } if self.last == Some(address) => Rank::OfTheService,
+            Answer::Dead { .. } => Rank::Dead,
+            _ => Rank::Local,
+        };
+        Failure { rank, answer }
+    }
+
+    /// If a loopback address refuses and that of the other address family accepts, the URL is wrong, and the answer names the
+    /// other address.
+    async fn check_other_family(
+        &self,
+        refused: SocketAddr,
+        failure: Answer,
+        phase: &Phase,
+    ) -> Answer {
+        let other: SocketAddr = match refused.ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => (Ipv6Addr::LOCALHOST, refused.port()).into(),
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => (Ipv4Addr::LOCALHOST, refused.port()).into(),
+            IpAddr::V4(_) | IpAddr::V6(_) => return failure,
+        };
+        let Answer::Dead { how } = &failure else {
+            return failure;
+        };
+        phase.set_answer_at_deadline(failure.clone());
+        if self.connect_to(other, phase).await.is_err() {
+            return failure;
+        }
+        dead(format!(
+            "{how}, but {other} accepts: it listens on the other address family; write localhost in the probe's URL"
+        ))
+    }
+}
+
+/// Why there is no connection to an address.
+struct Failure {
+    rank: Rank,
+    answer: Answer,
+}
+
+/// What a failure says about the service if its host name has several addresses, beginning with the one that says most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// The service has listened at this address before, and does not any more.
+    OfTheService,
+    /// A foreign process listens there; perhaps the service is to listen there.
+    Foreign,
+    /// Dead.
+    Dead,
+    /// Caused by stayd or this host.
+    Local,
 }
 
 /// The addresses of an IP literal or of `localhost`, which is never resolved; `None` for any other name.
@@ -120,80 +256,22 @@ async fn resolve(helper: &mut Helper, host: &str, port: u16) -> Result<Vec<Socke
         })
 }
 
-/// Tries the addresses one by one until one accepts. Otherwise returns the first failure that is caused by the service, or
-/// else the first failure.
-async fn connect_tcp(addresses: &[SocketAddr]) -> Result<Stream, Answer> {
-    let mut failure = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // A small request must not wait for more bytes. If this option cannot be set, the answer is only slower.
-                let _ = stream.set_nodelay(true);
-                return Ok(Box::new(stream));
-            }
-            Err(error) => {
-                let answer = classify(&error, &address.to_string());
-                let is_first = matches!(
-                    (&failure, &answer),
-                    (None, _) | (Some(Answer::NoVerdict { .. }), Answer::Dead { .. })
-                );
-                if is_first {
-                    failure = Some(answer);
-                }
-            }
-        }
-    }
-    let failure = failure.unwrap_or_else(|| no_verdict("the host's name has no address"));
-    Err(match addresses {
-        [only] => check_other_family(*only, failure).await,
-        _ => failure,
-    })
-}
-
-/// If a loopback address refuses and that of the other address family accepts, the URL is wrong, and the answer names the
-/// other address.
-async fn check_other_family(refused: SocketAddr, failure: Answer) -> Answer {
-    let other: SocketAddr = match refused.ip() {
-        IpAddr::V4(Ipv4Addr::LOCALHOST) => (Ipv6Addr::LOCALHOST, refused.port()).into(),
-        IpAddr::V6(Ipv6Addr::LOCALHOST) => (Ipv4Addr::LOCALHOST, refused.port()).into(),
-        IpAddr::V4(_) | IpAddr::V6(_) => return failure,
-    };
-    match (failure, TcpStream::connect(other).await) {
-        (Answer::Dead { how }, Ok(_)) => dead(format!(
-            "{how}, but {other} accepts: it listens on the other address family; write localhost in the probe's URL"
-        )),
-        (failure, _) => failure,
-    }
-}
-
-async fn connect_unix(path: &Path) -> Result<Stream, Answer> {
-    match UnixStream::connect(path).await {
-        Ok(stream) => Ok(Box::new(stream)),
-        // Here EAGAIN means that the listener's backlog is full (connect(2)): the service does not accept.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(dead(format!(
-            "{} accepts no connection: its backlog is full",
-            path.display()
-        ))),
-        Err(error) => Err(classify(&error, &path.display().to_string())),
-    }
-}
-
 /// The answer for a connection error: no verdict if it is local, else dead. `address` names the endpoint.
 fn classify(error: &io::Error, address: &str) -> Answer {
     if let Some(remedy) = local_error_remedy(error) {
         return no_verdict(format!("cannot connect to {address}: {remedy} ({error})"));
     }
-    dead(if error.kind() == io::ErrorKind::ConnectionRefused {
-        format!("{address} refuses the connection")
-    } else if error.kind() == io::ErrorKind::NotFound {
-        format!("{address} does not exist")
-    } else {
-        format!("{address}: {error}")
+    dead(match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("connection refused by {address}"),
+        io::ErrorKind::ConnectionReset => format!("connection reset by {address}"),
+        io::ErrorKind::TimedOut => format!("the connection to {address} timed out"),
+        io::ErrorKind::NotFound => format!("{address} does not exist"),
+        _ => format!("cannot connect to {address}: {error}"),
     })
 }
 
 /// What the user can do about `error`, if it is a local error, which does not depend on the service.
-pub(super) fn local_error_remedy(error: &io::Error) -> Option<&'static str> {
+pub(crate) fn local_error_remedy(error: &io::Error) -> Option<&'static str> {
     let errno = Errno::from_raw(error.raw_os_error()?);
     LOCAL_ERRORS
         .iter()

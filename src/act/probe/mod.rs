@@ -5,30 +5,35 @@
 
 mod checks;
 mod connector;
+mod dial;
 mod exec;
 mod http;
+mod listener_judge;
 mod notify;
 mod postgres;
 mod resolve;
 mod sqlite;
 mod tcp;
 
-pub(crate) use checks::{Baseline, Checks, Transcript};
+pub(crate) use checks::{Baseline, Checks, ForeignHolder, Transcript};
+pub(crate) use connector::local_error_remedy;
+pub use listener_judge::{JudgeError, Judgment, ListenerJudge};
 pub use notify::Heartbeat;
 pub(crate) use resolve::ResolveName;
 pub use sqlite::{FileId, SqliteReply, SqliteRequest};
 
 use crate::act::helper::Helper;
 use crate::act::spawn::spawner::{ExecContext, Spawner};
-use crate::config::{Probe, Target};
+use crate::config::{Endpoint, Probe, Target};
 use crate::decide::clock::in_words;
 use crate::decide::event::Answer;
 use crate::sys::{clock, reaper};
 use connector::Connector;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest quotation of a service's output or error message, in characters.
 const SAID_CHARS_MAX: usize = 200;
@@ -46,6 +51,8 @@ pub struct ProbeContext {
     pub heartbeat: Heartbeat,
     /// Whether the process with this number belongs to the service.
     pub is_member: IsMember,
+    /// Decides whether the listener that a connection reaches is the service's; none accepts every listener.
+    pub listener_judge: Option<Rc<dyn ListenerJudge>>,
 }
 
 /// Whether the process with a number belongs to the service.
@@ -68,7 +75,7 @@ enum Protocol {
     Postgres(Box<postgres::PostgresProbe>),
     Sqlite(Box<sqlite::SqliteProbe>),
     Http(Box<http::HttpProbe>),
-    Connect(tcp::ConnectProbe),
+    Connect(Box<tcp::ConnectProbe>),
     Exec(Box<exec::ExecProbe>),
     Notify(notify::NotifyProbe),
 }
@@ -82,6 +89,8 @@ impl Prober {
             text,
         });
         let helper = || Helper::new(context.spawner.clone(), context.program.clone());
+        let connector =
+            |at: &Endpoint| Connector::new(at.clone(), helper(), context.listener_judge.clone());
         Self(match &probe.target {
             Target::Postgres {
                 at,
@@ -89,7 +98,7 @@ impl Prober {
                 password,
                 database,
             } => Protocol::Postgres(Box::new(postgres::PostgresProbe::new(
-                Connector::new(at.clone(), helper()),
+                connector(at),
                 postgres::Credentials {
                     user: user.clone(),
                     password: password.clone(),
@@ -111,15 +120,13 @@ impl Prober {
                 path,
                 credentials,
             } => Protocol::Http(Box::new(http::HttpProbe {
-                connector: Connector::new(at.clone(), helper()),
+                connector: connector(at),
                 host: host.clone(),
                 path: path.clone(),
                 credentials: credentials.clone(),
                 expect: probe.expect.clone(),
             })),
-            Target::Connect(at) => {
-                Protocol::Connect(tcp::ConnectProbe(Connector::new(at.clone(), helper())))
-            }
+            Target::Connect(at) => Protocol::Connect(Box::new(tcp::ConnectProbe(connector(at)))),
             Target::Exec(argv) => Protocol::Exec(Box::new(exec::ExecProbe::new(
                 argv.clone(),
                 context.spawner,
@@ -171,6 +178,7 @@ pub async fn ask_once(
             exec_context,
             heartbeat: Heartbeat::default(),
             is_member: Rc::new(|_| false),
+            listener_judge: None,
         },
     );
     // An `exec:` command may leave processes behind. As a subreaper this process can end them; elsewhere they stay.
@@ -186,6 +194,10 @@ struct Phase {
     waits_for: Cell<&'static str>,
     /// The attempt waits for the service, not for something on stayd's side.
     is_service: Cell<bool>,
+    /// When the attempt ends; none before it begins.
+    ends_at: Cell<Option<Instant>>,
+    /// The answer if the deadline passes now, where more is known than what the attempt waits for.
+    answer_at_deadline: RefCell<Option<Answer>>,
 }
 
 impl Phase {
@@ -193,6 +205,8 @@ impl Phase {
         Self {
             waits_for: Cell::new(waits_for),
             is_service: Cell::new(true),
+            ends_at: Cell::new(None),
+            answer_at_deadline: RefCell::new(None),
         }
     }
 
@@ -200,19 +214,40 @@ impl Phase {
     fn wait_for_service(&self, what: &'static str) {
         self.waits_for.set(what);
         self.is_service.set(true);
+        self.answer_at_deadline.replace(None);
     }
 
     /// The attempt now waits for `what`, which does not depend on the service. If the deadline passes, there is no verdict.
     fn prepare(&self, what: &'static str) {
         self.waits_for.set(what);
         self.is_service.set(false);
+        self.answer_at_deadline.replace(None);
+    }
+
+    /// If the deadline passes while the attempt still waits for the same, this is its answer.
+    fn set_answer_at_deadline(&self, answer: Answer) {
+        self.answer_at_deadline.replace(Some(answer));
+    }
+
+    /// The time until the deadline.
+    fn time_left(&self) -> Duration {
+        let ends_at = self.ends_at.get();
+        ends_at.map_or(Duration::ZERO, |at| {
+            at.saturating_duration_since(Instant::now())
+        })
     }
 }
 
 /// Runs an attempt until it ends or until its deadline, whichever is first. At the deadline the answer is dead, if the
 /// attempt was waiting for the service.
 async fn within(timeout: Duration, phase: &Phase, attempt: impl Future<Output = Answer>) -> Answer {
-    match tokio::time::timeout(timeout, attempt).await {
+    let ends_at = Instant::now() + timeout;
+    phase.ends_at.set(Some(ends_at));
+    let outcome = tokio::time::timeout_at(ends_at, attempt).await;
+    if let (Err(_), Some(answer)) = (&outcome, phase.answer_at_deadline.take()) {
+        return answer;
+    }
+    match outcome {
         Ok(answer) => answer,
         Err(_) if phase.is_service.get() => no_answer(timeout, phase.waits_for.get()),
         Err(_) => no_verdict(format!(

@@ -4,7 +4,6 @@ use super::{Member, Tree, Usage};
 use crate::decide::clock::{Duration, Instant};
 use crate::sys::process::Process;
 use std::cell::{Cell, RefCell};
-use std::io;
 
 /// The interval between two searches for members that have left the tree. A search comes with a probe attempt.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -78,12 +77,6 @@ impl InstanceTree {
         self.members()
             .iter()
             .any(|member| member.process.pid == pid)
-    }
-
-    /// The member that listens on TCP `port`; none where the tree is not known.
-    pub(crate) fn holds_listener(&self, port: u16) -> Option<io::Result<Option<Process>>> {
-        let tree = self.tree.borrow();
-        tree.as_ref().map(|tree| tree.holds_listener(port))
     }
 
     /// What the tree has used so far.

@@ -22,7 +22,9 @@ use crate::decide::event::UnknownUse;
 use crate::decide::ownership::Proof;
 use crate::sys::cgroup::{self, CgroupUse};
 use crate::sys::process::{self, IoUse, Process, Stat};
-use crate::sys::{identity, reaper, socket, spawn};
+use crate::sys::socket::{self, Listener};
+use crate::sys::{identity, reaper, spawn};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -298,6 +300,33 @@ impl Tree {
         usage
     }
 
+    /// Those of `listeners` that members have open, and what stayd could not see.
+    ///
+    /// # Errors
+    /// The descriptors of a member cannot be read for lack of a resource.
+    pub fn held_listeners(&self, listeners: &[Listener]) -> io::Result<HeldListeners> {
+        let mut found = HeldListeners::default();
+        let mut missing = listeners.to_vec();
+        for member in self.members() {
+            if missing.is_empty() {
+                break;
+            }
+            let pid = member.process.pid;
+            match socket::held_listeners(pid, &missing) {
+                Ok(held) => {
+                    missing.retain(|one| !held.contains(one));
+                    found.held.extend(held);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    found.hidden_users.extend(process::uid(pid));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     /// The member that listens on TCP `port`; none if no process does, or only foreign processes.
     ///
     /// # Errors
@@ -314,6 +343,15 @@ impl Tree {
         });
         Ok(holder.map(|member| member.process))
     }
+}
+
+/// The listeners that members of a tree have open.
+#[derive(Debug, Default)]
+pub struct HeldListeners {
+    /// The listeners.
+    pub held: Vec<Listener>,
+    /// The users of members whose descriptors stayd may not read.
+    pub hidden_users: BTreeSet<u32>,
 }
 
 /// The count of spawns, if `main` is our only child.

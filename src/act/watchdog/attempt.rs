@@ -23,10 +23,7 @@ pub(crate) async fn attempt(
     };
     let asked_at = (shared.now)();
     let timeout = deadline.since(asked_at);
-    let answer = match listener::outside_the_tree(&shared, &service, &instance, check) {
-        Some(why) => Answer::NoVerdict { why },
-        None => ask(&shared, &service, &instance, check, timeout).await,
-    };
+    let answer = ask(&shared, &service, &instance, check, timeout).await;
     let latency = (shared.now)().since(asked_at);
     let looked_at = (shared.now)();
     // Record members that leave the tree now, while there is evidence for them. Later it may be gone.
@@ -98,7 +95,7 @@ fn retired() -> Answer {
 /// Returns the check's prober, which is created for the first attempt; or why this attempt has none.
 async fn take_prober(
     shared: &Rc<SharedContext>,
-    service: &ServiceContext,
+    service: &Rc<ServiceContext>,
     instance: &Rc<Instance>,
     check: Check,
     timeout: Duration,
@@ -119,7 +116,7 @@ async fn take_prober(
 
 async fn make_prober(
     shared: &Rc<SharedContext>,
-    service: &ServiceContext,
+    service: &Rc<ServiceContext>,
     instance: &Rc<Instance>,
     check: Check,
     timeout: Duration,
@@ -147,6 +144,7 @@ async fn make_prober(
                     .is_some_and(|instance| instance.tree.has_member(pid))
             })
         },
+        listener_judge: listener::judge_of(shared, service, instance),
     };
     Ok(Prober::new(probe, context))
 }

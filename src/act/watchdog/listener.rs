@@ -1,71 +1,187 @@
-//! Whether the process that listens on the probe's port belongs to the service.
+//! Whether the process that a probe's connection reaches belongs to the service.
+//!
+//! The kernel lists the listeners that the connection can reach. stayd searches the processes for each new one, once: first
+//! the tree, then all others, to name the foreign one. With SO_REUSEPORT several sockets share an address, and the kernel
+//! chooses for each connection: one foreign socket among them is enough that no answer counts.
 
+use super::holder_search::{self, Holder};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::lifecycle::claim::record_members;
-use crate::config::{Endpoint, Target};
-use crate::decide::event::Check;
-use crate::sys::process;
+use crate::act::off_loop::off_loop;
+use crate::act::probe::{ForeignHolder, JudgeError, Judgment, ListenerJudge, local_error_remedy};
+use crate::act::process_info::ProcessInspector;
+use crate::decide::clock::Duration;
+use crate::decide::event::Life;
 use crate::sys::socket::{self, Listener};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
 
-/// Why answers from the probe's port do not count: a process outside the tree listens there. None where the listener belongs
-/// to the tree, or where its process is not visible.
-pub(super) fn outside_the_tree(
-    shared: &SharedContext,
-    service: &ServiceContext,
+/// The most time to search all processes for the one that listens.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The most time to find the name of its user.
+const NAME_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The judge for the probes of an instance; none if every listener counts (`port_owner = "any"`).
+pub(super) fn judge_of(
+    shared: &Rc<SharedContext>,
+    service: &Rc<ServiceContext>,
     instance: &Instance,
-    check: Check,
-) -> Option<String> {
-    let probe = service.probe(check)?;
-    let port = local_port(&probe.target)?;
+) -> Option<Rc<dyn ListenerJudge>> {
     if service.config.any_port_owner {
         return None;
     }
-    let listener = socket::listeners(port).ok()?.into_iter().next()?;
-    if let Some(judgment) = instance.checks.judgment(listener.inode) {
-        return judgment;
-    }
-    if service.sockets.holds(&listener) {
-        return None;
-    }
-    let judgment = match instance.tree.holds_listener(port)? {
-        Ok(Some(_)) => {
-            // A new listener means that the tree has changed. Record members that have left it now, while there is
-            // evidence for them.
-            record_members(shared, service, instance);
-            None
-        }
-        // A table that cannot be read proves nothing against the listener.
-        Err(_) => return None,
-        Ok(None) => describe_outsider(port, &listener),
-    };
-    let inode = listener.inode;
-    instance.checks.set_judgment(inode, judgment.clone());
-    judgment
+    Some(Rc::new(TreeJudge {
+        shared: Rc::downgrade(shared),
+        service: Rc::downgrade(service),
+        life: instance.life,
+    }))
 }
 
-/// Describes the process that has the listener open. None where no visible process has it: a process that hides its
-/// descriptors from stayd may be the service.
-fn describe_outsider(port: u16, listener: &Listener) -> Option<String> {
-    let pid = socket::find_holder(listener).ok().flatten()?;
-    let name = process::stat(pid).map(|stat| stat.comm).unwrap_or_default();
-    Some(format!(
-        "port {port} is answered by pid {pid} ({name}), which is not of this service's tree; stayd ignores its answers \
-         (port_owner = \"any\" accepts them)"
+/// Judges the listeners that the probes of one instance reach.
+struct TreeJudge {
+    // Weak, because the prober that holds this judge belongs to the instance.
+    shared: Weak<SharedContext>,
+    service: Weak<ServiceContext>,
+    life: Life,
+}
+
+impl ListenerJudge for TreeJudge {
+    fn judge(&self, address: SocketAddr) -> Judgment<'_> {
+        Box::pin(async move {
+            let (shared, service) = (self.shared.upgrade(), self.service.upgrade());
+            let instance = service.as_ref().and_then(|it| it.instance(self.life));
+            match (shared, service, instance) {
+                (Some(shared), Some(service), Some(instance)) => {
+                    judge(&shared, &service, &instance, address).await
+                }
+                _ => Err(JudgeError::NotSeen("the instance has ended".into())),
+            }
+        })
+    }
+}
+
+async fn judge(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    address: SocketAddr,
+) -> Result<(), JudgeError> {
+    // stayd keeps no tree of a foreign process that it is attached to.
+    if !instance.tree.is_known() {
+        return Ok(());
+    }
+    let listeners = match socket::listeners_reached_at(address) {
+        Ok(listeners) => listeners,
+        Err(error) if is_shortage(&error) => return Err(not_seen(address, &error)),
+        // This kernel does not list listeners, so stayd believes every one.
+        Err(_) => return Ok(()),
+    };
+    let judged = instance.checks.judged_listeners();
+    let mut new = listeners.clone();
+    new.retain(|one| judged.get(one.inode, (shared.now)()).is_none());
+    if !new.is_empty() {
+        search(shared, service, instance, address, new).await?;
+    }
+    let foreign = |one: &Listener| judged.get(one.inode, (shared.now)()).flatten();
+    let is_shared = listeners.iter().any(|one| foreign(one).is_none());
+    match listeners.iter().find_map(|one| Some((one, foreign(one)?))) {
+        Some((listener, holder)) => {
+            Err(JudgeError::Foreign(describe(listener, &holder, is_shared)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Judges listeners that are new, and stores the judgments.
+async fn search(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    address: SocketAddr,
+    mut new: Vec<Listener>,
+) -> Result<(), JudgeError> {
+    let judged = instance.checks.judged_listeners();
+    new.retain(|one| {
+        let is_held = service.sockets.holds(one);
+        if is_held {
+            judged.set(one.inode, (shared.now)(), None);
+        }
+        !is_held
+    });
+    let Some(tree) = instance.tree.get().filter(|_| !new.is_empty()) else {
+        return Ok(());
+    };
+    let searching = move || holder_search::holders(&tree, &new);
+    let found = off_loop("listener", SEARCH_TIMEOUT, searching).await;
+    let holders = match found {
+        Ok(Ok(holders)) => holders,
+        Ok(Err(error)) => return Err(not_seen(address, &error)),
+        Err(error) => {
+            return Err(JudgeError::NotSeen(format!(
+                "cannot find the process that listens on {address}: {error}"
+            )));
+        }
+    };
+    let mut has_changed = false;
+    for (listener, holder) in holders {
+        has_changed |= holder == Holder::Tree;
+        let foreign = match holder {
+            Holder::Tree | Holder::MayBeTree => None,
+            Holder::Process { pid, name } => Some(ForeignHolder {
+                who: format!("pid {pid} ({name})"),
+                why: "is not of this service's tree",
+            }),
+            Holder::AnotherUser => Some(ForeignHolder {
+                who: user_in_words(shared, listener.uid).await,
+                why: "is hidden from stayd and runs as neither stayd's user nor the service's",
+            }),
+        };
+        judged.set(listener.inode, (shared.now)(), foreign);
+    }
+    if has_changed {
+        // A new listener means that the tree has changed. Record members that have left it now, while there is evidence for
+        // them.
+        record_members(shared, service, instance);
+    }
+    Ok(())
+}
+
+async fn user_in_words(shared: &SharedContext, uid: u32) -> String {
+    let mut inspector = ProcessInspector::new(&shared.helpers, NAME_TIMEOUT);
+    match inspector.user_name(uid).await {
+        Some(name) => format!("a process of user {name} (uid {uid})"),
+        None => format!("a process of uid {uid}"),
+    }
+}
+
+fn describe(listener: &Listener, holder: &ForeignHolder, is_shared: bool) -> String {
+    let Listener { addr, .. } = listener;
+    let (port, ForeignHolder { who, why }) = (addr.port(), holder);
+    if is_shared {
+        format!(
+            "port {port} is also answered by {who} on {addr}, which {why}; the kernel chooses between it and the service \
+             (SO_REUSEPORT), so stayd ignores all answers (port_owner = \"any\" accepts them)"
+        )
+    } else {
+        format!(
+            "port {port} is answered by {who} on {addr}, which {why}; stayd sends it nothing and ignores its answers \
+             (port_owner = \"any\" accepts them)"
+        )
+    }
+}
+
+fn not_seen(address: SocketAddr, error: &io::Error) -> JudgeError {
+    let remedy = local_error_remedy(error).unwrap_or("stayd asks again at the next attempt");
+    JudgeError::NotSeen(format!(
+        "cannot find the process that listens on {address}: {remedy} ({error})"
     ))
 }
 
-/// The target's TCP port on this machine, if it has one.
-fn local_port(target: &Target) -> Option<u16> {
-    match target.endpoint()? {
-        Endpoint::Tcp(host, port) if is_loopback(host) => Some(*port),
-        Endpoint::Tcp(..) | Endpoint::Unix(_) => None,
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+/// Whether stayd lacks a descriptor or memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    errno.is_some_and(|errno| {
+        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].contains(&errno)
+    })
 }

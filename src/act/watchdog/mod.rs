@@ -2,5 +2,6 @@
 
 pub(crate) mod attempt;
 pub(crate) mod evidence;
+mod holder_search;
 mod listener;
 mod sample;
