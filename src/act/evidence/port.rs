@@ -43,14 +43,14 @@ pub(super) fn section(target: &EvidenceTarget, deadline: &Deadline) -> Section {
 fn sample(port: u16, target: &EvidenceTarget, deadline: &Deadline) -> PortState {
     match socket::listeners(port) {
         Err(error) => PortState::Unknown(error.to_string()),
-        Ok(listeners) => listeners.first().map_or(PortState::Free, |one| {
-            PortState::Held(holder(one, target, deadline))
-        }),
+        Ok(listeners) if listeners.is_empty() => PortState::Free,
+        Ok(listeners) => PortState::Held(holder(&listeners, target, deadline)),
     }
 }
 
-/// Searches the tree first, and then all processes until the deadline.
-fn holder(listener: &Listener, target: &EvidenceTarget, deadline: &Deadline) -> Option<Holder> {
+/// The process that has one of the listeners open. Searches the tree first, because a foreign process may listen on the port
+/// at another address, and then all processes until the deadline.
+fn holder(listeners: &[Listener], target: &EvidenceTarget, deadline: &Deadline) -> Option<Holder> {
     let members = target
         .members
         .iter()
@@ -61,7 +61,9 @@ fn holder(listener: &Listener, target: &EvidenceTarget, deadline: &Deadline) -> 
         .chain(std::iter::once((identity::pid(), HolderRelation::Stayd)))
         .chain(others.map(|pid| (pid, HolderRelation::Foreign)))
         .take_while(|_| !deadline.is_over())
-        .find(|(pid, _)| socket::holds_listener(*pid, listener).unwrap_or(false))?;
+        .find(|(pid, _)| {
+            socket::held_listeners(*pid, listeners).is_ok_and(|held| !held.is_empty())
+        })?;
     let comm = process::stat(pid).map(|stat| stat.comm).unwrap_or_default();
     Some(Holder {
         pid,
