@@ -1,14 +1,15 @@
 //! A foreign process listens on the port of a service too: at another address, or at the same one with SO_REUSEPORT. stayd
 //! judges the socket that its probe reaches.
 
-use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::daemon::{SOON, Stayd, binary, is_alive};
 use super::support::service::pid;
-use super::support::watchdog::{EXEC_CANARY, assert_outlives_exec_canary};
+use super::support::watchdog::{EXEC_CANARY, assert_outlives_exec_canary, watched_service};
 use super::support::{alone_in_network, require_root, wait_until};
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::process::Command;
 
 /// An HTTP server. With the file `DIR/wedged` it does not answer; with `DIR/closed` it closes its listening socket and lives on.
 const SERVER: &str = r"
@@ -224,6 +225,71 @@ fn a_foreign_process_at_another_address_of_this_machine_is_named_too() {
         let daemon = Stayd::start(&config);
         let us = format!("port 8080 is answered by pid {} (", std::process::id());
         assert_named(&daemon, &[&us, " on 10.1.2.3:8080, which is not of"]);
+    });
+}
+
+/// bind(2) succeeds beside them.
+#[test]
+fn foreign_listeners_at_other_addresses_do_not_keep_a_service_from_its_port() {
+    let port = free_port();
+    let _foreign = [
+        foreign_listener("127.0.0.2", port),
+        foreign_listener("::1", port),
+    ];
+    let daemon = Stayd::start(&watched_service("s", port, "", ""));
+    daemon.wait_state("s", "running");
+    let log = daemon.output();
+    for address in ["127.0.0.2", "[::1]"] {
+        let named = format!("another process listens on {address}:{port}");
+        assert!(log.contains(&named), "{log}");
+    }
+}
+
+#[test]
+fn a_command_is_executed_beside_foreign_listeners_at_other_addresses() {
+    let port = free_port();
+    let _foreign = [
+        foreign_listener("127.0.0.2", port),
+        foreign_listener("::1", port),
+    ];
+    let run = |port: u16| {
+        let words = ["exec", "--port", &port.to_string(), "--", "true"];
+        let output = Command::new(binary()).args(words).output();
+        output.expect("stayd exec").status.code()
+    };
+    assert_eq!(run(port), Some(0));
+    let _conflicting = foreign_listener("127.0.0.1", port);
+    assert_eq!(run(port), Some(1));
+}
+
+#[test]
+fn a_wildcard_listener_keeps_a_service_from_its_port() {
+    for address in ["0.0.0.0", "::"] {
+        let port = free_port();
+        let foreign = foreign_listener(address, port);
+        let daemon = Stayd::start(&watched_service("s", port, "", ""));
+        let blocked = daemon.wait_state("s", "blocked");
+        let reason = blocked["reason"].as_str().expect("a reason");
+        assert!(reason.contains("is held by pid"), "{reason}");
+        assert_eq!(daemon.count("started"), 0);
+        drop(foreign);
+        daemon.wait_state("s", "running");
+    }
+}
+
+#[test]
+fn a_process_that_leaves_the_services_address_has_left_although_it_keeps_another_one() {
+    let port = free_port();
+    let left = foreign_listener("127.0.0.1", port);
+    let _kept = foreign_listener("::1", port);
+    let config = watched_service("s", port, "stranger = \"attach\"", "");
+    let daemon = Stayd::start(&config);
+    daemon.wait_service("s", "attached", |service| {
+        service["ownership"] == "attached"
+    });
+    drop(left);
+    daemon.wait_service("s", "our own", |service| {
+        service["state"] == "running" && service["ownership"] == "spawned"
     });
 }
 

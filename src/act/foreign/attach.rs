@@ -4,7 +4,6 @@
 //! closes the port, and when a process that is hidden from stayd has ended.
 
 use crate::act::process_exit::{exit_of, wait_until_reaped};
-use crate::act::sockets::Sockets;
 use crate::act::tree::Usage;
 use crate::decide::event::{Exit, PortRelease};
 use crate::sys::exit;
@@ -19,15 +18,15 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// server may close the port for a moment to bind it anew.
 const POLLS_WITHOUT_MAX: u32 = 2;
 
-/// Waits until the process has left the port, and returns how. `sockets` are those of the service; stayd itself has them open.
+/// Waits until the process has left the port, and returns how. `in_the_way` lists the listeners on the port that keep it from
+/// the service.
 pub(crate) async fn until_it_leaves(
-    port: u16,
     process: Option<Process>,
-    sockets: &Sockets,
+    in_the_way: impl Fn() -> io::Result<Vec<Listener>>,
 ) -> PortRelease {
     tokio::select! {
         exit = end_of(process) => PortRelease::Ended(exit),
-        () = leaves(sockets, port, process) => PortRelease::LeftPort,
+        () = leaves(in_the_way, process) => PortRelease::LeftPort,
     }
 }
 
@@ -49,13 +48,13 @@ async fn end_of(foreign: Option<Process>) -> Exit {
 }
 
 /// Returns when the port is free, or when another process has it.
-async fn leaves(sockets: &Sockets, port: u16, foreign: Option<Process>) {
-    let mut known = others_listeners(sockets, port).unwrap_or_default();
+async fn leaves(in_the_way: impl Fn() -> io::Result<Vec<Listener>>, foreign: Option<Process>) {
+    let mut known = in_the_way().unwrap_or_default();
     let mut without = 0;
     while without < POLLS_WITHOUT_MAX {
         tokio::time::sleep(POLL_INTERVAL).await;
         // A table that cannot be read proves nothing.
-        let Ok(listeners) = others_listeners(sockets, port) else {
+        let Ok(listeners) = in_the_way() else {
             continue;
         };
         if are_its(&listeners, &known, foreign) {
@@ -65,13 +64,6 @@ async fn leaves(sockets: &Sockets, port: u16, foreign: Option<Process>) {
             without += 1;
         }
     }
-}
-
-/// The listeners on the port, except the sockets that stayd holds for the service.
-fn others_listeners(sockets: &Sockets, port: u16) -> io::Result<Vec<Listener>> {
-    let mut listeners = socket::listeners(port)?;
-    listeners.retain(|listener| !sockets.holds(listener));
-    Ok(listeners)
 }
 
 /// Whether one of the listeners belongs to the foreign process. Searches its descriptors only when all sockets are new.

@@ -8,11 +8,12 @@ use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
 use crate::act::spawn::short_command::ShortCommand;
+use crate::config::PortAddresses;
 use crate::decide::clock::in_words;
 use crate::decide::event::{Life, PortHolder, ServiceEvent, SpawnFailure};
 use crate::sys::process;
 use crate::sys::reaper::Status;
-use crate::sys::socket;
+use crate::sys::socket::{self, Listener};
 use crate::sys::spawn::User;
 use crate::sys::user;
 use std::rc::Rc;
@@ -135,12 +136,24 @@ pub(crate) async fn look_up_user(service: &ServiceContext) -> Result<Option<User
     }
 }
 
-/// The process that listens on the service's port, if one does; if several share it, the oldest.
+/// The process that listens on the service's port and is in its way, if one does; if several share it, the oldest.
 async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<PortHolder> {
     let port = service.config.port?;
-    let mut listeners = socket::listeners(port).ok()?.into_iter();
-    let listener = listeners.find(|listener| !service.sockets.holds(listener))?;
-    let holders = socket::find_holders(&listener, HOLDERS_MAX).unwrap_or_default();
+    let mut listeners = socket::listeners(port).ok()?;
+    listeners.retain(|listener| !service.sockets.holds(listener));
+    let addresses = PortAddresses::of(&service.config);
+    let in_the_way = addresses.in_the_way(&listeners, service.config.policy.stranger);
+    let Some(listener) = in_the_way.first() else {
+        for Listener { addr, .. } in listeners {
+            tracing::warn!(
+                service = service.name(),
+                "another process listens on {addr}; the service can start beside it unless it listens there, or at all \
+                 addresses (`stayd explain :{port}` shows more)"
+            );
+        }
+        return None;
+    };
+    let holders = socket::find_holders(listener, HOLDERS_MAX).unwrap_or_default();
     let Some(info) = info_on_oldest(shared, &holders).await else {
         let description = format!(
             "port {port} is held by a process of user {} that is hidden from stayd",

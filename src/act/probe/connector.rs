@@ -1,7 +1,7 @@
 //! Connects to a service's endpoint without a proxy, and classifies failures: caused by the service or by this host.
 
 use super::{Answer, Helper, JudgeError, ListenerJudge, Phase, dead, dial, no_verdict};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, literal_addresses};
 use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -99,8 +99,8 @@ impl Connector {
                 Err(error) => Err(classify(&error, &path.display().to_string())),
             },
             Endpoint::Tcp(host, port) => {
-                let addresses = match loopback_or_literal(host, *port) {
-                    Some(addresses) => addresses,
+                let addresses = match literal_addresses(host) {
+                    Some(ips) => ips.into_iter().map(|ip| (ip, *port).into()).collect(),
                     None => {
                         phase.prepare("address for the host's name");
                         resolve(&mut self.resolver, host, *port).await?
@@ -231,21 +231,6 @@ enum Rank {
     Local,
 }
 
-/// The addresses of an IP literal or of `localhost`, which is never resolved; `None` for any other name.
-fn loopback_or_literal(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Some(vec![SocketAddr::new(ip, port)]);
-    }
-    let name = bare.trim_end_matches('.').to_ascii_lowercase();
-    (name == "localhost" || name.ends_with(".localhost")).then(|| {
-        vec![
-            (Ipv4Addr::LOCALHOST, port).into(),
-            (Ipv6Addr::LOCALHOST, port).into(),
-        ]
-    })
-}
-
 async fn resolve(helper: &mut Helper, host: &str, port: u16) -> Result<Vec<SocketAddr>, Answer> {
     super::resolve::resolve(helper, host, port)
         .await
@@ -280,20 +265,8 @@ pub(crate) fn local_error_remedy(error: &io::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Errno, classify, loopback_or_literal};
+    use super::{Answer, Errno, classify};
     use std::io;
-
-    #[test]
-    fn localhost_means_both_loopback_addresses_and_is_never_resolved() {
-        for host in ["localhost", "LOCALHOST.", "db.localhost"] {
-            let found = loopback_or_literal(host, 80).expect("a loopback name");
-            let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
-            assert_eq!(shown, ["127.0.0.1:80", "[::1]:80"]);
-        }
-        let literal = loopback_or_literal("[::1]", 80).expect("a literal");
-        assert_eq!(literal[0].to_string(), "[::1]:80");
-        assert!(loopback_or_literal("db.example", 80).is_none());
-    }
 
     #[test]
     fn local_errors_are_no_verdict_and_others_are_dead() {

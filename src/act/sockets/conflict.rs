@@ -86,10 +86,8 @@ async fn is_socket(path: PathBuf) -> bool {
 /// The process whose listener on the port conflicts with the wanted address.
 fn holder_of_port(wanted: SocketAddr) -> Option<i32> {
     let listeners = socket::listeners(wanted.port()).ok()?;
-    let conflicting = listeners.iter().find(|each| {
-        let all = wanted.ip().is_unspecified() || each.addr.ip().is_unspecified();
-        all || each.addr.ip() == wanted.ip()
-    })?;
+    let mut listeners = listeners.iter();
+    let conflicting = listeners.find(|each| each.conflicts_with(wanted.ip()))?;
     socket::find_holder(conflicting).ok().flatten()
 }
 

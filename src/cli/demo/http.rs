@@ -4,6 +4,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -22,7 +23,13 @@ pub(super) async fn request(
 }
 
 async fn exchange(method: Method, port: u16, path: &str) -> Option<(u16, String)> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = TcpStream::connect(address).await.ok()?;
+    if stream.local_addr().ok()? == address {
+        // While no process listens, the kernel can choose the port itself as the source. A reset leaves it free.
+        let _ = stream.set_zero_linger();
+        return None;
+    }
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .ok()?;

@@ -14,7 +14,8 @@ use crate::act::preflight::{self, PreflightErrorKind, ProgramLookup};
 use crate::act::runtime::request::with_source_path;
 use crate::act::spawn::launch::Environment;
 use crate::config::runtime::expand_runtime;
-use crate::config::{Listen, Loaded};
+use crate::config::{Listen, Loaded, PortAddresses};
+use crate::decide::policy::OnStranger;
 use crate::sys::{process, socket};
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -34,8 +35,8 @@ struct ExecPlan {
     cwd: PathBuf,
     /// Variables set on top of the environment of this process.
     env: Vec<(String, String)>,
-    /// The port that the command is going to listen on, if it has one.
-    port: Option<u16>,
+    /// The port that the command is going to listen on, if it has one, and where.
+    port: Option<(u16, PortAddresses)>,
     /// Addresses to bind and pass on as LISTEN_FDS.
     sockets: Vec<Listen>,
     /// The name of the sockets in LISTEN_FDNAMES.
@@ -54,11 +55,12 @@ pub(super) fn run(common: &CommonOptions, options: &ServiceOptions) -> Outcome {
     let declared = service.env.iter();
     let declared = declared.map(|(name, value)| (name.clone(), expand_runtime(value, root)));
     let source = service.runtime.as_ref().map(|one| one.source.clone());
+    let addresses = PortAddresses::of(&service);
     let plan = ExecPlan {
         command: service.command_in(root),
         cwd: service.cwd_in(root),
         env: declared.chain(own).collect(),
-        port: service.port,
+        port: service.port.map(|port| (port, addresses)),
         sockets: service.sockets,
         name: service.name,
     };
@@ -133,21 +135,21 @@ fn preflight(plan: &ExecPlan, env: &Environment) -> Result<PathBuf, Failure> {
         };
         Failure::new(exit, format!("cannot start {name}: {}", obstacle.cause))
     })?;
-    if let Some(port) = plan.port {
-        check_port_is_free(name, port)?;
+    if let Some((port, addresses)) = &plan.port {
+        check_port_is_free(name, *port, addresses)?;
     }
     Ok(program)
 }
 
-/// Fails if a process listens on the port; the error names the process.
-fn check_port_is_free(name: &str, port: u16) -> Result<(), Failure> {
+/// Fails if a process listens on the port in the way of the command; the error names the process.
+fn check_port_is_free(name: &str, port: u16, addresses: &PortAddresses) -> Result<(), Failure> {
     let taken = |by: String| {
         let advice = "stop it, or use another port";
         let message = format!("cannot start {name}: port {port} is taken by {by}; {advice}");
         Err(Failure::new(Exit::No, message))
     };
     match socket::listeners(port) {
-        Ok(listeners) => match listeners.first() {
+        Ok(listeners) => match addresses.in_the_way(&listeners, OnStranger::Report).first() {
             Some(listener) => taken(holder(listener)),
             None => Ok(()),
         },
@@ -203,7 +205,7 @@ fn refused(name: &str, what: &str, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{ExecPlan, environment, preflight};
+    use super::{ExecPlan, PortAddresses, environment, preflight};
     use crate::cli::exit::Exit;
     use std::fs::{self, Permissions};
     use std::net::TcpListener;
@@ -224,7 +226,7 @@ mod tests {
             command: vec![command.into()],
             cwd: cwd.into(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
-            port,
+            port: port.map(|port| (port, PortAddresses::Unknown)),
             sockets: Vec::new(),
             name: command.into(),
         }

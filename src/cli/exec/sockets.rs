@@ -65,7 +65,9 @@ fn taken_by(address: &Listen) -> Option<String> {
     match address {
         Listen::Tcp(address) => {
             let listeners = socket::listeners(address.port()).ok()?;
-            Some(holder(listeners.first()?))
+            let mut listeners = listeners.iter();
+            let taking = listeners.find(|each| each.conflicts_with(address.ip()));
+            Some(holder(taking?))
         }
         Listen::Unix(path) => {
             let pid = listen::listener_pid(path)?;
