@@ -152,9 +152,12 @@ impl Connector {
             let answer = classify(&error, &address.to_string());
             self.failure(address, answer)
         })?;
-        // Only now is it known whether any other address is one of this machine.
-        let is_own = |local: SocketAddr| !is_loopback && local.ip() == address.ip();
-        if stream.local_addr().is_ok_and(is_own) {
+        // Only the connection shows whether another address is one of this machine.
+        if !is_loopback
+            && stream
+                .local_addr()
+                .is_ok_and(|local| local.ip() == address.ip())
+        {
             self.judge(address, phase).await?;
         }
         Ok(stream)

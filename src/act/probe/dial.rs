@@ -28,6 +28,12 @@ const LOOK_EVERY_MAX: Duration = Duration::from_millis(100);
 /// The system's error; `ConnectionRefused` also where the socket has connected to itself.
 pub(super) async fn tcp(address: SocketAddr, phase: &Phase) -> io::Result<TcpStream> {
     let mut first = pin!(TcpStream::connect(address));
+    // Within this machine the kernel has connected by the next turn of the loop, so that most connections need no timer.
+    tokio::select! {
+        biased;
+        outcome = &mut first => return not_to_itself(outcome?, address),
+        () = tokio::task::yield_now() => {}
+    }
     let mut pause = FIRST_LOOK_AFTER;
     tokio::select! {
         biased;
