@@ -99,15 +99,17 @@ fn wait_probe_class(daemon: &Stayd, class: &str) -> Value {
     daemon.wait_service("s", class, |service| service["probes"][0]["class"] == class)
 }
 
+/// Waits until the reason of the attempts without a verdict has all of `words`. On a busy machine the search for the process
+/// takes longer than the first attempts.
 #[track_caller]
 fn assert_named(daemon: &Stayd, words: &[&str]) {
-    let shown = wait_probe_class(daemon, "no-verdict");
-    let reason = shown["reason"].as_str().expect("a reason");
+    let has_all = |text: &str| words.iter().all(|words| text.contains(words));
+    daemon.wait_service("s", "the named process", |service| {
+        service["probes"][0]["class"] == "no-verdict"
+            && service["reason"].as_str().is_some_and(has_all)
+    });
     let why = daemon.client(&["why", "s"]).out;
-    for words in words {
-        assert!(reason.contains(words), "no {words:?} in {reason}");
-        assert!(why.contains(words), "no {words:?} in {why}");
-    }
+    assert!(has_all(&why), "not all of {words:?} in {why}");
 }
 
 #[track_caller]

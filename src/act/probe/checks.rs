@@ -1,12 +1,13 @@
 //! The state that the probes of one instance keep between their attempts.
 
+use super::judged_listeners::JudgedListeners;
 use super::{Heartbeat, Prober};
 use crate::act::tree::Usage;
-use crate::decide::clock::{Duration, Instant};
+use crate::decide::clock::Instant;
 use crate::decide::event::Check;
 use crate::sys::process::Host;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use tokio::sync::Notify;
 
 /// The probes of one instance.
@@ -20,51 +21,6 @@ pub(crate) struct Checks {
     are_over: Cell<bool>,
     over: Notify,
     judged_listeners: JudgedListeners,
-}
-
-/// A process outside the service's tree that has a listener of the probe's address open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ForeignHolder {
-    /// "pid 906 (redis)"
-    pub(crate) who: String,
-    /// "is not of this service's tree"
-    pub(crate) why: &'static str,
-}
-
-/// The most listeners whose judgment is kept: a server with SO_REUSEPORT has one for each of its workers.
-const JUDGED_MAX: usize = 1024;
-/// A listener that belongs to no known process of the tree is judged anew after this time, because the tree may have got a
-/// member since then.
-const JUDGED_FOREIGN_FOR: Duration = Duration::from_secs(60);
-
-/// The judgments on the listeners that the probes have reached, by inode: the kernel uses the number of a socket once.
-#[derive(Debug, Default)]
-pub(crate) struct JudgedListeners(RefCell<BTreeMap<u64, JudgedListener>>);
-
-#[derive(Debug)]
-struct JudgedListener {
-    at: Instant,
-    foreign: Option<ForeignHolder>,
-}
-
-impl JudgedListeners {
-    /// The judgment on the listener with this inode: its foreign holder, or none if it counts as the service's. The outer
-    /// `None`: it is not judged.
-    pub(crate) fn get(&self, inode: u64, now: Instant) -> Option<Option<ForeignHolder>> {
-        let all = self.0.borrow();
-        let judged = all.get(&inode)?;
-        let is_old = judged.foreign.is_some() && now.since(judged.at) >= JUDGED_FOREIGN_FOR;
-        (!is_old).then(|| judged.foreign.clone())
-    }
-
-    /// Stores the judgment on the listener with this inode.
-    pub(crate) fn set(&self, inode: u64, now: Instant, foreign: Option<ForeignHolder>) {
-        let mut all = self.0.borrow_mut();
-        if all.len() >= JUDGED_MAX {
-            all.clear();
-        }
-        all.insert(inode, JudgedListener { at: now, foreign });
-    }
 }
 
 /// What one check keeps. Liveness and readiness measure apart: an answer to one of them says nothing about the window in

@@ -8,6 +8,7 @@ mod connector;
 mod dial;
 mod exec;
 mod http;
+mod judged_listeners;
 mod listener_judge;
 mod notify;
 mod postgres;
@@ -15,8 +16,9 @@ mod resolve;
 mod sqlite;
 mod tcp;
 
-pub(crate) use checks::{Baseline, Checks, ForeignHolder, Transcript};
+pub(crate) use checks::{Baseline, Checks, Transcript};
 pub(crate) use connector::local_error_remedy;
+pub(crate) use judged_listeners::ForeignHolder;
 pub use listener_judge::{JudgeError, Judgment, ListenerJudge};
 pub use notify::Heartbeat;
 pub(crate) use resolve::ResolveName;

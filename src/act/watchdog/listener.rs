@@ -19,6 +19,8 @@ use std::rc::{Rc, Weak};
 
 /// The most time to search all processes for the one that listens.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The largest number of searches in one attempt: the first may be one that was under way for other listeners.
+const SEARCHES_MAX: usize = 2;
 /// The most time to find the name of its user.
 const NAME_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -62,9 +64,9 @@ impl ListenerJudge for TreeJudge {
 }
 
 async fn judge(
-    shared: &SharedContext,
-    service: &ServiceContext,
-    instance: &Instance,
+    shared: &Rc<SharedContext>,
+    service: &Rc<ServiceContext>,
+    instance: &Rc<Instance>,
     address: SocketAddr,
 ) -> Result<(), JudgeError> {
     // stayd keeps no tree of a foreign process that it is attached to.
@@ -78,10 +80,27 @@ async fn judge(
         Err(_) => return Ok(()),
     };
     let judged = instance.checks.judged_listeners();
-    let mut new = listeners.clone();
-    new.retain(|one| judged.get(one.inode, (shared.now)()).is_none());
-    if !new.is_empty() {
-        search(shared, service, instance, address, new).await?;
+    let unjudged = || {
+        let mut new = listeners.clone();
+        new.retain(|one| judged.get(one.inode, (shared.now)()).is_none());
+        new
+    };
+    for _ in 0..SEARCHES_MAX {
+        let new = unjudged();
+        if new.is_empty() {
+            break;
+        }
+        // A search that takes longer than the attempt goes on, and the next attempt uses its result.
+        let begin = || {
+            let (shared, service) = (Rc::clone(shared), Rc::clone(service));
+            search(shared, service, Rc::clone(instance), address, new)
+        };
+        judged.search(begin).await?;
+    }
+    if !unjudged().is_empty() {
+        let why =
+            format!("cannot find the process that listens on {address}: it changes too often");
+        return Err(JudgeError::NotSeen(why));
     }
     let foreign = |one: &Listener| judged.get(one.inode, (shared.now)()).flatten();
     let is_shared = listeners.iter().any(|one| foreign(one).is_none());
@@ -95,9 +114,9 @@ async fn judge(
 
 /// Judges listeners that are new, and stores the judgments.
 async fn search(
-    shared: &SharedContext,
-    service: &ServiceContext,
-    instance: &Instance,
+    shared: Rc<SharedContext>,
+    service: Rc<ServiceContext>,
+    instance: Rc<Instance>,
     address: SocketAddr,
     mut new: Vec<Listener>,
 ) -> Result<(), JudgeError> {
@@ -133,7 +152,7 @@ async fn search(
                 why: "is not of this service's tree",
             }),
             Holder::AnotherUser => Some(ForeignHolder {
-                who: user_in_words(shared, listener.uid).await,
+                who: user_in_words(&shared, listener.uid).await,
                 why: "is hidden from stayd and runs as neither stayd's user nor the service's",
             }),
         };
@@ -142,7 +161,7 @@ async fn search(
     if has_changed {
         // A new listener means that the tree has changed. Record members that have left it now, while there is evidence for
         // them.
-        record_members(shared, service, instance);
+        record_members(&shared, &service, &instance);
     }
     Ok(())
 }

@@ -35,6 +35,8 @@ pub(super) struct Monitored {
     /// The reason describes where the process comes from (successor of a launcher, foreign process) until something new
     /// happens.
     pub(super) keeps_reason: bool,
+    /// Why attempts had no verdict since the last one that had, as far as it is recorded.
+    pub(super) unjudged_because: Vec<String>,
     /// Why consecutive failures have led to no kill yet.
     pub(super) suppressed_because: Option<&'static str>,
 }
@@ -97,6 +99,7 @@ impl Monitored {
             degraded_since: None,
             degradation_reported: false,
             keeps_reason: false,
+            unjudged_because: Vec::new(),
             suppressed_because: None,
         }
     }

@@ -13,6 +13,8 @@ use super::{KillPermit, KillStage, Service, State, StepContext, millis};
 
 /// Evidence is collected for at most this long.
 pub(super) const EVIDENCE_MAX: Duration = Duration::from_millis(300);
+/// The largest number of reasons for attempts without a verdict that are recorded until the next verdict.
+const UNJUDGED_REASONS_MAX: usize = 3;
 /// The reason of a service whose last attempt had an answer.
 pub(super) const ANSWERING: &str = "answering";
 
@@ -90,6 +92,10 @@ impl Service {
             monitored.degraded_since = None;
             monitored.degradation_reported = false;
         }
+        if matches!(class, Class::NoVerdict | Class::Void) {
+            return self.record_unjudged(class, why, attempt, ctx);
+        }
+        monitored.unjudged_because.clear();
         if before == Some(class) || (before.is_none() && class == Class::Alive) {
             return;
         }
@@ -115,17 +121,34 @@ impl Service {
                     ctx.actions,
                 );
             }
-            Class::NoVerdict | Class::Void => {
-                // Recorded although nothing follows from it, so that `why` shows why nothing was killed.
-                let sentence = format!("not judged ({}): {why}", class.name());
-                self.record(
-                    RecordKind::Suppressed,
-                    sentence,
-                    sample_facts(attempt),
-                    ctx.actions,
-                );
-            }
+            Class::NoVerdict | Class::Void => {}
         }
+    }
+
+    /// Records why an attempt had no verdict, although nothing follows from it, so that `why` shows why nothing was killed.
+    /// Records each reason once, and a few at most until the next verdict.
+    fn record_unjudged(
+        &mut self,
+        class: Class,
+        why: &str,
+        attempt: &ProbeAttempt,
+        ctx: &mut StepContext<'_>,
+    ) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let known = &mut monitored.unjudged_because;
+        if known.len() >= UNJUDGED_REASONS_MAX || known.iter().any(|one| one == why) {
+            return;
+        }
+        known.push(why.to_owned());
+        let sentence = format!("not judged ({}): {why}", class.name());
+        self.record(
+            RecordKind::Suppressed,
+            sentence,
+            sample_facts(attempt),
+            ctx.actions,
+        );
     }
 
     /// Keeps the reason up to date: it names a problem for as long as the problem lasts. After that, the reason that the
