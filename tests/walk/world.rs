@@ -218,7 +218,7 @@ impl World {
     fn assert_is_shown_truly(&self, id: ServiceId) {
         let shown = self.snapshot(id);
         let service = &self.services[id.0];
-        if shown.healthy {
+        if shown.healthy && shown.phase != Phase::Stopped {
             assert!(service.answered, "healthy needs an answer: {shown:?}");
             assert!(
                 service.consecutive_unjudged < UNJUDGED_MAX,
