@@ -31,6 +31,7 @@ pub mod schedule;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod terminal;
 pub mod timer;
 pub mod user;
 
