@@ -1,6 +1,10 @@
 //! Writes to stdout and stderr: plain text in pipes, colors on a terminal, JSON on request.
+//!
+//! Most text that is printed contains text from outside: names, command lines, answers of services. It is escaped here, at the
+//! only place where the verbs can print, so that none of it can execute control sequences or forge a line.
 
 use super::exit::{Exit, Failure};
+use crate::sys::terminal::{escape, escape_json, escape_output};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
@@ -64,31 +68,24 @@ impl Console {
         self.terminal
     }
 
-    /// Returns `text` in this style, or unchanged if there are no colors.
-    pub(super) fn style(self, style: Style, text: &str) -> String {
-        if self.color {
-            format!("\x1b[{}m{text}\x1b[0m", style.sgr())
-        } else {
-            text.to_owned()
+    /// An empty text, to be built and printed.
+    pub(super) const fn text(self) -> Text {
+        Text {
+            color: self.color,
+            text: String::new(),
         }
     }
 
-    /// Writes `text` as it is and flushes. A closed pipe is [`Failure::reader_gone`].
-    pub(super) fn print(self, text: &str) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|error| {
-            if error.kind() == io::ErrorKind::BrokenPipe {
-                Failure::reader_gone()
-            } else {
-                Failure::system("write to stdout", &error)
-            }
-        })
+    /// Writes a text and flushes. A closed pipe is [`Failure::reader_gone`].
+    pub(super) fn print(self, text: &Text) -> Result<(), Failure> {
+        self.write_unescaped(text.text.as_bytes())
     }
 
-    /// Writes `text` and a line end.
-    pub(super) fn line(self, text: &str) -> Result<(), Failure> {
-        self.print(&format!("{text}\n"))
+    /// Writes one line.
+    pub(super) fn line(self, line: &str) -> Result<(), Failure> {
+        let mut text = self.text();
+        text.plain(line).end_line();
+        self.print(&text)
     }
 
     /// Writes a value as indented JSON.
@@ -104,18 +101,183 @@ impl Console {
     fn json_text(self, text: serde_json::Result<String>) -> Result<(), Failure> {
         let text =
             text.map_err(|error| Failure::new(Exit::Bug, format!("cannot write JSON: {error}")))?;
-        self.line(&text)
+        self.write_unescaped(format!("{}\n", escape_json(&text)).as_bytes())
+    }
+
+    /// Clears the screen and moves the cursor to its upper left corner (ECMA-48: ED, CUP).
+    pub(super) fn clear(self) -> Result<(), Failure> {
+        self.write_unescaped(b"\x1b[2J\x1b[H")
+    }
+
+    /// Writes these bytes without any escape: a file for another program, or output that the user wants raw.
+    pub(super) fn write_unescaped(self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(bytes).and_then(|()| out.flush());
+        written.map_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                Failure::reader_gone()
+            } else {
+                Failure::system("write to stdout", &error)
+            }
+        })
+    }
+}
+
+/// A text for stdout. Everything that is added is escaped, line breaks too; only the functions add line breaks and colors.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    color: bool,
+    text: String,
+}
+
+impl Text {
+    /// Adds `text`, without line breaks.
+    pub(super) fn plain(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(&escape(text));
+        self
+    }
+
+    /// Adds `text` in this style, if there are colors.
+    pub(super) fn styled(&mut self, style: Style, text: &str) -> &mut Self {
+        let text = escape(text);
+        if self.color {
+            let styled = format!("\x1b[{}m{text}\x1b[0m", style.sgr());
+            self.text.push_str(&styled);
+        } else {
+            self.text.push_str(&text);
+        }
+        self
+    }
+
+    /// Adds a line that a service wrote. On a terminal its colors stay.
+    pub(super) fn output(&mut self, line: &str) -> &mut Self {
+        self.text
+            .push_str(&escape_output(line.as_bytes(), self.color));
+        self
+    }
+
+    /// Adds the cells of a table's row, with two blanks between them, in the style that `style_of` has for the cell's column.
+    pub(super) fn row(
+        &mut self,
+        cells: &[String],
+        style_of: impl Fn(usize) -> Option<Style>,
+    ) -> &mut Self {
+        for (column, cell) in cells.iter().enumerate() {
+            self.plain(if column == 0 { "" } else { "  " });
+            match style_of(column) {
+                Some(style) => self.styled(style, cell),
+                None => self.plain(cell),
+            };
+        }
+        self.end_line()
+    }
+
+    /// Adds lines. Only for a text whose line breaks are all of stayd: text from outside in it must be escaped already.
+    pub(super) fn lines(&mut self, lines: &str) -> &mut Self {
+        for line in lines.lines() {
+            self.plain(line).end_line();
+        }
+        self
+    }
+
+    /// Ends the line.
+    pub(super) fn end_line(&mut self) -> &mut Self {
+        self.text.push('\n');
+        self
+    }
+
+    /// The text so far, as it is printed.
+    #[cfg(test)]
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
     }
 }
 
 /// Whether the environment allows colors and cursor movement: NO_COLOR is unset or empty, and TERM is not `dumb`.
-pub(super) fn may_draw() -> bool {
+fn may_draw() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !no_color && !dumb
 }
 
-/// Writes `text` and a line end to stderr. A closed stderr is ignored: the exit status still tells the result.
-pub(super) fn print_stderr(text: &str) {
-    let _reader_gone = writeln!(io::stderr(), "{text}");
+/// Whether stderr is a terminal that may get colors and cursor movement.
+pub(super) fn stderr_draws() -> bool {
+    io::stderr().is_terminal() && may_draw()
+}
+
+/// Writes one line to stderr. A closed stderr is ignored: the exit status still tells the result.
+pub(super) fn print_stderr(line: &str) {
+    let _reader_gone = writeln!(io::stderr(), "{}", escape(line));
+}
+
+/// Writes the message of a failure to stderr, unless it has none.
+pub(super) fn print_failure(failure: &Failure) {
+    if !failure.message.is_empty() {
+        print_stderr(&format!("stayd: {}", failure.message));
+    }
+    for line in &failure.more {
+        print_stderr(line);
+    }
+}
+
+/// Replaces the current line of the terminal on stderr by the first `columns` characters of `text`; the cursor moves behind
+/// them.
+pub(super) fn overwrite_stderr_line(text: &str, columns: usize) {
+    let text = escape(text);
+    // A closed stderr is ignored; the work goes on.
+    let _reader_gone = write!(
+        io::stderr(),
+        "\r{text:<columns$.columns$}\r{text:.columns$}"
+    );
+}
+
+/// Writes help to stdout, or a usage error to stderr, in clap's words.
+pub(super) fn print_help_or_usage(error: &clap::Error) {
+    // A usage error repeats words of the caller's own command line.
+    let mut escaped = Text::default();
+    escaped.lines(&error.render().to_string());
+    // The reader of the output may have closed it.
+    let _reader_gone = if error.use_stderr() {
+        io::stderr().write_all(escaped.text.as_bytes())
+    } else {
+        io::stdout().write_all(escaped.text.as_bytes())
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Console, Style};
+
+    const HOSTILE: &str = "a\x1b[2J\nb\r\u{202e}";
+
+    #[test]
+    fn everything_in_a_text_is_escaped_except_its_own_styles_and_line_ends() {
+        let mut text = Console::plain().text();
+        text.plain(HOSTILE).styled(Style::Bad, HOSTILE).end_line();
+        text.output("\x1b[31mred\tx").end_line();
+        text.row(&[HOSTILE.into(), "c".into()], |_| None);
+        text.lines("one\x1b\ntwo\n");
+        let escaped = "a\\x1b[2J\\nb\\r\\u{202e}";
+        assert_eq!(
+            text.as_str(),
+            format!("{escaped}{escaped}\n\\x1b[31mred\tx\n{escaped}  c\none\\x1b\ntwo\n")
+        );
+    }
+
+    #[test]
+    fn a_terminal_gets_colors_that_end_with_their_text() {
+        let console = Console {
+            color: true,
+            terminal: true,
+        };
+        let mut text = console.text();
+        text.styled(Style::Good, "\x1b[31mok")
+            .plain(" x")
+            .end_line();
+        text.output("\x1b[31mred\x1b[2J");
+        assert_eq!(
+            text.as_str(),
+            "\x1b[32m\\x1b[31mok\x1b[0m x\n\x1b[31mred\\x1b[2J\x1b[0m"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::args::{CommonOptions, LogFormat, ServiceOptions};
 use super::config::missing;
-use super::console::{Console, may_draw, print_stderr};
+use super::console::{Console, print_failure, stderr_draws};
 use super::exit::{Exit, Failure, Outcome};
 use super::load_config::{from_command, from_file};
 use super::paths::{InstanceFolders, current_dir, instance_folders};
@@ -17,7 +17,7 @@ use crate::sys::program::installed_at;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(super) fn run(
     logging::start(
         log_format(common.log_format, &start_context),
         verbosity(common),
-        io::stderr().is_terminal() && may_draw(),
+        stderr_draws(),
     );
     let loaded = if service.launch.command.is_empty() {
         wait_for_config(common, start_context.supervisor())?
@@ -148,7 +148,7 @@ fn wait_for_config(
         }
         Err(failure) => failure,
     };
-    print_stderr(&format!("stayd: {}", broken.message));
+    print_failure(&broken);
     super::block_on(async {
         let (mut term, mut int) = (listen(SIGTERM)?, listen(SIGINT)?);
         // After an upgrade, signals are still blocked, and some may be pending.
@@ -161,9 +161,9 @@ fn wait_for_config(
             }
             match from_file(common) {
                 Ok(loaded) => return Ok(Some(loaded)),
-                Err(failure) if failure.message == broken.message => {}
+                Err(failure) if failure == broken => {}
                 Err(failure) => {
-                    print_stderr(&format!("stayd: {}", failure.message));
+                    print_failure(&failure);
                     broken = failure;
                 }
             }

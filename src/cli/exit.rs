@@ -94,8 +94,10 @@ impl From<Exit> for ExitCode {
 pub(super) struct Failure {
     /// The exit status.
     pub(super) exit: Exit,
-    /// The message for stderr; empty if nothing is to be printed.
+    /// The message for stderr, one line; empty if nothing is to be printed.
     pub(super) message: String,
+    /// More lines after it, each a message of its own.
+    pub(super) more: Vec<String>,
 }
 
 /// The result of a verb.
@@ -107,7 +109,24 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
+            more: Vec::new(),
         }
+    }
+
+    /// An error with several messages, each on a line of its own.
+    pub(super) fn of_lines(exit: Exit, lines: impl IntoIterator<Item = String>) -> Self {
+        let mut lines = lines.into_iter();
+        Self {
+            exit,
+            message: lines.next().unwrap_or_default(),
+            more: lines.collect(),
+        }
+    }
+
+    /// All messages, as a part of a sentence.
+    pub(super) fn in_a_sentence(&self) -> String {
+        let lines = std::iter::once(&self.message).chain(&self.more);
+        lines.map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 
     /// The operating system refused to `what`.
@@ -120,6 +139,7 @@ impl Failure {
         Self {
             exit: Exit::Done,
             message: String::new(),
+            more: Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Formats durations, timestamps and table columns for people.
 
+use crate::sys::terminal::escape;
 use std::time::{Duration, SystemTime};
 
 /// A duration such as `2m 3s`: its two largest units, none smaller than a second.
@@ -24,8 +25,13 @@ pub(super) fn to_the_second(stamp: &str) -> String {
     }
 }
 
-/// Pads the cells of each column to the width of its widest cell. The last column is not padded.
+/// Pads the cells of each column to the width of its widest cell. The last column is not padded. The cells are escaped first,
+/// because an escape is wider than its character.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<[String; N]> {
+    let escaped = rows
+        .iter()
+        .map(|row| std::array::from_fn(|column| escape(&row[column])));
+    let rows: Vec<[_; N]> = escaped.collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
     let padded = rows.iter().map(|row| {
@@ -58,7 +64,7 @@ mod tests {
 
     #[test]
     fn each_column_is_as_wide_as_its_widest_cell() {
-        let rows = [["a", "b"], ["long", "x y"]].map(|row| row.map(str::to_owned));
-        assert_eq!(columns(&rows), [["a   ", "b"], ["long", "x y"]]);
+        let rows = [["a", "b"], ["l\n", "x y"]].map(|row| row.map(str::to_owned));
+        assert_eq!(columns(&rows), [["a  ", "b"], ["l\\n", "x y"]]);
     }
 }

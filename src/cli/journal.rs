@@ -1,6 +1,6 @@
 //! `stayd events`, `stayd why`, `stayd incidents`: shows records of the journal.
 
-use super::console::{Console, Style};
+use super::console::{Console, Style, Text};
 use super::exit::{Exit, Failure, Outcome};
 use super::format::to_the_second;
 use crate::api::client::{Client, ClientError};
@@ -17,7 +17,7 @@ pub(super) async fn events(console: Console, client: &Client, follow: bool, json
         return Ok(Exit::Done);
     }
     for event in &list.events {
-        show(console, event, json)?;
+        print_event(console, event, json)?;
     }
     if follow {
         let last_id = list.events.last().map_or(0, |event| event.id);
@@ -40,7 +40,7 @@ async fn follow_from(
     loop {
         while let Some(event) = stream.next().await? {
             last_id = event.id;
-            show(console, &event, json)?;
+            print_event(console, &event, json)?;
         }
         let target = format!("/v1/events?since={last_id}");
         stream = match client.follow(&target).await {
@@ -74,10 +74,13 @@ pub(super) async fn why(
         ))?;
     }
     for event in &list.events {
-        show(console, event, false)?;
+        let mut text = console.text();
+        add_event(&mut text, event);
         if !event.facts.is_empty() {
-            console.line(&console.style(Style::Dim, &format!("    {}", facts_as_text(event))))?;
+            text.styled(Style::Dim, &format!("    {}", facts_as_text(event)))
+                .end_line();
         }
+        console.print(&text)?;
     }
     Ok(Exit::Done)
 }
@@ -97,17 +100,16 @@ pub(super) async fn incidents(
         console.json(&incident)?;
         return Ok(Exit::Done);
     }
-    show(console, &incident.event, false)?;
+    let mut text = console.text();
+    add_event(&mut text, &incident.event);
     if !incident.event.facts.is_empty() {
-        console.line(&format!("    {}", facts_as_text(&incident.event)))?;
+        text.plain(&format!("    {}", facts_as_text(&incident.event)))
+            .end_line();
     }
-    console.line(
-        incident
-            .evidence
-            .as_deref()
-            .unwrap_or("no evidence was collected")
-            .trim_end(),
-    )?;
+    // Text from outside in the evidence was escaped when the evidence was collected, so each line is one of the report.
+    let evidence = incident.evidence.as_deref();
+    text.lines(evidence.unwrap_or("no evidence was collected").trim_end());
+    console.print(&text)?;
     Ok(Exit::Done)
 }
 
@@ -121,28 +123,34 @@ async fn list_incidents(console: Console, client: &Client, json: bool) -> Outcom
         console.line("there are no incidents")?;
     }
     for incident in &list.incidents {
-        let id = incident.event.id;
-        console.print(&format!("{id:>6}  "))?;
-        show(console, &incident.event, false)?;
+        let mut text = console.text();
+        text.plain(&format!("{:>6}  ", incident.event.id));
+        add_event(&mut text, &incident.event);
+        console.print(&text)?;
     }
     Ok(Exit::Done)
 }
 
-fn show(console: Console, event: &Event, json: bool) -> Result<(), Failure> {
+fn print_event(console: Console, event: &Event, json: bool) -> Result<(), Failure> {
     if json {
         return console.json_line(event);
     }
+    let mut text = console.text();
+    add_event(&mut text, event);
+    console.print(&text)
+}
+
+/// Adds the line of an event.
+fn add_event(text: &mut Text, event: &Event) {
     let subject = event.service.as_deref().unwrap_or("stayd");
     let life = event
         .life
         .map(|life| format!("#{life}"))
         .unwrap_or_default();
-    let kind = console.style(style_of(&event.kind), &format!("{:<11}", event.kind));
-    console.line(&format!(
-        "{}  {subject}{life}  {kind} {}",
-        to_the_second(&event.at),
-        event.message
-    ))
+    text.plain(&format!("{}  {subject}{life}  ", to_the_second(&event.at)))
+        .styled(style_of(&event.kind), &format!("{:<11}", event.kind))
+        .plain(&format!(" {}", event.message))
+        .end_line();
 }
 
 fn style_of(kind: &str) -> Style {

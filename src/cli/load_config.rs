@@ -53,12 +53,11 @@ fn utf8_arguments(command: Vec<OsString>) -> Result<Vec<String>, Failure> {
 /// The error for a configuration with these findings, one per line. It is a usage error if all of them are about options
 /// of the command line, else a configuration error.
 pub(super) fn failure(findings: &[Finding]) -> Failure {
-    let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
     let is_option = |finding: &Finding| matches!(finding.location, Location::Option(_));
     let exit = if findings.iter().all(is_option) {
         Exit::Usage
     } else {
         Exit::Config
     };
-    Failure::new(exit, lines.join("\n"))
+    Failure::of_lines(exit, findings.iter().map(ToString::to_string))
 }

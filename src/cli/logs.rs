@@ -1,9 +1,9 @@
 //! `stayd logs`: shows the output of services.
 //!
-//! The daemon sends the last lines. With `--follow` this process reads the log files itself, so that following costs the
-//! daemon nothing and continues after the daemon has ended.
+//! The daemon sends the last lines, as text. With `--follow` this process reads the log files itself, so that following costs
+//! the daemon nothing and continues after the daemon has ended; with `--raw` too, because only the files have every byte.
 
-use super::console::{Console, Style};
+use super::console::{Console, Style, Text};
 use super::exit::{Exit, Failure, Outcome};
 use super::status::no_such_service;
 use crate::act::output::{LogFollower, tail_and_follow};
@@ -32,6 +32,8 @@ pub(super) struct LogsOptions {
     pub(super) follow: bool,
     /// Print each line as `{"service":"…","line":"…"}`.
     pub(super) json: bool,
+    /// Print the bytes of each line as the service wrote them.
+    pub(super) raw: bool,
 }
 
 /// Shows the last lines of one service or of all; with `follow`, also the lines that come after them, without end.
@@ -41,12 +43,20 @@ pub(super) async fn logs(console: Console, client: &Client, options: &LogsOption
     let writer = Writer {
         console,
         json: options.json,
+        raw: options.raw,
         with_names: chosen.len() > 1,
     };
-    if options.follow {
+    if options.follow || options.raw {
         let logs = Path::new(&status.daemon.state_dir).join("logs");
         let open = |name: &String| LogReader::open(logs.join(name), options.lines, name.clone());
-        return follow(writer, chosen.iter().map(open).collect::<Result<_, _>>()?).await;
+        let readers = chosen.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        if options.follow {
+            return follow(writer, readers).await;
+        }
+        for reader in readers {
+            writer.output(&reader.service, &reader.partial)?;
+        }
+        return Ok(Exit::Done);
     }
     for name in chosen.iter().filter(|_| options.lines > 0) {
         let target = format!(
@@ -67,21 +77,47 @@ pub(super) async fn logs(console: Console, client: &Client, options: &LogsOption
 struct Writer {
     console: Console,
     json: bool,
+    raw: bool,
     /// Prefix each line with its service, because there are several.
     with_names: bool,
 }
 
 impl Writer {
+    /// Prints lines as they are in the log file.
+    fn output(self, service: &str, lines: &[u8]) -> Result<(), Failure> {
+        if !self.raw {
+            let text = String::from_utf8_lossy(lines);
+            return text.lines().try_for_each(|line| self.line(service, line));
+        }
+        if !self.with_names {
+            return self.console.write_unescaped(lines);
+        }
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            self.console.print(&self.prefix(service))?;
+            self.console.write_unescaped(line)?;
+            if !line.ends_with(b"\n") {
+                self.console.write_unescaped(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints one line of text.
     fn line(self, service: &str, line: &str) -> Result<(), Failure> {
         if self.json {
             let line = json!({ "service": service, "line": line });
             return self.console.json_line(&line);
         }
-        let prefix = self
-            .with_names
-            .then(|| self.console.style(Style::Dim, &format!("{service} | ")));
         self.console
-            .line(&format!("{}{line}", prefix.unwrap_or_default()))
+            .print(self.prefix(service).output(line).end_line())
+    }
+
+    fn prefix(self, service: &str) -> Text {
+        let mut text = self.console.text();
+        if self.with_names {
+            text.styled(Style::Dim, &format!("{service} | "));
+        }
+        text
     }
 }
 
@@ -101,9 +137,8 @@ fn choose(status: &Status, service: Option<&str>) -> Result<Vec<String>, Failure
 async fn follow(writer: Writer, mut followers: Vec<LogReader>) -> Outcome {
     loop {
         for follower in &mut followers {
-            for line in follower.lines()? {
-                writer.line(&follower.service, &line)?;
-            }
+            let lines = follower.lines()?;
+            writer.output(&follower.service, &lines)?;
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
@@ -131,7 +166,7 @@ impl LogReader {
     }
 
     /// The complete lines that were written since the last call.
-    fn lines(&mut self) -> Result<Vec<String>, Failure> {
+    fn lines(&mut self) -> Result<Vec<u8>, Failure> {
         let mut lines = take_lines(&mut self.partial);
         loop {
             let text = self
@@ -156,23 +191,22 @@ fn unreadable(folder: &Path, error: &io::Error) -> Failure {
     };
     Failure::new(
         exit,
-        format!("cannot follow the log in {}: {error}", folder.display()),
+        format!(
+            "cannot read the log in {}: {error}; without --follow and --raw stayd sends the last lines",
+            folder.display()
+        ),
     )
 }
 
 /// Takes the complete lines out of `partial`, or all of it if the line is longer than [`LINE_BYTES_MAX`].
-fn take_lines(partial: &mut Vec<u8>) -> Vec<String> {
+fn take_lines(partial: &mut Vec<u8>) -> Vec<u8> {
     let newline = partial.iter().rposition(|&byte| byte == b'\n');
     let end = match newline {
         Some(at) => at + 1,
         None if partial.len() > LINE_BYTES_MAX => partial.len(),
         None => return Vec::new(),
     };
-    let taken: Vec<u8> = partial.drain(..end).collect();
-    String::from_utf8_lossy(&taken)
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    partial.drain(..end).collect()
 }
 
 #[cfg(test)]
@@ -182,12 +216,12 @@ mod tests {
     #[test]
     fn incomplete_lines_wait_for_their_end_unless_they_are_too_long() {
         let mut partial = b"one\ntw".to_vec();
-        assert_eq!(take_lines(&mut partial), ["one"]);
+        assert_eq!(take_lines(&mut partial), b"one\n");
         assert!(take_lines(&mut partial).is_empty());
         partial.extend_from_slice(b"o\n\xff\n");
-        assert_eq!(take_lines(&mut partial), ["two", "\u{fffd}"]);
+        assert_eq!(take_lines(&mut partial), b"two\n\xff\n");
         partial = vec![b'x'; LINE_BYTES_MAX + 1];
-        assert_eq!(take_lines(&mut partial).len(), 1);
+        assert_eq!(take_lines(&mut partial).len(), LINE_BYTES_MAX + 1);
         assert!(partial.is_empty());
     }
 }

@@ -25,7 +25,7 @@ use crate::api::client::Client;
 use crate::api::wire::HoldRequest;
 use crate::run::logging;
 use args::{Arguments, CommonOptions, ConfigVerb, ServicesArgs, Verb};
-use console::{Console, print_stderr};
+use console::{Console, print_failure, print_help_or_usage};
 use exit::{Exit, Failure, Outcome};
 use logs::LogsOptions;
 use render::RenderOptions;
@@ -49,18 +49,15 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            if !failure.message.is_empty() {
-                print_stderr(&format!("stayd: {}", failure.message));
-            }
+            print_failure(&failure);
             failure.exit.into()
         }
     }
 }
 
-/// Prints help or a usage error in clap's words.
+/// Prints help or a usage error.
 fn help_or_usage(error: &clap::Error) -> ExitCode {
-    // The reader of our output may have closed it.
-    let _reader_gone = error.print();
+    print_help_or_usage(error);
     let exit = if error.exit_code() == 0 {
         Exit::Done
     } else {
@@ -130,12 +127,14 @@ fn execute(arguments: Arguments) -> Outcome {
             service,
             follow,
             lines,
+            raw,
         } => {
             let options = LogsOptions {
                 service,
                 lines,
                 follow,
                 json,
+                raw,
             };
             with_daemon(&common, async |client| {
                 logs::logs(console, client, &options).await

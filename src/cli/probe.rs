@@ -55,10 +55,12 @@ fn report(console: Console, target: &str, answer: Answer, took: Duration, json: 
         let message = message
             .map(|message| format!(": {message}"))
             .unwrap_or_default();
-        console.line(&format!(
-            "{target}: {} in {latency_ms} ms{message}",
-            console.style(style, class)
-        ))?;
+        let mut text = console.text();
+        text.plain(&format!("{target}: "))
+            .styled(style, class)
+            .plain(&format!(" in {latency_ms} ms{message}"))
+            .end_line();
+        console.print(&text)?;
     }
     Ok(exit)
 }

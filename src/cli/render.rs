@@ -43,9 +43,10 @@ pub(super) fn render(console: Console, common: &CommonOptions, options: &RenderO
         Some(label) => inputs.with_label(label).map_err(refused)?,
         None => inputs,
     };
-    console.print(&match options.target {
+    let file = match options.target {
         RenderTarget::Launchd => render_launchd(&inputs),
         RenderTarget::Systemd => render_systemd(&inputs),
-    })?;
+    };
+    console.write_unescaped(file.as_bytes())?;
     Ok(Exit::Done)
 }

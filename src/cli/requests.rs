@@ -1,7 +1,7 @@
 //! `start`, `stop`, `restart`, `reload`, `hold`, `release`: sends a request to the daemon and reports its outcome.
 
 use super::args::ServicesArgs;
-use super::console::{Console, print_stderr};
+use super::console::{Console, print_failure, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
 use crate::api::client::{ANSWER_WITHIN, Client, OUTCOME_WITHIN};
 use crate::api::query::encode;
@@ -31,7 +31,7 @@ pub(super) async fn request_each(
             if failure.exit != Exit::No && failure.exit != Exit::Usage {
                 return Err(failure);
             }
-            print_stderr(&format!("stayd: {}", failure.message));
+            print_failure(&failure);
             exit = if exit == Exit::Done {
                 failure.exit
             } else {

@@ -1,6 +1,6 @@
 //! `stayd status`: shows what runs, for how long, and the reason for its state.
 
-use super::console::{Console, Style};
+use super::console::{Console, Style, Text};
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{age, columns, duration};
 use crate::api::client::Client;
@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 /// How often `--watch` fetches the status.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Clears the screen and moves the cursor to its upper left corner (ECMA-48: ED, CUP).
-const CLEAR: &str = "\x1b[2J\x1b[H";
+/// The column of the table that shows the state, in the style of the state.
+const STATE_COLUMN: usize = 1;
 
 /// What to show.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) async fn status(console: Console, client: &Client, options: &StatusOp
             return Ok(verdict(&status));
         }
         if console.is_terminal() && !options.json {
-            console.print(CLEAR)?;
+            console.clear()?;
             show(console, &status, false)?;
         } else if shown.as_ref() != Some(&without_measurements(&status)) {
             show_change(console, &status, options.json)?;
@@ -112,25 +112,23 @@ fn show_change(console: Console, status: &Status, json: bool) -> Result<(), Fail
     }
 }
 
-fn as_text(console: Console, status: &Status, now: SystemTime) -> String {
+fn as_text(console: Console, status: &Status, now: SystemTime) -> Text {
     let daemon = &status.daemon;
+    let mut text = console.text();
     let head = format!(
-        "{}  stayd {} (pid {}, started by {}) for {}\n",
-        console.style(Style::Bold, &daemon.name),
+        "  stayd {} (pid {}, started by {}) for {}",
         daemon.version,
         daemon.pid,
         supervisor(&daemon.supervisor),
         age(&daemon.started_at, now)
     );
-    let warnings = daemon.warnings.iter();
-    let warnings: String = warnings
-        .map(|warning| {
-            format!(
-                "{}\n",
-                console.style(Style::Warning, &format!("warning: {warning}"))
-            )
-        })
-        .collect();
+    text.styled(Style::Bold, &daemon.name)
+        .plain(&head)
+        .end_line();
+    for warning in &daemon.warnings {
+        text.styled(Style::Warning, &format!("warning: {warning}"))
+            .end_line();
+    }
     let title = ["SERVICE", "STATE", "FOR", "PID", "LIFE", "PORT", "PROBE"].map(str::to_owned);
     let rows: Vec<_> = status
         .services
@@ -138,24 +136,22 @@ fn as_text(console: Console, status: &Status, now: SystemTime) -> String {
         .map(|service| row(service, now))
         .collect();
     let all: Vec<_> = std::iter::once(title).chain(rows).collect();
-    let mut text = head + &warnings;
-    for (index, mut cells) in columns(&all).into_iter().enumerate() {
+    for (index, cells) in columns(&all).iter().enumerate() {
         let service = index.checked_sub(1).map(|index| &status.services[index]);
-        match service {
-            Some(service) => cells[1] = console.style(style_of(service), &cells[1]),
-            None => cells = cells.map(|cell| console.style(Style::Dim, &cell)),
-        }
-        text.push_str(&format!("{}\n", cells.join("  ").trim_end()));
+        text.row(cells, |column| match service {
+            Some(service) => (column == STATE_COLUMN).then(|| style_of(service)),
+            None => Some(Style::Dim),
+        });
         for line in service
             .into_iter()
             .flat_map(|service| remarks(service, now))
         {
-            text.push_str(&format!("    {line}\n"));
+            text.plain("    ").plain(&line).end_line();
         }
     }
     for left in daemon.forgotten.iter().chain(&daemon.orphans) {
         let line = format!("left alone: {}", left.message);
-        text.push_str(&format!("{}\n", console.style(Style::Warning, &line)));
+        text.styled(Style::Warning, &line).end_line();
     }
     text
 }
@@ -295,7 +291,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(123);
         let text = as_text(Console::plain(), &sample(), now);
         assert_eq!(
-            text,
+            text.as_str(),
             "studio  stayd 0.1.0 (pid 4711, started by systemd) for 2m 3s\n\
              SERVICE  STATE    FOR    PID   LIFE  PORT  PROBE\n\
              db       running  2m 3s  4720  3     8521  alive 0.8 ms\n    \

@@ -1,7 +1,7 @@
 //! What is printed to stdout and stderr, on terminals, in pipes and as JSON.
 
-use crate::daemon::{Daemon, LONG, stayd};
-use crate::wait::{wait_for, wait_until};
+use crate::daemon::{Daemon, LONG, run, stayd};
+use crate::wait::{TempDir, wait_for, wait_until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, pipe};
 use std::process::{ChildStdout, Stdio};
@@ -70,6 +70,46 @@ fn a_pipe_gets_no_colors_and_json_output_is_json_alone() {
         assert_eq!((status, err.as_str()), (0, ""), "{verb:?}");
         serde_json::from_str::<Value>(&out).expect("JSON alone on stdout");
     }
+}
+
+#[test]
+fn errors_show_control_characters_of_names_and_arguments_as_escapes() {
+    const HOSTILE: &str = "a\x1b[2J\rb\nFORGED\u{202e}";
+    const SHOWN: &str = "a\\x1b[2J\\rb\\nFORGED\\u{202e}";
+    let daemon = Daemon::start(&["sleep", "1000"]);
+    for verb in [
+        &["status", HOSTILE][..],
+        &["logs", HOSTILE],
+        &["explain", HOSTILE],
+    ] {
+        let (status, out, err) = daemon.ask(verb);
+        assert_eq!((status, out.as_str()), (2, ""), "{verb:?}: {err}");
+        assert!(err.contains(SHOWN), "{verb:?}: {err}");
+        assert_eq!(err.lines().count(), 1, "{verb:?}: {err}");
+    }
+    let (status, _, err) = run(&["status", "--no-such-option\x1b[2J"]);
+    assert_eq!(status, 2);
+    assert!(err.contains("'--no-such-option\\x1b[2J'"), "{err}");
+}
+
+#[test]
+fn each_finding_is_one_line_whatever_the_names_of_the_files_are() {
+    let folder = TempDir::new();
+    std::fs::write(folder.join("main.toml"), "include = [\"*.inc\"]\n").expect("written");
+    let part = folder.join("a\n\x1b[2J.inc");
+    std::fs::write(part, "wrong = 1\nbad = 2\n").expect("written");
+    let main = folder.join("main.toml");
+    let main = main.to_str().expect("UTF-8");
+    let (status, out, _) = run(&["config", "check", "-c", main]);
+    assert_eq!(status, 78);
+    assert!(out.lines().count() == 2 && !out.contains('\x1b'), "{out:?}");
+    assert!(
+        out.lines().all(|line| line.contains("a\\n\\x1b[2J.inc:")),
+        "{out}"
+    );
+    let (status, _, err) = run(&["--foreground", "-c", main]);
+    assert_eq!(status, 78);
+    assert!(err.lines().count() == 2 && !err.contains('\x1b'), "{err:?}");
 }
 
 #[test]

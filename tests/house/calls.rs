@@ -50,6 +50,23 @@ const RULES: &[Rule] = &[
         instead: "call a function of sys",
     },
     Rule {
+        calls: &["io::stdout", "io::stderr"],
+        // Captured output, the log, and the descriptors themselves.
+        allowed: &[
+            "cli/console.rs",
+            "run/stderr_writer.rs",
+            "act/output/",
+            "act/notify/parent.rs",
+            "act/helper/mod.rs",
+        ],
+        instead: "print with cli::console or log with tracing, which escape text from outside",
+    },
+    Rule {
+        calls: &["write_unescaped"],
+        allowed: &["cli/console.rs", "cli/render.rs", "cli/logs.rs"],
+        instead: "print a Text, which escapes text from outside",
+    },
+    Rule {
         calls: &["to_socket_addrs", "lookup_host"],
         allowed: &["act/probe/resolve.rs"],
         instead: "a resolver can hang: use literal addresses, or the helper process",
@@ -89,10 +106,10 @@ fn calls_are_only_made_in_their_layers() {
 fn the_rule_finds_a_forbidden_call_and_names_the_replacement() {
     let bad = Source::example(
         "src/act/x.rs",
-        "fn f() {\n    std::thread::sleep(d);\n    unsafe { g() }\n    let t = SystemTime::now();\n}",
+        "fn f() {\n    std::thread::sleep(d);\n    unsafe { g() }\n    let t = SystemTime::now();\n    console.write_unescaped(name);\n}",
     );
     let found = findings(&[bad]);
-    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found.len(), 4, "{found:?}");
     assert!(
         found
             .iter()

@@ -93,7 +93,7 @@ fn a_line_of_200_mebibytes_and_binary_output_need_bounded_memory_and_disk() {
         let asked = Instant::now();
         let logs = daemon.client(&["logs", "s", "-n", "2"]);
         assert!(asked.elapsed() < ANSWER_MAX, "{:?}", asked.elapsed());
-        logs.code == Some(0) && logs.out == "a\0b\u{fffd}\nend\n"
+        logs.code == Some(0) && logs.out == "a\\x00b\u{fffd}\nend\n"
     });
     let logs = daemon.state_dir().join("logs/s");
     let files = fs::read_dir(logs).expect("the logs").flatten();

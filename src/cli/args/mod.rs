@@ -252,6 +252,9 @@ pub enum Verb {
         /// Show at most this many of the last lines.
         #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
         lines: usize,
+        /// Print the bytes that the service wrote, from the log files, with the rights of the caller. Without this option, control characters are shown as escapes, except tabs and, on a terminal, colors.
+        #[arg(long)]
+        raw: bool,
     },
     /// Show which process holds a port, or what a process is: what proves that it belongs to a service, and what stayd does with it.
     #[command(after_help = "Examples:\n  stayd explain :8080\n  stayd explain 4711 --json")]

@@ -130,6 +130,9 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     if arguments.common.json && has_no_json(arguments.verb.as_ref()) {
         return Err("cannot use --json with this verb: it prints no table, list or answer".into());
     }
+    if arguments.common.json && matches!(arguments.verb, Some(Verb::Logs { raw: true, .. })) {
+        return Err("cannot use --raw with --json: JSON holds text, and is exact already".into());
+    }
     let command = match &arguments.verb {
         Some(Verb::Exec(options)) => &options.launch.command,
         None if describes => &arguments.service.launch.command,

@@ -56,7 +56,10 @@ pub(in crate::cli) fn serve(words: Vec<OsString>) -> Outcome {
         port,
         db,
         wedge_after,
-    } = arguments.map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    } = arguments.map_err(|error| {
+        let lines = error.to_string();
+        Failure::of_lines(Exit::Usage, lines.lines().map(str::to_owned))
+    })?;
     let database =
         open(&db).map_err(|error| Failure::system(&format!("open {}", db.display()), &error))?;
     let server = Rc::new(Server {

@@ -7,7 +7,7 @@ use super::http::request;
 use super::keyboard::Keyboard;
 use crate::api::client::{Client, EventStream};
 use crate::api::wire::{Event, Incident};
-use crate::cli::console::{Console, Style};
+use crate::cli::console::{Console, Style, Text};
 use crate::sys;
 use hyper::Method;
 use std::path::PathBuf;
@@ -106,10 +106,12 @@ impl Viewer {
 
     fn introduce(&self) -> Result<(), ViewerEnd> {
         let port = self.port;
-        self.print(&format!(
+        let mut text = self.console.text();
+        text.lines(&format!(
             "A small web shop with a SQLite database runs on http://127.0.0.1:{port}, and stayd keeps it answering:\n\
              it sends GET /query every second; three times without an answer are a wedge.\n\n"
-        ))
+        ));
+        self.print(&text)
     }
 
     async fn connect(&self) -> Result<EventStream, ViewerEnd> {
@@ -293,7 +295,8 @@ impl Viewer {
             outage.as_secs_f64()
         );
         self.say(Style::Good, "healthy", &sentence)?;
-        self.print(
+        let mut text = self.console.text();
+        text.lines(
             "\nTry it with a service of your own; the probe asks it a real question:\n  \
              stayd --foreground --port 8080 --probe http://127.0.0.1:8080/query -- ./server --listen 8080\n  \
              stayd --foreground --port 5432 --probe postgres://app@127.0.0.1:5432/app -- postgres -D data\n\
@@ -301,7 +304,8 @@ impl Viewer {
              stayd status        what runs, its state and the reason\n  \
              stayd why SERVICE   each kill and each suppressed kill, with its facts\n  \
              stayd events -f     every event as it happens\n",
-        )
+        );
+        self.print(&text)
     }
 
     async fn next_event(
@@ -334,11 +338,15 @@ impl Viewer {
             .awake
             .saturating_sub(self.started_at)
             .as_secs_f64();
-        let word = self.console.style(style, &format!("{word:<9}"));
-        self.print(&format!("{elapsed:5.1} s  {word} {sentence}\n"))
+        let mut text = self.console.text();
+        text.plain(&format!("{elapsed:5.1} s  "))
+            .styled(style, &format!("{word:<9}"))
+            .plain(&format!(" {sentence}"))
+            .end_line();
+        self.print(&text)
     }
 
-    fn print(&self, text: &str) -> Result<(), ViewerEnd> {
+    fn print(&self, text: &Text) -> Result<(), ViewerEnd> {
         self.console
             .print(text)
             .map_err(|_reader_gone| ViewerEnd::Left)

@@ -3,7 +3,7 @@
 use super::{Explanation, Target};
 use crate::act::claims::ClaimOnDisk;
 use crate::act::foreign::explain::{ExplainedProcess, Finding, StaydInfo};
-use crate::cli::console::{Console, Style};
+use crate::cli::console::{Console, Style, Text};
 use crate::cli::format::duration;
 use crate::decide::explain::{Observation, Ownership, ProcessSupervisor, Treatment};
 use crate::decide::ownership::Proof;
@@ -12,26 +12,26 @@ use crate::sys::socket::{self, Listener};
 use std::time::SystemTime;
 
 /// The whole explanation.
-pub(super) fn answer(console: Console, explanation: &Explanation, now: SystemTime) -> String {
-    let mut text = String::new();
+pub(super) fn answer(console: Console, explanation: &Explanation, now: SystemTime) -> Text {
+    let mut text = console.text();
     for explained in &explanation.found.holders {
-        text.push_str(&description(console, explained, now));
+        add_description(&mut text, explained, now);
         // A stayd reads the output of its services, so it holds their claim files itself.
         let findings = explained.findings.iter();
         for finding in findings.filter(|_| explained.is_stayd_of.is_none()) {
-            text.push_str(&evidence(finding));
+            add_evidence(&mut text, finding);
         }
         for sentence in sentences(explained, &explanation.stayds) {
-            text.push_str(&format!("  => {sentence}\n"));
+            text.plain("  => ").plain(&sentence).end_line();
         }
     }
     for sentence in remarks(explanation) {
-        text.push_str(&format!("{sentence}\n"));
+        text.plain(&sentence).end_line();
     }
     text
 }
 
-fn description(console: Console, explained: &ExplainedProcess, now: SystemTime) -> String {
+fn add_description(text: &mut Text, explained: &ExplainedProcess, now: SystemTime) {
     let process_info = &explained.process_info;
     let stat = &process_info.stat;
     let uid = process_info
@@ -62,11 +62,10 @@ fn description(console: Console, explained: &ExplainedProcess, now: SystemTime) 
         rows.insert(0, ("listens on", addresses.collect::<Vec<_>>().join(", ")));
     }
     let head = format!("pid {}  {}", stat.process.pid, process_info.command());
-    let mut text = format!("{}\n", console.style(Style::Bold, &head));
+    text.styled(Style::Bold, &head).end_line();
     for (name, value) in rows {
-        text.push_str(&format!("  {name:<10}  {value}\n"));
+        text.plain(&format!("  {name:<10}  {value}")).end_line();
     }
-    text
 }
 
 fn parents(parents: &[(i32, String)]) -> String {
@@ -99,25 +98,27 @@ fn supervisor(supervisor: &ProcessSupervisor) -> String {
     }
 }
 
-/// The ownership evidence that the process shows for one claim. Empty if it shows none and the claim does not name it.
-fn evidence(finding: &Finding) -> String {
+/// Adds the ownership evidence that the process shows for one claim; nothing if it shows none and the claim does not name it.
+fn add_evidence(text: &mut Text, finding: &Finding) {
     let shown = |(_, observation): &(_, Observation)| *observation == Observation::Shown;
     if finding.assessment.ownership == Ownership::Unrelated
         && !finding.assessment.evidence.iter().any(shown)
     {
-        return String::new();
+        return;
     }
-    let mut text = format!("  compared with the claim of {}:\n", life(finding));
+    text.plain(&format!("  compared with the claim of {}:", life(finding)))
+        .end_line();
     for (proof, observation) in &finding.assessment.evidence {
         let observation = match observation {
             Observation::Shown => "yes",
             Observation::Missing => "no ",
             Observation::Hidden => "?  ",
         };
-        text.push_str(&format!(
-            "    {observation}  it {}\n",
+        text.plain(&format!(
+            "    {observation}  it {}",
             evidence_as_text(*proof)
-        ));
+        ))
+        .end_line();
     }
     if finding
         .assessment
@@ -125,9 +126,9 @@ fn evidence(finding: &Finding) -> String {
         .iter()
         .any(|(_, observation)| *observation == Observation::Hidden)
     {
-        text.push_str("    (? = this user may not see it; root may)\n");
+        text.plain("    (? = this user may not see it; root may)")
+            .end_line();
     }
-    text
 }
 
 /// A piece of ownership evidence, to follow "it …".

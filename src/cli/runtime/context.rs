@@ -226,13 +226,13 @@ fn load(file: &Path) -> Result<Config, String> {
     let loaded = config::load(file, &paths::variable);
     loaded
         .map(|loaded| loaded.config)
-        .map_err(|findings| load_config::failure(&findings).message)
+        .map_err(|findings| load_config::failure(&findings).in_a_sentence())
 }
 
 /// The configuration of the instance `name`. A file that was only found may belong to another instance.
 fn find_config(common: &CommonOptions, name: &str) -> Result<Config, String> {
     let given = common.config.is_some() && common.state_dir.is_some();
-    let loaded = load_config::from_file(common).map_err(|failure| failure.message)?;
+    let loaded = load_config::from_file(common).map_err(|failure| failure.in_a_sentence())?;
     if given || loaded.config.name == name {
         return Ok(loaded.config);
     }

@@ -29,7 +29,9 @@ pub(super) fn collect(console: Console, context: &RuntimeContext, json: bool) ->
     if json {
         console.json(&as_json(&outcome))?;
     } else {
-        console.print(&as_text(&outcome))?;
+        for line in as_lines(&outcome) {
+            console.line(&line)?;
+        }
     }
     for (path, error) in &outcome.failed {
         print_stderr(&format!("stayd: cannot remove {}: {error}", path.display()));
@@ -41,7 +43,7 @@ pub(super) fn collect(console: Console, context: &RuntimeContext, json: bool) ->
     })
 }
 
-fn as_text(outcome: &GcOutcome) -> String {
+fn as_lines(outcome: &GcOutcome) -> Vec<String> {
     let mut lines = vec![summary(outcome)];
     let freed = outcome.freed.iter();
     lines.extend(freed.map(|(path, bytes)| format!("  {}  {}", short_name(path), size(*bytes))));
@@ -53,7 +55,7 @@ fn as_text(outcome: &GcOutcome) -> String {
         let why = why_kept(path, reason);
         format!("kept {}: {why}", short_name(path))
     }));
-    lines.join("\n") + "\n"
+    lines
 }
 
 fn summary(outcome: &GcOutcome) -> String {

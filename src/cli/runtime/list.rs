@@ -5,7 +5,7 @@ use crate::act::runtime::inventory::{InventoryItem, ServiceUse};
 use crate::act::runtime::size;
 use crate::api::view::rfc3339;
 use crate::api::wire::SCHEMA;
-use crate::cli::console::{Console, Style};
+use crate::cli::console::{Console, Style, Text};
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::format::{age, columns};
 use crate::sys;
@@ -47,16 +47,13 @@ pub(super) fn short_name(path: &Path) -> String {
     name.chars().take(DIGITS_MAX).collect()
 }
 
-fn as_text(console: Console, inventory: &[InventoryItem], now: SystemTime) -> String {
+fn as_text(console: Console, inventory: &[InventoryItem], now: SystemTime) -> Text {
     let title = ["RUNTIME", "FILES", "SIZE", "MADE", "PIDS", "SERVICES"].map(str::to_owned);
     let rows = inventory.iter().map(|item| row(item, now));
     let all: Vec<_> = std::iter::once(title).chain(rows).collect();
-    let mut text = String::new();
-    for (index, mut cells) in columns(&all).into_iter().enumerate() {
-        if index == 0 {
-            cells = cells.map(|cell| console.style(Style::Dim, &cell));
-        }
-        text.push_str(&format!("{}\n", cells.join("  ").trim_end()));
+    let mut text = console.text();
+    for (index, cells) in columns(&all).iter().enumerate() {
+        text.row(cells, |_| (index == 0).then_some(Style::Dim));
     }
     text
 }
@@ -185,7 +182,7 @@ mod tests {
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
         assert_eq!(
-            as_text(Console::plain(), &[whole, altered], now),
+            as_text(Console::plain(), &[whole, altered], now).as_str(),
             "RUNTIME       FILES  SIZE     MADE    PIDS       SERVICES\n\
              3f2a9c01b7de  120    340 MiB  1m ago  4711 4712  web (running, newest, good); db (refused: rolled back by hand)\n\
              (altered)     ?      ?        ?       -          none: it was altered and set aside\n"

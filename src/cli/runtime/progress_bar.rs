@@ -2,8 +2,7 @@
 
 use crate::act::runtime::copy::Progress;
 use crate::act::runtime::{file_count, size};
-use crate::cli::console::may_draw;
-use std::io::{self, IsTerminal, Write};
+use crate::cli::console::{overwrite_stderr_line, stderr_draws};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -21,7 +20,8 @@ const LINE_MAX: usize = 78;
 /// work.
 pub(in crate::cli) fn with_progress_bar<T>(word: &str, work: impl FnOnce(&Progress) -> T) -> T {
     let progress = Progress::default();
-    if !is_wanted() {
+    // A bar overwrites its line, so it is not drawn where the environment requires plain output.
+    if !stderr_draws() {
         return work(&progress);
     }
     let (work_runs, work_ended) = mpsc::channel::<()>();
@@ -34,31 +34,17 @@ pub(in crate::cli) fn with_progress_bar<T>(word: &str, work: impl FnOnce(&Progre
     })
 }
 
-/// A bar overwrites its line, so it is not drawn where the environment requires plain output.
-fn is_wanted() -> bool {
-    io::stderr().is_terminal() && may_draw()
-}
-
 fn draw(word: &str, progress: &Progress, work_ended: &mpsc::Receiver<()>) {
     let still_runs = |wait| work_ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
     if !still_runs(SHOW_AFTER) {
         return;
     }
     loop {
-        overwrite(&line(word, progress));
+        overwrite_stderr_line(&line(word, progress), LINE_MAX);
         if !still_runs(DRAW_EVERY) {
-            return overwrite("");
+            return overwrite_stderr_line("", LINE_MAX);
         }
     }
-}
-
-/// Replaces the current line of the terminal.
-fn overwrite(text: &str) {
-    // A closed stderr is ignored; the work goes on.
-    let _reader_gone = write!(
-        io::stderr(),
-        "\r{text:<LINE_MAX$.LINE_MAX$}\r{text:.LINE_MAX$}"
-    );
 }
 
 fn line(word: &str, progress: &Progress) -> String {

@@ -8,7 +8,7 @@ use crate::act::runtime::list_paths;
 use crate::act::runtime::listing::Difference;
 use crate::act::runtime::listing::Fingerprint;
 use crate::api::wire::SCHEMA;
-use crate::cli::console::{Console, Style, print_stderr};
+use crate::cli::console::{Console, Style, Text, print_stderr};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use serde_json::{Value, json};
 
@@ -55,8 +55,11 @@ pub(super) fn verify(
         ))?;
     } else {
         for (one, outcome) in &verified {
-            let name = short_name(&context.cache.path(one));
-            console.line(&format!("{name}  {}", as_text(console, outcome)))?;
+            let mut text = console.text();
+            text.plain(&short_name(&context.cache.path(one)))
+                .plain("  ");
+            add_outcome(&mut text, outcome);
+            console.print(text.end_line())?;
         }
     }
     if verified.iter().all(|(_, outcome)| is_whole(outcome)) {
@@ -79,21 +82,23 @@ fn is_whole(outcome: &Result<Difference, SourceError>) -> bool {
     difference.is_ok_and(|difference| difference.altered.is_empty())
 }
 
-fn as_text(console: Console, outcome: &Result<Difference, SourceError>) -> String {
-    match outcome {
-        Err(error) => format!("{}: {error}", console.style(Style::Bad, "unknown")),
-        Ok(difference) => {
-            let mut text = if difference.altered.is_empty() {
-                console.style(Style::Good, "whole")
-            } else {
-                let word = console.style(Style::Bad, "altered");
-                format!("{word}: {}", list_paths(&difference.altered))
-            };
-            if !difference.added.is_empty() {
-                text.push_str(&format!("; added since: {}", list_paths(&difference.added)));
-            }
-            text
+fn add_outcome(text: &mut Text, outcome: &Result<Difference, SourceError>) {
+    let difference = match outcome {
+        Ok(difference) => difference,
+        Err(error) => {
+            text.styled(Style::Bad, "unknown")
+                .plain(&format!(": {error}"));
+            return;
         }
+    };
+    if difference.altered.is_empty() {
+        text.styled(Style::Good, "whole");
+    } else {
+        text.styled(Style::Bad, "altered")
+            .plain(&format!(": {}", list_paths(&difference.altered)));
+    }
+    if !difference.added.is_empty() {
+        text.plain(&format!("; added since: {}", list_paths(&difference.added)));
     }
 }
 
