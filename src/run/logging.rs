@@ -1,6 +1,6 @@
 //! Formats the log of stayd itself: one line per event on stderr, as text, JSON, or for the systemd journal.
 
-use super::stderr_writer;
+use super::stderr_writer::{self, Form};
 use std::fmt;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -35,12 +35,16 @@ pub fn start(format: Format, verbosity: i8, colour: bool) {
         1 => LevelFilter::DEBUG,
         2.. => LevelFilter::TRACE,
     };
+    let form = match format {
+        Format::Text | Format::Journal => Form::Text,
+        Format::Json => Form::Json,
+    };
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         // Otherwise the logger reports a failed write with eprintln!, which panics if stderr is closed (`| head`, a
         // restarted journald), and the panic would end stayd.
         .log_internal_errors(false)
-        .with_writer(stderr_writer::writer)
+        .with_writer(move || stderr_writer::writer(form))
         .with_ansi(colour);
     // In tests a second logger in the same process is an error, and the first one stays.
     let _ = match format {
@@ -85,13 +89,7 @@ where
         if let Some(service) = &fields.service {
             write!(out, "{service}: ")?;
         }
-        // One event is one line: text that comes from a service may contain line breaks.
-        let message: String = fields
-            .message
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        writeln!(out, "{message}{}", fields.rest)
+        writeln!(out, "{}{}", fields.message, fields.rest)
     }
 }
 

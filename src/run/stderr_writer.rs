@@ -1,9 +1,13 @@
 //! Writes log lines to stderr on a thread of its own, so that a blocked reader does not block the loop.
 //!
+//! A log line contains text from outside, such as the command line of a process. It is escaped here, where every line passes,
+//! so that it cannot forge a second line.
+//!
 //! The reader of stderr can stop reading: a terminal stopped with Ctrl-S, a full pipe, a stuck journald. Lines that the
 //! reader does not take in time are dropped and counted.
 
-use crate::sys::signal;
+use crate::sys::{signal, terminal};
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -43,11 +47,20 @@ pub(super) fn start() {
     }
 }
 
-/// A writer for one log line.
-pub(super) fn writer() -> Box<dyn Write> {
-    match WRITER.get() {
-        Some(writer) => Box::new(LineWriter(writer)),
-        None => Box::new(std::io::stderr()),
+/// How text from outside in a line is escaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The line is text.
+    Text,
+    /// The line is a JSON object.
+    Json,
+}
+
+/// A writer for one log line of this form.
+pub(super) fn writer(form: Form) -> impl Write {
+    LineWriter {
+        writer: WRITER.get(),
+        form,
     }
 }
 
@@ -85,18 +98,36 @@ impl StderrWriter {
     }
 }
 
-/// Queues one line. The logger writes each line with one call.
-struct LineWriter(&'static StderrWriter);
+/// Escapes and queues one line. The logger writes each line with one call.
+struct LineWriter {
+    /// None if there is no thread.
+    writer: Option<&'static StderrWriter>,
+    form: Form,
+}
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.write(line);
+        let escaped = escape_line(line, self.form);
+        match self.writer {
+            Some(writer) => writer.write(escaped.as_bytes()),
+            None => std::io::stderr().write_all(escaped.as_bytes())?,
+        }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// The line, escaped, with one line end.
+fn escape_line(line: &[u8], form: Form) -> String {
+    let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
+    let escaped: Cow<'_, str> = match form {
+        Form::Text => terminal::escape(&text),
+        Form::Json => terminal::escape_json(&text),
+    };
+    format!("{escaped}\n")
 }
 
 /// The thread: writes line by line. It ignores write errors and keeps emptying the queue, for example after the reader has
@@ -124,7 +155,7 @@ fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64, mut out: impl 
 
 #[cfg(test)]
 mod tests {
-    use super::{LINES_MAX, StderrWriter};
+    use super::{Form, LINES_MAX, StderrWriter, escape_line};
     use std::io::{BufRead, BufReader, pipe};
     use std::time::Duration;
 
@@ -142,6 +173,20 @@ mod tests {
         let mut lines = BufReader::new(reader).lines();
         let dropped = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("dropped")));
         assert!(dropped.is_some(), "the gap is reported");
+    }
+
+    #[test]
+    fn text_from_outside_forges_no_second_line_and_json_keeps_its_value() {
+        let line = "db: held by a\x1b[2J\r\n<3>forged\u{202e}\n";
+        assert_eq!(
+            escape_line(line.as_bytes(), Form::Text),
+            "db: held by a\\x1b[2J\\r\\n<3>forged\\u{202e}\n"
+        );
+        let json = "{\"message\":\"a\\n\u{9b}31m\"}\n";
+        assert_eq!(
+            escape_line(json.as_bytes(), Form::Json),
+            "{\"message\":\"a\\n\\u009b31m\"}\n"
+        );
     }
 
     #[test]
