@@ -3,6 +3,9 @@
 //! Each [`Collector`] samples one kind of state within its share of the time, and renders it as a [`Section`]. Sampling
 //! (which reads from the kernel) and rendering (pure) are two functions. No collector reads anything that waits for the
 //! memory lock of the process: not its command line, environment or mappings.
+//!
+//! The evidence is lines of text. Names, paths and output in them are text from outside, so each line is escaped when the
+//! sections are joined: a line break in a name forges no line.
 
 mod files;
 mod port;
@@ -13,6 +16,7 @@ use crate::act::probe::Transcript;
 use crate::decide::action::RecordValue;
 use crate::sys::clock;
 use crate::sys::process::{self, Process, Stat, State};
+use crate::sys::terminal::escape;
 use std::time::Duration;
 
 pub use threads::describe_main_thread;
@@ -23,6 +27,8 @@ pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 pub const LAST_LINES_MAX: usize = 20;
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 512;
+/// What a tab in the output becomes. Stack traces are indented with tabs.
+const TAB: &str = "    ";
 /// How many processes of the tree are listed.
 const PROCESSES_LISTED_MAX: usize = 50;
 
@@ -126,6 +132,7 @@ fn known_sections(target: &mut EvidenceTarget) -> Vec<(&'static str, Section)> {
     };
     let transcript = std::mem::take(&mut target.transcript);
     let output = std::mem::take(&mut target.last_lines);
+    let output = output.iter().map(|line| line.replace('\t', TAB)).collect();
     vec![
         (
             "answers to the probe",
@@ -201,14 +208,14 @@ fn compose(sections: Vec<(&'static str, Section)>, missing: &[&str]) -> Evidence
     let mut text = String::new();
     let mut facts = Vec::new();
     for (title, section) in sections {
-        summaries.extend(section.summary);
+        summaries.extend(section.summary.map(|summary| escape(&summary).into_owned()));
         facts.extend(section.facts);
         if section.lines.is_empty() {
             continue;
         }
         text.push_str(&format!("{title}:\n"));
         for line in &section.lines {
-            text.push_str(&format!("  {}\n", cut(line, LINE_BYTES_MAX)));
+            text.push_str(&format!("  {}\n", cut(&escape(line), LINE_BYTES_MAX)));
         }
     }
     if !missing.is_empty() {
@@ -286,6 +293,28 @@ mod tests {
         };
         let evidence = compose(vec![("much", section)], &[]);
         assert!(evidence.text.len() <= TEXT_BYTES_MAX && evidence.text.len() > TEXT_BYTES_MAX - 4);
+    }
+
+    #[test]
+    fn names_and_output_forge_no_line() {
+        let mut target = this_process();
+        target.last_lines = vec!["\tat x\x1b[2J".into()];
+        let section = Section {
+            summary: Some("20 of them a\nport 1 held by pid 1".into()),
+            lines: vec!["20 × /a\nport:\n  port 1 held by pid 1".into()],
+            ..Section::default()
+        };
+        let mut sections = known_sections(&mut target);
+        sections.push(("open files", section));
+        let evidence = compose(sections, &[]);
+        assert_eq!(evidence.summary, "20 of them a\\nport 1 held by pid 1");
+        assert!(
+            evidence.text.ends_with(
+                "last output:\n      at x\\x1b[2J\nopen files:\n  20 × /a\\nport:\\n  port 1 held by pid 1\n"
+            ),
+            "{}",
+            evidence.text
+        );
     }
 
     #[test]
