@@ -1,9 +1,12 @@
 //! Copies services' output to stayd's own stdout, each line with the service's name before it.
 //!
+//! Control characters are escaped, so that a service cannot write over the line of another one. Colors stay: the reader is a
+//! terminal, or a container's log that people read in one. The log file has the bytes.
+//!
 //! Writing to stdout can block: a terminal can be stopped with Ctrl-S, and the reader of a pipe can sleep. So a thread
 //! of its own writes. Lines that it cannot take in time are dropped and counted.
 
-use crate::sys::signal;
+use crate::sys::{signal, terminal};
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -107,12 +110,19 @@ impl PrefixedLines {
     }
 
     fn finish_line(&mut self, chunk: &mut Vec<u8>) {
+        let line = std::mem::take(&mut self.unfinished);
+        let is_cut = std::mem::take(&mut self.is_cut);
+        // "\r\n" is a line end too.
+        let (line, end) = match line.strip_suffix(b"\r") {
+            Some(line) if !is_cut => (line, "\r\n"),
+            _ => (line.as_slice(), "\n"),
+        };
         chunk.extend_from_slice(&self.prefix);
-        chunk.append(&mut self.unfinished);
-        if std::mem::take(&mut self.is_cut) {
+        chunk.extend_from_slice(terminal::escape_output(line, true).as_bytes());
+        if is_cut {
             chunk.extend_from_slice(CUT);
         }
-        chunk.push(b'\n');
+        chunk.extend_from_slice(end.as_bytes());
     }
 
     fn send(&mut self, chunk: Vec<u8>, lines: u64) {
@@ -169,6 +179,19 @@ mod tests {
         lines.write(b"end");
         lines.finish();
         assert_eq!(next(&received), "db | end\n");
+    }
+
+    #[test]
+    fn a_service_cannot_write_over_the_line_of_another_one() {
+        let (mut lines, received) = lines();
+        lines.write(b"\rweb | FAKE\x1b[2J\n\x1b[31mred\tx\r\n\xff\n");
+        assert_eq!(
+            next(&received),
+            "db | \\rweb | FAKE\\x1b[2J\ndb | \x1b[31mred\tx\x1b[0m\r\ndb | \\xff\n"
+        );
+        lines.write(&vec![b'\r'; LINE_BYTES_MAX + 1]);
+        lines.write(b"\n");
+        assert!(!next(&received).contains('\r'));
     }
 
     #[test]

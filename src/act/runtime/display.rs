@@ -1,5 +1,6 @@
 //! Sizes, counts and file names as text for messages.
 
+use crate::sys::terminal::escape_bytes;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -42,29 +43,27 @@ pub fn list_paths(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// A path for a message. A terminal executes control characters, so they are escaped.
+/// A path for a message.
 pub(super) fn printable(path: &Path) -> String {
-    let mut text = String::new();
-    escape(path, &mut text);
-    text
+    escape_bytes(path.as_os_str().as_bytes()).into_owned()
 }
 
-/// Appends `path` to `text`. Control characters, backslashes and bytes that are not UTF-8 are written as `\xNN`.
+/// Appends `path` to `text`, so that it can be read back. Control characters, backslashes and bytes that are not UTF-8 are written as `\xNN`.
 pub(super) fn escape(path: &Path, text: &mut String) {
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() || c == '\\' {
                 let mut bytes = [0; 4];
-                escape_bytes(c.encode_utf8(&mut bytes).as_bytes(), text);
+                append_escaped(c.encode_utf8(&mut bytes).as_bytes(), text);
             } else {
                 text.push(c);
             }
         }
-        escape_bytes(chunk.invalid(), text);
+        append_escaped(chunk.invalid(), text);
     }
 }
 
-fn escape_bytes(bytes: &[u8], text: &mut String) {
+fn append_escaped(bytes: &[u8], text: &mut String) {
     for byte in bytes {
         // Writing to a string cannot fail.
         let _ = write!(text, "\\x{byte:02x}");
