@@ -3,6 +3,7 @@
 use super::backend::{EventQuery, Journal, Since};
 use super::connections::Connections;
 use super::{limits, wire};
+use crate::sys::terminal::escape;
 use hyper::body::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -92,7 +93,8 @@ impl Follower {
                 Ok(())
             }
             Err(error) => {
-                self.send(Bytes::from(format!(": {}\n\n", error.message)))
+                // A line break would end the comment and begin an event.
+                self.send(Bytes::from(format!(": {}\n\n", escape(&error.message))))
                     .await
             }
         }
