@@ -5,7 +5,10 @@ use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::pid;
 use super::support::watchdog::watched_service;
 use super::support::{free_port, http_get, test_service, wait_until};
-use std::fs::{self, Permissions};
+use std::fs;
+#[cfg(target_os = "linux")]
+use std::fs::Permissions;
+#[cfg(target_os = "linux")]
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command};
 

@@ -25,6 +25,7 @@ mod ended_while_down;
 mod evidence;
 mod exec;
 mod exec_checks;
+#[cfg(target_os = "linux")]
 mod foreign_text;
 #[cfg(target_os = "linux")]
 mod fork_chains;
