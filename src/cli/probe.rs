@@ -43,6 +43,7 @@ pub(super) fn probe(
 fn report(console: Console, target: &str, answer: Answer, took: Duration, json: bool) -> Outcome {
     let (exit, style, class, message) = match answer {
         Answer::Alive => (Exit::Done, Style::Good, "alive", None),
+        Answer::AliveWithNote { note } => (Exit::Done, Style::Good, "alive", Some(note)),
         Answer::Degraded { said, .. } => (Exit::Done, Style::Warning, "degraded", Some(said)),
         Answer::Dead { how } => (Exit::No, Style::Bad, "dead", Some(how)),
         Answer::NoVerdict { why } => (Exit::NoVerdict, Style::Warning, "no-verdict", Some(why)),

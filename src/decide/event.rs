@@ -71,6 +71,11 @@ impl ChangedSetting {
 pub enum Answer {
     /// A good answer.
     Alive,
+    /// A good answer, and something that the user should know.
+    AliveWithNote {
+        /// What else was seen, for example that only a new connection was answered.
+        note: String,
+    },
     /// A well-formed answer that is an error: refused login, SQL error, HTTP 5xx.
     Degraded {
         /// The error, shortened, without secrets.
@@ -88,6 +93,17 @@ pub enum Answer {
         /// Why stayd could not ask.
         why: String,
     },
+}
+
+impl Answer {
+    /// Whether the service answered, be it with an error.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        match self {
+            Self::Alive | Self::AliveWithNote { .. } | Self::Degraded { .. } => true,
+            Self::Dead { .. } | Self::NoVerdict { .. } => false,
+        }
+    }
 }
 
 /// The state and the resource use of the service and the host during an attempt without a good answer.

@@ -100,7 +100,7 @@ pub(super) struct KillConditions {
     pub foreign: bool,
 }
 
-/// Returns the class of an attempt, and the reason in words where the class is not alive.
+/// Returns the class of an attempt, and the reason in words, which is empty for an answer without a note.
 #[must_use]
 pub(super) fn classify(
     attempt: &ProbeAttempt,
@@ -112,6 +112,7 @@ pub(super) fn classify(
     match &attempt.answer {
         _ if attempt.sample.stopped => held.unwrap_or_else(|| classify_stop(stopped_is)),
         Answer::Alive => (Class::Alive, String::new()),
+        Answer::AliveWithNote { note } => (Class::Alive, note.clone()),
         Answer::Degraded { said, .. } if degraded_kills => {
             held.unwrap_or_else(|| classify_silence(attempt, failures, said))
         }

@@ -142,6 +142,22 @@ fn any_well_formed_answer_resets_the_failure_count() {
 }
 
 #[test]
+fn an_answer_with_a_note_is_alive_and_the_note_is_its_reason() {
+    let note = "a fresh login is answered".to_owned();
+    let attempt = answered(10, Answer::AliveWithNote { note: note.clone() });
+    let (mut failures, _) = dead_attempts(idle(), 2, &RULES, ARMED);
+    assert_eq!(
+        classify(&attempt, &failures, StoppedIs::Wedged, true),
+        (Class::Alive, note)
+    );
+    assert_eq!(
+        feed(&mut failures, &attempt, &RULES, ARMED).1,
+        Verdict::Fine
+    );
+    assert_eq!(failures.count(), 0);
+}
+
+#[test]
 fn an_attempt_that_could_not_ask_changes_nothing() {
     let (mut failures, _) = dead_attempts(idle(), 2, &RULES, ARMED);
     let unable = Answer::NoVerdict {

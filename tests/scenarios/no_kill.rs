@@ -3,7 +3,7 @@
 use crate::simulation::{MINUTE, SECOND, Simulation, busy, idle, policy, silence, watchdog};
 use stayd::decide::action::{Persist, RecordKind, ServiceAction};
 use stayd::decide::clock::Duration;
-use stayd::decide::event::{Event, PersistedState, Request, ResourceSample};
+use stayd::decide::event::{Answer, Event, PersistedState, Request, ResourceSample};
 use stayd::decide::policy::{Mode, Policy, StoppedIs, Watchdog};
 use stayd::decide::snapshot::{Class, Phase};
 
@@ -28,7 +28,7 @@ fn a_sleep_resets_the_failure_count_and_grants_one_period() {
         [],
         "one whole period is granted for the wake-up"
     );
-    simulation[db].answer = stayd::decide::event::Answer::Alive;
+    simulation[db].answer = Answer::Alive;
     simulation.advance(MINUTE);
     assert_eq!(
         (simulation.phase(db), simulation.kills(db).len()),
@@ -44,6 +44,26 @@ fn a_service_that_stays_silent_after_a_sleep_is_killed() {
     simulation.deliver(Event::Slept(HOUR));
     simulation.advance(SECOND * 30);
     assert_eq!(simulation.kills(db).len(), 1);
+}
+
+#[test]
+fn the_note_of_an_answer_is_the_reason_while_it_lasts() {
+    let (mut simulation, db) = Simulation::with_ready_service(policy());
+    simulation[db].stop_answering();
+    simulation.advance(SECOND * 12);
+    let note = "the kept connection is silent".to_owned();
+    simulation[db].answer = Answer::AliveWithNote { note };
+    simulation.advance(MINUTE);
+    let noted = simulation.snapshot(db);
+    assert_eq!(noted.reason, "answering; the kept connection is silent");
+    assert_eq!(
+        (noted.probes[0].class, noted.probes[0].failures),
+        (Some(Class::Alive), 0)
+    );
+    simulation[db].answer = Answer::Alive;
+    simulation.advance(SECOND * 10);
+    assert_eq!(simulation.snapshot(db).reason, "answering again");
+    assert_eq!(simulation.kills(db), []);
 }
 
 #[test]

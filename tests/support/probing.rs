@@ -70,6 +70,7 @@ pub(crate) fn with_spawner<T>(test: impl AsyncFnOnce(Spawner) -> T) -> T {
 pub(crate) fn words(answer: &Answer) -> &str {
     match answer {
         Answer::Alive => "",
+        Answer::AliveWithNote { note } => note,
         Answer::Degraded { said, .. } => said,
         Answer::Dead { how } => how,
         Answer::NoVerdict { why } => why,

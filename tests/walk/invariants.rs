@@ -113,7 +113,7 @@ impl ServiceModel {
             ServiceEvent::KillTimedOut { .. } => self.others = self.main.is_none(),
             ServiceEvent::Probed(_, _, attempt) => {
                 self.asked = None;
-                let answered = matches!(attempt.answer, Answer::Alive | Answer::Degraded { .. });
+                let answered = attempt.answer.is_answer();
                 self.answered |= answered;
                 // The answers of a foreign process prove nothing about the configured command.
                 self.ever_answered |= answered && self.attached.is_none();

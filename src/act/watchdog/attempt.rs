@@ -158,6 +158,7 @@ fn transcript_line(
     let at = humantime::format_rfc3339_millis((shared.stamp)(asked_at));
     let what = match answer {
         Answer::Alive => "alive".to_owned(),
+        Answer::AliveWithNote { note } => format!("alive: {note}"),
         Answer::Degraded { said, .. } => format!("degraded: {said}"),
         Answer::Dead { how } => format!("dead: {how}"),
         Answer::NoVerdict { why } => format!("no verdict: {why}"),

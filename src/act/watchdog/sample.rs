@@ -73,8 +73,7 @@ fn sample(
         sample.state_unknown = state.unknown;
     }
     let baseline = instance.checks.baseline(check);
-    let is_answer = matches!(answer, Answer::Alive | Answer::Degraded { .. });
-    if is_answer && !counts_as_dead(service, answer) {
+    if answer.is_answer() && !counts_as_dead(service, answer) {
         baseline.set(None);
         return sample;
     }
@@ -95,7 +94,7 @@ fn counts_as_dead(service: &ServiceContext, answer: &Answer) -> bool {
     match answer {
         Answer::Dead { .. } => true,
         Answer::Degraded { .. } => degraded_kills(),
-        Answer::Alive | Answer::NoVerdict { .. } => false,
+        Answer::Alive | Answer::AliveWithNote { .. } | Answer::NoVerdict { .. } => false,
     }
 }
 

@@ -81,8 +81,7 @@ impl Service {
         let Some(monitored) = self.state.monitored_mut() else {
             return;
         };
-        let answered = matches!(attempt.answer, Answer::Alive | Answer::Degraded { .. });
-        if answered && !self.proven && !attached {
+        if attempt.answer.is_answer() && !self.proven && !attached {
             self.proven = true;
             ctx.actions.push(ServiceAction::Persist(Persist::Proven));
         }
@@ -104,9 +103,10 @@ impl Service {
             Class::Alive if starting => {}
             Class::Alive => {
                 let facts = vec![("latency_ms", millis(attempt.latency))];
+                let note = if why.is_empty() { "" } else { "; " };
                 self.record(
                     RecordKind::Verdict,
-                    "answering again".into(),
+                    format!("answering again{note}{why}"),
                     facts,
                     ctx.actions,
                 );
@@ -151,8 +151,8 @@ impl Service {
         );
     }
 
-    /// Keeps the reason up to date: it names a problem for as long as the problem lasts. After that, the reason that the
-    /// problem displaced is restored.
+    /// Keeps the reason up to date: it names a problem, or the note of an answer, for as long as that lasts. After that, the
+    /// reason that it displaced is shown again.
     fn show_problem(&mut self, class: Class, why: &str, answer: &Answer) {
         let (proven, attached) = (self.is_proven(), self.is_attached());
         let Some(monitored) = self.state.monitored_mut() else {
@@ -162,7 +162,10 @@ impl Service {
         let is_usual_at_start = match class {
             Class::Alive => {
                 monitored.suppressed_because = None;
-                return self.end_problem();
+                if why.is_empty() {
+                    return self.end_problem();
+                }
+                false
             }
             Class::Dead => true,
             Class::Degraded => matches!(answer, Answer::Degraded { starting: true, .. }),
@@ -174,7 +177,8 @@ impl Service {
                 before => format!("{before}; not ready yet: {why}"),
             },
             _ if !proven && !starting => self.never_answered(why),
-            Class::Alive | Class::Degraded => format!("answers with an error: {why}"),
+            Class::Alive => format!("{ANSWERING}; {why}"),
+            Class::Degraded => format!("answers with an error: {why}"),
             Class::Dead if attached => format!("no answer: {why}; not ours, and never killed"),
             Class::Dead => match monitored.suppressed_because {
                 Some(because) => format!("no answer: {why}; not killed yet: {because}"),
