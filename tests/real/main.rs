@@ -65,6 +65,7 @@ mod probe_connection;
 mod probe_exec;
 #[cfg(target_os = "linux")]
 mod probe_exec_after_crash;
+mod probe_http;
 mod probe_net;
 mod probe_postgres;
 mod probe_sqlite;

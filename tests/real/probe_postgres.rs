@@ -143,7 +143,7 @@ async fn a_stopped_server_is_dead_at_the_deadline_and_alive_again_when_it_contin
         let answer = tokio::time::timeout(LONG, kept.ask(SHORT)).await;
         assert_dead(
             &answer.expect("the attempt ends at its own deadline"),
-            &["no answer to SELECT 1 within 300 ms"],
+            &["timed out after 300 ms waiting for the answer to SELECT 1"],
         );
     }
     postgres.thaw();
@@ -171,7 +171,10 @@ async fn silence_on_the_kept_connection_is_dead_although_new_logins_are_answered
     let mut third = prober(&probe_as(&postgres, "app"));
     assert_eq!(third.ask(LONG).await, Answer::Alive);
     for _ in 0..3 {
-        assert_dead(&waiting.ask(SHORT).await, &["no answer to the query"]);
+        assert_dead(
+            &waiting.ask(SHORT).await,
+            &["waiting for the answer to the query"],
+        );
         let new_login = prober(&probe_as(&postgres, "app")).ask(LONG).await;
         assert_degraded(&new_login, &["too many connections"]);
     }

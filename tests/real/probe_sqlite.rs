@@ -211,7 +211,7 @@ fn a_helper_that_hangs_is_killed_at_the_deadline_and_replaced() {
             for _ in 0..3 {
                 assert_dead(
                     &hanging.ask(SHORT).await,
-                    &["no answer from the SQLite file within 300 ms"],
+                    &["timed out after 300 ms waiting for the answer from the SQLite file"],
                 );
             }
             let other = prober(&spawner, &probe_of(&path, false)).ask(LONG).await;

@@ -1,6 +1,7 @@
 //! Shared by the tests: waiting with a deadline, a stayd with a folder of its own, services that misbehave on request.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod byte_server;
 mod cgroup;
 mod child;
 pub(crate) mod counting_service;

@@ -40,6 +40,9 @@ use tokio::time::Instant;
 /// Longest quotation of a service's output or error message, in characters.
 const SAID_CHARS_MAX: usize = 200;
 
+/// Longest quotation of what is not in the probe's protocol, in bytes.
+const FIRST_BYTES_MAX: usize = 64;
+
 /// What a probe needs besides its own configuration.
 #[derive(Clone)]
 pub struct ProbeContext {
@@ -190,7 +193,7 @@ pub async fn ask_once(
     (answer, clock::sample().awake.saturating_sub(asked_at))
 }
 
-/// What an attempt is waiting for. If the deadline passes, the answer names it.
+/// What an attempt is waiting for, as it follows "the". If the deadline passes, the answer names it.
 #[derive(Debug)]
 struct Phase {
     waits_for: Cell<&'static str>,
@@ -238,6 +241,16 @@ impl Phase {
             at.saturating_duration_since(Instant::now())
         })
     }
+
+    /// The answer of an attempt that has reached its deadline, `timeout` after its begin.
+    fn at_deadline(&self, timeout: Duration) -> Answer {
+        let waited_for = self.waits_for.get();
+        if self.is_service.get() {
+            no_answer(timeout, waited_for)
+        } else {
+            no_verdict(timed_out(timeout, waited_for))
+        }
+    }
 }
 
 /// Runs an attempt until it ends or until its deadline, whichever is first. At the deadline the answer is dead, if the
@@ -251,18 +264,20 @@ async fn within(timeout: Duration, phase: &Phase, attempt: impl Future<Output = 
     }
     match outcome {
         Ok(answer) => answer,
-        Err(_) if phase.is_service.get() => no_answer(timeout, phase.waits_for.get()),
-        Err(_) => no_verdict(format!(
-            "no {} within {}",
-            phase.waits_for.get(),
-            in_words(timeout)
-        )),
+        Err(_) => phase.at_deadline(timeout),
     }
 }
 
 /// The answer when the service did not respond within `timeout`.
 fn no_answer(timeout: Duration, waited_for: &str) -> Answer {
-    dead(format!("no {waited_for} within {}", in_words(timeout)))
+    dead(timed_out(timeout, waited_for))
+}
+
+fn timed_out(timeout: Duration, waited_for: &str) -> String {
+    format!(
+        "timed out after {} waiting for the {waited_for}",
+        in_words(timeout)
+    )
 }
 
 fn dead(how: impl Into<String>) -> Answer {
@@ -295,20 +310,34 @@ fn quote(text: &[u8]) -> String {
         .collect()
 }
 
+/// Quotes a text from a service as [`quote`] does, with `***` for every occurrence of a secret.
+///
+/// The secrets are replaced first: where the quotation ends, a part of one would not be recognized.
+fn quote_without<'a>(text: &[u8], secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::from_utf8_lossy(text).into_owned();
+    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "***");
+    }
+    quote(text.as_bytes())
+}
+
+/// Quotes the first line of something that is not in the probe's protocol, in quotation marks, with all but printable ASCII
+/// escaped; at most [`FIRST_BYTES_MAX`] bytes of it.
+fn quote_first_bytes(bytes: &[u8]) -> String {
+    let line = bytes.trim_ascii().split(|byte| *byte == b'\n').next();
+    let line = line.unwrap_or_default().trim_ascii_end();
+    format!(
+        "\"{}\"",
+        line[..line.len().min(FIRST_BYTES_MAX)].escape_ascii()
+    )
+}
+
 /// Replaces the quotation of an error about a query that contains a secret.
 const WITHHELD: &str = "(not quoted: the query contains a secret)";
 
-/// Replaces every occurrence of a secret in a text by `***`.
-fn redact(text: String, secret: Option<&str>) -> String {
-    match secret {
-        Some(secret) if !secret.is_empty() => text.replace(secret, "***"),
-        Some(_) | None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{SAID_CHARS_MAX, quote, redact};
+    use super::{FIRST_BYTES_MAX, SAID_CHARS_MAX, quote, quote_first_bytes, quote_without};
 
     #[test]
     fn a_quotation_is_one_short_line() {
@@ -321,12 +350,27 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_replaced_in_a_text() {
+    fn no_part_of_a_secret_is_quoted() {
+        let quoted =
+            |text: &str, secrets: &[&str]| quote_without(text.as_bytes(), secrets.iter().copied());
+        assert_eq!(quoted("no hunter2 here", &["hunter2"]), "no *** here");
+        assert_eq!(quoted("one, two", &["one", "two"]), "***, ***");
+        assert_eq!(quoted("as it was", &[""]), "as it was");
+        let at_the_end = "x".repeat(SAID_CHARS_MAX - 3) + "hunter2";
+        assert!(!quoted(&at_the_end, &["hunter2"]).contains("hun"));
+        assert_eq!(quoted(&"a".repeat(5000), &["a"]).len(), SAID_CHARS_MAX);
+    }
+
+    #[test]
+    fn the_first_bytes_of_another_protocol_are_one_escaped_line() {
         assert_eq!(
-            redact("no hunter2 here".into(), Some("hunter2")),
-            "no *** here"
+            quote_first_bytes(b"\r\n220 \"mail\"\r\n250 x"),
+            r#""220 \"mail\"""#
         );
-        assert_eq!(redact("as it was".into(), Some("")), "as it was");
-        assert_eq!(redact("as it was".into(), None), "as it was");
+        assert_eq!(
+            quote_first_bytes(b"\x15\x03\0\xff"),
+            r#""\x15\x03\x00\xff""#
+        );
+        assert_eq!(quote_first_bytes(&[0; 5000]).len(), 4 * FIRST_BYTES_MAX + 2);
     }
 }

@@ -49,7 +49,7 @@ impl ProtocolProbe for NotifyProbe {
         if self.seen != seen_before {
             return Answer::Alive;
         }
-        let phase = Phase::new("WATCHDOG=1 from the service");
+        let phase = Phase::new("next WATCHDOG=1 from the service");
         within(timeout, &phase, async {
             self.heartbeat.next().await;
             Answer::Alive
@@ -74,7 +74,8 @@ mod tests {
         assert_eq!(
             probe.ask(SHORT).await,
             Answer::Dead {
-                how: "no WATCHDOG=1 from the service within 20 ms".into()
+                how: "timed out after 20 ms waiting for the next WATCHDOG=1 from the service"
+                    .into()
             }
         );
         let (answer, ()) = tokio::join!(probe.ask(Duration::from_secs(5)), async {

@@ -8,7 +8,9 @@
 //! in it. This is how a query outlives the attempt that sent it.
 
 use super::connector::{Connector, Stream};
-use super::{Answer, Phase, ProtocolProbe, Query, WITHHELD, dead, degraded, quote, redact, within};
+use super::{
+    Answer, Phase, ProtocolProbe, Query, WITHHELD, dead, degraded, quote, quote_without, within,
+};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
@@ -328,7 +330,7 @@ fn judge_query(error: &ServerError, secret: Option<&str>) -> Answer {
 }
 
 fn degraded_with(what: &str, error: &ServerError, remedy: &str, secret: Option<&str>) -> Answer {
-    let message = redact(quote(&error.message), secret);
+    let message = quote_without(&error.message, secret);
     let code = &error.code;
     Answer::Degraded {
         said: format!("{what}: {message} ({code}){remedy}"),
