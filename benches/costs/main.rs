@@ -16,12 +16,16 @@ mod support;
 mod respawn;
 mod watched;
 
+use stayd::config::{Endpoint, Target};
+use stayd::decide::event::Answer;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
-use support::postgres::Postgres;
-use watched::{Stayd, tasks};
+use support::postgres::{PASSWORD, Postgres};
+use support::probing;
+use watched::{Stayd, switches_of, tasks};
 
 /// How long an idle or probing stayd is measured.
 const MEASURED: Duration = Duration::from_secs(10);
@@ -65,7 +69,76 @@ fn memory_and_probes() {
     probe("HTTP, a new connection each time", &url, 4);
     let postgres = Postgres::start();
     let url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port());
-    probe("PostgreSQL, a kept connection", &url, 2);
+    probe(
+        "PostgreSQL, a kept connection, and a login with each sixth attempt",
+        &url,
+        2,
+    );
+    login(&postgres, "trust", "postgres");
+    login(&postgres, "SCRAM", "app");
+}
+
+/// Measures what a login adds to an attempt: the first attempt of a probe logs in, the later ones use its connection.
+fn login(postgres: &Postgres, how: &str, user: &str) {
+    const ROUNDS: u32 = 50;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let probe = probing::probe(Target::Postgres {
+        at: Endpoint::Tcp("127.0.0.1".into(), postgres.port()),
+        user: user.into(),
+        password: Some(PASSWORD.into()),
+        database: "postgres".into(),
+    });
+    let costs = runtime.expect("a runtime").block_on(async {
+        let mut costs = [Cost::default(), Cost::default()];
+        for _ in 0..ROUNDS {
+            let mut prober = probing::prober(&probe);
+            for cost in &mut costs {
+                let before = Cost::so_far();
+                assert_eq!(prober.ask(probing::LONG).await, Answer::Alive);
+                *cost = cost.plus(Cost::so_far().minus(before));
+            }
+        }
+        costs
+    });
+    let added = costs[0].minus(costs[1]);
+    println!(
+        "  a login ({how}) adds {:.1} context switches and {:.0} µs CPU",
+        f64::from(added.switches) / f64::from(ROUNDS),
+        added.cpu.as_secs_f64() * 1e6 / f64::from(ROUNDS)
+    );
+}
+
+/// What this thread has used.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    switches: u32,
+    cpu: Duration,
+}
+
+impl Cost {
+    fn so_far() -> Self {
+        let cpu = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+        Self {
+            switches: switches_of(Path::new("/proc/thread-self")),
+            cpu: cpu.expect("a clock").into(),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            switches: self.switches + other.switches,
+            cpu: self.cpu + other.cpu,
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            switches: self.switches.saturating_sub(other.switches),
+            cpu: self.cpu.saturating_sub(other.cpu),
+        }
+    }
 }
 
 fn probe(what: &str, url: &str, switches_max: u32) {

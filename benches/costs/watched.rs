@@ -93,7 +93,8 @@ impl Switches {
     }
 }
 
-fn switches_of(task: &Path) -> u32 {
+/// How often a thread, given by its folder in /proc, has gone to sleep.
+pub(super) fn switches_of(task: &Path) -> u32 {
     let status = fs::read_to_string(task.join("status")).unwrap_or_default();
     let count = status
         .lines()

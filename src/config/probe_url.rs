@@ -40,7 +40,7 @@ const fn scheme(
 #[rustfmt::skip]
 pub(super) const SCHEMES: &[Scheme] = &[
     scheme("postgres://USER:PASSWORD@HOST:PORT/DATABASE", "postgres", true,
-        "A query over the PostgreSQL protocol, on a kept connection. `postgres:///DATABASE?host=/run/postgresql` uses a Unix socket."),
+        "A query over the PostgreSQL protocol, on a kept connection; each sixth attempt, and each one after a failed one, also logs in anew. `postgres:///DATABASE?host=/run/postgresql` uses a Unix socket."),
     scheme("sqlite:PATH[?write=1]", "sqlite", true,
         "A query on the file itself; `write=1` also takes and releases a write lock. It does not test the process that serves the file."),
     scheme("http://HOST:PORT/PATH", "http", true,

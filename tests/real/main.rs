@@ -68,6 +68,7 @@ mod probe_exec_after_crash;
 mod probe_http;
 mod probe_net;
 mod probe_postgres;
+mod probe_postgres_faults;
 mod probe_sqlite;
 mod process_handle;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! PostgreSQL from Debian's packages is the supervised service, and stayd probes it over its own protocol.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::postgres::{Postgres, database_user};
+use super::support::postgres::{HeldConnection, Postgres, database_user};
 use super::support::service::pid;
 use super::support::strace_process;
 use super::support::{SetOnDrop, alone, wait_until};
@@ -40,6 +40,31 @@ timeout = "500ms"
 failures = 3
 "#
     )
+}
+
+/// Lets other load on this machine suppress a kill for half a second at most.
+fn without_long_grace(config: &str) -> String {
+    config.replace("interval =", "busy_grace = \"100ms\"\ninterval =")
+}
+
+/// Settings of a server for three clients.
+const FEW: [&str; 3] = [
+    "max_connections=3",
+    "superuser_reserved_connections=0",
+    "max_wal_senders=0",
+];
+
+/// Takes connections of a server with [`FEW`] until it refuses one more. The probe keeps one.
+fn take_all_connections(postgres: &Postgres) -> Vec<HeldConnection> {
+    let mut clients = Vec::new();
+    wait_until("every connection is in use", SOON, || {
+        let full = postgres.try_sql("SELECT 1").is_err();
+        if !full {
+            clients.push(postgres.hold_connection());
+        }
+        full
+    });
+    clients
 }
 
 /// Twice as many attempts as the configured `failures`: enough for a kill if the attempts counted as dead.
@@ -95,17 +120,16 @@ fn a_frozen_postgres_is_killed_as_a_whole_tree_and_answers_again() {
     assert!(reason.contains("stopped by a signal; last: "), "{reason}");
 }
 
-/// While the backend is traced, the attempts are void. When the tracer leaves it stopped, the attempts are dead.
+/// While the backend is traced, the attempts are void. When the tracer leaves it stopped, the attempts are dead. A fresh
+/// login would be alive, but here it is refused.
 #[test]
 fn a_debugger_on_the_backend_of_the_probes_connection_makes_the_attempts_void() {
     let postgres = Postgres::prepared();
-    let daemon = Stayd::start(&config(&postgres, &[], ("postgres", "postgres"), ""));
+    let config = without_long_grace(&config(&postgres, &FEW, ("postgres", "postgres"), ""));
+    let daemon = Stayd::start(&config);
     daemon.wait_state("db", "running");
-    let others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    let backend: i32 = postgres
-        .sql(others)
-        .parse()
-        .expect("only the probe has a connection");
+    let backend = postgres.kept_backend();
+    let clients = take_all_connections(&postgres);
     let mut tracer = strace_process(backend);
     wait_until("the backend is traced", SOON, || {
         process::tracer(backend).is_ok_and(|tracer| tracer.is_some())
@@ -123,6 +147,79 @@ fn a_debugger_on_the_backend_of_the_probes_connection_makes_the_attempts_void() 
     daemon.wait_service("db", "the next instance", |service| {
         service["state"] == "running" && service["life"] == 2
     });
+    drop(clients);
+}
+
+/// One hanging server process concerns one client. Here that is the probe, and every other client is served.
+#[test]
+fn a_hanging_server_process_of_the_probes_own_connection_kills_nothing() {
+    let postgres = Postgres::prepared();
+    // The note lasts from the end of one attempt to that of the next.
+    let config = config(&postgres, &[], ("postgres", "postgres"), "")
+        .replace("interval = \"500ms\"", "interval = \"1s\"");
+    let daemon = Stayd::start(&config);
+    let before = daemon.wait_state("db", "running");
+    let backend = postgres.kept_backend();
+    kill(Pid::from_raw(backend), Signal::SIGSTOP).expect("a signal");
+    let noted = daemon.wait_service("db", "a fresh login", |service| {
+        let reason = service["reason"].as_str().unwrap_or_default();
+        reason.contains("a fresh login is answered")
+    });
+    assert_eq!(
+        (&noted["state"], &noted["reason"]),
+        (
+            &"running".into(),
+            &"answering; the kept connection is silent; a fresh login is answered".into()
+        )
+    );
+    assert_eq!(postgres.sql("SELECT 1"), "1", "others are served");
+    assert_not_killed(&daemon, &before, "alive");
+    assert_eq!(daemon.service("db")["reason"], "answering again");
+}
+
+/// The postmaster is not the main process here, whose SIGSTOP is seen without a question.
+#[test]
+fn a_stopped_postmaster_is_killed_although_existing_connections_are_served() {
+    let postgres = Postgres::prepared();
+    let plain = serde_json::to_string(&postgres.command(&[])).expect("JSON is TOML here");
+    let launched = plain.replacen('[', r#"["/bin/sh", "-c", "\"$@\" & wait", "sh", "#, 1);
+    let config = config(&postgres, &[], ("postgres", "postgres"), "").replace(&plain, &launched);
+    let config = without_long_grace(&config);
+    let daemon = Stayd::start(&config);
+    daemon.wait_state("db", "running");
+    let postmaster = postgres.postmaster().expect("a postmaster");
+    kill(Pid::from_raw(postmaster), Signal::SIGSTOP).expect("a signal");
+    daemon.wait_service("db", "a fresh login without an answer", |service| {
+        let reason = service["reason"].as_str().unwrap_or_default();
+        reason.contains("a fresh login gets no answer")
+            && reason.contains("the kept connection answers")
+    });
+    daemon.wait_service("db", "answering again", |service| {
+        service["state"] == "running" && service["life"] == 2
+    });
+    assert_eq!(daemon.count("killed"), 1, "{}", daemon.output());
+    assert_eq!(postgres.sql("SELECT 1"), "1");
+}
+
+#[test]
+fn a_migration_that_locks_the_probed_table_kills_nothing() {
+    let postgres = Postgres::prepared();
+    let config = config(&postgres, &[], ("postgres", "postgres"), "").replace(
+        "interval =",
+        "query = \"SELECT count(*) FROM orders WHERE false\"\ninterval =",
+    );
+    let daemon = Stayd::start(&config);
+    let before = daemon.wait_state("db", "running");
+    postgres.sql("CREATE TABLE orders (a int)");
+    wait_attempts(&daemon, "alive");
+    let migration = postgres.hold_transaction("BEGIN; ALTER TABLE orders ADD b int");
+    daemon.wait_service("db", "waiting for the lock", |service| {
+        let reason = service["reason"].as_str().unwrap_or_default();
+        reason.contains("the query waits for a lock")
+    });
+    assert_not_killed(&daemon, &before, "degraded");
+    drop(migration);
+    wait_attempts(&daemon, "alive");
 }
 
 /// PostgreSQL's children have sessions of their own and overwrite the environment that carries the token.
@@ -198,23 +295,14 @@ fn a_refused_login_or_a_missing_database_is_degraded_and_kills_nothing() {
 #[test]
 fn a_server_without_free_connections_is_not_killed() {
     let postgres = Postgres::prepared();
-    let settings = [
-        "max_connections=3",
-        "superuser_reserved_connections=0",
-        "max_wal_senders=0",
-    ];
-    let daemon = Stayd::start(&config(&postgres, &settings, ("postgres", "postgres"), ""));
+    let daemon = Stayd::start(&config(&postgres, &FEW, ("postgres", "postgres"), ""));
     let before = daemon.wait_state("db", "running");
-    // The probe keeps one of the three connections. Take the others until the server refuses one more.
-    let mut clients = Vec::new();
-    wait_until("every connection is in use", SOON, || {
-        let full = postgres.try_sql("SELECT 1").is_err();
-        if !full {
-            clients.push(postgres.hold_connection());
-        }
-        full
+    let _clients = take_all_connections(&postgres);
+    daemon.wait_service("db", "a refused login", |service| {
+        let reason = service["reason"].as_str().unwrap_or_default();
+        reason.contains("too many connections") && reason.contains("the kept connection answers")
     });
-    assert_not_killed(&daemon, &before, "alive");
+    assert_not_killed(&daemon, &before, "degraded");
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The `postgres://` probe asks a real PostgreSQL.
 
+use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::{PASSWORD, Postgres};
 use crate::support::probing::{LONG, SHORT, assert_dead, assert_degraded, probe, prober, words};
 use crate::support::wait_until;
+use libc::{SIGCONT, SIGSTOP};
+use stayd::act::probe::Prober;
 use stayd::config::{Endpoint, Probe, Target};
 use stayd::decide::event::Answer;
-use std::time::Duration;
+use stayd::sys::process::{self, Handle, State};
+use std::time::{Duration, Instant};
 
 /// A probe that logs in as this user with [`PASSWORD`].
 fn probe_as(postgres: &Postgres, user: &str) -> Probe {
@@ -22,6 +26,42 @@ fn with_query(probe: Probe, query: &str) -> Probe {
         query: Some(query.into()),
         query_shown: Some(query.into()),
         ..probe
+    }
+}
+
+/// Time for a login and a lock_timeout of half of it on a busy machine.
+const ONE_SECOND: Duration = Duration::from_secs(1);
+
+/// A process that is stopped by SIGSTOP until this is dropped.
+struct Stopped(Handle);
+
+impl Stopped {
+    fn process(pid: i32) -> Self {
+        let stat = process::stat(pid).expect("a process");
+        let handle = Handle::open(stat.process).expect("a handle");
+        handle.signal(SIGSTOP).expect("a signal");
+        wait_until("it is stopped", LONG, || {
+            process::stat(pid).is_ok_and(|stat| stat.state == State::Stopped)
+        });
+        Self(handle)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // One that was killed meanwhile needs no signal.
+        let _ = self.0.signal(SIGCONT);
+    }
+}
+
+/// Asks until the answer is alive: a session that a client has closed may hold its connection a little longer.
+async fn connect(prober: &mut Prober) {
+    let end = Instant::now() + LONG;
+    loop {
+        match prober.ask(LONG).await {
+            Answer::Alive => return,
+            answer => assert!(Instant::now() < end, "{answer:?}"),
+        }
     }
 }
 
@@ -138,6 +178,7 @@ async fn a_stopped_server_is_dead_at_the_deadline_and_alive_again_when_it_contin
     let postgres = Postgres::start();
     let mut kept = prober(&probe_as(&postgres, "app"));
     assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    let backend = postgres.kept_backend();
     postgres.freeze();
     for _ in 0..2 {
         let answer = tokio::time::timeout(LONG, kept.ask(SHORT)).await;
@@ -148,42 +189,218 @@ async fn a_stopped_server_is_dead_at_the_deadline_and_alive_again_when_it_contin
     }
     postgres.thaw();
     assert_eq!(kept.ask(LONG).await, Answer::Alive);
-    assert_eq!(
-        sessions(&postgres),
-        "1",
-        "the connection is kept through dead attempts"
-    );
+    wait_until("only the kept connection is left", LONG, || {
+        sessions(&postgres) == "1"
+    });
+    assert_eq!(postgres.kept_backend(), backend, "through dead attempts");
 }
 
 /// A postmaster with frozen storage goes on refusing logins, so that only the kept connection shows the wedge.
 #[tokio::test(flavor = "current_thread")]
-async fn silence_on_the_kept_connection_is_dead_although_new_logins_are_answered() {
+async fn silence_on_the_kept_connection_is_dead_while_new_logins_are_refused() {
     let postgres = Postgres::start_with(&["max_connections=3", "superuser_reserved_connections=0"]);
-    let mut lock_holder = prober(&with_query(
-        probe_as(&postgres, "app"),
-        "SELECT pg_advisory_lock(1)",
-    ));
-    assert_eq!(lock_holder.ask(LONG).await, Answer::Alive);
-    let mut waiting = prober(&with_query(
-        probe_as(&postgres, "app"),
-        "SELECT pg_advisory_lock(1)",
-    ));
-    let mut third = prober(&probe_as(&postgres, "app"));
-    assert_eq!(third.ask(LONG).await, Answer::Alive);
+    let mut kept = prober(&probe_as(&postgres, "app"));
+    assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    let backend = postgres.kept_backend();
+    let mut others = [1, 2].map(|_| prober(&probe_as(&postgres, "app")));
+    for other in &mut others {
+        connect(other).await;
+    }
+    let stopped = Stopped::process(backend);
     for _ in 0..3 {
         assert_dead(
-            &waiting.ask(SHORT).await,
-            &["waiting for the answer to the query"],
+            &kept.ask(SHORT).await,
+            &[
+                "timed out after 300 ms waiting for the answer to SELECT 1",
+                "a fresh login is refused: it has too many connections",
+            ],
         );
-        let new_login = prober(&probe_as(&postgres, "app")).ask(LONG).await;
-        assert_degraded(&new_login, &["too many connections"]);
     }
-    drop(lock_holder);
+    drop(stopped);
+    drop(others);
+    wait_until("the others are gone", LONG, || sessions(&postgres) == "1");
     assert_eq!(
-        waiting.ask(LONG).await,
+        kept.ask(LONG).await,
         Answer::Alive,
         "the late answer is read first, then the new one"
     );
+    assert_eq!(postgres.kept_backend(), backend);
+}
+
+/// One hanging server process concerns one client. Here it is that of the probe.
+#[tokio::test(flavor = "current_thread")]
+async fn a_fresh_login_that_is_answered_replaces_a_silent_kept_connection() {
+    let postgres = Postgres::start();
+    let mut kept = prober(&probe_as(&postgres, "app"));
+    assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    let backend = postgres.kept_backend();
+    let stopped = Stopped::process(backend);
+    let note = "the kept connection is silent; a fresh login is answered";
+    assert_eq!(
+        kept.ask(ONE_SECOND).await,
+        Answer::AliveWithNote { note: note.into() }
+    );
+    assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    drop(stopped);
+    wait_until("the silent session ends", LONG, || {
+        sessions(&postgres) == "1" && postgres.kept_backend() != backend
+    });
+}
+
+/// A stopped postmaster serves no new client, while the processes of existing connections go on.
+#[tokio::test(flavor = "current_thread")]
+async fn fresh_logins_without_an_answer_are_dead_although_the_kept_connection_answers() {
+    let postgres = Postgres::start();
+    let mut kept = prober(&probe_as(&postgres, "app"));
+    assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    let backend = postgres.kept_backend();
+    let stopped = Stopped::process(postgres.postmaster().expect("a postmaster"));
+    for _ in 0..5 {
+        assert_eq!(kept.ask(SHORT).await, Answer::Alive);
+    }
+    let sixth = kept.ask(SHORT).await;
+    let (what, kept_answers) = (
+        "a fresh login gets no answer",
+        "the kept connection answers",
+    );
+    assert_dead(&sixth, &[what, kept_answers, "the answer to the login"]);
+    for _ in 0..3 {
+        assert_dead(&kept.ask(SHORT).await, &[what, kept_answers]);
+    }
+    drop(stopped);
+    assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    assert_eq!(postgres.kept_backend(), backend);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn fresh_logins_that_are_refused_are_degraded_while_the_kept_connection_answers() {
+    let postgres = Postgres::start_with(&["max_connections=3", "superuser_reserved_connections=0"]);
+    let mut clients = [1, 2, 3].map(|_| prober(&probe_as(&postgres, "app")));
+    for client in &mut clients {
+        assert_eq!(client.ask(LONG).await, Answer::Alive);
+    }
+    let [mut kept, second, third] = clients;
+    for _ in 0..5 {
+        assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    }
+    for _ in 0..3 {
+        let refused = kept.ask(LONG).await;
+        assert_degraded(
+            &refused,
+            &[
+                "too many connections",
+                "53300",
+                "the kept connection answers",
+            ],
+        );
+    }
+    drop((second, third));
+    wait_until("connections are free", LONG, || sessions(&postgres) == "1");
+    assert_eq!(kept.ask(LONG).await, Answer::Alive);
+}
+
+/// Waits until a transaction holds a lock that conflicts with every query.
+fn wait_for_exclusive_lock(postgres: &Postgres) {
+    let locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted";
+    wait_until("the transaction has its lock", LONG, || {
+        postgres.sql(locks) != "0"
+    });
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_query_that_waits_for_a_lock_or_takes_too_long_is_degraded() {
+    let postgres = Postgres::start();
+    postgres.sql("CREATE TABLE orders (a int PRIMARY KEY); GRANT ALL ON orders TO app");
+    let app = || probe_as(&postgres, "app");
+    let orders = || with_query(app(), "SELECT count(*) FROM orders WHERE false");
+    let mut kept = prober(&orders());
+    assert_eq!(kept.ask(ONE_SECOND).await, Answer::Alive);
+    for statement in [
+        "ALTER TABLE orders ADD b int",
+        "TRUNCATE orders",
+        "REINDEX TABLE orders",
+    ] {
+        let migration = postgres.hold_transaction(&format!("BEGIN; {statement}"));
+        wait_for_exclusive_lock(&postgres);
+        for _ in 0..2 {
+            let answer = kept.ask(ONE_SECOND).await;
+            assert_degraded(&answer, &["the query waits for a lock", "55P03"]);
+        }
+        let first = prober(&orders()).ask(ONE_SECOND).await;
+        assert_degraded(&first, &["the query waits for a lock", "55P03"]);
+        drop(migration);
+        wait_until("the lock is free", LONG, || {
+            postgres
+                .try_sql("SET lock_timeout = 100; SELECT 1 FROM orders")
+                .is_ok()
+        });
+        assert_eq!(kept.ask(ONE_SECOND).await, Answer::Alive);
+    }
+    let mut slow = prober(&with_query(app(), "SELECT pg_sleep(3600)"));
+    for _ in 0..2 {
+        let answer = slow.ask(ONE_SECOND).await;
+        assert_degraded(&answer, &["longer than its statement_timeout", "57014"]);
+    }
+}
+
+/// The console of PgBouncer knows only its own commands: neither a limit for a query nor two statements in one message.
+#[tokio::test(flavor = "current_thread")]
+async fn a_server_that_refuses_limits_in_every_form_is_asked_without_them() {
+    let postgres = Postgres::start();
+    let pooler = PgBouncer::start(&postgres);
+    let console = probe(Target::Postgres {
+        at: Endpoint::Tcp("127.0.0.1".into(), pooler.port()),
+        user: "postgres".into(),
+        password: None,
+        database: "pgbouncer".into(),
+    });
+    let mut kept = prober(&with_query(console.clone(), "SHOW VERSION"));
+    for _ in 0..8 {
+        assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    }
+    let mut wrong = prober(&with_query(console, "SHOW NOTHING"));
+    for _ in 0..2 {
+        let said = "it answers with an error: invalid command 'SHOW NOTHING'";
+        assert_degraded(&wrong.ask(LONG).await, &[said]);
+    }
+}
+
+/// PgBouncer refuses a login with startup parameters that it does not know, and shares its connections among its clients.
+#[tokio::test(flavor = "current_thread")]
+async fn a_probe_through_pgbouncer_sets_its_limits_for_its_own_queries_only() {
+    let postgres = Postgres::start();
+    postgres.sql("CREATE TABLE orders (a int)");
+    let pooler = PgBouncer::start(&postgres);
+    let through_pooler = probe(Target::Postgres {
+        at: Endpoint::Tcp("127.0.0.1".into(), pooler.port()),
+        user: "postgres".into(),
+        password: None,
+        database: "postgres".into(),
+    });
+    let mut kept = prober(&with_query(
+        through_pooler.clone(),
+        "SELECT count(*) FROM orders",
+    ));
+    for _ in 0..8 {
+        assert_eq!(kept.ask(LONG).await, Answer::Alive);
+    }
+    let settings = "SELECT 1 / (setting = '0')::int FROM pg_settings WHERE name ~ '^(lock|statement)_timeout$'";
+    let limits = prober(&with_query(through_pooler, settings))
+        .ask(LONG)
+        .await;
+    assert_degraded(&limits, &["division by zero"]);
+    assert_eq!(
+        postgres.sql_on(pooler.port(), "SHOW lock_timeout"),
+        "0",
+        "the one connection of the pool has no limit for other clients"
+    );
+    let migration = postgres.hold_transaction("BEGIN; ALTER TABLE orders ADD b int");
+    wait_for_exclusive_lock(&postgres);
+    for _ in 0..2 {
+        let answer = kept.ask(ONE_SECOND).await;
+        assert_degraded(&answer, &["the query waits for a lock", "55P03"]);
+    }
+    drop(migration);
 }
 
 #[tokio::test(flavor = "current_thread")]

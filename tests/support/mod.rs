@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod hung_mount;
 pub(crate) mod launchd_simulator;
 pub(crate) mod own_process;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod probing;
 mod programs;

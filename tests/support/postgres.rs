@@ -6,6 +6,7 @@ use nix::libc::{SIGCONT, SIGKILL, SIGSTOP};
 use nix::unistd::User;
 use stayd::sys::process::{self, Handle, State};
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -152,7 +153,18 @@ impl Postgres {
         self.try_sql(sql).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// The same through a pooler on this port of 127.0.0.1.
+    #[track_caller]
+    pub(crate) fn sql_on(&self, port: u16, sql: &str) -> String {
+        let output = self.run_sql(Path::new("127.0.0.1"), port, sql);
+        output.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     pub(crate) fn try_sql(&self, sql: &str) -> Result<String, String> {
+        self.run_sql(&self.socket_dir(), self.port, sql)
+    }
+
+    fn run_sql(&self, host: &Path, port: u16, sql: &str) -> Result<String, String> {
         let output = Command::new(binary("psql"))
             .args([
                 "-X",
@@ -167,8 +179,8 @@ impl Postgres {
                 "postgres",
             ])
             .arg("-h")
-            .arg(self.socket_dir())
-            .args(["-p", &self.port.to_string(), "-c", sql])
+            .arg(host)
+            .args(["-p", &port.to_string(), "-c", sql])
             .output()
             .map_err(|error| error.to_string())?;
         if output.status.success() {
@@ -210,15 +222,30 @@ impl Postgres {
 
     /// A client that holds a connection until it is dropped.
     pub(crate) fn hold_connection(&self) -> HeldConnection {
+        self.hold_transaction("SELECT 1")
+    }
+
+    /// A client that runs this SQL, and holds its transaction and its connection until it is dropped.
+    pub(crate) fn hold_transaction(&self, sql: &str) -> HeldConnection {
         let client = Command::new(binary("psql"))
             .args(["-X", "-q", "-U", "postgres", "-d", "postgres", "-h"])
             .arg(self.socket_dir())
             .args(["-p", &self.port.to_string()])
-            .args(["-c", "SELECT pg_sleep(3600)"])
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        HeldConnection(client.expect("psql"))
+        let mut client = client.expect("psql");
+        // It stays open, so that psql waits for more.
+        let input = client.stdin.as_mut().expect("a pipe");
+        writeln!(input, "{sql};").expect("psql reads");
+        HeldConnection(client)
+    }
+
+    /// The server process of the probe's kept connection. Call it while no psql is refused.
+    pub(crate) fn kept_backend(&self) -> i32 {
+        let oldest = "SELECT pid FROM pg_stat_activity WHERE application_name = 'stayd' ORDER BY backend_start LIMIT 1";
+        self.sql(oldest).parse().expect("a probe is connected")
     }
 
     /// The postmaster and its children: the server that this started, or one that stayd runs on this folder.
@@ -231,7 +258,8 @@ impl Postgres {
         all
     }
 
-    fn postmaster(&self) -> Option<i32> {
+    /// The main process, where the server was started by this or by a stayd.
+    pub(crate) fn postmaster(&self) -> Option<i32> {
         if let Some(server) = &self.server {
             return Some(server.id().cast_signed());
         }
@@ -282,7 +310,8 @@ pub(crate) fn database_user() -> Option<User> {
     )
 }
 
-fn as_database_user(program: &Path) -> Command {
+/// A command that runs `program` as [`database_user`].
+pub(super) fn as_database_user(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir("/").env("LC_ALL", "C");
     if let Some(user) = database_user() {

@@ -11,6 +11,7 @@ set -euo pipefail
 needs='
 initdb                postgresql         postgresql@16      the PostgreSQL tests
 nginx                 nginx              nginx              the nginx tests
+pgbouncer             pgbouncer          pgbouncer          the test of a probe through PgBouncer
 python3               python3            python@3           tests whose service is a Python program, and the plist reader
 strace                strace             -                  tests that trace a service or make its system calls fail
 /lib/systemd/systemd  systemd            -                  the tests under a real systemd

@@ -32,6 +32,7 @@ use crate::decide::event::Answer;
 use crate::sys::{clock, reaper};
 use connector::Connector;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -256,16 +257,24 @@ impl Phase {
 /// Runs an attempt until it ends or until its deadline, whichever is first. At the deadline the answer is dead, if the
 /// attempt was waiting for the service.
 async fn within(timeout: Duration, phase: &Phase, attempt: impl Future<Output = Answer>) -> Answer {
+    match until_deadline(timeout, phase, attempt).await {
+        Ok(answer) | Err(answer) => answer,
+    }
+}
+
+/// The same for an attempt whose outcome is not yet an answer. An error is the answer at the deadline.
+async fn until_deadline<T>(
+    timeout: Duration,
+    phase: &Phase,
+    attempt: impl Future<Output = T>,
+) -> Result<T, Answer> {
     let ends_at = Instant::now() + timeout;
     phase.ends_at.set(Some(ends_at));
     let outcome = tokio::time::timeout_at(ends_at, attempt).await;
-    if let (Err(_), Some(answer)) = (&outcome, phase.answer_at_deadline.take()) {
-        return answer;
-    }
-    match outcome {
-        Ok(answer) => answer,
-        Err(_) => phase.at_deadline(timeout),
-    }
+    outcome.map_err(|_| {
+        let known = phase.answer_at_deadline.take();
+        known.unwrap_or_else(|| phase.at_deadline(timeout))
+    })
 }
 
 /// The answer when the service did not respond within `timeout`.
@@ -282,6 +291,20 @@ fn timed_out(timeout: Duration, waited_for: &str) -> String {
 
 fn dead(how: impl Into<String>) -> Answer {
     Answer::Dead { how: how.into() }
+}
+
+/// The answer when an established connection fails with `error`, while the attempt waits for `waited_for`.
+fn connection_error(error: &io::Error, waited_for: &str) -> Answer {
+    if local_error_remedy(error).is_some() {
+        return no_verdict(format!("cannot talk to it: {error}"));
+    }
+    // After a reset that the socket has reported already, a write fails with EPIPE.
+    let reset = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    dead(if reset.contains(&error.kind()) {
+        format!("connection reset while waiting for the {waited_for}")
+    } else {
+        format!("{error} while waiting for the {waited_for}")
+    })
 }
 
 fn no_verdict(why: impl Into<String>) -> Answer {

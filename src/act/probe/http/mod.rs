@@ -5,9 +5,10 @@
 
 mod response;
 
-use super::connector::{Connector, Stream, local_error_remedy};
+use super::connector::{Connector, Stream};
 use super::{
-    Answer, Phase, ProtocolProbe, dead, in_words, no_verdict, quote_first_bytes, quote_without,
+    Answer, Phase, ProtocolProbe, connection_error, dead, in_words, no_verdict, quote_first_bytes,
+    quote_without, until_deadline,
 };
 use crate::config::Expect;
 use response::{Progress, Response, Status};
@@ -17,7 +18,6 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::time;
 
 /// Bytes per read: most responses arrive in one.
 const READ_BYTES: usize = 8192;
@@ -46,14 +46,14 @@ impl ProtocolProbe for HttpProbe {
     async fn ask(&mut self, timeout: Duration) -> Answer {
         let phase = Phase::new("connection");
         let mut response = Response::new();
-        let exchanged = time::timeout(timeout, self.exchange(&phase, &mut response)).await;
-        match exchanged {
+        let exchange = self.exchange(&phase, &mut response);
+        match until_deadline(timeout, &phase, exchange).await {
             Ok(Ok(progress)) => self.judge(&response, progress),
             Ok(Err(answer)) => answer,
-            Err(_) => {
+            Err(answer) => {
                 response.take_end();
                 if response.status().is_none() {
-                    return phase.at_deadline(timeout);
+                    return answer;
                 }
                 let flaw = format!("the response did not end within {}", in_words(timeout));
                 self.judge(&response, Progress::Flawed(flaw))
@@ -200,13 +200,7 @@ fn ended(response: &mut Response, error: Option<io::Error>) -> Result<Progress, 
         return Ok(progress);
     }
     Err(match error {
-        Some(error) if local_error_remedy(&error).is_some() => {
-            no_verdict(format!("cannot talk to it: {error}"))
-        }
-        Some(error) if is_reset(&error) => dead(format!(
-            "connection reset while waiting for the {THE_RESPONSE}"
-        )),
-        Some(error) => dead(format!("{error} while waiting for the {THE_RESPONSE}")),
+        Some(error) => connection_error(&error, THE_RESPONSE),
         None if response.received() == 0 => {
             dead("closed the connection early (before a status line)")
         }
@@ -215,14 +209,6 @@ fn ended(response: &mut Response, error: Option<io::Error>) -> Result<Progress, 
             response.received()
         )),
     })
-}
-
-/// Whether the service's kernel has reset the connection. Once a write has failed for that, later ones fail with EPIPE.
-fn is_reset(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-    )
 }
 
 fn not_http(first_line: &[u8]) -> Answer {
