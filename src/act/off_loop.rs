@@ -26,20 +26,31 @@ pub(crate) async fn off_loop<T: Send + 'static>(
     within: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, OffLoopError> {
-    let (send, result) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name(name.into())
-        .stack_size(STACK_BYTES);
-    let started = thread.spawn(move || {
-        signal::block_all(); // the loop handles signals
-        // Fails only after the timeout, when nothing waits for the result any more.
-        let _ = send.send(work());
-    });
-    started.map_err(OffLoopError::NoThread)?;
+    let result = on_thread(name, work).map_err(OffLoopError::NoThread)?;
     match tokio::time::timeout(within, result).await {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(_)) | Err(_) => Err(OffLoopError::TimedOut(within)),
     }
+}
+
+/// Runs `work` on a new thread called `name`, for as long as it takes. Its result comes through the returned channel.
+///
+/// # Errors
+/// The system cannot create a thread.
+pub(crate) fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<oneshot::Receiver<T>> {
+    let (send, result) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        signal::block_all(); // the loop handles signals
+        // Fails only when nothing waits for the result any more.
+        let _ = send.send(work());
+    })?;
+    Ok(result)
 }
 
 impl fmt::Display for OffLoopError {

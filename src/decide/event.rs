@@ -186,13 +186,11 @@ pub enum Request {
     Release,
 }
 
-/// A message of the service over its notify socket (sd_notify(3)).
+/// A message of the service over its notify socket (sd_notify(3)). WATCHDOG=1 is not among them: only the `notify` probe needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceMessage {
     /// READY=1
     Ready,
-    /// WATCHDOG=1
-    Watchdog,
     /// WATCHDOG=trigger
     Trigger,
     /// EXTEND_TIMEOUT_USEC=

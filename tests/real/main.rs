@@ -42,6 +42,11 @@ mod kill_suppressed;
 #[cfg(target_os = "linux")]
 mod launchd;
 mod launchd_simulator;
+#[cfg(target_os = "linux")]
+mod notify_floods;
+mod notify_messages;
+#[cfg(target_os = "linux")]
+mod notify_senders;
 mod orphaned_service;
 mod orphans;
 mod output;

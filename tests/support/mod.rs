@@ -12,6 +12,7 @@ pub(crate) mod http;
 #[cfg(target_os = "linux")]
 pub(crate) mod hung_mount;
 pub(crate) mod launchd_simulator;
+pub(crate) mod notify;
 pub(crate) mod own_process;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;

@@ -1,47 +1,40 @@
 //! The notify socket, on which stayd receives the messages of an instance (sd_notify(3)).
 
 use crate::act::dirs::runtime_dir;
-use crate::decide::event::ServiceMessage;
-use crate::sys::datagram;
+use crate::act::off_loop::on_thread;
+use crate::sys::datagram::{self, Datagram};
+use crate::sys::identity::{self, ROOT};
 use std::cell::Cell;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-/// Longest message, as in systemd.
-const MESSAGE_BYTES_MAX: usize = 4096;
+/// The longest message, as in systemd; a longer one is ignored.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
 /// Longest socket path, its NUL not counted (unix(7); 104 with it on macOS).
 const PATH_BYTES_MAX: usize = 103;
-/// A service may change its user by itself, so every user may write, and the sender's pid decides whether a message counts.
-/// Where the kernel does not report the sender, only the service's user may write.
-const MODE: u32 = if datagram::HAS_SENDER_CREDENTIALS {
-    0o666
-} else {
-    0o600
-};
-
-/// The content of one message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Message {
-    /// The sender's pid, as the kernel reports it; none where the kernel does not report it.
-    pub sender: Option<i32>,
-    /// The fields that stayd supports, in their order.
-    pub fields: Vec<ServiceMessage>,
-}
+/// Only the socket's owner, the user of the service, can send; root always can.
+const MODE: u32 = 0o600;
+/// A process of root can change its user by itself and send afterwards, so every user can send, and the sender decides whether a
+/// message counts.
+const MODE_OF_ROOT: u32 = 0o666;
+/// The name of the threads that may close descriptors of other processes.
+pub(crate) const THREAD: &str = "notify";
 
 /// A service's NOTIFY_SOCKET. Dropping it removes its file, unless the socket was handed over to the next version of stayd.
 #[derive(Debug)]
 pub struct NotifySocket {
-    socket: UnixDatagram,
+    /// Shared with a thread that closes descriptors.
+    socket: Arc<UnixDatagram>,
     path: PathBuf,
-    malformed: Cell<u64>,
     is_handed_over: Cell<bool>,
 }
 
@@ -59,18 +52,12 @@ impl NotifySocket {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let socket = UnixDatagram::bind(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(MODE))?;
+        let uid = owner.map_or_else(identity::euid, |(uid, _)| uid);
+        let socket = datagram::bind(&path, mode_for(uid))?;
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::lchown(&path, Some(uid), Some(gid))?;
         }
-        datagram::enable_sender_credentials(socket.as_fd())?;
-        Ok(Self {
-            socket,
-            path,
-            malformed: Cell::new(0),
-            is_handed_over: Cell::new(false),
-        })
+        Self::new(socket, path)
     }
 
     /// Continues with a socket at `path` that the version before an upgrade handed over, including the messages in its queue.
@@ -78,10 +65,13 @@ impl NotifySocket {
     /// # Errors
     /// The descriptor is no datagram socket.
     pub fn resume(socket: OwnedFd, path: PathBuf) -> io::Result<Self> {
+        Self::new(socket.into(), path)
+    }
+
+    fn new(socket: net::UnixDatagram, path: PathBuf) -> io::Result<Self> {
         Ok(Self {
-            socket: UnixDatagram::from_std(socket.into())?,
+            socket: Arc::new(UnixDatagram::from_std(socket)?),
             path,
-            malformed: Cell::new(0),
             is_handed_over: Cell::new(false),
         })
     }
@@ -102,35 +92,33 @@ impl NotifySocket {
         &self.path
     }
 
-    /// Counts ignored messages: too long ones, and those without a readable field.
-    #[must_use]
-    pub const fn malformed(&self) -> u64 {
-        self.malformed.get()
-    }
-
-    /// Returns the next message. The future may be dropped and made again without losing a message.
+    /// Waits for the next message, reads it into `buffer` of [`MESSAGE_BYTES_MAX`] bytes, and leaves it in the socket until it is
+    /// discarded. So a message that was not handled completely waits for the next version of stayd.
     ///
     /// # Errors
     /// The socket is broken; it has to be bound anew.
-    pub async fn next(&self) -> io::Result<Message> {
-        let mut buffer = [0; MESSAGE_BYTES_MAX];
-        loop {
-            let got = self
-                .socket
-                .async_io(Interest::READABLE, || {
-                    datagram::receive(self.socket.as_fd(), &mut buffer)
-                })
-                .await?;
-            match parse(&buffer[..got.bytes]) {
-                Some(message) if !got.truncated => {
-                    return Ok(Message {
-                        sender: got.sender,
-                        ..message
-                    });
-                }
-                Some(_) | None => self.malformed.set(self.malformed.get() + 1),
-            }
-        }
+    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<Datagram> {
+        let look = || datagram::peek(self.socket.as_fd(), buffer);
+        self.socket.async_io(Interest::READABLE, look).await
+    }
+
+    /// Removes the message that was read last, which came without descriptors.
+    pub fn discard(&self) {
+        // Fails only if the message is not there.
+        let _ = datagram::discard(self.socket.as_fd());
+    }
+
+    /// The same for a message that came with descriptors, on a thread, because closing them can take long. Returns when they are
+    /// closed.
+    ///
+    /// # Errors
+    /// The system cannot create a thread; the message is still there.
+    pub async fn discard_with_descriptors(&self) -> io::Result<()> {
+        let socket = Arc::clone(&self.socket);
+        let closed = on_thread(THREAD, move || drop(datagram::discard(socket.as_fd())))?;
+        // Fails only if the thread has ended without a result, which it cannot.
+        let _ = closed.await;
+        Ok(())
     }
 }
 
@@ -141,6 +129,23 @@ impl Drop for NotifySocket {
         }
         // If the file stays, the next bind replaces it.
         let _ = fs::remove_file(&self.path);
+        // From now on no message comes in. Closing the socket would close the descriptors in its queue on the loop's thread.
+        let _ = self.socket.shutdown(Shutdown::Read);
+        if datagram::peek(self.socket.as_fd(), &mut []).is_ok() {
+            let socket = Arc::clone(&self.socket);
+            let empty = move || while datagram::discard(socket.as_fd()).is_ok() {};
+            // Fails without a thread; then the close takes as long as the descriptors need.
+            let _ = on_thread(THREAD, empty);
+        }
+    }
+}
+
+/// The permissions of the socket of a service that starts as `uid`.
+fn mode_for(uid: u32) -> u32 {
+    if datagram::HAS_SENDER_CREDENTIALS && uid == ROOT {
+        MODE_OF_ROOT
+    } else {
+        MODE
     }
 }
 
@@ -166,91 +171,72 @@ fn place(directory: &Path, service: &str) -> io::Result<PathBuf> {
     })
 }
 
-/// Reads NAME=VALUE lines. Unknown names are ignored. A line without `=` makes the message malformed.
-fn parse(bytes: &[u8]) -> Option<Message> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut message = Message::default();
-    let mut lines = 0;
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once('=')?;
-        lines += 1;
-        message.fields.extend(field(name, value));
-    }
-    (lines > 0).then_some(message)
-}
-
-fn field(name: &str, value: &str) -> Option<ServiceMessage> {
-    match (name, value) {
-        ("READY", "1") => Some(ServiceMessage::Ready),
-        ("WATCHDOG", "1") => Some(ServiceMessage::Watchdog),
-        ("WATCHDOG", "trigger") => Some(ServiceMessage::Trigger),
-        ("STOPPING", "1") => Some(ServiceMessage::Stopping),
-        ("EXTEND_TIMEOUT_USEC", micros) => Some(ServiceMessage::Extend(Duration::from_micros(
-            micros.parse().ok()?,
-        ))),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{MESSAGE_BYTES_MAX, NotifySocket, PATH_BYTES_MAX, ServiceMessage, parse};
+    use super::{MESSAGE_BYTES_MAX, MODE, MODE_OF_ROOT, NotifySocket, PATH_BYTES_MAX, mode_for};
+    use crate::sys::identity;
     use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixDatagram;
     use std::time::Duration;
 
-    #[test]
-    fn known_fields_are_read_and_unknown_ones_ignored() {
-        let message = parse(
-            b"READY=1\nSTATUS=all \x1b[31mwell\nX_OWN=2\nMAINPID=77\nEXTEND_TIMEOUT_USEC=5000000\n",
-        )
-        .expect("a message");
-        assert_eq!(
-            message.fields,
-            [
-                ServiceMessage::Ready,
-                ServiceMessage::Extend(Duration::from_secs(5))
-            ]
-        );
-        for malformed in [&b""[..], b"\n\n", b"READY", b"\xff=1"] {
-            assert_eq!(parse(malformed), None);
-        }
-    }
-
     #[tokio::test(flavor = "current_thread")]
-    async fn messages_come_with_their_sender_and_bad_ones_are_counted() {
+    async fn messages_come_with_their_sender_and_stay_until_they_are_discarded() {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = NotifySocket::bind(folder.path(), "db", None).expect("a socket");
         let client = UnixDatagram::unbound().expect("a client");
-        for message in [
-            &b"nonsense"[..],
-            &[b'='; MESSAGE_BYTES_MAX + 1],
-            b"WATCHDOG=1",
-        ] {
+        let too_long = [b'='; MESSAGE_BYTES_MAX + 1];
+        for message in [&too_long[..], &too_long[1..], b"WATCHDOG=1"] {
             client.send_to(message, socket.path()).expect("sent");
         }
-        let message = tokio::time::timeout(Duration::from_secs(5), socket.next())
-            .await
-            .expect("in time")
-            .expect("a message");
-        assert_eq!(message.fields, [ServiceMessage::Watchdog]);
-        assert_eq!(socket.malformed(), 2);
-        if cfg!(target_os = "linux") {
-            assert_eq!(message.sender, Some(std::process::id().cast_signed()));
+        let mut buffer = [0; MESSAGE_BYTES_MAX];
+        for (bytes, truncated) in [
+            (MESSAGE_BYTES_MAX, true),
+            (MESSAGE_BYTES_MAX, false),
+            ("WATCHDOG=1".len(), false),
+        ] {
+            for _ in 0..2 {
+                let looking =
+                    tokio::time::timeout(Duration::from_secs(5), socket.peek(&mut buffer));
+                let found = looking.await.expect("in time").expect("a message");
+                assert_eq!((found.bytes, found.truncated), (bytes, truncated));
+                if cfg!(target_os = "linux") {
+                    let sender = found.sender.expect("a sender");
+                    assert_eq!(sender.pid, std::process::id().cast_signed());
+                    assert_eq!(sender.uid, identity::euid());
+                }
+            }
+            socket.discard();
         }
         let path = socket.path().to_owned();
         drop(socket);
         assert!(!path.exists());
     }
 
+    #[test]
+    fn every_user_can_send_only_where_the_service_can_change_its_user() {
+        assert_eq!(mode_for(1000), MODE);
+        let of_root = if cfg!(target_os = "linux") {
+            MODE_OF_ROOT
+        } else {
+            MODE
+        };
+        assert_eq!(mode_for(0), of_root);
+    }
+
     #[tokio::test(flavor = "current_thread")]
-    async fn a_path_that_is_too_long_gets_a_shorter_one() {
+    async fn the_file_has_the_mode_and_a_path_that_is_too_long_gets_a_shorter_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let deep = folder.path().join("d".repeat(120));
         std::fs::create_dir(&deep).expect("made");
         for (directory, service) in [(folder.path(), "s".repeat(120)), (&deep, "db".into())] {
             let socket = NotifySocket::bind(directory, &service, None).expect("a socket");
             assert!(socket.path().as_os_str().as_bytes().len() <= PATH_BYTES_MAX);
+            let file = std::fs::metadata(socket.path()).expect("a file");
+            assert_eq!(
+                file.permissions().mode() & 0o777,
+                mode_for(identity::euid())
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `notify`: the service itself reports that it is alive, with WATCHDOG=1 (sd_notify(3)).
 
-use super::{Answer, Phase, ProtocolProbe, within};
+use super::{Answer, Phase, ProtocolProbe, no_verdict, within};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,6 +13,17 @@ pub struct Heartbeat(Rc<HeartbeatState>);
 struct HeartbeatState {
     count: Cell<u64>,
     arrived: tokio::sync::Notify,
+    gap: Cell<Gap>,
+}
+
+/// When stayd may have missed messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gap {
+    /// How often that began or ended.
+    changes: u64,
+    is_open: bool,
+    /// Why it began the last time.
+    why: &'static str,
 }
 
 impl Heartbeat {
@@ -22,8 +33,35 @@ impl Heartbeat {
         self.0.arrived.notify_waiters();
     }
 
+    /// Notes that stayd may miss messages until the returned value is dropped. An attempt during which that is so takes silence
+    /// for no verdict. `why` is a sentence.
+    #[must_use]
+    pub(crate) fn open_gap(&self, why: &'static str) -> OpenGap {
+        self.change_gap(Some(why));
+        OpenGap(self.clone())
+    }
+
+    fn change_gap(&self, begins: Option<&'static str>) {
+        let gap = self.0.gap.get();
+        self.0.gap.set(Gap {
+            changes: gap.changes + 1,
+            is_open: begins.is_some(),
+            why: begins.unwrap_or(gap.why),
+        });
+    }
+
     async fn next(&self) {
         self.0.arrived.notified().await;
+    }
+}
+
+/// Ends the gap when it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenGap(Heartbeat);
+
+impl Drop for OpenGap {
+    fn drop(&mut self) {
+        self.0.change_gap(None);
     }
 }
 
@@ -33,28 +71,41 @@ pub(super) struct NotifyProbe {
     heartbeat: Heartbeat,
     /// The count when the last attempt started.
     seen: u64,
+    /// The gap at that time.
+    gap: Gap,
 }
 
 impl NotifyProbe {
     pub(super) fn new(heartbeat: Heartbeat) -> Self {
-        let seen = heartbeat.0.count.get();
-        Self { heartbeat, seen }
+        let (seen, gap) = (heartbeat.0.count.get(), heartbeat.0.gap.get());
+        Self {
+            heartbeat,
+            seen,
+            gap,
+        }
     }
 }
 
 impl ProtocolProbe for NotifyProbe {
     async fn ask(&mut self, timeout: Duration) -> Answer {
         let seen_before = self.seen;
+        let gap_before = std::mem::replace(&mut self.gap, self.heartbeat.0.gap.get());
         self.seen = self.heartbeat.0.count.get();
         if self.seen != seen_before {
             return Answer::Alive;
         }
         let phase = Phase::new("next WATCHDOG=1 from the service");
-        within(timeout, &phase, async {
+        let answer = within(timeout, &phase, async {
             self.heartbeat.next().await;
             Answer::Alive
         })
-        .await
+        .await;
+        let gap = self.heartbeat.0.gap.get();
+        let was_open = gap.is_open || gap != gap_before;
+        match answer {
+            Answer::Dead { .. } if was_open => no_verdict(format!("cannot ask: {}", gap.why)),
+            answer => answer,
+        }
     }
 }
 
@@ -82,5 +133,23 @@ mod tests {
             heartbeat.beat();
         });
         assert_eq!(answer, Answer::Alive);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn silence_is_no_verdict_while_messages_may_be_missed() {
+        let heartbeat = Heartbeat::default();
+        let mut probe = NotifyProbe::new(heartbeat.clone());
+        let unheard = Answer::NoVerdict {
+            why: "cannot ask: it is loud".into(),
+        };
+        let gap = heartbeat.open_gap("it is loud");
+        assert_eq!(probe.ask(SHORT).await, unheard, "it began before");
+        assert_eq!(probe.ask(SHORT).await, unheard, "it lasts");
+        heartbeat.beat();
+        assert_eq!(probe.ask(SHORT).await, Answer::Alive);
+        drop(gap);
+        assert_eq!(probe.ask(SHORT).await, unheard, "it has ended meanwhile");
+        let silent = probe.ask(SHORT).await;
+        assert!(matches!(silent, Answer::Dead { .. }), "{silent:?}");
     }
 }

@@ -4,6 +4,7 @@ use super::{Member, Tree, Usage};
 use crate::decide::clock::{Duration, Instant};
 use crate::sys::process::Process;
 use std::cell::{Cell, RefCell};
+use tokio::sync::Notify;
 
 /// The interval between two searches for members that have left the tree. A search comes with a probe attempt.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -19,12 +20,15 @@ pub(crate) struct InstanceTree {
     /// The stop signal went to the whole tree; each reaped orphan may have been its last process.
     is_ending: Cell<bool>,
     searched_at: Cell<Option<Instant>>,
+    /// Notified when the tree is set.
+    set: Notify,
 }
 
 impl InstanceTree {
     /// Supervises `tree` from now on.
     pub(crate) fn set(&self, tree: Tree) {
         self.tree.replace(Some(tree));
+        self.set.notify_waiters();
     }
 
     /// A copy of the tree.
@@ -35,6 +39,13 @@ impl InstanceTree {
     /// Whether there is a tree: the instance was spawned or adopted.
     pub(crate) fn is_known(&self) -> bool {
         self.tree.borrow().is_some()
+    }
+
+    /// Returns when the tree is known.
+    pub(crate) async fn known(&self) {
+        while !self.is_known() {
+            self.set.notified().await;
+        }
     }
 
     /// Whether an earlier stayd spawned it.

@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// The largest number of processes in one scan. A kill scans again.
 const SCAN_MAX: usize = 32_768;
+/// The largest number of ancestors that are examined for a proof without a scan.
+const ANCESTORS_MAX: usize = 8;
 
 /// What a scan reads of each process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,24 +52,73 @@ impl Tree {
     pub(super) fn walk(&self, depth: ScanDepth, visit: &mut dyn FnMut(&Member)) -> bool {
         let in_cgroup: HashSet<i32> = self.cgroup.as_deref().map(in_cgroup).unwrap_or_default();
         let (candidates, are_all_listed) = self.candidates(&in_cgroup);
-        let claim = Claim {
+        let scan = Scan {
+            tree: self,
+            depth,
+            claim: self.claim(),
+            in_cgroup,
+        };
+        scan.run(candidates, visit) && are_all_listed
+    }
+
+    /// Why the process of `stat` belongs to the instance, as far as its own state and that of its nearest ancestors show. The
+    /// cost does not depend on the size of the tree. None is no statement: a scan may find more.
+    pub(crate) fn proof_without_scan(&self, stat: &Stat) -> Option<Proof> {
+        if let Some(proof) = self.own_proof(stat) {
+            return Some(proof);
+        }
+        if self.group_only {
+            return None;
+        }
+        let mut child = stat.clone();
+        for _ in 0..ANCESTORS_MAX {
+            if child.ppid <= 1 || child.ppid == identity::pid() {
+                return None;
+            }
+            let parent = process::stat(child.ppid).ok()?;
+            // If the parent has ended meanwhile, a process that has its pid by now started after the child.
+            if parent.process.start_time > child.process.start_time {
+                return None;
+            }
+            if self.own_proof(&parent).is_some() {
+                return Some(Proof::Parentage);
+            }
+            child = parent;
+        }
+        None
+    }
+
+    /// What the state of a process alone proves: neither its parents nor its descriptors.
+    fn own_proof(&self, stat: &Stat) -> Option<Proof> {
+        if self.group_only && stat.pgid != self.session {
+            return None;
+        }
+        let scan = Scan {
+            tree: self,
+            depth: ScanDepth::Quick,
+            claim: self.claim(),
+            in_cgroup: HashSet::new(),
+        };
+        let candidate = Candidate {
+            pid: stat.process.pid,
+            listed: None,
+        };
+        prove(&scan.claim, &scan.observe(&candidate, stat))
+    }
+
+    /// What is known of the instance now. Read it after the processes that are compared with it: a process that stayd has
+    /// spawned since then must not be among them.
+    fn claim(&self) -> Claim<'_> {
+        Claim {
             main: self.main,
             session: self.session,
             first_start_time: self.first_start_time,
             uid: self.uid,
             members: &self.members,
-            // Read after the listing: a process spawned since then is not in the list.
             sole_instance: self.sole_child_at == Some(spawn::count()),
             we_are_first: identity::pid() == 1,
             ourselves: identity::pid(),
-        };
-        let scan = Scan {
-            tree: self,
-            depth,
-            claim,
-            in_cgroup,
-        };
-        scan.run(candidates, visit) && are_all_listed
+        }
     }
 
     /// The processes from which members can be found: the main process, known members, the cgroup, and orphans. Also

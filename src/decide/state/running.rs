@@ -285,7 +285,7 @@ impl Service {
                 monitored.startup_until = monitored.startup_until.map(|until| until.max(later));
             }
             ServiceMessage::Trigger => self.kill_requested_by_service(ctx),
-            ServiceMessage::Ready | ServiceMessage::Watchdog | ServiceMessage::Stopping => {}
+            ServiceMessage::Ready | ServiceMessage::Stopping => {}
         }
     }
 

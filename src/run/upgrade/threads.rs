@@ -12,9 +12,9 @@ const ENDED_WITHIN: Duration = Duration::from_secs(2);
 const CHECK_EVERY: Duration = Duration::from_millis(2);
 /// Threads that are checked at most.
 const THREADS_MAX: usize = 256;
-/// Names of threads that only wait for work or for a timer, so execve(2) may end them. `tokio-` begins the names of the
-/// runtime's threads.
-const IDLE: [&str; 3] = ["stall", "stderr", "tokio-"];
+/// Names of threads that only wait for work or for a timer, or whose work the next version does again, so execve(2) may end
+/// them. `tokio-` begins the names of the runtime's threads.
+const IDLE: [&str; 4] = ["notify", "stall", "stderr", "tokio-"];
 /// Names of threads that this version ends shortly before execve(2).
 const ENDING: [&str; 5] = ["journal", "output", "disk-stall", "stdout", "spawn"];
 

@@ -3,6 +3,7 @@
 mod cgroup;
 mod child;
 mod clone;
+pub(super) mod datagram;
 pub(super) mod descriptors;
 mod exec_file;
 pub(super) mod exit;

@@ -5,6 +5,7 @@
 //! start time is read again immediately before a signal. The reaper can report a child that fails between fork and execve;
 //! it marks the exit as `spawn_pending`.
 
+pub(super) mod datagram;
 pub(super) mod descriptors;
 mod exec_file;
 pub(super) mod exit;

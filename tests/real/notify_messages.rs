@@ -1,0 +1,66 @@
+//! What a service may write into its sd_notify messages: a bad field costs only itself, and is logged once.
+
+use super::support::daemon::{SOON, Stayd, is_alive};
+use super::support::notify::lines_with;
+use super::support::service::{pid, python_service};
+use super::support::wait_until;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// A watchdog that kills after less than a second of silence.
+const NOTIFY_PROBE: &str = "[service.s.watchdog]\nprobe = \"notify\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\n\
+                            failures = 3\nbusy_grace = \"0s\"";
+
+#[test]
+fn a_bad_field_costs_neither_the_other_fields_nor_the_service_and_is_logged_once() {
+    let script = "send=lambda b:s.sendto(b,os.environ['NOTIFY_SOCKET'])\n\
+                  send(b'READY=1\\nSTATUS=pr\\xe9t')\n\
+                  while not os.path.exists('DIR/wedge'):\n  send(b'no field\\nWATCHDOG=1\\nSTATUS=pr\\xe9t\\n\\0')\n  time.sleep(0.05)\n\
+                  os.remove('DIR/wedge')\n\
+                  wait_file('never')";
+    let daemon = Stayd::start(&python_service(script, NOTIFY_PROBE));
+    let before = pid(&daemon.wait_state("s", "running"));
+    let mut answers = BTreeSet::new();
+    wait_until("it has answered more often than a kill needs", SOON, || {
+        let service = daemon.service("s");
+        assert_eq!(pid(&service), before, "{}", daemon.output());
+        answers.insert(service["probes"][0]["last_ok_at"].to_string());
+        answers.len() > 8
+    });
+    assert_eq!(daemon.count("killed"), 0);
+    let warnings = lines_with(&daemon, "cannot read a field");
+    assert_eq!(warnings, 1, "{}", daemon.output());
+    assert_eq!(
+        lines_with(&daemon, "pr\\xe9t"),
+        1,
+        "the bytes are escaped: {}",
+        daemon.output()
+    );
+    fs::write(daemon.dir().join("wedge"), "").expect("a file");
+    wait_until("killed after its messages have stopped", SOON, || {
+        !is_alive(before)
+    });
+}
+
+#[test]
+fn a_message_that_is_too_long_is_ignored_and_logged_once() {
+    let script = "for i in range(5): tell('READY=1\\nSTATUS='+'x'*5000)\n\
+                  open('DIR/sent','w')\nwait_file('ready')\ntell('READY=1\\nSTATUS='+'x'*4000)\nwait_file('never')";
+    let daemon = Stayd::start(&python_service(script, "sd_notify = true"));
+    wait_until("sent", SOON, || daemon.dir().join("sent").exists());
+    wait_until("logged", SOON, || lines_with(&daemon, "longer than") > 0);
+    assert_eq!(daemon.service("s")["state"], "starting");
+    fs::write(daemon.dir().join("ready"), "").expect("a file");
+    daemon.wait_state("s", "running");
+    assert_eq!(lines_with(&daemon, "longer than"), 1, "{}", daemon.output());
+}
+
+#[test]
+fn an_extension_that_is_no_number_is_ignored_and_logged_once() {
+    let script = "for bad in ('','-1','soon','1e6','99999999999999999999'): tell('EXTEND_TIMEOUT_USEC='+bad)\n\
+                  tell('EXTEND_TIMEOUT_USEC=18446744073709551615\\nEXTEND_TIMEOUT_USEC=x\\nREADY=1')\nwait_file('never')";
+    let daemon = Stayd::start(&python_service(script, "sd_notify = true"));
+    daemon.wait_state("s", "running");
+    let warnings = lines_with(&daemon, "EXTEND_TIMEOUT_USEC");
+    assert_eq!(warnings, 1, "{}", daemon.output());
+}
