@@ -271,7 +271,36 @@ fn is_sqlstate(code: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Message, ProtocolError, server_error, take_message};
+    use super::{
+        MESSAGES_MAX, Message, ProtocolError, REPLY_BYTES_MAX, Volume, server_error, take_message,
+    };
+
+    /// What ends an attempt in which such messages come without end, and after how many of them.
+    fn bound(tag: u8, size: usize) -> (ProtocolError, usize) {
+        let body = vec![0; size];
+        let message = Message { tag, body };
+        let mut volume = Volume::default();
+        let mut count = 1;
+        loop {
+            match volume.add(&message) {
+                Ok(()) => count += 1,
+                Err(error) => return (error, count),
+            }
+        }
+    }
+
+    #[test]
+    fn an_attempt_has_a_bound_of_messages_and_of_bytes() {
+        let (error, count) = bound(b'N', 0);
+        assert!(matches!(error, ProtocolError::Endless), "{error:?}");
+        assert_eq!(count, MESSAGES_MAX as usize + 1);
+        let (error, count) = bound(b'N', 100_000);
+        assert!(matches!(error, ProtocolError::Endless), "{error:?}");
+        assert_eq!(count, REPLY_BYTES_MAX / 100_000 + 1);
+        let (error, count) = bound(b'D', 2);
+        assert!(matches!(error, ProtocolError::TooLarge), "{error:?}");
+        assert_eq!(count, REPLY_BYTES_MAX / 7 + 1);
+    }
 
     #[test]
     fn only_a_whole_message_is_taken() {

@@ -14,6 +14,8 @@ use std::time::Duration;
 const APPLICATION_NAME: &str = "stayd";
 /// What an attempt waits for during a login.
 const THE_LOGIN: &str = "answer to the login";
+/// The largest value of an integer setting of the server; 0 would switch a limit off.
+const SETTING_MAX: u128 = i32::MAX as u128;
 /// With these codes a server refuses a startup parameter that it does not know: protocol_violation (PgBouncer),
 /// undefined_object and invalid_parameter_value.
 const PARAMETER_REFUSED: [&str; 3] = ["08P01", "42704", "22023"];
@@ -37,7 +39,7 @@ pub(super) struct QueryLimits {
 impl QueryLimits {
     /// The limits for a probe with this timeout.
     pub(super) fn within(timeout: Duration) -> Self {
-        let ms = |limit: Duration| limit.as_millis().max(1);
+        let ms = |limit: Duration| limit.as_millis().clamp(1, SETTING_MAX);
         Self {
             lock_ms: ms(timeout / 2),
             statement_ms: ms(timeout * 3 / 4),
@@ -277,4 +279,26 @@ fn offers_scram(mechanisms: &[u8]) -> bool {
     mechanisms
         .split(|byte| *byte == 0)
         .any(|name| name == SCRAM_SHA_256.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, QueryLimits};
+
+    #[test]
+    fn the_limits_of_a_query_are_below_the_timeout_and_in_the_range_of_the_settings() {
+        let limits = |timeout| QueryLimits::within(timeout).in_sql();
+        assert_eq!(
+            limits(Duration::from_millis(500)),
+            "SET LOCAL lock_timeout = 250; SET LOCAL statement_timeout = 375; "
+        );
+        assert_eq!(
+            limits(Duration::from_millis(1)),
+            "SET LOCAL lock_timeout = 1; SET LOCAL statement_timeout = 1; "
+        );
+        assert_eq!(
+            limits(Duration::from_secs(366 * 24 * 3600)),
+            "SET LOCAL lock_timeout = 2147483647; SET LOCAL statement_timeout = 2147483647; "
+        );
+    }
 }
