@@ -3,7 +3,7 @@
 use crate::simulation::{MINUTE, SECOND, Simulation, busy, idle, policy, silence, watchdog};
 use stayd::decide::action::{Persist, RecordKind, ServiceAction};
 use stayd::decide::clock::Duration;
-use stayd::decide::event::{Answer, Event, PersistedState, Request, ResourceSample};
+use stayd::decide::event::{Answer, Event, PersistedState, Request, ResourceSample, UnknownUse};
 use stayd::decide::policy::{Mode, Policy, StoppedIs, Watchdog};
 use stayd::decide::snapshot::{Class, Phase};
 
@@ -399,5 +399,29 @@ fn shadow_mode_records_once_what_it_would_have_done() {
         simulation.records(db, RecordKind::Suppressed).len(),
         2,
         "one for the failures, one for the trigger"
+    );
+}
+
+#[test]
+fn a_state_that_cannot_be_read_never_kills_and_use_that_cannot_be_read_only_for_the_busy_grace() {
+    let (mut simulation, db) = Simulation::with_ready_service(policy());
+    simulation[db].stop_answering();
+    simulation[db].sample = ResourceSample {
+        state_unknown: true,
+        ..idle()
+    };
+    simulation.advance(MINUTE * 10);
+    assert_eq!(simulation.kills(db), []);
+    simulation[db].sample = ResourceSample {
+        unknown_use: Some(UnknownUse::Io),
+        ..idle()
+    };
+    let since = simulation.now;
+    simulation.advance(MINUTE);
+    let kills = simulation.kills(db);
+    let waited = kills.first().map(|kill| kill.since(since));
+    assert!(
+        waited.is_some_and(|waited| waited >= watchdog().busy_grace),
+        "{waited:?}"
     );
 }
