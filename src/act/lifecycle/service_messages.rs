@@ -5,14 +5,16 @@
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::notify::socket::{MESSAGE_BYTES_MAX, NotifySocket, THREAD};
-use crate::act::notify::{Budget, Judgement, Message, Senders, Standing};
+use crate::act::notify::{Budget, Burst, Judgement, Message, Senders, Standing};
 use crate::act::off_loop::off_loop;
+use crate::act::probe::OpenGap;
 use crate::act::spawn::launch::temporary;
 use crate::decide::clock::Duration;
 use crate::decide::event::{ServiceEvent, SpawnFailure};
 use crate::sys::datagram::{self, Datagram, Sender};
 use crate::sys::process::Process;
 use std::collections::BTreeSet;
+use std::io;
 use std::rc::Rc;
 
 /// Messages of one service that stayd reads per second.
@@ -23,6 +25,8 @@ const EVENTS_PER_SECOND: u32 = 100;
 const SENDERS_PER_SECOND: u32 = 200;
 /// The same for messages with descriptors, each of which needs a thread for a moment.
 const DESCRIPTORS_PER_SECOND: u32 = 200;
+/// Messages that are read before other tasks of the loop get their turn.
+const MESSAGES_PER_TURN: usize = 16;
 /// What may come at once: the messages of this time.
 const BURST: Duration = Duration::from_millis(200);
 /// How long stayd does not read after a burst. A service with a queue of its own fills it meanwhile, and waits.
@@ -63,7 +67,8 @@ pub(crate) fn receive_from(
         socket: Rc::clone(&socket),
         senders: Senders::default(),
         budget: Budget::default(),
-        in_burst: Burst::default(),
+        burst: Burst::default(),
+        kept_out: None,
         warned: BTreeSet::new(),
     };
     let task = tokio::task::spawn_local(receiving.run()).abort_handle();
@@ -78,17 +83,11 @@ struct Receiving {
     socket: Rc<NotifySocket>,
     senders: Senders,
     budget: Budget,
-    in_burst: Burst,
+    burst: Burst,
+    /// Open while foreign messages may keep those of the service out of the queue.
+    kept_out: Option<OpenGap>,
     /// What was logged: each kind of problem once for an instance.
     warned: BTreeSet<Problem>,
-}
-
-/// The messages since the budget was last paid off.
-#[derive(Debug, Default)]
-struct Burst {
-    messages: u64,
-    /// Those of them that did not come from the instance.
-    foreign: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,30 +109,48 @@ impl Receiving {
         self.instance.tree.known().await;
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         loop {
-            let datagram = match self.socket.peek(&mut buffer).await {
-                Ok(datagram) => datagram,
-                Err(error) => {
-                    return tracing::warn!(
-                        service = self.service.name(),
-                        "cannot read its notify socket: {error}; its messages are lost until its next start"
-                    );
-                }
-            };
-            self.handle(&datagram, &buffer[..datagram.bytes]).await;
-            self.discard(&datagram).await;
-            self.pause_after_burst().await;
+            for _ in 0..MESSAGES_PER_TURN {
+                let datagram = match self.next(&mut buffer).await {
+                    Ok(datagram) => datagram,
+                    Err(error) => {
+                        return tracing::warn!(
+                            service = self.service.name(),
+                            "cannot read its notify socket: {error}; its messages are lost until its next start"
+                        );
+                    }
+                };
+                self.handle(&datagram, &buffer[..datagram.bytes]).await;
+                self.discard(&datagram).await;
+                self.pause_if_exhausted().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits for the next message, and reads it. When the queue is empty, the messages of the service have room again.
+    async fn next(&mut self, buffer: &mut [u8]) -> io::Result<Datagram> {
+        match self.socket.try_peek(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.burst = Burst::default();
+                self.kept_out = None;
+                self.socket.peek(buffer).await
+            }
+            found => found,
         }
     }
 
     async fn handle(&mut self, datagram: &Datagram, bytes: &[u8]) {
         let standing = self.standing(datagram.sender).await;
         self.charge(MESSAGES_PER_SECOND);
-        self.in_burst.messages += 1;
-        self.in_burst.foreign += u64::from(standing != Standing::Member);
+        self.burst.count(standing != Standing::Member);
+        if self.kept_out.is_none() && self.burst.keeps_others_out() {
+            let why = "processes that do not belong to it flood its notify socket";
+            self.kept_out = Some(self.instance.checks.heartbeat.open_gap(why));
+        }
         match standing {
             Standing::Member if datagram.truncated => self.warn(Problem::TooLong, || {
                 format!(
-                    "ignores an sd_notify message that is longer than {MESSAGE_BYTES_MAX} bytes"
+                    "its sd_notify message is longer than {MESSAGE_BYTES_MAX} bytes; stayd ignores such messages"
                 )
             }),
             Standing::Member => self.accept(&Message::parse(bytes)).await,
@@ -271,18 +288,12 @@ impl Receiving {
         work.await
     }
 
-    /// Stops reading for a while when the messages of the last burst are more than stayd handles. They wait in the socket. If most
-    /// of them were foreign, they may keep out those of the service, so its silence means nothing.
-    async fn pause_after_burst(&mut self) {
-        let now = (self.shared.now)();
-        if self.budget.is_paid_off(now) {
-            self.in_burst = Burst::default();
-        }
-        if !self.budget.is_exhausted(now, BURST) {
+    /// Stops reading for a while when stayd has done what it does for one service. The other messages wait in the socket.
+    async fn pause_if_exhausted(&mut self) {
+        if !self.budget.is_exhausted((self.shared.now)(), BURST) {
             return;
         }
-        let Burst { messages, foreign } = std::mem::take(&mut self.in_burst);
-        let is_foreign = foreign * 2 > messages;
+        let is_foreign = self.burst.keeps_others_out();
         self.warn(Problem::TooMany, || {
             let sender = if is_foreign {
                 "processes that do not belong to it send"
@@ -293,8 +304,6 @@ impl Receiving {
                 "{sender} more sd_notify messages than stayd reads in a second; the others wait in its socket"
             )
         });
-        let why = "processes that do not belong to it flood its notify socket";
-        let _gap = is_foreign.then(|| self.instance.checks.heartbeat.open_gap(why));
         tokio::time::sleep(PAUSE).await;
     }
 

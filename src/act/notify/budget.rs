@@ -1,4 +1,4 @@
-//! Bounds how much stayd does for the messages of one service, whatever is sent to it.
+//! Bounds how much stayd does for the messages of one service, whatever is sent to it, and notices a flood.
 
 use crate::decide::clock::{Duration, Instant};
 
@@ -20,16 +20,34 @@ impl Budget {
     pub(crate) fn is_exhausted(&self, now: Instant, burst: Duration) -> bool {
         self.paid_off_at.since(now) > burst
     }
+}
 
-    /// Whether everything is paid off.
-    pub(crate) fn is_paid_off(&self, now: Instant) -> bool {
-        self.paid_off_at <= now
+/// So many messages can fill the queue of a socket: the smallest usual length (Linux net.unix.max_dgram_qlen).
+const QUEUE_LENGTH: u64 = 10;
+
+/// The messages since the queue of a socket was last empty.
+#[derive(Debug, Default)]
+pub(crate) struct Burst {
+    messages: u64,
+    foreign: u64,
+}
+
+impl Burst {
+    /// Counts a message; a foreign one does not come from the service.
+    pub(crate) fn count(&mut self, is_foreign: bool) {
+        self.messages += 1;
+        self.foreign += u64::from(is_foreign);
+    }
+
+    /// Whether foreign messages may have kept those of the service out of the queue.
+    pub(crate) const fn keeps_others_out(&self) -> bool {
+        self.foreign >= QUEUE_LENGTH && self.foreign * 2 > self.messages
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Duration, Instant};
+    use super::{Budget, Burst, Duration, Instant, QUEUE_LENGTH};
 
     const COST: Duration = Duration::from_millis(1);
     const BURST: Duration = Duration::from_millis(100);
@@ -51,5 +69,22 @@ mod tests {
         assert!((10_000..=10_102).contains(&done), "{done}");
         let later = Instant::START.after(Duration::from_secs(11));
         assert!(!budget.is_exhausted(later, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_full_queue_keeps_others_out_if_most_of_it_is_foreign() {
+        for (foreign, own, expected) in [
+            (0, 0, false),
+            (QUEUE_LENGTH - 1, 0, false),
+            (QUEUE_LENGTH, 0, true),
+            (QUEUE_LENGTH, QUEUE_LENGTH - 1, true),
+            (QUEUE_LENGTH, QUEUE_LENGTH, false),
+            (0, 1000, false),
+        ] {
+            let mut burst = Burst::default();
+            (0..foreign).for_each(|_| burst.count(true));
+            (0..own).for_each(|_| burst.count(false));
+            assert_eq!(burst.keeps_others_out(), expected, "{burst:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ mod senders;
 pub mod socket;
 pub mod supervisor;
 
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, Burst};
 pub(crate) use message::Message;
 
 pub(crate) use receiver::MessageReceiver;

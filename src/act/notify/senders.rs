@@ -16,6 +16,8 @@ use std::io;
 /// How long a process counts as one outside the tree without being examined again. A member may have been taken for one while
 /// a process could not be read.
 const OUTSIDE_FOR: Duration = Duration::from_secs(1);
+/// The same for a process that could not be examined completely.
+const UNKNOWN_FOR: Duration = Duration::from_millis(100);
 /// The largest number of members, and of processes outside the tree, that are remembered. When there are more, stayd forgets
 /// them and examines each again.
 const REMEMBERED_MAX: usize = 1024;
@@ -39,6 +41,15 @@ pub(crate) enum Standing {
     Unknown,
 }
 
+/// A sender that was examined and is no member.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    start_time: u64,
+    standing: Standing,
+    /// Until then it is not examined again.
+    until: Instant,
+}
+
 /// What [`Senders::judge`] finds without a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
@@ -53,8 +64,8 @@ pub(crate) enum Judgement {
 pub(crate) struct Senders {
     /// Their start times.
     members: HashMap<i32, u64>,
-    /// Their start times, and when they were examined.
-    outsiders: HashMap<i32, (u64, Instant)>,
+    /// The others.
+    others: HashMap<i32, Refused>,
     scans: Budget,
     /// How many senders were examined.
     examined: u64,
@@ -81,8 +92,8 @@ impl Senders {
             return Judgement::Known(Standing::Member);
         }
         let is_trusted = [ROOT, identity::euid(), tree.uid].contains(&uid);
-        if !is_trusted && self.is_outsider(pid, None, now) {
-            return Judgement::Known(Standing::Outsider);
+        if !is_trusted && let Some(standing) = self.refused(pid, None, now) {
+            return Judgement::Known(standing);
         }
         let stat = match process::stat(pid) {
             Ok(stat) => stat,
@@ -92,8 +103,8 @@ impl Senders {
         if self.members.get(&pid) == Some(&start_time) {
             return Judgement::Known(Standing::Member);
         }
-        if self.is_outsider(pid, Some(start_time), now) {
-            return Judgement::Known(Standing::Outsider);
+        if let Some(standing) = self.refused(pid, Some(start_time), now) {
+            return Judgement::Known(standing);
         }
         self.examined += 1;
         if tree.proof_without_scan(&stat).is_some() {
@@ -102,11 +113,10 @@ impl Senders {
         }
         // The kernel reparents the orphans of an instance to stayd, and those of other users' processes to init.
         if !is_trusted && stat.ppid != identity::pid() {
-            remember(&mut self.outsiders, pid, (start_time, now));
-            return Judgement::Known(Standing::Outsider);
+            return Judgement::Known(self.refuse(stat.process, Standing::Outsider, now));
         }
         if self.scans.is_exhausted(now, SCANS_BURST) {
-            return Judgement::Known(Standing::Unknown);
+            return Judgement::Known(self.refuse(stat.process, Standing::Unknown, now));
         }
         Judgement::NeedsScan(stat.process)
     }
@@ -130,18 +140,34 @@ impl Senders {
             remember(&mut self.members, sender.pid, sender.start_time);
             return Standing::Member;
         }
-        if !is_complete {
-            return Standing::Unknown;
-        }
-        remember(&mut self.outsiders, sender.pid, (sender.start_time, now));
-        Standing::Outsider
+        let standing = if is_complete {
+            Standing::Outsider
+        } else {
+            Standing::Unknown
+        };
+        self.refuse(sender, standing, now)
     }
 
-    /// Whether the process with this pid, and this start time if that is known, was outside the tree a moment ago.
-    fn is_outsider(&self, pid: i32, start_time: Option<u64>, now: Instant) -> bool {
-        self.outsiders.get(&pid).is_some_and(|&(started, at)| {
-            start_time.is_none_or(|start_time| start_time == started) && now.since(at) < OUTSIDE_FOR
-        })
+    /// Remembers the standing of a process that is no member.
+    fn refuse(&mut self, process: Process, standing: Standing, now: Instant) -> Standing {
+        let lasts = match standing {
+            Standing::Outsider => OUTSIDE_FOR,
+            Standing::Member | Standing::Ended | Standing::Unknown => UNKNOWN_FOR,
+        };
+        let refused = Refused {
+            start_time: process.start_time,
+            standing,
+            until: now.after(lasts),
+        };
+        remember(&mut self.others, process.pid, refused);
+        standing
+    }
+
+    /// The standing of the process with this pid, and this start time if that is known, if it was refused a moment ago.
+    fn refused(&self, pid: i32, start_time: Option<u64>, now: Instant) -> Option<Standing> {
+        let refused = self.others.get(&pid)?;
+        let is_same = start_time.is_none_or(|start_time| start_time == refused.start_time);
+        (is_same && now < refused.until).then_some(refused.standing)
     }
 
     /// The standing of a process whose state cannot be read. A member is heard also when stayd has no free descriptor.
@@ -306,6 +332,11 @@ mod tests {
         // a tenth of 10 s, and the burst
         assert!((18..=24).contains(&scans), "{scans}");
         assert!(unknown > 9000);
+        assert!(
+            senders.examined() <= 101,
+            "ten times a second at most: {}",
+            senders.examined()
+        );
     }
 
     #[test]
@@ -326,7 +357,7 @@ mod tests {
             let process = Process { pid, start_time: 1 };
             senders.learn(process, (&[], true), Duration::ZERO, at(2));
         }
-        assert!(senders.outsiders.len() <= REMEMBERED_MAX);
+        assert!(senders.others.len() <= REMEMBERED_MAX);
         assert_eq!(
             senders.judge(ours(1_000_002_999), None, &tree, at(3)),
             Judgement::Known(Standing::Ended)

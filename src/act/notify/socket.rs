@@ -102,6 +102,15 @@ impl NotifySocket {
         self.socket.async_io(Interest::READABLE, look).await
     }
 
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the queue is empty.
+    pub fn try_peek(&self, buffer: &mut [u8]) -> io::Result<Datagram> {
+        let look = || datagram::peek(self.socket.as_fd(), buffer);
+        self.socket.try_io(Interest::READABLE, look)
+    }
+
     /// Removes the message that was read last, which came without descriptors.
     pub fn discard(&self) {
         // Fails only if the message is not there.

@@ -21,6 +21,7 @@ pub(crate) use connector::local_error_remedy;
 pub(crate) use judged_listeners::ForeignHolder;
 pub use listener_judge::{JudgeError, Judgment, ListenerJudge};
 pub use notify::Heartbeat;
+pub(crate) use notify::OpenGap;
 pub(crate) use resolve::ResolveName;
 pub use sqlite::{FileId, SqliteReply, SqliteRequest};
 
