@@ -1,9 +1,11 @@
 //! Listening TCP sockets, the processes that hold them, and the peer of a Unix socket.
 
 use super::platform;
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockaddrIn, SockaddrIn6, connect};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::BorrowedFd;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// A listening TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,27 @@ pub fn is_own_address(ip: IpAddr) -> bool {
         socket.local_addr()
     });
     source.is_ok_and(|source| source.ip() == ip)
+}
+
+/// Begins to connect to a TCP address. The stream does not block; it is writable when the connection is made or has failed,
+/// and its error (SO_ERROR) says which.
+///
+/// # Errors
+/// The system's error, where it is known at once.
+pub fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let socket = platform::socket::nonblocking_stream(family)?;
+    let outcome = match address {
+        SocketAddr::V4(address) => connect(socket.as_raw_fd(), &SockaddrIn::from(address)),
+        SocketAddr::V6(address) => connect(socket.as_raw_fd(), &SockaddrIn6::from(address)),
+    };
+    match outcome {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(socket)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether the process `pid` has the listener open.

@@ -321,6 +321,23 @@ async fn a_503_before_a_reset_is_an_answer_each_time() {
     );
 }
 
+/// The server sheds load with a reset, which may arrive before stayd has noticed that it is connected.
+#[tokio::test(flavor = "current_thread")]
+async fn a_503_before_a_reset_without_delay_is_an_answer_each_time() {
+    let shedding = serve(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        let at_once = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &at_once)
+            .expect("set");
+    });
+    for _ in 0..300 {
+        assert_degraded(&ask(shedding).await, &["answered 503 Service Unavailable"]);
+    }
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn http_credentials_are_sent_and_not_shown() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");

@@ -27,7 +27,7 @@ const LOOK_EVERY_MAX: Duration = Duration::from_millis(100);
 /// # Errors
 /// The system's error; `ConnectionRefused` also where the socket has connected to itself.
 pub(super) async fn tcp(address: SocketAddr, phase: &Phase) -> io::Result<TcpStream> {
-    let mut first = pin!(TcpStream::connect(address));
+    let mut first = pin!(connect(address));
     // Within this machine the kernel has connected by the next turn of the loop, so that most connections need no timer.
     tokio::select! {
         biased;
@@ -53,9 +53,24 @@ pub(super) async fn tcp(address: SocketAddr, phase: &Phase) -> io::Result<TcpStr
         tokio::select! {
             biased;
             outcome = &mut first => return not_to_itself(outcome?, address),
-            outcome = TcpStream::connect(address) => return not_to_itself(outcome?, address),
+            outcome = connect(address) => return not_to_itself(outcome?, address),
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// As `TcpStream::connect`, but a connection that the server has reset is one if an answer came before the reset: the kernel
+/// keeps what has arrived. A server that sheds load may be that quick.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::from_std(socket::begin_to_connect(address)?)?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        None => Ok(stream),
+        Some(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+            let has_answer = stream.peek(&mut [0]).await.is_ok_and(|count| count > 0);
+            if has_answer { Ok(stream) } else { Err(error) }
+        }
+        Some(error) => Err(error),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::super::check;
 use super::super::socket::{Listener, Peer};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -207,6 +208,16 @@ fn attribute(mut attributes: &[u8], kind: u16) -> Option<u8> {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+pub(in super::super) fn nonblocking_stream(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    Ok(nix::sys::socket::socket(
+        family,
+        SockType::Stream,
+        flags,
+        None,
+    )?)
 }
 
 pub(in super::super) fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {

@@ -8,11 +8,13 @@ use super::super::check;
 use super::super::socket::{Listener, Peer};
 use super::descriptors::{describe, descriptors, u32_at, u64_at};
 use super::process;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 const SOCKET_INFO: c_int = 3; // PROC_PIDFDSOCKETINFO
 const SOCKET_BYTES: usize = 792; // struct socket_fdinfo; offsets as in `descriptors`
@@ -95,6 +97,14 @@ pub(in super::super) fn held_listeners(
     let mut held = listeners.to_vec();
     held.retain(|one| open.iter().any(|each| each.inode == one.inode));
     Ok(held)
+}
+
+pub(in super::super) fn nonblocking_stream(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SockFlag::empty();
+    let socket = nix::sys::socket::socket(family, SockType::Stream, flags, None)?;
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(socket)
 }
 
 pub(in super::super) fn peer(socket: BorrowedFd<'_>) -> io::Result<Peer> {
