@@ -425,3 +425,24 @@ fn a_state_that_cannot_be_read_never_kills_and_use_that_cannot_be_read_only_for_
         "{waited:?}"
     );
 }
+
+#[test]
+fn attempts_that_leave_the_service_hardly_any_of_a_short_timeout_kill_nothing() {
+    let short = Duration::from_millis(200);
+    let rules = Policy {
+        watchdog: Some(Watchdog {
+            interval: SECOND,
+            timeout: short,
+            ..watchdog()
+        }),
+        ..policy()
+    };
+    let (mut simulation, db) = Simulation::with_ready_service(rules);
+    simulation[db].sent_late_by = short - Duration::from_millis(1);
+    simulation[db].stop_answering();
+    simulation.advance(MINUTE);
+    assert_eq!(simulation.kills(db), []);
+    simulation[db].sent_late_by = Duration::ZERO;
+    simulation.advance(SECOND * 10);
+    assert_eq!(simulation.kills(db).len(), 1, "asked in time, it is dead");
+}

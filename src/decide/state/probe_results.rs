@@ -13,6 +13,8 @@ use super::{KillPermit, KillStage, Service, State, StepContext, millis};
 
 /// Evidence is collected for at most this long.
 pub(super) const EVIDENCE_MAX: Duration = Duration::from_millis(300);
+/// An attempt that was sent later than this share of its timeout left too little time for an answer: 4 is a quarter.
+const LATE_SHARE: u32 = 4;
 /// The largest number of reasons for attempts without a verdict that are recorded until the next verdict.
 const UNJUDGED_REASONS_MAX: usize = 3;
 /// The reason of a service whose last attempt had an answer.
@@ -32,7 +34,8 @@ impl Service {
             return;
         };
         let sent_late_by = attempt.asked_at.since(begun_at);
-        if sent_late_by > verdict::LATENESS_MAX {
+        let timeout = attempt.deadline.since(begun_at);
+        if sent_late_by > verdict::LATENESS_MAX.min(timeout / LATE_SHARE) {
             let cause = format!("it asked {} ms late", sent_late_by.as_millis());
             monitored.failures.no_verdict_before(ctx.now, cause);
         }
@@ -178,7 +181,7 @@ impl Service {
             },
             _ if !proven && !starting => self.never_answered(why),
             Class::Alive => format!("{ANSWERING}; {why}"),
-            Class::Degraded => format!("answers with an error: {why}"),
+            Class::Degraded => format!("degraded: {why}"),
             Class::Dead if attached => format!("no answer: {why}; not ours, and never killed"),
             Class::Dead => match monitored.suppressed_because {
                 Some(because) => format!("no answer: {why}; not killed yet: {because}"),
