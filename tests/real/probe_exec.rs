@@ -132,6 +132,35 @@ fn a_second_command_asks_while_the_first_cannot_be_ended() {
 }
 
 #[cfg(target_os = "linux")]
+#[test]
+#[ignore = "needs root"]
+fn a_command_that_is_started_late_because_of_the_last_one_is_not_dead_at_the_deadline() {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    alone(|| {
+        reaper::become_subreaper().expect("a subreaper");
+        let place = TempDir::new();
+        let hung = HungMount::uninterruptible_at(&place.join("hung"));
+        let script = format!(
+            "if [ -e {0} ]; then exec sleep 1000; fi; touch {0}; stat {1}/file",
+            place.join("asked").display(),
+            hung.path().display()
+        );
+        with_spawner(async |spawner| {
+            let mut probe = command(&spawner, &script);
+            assert_no_verdict(&probe.ask(SHORT).await, &["cannot be ended"]);
+            let release = std::thread::spawn(move || {
+                // what is tested is time that the last command takes from the next one
+                std::thread::sleep(TIMEOUT * 3 / 4);
+                drop(hung);
+            });
+            assert_no_verdict(&probe.ask(TIMEOUT).await, &["stayd itself needed"]);
+            release.join().expect("released");
+            assert_dead(&probe.ask(SHORT).await, &["did not end within"]);
+        });
+    });
+}
+
+#[cfg(target_os = "linux")]
 async fn wait_until_alive(prober: &mut Prober) {
     let asked = async { while prober.ask(SHORT).await != Answer::Alive {} };
     let asked = tokio::time::timeout(LONG, asked).await;

@@ -25,7 +25,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -173,13 +173,14 @@ impl Helper {
     ///
     /// # Errors
     /// [`HelperError::Silent`] after `timeout`. [`HelperError::NotAsked`] where the request reached no helper, because
-    /// none could be started or the last one is still stuck.
+    /// none could be started in half of the timeout, or the last one is still stuck.
     pub async fn ask<R: HelperRequest>(
         &mut self,
         request: R,
         timeout: Duration,
     ) -> Result<R::Reply, HelperError> {
         // The exchange owns the child, so that dropping this future kills a helper in the middle of a request.
+        let began_at = Instant::now();
         let mut exchange = Exchange::begin(self);
         match tokio::time::timeout(timeout, exchange.reply_to(request)).await {
             Ok(Ok(outcome)) => {
@@ -187,8 +188,15 @@ impl Helper {
                 outcome.map_err(HelperError::Failed)
             }
             Ok(Err(error)) => Err(HelperError::NotAsked(error)),
-            Err(_) if exchange.sent => Err(HelperError::Silent),
+            Err(_)
+                if exchange
+                    .sent_at
+                    .is_some_and(|at| at - began_at <= timeout / 2) =>
+            {
+                Err(HelperError::Silent)
+            }
             Err(_) if exchange.owner.stuck.is_some() => Err(HelperError::NotAsked(STUCK.into())),
+            // Or it started so late that hardly any time was left for its reply.
             Err(_) => Err(HelperError::NotAsked(
                 "the helper did not start in time".into(),
             )),
@@ -239,7 +247,8 @@ const OTHER_REQUEST: &str = "the helper replied to another request";
 struct Exchange<'a> {
     owner: &'a mut Helper,
     child: Option<Child>,
-    sent: bool,
+    /// When the request was sent.
+    sent_at: Option<Instant>,
 }
 
 impl<'a> Exchange<'a> {
@@ -248,7 +257,7 @@ impl<'a> Exchange<'a> {
         Self {
             owner,
             child,
-            sent: false,
+            sent_at: None,
         }
     }
 
@@ -291,7 +300,7 @@ impl<'a> Exchange<'a> {
         };
         let name = R::NAME.to_owned();
         write(&mut child.stream, &RequestLine { id, name, body }).await?;
-        self.sent = true;
+        self.sent_at = Some(Instant::now());
         Ok(id)
     }
 

@@ -1,6 +1,6 @@
 //! `exec:`: runs a command without a shell. Its exit status is the answer: 0 alive; 4, 126 and 127 no verdict; others dead.
 
-use super::{Answer, ProtocolProbe, dead, in_words, no_verdict, quote};
+use super::{Answer, Phase, ProtocolProbe, dead, in_words, no_verdict, quote};
 use crate::act::spawn::launch::{ExecContext, Launch};
 use crate::act::spawn::short_command::ShortCommand;
 use crate::act::spawn::spawner::Spawner;
@@ -65,10 +65,14 @@ impl ExecProbe {
     async fn attempt(
         &mut self,
         limit: Duration,
+        phase: &Phase,
         command: &mut Option<Command>,
     ) -> Result<(), String> {
+        phase.prepare("start of the command");
         self.await_last_command(limit).await;
-        command.insert(self.start(limit).await?).run().await;
+        let command = command.insert(self.start(limit).await?);
+        phase.wait_for_service("end of the command");
+        command.run().await;
         Ok(())
     }
 
@@ -138,8 +142,9 @@ impl ExecProbe {
 
 impl ProtocolProbe for ExecProbe {
     async fn ask(&mut self, limit: Duration) -> Answer {
+        let phase = Phase::new("end of the command");
         let mut command = None;
-        let attempt = timeout(limit, self.attempt(limit, &mut command)).await;
+        let attempt = timeout(limit, self.attempt(limit, &phase, &mut command)).await;
         let Some(command) = command else {
             let limit = in_words(limit);
             return no_verdict(match attempt {
@@ -158,7 +163,10 @@ impl ProtocolProbe for ExecProbe {
                 return no_verdict(self.hung_in_words());
             }
         }
-        answer
+        let had_too_little = attempt
+            .is_err()
+            .then(|| phase.service_had_too_little(limit));
+        had_too_little.flatten().unwrap_or(answer)
     }
 }
 

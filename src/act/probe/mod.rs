@@ -199,10 +199,12 @@ pub async fn ask_once(
 #[derive(Debug)]
 struct Phase {
     waits_for: Cell<&'static str>,
-    /// The attempt waits for the service, not for something on stayd's side.
-    is_service: Cell<bool>,
     /// When the attempt ends; none before it begins.
     ends_at: Cell<Option<Instant>>,
+    /// Since when the attempt waits for something on stayd's side; none while it waits for the service.
+    preparing_since: Cell<Option<Instant>>,
+    /// How long it did so before.
+    prepared_for: Cell<Duration>,
     /// The answer if the deadline passes now, where more is known than what the attempt waits for.
     answer_at_deadline: RefCell<Option<Answer>>,
 }
@@ -211,8 +213,9 @@ impl Phase {
     const fn new(waits_for: &'static str) -> Self {
         Self {
             waits_for: Cell::new(waits_for),
-            is_service: Cell::new(true),
             ends_at: Cell::new(None),
+            preparing_since: Cell::new(None),
+            prepared_for: Cell::new(Duration::ZERO),
             answer_at_deadline: RefCell::new(None),
         }
     }
@@ -220,14 +223,18 @@ impl Phase {
     /// The attempt now waits for `what` from the service. If the deadline passes, the service is dead.
     fn wait_for_service(&self, what: &'static str) {
         self.waits_for.set(what);
-        self.is_service.set(true);
+        if let Some(since) = self.preparing_since.take() {
+            let before = self.prepared_for.get();
+            self.prepared_for.set(before + since.elapsed());
+        }
         self.answer_at_deadline.replace(None);
     }
 
     /// The attempt now waits for `what`, which does not depend on the service. If the deadline passes, there is no verdict.
     fn prepare(&self, what: &'static str) {
         self.waits_for.set(what);
-        self.is_service.set(false);
+        let since = self.preparing_since.get().unwrap_or_else(Instant::now);
+        self.preparing_since.set(Some(since));
         self.answer_at_deadline.replace(None);
     }
 
@@ -244,14 +251,30 @@ impl Phase {
         })
     }
 
-    /// The answer of an attempt that has reached its deadline, `timeout` after its begin.
+    /// The answer of an attempt that has reached its deadline, `timeout` after its begin. If stayd's own part took most of
+    /// that time, the service had too little of it.
     fn at_deadline(&self, timeout: Duration) -> Answer {
         let waited_for = self.waits_for.get();
-        if self.is_service.get() {
-            no_answer(timeout, waited_for)
-        } else {
-            no_verdict(timed_out(timeout, waited_for))
+        if self.preparing_since.get().is_some() {
+            return no_verdict(timed_out(timeout, waited_for));
         }
+        if let Some(answer) = self.service_had_too_little(timeout) {
+            return answer;
+        }
+        let known = self.answer_at_deadline.take();
+        known.unwrap_or_else(|| no_answer(timeout, waited_for))
+    }
+
+    /// The answer of an attempt without one from the service, if stayd's own part took more than half of its `timeout`.
+    fn service_had_too_little(&self, timeout: Duration) -> Option<Answer> {
+        let prepared_for = self.prepared_for.get();
+        (prepared_for > timeout / 2).then(|| {
+            no_verdict(format!(
+                "stayd itself needed {} of the {} that the attempt may take",
+                in_words(prepared_for),
+                in_words(timeout)
+            ))
+        })
     }
 }
 
@@ -272,10 +295,7 @@ async fn until_deadline<T>(
     let ends_at = Instant::now() + timeout;
     phase.ends_at.set(Some(ends_at));
     let outcome = tokio::time::timeout_at(ends_at, attempt).await;
-    outcome.map_err(|_| {
-        let known = phase.answer_at_deadline.take();
-        known.unwrap_or_else(|| phase.at_deadline(timeout))
-    })
+    outcome.map_err(|_| phase.at_deadline(timeout))
 }
 
 /// The answer when the service did not respond within `timeout`.
@@ -361,7 +381,36 @@ const WITHHELD: &str = "(not quoted: the query contains a secret)";
 
 #[cfg(test)]
 mod tests {
-    use super::{FIRST_BYTES_MAX, SAID_CHARS_MAX, quote, quote_first_bytes, quote_without};
+    use super::{
+        Answer, FIRST_BYTES_MAX, Phase, SAID_CHARS_MAX, no_verdict, quote, quote_first_bytes,
+        quote_without, within,
+    };
+    use std::time::Duration;
+
+    const TIMEOUT: Duration = Duration::from_millis(80);
+
+    /// An attempt in which stayd needs this time for its own part, and the service never answers.
+    async fn silent_after(own_part: Duration) -> Answer {
+        let phase = Phase::new("connection");
+        within(TIMEOUT, &phase, async {
+            phase.prepare("search");
+            tokio::time::sleep(own_part).await;
+            phase.wait_for_service("connection");
+            std::future::pending().await
+        })
+        .await
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn silence_is_dead_only_if_the_service_had_half_of_the_timeout() {
+        let dead = silent_after(Duration::ZERO).await;
+        assert!(matches!(dead, Answer::Dead { .. }), "{dead:?}");
+        let short = silent_after(TIMEOUT * 3 / 4).await;
+        assert!(matches!(short, Answer::NoVerdict { .. }), "{short:?}");
+        let none = silent_after(TIMEOUT * 2).await;
+        let expected = no_verdict("timed out after 80 ms waiting for the search");
+        assert_eq!(none, expected);
+    }
 
     #[test]
     fn a_quotation_is_one_short_line() {
