@@ -186,7 +186,7 @@ impl Service {
     #[must_use]
     pub fn is_healthy(&self, now: Instant) -> bool {
         let Some(monitored) = self.state.monitored() else {
-            return self.is_complete && self.is_down();
+            return self.is_complete && self.wanted_up && self.is_down();
         };
         let long_degraded = monitored
             .degraded_since
