@@ -39,50 +39,38 @@ pub(super) fn after(
     answer: &Answer,
     timeout: Duration,
 ) -> ResourceSample {
+    let Some(main) = instance.watched_process() else {
+        return ResourceSample::default();
+    };
+    let is_dead = counts_as_dead(service, answer);
     let baseline = instance.checks.baseline(check);
     let before = baseline.get();
-    let take = || sample(shared, service, instance, check, answer, timeout);
+    let take = || {
+        let state = process::stat(main.pid).map(|stat| stat.state);
+        let mut sample = ResourceSample {
+            stopped: matches!(state, Ok(State::Stopped)),
+            ..ResourceSample::default()
+        };
+        if sample.stopped || is_dead {
+            let state = instance.tree.with(|tree| StopState::of(main, tree));
+            (sample.traced, sample.frozen) = (state.traced, state.frozen);
+            sample.state_unknown = state.unknown;
+        }
+        if answer.is_answer() && !is_dead {
+            baseline.set(None);
+        } else if let Some(after) = measure(shared, service, instance) {
+            baseline.set(Some(compare(&mut sample, before, after, timeout)));
+        } else {
+            sample.unknown_use = Some(UnknownUse::Processes);
+        }
+        sample
+    };
     let first = take();
     if first.state_unknown || first.unknown_use == Some(UnknownUse::Processes) {
-        baseline.set(before);
         reserve::with(take)
     } else {
         first
     }
-}
-
-fn sample(
-    shared: &SharedContext,
-    service: &ServiceContext,
-    instance: &Instance,
-    check: Check,
-    answer: &Answer,
-    timeout: Duration,
-) -> ResourceSample {
-    let Some(main) = instance.watched_process() else {
-        return ResourceSample::default();
-    };
-    let state = process::stat(main.pid).map(|stat| stat.state);
-    let mut sample = ResourceSample {
-        stopped: matches!(state, Ok(State::Stopped)),
-        ..ResourceSample::default()
-    };
-    if sample.stopped || counts_as_dead(service, answer) {
-        let state = instance.tree.with(|tree| StopState::of(main, tree));
-        (sample.traced, sample.frozen) = (state.traced, state.frozen);
-        sample.state_unknown = state.unknown;
-    }
-    let baseline = instance.checks.baseline(check);
-    if answer.is_answer() && !counts_as_dead(service, answer) {
-        baseline.set(None);
-        return sample;
-    }
-    let Some(after) = measure(shared, service, instance) else {
-        sample.unknown_use = Some(UnknownUse::Processes);
-        return sample;
-    };
-    baseline.set(Some(compare(&mut sample, baseline.get(), after, timeout)));
-    sample
 }
 
 /// Whether the answer counts as dead if nothing excuses the service.
