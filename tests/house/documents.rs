@@ -107,7 +107,7 @@ fn files_and_functions_in_the_architecture_document_exist() {
 }
 
 /// (document, its text with the number, source, the constant with the same number)
-const NUMBERS: [(&str, &str, &str, &str); 22] = [
+const NUMBERS: [(&str, &str, &str, &str); 19] = [
     (
         "reference/files.md",
         "last 20,000 records",
@@ -137,24 +137,6 @@ const NUMBERS: [(&str, &str, &str, &str); 22] = [
         "1,024 wait",
         "run/stderr_writer.rs",
         "LINES_MAX: usize = 1024;",
-    ),
-    (
-        "explanation/limits.md",
-        "reads 2,000 sd_notify messages",
-        "act/lifecycle/service_messages.rs",
-        "MESSAGES_PER_SECOND: u32 = 2000;",
-    ),
-    (
-        "explanation/limits.md",
-        "passes on 100 of them",
-        "act/lifecycle/service_messages.rs",
-        "EVENTS_PER_SECOND: u32 = 100;",
-    ),
-    (
-        "explanation/limits.md",
-        "examines 200\n  senders",
-        "act/lifecycle/service_messages.rs",
-        "SENDERS_PER_SECOND: u32 = 200;",
     ),
     (
         "explanation/limits.md",
