@@ -5,6 +5,7 @@ use super::foreign::orphans::SEARCH_DELAY;
 use super::lifecycle::{
     attach, claim, materialize, prepare, program_change, retire, start, stop, successor,
 };
+use super::recovery::deleted_files::{self, DeletedFiles};
 use super::recovery::handover::{self, InstanceHandover, SocketHandover};
 use super::recovery::{self, InheritedInstance, InheritedInstances};
 use super::watchdog::{attempt, evidence};
@@ -185,6 +186,12 @@ impl Executor {
     pub fn reload(&self, id: ServiceId) -> Result<(), String> {
         let service = self.services.get(id.0);
         stop::reload(service.ok_or("cannot reload: no such service")?)
+    }
+
+    /// Restores what was deleted of the files of running instances.
+    #[must_use]
+    pub fn restore_deleted_files(&self) -> DeletedFiles {
+        deleted_files::restore(&self.shared, &self.services)
     }
 
     /// Closes the sockets at the end of stayd, unless the parent supervisor keeps them for the next stayd, and waits until

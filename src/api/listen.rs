@@ -1,5 +1,6 @@
 //! Creates the control socket: it never replaces a socket in use, and other users cannot open it at any instant.
 
+use crate::sys::socket_file::SocketFile;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, chown};
 use std::ffi::OsString;
@@ -20,25 +21,31 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The file of a listening control socket. Dropping this removes the file, unless it was handed over.
 #[derive(Debug)]
 pub struct ControlSocket {
-    path: PathBuf,
+    file: SocketFile,
     is_handed_over: bool,
 }
 
 impl ControlSocket {
     /// The socket at `path`, which the previous version of stayd bound and handed over.
     #[must_use]
-    pub const fn inherited(path: PathBuf) -> Self {
+    pub fn inherited(path: PathBuf) -> Self {
         Self {
-            path,
+            file: SocketFile::at(path),
             is_handed_over: false,
         }
+    }
+
+    /// Whether the file was deleted or replaced, so that no client finds the socket.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.file.is_lost()
     }
 
     /// Keeps the file for the next version of stayd, and returns its path.
     #[must_use]
     pub fn hand_over(mut self) -> PathBuf {
         self.is_handed_over = true;
-        std::mem::take(&mut self.path)
+        self.file.path().to_owned()
     }
 }
 
@@ -47,8 +54,7 @@ impl Drop for ControlSocket {
         if self.is_handed_over {
             return;
         }
-        // If it cannot be removed, the next stayd replaces it.
-        let _removed = fs::remove_file(&self.path);
+        self.file.remove();
     }
 }
 
@@ -66,11 +72,10 @@ pub async fn bind(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, 
     let listener = bind_private(&temporary).map_err(named)?;
     let mut socket = ControlSocket::inherited(temporary);
     if let Some(gid) = group {
-        open_to_group(&socket.path, gid).map_err(named)?;
+        open_to_group(socket.file.path(), gid).map_err(named)?;
     }
     // Last, so that a client that finds the socket in its place is served, also where a stale socket was.
-    fs::rename(&socket.path, path).map_err(named)?;
-    path.clone_into(&mut socket.path);
+    socket.file.rename(path).map_err(named)?;
     Ok((listener, socket))
 }
 

@@ -54,8 +54,13 @@ pub(super) struct InheritedSocket {
 
 impl ControlServer {
     /// Whether no server runs.
-    pub(super) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.server.is_finished()
+    }
+
+    /// Whether clients cannot reach the server: its file was deleted or replaced, or the server has ended.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_closed() || self.socket.as_ref().is_none_or(ControlSocket::is_lost)
     }
 
     /// Stops the server, closes the socket and removes its file.

@@ -17,6 +17,7 @@ use crate::decide::event::{Event, ServiceEvent, ServiceId};
 use crate::decide::fleet::Machine;
 use crate::decide::handover::StateHandover;
 use crate::decide::state;
+use crate::sys::folder_watch::FolderWatch;
 use crate::sys::{process, reaper};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub(super) struct Daemon {
     pub(super) upgrade: Option<UpgradeAttempt>,
     /// The state that the previous version handed over, for services that are not configured yet.
     inherited: BTreeMap<String, StateHandover>,
+    /// Tells when files of stayd are deleted.
+    pub(super) watch: FolderWatch,
     /// Dropped when every recovery scan is complete; the server of an inherited control socket waits for it.
     recovery: Option<oneshot::Sender<()>>,
 }
@@ -103,12 +106,14 @@ impl Daemon {
             finished: false,
             upgrade: None,
             inherited: services,
+            watch: FolderWatch::new(),
             recovery,
         })
     }
 
     /// Runs until every service is stopped, or until a new version can take over.
     pub(super) async fn run(&mut self) -> LoopEnd {
+        self.watch_own_folders();
         self.configure_all();
         // During an in-place upgrade, the SIGCHLD of an exited child may have gone to the previous version.
         self.reap();
@@ -119,7 +124,8 @@ impl Daemon {
             self.parts.stall.progress();
             let due = self.machine.borrow().deadline();
             let now = self.parts.clock.handle().now();
-            self.check_state_dir(now).await;
+            self.check_own_files(now).await;
+            let requested_check = self.parts.lock.requested_check(now);
             if self.is_ready_to_upgrade(now) {
                 return LoopEnd::ReadyToUpgrade;
             }
@@ -139,6 +145,8 @@ impl Daemon {
                 progress = progress(&mut self.upgrade) => self.on_progress(progress),
                 read = config_read(&mut self.config_reader) => self.on_config_read(read),
                 () = timer.wait(due, now) => self.on_deadline(due),
+                () = self.watch.deleted() => self.parts.lock.request_check(self.parts.clock.handle().now()),
+                () = tokio::time::sleep(requested_check.unwrap_or_default()), if requested_check.is_some() => {}
                 () = tokio::time::sleep(next_ping.since(now)), if ping_every.is_some() => {
                     // The loop sends it itself. If the loop hangs, the pings stop, and the parent supervisor ends stayd.
                     log_send_error(self.parts.notifications.watchdog());

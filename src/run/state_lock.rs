@@ -10,9 +10,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-/// The time between two checks of the lock. A check happens only when another event wakes the loop: an idle stayd does not
-/// wake for it.
+/// The time between two checks of stayd's own files. A check happens only when an event wakes the loop: a deleted file, or
+/// anything else. An idle stayd does not wake for it.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
+
+/// The time from a deleted file to the check. stayd deletes files itself at the end of each instance, so a service that ends
+/// again and again causes one check in this time.
+const REQUESTED_CHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot start.
 pub(super) struct StartError {
@@ -29,6 +33,7 @@ pub(super) struct StateLock {
     /// lock in it, has been deleted. `None` if the runtime folder cannot be used.
     second: Option<SecondLock>,
     next_check: Instant,
+    is_check_requested: bool,
 }
 
 /// Both locks, for an in-place upgrade.
@@ -49,6 +54,9 @@ struct SecondLock {
 impl Drop for SecondLock {
     fn drop(&mut self) {
         if self.is_handed_over {
+            return;
+        }
+        if !lock::is_still_at(&self.lock, &self.path).is_ok_and(|there| there) {
             return;
         }
         // The file is still locked here. A process that has opened it in the meantime finds that the path no longer leads
@@ -72,6 +80,7 @@ impl StateLock {
             lock,
             second,
             next_check: Instant::START,
+            is_check_requested: false,
         })
     }
 
@@ -88,6 +97,7 @@ impl StateLock {
             lock: inherited.lock.into(),
             second,
             next_check: Instant::START,
+            is_check_requested: false,
         })
     }
 
@@ -113,13 +123,43 @@ impl StateLock {
         &self.state
     }
 
-    /// Whether it is time for a check; if so, schedules the next one.
+    /// Whether it is time for a check of stayd's own files; if so, schedules the next one.
     pub(super) fn is_check_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next_check;
         if due {
             self.next_check = now.after(CHECK_EVERY);
+            self.is_check_requested = false;
         }
         due
+    }
+
+    /// A file was deleted: schedules a check, which happens even if no other event wakes the loop.
+    pub(super) fn request_check(&mut self, now: Instant) {
+        self.is_check_requested = true;
+        self.next_check = self.next_check.min(now.after(REQUESTED_CHECK_AFTER));
+    }
+
+    /// The time until the requested check; none if no check was requested.
+    pub(super) fn requested_check(&self, now: Instant) -> Option<Duration> {
+        self.is_check_requested.then(|| self.next_check.since(now))
+    }
+
+    /// Takes the lock in the runtime folder again if its file was deleted or replaced. Returns whether that was so.
+    pub(super) fn restore_second(&mut self, options: &Options) -> bool {
+        let is_lost = self.second.as_ref().is_some_and(|second| {
+            lock::is_still_at(&second.lock, &second.path).is_ok_and(|there| !there)
+        });
+        if !is_lost {
+            return false;
+        }
+        // A lock that another stayd holds now, or that cannot be taken, is tried again with the next check.
+        let retaken = take_second_lock(options, &self.state);
+        let retaken = retaken.unwrap_or_default();
+        let is_restored = retaken.is_some();
+        if is_restored {
+            self.second = retaken;
+        }
+        is_restored
     }
 
     /// Whether the folder was deleted or replaced: the path of the lock no longer leads to the locked file. If the path

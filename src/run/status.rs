@@ -53,6 +53,8 @@ pub(super) enum WarningTopic {
     Configuration,
     /// The state folder.
     StateDir,
+    /// Instances that the next stayd could not adopt.
+    UnprovableInstances,
 }
 
 impl StatusSource {

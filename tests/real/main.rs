@@ -59,6 +59,7 @@ mod output_instances;
 mod output_service;
 #[cfg(target_os = "linux")]
 mod own_children;
+mod own_files_deleted;
 mod own_process;
 mod parked;
 #[cfg(target_os = "linux")]

@@ -94,6 +94,12 @@ fn make_room(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
+/// Whether no file is in the claim's place. A place that cannot be checked does not count as empty.
+pub(crate) fn is_missing(dir: &Path, service: &str) -> bool {
+    let found = fs::symlink_metadata(path(dir, service));
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Removes the claim, then its spare file.
 pub(crate) fn remove(dir: &Path, service: &str) -> io::Result<()> {
     for path in [path(dir, service), spare_path(dir, service)] {

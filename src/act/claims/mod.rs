@@ -12,7 +12,7 @@ mod tests;
 pub use file::ClaimOnDisk;
 pub use record::{Claim, ClaimFile, RecordedExit, RecordedProcess, Token};
 
-use crate::act::dirs::state_dir::StateDir;
+use crate::act::dirs::state_dir::{StateDir, create_folder};
 use crate::decide::event::{Exit, Life};
 use crate::sys::process::{self, Process};
 use std::cell::RefCell;
@@ -251,12 +251,23 @@ impl Claims {
             .collect()
     }
 
-    /// Writes every claim again, into a folder that was just created. Returns true when all are on disk.
-    pub fn rewrite_all(&self) -> bool {
-        for cached in self.by_service.borrow_mut().values_mut() {
-            cached.is_saved = false;
+    /// Writes every claim again whose file was deleted. Returns the services whose claim was missing and is on disk again; a
+    /// claim that cannot be written counts as unsaved.
+    pub fn restore_deleted(&self) -> Vec<String> {
+        let mut by_service = self.by_service.borrow_mut();
+        let mut restored = Vec::new();
+        for (service, cached) in by_service.iter_mut().filter(|(_, cached)| cached.is_saved) {
+            if !file::is_missing(&self.dir, service) {
+                continue;
+            }
+            let written = create_folder(&self.dir)
+                .and_then(|()| file::write(&self.dir, service, &cached.claim));
+            cached.is_saved = written.is_ok();
+            if cached.is_saved {
+                restored.push(service.clone());
+            }
         }
-        self.retry_unsaved()
+        restored
     }
 
     /// Writes again the claims that could not be written. Returns true when all are on disk.

@@ -169,6 +169,13 @@ impl StateDir {
             .collect()
     }
 
+    /// The second name of the FIFO of a service's present instance. It is in another folder than the first one, because a
+    /// claim proves nothing without this file on disk.
+    #[must_use]
+    pub fn second_fifo_name(&self, service: &str) -> PathBuf {
+        self.claims().join(format!("{service}.fifo"))
+    }
+
     /// The folders that can contain FIFOs of a service, each with the prefix of their names in it.
     #[must_use]
     pub fn fifo_folders(&self, service: &str) -> Vec<(PathBuf, String)> {

@@ -4,6 +4,7 @@ use crate::act::dirs::runtime_dir;
 use crate::act::off_loop::on_thread;
 use crate::sys::datagram::{self, Datagram};
 use crate::sys::identity::{self, ROOT};
+use crate::sys::socket_file::SocketFile;
 use std::cell::Cell;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,7 +35,7 @@ pub(crate) const THREAD: &str = "notify";
 pub struct NotifySocket {
     /// Shared with a thread that closes descriptors.
     socket: Arc<UnixDatagram>,
-    path: PathBuf,
+    file: SocketFile,
     is_handed_over: Cell<bool>,
 }
 
@@ -71,7 +72,7 @@ impl NotifySocket {
     fn new(socket: net::UnixDatagram, path: PathBuf) -> io::Result<Self> {
         Ok(Self {
             socket: Arc::new(UnixDatagram::from_std(socket)?),
-            path,
+            file: SocketFile::at(path),
             is_handed_over: Cell::new(false),
         })
     }
@@ -89,7 +90,13 @@ impl NotifySocket {
     /// Its path, which the service gets as NOTIFY_SOCKET.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
+    }
+
+    /// Whether its file was deleted or replaced, so that no message comes in.
+    #[must_use]
+    pub fn is_file_lost(&self) -> bool {
+        self.file.is_lost()
     }
 
     /// Waits for the next message, reads it into `buffer` of [`MESSAGE_BYTES_MAX`] bytes, and leaves it in the socket until it is
@@ -136,8 +143,7 @@ impl Drop for NotifySocket {
         if self.is_handed_over.get() {
             return;
         }
-        // If the file stays, the next bind replaces it.
-        let _ = fs::remove_file(&self.path);
+        self.file.remove();
         // From now on no message comes in. Closing the socket would close the descriptors in its queue on the loop's thread.
         let _ = self.socket.shutdown(Shutdown::Read);
         if datagram::peek(self.socket.as_fd(), &mut []).is_ok() {

@@ -1,6 +1,7 @@
 //! The FIFO that carries an instance's output: its name, its creation, its ends and its identity.
 
 use crate::act::claims::ClaimFile;
+use crate::act::dirs::state_dir::create_folder;
 use crate::decide::event::Life;
 use crate::sys::pipe;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -74,6 +75,26 @@ pub(super) fn identities(folder: &Path, prefix: &str) -> Vec<ClaimFile> {
         .filter(is_ours)
         .filter_map(|entry| entry.metadata().ok());
     metas.map(|meta| identity(&meta)).collect()
+}
+
+/// The identity of the file at `path`, which is not followed if it is a symbolic link.
+pub(super) fn identity_at(path: &Path) -> io::Result<ClaimFile> {
+    Ok(identity(&fs::symlink_metadata(path)?))
+}
+
+/// Gives the FIFO at `source` a further name, in a folder that is created if it is missing. Replaces a file of that name.
+pub(super) fn link(source: &Path, path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match fs::hard_link(source, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), create_folder)?;
+            fs::hard_link(source, path)
+        }
+        linked => linked,
+    }
 }
 
 /// The identity of the FIFO, as recorded in a claim.

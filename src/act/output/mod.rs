@@ -89,6 +89,17 @@ pub struct InstanceOutput {
     pub claim_file: ClaimFile,
 }
 
+/// The names of an instance's FIFO on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FifoNames {
+    /// It has every name that its file system allows.
+    Complete,
+    /// One name was missing, and is there again.
+    OneWasMissing,
+    /// None is there, and a file without a name cannot get one again.
+    Lost,
+}
+
 /// Why the output of an instance could not be set up: "cannot …: cause".
 #[derive(Debug)]
 pub struct OutputError {
@@ -202,7 +213,8 @@ impl Output {
         log: &Log,
         claimed: ClaimFile,
     ) -> Result<(), OutputError> {
-        let paths = self.state.fifo_paths(service, &fifo::name(life));
+        let mut paths = self.state.fifo_paths(service, &fifo::name(life));
+        paths.push(self.state.second_fifo_name(service));
         let found = paths.iter().find_map(|path| {
             let reader = fifo::open_reader(path).ok()?;
             (fifo::identify(&reader).ok()? == claimed).then_some((path, reader))
@@ -275,6 +287,11 @@ impl Output {
         let Some(path) = self.fifos.borrow_mut().remove(&key) else {
             return;
         };
+        // The next instance may have the second name already.
+        let second = self.state.second_fifo_name(service);
+        if fifo::identity_at(&path).ok() == fifo::identity_at(&second).ok() {
+            drop(fs::remove_file(second));
+        }
         // The file is missing if a user has deleted the folder.
         drop(fs::remove_file(path));
         if let Some(writer) = &*self.writer.borrow() {
@@ -283,12 +300,35 @@ impl Output {
         }
     }
 
+    /// Gives the FIFO of an instance each of its two names that is missing. A user or a cleaner of temporary files can delete
+    /// one, and only a file that exists on disk lets the next stayd prove that the instance is its own. Returns what was
+    /// found.
+    pub fn restore_fifo_names(&self, service: &str, life: Life, claimed: ClaimFile) -> FifoNames {
+        let fifos = self.fifos.borrow();
+        let Some(first) = fifos.get(&(service.to_owned(), life)) else {
+            return FifoNames::Complete;
+        };
+        let second = self.state.second_fifo_name(service);
+        let is_there = |path: &Path| fifo::identity_at(path).is_ok_and(|found| found == claimed);
+        match (is_there(first), is_there(&second)) {
+            (true, true) => FifoNames::Complete,
+            // The link fails where the file system has none, and for a FIFO in the runtime folder.
+            (true, false) if fifo::link(first, &second).is_ok() => FifoNames::OneWasMissing,
+            (true, false) => FifoNames::Complete,
+            (false, true) if fifo::link(&second, first).is_ok() => FifoNames::OneWasMissing,
+            (false, true) => FifoNames::Complete,
+            (false, false) => FifoNames::Lost,
+        }
+    }
+
     /// The FIFOs of all instances of a service that still exist, as claim files.
     #[must_use]
     pub fn claim_files(&self, service: &str) -> Vec<ClaimFile> {
         let folders = self.state.fifo_folders(service).into_iter();
+        let second = fifo::identity_at(&self.state.second_fifo_name(service));
         folders
             .flat_map(|(folder, prefix)| fifo::identities(&folder, &prefix))
+            .chain(second)
             .collect()
     }
 

@@ -4,6 +4,7 @@
 mod adopt;
 mod adoptable;
 mod claimed;
+pub mod deleted_files;
 pub mod handover;
 mod inherited;
 mod inherited_child;

@@ -5,6 +5,7 @@ use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::lifecycle::claim::record_members;
 use crate::act::lifecycle::environment;
 use crate::act::probe::{ProbeContext, Prober};
+use crate::act::recovery::deleted_files::NOTIFY_SOCKET_LOST;
 use crate::config::Target;
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Answer, Check, Life, ProbeAttempt, ServiceEvent};
@@ -24,6 +25,7 @@ pub(crate) async fn attempt(
     let asked_at = (shared.now)();
     let timeout = deadline.since(asked_at);
     let answer = ask(&shared, &service, &instance, check, timeout).await;
+    let answer = unless_unheard(&service, &instance, check, answer);
     let latency = (shared.now)().since(asked_at);
     let looked_at = (shared.now)();
     // Record members that leave the tree now, while there is evidence for them. Later it may be gone.
@@ -46,6 +48,24 @@ pub(crate) async fn attempt(
     };
     let event = ServiceEvent::Probed(life, check, attempt);
     shared.send(service.id, event).await;
+}
+
+/// Silence is no verdict on a service that cannot find its notify socket.
+fn unless_unheard(
+    service: &ServiceContext,
+    instance: &Instance,
+    check: Check,
+    answer: Answer,
+) -> Answer {
+    let probe = service.probe(check);
+    let is_notified = probe.is_some_and(|probe| matches!(probe.target, Target::Notify));
+    match answer {
+        Answer::Dead { .. } if is_notified && instance.messages.is_file_lost() => {
+            let why = format!("cannot ask: {NOTIFY_SOCKET_LOST}");
+            Answer::NoVerdict { why }
+        }
+        answer => answer,
+    }
 }
 
 /// Asks. Early in an unanswered attempt, measures the resource use of the tree, with which the end is compared.

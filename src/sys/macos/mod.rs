@@ -10,6 +10,7 @@ pub(super) mod descriptors;
 mod exec_file;
 pub(super) mod exit;
 pub(super) mod filesystem;
+pub(super) mod folder_watch;
 mod host;
 pub(super) mod inspect;
 pub(super) mod listen;
