@@ -2,6 +2,7 @@
 
 use super::args::CommonOptions;
 use super::exit::{Exit, Failure};
+use super::lock_holder;
 use super::paths::{self, InstanceCandidate};
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::HealthReport;
@@ -38,6 +39,10 @@ async fn find(candidates: &[InstanceCandidate]) -> Result<Client, Failure> {
     let mut answering = Vec::new();
     let mut denied = None;
     for candidate in candidates {
+        // Its socket would accept the connection, and nothing would answer.
+        if let Some(failure) = lock_holder::stopped(candidate) {
+            return Err(failure);
+        }
         for socket in &candidate.sockets {
             let client = Client::new(socket);
             match client.get::<HealthReport>("/livez").await {
@@ -66,13 +71,16 @@ fn choose(
     match (answering.pop(), denied) {
         (Some((_, client)), _) => Ok(client),
         (None, Some(error)) => Err(error.into()),
-        (None, None) => Err(Failure::new(
-            Exit::NotRunning,
-            format!(
-                "no stayd is running here: {}; {HOW_TO_START}",
-                no_answer(candidates)
+        (None, None) => Err(match candidates.iter().find_map(lock_holder::unreachable) {
+            Some(failure) => failure,
+            None => Failure::new(
+                Exit::NotRunning,
+                format!(
+                    "no stayd is running here: {}; {HOW_TO_START}",
+                    no_answer(candidates)
+                ),
             ),
-        )),
+        }),
     }
 }
 

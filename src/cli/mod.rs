@@ -12,6 +12,7 @@ mod explain;
 mod format;
 mod journal;
 mod load_config;
+mod lock_holder;
 mod logs;
 mod paths;
 mod probe;

@@ -40,6 +40,7 @@ impl Daemon {
                 self.warn_of_unprovable(&deleted.unprovable);
             }
             Err(error) => {
+                self.parts.lock.repeat_check();
                 let root = self.parts.options.state_dir.display();
                 let sentence = format!(
                     "files of the state folder {root} were deleted or replaced while stayd ran: {}; the services keep running, \

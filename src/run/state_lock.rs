@@ -139,6 +139,11 @@ impl StateLock {
         self.next_check = self.next_check.min(now.after(REQUESTED_CHECK_AFTER));
     }
 
+    /// The check has failed: it is repeated when the next one is due, even if no event wakes the loop.
+    pub(super) const fn repeat_check(&mut self) {
+        self.is_check_requested = true;
+    }
+
     /// The time until the requested check; none if no check was requested.
     pub(super) fn requested_check(&self, now: Instant) -> Option<Duration> {
         self.is_check_requested.then(|| self.next_check.since(now))

@@ -1,8 +1,9 @@
 //! Each exit status and its message.
 
-use crate::daemon::{Daemon, output_of, run, stayd};
-use crate::wait::{TempDir, free_port};
+use crate::daemon::{Daemon, LONG, output_of, run, stayd};
+use crate::wait::{TempDir, free_port, wait_until};
 use serde_json::Value;
+use stayd::sys::process::{Handle, State, stat};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -299,4 +300,38 @@ fn another_user_is_77_because_of_the_folder_and_because_of_its_credentials() {
         (&service["state"], &service["hold"]),
         (&Value::from("running"), &Value::Null)
     );
+}
+
+#[test]
+fn a_stopped_stayd_is_71_at_once_with_the_way_to_continue_it() {
+    let daemon = Daemon::start(&["sleep", "1000"]);
+    let pid = i32::try_from(daemon.child.id()).expect("a pid");
+    let handle = Handle::open(stat(pid).expect("it runs").process).expect("a handle");
+    handle.signal(libc::SIGSTOP).expect("stopped");
+    let is_stopped = || stat(pid).is_ok_and(|stat| stat.state == State::Stopped);
+    wait_until("it is stopped", LONG, is_stopped);
+    for words in [&["status"][..], &["stop", "sleep"], &["logs", "sleep"]] {
+        let (status, out, err) = daemon.ask(words);
+        assert_eq!((status, out.as_str()), (71, ""), "{err}");
+        assert!(err.contains(&format!("kill -CONT {pid}")), "{err}");
+    }
+    handle.signal(libc::SIGCONT).expect("continued");
+    wait_until("it answers", LONG, || daemon.ask(&["status"]).0 == 0);
+}
+
+#[test]
+fn a_stayd_that_cannot_be_reached_is_not_taken_for_none() {
+    let daemon = Daemon::start(&["sleep", "1000"]);
+    let socket = daemon.state().join("control.sock");
+    // stayd does not replace what is not a socket.
+    fs::remove_file(&socket).expect("removed");
+    fs::create_dir(&socket).expect("a folder");
+    let (status, _, err) = daemon.ask(&["status"]);
+    assert_eq!(status, 71, "{err}");
+    assert!(
+        err.contains(&format!("pid {}", daemon.child.id())) && err.contains("nothing answers"),
+        "{err}"
+    );
+    fs::remove_dir(&socket).expect("removed");
+    wait_until("it answers", LONG, || daemon.ask(&["status"]).0 == 0);
 }
