@@ -1,5 +1,6 @@
 //! The interface of the server to the rest of the program: state to show, commands to pass on, records to read.
 
+use super::latest_requests::LatestRequests;
 use super::wire;
 use crate::decide::event::Request;
 use std::future::Future;
@@ -22,6 +23,8 @@ pub struct Backend {
     pub refresh: Rc<dyn Fn() -> LocalFuture<'static, ()>>,
     /// Takes commands to the loop.
     pub requests: mpsc::Sender<PendingRequest>,
+    /// The requests that went to the loop.
+    pub latest_requests: LatestRequests,
     /// Takes upgrade requests to the loop.
     pub upgrades: mpsc::Sender<PendingUpgrade>,
     /// The recorded events.

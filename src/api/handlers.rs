@@ -5,6 +5,7 @@ use super::backend::{
 };
 use super::connections::Connection;
 use super::event_stream::follow;
+use super::latest_requests::RequestNumber;
 use super::outcome::{Outcome, outcome_of};
 use super::query::{Params, bad_request};
 use super::response::{self, ResponseBody, json};
@@ -199,7 +200,7 @@ async fn command(backend: &Backend, request: &ParsedRequest, verb: Verb) -> Hand
     }
     let _in_progress = request.connection.command();
     if !request.params.flag("wait")? {
-        let Accepted { warning } = submit(backend, &before.name, command).await?;
+        let (_, Accepted { warning }) = submit(backend, &before.name, verb, command).await?;
         let service = find_service(backend, &before.name)?;
         let done = outcome_of(verb, &before, &service) == Outcome::Reached;
         return command_reply(done, service, warning);
@@ -209,10 +210,14 @@ async fn command(backend: &Backend, request: &ParsedRequest, verb: Verb) -> Hand
         .extend(limits::OUTCOME_WITHIN + limits::REQUEST_WITHIN)?;
     let new_events = backend.journal.subscribe();
     let word = command.verb();
-    let Accepted { warning } = submit(backend, &before.name, command).await?;
+    let (number, Accepted { warning }) = submit(backend, &before.name, verb, command).await?;
+    let is_replaced = || {
+        let latest = &backend.latest_requests;
+        latest.replaced_by(&before.name, verb, number)
+    };
     let waited = timeout(
         limits::OUTCOME_WITHIN,
-        wait_for_outcome(backend, verb, &before, new_events),
+        wait_for_outcome(backend, verb, &before, is_replaced, new_events),
     );
     let (outcome, service) = match waited.await {
         Ok(decided) => decided?,
@@ -225,6 +230,14 @@ async fn command(backend: &Backend, request: &ParsedRequest, verb: Verb) -> Hand
                 Some(warning) => format!("{failed}; {warning}"),
                 None => failed,
             };
+            Err(ApiError::new(ApiErrorKind::NotReached, message))
+        }
+        Outcome::Replaced(by) => {
+            let message = format!(
+                "cannot {word} {}: {} was requested meanwhile",
+                service.name,
+                by.word()
+            );
             Err(ApiError::new(ApiErrorKind::NotReached, message))
         }
         Outcome::Pending | Outcome::Reached => {
@@ -313,11 +326,12 @@ fn parse_hold(body: &[u8]) -> Result<Request, ApiError> {
 async fn submit(
     backend: &Backend,
     name: &str,
+    verb: Verb,
     command: ServiceCommand,
-) -> Result<Accepted, ApiError> {
-    let verb = command.verb();
+) -> Result<(RequestNumber, Accepted), ApiError> {
+    let word = command.verb();
     let not_accepted =
-        |why: String| ApiError::new(ApiErrorKind::Ending, format!("cannot {verb} {name}: {why}"));
+        |why: String| ApiError::new(ApiErrorKind::Ending, format!("cannot {word} {name}: {why}"));
     let (reply, answered) = oneshot::channel();
     let pending = PendingRequest {
         service: name.to_owned(),
@@ -325,12 +339,15 @@ async fn submit(
         reply,
     };
     let answer = async {
-        backend.requests.send(pending).await.ok()?;
-        answered.await.ok()
+        let place = backend.requests.reserve().await.ok()?;
+        // Numbered in the order of the queue: nothing can come in between.
+        let number = backend.latest_requests.add(name, verb);
+        place.send(pending);
+        Some((number, answered.await.ok()?))
     };
     let within = limits::ACCEPT_WITHIN;
     match timeout(within, answer).await {
-        Ok(Some(answer)) => answer,
+        Ok(Some((number, answer))) => Ok((number, answer?)),
         Ok(None) => Err(not_accepted("stayd is shutting down".to_owned())),
         Err(_late) => Err(not_accepted(format!(
             "stayd did not accept it within {within:?}; try again"
@@ -338,12 +355,13 @@ async fn submit(
     }
 }
 
-/// Waits for the outcome of the command. It checks the service after each record of the journal, and every
-/// [`OUTCOME_CHECK_EVERY`].
+/// Waits for the outcome of the command, or until another one has replaced it. It checks the service after each record of the
+/// journal, and every [`OUTCOME_CHECK_EVERY`].
 async fn wait_for_outcome(
     backend: &Backend,
     verb: Verb,
     before: &wire::Service,
+    is_replaced: impl Fn() -> Option<Verb>,
     mut new_events: broadcast::Receiver<Arc<wire::Event>>,
 ) -> Result<(Outcome, wire::Service), ApiError> {
     loop {
@@ -351,6 +369,9 @@ async fn wait_for_outcome(
         let outcome = outcome_of(verb, before, &now);
         if outcome != Outcome::Pending {
             return Ok((outcome, now));
+        }
+        if let Some(by) = is_replaced() {
+            return Ok((Outcome::Replaced(by), now));
         }
         let next = timeout(OUTCOME_CHECK_EVERY, new_events.recv()).await;
         if let Ok(Err(RecvError::Closed)) = next {

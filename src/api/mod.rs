@@ -11,6 +11,7 @@ pub mod connections;
 mod event_stream;
 mod handlers;
 mod http_connection;
+pub mod latest_requests;
 pub mod limits;
 pub mod listen;
 mod outcome;

@@ -12,6 +12,8 @@ pub(super) enum Outcome {
     Reached,
     /// It did not succeed, and waiting longer does not help.
     Failed,
+    /// A later request, of this verb, wants the opposite.
+    Replaced(Verb),
 }
 
 /// The outcome of the command `verb`, accepted when the service was as in `before`.

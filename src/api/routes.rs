@@ -175,6 +175,21 @@ pub enum Verb {
     Release,
 }
 
+impl Verb {
+    /// Its word in a path and on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Hold => "hold",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// One entry of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {

@@ -7,6 +7,7 @@ use crate::api::backend::{
     ApiError, ApiErrorKind, Backend, LocalFuture, Logs, PendingRequest, PendingUpgrade,
 };
 use crate::api::connections::Connections;
+use crate::api::latest_requests::LatestRequests;
 use crate::api::listen::ControlSocket;
 use crate::api::routes::AccessControl;
 use crate::api::{listen, server};
@@ -169,6 +170,7 @@ fn backend(
             Box::pin(async move { status.refresh(&machine).await })
         }),
         requests,
+        latest_requests: LatestRequests::default(),
         upgrades,
         journal: Rc::new(ApiJournal::new(parts.journal.clone())),
         logs: Rc::new(CapturedLogs(parts.lock.state().logs())),

@@ -84,6 +84,7 @@ mod program_memory;
 mod readiness;
 mod reaping;
 mod reload;
+mod requests_replaced;
 #[cfg(target_os = "linux")]
 mod runtime_commands;
 #[cfg(target_os = "linux")]

@@ -13,6 +13,7 @@ use super::backend::{
 };
 use super::client::Client;
 use super::connections::Connections;
+use super::latest_requests::LatestRequests;
 use super::listen::{ControlSocket, bind};
 use super::routes::AccessControl;
 use super::{server, wire};
@@ -169,6 +170,7 @@ impl TestServer {
             }),
             refresh: Rc::new(|| Box::pin(async {})),
             requests,
+            latest_requests: LatestRequests::default(),
             upgrades: mpsc::channel(1).0,
             journal: Rc::clone(&server.journal) as Rc<dyn Journal>,
             logs: Rc::clone(&server.journal) as Rc<dyn Logs>,
