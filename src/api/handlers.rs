@@ -6,7 +6,7 @@ use super::backend::{
 use super::connections::Connection;
 use super::event_stream::follow;
 use super::latest_requests::RequestNumber;
-use super::outcome::{Outcome, outcome_of};
+use super::outcome::{NewInstance, Outcome, outcome_of};
 use super::query::{Params, bad_request};
 use super::response::{self, ResponseBody, json};
 use super::routes::{Handler, Verb};
@@ -16,13 +16,15 @@ use crate::sys;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
 
 /// While a client waits for an outcome, the handler checks the service after each record, and at least this often.
 const OUTCOME_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// In this time the output of an ended instance reaches the file, unless its disk is slow.
+const OUTPUT_WITHIN: Duration = Duration::from_millis(100);
 
 /// A request whose route was found and whose access was checked.
 pub(super) struct ParsedRequest {
@@ -225,11 +227,15 @@ async fn command(backend: &Backend, request: &ParsedRequest, verb: Verb) -> Hand
     };
     match outcome {
         Outcome::Failed => {
-            let failed = format!("cannot {word} {}: {}", service.name, service.reason);
-            let message = match warning {
-                Some(warning) => format!("{failed}; {warning}"),
-                None => failed,
-            };
+            let mut message = format!("cannot {word} {}: {}", service.name, service.reason);
+            if service.has_run_since(&before)
+                && let Some(line) = last_line(backend, &service.name).await
+            {
+                message = format!("{message}; the last line of its output: {line}");
+            }
+            if let Some(warning) = warning {
+                message = format!("{message}; {warning}");
+            }
             Err(ApiError::new(ApiErrorKind::NotReached, message))
         }
         Outcome::Replaced(by) => {
@@ -355,6 +361,13 @@ async fn submit(
     }
 }
 
+/// The last line of the service's captured output, when that has reached the file.
+async fn last_line(backend: &Backend, service: &str) -> Option<String> {
+    tokio::time::sleep(OUTPUT_WITHIN).await;
+    let lines = backend.logs.tail(service, 1).await;
+    lines.ok()?.pop()
+}
+
 /// Waits for the outcome of the command, or until another one has replaced it. It checks the service after each record of the
 /// journal, and every [`OUTCOME_CHECK_EVERY`].
 async fn wait_for_outcome(
@@ -364,16 +377,22 @@ async fn wait_for_outcome(
     is_replaced: impl Fn() -> Option<Verb>,
     mut new_events: broadcast::Receiver<Arc<wire::Event>>,
 ) -> Result<(Outcome, wire::Service), ApiError> {
+    let mut new_instance = NewInstance::default();
     loop {
         let now = find_service(backend, &before.name)?;
-        let outcome = outcome_of(verb, before, &now);
+        let outcome = match outcome_of(verb, before, &now) {
+            Outcome::Reached => new_instance.confirm(before, &now, Instant::now()),
+            outcome => outcome,
+        };
         if outcome != Outcome::Pending {
             return Ok((outcome, now));
         }
         if let Some(by) = is_replaced() {
             return Ok((Outcome::Replaced(by), now));
         }
-        let next = timeout(OUTCOME_CHECK_EVERY, new_events.recv()).await;
+        let pause = new_instance.time_left(Instant::now());
+        let pause = pause.map_or(OUTCOME_CHECK_EVERY, |left| left.min(OUTCOME_CHECK_EVERY));
+        let next = timeout(pause, new_events.recv()).await;
         if let Ok(Err(RecvError::Closed)) = next {
             let message = format!(
                 "cannot wait for the outcome for {}: stayd is shutting down",

@@ -2,6 +2,10 @@
 
 use super::routes::Verb;
 use super::wire::Service;
+use std::time::{Duration, Instant};
+
+/// A service without a probe counts as running when its new instance has lived for this long.
+const LIFE_MIN: Duration = Duration::from_secs(1);
 
 /// What has become of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +46,49 @@ fn outcome_of_start(before: &Service, now: &Service, is_new: bool) -> Outcome {
         "blocked" | "parked" | "unkillable" | "attached" | "destroyed" => Outcome::Failed,
         "unproven" if is_new => Outcome::Failed,
         "backoff" if next_life || before.state != "backoff" => Outcome::Failed,
+        // It has done its work, and `restart` wants no other instance.
+        "stopped" if next_life && now.healthy => Outcome::Reached,
         "stopped" if next_life => Outcome::Failed,
         _ => Outcome::Pending,
     }
 }
 
+/// The first instance that a command has led to, where no probe shows that it works: such a service counts as running as soon
+/// as its program is started, and many a program ends at once.
+#[derive(Debug, Default)]
+pub(super) struct NewInstance(Option<(u32, Instant)>);
+
+impl NewInstance {
+    /// The outcome of a command that [`outcome_of`] takes for reached, at `now`: pending until an instance without a probe has
+    /// run for [`LIFE_MIN`].
+    pub(super) fn confirm(&mut self, before: &Service, service: &Service, now: Instant) -> Outcome {
+        let is_old = service.life == before.life && service.pid == before.pid;
+        if service.pid.is_none() || is_old || !service.probes.is_empty() {
+            return Outcome::Reached;
+        }
+        let (life, since) = *self.0.get_or_insert((service.life, now));
+        if life != service.life {
+            Outcome::Failed
+        } else if now.duration_since(since) < LIFE_MIN {
+            Outcome::Pending
+        } else {
+            Outcome::Reached
+        }
+    }
+
+    /// The time until an instance that still runs counts as running; none if there is no such instance.
+    pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
+        self.0
+            .map(|(_, since)| LIFE_MIN.saturating_sub(now.duration_since(since)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, outcome_of};
+    use super::{NewInstance, Outcome, outcome_of};
     use crate::api::routes::Verb;
     use crate::api::wire::Service;
+    use std::time::{Duration, Instant};
 
     /// A service that has a process.
     fn at(state: &str, life: u32) -> Service {
@@ -140,6 +177,40 @@ mod tests {
             outcome_of(Verb::Start, &before, &attached(false)),
             Outcome::Failed
         );
+    }
+
+    #[test]
+    fn a_new_instance_without_a_probe_has_to_live_for_a_second() {
+        let (before, began) = (at("running", 3), Instant::now());
+        let after = |life, millis, new: &mut NewInstance| {
+            let at_that_time = began + Duration::from_millis(millis);
+            new.confirm(&before, &at("running", life), at_that_time)
+        };
+        let mut new = NewInstance::default();
+        assert_eq!(after(3, 0, &mut new), Outcome::Reached, "it is the old one");
+        assert_eq!(after(4, 0, &mut new), Outcome::Pending);
+        assert_eq!(after(4, 999, &mut new), Outcome::Pending);
+        assert_eq!(after(4, 1000, &mut new), Outcome::Reached);
+        assert_eq!(after(5, 1000, &mut new), Outcome::Failed, "it has ended");
+        let probed = Service {
+            probes: vec![Default::default()],
+            ..at("running", 4)
+        };
+        let confirmed = NewInstance::default().confirm(&before, &probed, began);
+        assert_eq!(confirmed, Outcome::Reached);
+    }
+
+    #[test]
+    fn a_start_of_a_one_shot_succeeds_when_it_has_ended_well() {
+        let before = at("stopped", 1);
+        let ended = |healthy| Service {
+            pid: None,
+            healthy,
+            ..at("stopped", 2)
+        };
+        let outcome = |healthy| outcome_of(Verb::Start, &before, &ended(healthy));
+        assert_eq!(outcome(true), Outcome::Reached);
+        assert_eq!(outcome(false), Outcome::Failed);
     }
 
     #[test]

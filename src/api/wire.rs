@@ -130,6 +130,17 @@ pub struct Service {
     pub hold: Option<Hold>,
 }
 
+impl Service {
+    /// Whether an instance has run and ended since the service was as in `before`.
+    pub(super) fn has_run_since(&self, before: &Self) -> bool {
+        let has_ended = matches!(
+            self.state.as_str(),
+            "backoff" | "parked" | "stopped" | "starting" | "running"
+        );
+        self.life > before.life && has_ended && self.last_exit.is_some()
+    }
+}
+
 /// What a service runs from: a materialized runtime, or a program whose file has been replaced since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -120,6 +120,8 @@ fn as_text(service: &Service) -> String {
         // The reason of a stop names the processes that it left running, if any.
         None => match service.reason.strip_prefix("stopped on request: ") {
             Some(more) => format!("{name}: {state}: {more}"),
+            // A one-shot that was started and has ended.
+            None if service.wanted == "up" => format!("{name}: {state}: {}", service.reason),
             None => format!("{name}: {state}"),
         },
     }

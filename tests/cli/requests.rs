@@ -92,3 +92,34 @@ fn requests_and_log_lines_have_a_json_form() {
         [serde_json::json!({ "service": "sh", "line": "hello" })]
     );
 }
+
+#[test]
+fn a_start_of_a_program_that_dies_at_once_fails_with_its_last_line() {
+    let script = "if [ -e bad ]; then echo no such database >&2; exit 3; fi; exec sleep 1000";
+    let daemon = Daemon::start_with(&format!(
+        "[service.bad]\ncommand = [\"sh\", \"-c\", \"{script}\"]\nbackoff = {{ min = \"5m\", max = \"5m\" }}\n"
+    ));
+    fs::write(daemon.folder.join("bad"), "").expect("written");
+    for verb in ["restart", "start"] {
+        let (status, out, err) = daemon.ask(&[verb, "bad"]);
+        assert_eq!((status, out.as_str()), (1, ""), "{err}");
+        assert!(
+            err.starts_with(&format!("stayd: cannot {verb} bad: "))
+                && err.contains("status 3")
+                && err.contains("the last line of its output: no such database"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_start_of_a_one_shot_that_ends_well_succeeds() {
+    let daemon = Daemon::start_with("[service.once]\ncommand = [\"true\"]\nrestart = \"never\"\n");
+    let (status, out, err) = daemon.ask(&["start", "once"]);
+    assert_eq!(status, 0, "{err}");
+    assert!(
+        out.starts_with("once: stopped: ") && out.contains("status 0"),
+        "{out}"
+    );
+    assert_eq!(daemon.ask(&["status"]).0, 0, "and it is healthy");
+}
