@@ -280,6 +280,35 @@ fn a_stopped_service_whose_instance_ended_unseen_stays_stopped() {
 }
 
 #[test]
+fn a_service_that_is_not_started_is_named_with_the_reason() {
+    for (past, why) in [
+        (
+            PersistedState {
+                stopped: true,
+                ..proven()
+            },
+            "stopped on request",
+        ),
+        (
+            PersistedState {
+                parked: true,
+                ..proven()
+            },
+            "gave up before",
+        ),
+    ] {
+        let (simulation, db) = found(policy(), ScanOutcome::Nothing(LEFT), past);
+        let records = simulation.records(db, RecordKind::Stopped);
+        assert!(
+            records[0].starts_with(&format!("not started: {why}"))
+                && records[0].ends_with("`stayd start db` starts it now"),
+            "{records:?}"
+        );
+        assert!(simulation.spawns(db).is_empty());
+    }
+}
+
+#[test]
 fn an_unknown_exit_of_an_adopted_instance_is_restarted() {
     let (mut simulation, db) = found(policy(), ours(Some(MAIN), true), proven());
     simulation.advance(MINUTE);

@@ -94,16 +94,27 @@ impl Service {
         self.scanned = true;
         if self.must_stay_down() {
             self.reason.set_present(STOPPED.into());
+            if !self.wanted_up {
+                self.record_not_started(STOPPED, ctx);
+            }
             self.become_down(Down::Stopped, ctx);
         } else if parked {
             let until = ctx.now.after(self.parked_retry());
             self.history.set_parked();
             let sentence = "gave up before; its program and configuration have not changed";
             self.reason.set_present(sentence.into());
+            self.record_not_started(sentence, ctx);
             self.become_down(Down::Parked { until }, ctx);
         } else {
             self.begin_start(ctx);
         }
+    }
+
+    /// Otherwise a start of stayd would say nothing about a service that it does not start.
+    fn record_not_started(&self, why: &str, ctx: &mut StepContext<'_>) {
+        let name = &self.description.name;
+        let sentence = format!("not started: {why}; `stayd start {name}` starts it now");
+        self.record(RecordKind::Stopped, sentence, Vec::new(), ctx.actions);
     }
 
     /// An instance ended before this stayd started. If no stayd has recorded that end (`recorded` is `None`), record it
