@@ -258,10 +258,21 @@ fn doubtful_settings_cause_warnings() {
             &format!("{service}[service.b]\ncommand = ['x']\nafter = ['a']"),
             "starts all services at once",
         ),
+        (
+            &format!("{service}watchdog = {{ probe = 'exec:curl -sf http://h/ || exit 1' }}"),
+            "so curl gets `||` as an argument",
+        ),
+        (
+            "[service.a]\ncommand = ['x', '>', 'log']",
+            "so x gets `>` as an argument",
+        ),
     ] {
         let messages = warnings(text);
         assert!(messages.contains(part), "{part} in {messages}");
     }
+    let shell = "exec:sh -c \"curl -sf http://h/ || exit 1\"";
+    let text = format!("{service}watchdog = {{ probe = '{shell}' }}");
+    assert!(!warnings(&text).contains("argument"), "{}", warnings(&text));
     for nothing in ["", ", interval = '500ms'"] {
         let text = format!("{service}watchdog = {{ probe = 'notify'{nothing} }}");
         assert_eq!(warnings(&text), "", "{text}");

@@ -16,7 +16,7 @@ use crate::sys;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::timeout;
@@ -381,7 +381,7 @@ async fn wait_for_outcome(
     loop {
         let now = find_service(backend, &before.name)?;
         let outcome = match outcome_of(verb, before, &now) {
-            Outcome::Reached => new_instance.confirm(before, &now, Instant::now()),
+            Outcome::Reached => new_instance.confirm(before, &now, sys::clock::sample().awake),
             outcome => outcome,
         };
         if outcome != Outcome::Pending {
@@ -390,7 +390,7 @@ async fn wait_for_outcome(
         if let Some(by) = is_replaced() {
             return Ok((Outcome::Replaced(by), now));
         }
-        let pause = new_instance.time_left(Instant::now());
+        let pause = new_instance.time_left(sys::clock::sample().awake);
         let pause = pause.map_or(OUTCOME_CHECK_EVERY, |left| left.min(OUTCOME_CHECK_EVERY));
         let next = timeout(pause, new_events.recv()).await;
         if let Ok(Err(RecvError::Closed)) = next {

@@ -2,7 +2,7 @@
 
 use super::routes::Verb;
 use super::wire::Service;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A service without a probe counts as running when its new instance has lived for this long.
 const LIFE_MIN: Duration = Duration::from_secs(1);
@@ -56,12 +56,17 @@ fn outcome_of_start(before: &Service, now: &Service, is_new: bool) -> Outcome {
 /// The first instance that a command has led to, where no probe shows that it works: such a service counts as running as soon
 /// as its program is started, and many a program ends at once.
 #[derive(Debug, Default)]
-pub(super) struct NewInstance(Option<(u32, Instant)>);
+pub(super) struct NewInstance(Option<(u32, Duration)>);
 
 impl NewInstance {
-    /// The outcome of a command that [`outcome_of`] takes for reached, at `now`: pending until an instance without a probe has
+    /// The outcome of a command that [`outcome_of`] takes for reached, at the awake time `now`: pending until an instance without a probe has
     /// run for [`LIFE_MIN`].
-    pub(super) fn confirm(&mut self, before: &Service, service: &Service, now: Instant) -> Outcome {
+    pub(super) fn confirm(
+        &mut self,
+        before: &Service,
+        service: &Service,
+        now: Duration,
+    ) -> Outcome {
         let is_old = service.life == before.life && service.pid == before.pid;
         if service.pid.is_none() || is_old || !service.probes.is_empty() {
             return Outcome::Reached;
@@ -69,7 +74,7 @@ impl NewInstance {
         let (life, since) = *self.0.get_or_insert((service.life, now));
         if life != service.life {
             Outcome::Failed
-        } else if now.duration_since(since) < LIFE_MIN {
+        } else if now.saturating_sub(since) < LIFE_MIN {
             Outcome::Pending
         } else {
             Outcome::Reached
@@ -77,9 +82,9 @@ impl NewInstance {
     }
 
     /// The time until an instance that still runs counts as running; none if there is no such instance.
-    pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn time_left(&self, now: Duration) -> Option<Duration> {
         self.0
-            .map(|(_, since)| LIFE_MIN.saturating_sub(now.duration_since(since)))
+            .map(|(_, since)| LIFE_MIN.saturating_sub(now.saturating_sub(since)))
     }
 }
 
@@ -88,7 +93,7 @@ mod tests {
     use super::{NewInstance, Outcome, outcome_of};
     use crate::api::routes::Verb;
     use crate::api::wire::Service;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     /// A service that has a process.
     fn at(state: &str, life: u32) -> Service {
@@ -181,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_new_instance_without_a_probe_has_to_live_for_a_second() {
-        let (before, began) = (at("running", 3), Instant::now());
+        let (before, began) = (at("running", 3), Duration::from_secs(7));
         let after = |life, millis, new: &mut NewInstance| {
             let at_that_time = began + Duration::from_millis(millis);
             new.confirm(&before, &at("running", life), at_that_time)

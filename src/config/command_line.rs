@@ -306,10 +306,11 @@ mod tests {
 
     #[test]
     fn a_literal_password_is_refused() {
-        for url in [
-            "postgres://a:geheim@h/d",
-            "http://geheim@h/",
-            "postgres://h/d?password=geheim",
+        for (url, what) in [
+            ("postgres://a:geheim@h/d", "a password"),
+            ("http://a:geheim@h/", "a password"),
+            ("http://geheim@h/", "a user name without a password"),
+            ("postgres://h/d?password=geheim", "a password"),
         ] {
             let error = load(&CommandLine {
                 probe: Some(url.into()),
@@ -317,7 +318,7 @@ mod tests {
             });
             let error = error.expect_err(url).join("\n");
             assert!(
-                error.starts_with("--probe: cannot use `probe`: it contains a password"),
+                error.starts_with(&format!("--probe: cannot use `probe`: it contains {what}")),
                 "{error}"
             );
             assert!(!error.contains("geheim"), "{error}");

@@ -4,6 +4,7 @@ use super::finding::Findings;
 use super::listen;
 use super::section::Section;
 use super::service::port;
+use super::shell_syntax;
 use super::{Config, Endpoint, Location, Probe, Service, Target};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -143,6 +144,7 @@ fn find_cycle(after: &[Vec<usize>]) -> Option<usize> {
 pub(super) fn warn(config: &Config, sections: &[Section], findings: &mut Findings) {
     for (service, section) in config.services.iter().zip(sections) {
         warn_service(service, section, findings);
+        shell_syntax::warn(service, section, findings);
     }
 }
 

@@ -22,6 +22,7 @@ mod schema;
 mod secret;
 mod section;
 mod service;
+mod shell_syntax;
 mod signal;
 mod source;
 mod table;

@@ -88,7 +88,7 @@ fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Location
 
 /// The programs that stayd starts for the service, each with its key. `command` is left out if there is a `before` command,
 /// which may create it.
-fn programs(service: &Service) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
+pub(super) fn programs(service: &Service) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
     let command = Some(&service.command).filter(|_| service.before.is_none());
     [
         (COMMAND, command),

@@ -260,7 +260,10 @@ fn http(rest: &str, context: &UrlContext<'_>) -> Result<ParsedUrl, ValueError> {
     let (authority, written_path) = rest.split_at(end);
     let authority = Authority::split(authority);
     check_no_at_sign(written_path)?;
-    check_no_literal_password(authority.password.or(authority.user), context)?;
+    check_no_literal_password(authority.password, context)?;
+    if authority.password.is_none() {
+        check_no_literal_token(authority.user, context)?;
+    }
     let (host, port) = host_and_port(authority.host_port, &context.secrets)?;
     let user = authority.decoded(authority.user, &context.secrets)?;
     let password = authority.decoded(authority.password, &context.secrets)?;
@@ -343,6 +346,18 @@ fn check_no_literal_password(
     if context.from_command_line && !password.is_none_or(only_references) {
         return Err(ValueError::new(
             "it contains a password, and every user can read a command line",
+            "write `${NAME}` for a variable or `${file:PATH}` for a file instead",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a literal user name without a password on a command line: for many HTTP services it is a token.
+fn check_no_literal_token(user: Option<&str>, context: &UrlContext<'_>) -> Result<(), ValueError> {
+    if context.from_command_line && !user.is_none_or(only_references) {
+        return Err(ValueError::new(
+            "it contains a user name without a password, which is a token for many services, and every user can read a command \
+             line",
             "write `${NAME}` for a variable or `${file:PATH}` for a file instead",
         ));
     }

@@ -314,7 +314,7 @@ pub(super) fn port(section: &Section) -> Option<u16> {
 }
 
 /// Whether the command is a shell, which expands `${NAME}` itself.
-fn is_shell(words: &[String]) -> bool {
+pub(super) fn is_shell(words: &[String]) -> bool {
     const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish", "busybox"];
     let program = words.first().and_then(|word| Path::new(word).file_name());
     program.is_some_and(|name| SHELLS.iter().any(|shell| name == *shell))

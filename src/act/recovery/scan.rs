@@ -20,6 +20,7 @@ use crate::act::tree::{INSTANCE_PID, INSTANCE_TOKEN, Member, Tree};
 use crate::decide::event::{Exit, Life, ScanOutcome, ServiceEvent};
 use crate::sys::identity;
 use crate::sys::process::{self, Process};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -241,9 +242,16 @@ fn is_first_process(member: &Member, token: &str) -> bool {
 
 fn unproven_message(claim: &Claim) -> String {
     let pid = claim.pid.unwrap_or_default();
+    let read = process::open_files(pid, 1);
+    let evidence = match read {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            "stayd may not read the evidence of that: the system denies it /proc/PID/fd, for which root needs CAP_SYS_PTRACE"
+        }
+        Ok(_) | Err(_) => "it shows no evidence of that any more",
+    };
     format!(
-        "pid {pid} was started as life {} by an earlier stayd and shows no evidence of that any more; stayd leaves it alone \
-         and starts no second copy: stop it with `kill {pid}`, and the next instance starts by itself",
+        "pid {pid} was started as life {} by an earlier stayd, and {evidence}; stayd leaves it alone and starts no second \
+         copy: stop it with `kill {pid}`, and the next instance starts by itself",
         claim.life
     )
 }
