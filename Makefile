@@ -38,6 +38,7 @@ test: needs
 
 # In a build with debug assertions: no other has failpoints (src/act/failpoint.rs).
 soak:
+	$(CARGO) build --locked --examples
 	STAYD_SOAK_ROUNDS=10000 STAYD_SOAK_SOCKET_KILLS=1000 STAYD_SOAK_SOCKET_CRASHES=100 \
 	$(CARGO) test --locked --test real -- --nocapture $(HARNESS) stayd_crashes sockets_service_killed sockets_stayd_killed
 

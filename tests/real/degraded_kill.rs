@@ -6,6 +6,7 @@ use super::support::service::pid;
 use super::support::watchdog::{watched_service, with_python_handler};
 use super::support::{free_port, http_get, wait_until};
 use serde_json::Value;
+use std::fs;
 use std::time::Duration;
 
 /// A crash recovery of some seconds may take this long on a busy machine.
@@ -102,4 +103,49 @@ fn a_crash_recovery_that_takes_longer_than_the_startup_budget_comes_up_in_its_fi
         startup.is_some_and(|took| took > 2 * STARTUP_MS),
         "the recovery was too short for this test: {startup:?} ms"
     );
+}
+
+/// It holds an exclusive lock while it copies its database, for longer than `failures` attempts, and works on.
+const BACKUP: &str = r#"
+import os, sqlite3, time
+db = sqlite3.connect("app.db", isolation_level=None)
+db.execute("CREATE TABLE IF NOT EXISTS t (x)")
+open("ready", "w").close()
+while not os.path.exists("backup"):
+    time.sleep(0.02)
+db.execute("BEGIN EXCLUSIVE")
+with open("copy", "wb", buffering=0) as copy:
+    while not os.path.exists("enough"):
+        copy.write(bytes(512 * 1024))
+        copy.seek(0)
+        time.sleep(0.05)
+db.execute("COMMIT")
+open("done", "w").close()
+while True:
+    time.sleep(1)
+"#;
+
+#[test]
+fn a_backup_that_locks_the_database_has_the_busy_grace() {
+    let config = format!(
+        "name = \"backup\"\n[service.s]\ncommand = [\"python3\", \"-c\", \"\"\"{}\"\"\"]\n\
+         [service.s.watchdog]\nprobe = \"sqlite:app.db?write=1\"\ninterval = \"300ms\"\ntimeout = \"200ms\"\n\
+         failures = 3\ndegraded = \"kill\"\nbusy_grace = \"60s\"\n",
+        BACKUP.replace('"', "'")
+    );
+    let daemon = Stayd::start(&config);
+    daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
+    let subject = pid(&daemon.service("s"));
+    let file = |name: &str| daemon.dir().join(name);
+    fs::write(file("backup"), "").expect("a file");
+    wait_until("the work suppresses the kill", SOON, || {
+        says(&daemon, "spared", "busy (") || !is_alive(subject)
+    });
+    fs::write(file("enough"), "").expect("a file");
+    wait_until("the backup is done", SOON, || {
+        file("done").exists() || !is_alive(subject)
+    });
+    daemon.wait_service("s", "healthy", |service| service["healthy"] == true);
+    assert_eq!(pid(&daemon.service("s")), subject, "{}", daemon.output());
+    assert_eq!(daemon.count("killed"), 0);
 }

@@ -112,6 +112,7 @@ mod state_dir_deleted;
 mod state_dir_unwritable;
 mod stayd_crashes;
 mod stayd_process;
+mod stopped_together;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]
