@@ -59,7 +59,7 @@ async fn send_and_wait(
     Err(Failure::new(
         Exit::No,
         format!(
-            "cannot wait any longer for {verb} {name}: it is {state} ({reason}); `stayd status {name}` shows how it goes on"
+            "cannot wait any longer for {verb} {name}: it is {state} ({reason}); `stayd status {name}` shows what it does next"
         ),
     ))
 }

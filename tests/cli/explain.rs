@@ -164,7 +164,10 @@ fn a_foreign_process_on_the_port_is_a_conflict_with_and_without_a_daemon() {
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
-    assert!(out.contains("It is not provably of web"), "{out}");
+    assert!(
+        out.contains("Nothing proves that it belongs to web"),
+        "{out}"
+    );
     assert!(out.contains("web would be blocked until"), "{out}");
 
     let mut daemon = stayd(&["--foreground", "-c", file, "--state-dir", state])

@@ -106,7 +106,7 @@ fn a_foreign_listener_on_the_address_blocks_the_service_and_is_named() {
         let reason = blocked["reason"].as_str().expect("a reason");
         assert!(
             reason.contains(&format!("the socket {address} is held by pid {ours} "))
-                && reason.contains("left alone"),
+                && reason.contains("does not touch it"),
             "{reason}"
         );
         drop(foreign);

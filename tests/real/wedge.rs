@@ -86,7 +86,7 @@ fn a_probe_that_never_succeeded_kills_nothing() {
         found["reason"]
             .as_str()
             .expect("a reason")
-            .contains("is the probe right?"),
+            .contains("check whether the probe is right"),
         "{found}"
     );
 }

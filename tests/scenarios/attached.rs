@@ -190,14 +190,14 @@ fn a_foreign_process_that_never_answers_has_the_startup_budget_and_is_then_unpro
     let snapshot = simulation.snapshot(db);
     assert_eq!((snapshot.phase, snapshot.healthy), (Phase::Attached, false));
     assert!(
-        snapshot.reason.contains("never been answered"),
+        snapshot.reason.contains("never succeeded"),
         "{}",
         snapshot.reason
     );
     assert_eq!(simulation.count(&Action::AnnounceReady), 1);
     assert!(
         simulation.records(db, RecordKind::Wedged).is_empty(),
-        "is the probe right?"
+        "check whether the probe is right"
     );
     assert_no_signal_and_no_spawn(&simulation, db);
 }

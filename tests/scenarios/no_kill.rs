@@ -366,7 +366,7 @@ fn a_probe_that_never_had_an_answer_never_kills_and_the_reason_asks_whether_it_i
         simulation
             .snapshot(db)
             .reason
-            .contains("is the probe right?")
+            .contains("check whether the probe is right")
     );
 }
 

@@ -120,7 +120,7 @@ fn a_service_that_becomes_ready_after_its_budget_is_shown_as_answering() {
         simulation
             .snapshot(db)
             .reason
-            .contains("is the probe right?")
+            .contains("check whether the probe is right")
     );
     simulation[db].answer = Answer::Alive;
     simulation.advance(SECOND * 10);

@@ -63,11 +63,11 @@ async fn taken(helpers: &Helpers, address: &Listen) -> String {
             );
         }
         return format!(
-            "the socket {address} is held by a process that is hidden from stayd; stayd leaves it alone"
+            "the socket {address} is held by a process that is hidden from stayd; stayd does not touch it"
         );
     };
     format!(
-        "the socket {address} is held by {}, not provably ours and left alone; stop it, or choose another address",
+        "the socket {address} is held by {}, not started by stayd; stayd does not touch it: stop it, or choose another address",
         holder.in_words(),
     )
 }

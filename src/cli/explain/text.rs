@@ -218,23 +218,23 @@ fn sentence(
              you know what it is."
         ),
         Treatment::PortConflict => format!(
-            "It is not provably of {service} ({why}), but holds its port: a conflict. stayd never signals it; {service} {} \
-             blocked until the port is free, and then starts by itself. Stop it, or use another port.",
+            "Nothing proves that it belongs to {service} ({why}), but it holds its port: a conflict. stayd never signals it; \
+             {service} {} blocked until the port is free, and then starts by itself. Stop it, or use another port.",
             if stayd.is_some() { "stays" } else { "would be" }
         ),
         Treatment::Attached => format!(
-            "It is not provably of {service} ({why}), but holds its port: stayd (pid {}) is attached, which means that it watches \
-             the process like the service, and never signals it, not even when stayd itself stops. When it ends, {service} \
+            "Nothing proves that it belongs to {service} ({why}), but it holds its port: stayd (pid {}) is attached, which means \
+             that it watches the process like the service, and never signals it, not even when stayd itself stops. When it ends, {service} \
              starts by itself.",
             stayd.unwrap_or_default()
         ),
         Treatment::Attach => format!(
-            "It is not provably of {service} ({why}), but holds its port: when {service} starts, stayd attaches to it, which means \
-             that it watches the process and never signals it. When it ends, stayd starts an instance of {service}."
+            "Nothing proves that it belongs to {service} ({why}), but it holds its port: when {service} starts, stayd attaches to \
+             it, which means that it watches the process and never signals it. When it ends, stayd starts an instance of {service}."
         ),
         Treatment::Outsider => format!(
-            "It is not provably of {life} ({why}), which runs and needs this port: stayd draws no conclusion from its answers \
-             (port_owner = \"any\" accepts them), and never signals it."
+            "Nothing proves that it belongs to {life} ({why}), which runs and needs this port: stayd draws no conclusion from its \
+             answers (port_owner = \"any\" accepts them), and never signals it."
         ),
         Treatment::Orphaned => format!(
             "It belongs to {life} ({why}), but {service} is no longer configured: stayd does not watch it and leaves it alone. \

@@ -25,10 +25,10 @@ impl Service {
         ctx.actions.push(ServiceAction::Retire(self.life));
         let message = match holder.main {
             Some(_) => format!(
-                "{}, not provably ours and left alone; stop it, or choose another port (`stayd explain :{}` shows more)",
+                "{}, not started by stayd; stayd does not touch it: stop it, or choose another port (`stayd explain :{}` shows more)",
                 holder.description, holder.port
             ),
-            None => format!("{}; it is left alone", holder.description),
+            None => format!("{}; stayd does not touch it", holder.description),
         };
         let failure = SpawnFailure {
             message,

@@ -216,7 +216,7 @@ impl Service {
             format!("; last: {why}")
         };
         format!(
-            "its probe has never been answered ({}): is the probe right? Nothing is killed until it is answered \
+            "its probe has never succeeded ({}): check whether the probe is right; nothing is killed until it has succeeded \
              once{last}",
             self.description.question
         )
@@ -272,7 +272,9 @@ impl Service {
         let question = &self.description.question;
         let sentence = match reason {
             SuppressionReason::NeverAnswered => {
-                format!("not killed: {question} has never been answered; is the probe right?")
+                format!(
+                    "not killed: {question} has never succeeded; check whether the probe is right"
+                )
             }
             SuppressionReason::Held => format!("not killed: held ({})", self.hold_reason()),
             SuppressionReason::Busy => format!(
