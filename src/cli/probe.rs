@@ -31,8 +31,7 @@ pub(super) fn probe(
     let exec_context = ExecContext {
         env: clean_environment(env::vars_os()),
         cwd,
-        user: None,
-        umask: None,
+        ..ExecContext::default()
     };
     super::block_on(async {
         let (answer, took) = ask_once(&probe, program, exec_context).await;

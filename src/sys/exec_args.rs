@@ -7,8 +7,6 @@ use std::{io, ptr};
 
 /// Room for the digits of the largest pid and the final NUL.
 const PID_BYTES: usize = 12;
-/// An environment entry that ends with this gets the child's pid as its value.
-const PID_MARK: &[u8] = b"=@PID";
 
 /// Pointers into a [`Plan`], and into separate buffers for entries that contain the child's pid.
 pub(super) struct ExecArgs<'a> {
@@ -30,15 +28,11 @@ impl<'a> ExecArgs<'a> {
             pid_at: Vec::new(),
             _pid_entries: Vec::new(),
         };
-        for (place, entry) in args.env.iter_mut().zip(&plan.env) {
-            let entry = entry.to_bytes();
-            if !entry.ends_with(PID_MARK) {
-                continue;
-            }
-            let value_at = entry.len() - (PID_MARK.len() - 1);
-            let mut buffer = entry.to_vec();
+        for name in &plan.pid_variables {
+            let mut buffer = [name.to_bytes(), b"="].concat();
+            let value_at = buffer.len();
             buffer.resize(value_at + PID_BYTES, 0);
-            *place = buffer.as_ptr().cast();
+            args.env.push(buffer.as_ptr().cast());
             args.pid_at.push(buffer[value_at..].as_mut_ptr());
             args._pid_entries.push(buffer);
         }
@@ -47,7 +41,7 @@ impl<'a> ExecArgs<'a> {
         args
     }
 
-    /// Writes the pid of the calling process to the places that the plan marks. Called in the child.
+    /// Writes the pid of the calling process as the value of each of the plan's `pid_variables`. Called in the child.
     pub(super) fn write_pid(&self) {
         // SAFETY: the call has no arguments.
         let mut pid = unsafe { libc::getpid() }.unsigned_abs();

@@ -41,8 +41,10 @@ pub struct Plan {
     pub program: Vec<CString>,
     /// The argument vector.
     pub argv: Vec<CString>,
-    /// The whole environment as `NAME=value`. A value of exactly `@PID` becomes the child's pid (LISTEN_PID, WATCHDOG_PID).
+    /// The environment as `NAME=value`, without `pid_variables`.
     pub env: Vec<CString>,
+    /// The names of further variables; the value of each is the child's pid, which is known only after the fork.
+    pub pid_variables: Vec<CString>,
     /// The working directory.
     pub cwd: CString,
     /// Pairs of a descriptor number in the child and the descriptor here, in ascending order of the number. 0, 1 and 2 must

@@ -289,7 +289,7 @@ fn before_that_hangs_is_killed_at_the_end_of_the_startup_budget_and_named() {
 fn a_child_gets_its_configured_environment_and_none_of_stayds_own() {
     let show = "env | sort > DIR/env; ls -l /proc/self/fd | sed 's/.* \\([0-9]*\\) -> /\\1 /' > DIR/fds; exec sleep 1000000";
     let config = format!(
-        "[service.s]\ncommand = [\"sh\", \"-c\", {}]\nenv = {{ GREETING = \"hello\" }}\nlog = {{ to = \"file\" }}\n",
+        "[service.s]\ncommand = [\"sh\", \"-c\", {}]\nenv = {{ GREETING = \"hello\", MARK = \"@PID\" }}\nlog = {{ to = \"file\" }}\n",
         serde_json::to_string(show).expect("JSON")
     );
     let daemon = Stayd::start_with(&config, |command| {
@@ -306,6 +306,7 @@ fn a_child_gets_its_configured_environment_and_none_of_stayds_own() {
     let env = fs::read_to_string(daemon.dir().join("env")).expect("the environment");
     for wanted in [
         "GREETING=hello",
+        "MARK=@PID",
         "STAYD_SERVICE=s",
         "STAYD_LIFE=1",
         "STAYD_TOKEN=",

@@ -76,15 +76,16 @@ fn a_child_has_the_default_signal_mask_and_dispositions_and_a_session_of_its_own
 }
 
 #[test]
-fn the_childs_pid_replaces_a_placeholder_in_its_environment() {
+fn a_child_finds_its_pid_in_the_variables_that_are_meant_for_it_alone() {
     alone(|| {
-        let text = output_of("echo $$ $LISTEN_PID $WATCHDOG_PID $OTHER", |plan| {
-            for entry in [c"LISTEN_PID=@PID", c"WATCHDOG_PID=@PID", c"OTHER=x@PID"] {
-                plan.env.push(entry.to_owned());
-            }
+        let text = output_of("echo $$ $LISTEN_PID $WATCHDOG_PID $OTHER $THIRD", |plan| {
+            plan.env
+                .extend([c"OTHER=@PID".into(), c"THIRD=x@PID".into()]);
+            plan.pid_variables = vec![c"LISTEN_PID".into(), c"WATCHDOG_PID".into()];
         });
         let words: Vec<&str> = text.split_whitespace().collect();
-        assert_eq!(words, [words[0], words[0], words[0], "x@PID"]);
+        assert!(words[0].parse::<i32>().is_ok(), "{text}");
+        assert_eq!(words, [words[0], words[0], words[0], "@PID", "x@PID"]);
     });
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn plan(program: &Path, words: &[&str], output: &Path) -> Plan {
         program: vec![path.clone()],
         argv: std::iter::once(path).chain(words).collect(),
         env: vec![text(b"PATH=/usr/bin:/bin")],
+        pid_variables: Vec::new(),
         cwd: text(b"/"),
         fds: vec![
             (0, File::open("/dev/null").expect("null").into()),

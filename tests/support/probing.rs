@@ -32,8 +32,7 @@ pub(crate) fn context(spawner: &Spawner) -> ProbeContext {
         exec_context: ExecContext {
             env: Environment::from([("PATH".into(), "/usr/bin:/bin".into())]),
             cwd: "/".into(),
-            user: None,
-            umask: None,
+            ..ExecContext::default()
         },
         heartbeat: Heartbeat::default(),
         is_member: std::rc::Rc::new(|_| false),

@@ -347,7 +347,7 @@ impl Helper {
                 env: environment_for_helper().into_iter().collect(),
                 cwd: "/".into(),
                 user: self.user.clone(),
-                umask: None,
+                ..ExecContext::default()
             },
             fds: vec![(0, theirs.into()), (2, stderr)],
             cgroup: None,

@@ -95,6 +95,7 @@ fn assemble(
     env.extend(own);
     ExecContext {
         env,
+        pid_variables: Vec::new(),
         cwd: config.cwd_in(root.as_deref()),
         user: config.user.clone(),
         umask: Some(config.umask),

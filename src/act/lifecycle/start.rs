@@ -13,6 +13,7 @@ use crate::act::spawn::spawner::RunningChild;
 use crate::act::tree::{INSTANCE_PID, Tree};
 use crate::config::Target;
 use crate::decide::event::{Exit, Life, ServiceEvent, SpawnFailure};
+use crate::decide::policy::Watchdog;
 use crate::sys::listen_fds;
 use crate::sys::process::{self, Process};
 use std::rc::Rc;
@@ -109,7 +110,8 @@ async fn launch(
         .copies()
         .map_err(|error| temporary(format!("cannot give it its sockets: {error}; trying again")))?;
     let own = own_environment(service, instance);
-    let exec_context = environment::of_the_instance(shared, service, instance, own).await?;
+    let mut exec_context = environment::of_the_instance(shared, service, instance, own).await?;
+    exec_context.pid_variables = pid_variables(service);
     let mut fds = vec![
         (1, stdout),
         (2, stderr),
@@ -135,20 +137,35 @@ fn own_environment(service: &ServiceContext, instance: &Instance) -> Environment
     }
     own.insert("STAYD_LIFE".into(), instance.life.0.to_string().into());
     own.insert("STAYD_TOKEN".into(), instance.token.as_str().into());
-    own.insert(INSTANCE_PID.into(), "@PID".into());
     let claim_fd = service.sockets.claim_fd();
     own.insert("STAYD_CLAIM_FD".into(), claim_fd.to_string().into());
     if let Some(path) = instance.messages.path() {
         own.insert("NOTIFY_SOCKET".into(), path.into());
     }
-    let probe = service.config.probe.as_ref();
-    let notifies = probe.is_some_and(|probe| matches!(probe.target, Target::Notify));
-    if let Some(rules) = service.config.policy.watchdog.filter(|_| notifies) {
+    if let Some(rules) = own_watchdog(service) {
         let period = rules.period().as_micros();
         own.insert("WATCHDOG_USEC".into(), period.to_string().into());
-        own.insert("WATCHDOG_PID".into(), "@PID".into());
     }
     own
+}
+
+/// The variables of [`own_environment`] whose value is the pid of the instance's first process.
+fn pid_variables(service: &ServiceContext) -> Vec<&'static str> {
+    let has_sockets = service.sockets.are_declared();
+    let all = [
+        (true, INSTANCE_PID),
+        (has_sockets, "LISTEN_PID"),
+        (own_watchdog(service).is_some(), "WATCHDOG_PID"),
+    ];
+    let given = all.into_iter().filter(|(is_given, _)| *is_given);
+    given.map(|(_, name)| name).collect()
+}
+
+/// The rules of the watchdog, if the service itself reports to it (`notify` probe).
+fn own_watchdog(service: &ServiceContext) -> Option<Watchdog> {
+    let probe = service.config.probe.as_ref()?;
+    let notifies = matches!(probe.target, Target::Notify);
+    service.config.policy.watchdog.filter(|_| notifies)
 }
 
 fn tree_of(service: &ServiceContext, instance: &Instance, main: Process) -> Tree {

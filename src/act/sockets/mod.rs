@@ -146,7 +146,7 @@ impl Sockets {
     }
 
     /// The variables that describe the sockets to an instance (sd_listen_fds(3)). All sockets have the service's name, as
-    /// under systemd they have the unit's.
+    /// under systemd they have the unit's. The caller adds LISTEN_PID.
     pub(crate) fn environment(&self) -> Environment {
         let count = self.addresses.len();
         if count == 0 {
@@ -156,14 +156,17 @@ impl Sockets {
         Environment::from([
             ("LISTEN_FDS".into(), count.to_string().into()),
             ("LISTEN_FDNAMES".into(), names.into()),
-            ("LISTEN_PID".into(), "@PID".into()),
         ])
+    }
+
+    /// Whether the service has declared sockets.
+    pub(crate) fn are_declared(&self) -> bool {
+        !self.addresses.is_empty()
     }
 
     /// Whether stayd holds this socket for the service. If so, it is the service's own, whichever process has it open.
     pub(crate) fn holds(&self, listener: &Listener) -> bool {
-        !self.addresses.is_empty()
-            && socket::holds_listener(identity::pid(), listener).unwrap_or(false)
+        self.are_declared() && socket::holds_listener(identity::pid(), listener).unwrap_or(false)
     }
 
     /// Closes all sockets because no instance is about to start: from now on connections are refused, and files are removed.

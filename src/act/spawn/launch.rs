@@ -60,10 +60,12 @@ fn is_for_stayd_itself(name: &OsStr) -> bool {
 }
 
 /// The environment, folder and user with which a program runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecContext {
-    /// Its whole environment. A value of exactly `@PID` becomes the child's pid.
+    /// Its environment, without `pid_variables`.
     pub env: Environment,
+    /// Further variables: the value of each is the program's own pid.
+    pub pid_variables: Vec<&'static str>,
     /// Its working directory, absolute.
     pub cwd: PathBuf,
     /// The user it runs as; none: stayd's own.
@@ -101,6 +103,10 @@ impl Launch {
             ));
         };
         let mut env = self.exec_context.env;
+        let pid_variables = self.exec_context.pid_variables;
+        for name in &pid_variables {
+            env.remove(OsStr::new(name));
+        }
         if let Some(command_token) = self.command_token {
             env.insert(command_token.name.into(), command_token.token.into());
         }
@@ -117,6 +123,7 @@ impl Launch {
             program: c_strings(program.into_iter().map(PathBuf::into_os_string))?,
             argv: c_strings(self.argv.into_iter().map(OsString::from))?,
             env: c_strings(env.into_iter().map(assignment))?,
+            pid_variables: c_strings(pid_variables.into_iter().map(OsString::from))?,
             cwd: c_string(self.exec_context.cwd.into_os_string())?,
             fds: with_standard_fds(self.fds)?,
             user,
@@ -332,7 +339,7 @@ mod tests {
                 env: environment(&[("A", "b")]),
                 cwd: "/".into(),
                 user: user.map(Into::into),
-                umask: None,
+                ..ExecContext::default()
             },
             fds: Vec::new(),
             cgroup: None,

@@ -122,8 +122,7 @@ fn self_check_of(program: &Program, invocation: &Invocation) -> Result<Launch, S
         exec_context: ExecContext {
             env,
             cwd: invocation.cwd.clone(),
-            user: None,
-            umask: None,
+            ..ExecContext::default()
         },
         fds: vec![(PROGRAM_FD, fd)],
         cgroup: None,
