@@ -60,11 +60,9 @@ impl Config {
     ) -> Result<Loaded, Vec<Finding>> {
         let mut findings = Findings::default();
         let section = section(options, &mut findings);
-        let euid = crate::sys::identity::euid();
         let mut builder = ServiceBuilder {
             env,
             folder: here,
-            euid,
             from_command_line: true,
             findings: &mut findings,
         };

@@ -72,7 +72,6 @@ fn read(
     let mut builder = ServiceBuilder {
         env,
         folder: &folder,
-        euid,
         from_command_line: false,
         findings,
     };

@@ -24,7 +24,6 @@ pub(super) struct ServiceBuilder<'a> {
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     /// The folder of the configuration; absolute.
     pub(super) folder: &'a Path,
-    pub(super) euid: u32,
     /// Whether the values come from a command line.
     pub(super) from_command_line: bool,
     pub(super) findings: &'a mut Findings,
@@ -38,7 +37,6 @@ impl ServiceBuilder<'_> {
         self.check_probe_fits(section, probe.as_ref(), ready.as_ref());
         self.check_stranger(section, probe.as_ref());
         self.check_commands(section);
-        self.check_user(section);
         self.check_signals(section);
         let policy = policy(section, probe.as_ref(), ready.is_some());
         self.check_policy(section, &policy);
@@ -229,17 +227,6 @@ impl ServiceBuilder<'_> {
                 );
                 self.report(section, key, &error);
             }
-        }
-    }
-
-    fn check_user(&mut self, section: &Section) {
-        if section.has("service.*.user") && self.euid != 0 {
-            let cause = format!(
-                "only root can start a service as another user, and stayd runs with uid {}",
-                self.euid
-            );
-            let error = ValueError::new(cause, "remove it, or run stayd as root");
-            self.report(section, "service.*.user", &error);
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.env_file", Kind::Path, Unset,
         "A dotenv file, read at each start. `env` overrides its variables."),
     Key::new("service.*.user", Kind::Text, Described("the user of stayd"),
-        "The user that the service runs as. Only root can set it."),
+        "The user that the service runs as, by name or uid. Only root can name another one than its own."),
     Key::new("service.*.umask", Kind::Text, Is("022"),
         "The file mode creation mask of the service and its commands, in octal digits. The mask of stayd itself does not reach the service."),
     Key::new("service.*.port", Kind::Port, Unset,

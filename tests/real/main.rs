@@ -127,4 +127,6 @@ mod upgrade_refused;
 mod upgrade_sockets;
 #[cfg(target_os = "linux")]
 mod upgrade_systemd;
+#[cfg(target_os = "linux")]
+mod user;
 mod wedge;

@@ -17,6 +17,7 @@ strace                strace             -                  tests that trace a s
 /lib/systemd/systemd  systemd            -                  the tests under a real systemd
 dbus-daemon           dbus               -                  the tests under a user manager
 setpriv               util-linux         -                  the tests in namespaces and as another user
+su                    util-linux         -                  the test of the variables that a user gets
 mkfs.ext4             e2fsprogs          -                  the tests on disks that are pulled, filled or frozen
 mkfs.btrfs            btrfs-progs        -                  the test on a disk whose files share blocks
 mksquashfs            squashfs-tools     -                  the test on an image that is replaced by another

@@ -4,7 +4,8 @@
 
 use crate::act::context::{Instance, ServiceContext, SharedContext, Variables};
 use crate::act::helper::{HelperRequest, NoReply, Reporter};
-use crate::act::spawn::launch::{Environment, ExecContext, forget_our_user, temporary};
+use crate::act::spawn::launch::{Environment, ExecContext, temporary};
+use crate::act::spawn::run_as::forget_our_names;
 use crate::act::tree::INSTANCE_TOKEN_OF_COMMAND;
 use crate::config;
 use crate::config::runtime::expand_runtime;
@@ -84,7 +85,7 @@ fn assemble(
     let config = &service.config;
     let mut env = shared.environment.clone();
     if config.user.is_some() {
-        forget_our_user(&mut env);
+        forget_our_names(&mut env);
     }
     let read = variables.iter().map(|(name, value)| (name, value));
     let declared = read.chain(&config.env);

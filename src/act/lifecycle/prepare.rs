@@ -7,6 +7,7 @@ use crate::act::claims::Token;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
+use crate::act::spawn::run_as;
 use crate::act::spawn::short_command::ShortCommand;
 use crate::config::PortAddresses;
 use crate::decide::clock::in_words;
@@ -15,7 +16,6 @@ use crate::sys::process;
 use crate::sys::reaper::Status;
 use crate::sys::socket::{self, Listener};
 use crate::sys::spawn::User;
-use crate::sys::user;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -113,23 +113,16 @@ async fn try_prepare(
     Ok(instance)
 }
 
-/// The service's user, which owns its FIFO and its socket files. Looked up off the loop, because a directory service may
-/// hang.
+/// The user that owns the service's FIFO and its socket files; none: stayd's own. Looked up off the loop, because a directory
+/// service may hang.
 pub(crate) async fn look_up_user(service: &ServiceContext) -> Result<Option<User>, SpawnFailure> {
     let Some(name) = service.config.user.clone() else {
         return Ok(None);
     };
     let wanted = name.clone();
-    let lookup = tokio::task::spawn_blocking(move || user::look_up(&wanted));
+    let lookup = tokio::task::spawn_blocking(move || run_as::look_up(&wanted));
     match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
-        Ok(Ok(Ok(Some(found)))) => Ok(Some(found.user)),
-        Ok(Ok(Ok(None))) => Err(SpawnFailure {
-            message: format!("cannot run as {name}: there is no such user"),
-            lasting: true,
-        }),
-        Ok(Ok(Err(error))) => Err(temporary(format!(
-            "cannot look up the user {name}: {error}; trying again"
-        ))),
+        Ok(Ok(found)) => found.map(run_as::to_change_to),
         Ok(Err(_)) | Err(_) => Err(temporary(format!(
             "cannot look up the user {name}: no answer; trying again"
         ))),

@@ -10,6 +10,7 @@ use std::path::Path;
 /// The user that will run the program.
 #[derive(Debug)]
 pub(super) struct RunAsUser {
+    /// None: the user of this process.
     name: Option<String>,
     uid: u32,
     groups: Vec<u32>,
@@ -25,7 +26,7 @@ pub(super) enum Access {
 }
 
 impl RunAsUser {
-    /// The user called `name`; `None`: the user of this process.
+    /// The user with this name or uid; `None`: the user of this process.
     pub(super) fn named(name: Option<&str>) -> Result<Self, PreflightError> {
         let Some(name) = name else {
             return Ok(Self {
@@ -34,17 +35,16 @@ impl RunAsUser {
                 groups: Vec::new(),
             });
         };
-        let found = nix::unistd::User::from_name(name).ok().flatten();
+        let found = user::look_up(name).ok().flatten();
         let found = found.ok_or_else(|| {
             missing(format!(
                 "there is no user {name}; create it, or correct `user`"
             ))
         })?;
-        let groups = user::groups(name, found.gid.as_raw()).unwrap_or_default();
         Ok(Self {
-            name: Some(name.to_owned()),
-            uid: found.uid.as_raw(),
-            groups,
+            name: Some(name.to_owned()).filter(|_| found.user.uid != identity::euid()),
+            uid: found.user.uid,
+            groups: [vec![found.user.gid], found.user.groups].concat(),
         })
     }
 

@@ -3,6 +3,7 @@
 
 use crate::act::helper::{Helper, HelperError};
 use crate::act::spawn::launch::candidates;
+use crate::act::spawn::run_as;
 use crate::act::spawn::spawner::Spawner;
 use crate::config::{self, Prerequisite};
 use std::ffi::{OsStr, OsString};
@@ -90,13 +91,7 @@ fn check_folder(path: &Path, action: &str, key: &str) -> Option<String> {
 }
 
 fn check_user(name: &str) -> Option<String> {
-    match nix::unistd::User::from_name(name) {
-        Ok(Some(_)) => None,
-        Ok(None) => Some(format!(
-            "cannot run as {name}: there is no such user; create it, or correct `user`"
-        )),
-        Err(error) => Some(format!("cannot look up the user {name}: {error}")),
-    }
+    run_as::look_up(name).err().map(|failure| failure.message)
 }
 
 /// The program is found where execvp(3) searches it.

@@ -1,12 +1,12 @@
 //! Prepares the start of a program: converts the configured command, environment, user and descriptors to what the kernel
 //! needs.
 
+pub use super::environment::{Environment, clean_environment};
+use super::run_as;
 use crate::act::tree::CommandToken;
 use crate::decide::event::SpawnFailure;
 use crate::sys::spawn::{Plan, SpawnError, Stage, User};
-use crate::sys::user;
 use nix::errno::Errno;
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,46 +18,6 @@ use std::path::{Path, PathBuf};
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Every program may rely on descriptors 0, 1 and 2.
 const STANDARD_FDS: RawFd = 3;
-/// Variables that are meant for stayd itself; a child never gets them.
-const NOT_FOR_CHILDREN: [&str; 5] = [
-    "NOTIFY_SOCKET",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "SYSTEMD_EXEC_PID",
-    "XPC_SERVICE_NAME",
-];
-/// The same, by the beginning of their names.
-const NOT_FOR_CHILDREN_PREFIXES: [&str; 3] = ["WATCHDOG_", "LISTEN_", "STAYD_"];
-
-/// Variables that a login sets for its user.
-const NAMES_THE_USER: [&str; 3] = ["HOME", "USER", "LOGNAME"];
-
-/// A whole environment.
-pub type Environment = BTreeMap<OsString, OsString>;
-
-/// Removes from an environment what the parent supervisor or another stayd meant for this process.
-#[must_use]
-pub fn clean_environment(ours: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
-    ours.into_iter()
-        .filter(|(name, _)| !is_for_stayd_itself(name))
-        .collect()
-}
-
-/// Removes the name and home of stayd's own user, for a child that runs as another user. [`Launch::plan`] adds those of that
-/// user.
-pub fn forget_our_user(env: &mut Environment) {
-    for name in NAMES_THE_USER {
-        env.remove(OsStr::new(name));
-    }
-}
-
-fn is_for_stayd_itself(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    NOT_FOR_CHILDREN.iter().any(|ours| name == ours.as_bytes())
-        || NOT_FOR_CHILDREN_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix.as_bytes()))
-}
 
 /// The environment, folder and user with which a program runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +28,7 @@ pub struct ExecContext {
     pub pid_variables: Vec<&'static str>,
     /// Its working directory, absolute.
     pub cwd: PathBuf,
-    /// The user it runs as; none: stayd's own.
+    /// The user it runs as, a name or a uid; none: stayd's own.
     pub user: Option<String>,
     /// Its file mode creation mask; none: that of stayd.
     pub umask: Option<u32>,
@@ -117,7 +77,7 @@ impl Launch {
         );
         let user = match &self.exec_context.user {
             None => None,
-            Some(user) => Some(become_user(user, &mut env)?),
+            Some(user) => become_user(user, &mut env)?,
         };
         Ok(Plan {
             program: c_strings(program.into_iter().map(PathBuf::into_os_string))?,
@@ -144,16 +104,11 @@ pub(crate) fn candidates(name: &OsStr, path: Option<&OsString>, cwd: &Path) -> V
         .collect()
 }
 
-/// Looks up a user, and sets HOME, USER and LOGNAME for it unless the configuration sets them.
-fn become_user(name: &str, env: &mut Environment) -> Result<User, SpawnFailure> {
-    let found = user::look_up(name)
-        .map_err(|error| temporary(format!("cannot look up the user {name}: {error}")))?
-        .ok_or_else(|| permanent(format!("cannot run as {name}: there is no such user")))?;
-    let values = [found.home.into_os_string(), name.into(), name.into()];
-    for (variable, value) in NAMES_THE_USER.into_iter().zip(values) {
-        env.entry(variable.into()).or_insert(value);
-    }
-    Ok(found.user)
+/// Looks up a user, and sets the variables that name it, unless the configuration sets them.
+fn become_user(name: &str, env: &mut Environment) -> Result<Option<User>, SpawnFailure> {
+    let found = run_as::look_up(name)?;
+    run_as::set_names(&found, env);
+    Ok(run_as::to_change_to(found))
 }
 
 fn with_standard_fds(
@@ -259,10 +214,7 @@ pub(crate) const fn temporary(message: String) -> SpawnFailure {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        Environment, ExecContext, Launch, SpawnError, Stage, candidates, clean_environment,
-        explain, forget_our_user,
-    };
+    use super::{Environment, ExecContext, Launch, SpawnError, Stage, candidates, explain};
     use std::ffi::{OsStr, OsString};
     use std::path::{Path, PathBuf};
 
@@ -271,32 +223,6 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect()
-    }
-
-    #[test]
-    fn variables_for_stayd_itself_are_not_passed_to_children() {
-        let ours = environment(&[
-            ("HOME", "/root"),
-            ("INVOCATION_ID", "1"),
-            ("JOURNAL_STREAM", "1"),
-            ("LANG", "C"),
-            ("LISTEN_FDS", "1"),
-            ("LISTEN_PID", "1"),
-            ("NOTIFY_SOCKET", "/run/x"),
-            ("PATH", "/bin"),
-            ("STAYD_TOKEN", "1"),
-            ("SYSTEMD_EXEC_PID", "1"),
-            ("WATCHDOG_PID", "1"),
-            ("WATCHDOG_USEC", "1"),
-            ("XPC_SERVICE_NAME", "1"),
-        ]);
-        let mut kept = clean_environment(ours);
-        assert_eq!(
-            kept,
-            environment(&[("HOME", "/root"), ("LANG", "C"), ("PATH", "/bin")])
-        );
-        forget_our_user(&mut kept);
-        assert_eq!(kept, environment(&[("LANG", "C"), ("PATH", "/bin")]));
     }
 
     #[test]

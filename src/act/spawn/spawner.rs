@@ -1,7 +1,7 @@
 //! The spawner: starts children on threads of its own and reports to the waiting task how each child ended.
 
 use super::launch::{self, Launch};
-pub use super::launch::{Environment, ExecContext, clean_environment, forget_our_user};
+pub use super::launch::{Environment, ExecContext, clean_environment};
 use crate::act::tree::killer::{self, TreeKiller};
 use crate::act::tree::{CommandToken, Tree};
 use crate::decide::clock::in_words;
