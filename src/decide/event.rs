@@ -291,6 +291,8 @@ pub enum ServiceEvent {
         left: usize,
         /// Of those, in uninterruptible sleep.
         stuck: usize,
+        /// Why the system refused to signal one of them, if it did.
+        refusal: Option<String>,
     },
     /// A probe attempt finished.
     Probed(Life, Check, ProbeAttempt),

@@ -99,7 +99,10 @@ pub fn run(config: Config, options: &Options, inherited: Option<InheritedState>)
     let (runtime, detector) = match started {
         Ok(started) => started,
         Err(error) => {
-            tracing::error!("cannot start the event loop: {error}");
+            tracing::error!(
+                "cannot start the event loop: {error}; if a seccomp profile applies, it must allow timerfd_create(2), and \
+                 allow clone3(2) or answer it with ENOSYS"
+            );
             return ExitReason::SystemError;
         }
     };

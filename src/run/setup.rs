@@ -179,6 +179,7 @@ async fn assemble(
     mut inherited: Option<InheritedState>,
 ) -> Result<Daemon, StartError> {
     let boot_id = identity::boot_id().map_err(|error| system_error("read the boot id", &error))?;
+    reaper::check().map_err(|error| system_error("wait for child processes", &error))?;
     become_subreaper();
     let program =
         identity::own_program().map_err(|error| system_error("find its own program", &error))?;

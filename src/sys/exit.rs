@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "a descriptor is registered with the runtime")]
 
 use super::platform;
-use super::process::Handle;
+use super::process::{self, Handle, Process};
 use super::reaper::Status;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -14,6 +14,8 @@ use tokio::io::unix::AsyncFd;
 /// reaped, but not in the short time in between.
 const STATUS_DEADLINE: Duration = Duration::from_secs(1);
 const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// How often to look whether a process has ended, where the system refuses a descriptor that would show it.
+const END_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The answer to a query for the exit status of an ended process.
 pub(super) enum ExitQuery {
@@ -42,13 +44,23 @@ impl AsRawFd for WatchedDescriptor {
 /// # Errors
 /// The process cannot be watched. The error does not mean that the process has ended.
 pub async fn wait(handle: &Handle) -> io::Result<Option<Status>> {
-    let watched = WatchedDescriptor(platform::exit::watch(handle)?);
-    // SAFETY: `watched` keeps one descriptor open, and returns the same number each time, until it is dropped.
-    let watched = unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) }?;
-    drop(watched.readable().await?);
+    let watched = match platform::exit::watch(handle)? {
+        Some(descriptor) => {
+            let watched = WatchedDescriptor(descriptor);
+            // SAFETY: `watched` keeps one descriptor open, and returns the same number each time, until it is dropped.
+            let watched = unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) }?;
+            drop(watched.readable().await?);
+            Some(watched)
+        }
+        None => {
+            poll_until_ended(handle.process).await;
+            None
+        }
+    };
+    let watched = watched.as_ref().map(|watched| &watched.get_ref().0);
     let query = async {
         loop {
-            match platform::exit::query(handle.process, &watched.get_ref().0) {
+            match platform::exit::query(handle.process, watched) {
                 ExitQuery::Known(status) => return Some(status),
                 ExitQuery::Never => return None,
                 ExitQuery::NotYet => tokio::time::sleep(STATUS_POLL_INTERVAL).await,
@@ -57,4 +69,18 @@ pub async fn wait(handle: &Handle) -> io::Result<Option<Status>> {
     };
     let status = tokio::time::timeout(STATUS_DEADLINE, query).await;
     Ok(status.unwrap_or(None))
+}
+
+/// Returns when the process has ended, perhaps as a zombie.
+async fn poll_until_ended(process: Process) {
+    loop {
+        match process::stat(process.pid) {
+            Ok(stat) if stat.process == process && stat.is_alive() => {}
+            Ok(_) => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            // A state that cannot be read proves nothing.
+            Err(_) => {}
+        }
+        tokio::time::sleep(END_POLL_INTERVAL).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! Reading the state of processes and sending them signals.
+#![expect(unsafe_code, reason = "kill(2)")]
 
-use super::platform;
+use super::{pending_spawn, platform};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -327,7 +328,8 @@ pub fn host() -> io::Result<Host> {
 pub struct Handle {
     /// The process.
     pub process: Process,
-    /// The pidfd on Linux. macOS has none: there the start time is checked again immediately before each signal.
+    /// The pidfd on Linux. Without one (macOS, a system that refuses pidfds), the start time is compared again immediately
+    /// before each signal.
     pub fd: Option<OwnedFd>,
 }
 
@@ -350,6 +352,24 @@ impl Handle {
         check_may_signal(self.process.pid)?;
         let fd = self.fd.as_ref().map(|fd| fd.as_fd());
         platform::signal(self.process, fd, signal)
+    }
+}
+
+/// Sends a signal with kill(2), after a comparison of the start time. The lock keeps the reaper from making the pid of a child
+/// of ours free in between; for other processes the kernel would have to use all other pids in that time.
+pub(super) fn signal_by_pid(process: Process, signal: i32) -> io::Result<()> {
+    let _table = pending_spawn::table();
+    if !exists(process) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: the call takes only numbers.
+    if unsafe { libc::kill(process.pid, signal) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => Err(io::ErrorKind::NotFound.into()),
+        _ => Err(error),
     }
 }
 

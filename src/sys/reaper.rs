@@ -25,6 +25,20 @@ pub struct Reaped {
     pub spawn_pending: bool,
 }
 
+/// Checks that the system lets this process wait for children: without that nothing could be reaped, and no kill would end.
+///
+/// # Errors
+/// A sentence that names the call.
+pub fn check() -> io::Result<()> {
+    match find_ended(0) {
+        Err(error) if error.raw_os_error() != Some(libc::ECHILD) => {
+            let message = format!("waitid(2) is refused: {error}; allow it in the seccomp profile");
+            Err(io::Error::new(error.kind(), message))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Reaps children that have ended, at most `max`, without blocking. May be called from any thread: each exit is reported to
 /// exactly one caller.
 pub fn reap_exited(max: usize) -> Vec<Reaped> {

@@ -83,6 +83,8 @@ mod process_tree;
 mod program_memory;
 mod readiness;
 mod reaping;
+#[cfg(target_os = "linux")]
+mod refused_calls;
 mod reload;
 mod requests_replaced;
 #[cfg(target_os = "linux")]

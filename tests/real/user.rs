@@ -3,8 +3,6 @@
 use super::support::daemon::Stayd;
 use super::support::{SOON, require_root, seccomp, tool, wait_for};
 use stayd::sys::user;
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 /// The user of the tests that are not root's.
 const NOBODY: &str = "65534";
@@ -86,19 +84,7 @@ fn a_stayd_that_is_not_root_accepts_its_own_user_and_refuses_another() {
 fn the_own_user_of_root_needs_no_change_of_groups() {
     require_root();
     let daemon = Stayd::start_with(&configuration("root"), |command| {
-        refuse_in_child(command, libc::SYS_setgroups);
+        seccomp::refuse_in(command, &[libc::SYS_setgroups], libc::EPERM);
     });
     assert!(printed(&daemon).starts_with("0 "));
-}
-
-/// The started program cannot make this system call.
-fn refuse_in_child(command: &mut Command, number: libc::c_long) {
-    // SAFETY: `refuse` makes two system calls on memory that it owns.
-    #[expect(unsafe_code, reason = "a filter in the child, before exec")]
-    unsafe {
-        command.pre_exec(move || {
-            seccomp::refuse(number, libc::EPERM);
-            Ok(())
-        });
-    }
 }

@@ -161,7 +161,12 @@ impl Stayd {
 
     /// Starts one without waiting for its control socket.
     pub(crate) fn start_at_once(config: &str) -> Self {
-        Self::in_dir(TempDir::new(), config, |_| {})
+        Self::start_at_once_with(config, |_| {})
+    }
+
+    /// The same; `change` may change the command first.
+    pub(crate) fn start_at_once_with(config: &str, change: impl FnOnce(&mut Command)) -> Self {
+        Self::in_dir(TempDir::new(), config, change)
     }
 
     /// The same; it dies at the named failpoint (`stayd::act::failpoint`).
@@ -206,7 +211,9 @@ impl Stayd {
         next.wait_until_open()
     }
 
-    fn next_with(mut self, change: impl FnOnce(&mut Command)) -> Self {
+    /// Starts another stayd on the folder of this one, which has ended; `change` may change the command first. Does not wait
+    /// until its control socket is there.
+    pub(crate) fn next_with(mut self, change: impl FnOnce(&mut Command)) -> Self {
         assert!(
             self.child.try_wait().expect("wait").is_some(),
             "this one still runs"

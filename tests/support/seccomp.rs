@@ -1,5 +1,8 @@
 //! System calls that fail in a test, as under the seccomp profile of a container.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
 /// From now on the system call `number` fails with `errno` in the calling thread and in what it starts.
 #[allow(unsafe_code, reason = "seccomp(2) has no safe wrapper")]
 pub(crate) fn refuse(number: libc::c_long, errno: i32) {
@@ -28,4 +31,16 @@ pub(crate) fn refuse(number: libc::c_long, errno: i32) {
         )
     };
     assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The program that `command` starts, and what that starts, cannot make the system calls `numbers`.
+pub(crate) fn refuse_in(command: &mut Command, numbers: &'static [libc::c_long], errno: i32) {
+    // SAFETY: `refuse` only makes system calls, on memory of its own.
+    #[allow(unsafe_code, reason = "a filter in the child, before exec")]
+    unsafe {
+        command.pre_exec(move || {
+            numbers.iter().for_each(|number| refuse(*number, errno));
+            Ok(())
+        });
+    }
 }

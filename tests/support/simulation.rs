@@ -224,8 +224,13 @@ impl Simulation {
                 self.end_main_process(id, life, exit, survivors);
             }
             Due::Killed(id, life) if self[id].unkillable => {
-                let (left, stuck) = (1, 1);
-                self.deliver_to(id, ServiceEvent::KillTimedOut { life, left, stuck });
+                let event = ServiceEvent::KillTimedOut {
+                    life,
+                    left: 1,
+                    stuck: 1,
+                    refusal: None,
+                };
+                self.deliver_to(id, event);
             }
             Due::Killed(id, life) => {
                 self.end_main_process(id, life, Exit::Signal(9), Survivors::default());

@@ -14,7 +14,11 @@ use std::path::PathBuf;
 const KILL_PASSES_MAX: usize = 200;
 
 /// The outcome of a kill that ended everything.
-pub(crate) const NOTHING_LEFT: KillOutcome = KillOutcome { left: 0, stuck: 0 };
+pub(crate) const NOTHING_LEFT: KillOutcome = KillOutcome {
+    left: 0,
+    stuck: 0,
+    refusal: None,
+};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A folder that another user can enter, with a copy of the test service in it. All processes of that copy are killed

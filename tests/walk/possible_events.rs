@@ -95,8 +95,12 @@ impl World {
         }
         self.attempt_results(id, answers(), events);
         if let Some(life) = service.killed {
-            let (left, stuck) = (1, 1);
-            events.push(ServiceEvent::KillTimedOut { life, left, stuck });
+            events.push(ServiceEvent::KillTimedOut {
+                life,
+                left: 1,
+                stuck: 1,
+                refusal: None,
+            });
             if service.main.is_none() {
                 events.push(ServiceEvent::TreeEmptied(life));
             }

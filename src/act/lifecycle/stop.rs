@@ -4,6 +4,7 @@ use super::claim::retry_until_written;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::decide::event::{Life, ServiceEvent};
+use nix::errno::Errno;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -86,14 +87,26 @@ pub(crate) async fn kill_tree(shared: Rc<SharedContext>, service: Rc<ServiceCont
             life,
             left: outcome.left,
             stuck: outcome.stuck,
+            refusal: outcome.refusal.map(refusal),
         },
         None => ServiceEvent::KillTimedOut {
             life,
             left: 1,
             stuck: 0,
+            refusal: None,
         },
     };
     shared.send(service.id, event).await;
+}
+
+/// Explains an errno of kill(2).
+fn refusal(errno: i32) -> String {
+    let errno = Errno::from_raw(errno);
+    let hint = match errno {
+        Errno::EPERM => " (it runs as another user, or a seccomp profile forbids kill(2))",
+        _ => "",
+    };
+    format!("{}{hint}", errno.desc())
 }
 
 /// Kills the rest of a tree that stayd is ending, if no member is visible any more. Called after an orphan was reaped.

@@ -14,10 +14,10 @@ use crate::sys::process::{self, Handle, State};
 use crate::sys::reaper::{self, Reaped};
 use crate::sys::{identity, reserve, schedule};
 use libc::{SIGCONT, SIGKILL};
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 /// The pause between two scans: long enough for a killed process to end, short enough that a fork bomb does not
 /// recover.
@@ -36,6 +36,8 @@ pub struct KillOutcome {
     pub left: usize,
     /// The number of those that are in uninterruptible sleep, so that SIGKILL has no effect yet.
     pub stuck: usize,
+    /// The errno with which the system refused to send SIGKILL to one of them.
+    pub refusal: Option<i32>,
 }
 
 impl Tree {
@@ -44,7 +46,8 @@ impl Tree {
     pub fn terminate(&self, signal: i32) -> usize {
         let mut count = 0;
         self.walk(ScanDepth::Quick, &mut |member| {
-            count += usize::from(send_signal(member, signal) && send_signal(member, SIGCONT));
+            let sent = send_signal(member, signal).and_then(|()| send_signal(member, SIGCONT));
+            count += usize::from(sent.is_ok());
         });
         count
     }
@@ -104,9 +107,9 @@ impl Tree {
         let mut final_scans = 0;
         loop {
             reap_all(end, reaped);
-            let alive = self.kill_pass(depth);
+            let pass = self.kill_pass(depth);
             reap_all(end, reaped);
-            match self.possible_members_after(&alive) {
+            match self.possible_members_after(&pass.alive) {
                 None => {
                     depth = ScanDepth::Quick;
                     before = None;
@@ -127,22 +130,26 @@ impl Tree {
                 now => before = now,
             }
             if Instant::now() >= end {
-                return unfinished(&alive);
+                return unfinished(&pass);
             }
         }
     }
 
-    /// Makes one scan and kills each member when it is found. Returns the members that were alive.
-    fn kill_pass(&self, depth: ScanDepth) -> Vec<Member> {
-        let mut alive = Vec::new();
+    /// Makes one scan and kills each member when it is found.
+    fn kill_pass(&self, depth: ScanDepth) -> KillPass {
+        let mut pass = KillPass::default();
         self.walk(depth, &mut |member| {
             if member.is_alive() {
-                send_signal(member, SIGKILL);
-                reached(Failpoint::FirstKilled);
-                alive.push(member.clone());
+                match send_signal(member, SIGKILL) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        pass.refusal = pass.refusal.or(error.raw_os_error());
+                    }
+                    Ok(()) | Err(_) => reached(Failpoint::FirstKilled),
+                }
+                pass.alive.push(member.clone());
             }
         });
-        alive
+        pass
     }
 
     /// The processes that can be members after a scan; none if the scan found a living member or the main process is
@@ -170,7 +177,7 @@ impl Tree {
             reap_all(end, reaped);
             // The scan kills members that were moved out of the cgroup or never were in it.
             if is_empty(dir)
-                && self.kill_pass(ScanDepth::Quick).is_empty()
+                && self.kill_pass(ScanDepth::Quick).alive.is_empty()
                 && !self.main_is_unreaped()
             {
                 return true;
@@ -181,9 +188,17 @@ impl Tree {
     }
 }
 
-/// Sends `signal` to exactly this process. Returns whether that succeeded.
-fn send_signal(member: &Member, signal: i32) -> bool {
-    Handle::open(member.process).is_ok_and(|handle| handle.signal(signal).is_ok())
+/// The members that one scan found alive.
+#[derive(Default)]
+struct KillPass {
+    alive: Vec<Member>,
+    /// The errno with which the system first refused to send SIGKILL to one of them.
+    refusal: Option<i32>,
+}
+
+/// Sends `signal` to exactly this process.
+fn send_signal(member: &Member, signal: i32) -> io::Result<()> {
+    Handle::open(member.process)?.signal(signal)
 }
 
 /// Reaps all ended children until `end`, and passes them to `reaped`.
@@ -200,10 +215,11 @@ fn reap_all(end: Instant, reaped: &dyn Fn(Reaped)) {
 
 /// The outcome at the deadline. A last scan without members proves nothing: a process that forks all the time can be
 /// missed by every scan. So at least one member counts as left.
-fn unfinished(alive: &[Member]) -> KillOutcome {
+fn unfinished(pass: &KillPass) -> KillOutcome {
     let is_stuck = |member: &&Member| member.stat.state == State::Uninterruptible;
     KillOutcome {
-        left: alive.len().max(1),
-        stuck: alive.iter().filter(is_stuck).count(),
+        left: pass.alive.len().max(1),
+        stuck: pass.alive.iter().filter(is_stuck).count(),
+        refusal: pass.refusal,
     }
 }

@@ -383,9 +383,12 @@ impl Service {
             ServiceEvent::EvidenceCollected(_) => self.on_evidence_collected(ctx),
             ServiceEvent::Exited(_, exit, survivors) => self.on_exited(exit, &survivors, ctx),
             ServiceEvent::TreeEmptied(_) => self.on_tree_emptied(ctx),
-            ServiceEvent::KillTimedOut { left, stuck, .. } => {
-                self.on_kill_timed_out(left, stuck, ctx);
-            }
+            ServiceEvent::KillTimedOut {
+                left,
+                stuck,
+                refusal,
+                ..
+            } => self.on_kill_timed_out(left, stuck, refusal.as_deref(), ctx),
         }
     }
 

@@ -128,6 +128,7 @@ impl Service {
         &mut self,
         left: usize,
         stuck: usize,
+        refusal: Option<&str>,
         ctx: &mut StepContext<'_>,
     ) {
         let State::Ending(ending) = &mut self.state else {
@@ -139,9 +140,15 @@ impl Service {
         ending.stage = EndingStage::Unkillable {
             again_at: ctx.now.after(UNKILLABLE_AGAIN),
         };
+        let refused =
+            refusal.map(|cause| format!(", because the system refused the signal: {cause}"));
+        let stuck_in_kernel =
+            (stuck > 0).then(|| format!(", {stuck} of them stuck in the kernel (state D)"));
         let sentence = format!(
-            "SIGKILL has not ended {left} of its processes, {stuck} of them stuck in the kernel (state D); nothing \
-             is started until they are gone, trying again in {} s",
+            "SIGKILL has not ended {left} of its processes{}{}; nothing is started until they are gone, trying again in \
+             {} s",
+            stuck_in_kernel.unwrap_or_default(),
+            refused.unwrap_or_default(),
             UNKILLABLE_AGAIN.as_secs()
         );
         if self.reason.text() != sentence {

@@ -176,7 +176,75 @@ fn close_between(first: c_int, end: c_int) -> Result<(), c_int> {
         return Ok(());
     }
     // SAFETY: the call takes only numbers; the child has its own descriptor table.
-    errno_result_long(unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) })
+    let closed =
+        errno_result_long(unsafe { libc::syscall(libc::SYS_close_range, first, end - 1, 0) });
+    // Linux before 5.9 does not have the call, and a seccomp profile may refuse it.
+    closed.or_else(|_refused| close_listed(first, end))
+}
+
+/// Closes those of the descriptors `first` to `end - 1` that /proc/self/fd lists. The kernel lists them by number, so closing
+/// one does not make it skip another.
+fn close_listed(first: c_int, end: c_int) -> Result<(), c_int> {
+    const LIST: &CStr = c"/proc/self/fd";
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the path is a C string.
+    let list = errno_result(unsafe { libc::open(LIST.as_ptr(), flags) })?;
+    let mut entries = Entries([0; ENTRIES_BYTES]);
+    let result = loop {
+        // SAFETY: the kernel writes at most the given number of bytes into the buffer.
+        let length = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                list,
+                entries.0.as_mut_ptr(),
+                ENTRIES_BYTES,
+            )
+        };
+        match usize::try_from(length) {
+            Ok(0) => break Ok(()),
+            Ok(length) => {
+                for fd in numbers(&entries.0[..length.min(ENTRIES_BYTES)]) {
+                    if (first..end).contains(&fd) && fd != list {
+                        // SAFETY: the call takes only a number; the child has its own descriptor table.
+                        unsafe { libc::close(fd) };
+                    }
+                }
+            }
+            Err(_) => break Err(last_errno()),
+        }
+    };
+    // SAFETY: as above.
+    unsafe { libc::close(list) };
+    result
+}
+
+/// Room for directory entries, on the child's small stack.
+const ENTRIES_BYTES: usize = 1024;
+
+/// Aligned as the kernel writes directory entries.
+#[repr(align(8))]
+struct Entries([u8; ENTRIES_BYTES]);
+
+/// The names among directory entries that are numbers (getdents(2): 8 bytes each of inode and offset, 2 bytes of the entry's
+/// length, 1 byte of its type, then the name and a NUL).
+fn numbers(entries: &[u8]) -> impl Iterator<Item = c_int> + '_ {
+    const LENGTH_AT: usize = 16;
+    const NAME_AT: usize = 19;
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let length = rest.get(LENGTH_AT..LENGTH_AT + 2)?;
+        let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
+        let entry = rest.get(..length).filter(|entry| entry.len() > NAME_AT)?;
+        rest = &rest[length..];
+        Some(&entry[NAME_AT..])
+    })
+    .filter_map(|name| {
+        let digits = name.iter().take_while(|byte| **byte != 0);
+        digits.copied().try_fold(0, |number: c_int, digit| {
+            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+            number.checked_mul(10)?.checked_add(c_int::from(digit))
+        })
+    })
 }
 
 fn failed(stage: Stage, errno: c_int) -> SpawnError {

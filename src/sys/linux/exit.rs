@@ -25,17 +25,18 @@ struct Info {
     exit_code: i32,
 }
 
-pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
-    let fd = handle.fd.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-    fd.try_clone()
+/// None where the system refuses pidfds.
+pub(in super::super) fn watch(handle: &Handle) -> io::Result<Option<OwnedFd>> {
+    handle.fd.as_ref().map(OwnedFd::try_clone).transpose()
 }
 
-pub(in super::super) fn query(process: Process, pidfd: &OwnedFd) -> ExitQuery {
+pub(in super::super) fn query(process: Process, pidfd: Option<&OwnedFd>) -> ExitQuery {
     if let Some(status) = of_zombie(process) {
         return ExitQuery::Known(status);
     }
     let exists = super::super::process::exists(process);
-    match of_reaped(pidfd) {
+    let reaped = pidfd.map_or_else(|| Err(io::ErrorKind::Unsupported.into()), of_reaped);
+    match reaped {
         Ok(Some(status)) => ExitQuery::Known(status),
         // A kernel that keeps the status for pidfds stores it before it frees the pid (`release_task`). The pid is free and
         // the query failed, so this kernel does not keep it.

@@ -1,4 +1,5 @@
-//! The implementation of the `sys` interface for Linux 5.9 and newer.
+//! The implementation of the `sys` interface for Linux 5.4 and newer. docs/reference/system-calls.md says what happens where
+//! a system call is refused.
 
 mod cgroup;
 mod child;

@@ -99,7 +99,7 @@ fn splice(
     max: usize,
 ) -> io::Result<Drained> {
     let mut position = i64::try_from(offset).map_err(io::Error::other)?;
-    retry_interrupted(|| {
+    retry_interrupted("splice(2)", || {
         // SAFETY: both descriptors are borrowed for the call, and `position` outlives it.
         unsafe {
             libc::splice(
@@ -120,7 +120,7 @@ fn splice(
 )]
 fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, max: usize) -> io::Result<Drained> {
     // SAFETY: both descriptors are borrowed for the call, which accesses no memory of this process.
-    retry_interrupted(|| unsafe {
+    retry_interrupted("tee(2)", || unsafe {
         libc::tee(
             from.as_raw_fd(),
             to.as_raw_fd(),
@@ -131,7 +131,7 @@ fn tee(from: BorrowedFd<'_>, to: BorrowedFd<'_>, max: usize) -> io::Result<Drain
 }
 
 /// Repeats `call` while a signal interrupts it, and converts the count that it returns.
-fn retry_interrupted(mut call: impl FnMut() -> isize) -> io::Result<Drained> {
+fn retry_interrupted(name: &str, mut call: impl FnMut() -> isize) -> io::Result<Drained> {
     loop {
         let count = call();
         if count >= 0 {
@@ -144,10 +144,18 @@ fn retry_interrupted(mut call: impl FnMut() -> isize) -> io::Result<Drained> {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Ok(Drained::Empty);
         }
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::ENOSYS | libc::EPERM) => return Err(refused(name, &error)),
+            _ => return Err(error),
         }
     }
+}
+
+/// Names the call, because nothing else shows that a seccomp profile refuses it.
+fn refused(name: &str, error: &io::Error) -> io::Error {
+    let message = format!("{name} is refused: {error}; allow it in the seccomp profile");
+    io::Error::new(error.kind(), message)
 }
 
 pub(in super::super) fn enlarge(fifo: &File, requests: &[usize]) -> usize {

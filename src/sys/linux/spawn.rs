@@ -3,20 +3,25 @@
 //! The child is created with an exit signal of 0. Ordinary waits do not see such a child: one that fails before execve is
 //! reaped here, and the reaper does not see it. execve(2) sets the signal to SIGCHLD, and from then on only the reaper
 //! reaps the child.
-#![expect(unsafe_code, reason = "clone(2), pthread_sigmask(3), waitid(2)")]
+#![expect(
+    unsafe_code,
+    reason = "clone(2), pthread_sigmask(3), waitid(2), kill(2)"
+)]
 
-use super::super::pending_spawn::PendingSpawn;
+use super::super::exec_args::errno_result;
+use super::super::pending_spawn::{self, PendingSpawn};
 use super::super::process::Process;
 use super::super::spawn::{Child, Plan, SpawnError, Stage};
 use super::child::{self, ChildSetup};
 use super::clone::clone;
+use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 /// The stack of the child, which needs a few hundred bytes, or some kilobytes without compiler optimization.
 const STACK_BYTES: usize = 64 * 1024;
 
-const FLAGS: libc::c_int =
+const FLAGS: c_int =
     libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -28,20 +33,20 @@ pub(in super::super) fn spawn(plan: &Plan) -> Result<Child, SpawnError> {
     let mut setup = ChildSetup::new(plan);
     let (pid, pidfd) = start_child(&mut setup, plan, &pending_spawn)?;
     let failure = setup.failure.take();
-    if ended_before_exec(&pidfd) {
+    if ended_before_exec(pid, pidfd.as_ref()) {
         return Err(failure.unwrap_or(SpawnError {
             stage: Stage::Exec,
             errno: libc::EINTR,
         }));
     }
     let start_time = start_time_of(pid, &pending_spawn).map_err(|error| {
-        kill(&pidfd);
+        kill(pid, &pending_spawn);
         spawn_error(Stage::Clone, &error)
     })?;
     pending_spawn.register();
     Ok(Child {
         process: Process { pid, start_time },
-        pidfd: Some(pidfd),
+        pidfd,
         pending_spawn,
     })
 }
@@ -51,7 +56,7 @@ fn start_child(
     setup: &mut ChildSetup<'_>,
     plan: &Plan,
     pending_spawn: &PendingSpawn,
-) -> Result<(i32, OwnedFd), SpawnError> {
+) -> Result<(i32, Option<OwnedFd>), SpawnError> {
     let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()]; // aligned to 16
     let mut pidfd: RawFd = -1;
     let mut request = CloneRequest {
@@ -72,8 +77,11 @@ fn start_child(
         },
     };
     let pid = pid.map_err(|error| spawn_error(Stage::Clone, &error))?;
+    // A kernel without pidfds ignores the flag.
+    let is_stored = pidfd >= 0;
     // SAFETY: the kernel has stored a new close-on-exec descriptor there, which no other code owns.
-    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    let pidfd = is_stored.then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    Ok((pid, pidfd))
 }
 
 /// The addresses of the stack and of the results for the clone system call.
@@ -149,23 +157,43 @@ fn spawn_error(stage: Stage, error: &io::Error) -> SpawnError {
 
 /// Whether the child ended before execve; if so, this reaps it. The wait only applies to a child without exit signal:
 /// after execve has set the signal it fails at once with ECHILD.
-fn ended_before_exec(pidfd: &OwnedFd) -> bool {
+fn ended_before_exec(pid: i32, pidfd: Option<&OwnedFd>) -> bool {
+    let by_pidfd = pidfd.map_or(Err(libc::EINVAL), wait_by_pidfd);
+    let waited = match by_pidfd {
+        // The kernel does not know P_PIDFD (before Linux 5.4), or a seccomp profile refuses waitid(2).
+        Err(libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::EACCES) => wait_by_pid(pid),
+        other => other,
+    };
+    waited.is_ok()
+}
+
+fn wait_by_pidfd(pidfd: &OwnedFd) -> Result<(), c_int> {
     let id = pidfd.as_raw_fd().unsigned_abs();
-    loop {
+    uninterrupted(|| {
         // SAFETY: no siginfo is requested, and the descriptor is open.
-        let result = unsafe {
+        unsafe {
             libc::waitid(
                 libc::P_PIDFD,
                 id,
                 std::ptr::null_mut(),
                 libc::WEXITED | libc::__WCLONE,
             )
-        };
-        if result == 0 {
-            return true;
         }
-        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return false;
+    })
+}
+
+fn wait_by_pid(pid: i32) -> Result<(), c_int> {
+    // SAFETY: no status is requested.
+    uninterrupted(|| unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WCLONE) })
+}
+
+/// Repeats a system call while signals interrupt it.
+fn uninterrupted(call: impl Fn() -> c_int) -> Result<(), c_int> {
+    loop {
+        match errno_result(call()) {
+            Ok(_) => return Ok(()),
+            Err(libc::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
 }
@@ -180,18 +208,14 @@ fn start_time_of(pid: i32, pending_spawn: &PendingSpawn) -> io::Result<u64> {
     }
 }
 
-/// Kills a child whose start time cannot be read: stayd could not distinguish it from a later process with the same pid.
-fn kill(pidfd: &OwnedFd) {
-    // SAFETY: no siginfo is passed, and the descriptor is open.
-    unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            libc::SIGKILL,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    };
+/// Kills a child whose start time cannot be read: stayd could not distinguish it from a later process with the same pid. The
+/// lock keeps the reaper from making the pid free.
+fn kill(pid: i32, pending_spawn: &PendingSpawn) {
+    let _table = pending_spawn::table();
+    if pending_spawn.start_time_if_reaped().is_none() {
+        // SAFETY: the call takes only numbers.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
 }
 
 /// Blocks every signal of the calling thread until it is dropped: a signal handler must not run in the child, which shares

@@ -9,7 +9,7 @@ use super::super::reaper::Status;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::{io, mem, ptr};
 
-pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
+pub(in super::super) fn watch(handle: &Handle) -> io::Result<Option<OwnedFd>> {
     let pid = handle.process.pid;
     // SAFETY: the descriptor is new and no other code owns it; kevent reads one change and writes no event.
     unsafe {
@@ -30,11 +30,14 @@ pub(in super::super) fn watch(handle: &Handle) -> io::Result<OwnedFd> {
         ))?;
         // The process may have ended, and its pid may have been reused, since the handle was opened.
         handle.signal(0)?;
-        Ok(queue)
+        Ok(Some(queue))
     }
 }
 
-pub(in super::super) fn query(_process: Process, queue: &OwnedFd) -> ExitQuery {
+pub(in super::super) fn query(_process: Process, queue: Option<&OwnedFd>) -> ExitQuery {
+    let Some(queue) = queue else {
+        return ExitQuery::Never;
+    };
     // SAFETY: kevent writes at most one event, to a local variable, and does not wait.
     let (count, event) = unsafe {
         let mut event: libc::kevent = mem::zeroed();

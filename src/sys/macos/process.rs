@@ -273,12 +273,7 @@ pub(in super::super) fn signal(
     _fd: Option<BorrowedFd<'_>>,
     signal: i32,
 ) -> io::Result<()> {
-    open_handle(process)?;
-    // SAFETY: the call takes only numbers.
-    if unsafe { libc::kill(process.pid, signal) } == 0 {
-        return Ok(());
-    }
-    Err(gone())
+    signal_by_pid(process, signal)
 }
 
 #[cfg(test)]
