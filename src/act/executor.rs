@@ -170,12 +170,22 @@ impl Executor {
         let (shared, services) = (Rc::clone(&self.shared), self.services.clone());
         begin(async move {
             tokio::time::sleep(pause).await;
-            let trees = services.iter().filter_map(|service| service.whole_tree());
+            let with_tree = |service: &Rc<ServiceContext>| {
+                Some((
+                    service.current()?,
+                    service.whole_tree()?,
+                    Rc::clone(service),
+                ))
+            };
+            let instances: Vec<_> = services.iter().filter_map(with_tree).collect();
+            let trees = instances.iter().map(|(_, tree, _)| tree.clone()).collect();
             let (helpers, journal) = (&shared.helpers, &shared.journal);
-            let reported = &shared.reported;
-            let orphans = &shared.orphans;
-            let trees = trees.collect();
-            orphans.search(trees, helpers, journal, reported).await;
+            let (orphans, reported) = (&shared.orphans, &shared.reported);
+            for (index, orphan) in orphans.search(trees, helpers, journal, reported).await {
+                if let Some((instance, _, service)) = instances.get(index) {
+                    claim::record_member(&shared, service, instance, orphan);
+                }
+            }
         });
     }
 

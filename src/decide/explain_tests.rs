@@ -40,6 +40,7 @@ const fn without_evidence(process: Process) -> ObservedProcess {
         carries_token: false,
         uid: 1000,
         our_child: false,
+        descends_from_us: false,
         spawned: false,
     }
 }

@@ -48,6 +48,8 @@ pub struct ObservedProcess {
     pub uid: u32,
     /// It is a child of stayd, perhaps one that stayd spawned.
     pub our_child: bool,
+    /// Its parents lead to stayd, and none of them is a process that stayd spawned as something else.
+    pub descends_from_us: bool,
     /// stayd spawned it: as this instance's first process, or as something else. Before exec it has all descriptors of
     /// stayd, including those of other instances.
     pub spawned: bool,
@@ -68,7 +70,7 @@ pub enum Proof {
     Session,
     /// It holds the claim file.
     ClaimFd,
-    /// It carries the token, and runs as the instance's user.
+    /// It carries the token, and runs as the instance's user or descends from stayd.
     Token,
     /// It was reparented to stayd while no other tree of ours could have left an orphan.
     OrphanOfSoleInstance,
@@ -114,7 +116,7 @@ pub fn prove(claim: &Claim<'_>, seen: &ObservedProcess) -> Option<Proof> {
         (seen.in_cgroup, Proof::Cgroup),
         (in_its_session(claim, seen), Proof::Session),
         (seen.holds_claim, Proof::ClaimFd),
-        (seen.carries_token && seen.uid == claim.uid, Proof::Token),
+        (token_counts(claim, seen), Proof::Token),
         (
             only_it_can_have_left(claim, seen),
             Proof::OrphanOfSoleInstance,
@@ -134,6 +136,12 @@ fn in_its_session(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
         .session_leader
         .is_none_or(|leader| leader.start_time == claim.first_start_time);
     claim.session > 1 && seen.session == claim.session && leader_is_ours
+}
+
+/// Whether the process carries the token and cannot merely have copied it. A process of another user counts only if it
+/// descends from stayd: then a process of the instance started it and has given up its user since (setuid(2)).
+fn token_counts(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
+    seen.carries_token && (seen.uid == claim.uid || seen.descends_from_us)
 }
 
 /// Whether only this instance can have left the orphan. As pid 1, stayd also gets the orphans of foreign processes, so this

@@ -34,6 +34,7 @@ const UNRELATED: ObservedProcess = ObservedProcess {
     carries_token: false,
     uid: 1000,
     our_child: false,
+    descends_from_us: false,
     spawned: false,
 };
 
@@ -45,6 +46,7 @@ const ALL_EVIDENCE: ObservedProcess = ObservedProcess {
     holds_claim: true,
     carries_token: true,
     our_child: true,
+    descends_from_us: true,
     ..UNRELATED
 };
 
@@ -302,13 +304,31 @@ fn session_ids_0_and_1_are_no_proof() {
 }
 
 #[test]
-fn a_token_carried_by_another_user_is_no_proof() {
-    let seen = ObservedProcess {
+fn a_token_carried_by_another_user_is_proof_only_below_stayd() {
+    let foreign = ObservedProcess {
         carries_token: true,
         uid: 1001,
         ..UNRELATED
     };
-    assert_eq!(prove(&CLAIM, &seen), None);
+    assert_eq!(prove(&CLAIM, &foreign), None);
+    let below = ObservedProcess {
+        descends_from_us: true,
+        ..foreign
+    };
+    assert_eq!(prove(&CLAIM, &below), Some(Proof::Token));
+    let without_token = ObservedProcess {
+        carries_token: false,
+        ..below
+    };
+    assert_eq!(prove(&CLAIM, &without_token), None, "descent alone");
+    let older = ObservedProcess {
+        process: Process {
+            start_time: CLAIM.first_start_time - 1,
+            ..below.process
+        },
+        ..below
+    };
+    assert_eq!(prove(&CLAIM, &older), None, "older than the instance");
 }
 
 #[test]
@@ -338,6 +358,7 @@ fn an_orphan_is_a_member_only_if_no_other_tree_can_have_left_it() {
             &sole,
             &ObservedProcess {
                 our_child: false,
+                descends_from_us: false,
                 spawned: false,
                 ..seen
             }

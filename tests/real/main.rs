@@ -21,6 +21,8 @@ mod claims_unusable;
 mod common_cause;
 mod control_access;
 mod degraded_kill;
+#[cfg(target_os = "linux")]
+mod dropped_privileges;
 mod ended_while_down;
 mod evidence;
 mod exec;

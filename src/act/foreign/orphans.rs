@@ -16,7 +16,7 @@ use crate::decide::clock::Instant;
 use crate::sys::process::{self, Process};
 use crate::sys::{reaper, spawn};
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// The interval between two searches that come with probe attempts.
@@ -65,29 +65,32 @@ impl UnattributedOrphans {
         done
     }
 
-    /// Searches for orphans that belong to none of `trees`, and reports each. The caller has called
-    /// [`UnattributedOrphans::begin`].
+    /// Searches for orphans that belong to none of `trees`, and reports each. Returns those that belong to one, with its index.
+    /// The caller has called [`UnattributedOrphans::begin`].
     pub(crate) async fn search(
         &self,
         trees: Vec<Tree>,
         helpers: &Helpers,
         journal: &Journal,
         reported: &ReportedProcesses,
-    ) {
+    ) -> Vec<(usize, Process)> {
+        let mut members = Vec::new();
         let new = self.unclassified();
         let may_classify = self.suspended.get() == 0 && reaper::adopts_orphans();
         if may_classify && !new.is_empty() {
             let outcome = off_loop("orphans", READ_TIMEOUT, move || classify(new, &trees)).await;
             // If the environments could not be read in time, the next search classifies these orphans.
             if let Ok((proven, unproven)) = outcome {
-                let classified = proven.iter().chain(&unproven).copied();
+                let classified = proven.iter().map(|(_, process)| process).chain(&unproven);
                 self.classified.borrow_mut().extend(classified);
+                members = proven;
                 for orphan in unproven {
                     self.report(orphan, helpers, journal, reported).await;
                 }
             }
         }
         self.is_searching.set(false);
+        members
     }
 
     /// The orphans among stayd's children that are not classified yet.
@@ -141,13 +144,22 @@ impl UnattributedOrphans {
     }
 }
 
-/// Separates the orphans that belong to `trees` from those that belong to no instance. An orphan of a probe, of `before` or
-/// of an evidence command is in neither list, because stayd kills it with its command.
-fn classify(orphans: Vec<Process>, trees: &[Tree]) -> (Vec<Process>, Vec<Process>) {
-    let members = trees.iter().flat_map(Tree::members_full_scan);
-    let members: HashSet<Process> = members.map(|member| member.process).collect();
-    let (proven, others): (Vec<_>, Vec<_>) =
-        orphans.into_iter().partition(|each| members.contains(each));
+/// Separates the orphans that belong to one of `trees`, each with the index of its tree, from those that belong to no
+/// instance. An orphan of a probe, of `before` or of an evidence command is in neither list, because stayd kills it with its
+/// command.
+fn classify(orphans: Vec<Process>, trees: &[Tree]) -> (Vec<(usize, Process)>, Vec<Process>) {
+    let mut tree_of = HashMap::new();
+    for (index, tree) in trees.iter().enumerate() {
+        let members = tree.members_full_scan().into_iter();
+        tree_of.extend(members.map(|member| (member.process, index)));
+    }
+    let (proven, others): (Vec<_>, Vec<_>) = orphans
+        .into_iter()
+        .partition(|each| tree_of.contains_key(each));
+    let proven = proven
+        .into_iter()
+        .filter_map(|each| Some((*tree_of.get(&each)?, each)))
+        .collect();
     let is_unattributed = |each: &Process| {
         still_runs(*each) && !spawn::is_spawned(each.pid) && !CommandToken::is_carried_by(each.pid)
     };

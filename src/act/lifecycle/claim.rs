@@ -83,11 +83,32 @@ pub(crate) fn record_members(
     instance: &Instance,
 ) {
     if let Some(members) = instance.tree.update_members() {
-        let claims = &shared.claims;
-        let added = claims.add_members(service.name(), instance.life, &members);
-        if let Err(error) = added {
-            tracing::warn!(service = service.name(), "{error}");
-        }
+        add_members(shared, service, instance, &members);
+    }
+}
+
+/// Records an orphan that was proven by evidence which it may lose, or which proves nothing to the next stayd.
+pub(crate) fn record_member(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    orphan: Process,
+) {
+    // With `kill = "group"` a process outside the group is left alone, by the next stayd too.
+    if !service.config.kill_group_only && instance.tree.add_member(orphan) {
+        add_members(shared, service, instance, &[orphan]);
+    }
+}
+
+fn add_members(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    members: &[Process],
+) {
+    let claims = &shared.claims;
+    if let Err(error) = claims.add_members(service.name(), instance.life, members) {
+        tracing::warn!(service = service.name(), "{error}");
     }
 }
 

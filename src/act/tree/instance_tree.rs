@@ -108,6 +108,12 @@ impl InstanceTree {
         tree.update_members().then(|| tree.members.clone())
     }
 
+    /// Records a member outside the session. Returns false if it is recorded already, or if there is no room.
+    pub(crate) fn add_member(&self, member: Process) -> bool {
+        let mut tree = self.tree.borrow_mut();
+        tree.as_mut().is_some_and(|tree| tree.add_member(member))
+    }
+
     /// Whether a search for members that have left the tree is due. If so, the caller searches.
     pub(crate) fn search_is_due(&self, now: Instant) -> bool {
         let every = if self.is_adopted() {

@@ -279,6 +279,16 @@ impl Tree {
         changed
     }
 
+    /// Adds a process that was proven a member. Returns false if it is recorded already, or if there is no room.
+    fn add_member(&mut self, member: Process) -> bool {
+        let is_new = member != self.main && !self.members.contains(&member);
+        let is_added = is_new && self.members.len() < MEMBERS_MAX;
+        if is_added {
+            self.members.push(member);
+        }
+        is_added
+    }
+
     fn index_of(&self, process: Process) -> usize {
         let index = self.members.iter().position(|known| *known == process);
         index.unwrap_or(usize::MAX)

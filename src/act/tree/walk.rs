@@ -13,6 +13,8 @@ use std::path::Path;
 const SCAN_MAX: usize = 32_768;
 /// The largest number of ancestors that are examined for a proof without a scan.
 const ANCESTORS_MAX: usize = 8;
+/// The largest number of ancestors that are examined to find whether a process descends from stayd.
+const LINEAGE_MAX: usize = 64;
 
 /// What a scan reads of each process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,9 @@ struct Candidate {
     pid: i32,
     /// Set if a member listed it as its child.
     listed: Option<ListedChild>,
+    /// It is an orphan that was reparented to us, or descends from one. The orphan may show no evidence, and its descendants
+    /// may.
+    below_orphan: bool,
 }
 
 /// The listing of a process among a member's children.
@@ -102,6 +107,7 @@ impl Tree {
         let candidate = Candidate {
             pid: stat.process.pid,
             listed: None,
+            below_orphan: false,
         };
         prove(&scan.claim, &scan.observe(&candidate, stat))
     }
@@ -124,7 +130,8 @@ impl Tree {
     /// The processes from which members can be found: the main process, known members, the cgroup, and orphans. Also
     /// returns whether the orphans could be listed.
     fn candidates(&self, in_cgroup: &HashSet<i32>) -> (VecDeque<Candidate>, bool) {
-        let possible_orphans = if reaper::adopts_orphans() && !self.adopted {
+        let come_to_us = self.orphans_come_to_us();
+        let possible_orphans = if come_to_us {
             reaper::own_children()
         } else {
             process::all()
@@ -137,8 +144,13 @@ impl Tree {
         let candidates = std::iter::once(self.main.pid)
             .chain(known)
             .chain(in_cgroup.iter().copied())
-            .chain(orphans)
-            .map(|pid| Candidate { pid, listed: None });
+            .map(|pid| (pid, false))
+            .chain(orphans.map(|pid| (pid, come_to_us)))
+            .map(|(pid, below_orphan)| Candidate {
+                pid,
+                listed: None,
+                below_orphan,
+            });
         (candidates.collect(), are_listed)
     }
 }
@@ -159,6 +171,7 @@ impl Scan<'_> {
             let stat = process::stat(candidate.pid);
             is_complete &= is_readable(&stat);
             let Some(member) = stat.ok().and_then(|stat| self.examine(&candidate, stat)) else {
+                candidates.extend(self.below_unproven_orphan(&candidate));
                 continue;
             };
             proven.insert(candidate.pid);
@@ -171,11 +184,28 @@ impl Scan<'_> {
             visit(&member);
             // Before the other candidates, so that parentage is found while the parent exists.
             for pid in children.unwrap_or_default() {
-                let listed = Some(listed);
-                candidates.push_front(Candidate { pid, listed });
+                candidates.push_front(Candidate {
+                    pid,
+                    listed: Some(listed),
+                    below_orphan: false,
+                });
             }
         }
         is_complete
+    }
+
+    /// The children of an orphan without evidence, as candidates of a full scan: only evidence of their own can prove them.
+    fn below_unproven_orphan(&self, orphan: &Candidate) -> Vec<Candidate> {
+        if !orphan.below_orphan || self.depth != ScanDepth::Full {
+            return Vec::new();
+        }
+        let children = process::children(orphan.pid).unwrap_or_default();
+        let candidate = |pid| Candidate {
+            pid,
+            listed: None,
+            below_orphan: true,
+        };
+        children.into_iter().map(candidate).collect()
     }
 
     fn examine(&self, candidate: &Candidate, stat: Stat) -> Option<Member> {
@@ -206,11 +236,33 @@ impl Scan<'_> {
             let token = process::environment_value(candidate.pid, self.tree.token_name);
             seen.uid = process::uid(candidate.pid).ok()?;
             seen.carries_token = token.is_ok_and(|token| token.as_ref() == Some(&self.tree.token));
+            seen.descends_from_us = seen.carries_token && self.descends_from_us(stat);
         }
         if !process::exists(stat.process) {
             return None; // the descriptors and the environment may be those of a later process with this pid
         }
         prove(&self.claim, &seen)
+    }
+
+    /// Whether the parents of the process lead to stayd through this tree and orphans. A parent that ends meanwhile makes this
+    /// false; the next scan finds the new parent.
+    fn descends_from_us(&self, stat: &Stat) -> bool {
+        let mut child = stat.clone();
+        for _ in 0..LINEAGE_MAX {
+            if child.ppid == identity::pid() {
+                return true;
+            }
+            let Ok(parent) = process::stat(child.ppid) else {
+                return false;
+            };
+            let is_reused = parent.process.start_time > child.process.start_time;
+            let is_other_child = spawn::is_spawned(child.ppid) && parent.process != self.tree.main;
+            if child.ppid <= 1 || is_reused || is_other_child {
+                return false;
+            }
+            child = parent;
+        }
+        false
     }
 
     fn observe(&self, candidate: &Candidate, stat: &Stat) -> ObservedProcess {
@@ -231,6 +283,7 @@ impl Scan<'_> {
             carries_token: false,
             uid: u32::MAX,
             our_child: stat.ppid == identity::pid(),
+            descends_from_us: false,
             // In this order: a process that had reached exec when `stat` was read is registered as ours by now.
             spawned: stat.before_exec || spawn::is_spawned(candidate.pid),
         }

@@ -282,6 +282,7 @@ impl Explainer {
             carries_token: matches!(&token, Shown::This(token) if carried(token)),
             uid: process::uid(pid).unwrap_or(u32::MAX),
             our_child: false,
+            descends_from_us: stayd.pid.is_some_and(|pid| descends_from(stat, pid)),
             spawned: stat.before_exec,
         };
         let visibility = Visibility {
@@ -299,6 +300,11 @@ impl Explainer {
         self.tokens.insert(process, token.clone());
         token
     }
+}
+
+/// Whether the process or one of its parents is a child of `ancestor`.
+fn descends_from(stat: &Stat, ancestor: i32) -> bool {
+    lineage(stat).iter().any(|one| one.ppid == ancestor)
 }
 
 /// Whether the process is in the instance's cgroup. Compares only the cgroup's name, so it works wherever that stayd runs.
