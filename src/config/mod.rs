@@ -47,6 +47,7 @@ pub use crate::sys::listen::Address as Listen;
 
 use crate::decide::policy::Policy;
 use crate::sys::fnv::Fnv;
+use crate::sys::limits::OpenFilesLimit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,6 +90,8 @@ pub struct Service {
     pub user: Option<String>,
     /// The file mode creation mask of the service.
     pub umask: u32,
+    /// Its limit of open files, if one is configured.
+    pub limit_nofile: Option<OpenFilesLimit>,
     /// The port that the service must own.
     pub port: Option<u16>,
     /// `port_owner = "any"`: accept a listener outside the process tree.

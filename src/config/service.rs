@@ -11,6 +11,7 @@ use super::{Endpoint, Log, LogTo, Probe, Service, Signal, Target};
 use crate::decide::policy::{
     Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
 };
+use crate::sys::limits::OpenFilesLimit;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ impl ServiceBuilder<'_> {
             env_file: path("service.*.env_file"),
             user: section.text("service.*.user"),
             umask: self.umask(section)?,
+            limit_nofile: self.limit_nofile(section),
             port: port(section),
             any_port_owner: section.is("service.*.port_owner", "any"),
             kill_group_only: section.is("service.*.kill", "group"),
@@ -87,6 +89,19 @@ impl ServiceBuilder<'_> {
             );
         }
         umask
+    }
+
+    /// The limit of open files, written as systemd takes it (systemd.exec(5), LimitNOFILE=).
+    fn limit_nofile(&mut self, section: &Section) -> Option<OpenFilesLimit> {
+        const KEY: &str = "service.*.limit_nofile";
+        let text = section.text(KEY)?;
+        let limit = parse_limit(&text);
+        if limit.is_none() {
+            let what = format!("{text:?} is no limit of open files");
+            let cure = "write a number, or soft and hard limit like \"1024:524288\"";
+            self.report(section, KEY, &ValueError::new(what, cure));
+        }
+        limit
     }
 
     fn report(&mut self, section: &Section, key: &str, error: &ValueError) {
@@ -389,4 +404,44 @@ fn count(section: &Section, key: &str) -> u32 {
         .number(key)
         .and_then(|number| u32::try_from(number).ok())
         .unwrap_or_default()
+}
+
+/// One number for both limits, or `SOFT:HARD`.
+fn parse_limit(text: &str) -> Option<OpenFilesLimit> {
+    let number = |text: &str| match text {
+        "infinity" => Some(OpenFilesLimit::INFINITY),
+        _ if text.starts_with('+') => None,
+        _ => text.parse().ok(),
+    };
+    let (soft, hard) = text.split_once(':').unwrap_or((text, text));
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    (soft <= hard).then_some(OpenFilesLimit { soft, hard })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OpenFilesLimit, parse_limit};
+
+    #[test]
+    fn a_limit_is_written_as_systemd_takes_it() {
+        let limit = |soft, hard| Some(OpenFilesLimit { soft, hard });
+        assert_eq!(parse_limit("4096"), limit(4096, 4096));
+        assert_eq!(parse_limit("1024:524288"), limit(1024, 524_288));
+        let infinity = OpenFilesLimit::INFINITY;
+        assert_eq!(parse_limit("infinity"), limit(infinity, infinity));
+        assert_eq!(parse_limit("1024:infinity"), limit(1024, infinity));
+        for wrong in [
+            "",
+            "x",
+            "-1",
+            "+1",
+            "2:1",
+            "1:",
+            ":1",
+            "1:2:3",
+            "infinity:1",
+        ] {
+            assert_eq!(parse_limit(wrong), None, "{wrong}");
+        }
+    }
 }

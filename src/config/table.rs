@@ -41,6 +41,8 @@ pub(super) const KEYS: &[Key] = &[
         "The user that the service runs as, by name or uid. Only root can name another one than its own."),
     Key::new("service.*.umask", Kind::Text, Is("022"),
         "The file mode creation mask of the service and its commands, in octal digits. The mask of stayd itself does not reach the service."),
+    Key::new("service.*.limit_nofile", Kind::Text, Described("the limit that stayd was given"),
+        "How many files the service and its commands may open, as `LimitNOFILE` of systemd: one number, or a soft and a hard limit like `1024:524288`; `infinity` is no limit. stayd raises its own limit when it starts, and the service does not get that."),
     Key::new("service.*.port", Kind::Port, Unset,
         "The TCP port that the service must own. A start waits while a foreign process listens where the service does: at the address of its sockets, else of its probe, else 127.0.0.1."),
     Key::new("service.*.port_owner", Kind::Choice(&["tree", "any"]), Is("tree"),

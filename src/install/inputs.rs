@@ -9,8 +9,6 @@ use std::time::Duration;
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 /// Added to the longest chain of startup budgets: time for stayd's own start on a cold disk.
 const START_MARGIN: Duration = Duration::from_secs(30);
-/// The limit of open files for stayd and each of its services.
-const OPEN_FILES: u64 = 65_536;
 /// The folder of a LaunchDaemon's log.
 const SYSTEM_LOGS: &str = "/Library/Logs/stayd";
 
@@ -36,7 +34,6 @@ pub struct RenderInputs {
     pub(super) log_folder: String,
     pub(super) stop_budget: Duration,
     pub(super) start_budget: Duration,
-    pub(super) open_files: u64,
     pub(super) control_group: bool,
 }
 
@@ -117,7 +114,6 @@ impl RenderInputs {
                 + STOP_MARGIN,
             start_budget: longest_chain(&config.services, |service| service.policy.startup)
                 + START_MARGIN,
-            open_files: OPEN_FILES,
             control_group: config.control_group.is_some(),
         };
         inputs.with_label(&format!("stayd.{}", config.name))
@@ -163,7 +159,6 @@ impl RenderInputs {
             log_folder,
             stop_budget: Duration::from_secs(5) + STOP_MARGIN,
             start_budget: Duration::from_secs(60) + START_MARGIN,
-            open_files: OPEN_FILES,
             control_group: false,
         }
     }

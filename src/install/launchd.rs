@@ -7,23 +7,21 @@
 //! - `ExitTimeOut` is always set. Without it macOS sends SIGKILL five seconds after SIGTERM, whatever the grace of a service.
 //!   The same number is in the environment, so that stayd can keep within the limit if its configuration later needs more time.
 //! - `ProcessType` is `Interactive`. All other types throttle CPU, I/O and timers of servers under load.
-//! - `NumberOfFiles` is set in both limits: the soft limit of a job is 256, and setting the hard limit alone does not raise it.
+//! - `NumberOfFiles` is not set: services would inherit it, and in a LaunchDaemon it also sets the limit of the whole machine.
+//!   stayd raises its own soft limit, and `limit_nofile` that of a service.
 //! - `WorkingDirectory` is `/`. launchd enters it before it runs the program, and a folder on an unmounted volume, or one that
 //!   macOS protects, prevents the start.
 //! - `AbandonProcessGroup`, `EnableTransactions`, `EnablePressuredExit`, `LaunchOnlyOnce` and `LimitLoadToSessionType` are not
 //!   set. Each makes launchd end, skip or refuse the job in some state.
 
 use super::inputs::{RenderInputs, Scope};
-use launchd::{Launchd, ProcessType, ResourceLimits};
+use launchd::{Launchd, ProcessType};
 use plist::{Dictionary, Value};
 
 /// launchd waits at least this many seconds between two starts of the job.
 const THROTTLE_SECONDS: u32 = 10;
 /// 0077 in octal; the key takes a decimal number.
 const UMASK: u16 = 0o077;
-/// The smallest `NumberOfFiles` of a LaunchDaemon: the key also sets the limit of the whole machine (launchd.plist(5)), which
-/// must not fall below its default.
-const DAEMON_OPEN_FILES_MIN: u64 = 524_288;
 /// PATH of a LaunchAgent. It has the folders of Homebrew, which launchd's default lacks.
 const AGENT_PATH: &str = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
 /// PATH of a LaunchDaemon. It has only folders that only root can write.
@@ -52,11 +50,6 @@ pub fn render_launchd(inputs: &RenderInputs) -> String {
 
 fn job(inputs: &RenderInputs) -> Launchd {
     let arguments = [&inputs.program, "--foreground", "-c", &inputs.config];
-    let files = match inputs.scope {
-        Scope::User => inputs.open_files,
-        Scope::System => inputs.open_files.max(DAEMON_OPEN_FILES_MIN),
-    };
-    let limits = ResourceLimits::new().with_number_of_files(files);
     let job = Launchd::default()
         .with_label(&inputs.label)
         .with_program_arguments(arguments.map(String::from).into())
@@ -65,9 +58,7 @@ fn job(inputs: &RenderInputs) -> Launchd {
         .with_throttle_interval(THROTTLE_SECONDS)
         .with_exit_timeout(exit_timeout_seconds(inputs))
         .with_process_type(ProcessType::Interactive)
-        .with_umask(UMASK)
-        .with_soft_resource_limits(limits.clone())
-        .with_hard_resource_limits(limits);
+        .with_umask(UMASK);
     match inputs.scope {
         Scope::User => job,
         Scope::System => job.with_user_name("root").with_group_name("wheel"),

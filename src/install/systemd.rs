@@ -47,7 +47,6 @@ fn values(inputs: &RenderInputs) -> Vec<(&'static str, String)> {
         ("StateDirectory", format!("stayd/{name}")),
         ("RuntimeDirectory", format!("stayd/{name}")),
         ("RuntimeDirectoryMode", mode.to_owned()),
-        ("LimitNOFILE", inputs.open_files.to_string()),
     ]
 }
 
@@ -97,6 +96,14 @@ mod tests {
             "\"/a$$b\\\"c\\\\\""
         );
         assert_eq!(quoted("/é", WordRole::Argument), "\"/é\"");
+    }
+
+    /// The services would inherit it; stayd raises its own limit.
+    #[test]
+    fn the_units_set_no_limit_of_open_files() {
+        for unit in [super::SYSTEM_UNIT, super::USER_UNIT] {
+            assert!(!unit.contains("LimitNOFILE"), "{unit}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::act::{LoopWork, SharedContext};
 use crate::api::wire::Upgrade;
 use crate::config::Config;
 use crate::sys::reaper::{self, Reaped};
-use crate::sys::{identity, memory, reserve};
+use crate::sys::{identity, limits, memory, reserve};
 use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,6 +75,12 @@ pub(super) async fn run(
     };
     if inherited.is_some() {
         reached(Failpoint::NewVersionStarted);
+    }
+    let given = inherited.as_ref().and_then(|state| state.open_files);
+    if let Err(error) = limits::raise_open_files(given) {
+        tracing::warn!(
+            "cannot raise stayd's own limit of open files: {error}; stayd continues with the one it was given"
+        );
     }
     if let Err(error) = reserve::fill() {
         tracing::warn!(

@@ -1,6 +1,7 @@
 //! The argument and environment arrays of execve(2), prepared before the fork because the child must not allocate.
 #![expect(unsafe_code, reason = "execve(2) on prepared pointers")]
 
+use super::limits::OpenFilesLimit;
 use super::spawn::Plan;
 use std::ffi::{c_char, c_int};
 use std::{io, ptr};
@@ -73,6 +74,17 @@ impl<'a> ExecArgs<'a> {
         }
         errno
     }
+}
+
+/// Sets the limit of open files of the calling process. Called in the child.
+pub(super) fn limit_open_files(limit: OpenFilesLimit) -> Result<(), c_int> {
+    let limit = libc::rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    };
+    // SAFETY: the kernel reads one rlimit, the local variable.
+    errno_result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok(())
 }
 
 /// The current errno, read without allocating.

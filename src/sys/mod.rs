@@ -15,6 +15,7 @@ pub mod folder;
 pub mod folder_watch;
 pub mod handover;
 pub mod identity;
+pub mod limits;
 pub mod listen;
 pub mod listen_fds;
 pub mod lock;

@@ -1,5 +1,6 @@
 //! Starting a child process: the only place that calls fork or clone.
 
+use super::limits::OpenFilesLimit;
 use super::process::Process;
 use super::{pending_spawn, platform};
 use std::ffi::CString;
@@ -15,6 +16,8 @@ pub enum Stage {
     Session,
     /// Arranging its descriptors.
     Descriptors,
+    /// Setting its limit of open files.
+    Limits,
     /// Changing groups and user.
     User,
     /// Changing to the working directory.
@@ -54,6 +57,8 @@ pub struct Plan {
     pub user: Option<User>,
     /// The child's file mode creation mask (umask(2)); none: that of this process.
     pub umask: Option<u32>,
+    /// The child's limit of open files; none: that of this process.
+    pub open_files: Option<OpenFilesLimit>,
     /// An open cgroup directory in which the child starts (Linux). If the cgroup refuses it, the child starts without.
     pub cgroup: Option<OwnedFd>,
 }
@@ -149,6 +154,7 @@ impl Stage {
             Self::Clone => "create a process",
             Self::Session => "create a session for it",
             Self::Descriptors => "arrange its descriptors",
+            Self::Limits => "set its limit of open files",
             Self::User => "change to its user",
             Self::Directory => "enter its working directory",
             Self::Exec => "run its program",

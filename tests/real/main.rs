@@ -49,6 +49,8 @@ mod notify_floods;
 mod notify_messages;
 #[cfg(target_os = "linux")]
 mod notify_senders;
+#[cfg(target_os = "linux")]
+mod open_files;
 mod orphaned_service;
 mod orphans;
 mod output;

@@ -31,6 +31,7 @@ pub(crate) fn plan(program: &Path, words: &[&str], output: &Path) -> Plan {
         ],
         user: None,
         umask: None,
+        open_files: None,
         cgroup: None,
     }
 }

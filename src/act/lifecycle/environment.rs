@@ -11,6 +11,7 @@ use crate::config;
 use crate::config::runtime::expand_runtime;
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
+use crate::sys::limits::OpenFilesLimit;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ fn assemble(
         cwd: config.cwd_in(root.as_deref()),
         user: config.user.clone(),
         umask: Some(config.umask),
+        open_files: config.limit_nofile.or_else(OpenFilesLimit::given),
     }
 }
 

@@ -5,6 +5,7 @@ pub use super::environment::{Environment, clean_environment};
 use super::run_as;
 use crate::act::tree::CommandToken;
 use crate::decide::event::SpawnFailure;
+use crate::sys::limits::OpenFilesLimit;
 use crate::sys::spawn::{Plan, SpawnError, Stage, User};
 use nix::errno::Errno;
 use std::ffi::{CString, OsStr, OsString};
@@ -32,6 +33,8 @@ pub struct ExecContext {
     pub user: Option<String>,
     /// Its file mode creation mask; none: that of stayd.
     pub umask: Option<u32>,
+    /// Its limit of open files; none: that of stayd, which stayd has raised for itself.
+    pub open_files: Option<OpenFilesLimit>,
 }
 
 /// A program to start.
@@ -88,6 +91,7 @@ impl Launch {
             fds: with_standard_fds(self.fds)?,
             user,
             umask: self.exec_context.umask,
+            open_files: self.exec_context.open_files,
             cgroup: self.cgroup,
         })
     }
@@ -172,6 +176,9 @@ pub(crate) fn explain(
         }
         (Stage::Exec, Errno::ENOENT) if !argv0.contains('/') => "; it is not in PATH",
         (Stage::Exec, Errno::ENOEXEC) => "; a script needs a first line such as #!/bin/sh",
+        (Stage::Limits, Errno::EPERM) => {
+            "; without CAP_SYS_RESOURCE the hard limit of stayd is the highest; lower `limit_nofile`, or raise the limit of stayd"
+        }
         (Stage::User, Errno::EPERM) => "; only root may change the user",
         _ => "",
     };

@@ -12,6 +12,7 @@ use crate::run::daemon::{Daemon, OUTPUT_CLOSE_MAX};
 use crate::run::signals::Signals;
 use crate::run::{Invocation, log_send_error, logging};
 use crate::sys::handover::{self, Handover};
+use crate::sys::limits::OpenFilesLimit;
 use crate::sys::program::Program;
 use crate::sys::signal;
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ impl Daemon {
             listener: add(listener),
             socket,
             group,
+            open_files: OpenFilesLimit::given().map(|limit| (limit.soft, limit.hard)),
             services,
             sockets,
         };

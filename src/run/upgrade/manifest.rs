@@ -9,6 +9,7 @@ use crate::decide::handover::StateHandover;
 use crate::run::control::InheritedSocket;
 use crate::run::state_lock::InheritedLocks;
 use crate::sys::handover::{self, Handover};
+use crate::sys::limits::OpenFilesLimit;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -18,8 +19,9 @@ use std::time::Duration;
 /// The version of the manifest's form. Raise it with every change of the manifest or of [`StateHandover`], so that no version
 /// reads a form that it does not know.
 ///
+/// - 4: the limit of open files that stayd was given.
 /// - 2: plain names, and the state of a service is written as the type that `decide` itself uses.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// The manifest. A descriptor is its place in the list of descriptors that are handed over with it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub(super) struct Manifest {
     pub(super) socket: PathBuf,
     /// The gid of the control group.
     pub(super) group: Option<u32>,
+    /// Soft and hard limit of open files that this process was given before it raised its own.
+    pub(super) open_files: Option<(u64, u64)>,
     pub(super) services: BTreeMap<String, ServiceHandover>,
     /// The sockets that stayd holds for services.
     pub(super) sockets: Vec<SocketHandover>,
@@ -62,6 +66,7 @@ pub struct InheritedState {
     pub(in crate::run) socket: Option<InheritedSocket>,
     pub(in crate::run) clock_began: Duration,
     pub(in crate::run) started_at: String,
+    pub(in crate::run) open_files: Option<OpenFilesLimit>,
     pub(in crate::run) upgrade: wire::Upgrade,
     /// The state of each service's state machine.
     pub(in crate::run) services: BTreeMap<String, StateHandover>,
@@ -124,6 +129,9 @@ impl InheritedState {
             socket,
             clock_began: manifest.clock_began,
             started_at: manifest.started_at,
+            open_files: manifest
+                .open_files
+                .map(|(soft, hard)| OpenFilesLimit { soft, hard }),
             upgrade: manifest.upgrade,
             services,
             held,

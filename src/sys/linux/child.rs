@@ -5,7 +5,7 @@
 //! that was prepared before.
 #![expect(unsafe_code, reason = "raw system calls on prepared memory")]
 
-use super::super::exec_args::{ExecArgs, errno_result, last_errno};
+use super::super::exec_args::{ExecArgs, errno_result, last_errno, limit_open_files};
 use super::super::spawn::{Plan, SpawnError, Stage};
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::os::fd::AsRawFd as _;
@@ -52,6 +52,9 @@ impl<'a> ChildSetup<'a> {
         }
         self.arrange_descriptors()
             .map_err(|errno| failed(Stage::Descriptors, errno))?;
+        if let Some(limit) = self.plan.open_files {
+            limit_open_files(limit).map_err(|errno| failed(Stage::Limits, errno))?;
+        }
         self.become_user()
             .map_err(|errno| failed(Stage::User, errno))?;
         // SAFETY: the C string belongs to the plan.

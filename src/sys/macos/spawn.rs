@@ -1,7 +1,7 @@
 //! Starting a child by fork(2) and execve(2); a pipe reports a step that fails in between. Never run on a Mac yet.
 #![expect(unsafe_code, reason = "fork(2), and system calls in the child")]
 
-use super::super::exec_args::{ExecArgs, errno_result};
+use super::super::exec_args::{ExecArgs, errno_result, limit_open_files};
 use super::super::pending_spawn::{self, PendingSpawn};
 use super::super::process::Process;
 use super::super::spawn::{Child, Plan, SpawnError, Stage};
@@ -18,9 +18,10 @@ const GROUPS_MAX: usize = 16;
 const DESCRIPTORS_MAX: c_int = 65_536;
 const NOT_STARTED: c_int = 127;
 
-const STAGES: [Stage; 5] = [
+const STAGES: [Stage; 6] = [
     Stage::Session,
     Stage::Descriptors,
+    Stage::Limits,
     Stage::User,
     Stage::Directory,
     Stage::Exec,
@@ -130,16 +131,19 @@ impl ChildSetup<'_> {
             unsafe { libc::umask(umask) };
         }
         self.arrange_descriptors().map_err(at(1))?;
-        self.become_user().map_err(at(2))?;
+        if let Some(limit) = self.plan.open_files {
+            limit_open_files(limit).map_err(at(2))?;
+        }
+        self.become_user().map_err(at(3))?;
         // SAFETY: the C string belongs to the plan.
-        errno_result(unsafe { libc::chdir(self.plan.cwd.as_ptr()) }).map_err(at(3))?;
+        errno_result(unsafe { libc::chdir(self.plan.cwd.as_ptr()) }).map_err(at(4))?;
         self.exec_args.write_pid();
         // SAFETY: the call reads an empty set, the local variable.
         unsafe {
             let none: libc::sigset_t = 0;
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
         }
-        Err((4, self.exec_args.exec()))
+        Err((5, self.exec_args.exec()))
     }
 
     /// As on Linux: copies all descriptors, including the report pipe, above the target numbers, then duplicates each copy to
