@@ -1,8 +1,8 @@
 //! The state of processes by libproc and sysctl, and signals by kill(2). Never run on a Mac yet.
-#![expect(unsafe_code, reason = "libproc, sysctl(3), kill(2)")]
+#![expect(unsafe_code, reason = "libproc and sysctl(3)")]
 
 use super::super::check;
-use super::super::process::{IoUse, Process, Stat, State, UsedFile};
+use super::super::process::{IoUse, Process, Stat, State, UsedFile, signal_by_pid};
 use super::host::mach_time;
 use super::inspect;
 use super::proc_info::{gone, info, text};
