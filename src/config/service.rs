@@ -19,6 +19,8 @@ use std::time::Duration;
 pub const EVIDENCE_LIMIT: Duration = Duration::from_secs(5);
 /// The PostgreSQL role if neither the URL, `user` nor the environment names one.
 const FALLBACK_ROLE: &str = "postgres";
+/// The startup budget with all its extensions, as a multiple of the one without.
+const STARTUP_EXTENSION: u32 = 10;
 
 /// What is needed to build a service besides its section.
 pub(super) struct ServiceBuilder<'a> {
@@ -322,6 +324,16 @@ pub(super) fn is_shell(words: &[String]) -> bool {
     program.is_some_and(|name| SHELLS.iter().any(|shell| name == *shell))
 }
 
+/// At least the budget without extensions.
+fn startup_max(section: &Section) -> Duration {
+    let within = section.duration("service.*.startup.within");
+    if section.has("service.*.startup.max") {
+        section.duration("service.*.startup.max").max(within)
+    } else {
+        within.saturating_mul(STARTUP_EXTENSION)
+    }
+}
+
 fn policy(section: &Section, probe: Option<&Probe>, ready_probe: bool) -> Policy {
     Policy {
         restart: match section.text("service.*.restart").as_deref() {
@@ -340,6 +352,7 @@ fn policy(section: &Section, probe: Option<&Probe>, ready_probe: bool) -> Policy
         },
         stop_grace: section.duration("service.*.stop.grace"),
         startup: section.duration("service.*.startup.within"),
+        startup_max: startup_max(section),
         has_runtime: section.has(runtime::SOURCE),
         leftover: if section.is("service.*.leftover", "replace") {
             OnLeftover::Replace

@@ -111,6 +111,8 @@ pub struct Policy {
     pub stop_grace: Duration,
     /// The budget until ready.
     pub startup: Duration,
+    /// The budget until ready with all its extensions.
+    pub startup_max: Duration,
     /// What to do with an instance that an earlier stayd left.
     pub leftover: OnLeftover,
     /// What to do with a foreign process on its port.

@@ -45,7 +45,7 @@ impl Default for FolderWatch {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::FolderWatch;
     use std::time::Duration;
@@ -53,7 +53,6 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
-    #[cfg(target_os = "linux")]
     #[tokio::test(flavor = "current_thread")]
     async fn a_deleted_file_and_a_deleted_folder_are_told_and_a_rename_is_not() {
         let above = tempfile::tempdir().expect("a folder");

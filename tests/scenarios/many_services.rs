@@ -78,6 +78,7 @@ fn many_services(count: usize) -> Simulation {
     for n in 0..count {
         let id = simulation.add_unconfigured(Policy {
             startup: MINUTE * 600,
+            startup_max: MINUTE * 6000,
             ..policy()
         });
         if n + 1 == count {

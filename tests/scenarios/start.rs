@@ -2,11 +2,12 @@
 
 use crate::simulation::{MINUTE, Preparation, SECOND, Simulation, busy, policy};
 use stayd::decide::action::{Action, RecordKind};
+use stayd::decide::clock::Duration;
 use stayd::decide::event::{
     Answer, Event, Life, PersistedState, Request, ResourceSample, ServiceEvent, ServiceMessage,
     UnknownUse,
 };
-use stayd::decide::policy::Policy;
+use stayd::decide::policy::{Policy, Watchdog};
 use stayd::decide::snapshot::Phase;
 
 pub(crate) fn proven() -> PersistedState {
@@ -23,8 +24,12 @@ fn silent(policy: Policy, past: PersistedState) -> (Simulation, stayd::decide::e
 }
 
 #[test]
-fn a_startup_with_progress_is_never_killed() {
-    let (mut simulation, db) = silent(policy(), proven());
+fn a_startup_with_progress_is_not_killed_within_its_maximum() {
+    let rules = Policy {
+        startup_max: MINUTE * 130,
+        ..policy()
+    };
+    let (mut simulation, db) = silent(rules, proven());
     simulation[db].sample = busy();
     simulation.advance(MINUTE * 120);
     assert_eq!(
@@ -81,7 +86,7 @@ fn a_server_that_answers_that_it_is_starting_is_neither_ready_nor_killed() {
 #[test]
 fn a_service_may_extend_its_startup_budget() {
     let (mut simulation, db) = silent(policy(), proven());
-    for _ in 0..30 {
+    for _ in 0..10 {
         simulation.advance(SECOND * 50);
         let life = simulation.snapshot(db).life;
         simulation.deliver_to(
@@ -95,6 +100,59 @@ fn a_service_may_extend_its_startup_budget() {
     );
     simulation.advance(MINUTE * 2);
     assert_eq!(simulation.kills(db).len(), 1, "it stopped extending");
+}
+
+/// A service that extends its budget without end, or works without end, could otherwise never be judged.
+#[test]
+fn no_extension_goes_beyond_the_maximum() {
+    for is_busy in [false, true] {
+        let (mut simulation, db) = silent(policy(), proven());
+        if is_busy {
+            simulation[db].sample = busy();
+        } else {
+            simulation.advance(SECOND);
+            let forever = ServiceMessage::Extend(Duration::MAX);
+            simulation.deliver_to(db, ServiceEvent::Notified(Life(1), forever));
+        }
+        simulation.advance(policy().startup_max - SECOND * 2);
+        assert_eq!(
+            (simulation.phase(db), simulation.kills(db).len()),
+            (Phase::Starting, 0)
+        );
+        simulation.advance(MINUTE);
+        assert_eq!(simulation.kills(db).len(), 1, "busy: {is_busy}");
+    }
+}
+
+#[test]
+fn a_server_that_answers_that_it_is_starting_may_take_as_long_as_it_works() {
+    let mut rules = policy();
+    rules.watchdog = rules.watchdog.map(|watchdog| Watchdog {
+        degraded_kills: true,
+        ..watchdog
+    });
+    let (mut simulation, db) = silent(rules, proven());
+    simulation[db].sample = busy();
+    simulation[db].answer = Answer::Degraded {
+        said: "57P03: the database system is starting up".into(),
+        starting: true,
+    };
+    simulation.advance(rules.startup_max * 2);
+    assert_eq!(
+        (simulation.phase(db), simulation.kills(db).len()),
+        (Phase::Starting, 0)
+    );
+}
+
+#[test]
+fn ready_is_announced_at_the_end_of_the_budget_without_its_extensions() {
+    let (mut simulation, db) = silent(policy(), PersistedState::default());
+    simulation[db].sample = busy();
+    simulation.advance(policy().startup - SECOND);
+    assert_eq!(simulation.count(&Action::AnnounceReady), 0);
+    simulation.advance(SECOND * 2);
+    assert_eq!(simulation.count(&Action::AnnounceReady), 1);
+    assert_eq!(simulation.phase(db), Phase::Starting, "it is extended");
 }
 
 #[test]

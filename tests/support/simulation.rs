@@ -49,6 +49,7 @@ pub(crate) fn policy() -> Policy {
         },
         stop_grace: SECOND * 5,
         startup: MINUTE,
+        startup_max: MINUTE * 10,
         leftover: OnLeftover::Adopt,
         stranger: OnStranger::Report,
         has_runtime: false,

@@ -355,6 +355,7 @@ pub(crate) fn policy() -> Policy {
         },
         stop_grace: SECOND,
         startup: SECOND * 3,
+        startup_max: SECOND * 30,
         leftover: OnLeftover::Adopt,
         stranger: OnStranger::Report,
         has_runtime: false,

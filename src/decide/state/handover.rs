@@ -103,6 +103,7 @@ impl Monitored {
         let mut monitored = Self::new(Some(main), now, policy);
         monitored.spawned_at = handover.spawned_at;
         monitored.startup_until = handover.startup_until;
+        monitored.waited_for_until = handover.startup_until;
         monitored.ready_at = handover.ready_at;
         monitored.degraded_since = handover.degraded_since;
         monitored.degradation_reported = handover.degradation_reported;

@@ -25,6 +25,9 @@ pub(super) struct Monitored {
     pub(super) spawned_at: Instant,
     /// End of the startup budget; `None` once the service is ready or the budget is over.
     pub(super) startup_until: Option<Instant>,
+    /// End of the startup budget without its extensions; `None` once that or the startup is over. READY=1 of stayd waits no
+    /// longer for one service.
+    pub(super) waited_for_until: Option<Instant>,
     pub(super) ready_at: Option<Instant>,
     pub(super) failures: ConsecutiveFailures,
     pub(super) liveness: ProbeSchedule,
@@ -92,6 +95,7 @@ impl Monitored {
             main,
             spawned_at: now,
             startup_until: Some(now.after(policy.startup)),
+            waited_for_until: Some(now.after(policy.startup)),
             ready_at: None,
             failures: ConsecutiveFailures::default(),
             liveness: first.clone(),
@@ -108,6 +112,7 @@ impl Monitored {
     pub(super) fn charge_age(&mut self, age: Duration, now: Instant, policy: &Policy) {
         if age < policy.startup {
             self.startup_until = Some(now.after(policy.startup - age));
+            self.waited_for_until = self.startup_until;
         } else {
             self.become_judged(now);
         }
@@ -115,12 +120,30 @@ impl Monitored {
 
     /// Treats an adopted process as ready, so that the watchdog judges it at once.
     pub(super) fn become_judged(&mut self, now: Instant) {
-        self.startup_until = None;
+        self.end_startup();
         self.ready_at = Some(now);
+    }
+
+    pub(super) const fn end_startup(&mut self) {
+        self.startup_until = None;
+        self.waited_for_until = None;
+    }
+
+    /// Extends the startup budget, if it is not over, to at least `later`.
+    pub(super) fn extend_startup(&mut self, later: Instant) {
+        self.startup_until = self.startup_until.map(|until| until.max(later));
+    }
+
+    /// As [`Self::extend_startup`], but never beyond the maximum: otherwise a service that does not answer could keep itself
+    /// from ever being judged.
+    pub(super) fn extend_unanswered_startup(&mut self, later: Instant, policy: &Policy) {
+        let latest = self.spawned_at.after(policy.startup_max);
+        self.extend_startup(later.min(latest));
     }
 
     pub(super) fn deadline(&self, policy: &Policy) -> Instant {
         let mut due = self.startup_until.unwrap_or(Instant::NEVER);
+        due = due.min(self.waited_for_until.unwrap_or(Instant::NEVER));
         if policy.watchdog.is_some() {
             due = due.min(self.liveness.due());
             due = due.min(self.liveness.unjudged.blind_at());

@@ -57,7 +57,12 @@ impl Service {
             monitored.schedule(check).shorten_wait(ctx.now);
             if verdict::is_working(&attempt.sample) {
                 let later = ctx.now.after(self.policy.startup);
-                monitored.startup_until = monitored.startup_until.map(|until| until.max(later));
+                // A server that answers that it is starting, as in a crash recovery, may take as long as it works.
+                if matches!(attempt.answer, Answer::Degraded { starting: true, .. }) {
+                    monitored.extend_startup(later);
+                } else {
+                    monitored.extend_unanswered_startup(later, &self.policy);
+                }
             }
         }
         match check {

@@ -61,10 +61,11 @@ impl Service {
         let Some(monitored) = self.state.monitored_mut() else {
             return;
         };
-        if monitored
-            .startup_until
-            .is_some_and(|until| ctx.now >= until)
-        {
+        let is_over = |until: Option<Instant>| until.is_some_and(|until| ctx.now >= until);
+        if is_over(monitored.waited_for_until) {
+            monitored.waited_for_until = None;
+        }
+        if is_over(monitored.startup_until) {
             self.end_startup(ctx);
         }
         if ctx.now >= self.parking_ends() {
@@ -130,12 +131,14 @@ impl Service {
         let Some(monitored) = self.state.monitored_mut() else {
             return;
         };
-        monitored.startup_until = None;
+        monitored.end_startup();
         monitored.failures.clear();
         let answered = monitored.liveness.last_ok_at.is_some();
         // Why stayd cannot ask is no mistake in the probe, so the sentence about the probe quotes it.
         let could_not_ask = monitored.liveness.class == Some(Class::NoVerdict);
-        let within = in_words(self.policy.startup);
+        // An extended budget is longer than the configured one.
+        let took = ctx.now.since(monitored.spawned_at);
+        let within = in_words(took.max(self.policy.startup));
         let late = match &self.policy.watchdog {
             Some(_) if proven && !answered => {
                 format!("not ready within {within}; the watchdog judges from now on")
@@ -175,7 +178,7 @@ impl Service {
         let reason_is_news = self.last_exit.is_none() || self.reason.lasting().is_empty();
         let was_overdue = monitored.startup_until.is_none();
         monitored.ready_at = Some(ctx.now);
-        monitored.startup_until = None;
+        monitored.end_startup();
         monitored.failures.clear();
         let took = ctx.now.since(monitored.spawned_at);
         self.since = ctx.now;
@@ -281,8 +284,7 @@ impl Service {
                 self.become_ready(ctx);
             }
             ServiceMessage::Extend(duration) => {
-                let later = ctx.now.after(duration);
-                monitored.startup_until = monitored.startup_until.map(|until| until.max(later));
+                monitored.extend_unanswered_startup(ctx.now.after(duration), &self.policy);
             }
             ServiceMessage::Trigger => self.kill_requested_by_service(ctx),
             ServiceMessage::Ready | ServiceMessage::Stopping => {}

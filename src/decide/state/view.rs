@@ -104,7 +104,8 @@ impl Service {
         !matches!(self.state, State::Unconfigured | State::Scanning { .. })
     }
 
-    /// Whether it is known to be ready, or unable to become ready. stayd sends READY=1 when this holds for every service.
+    /// Whether it is known to be ready, or unable to become ready, or its startup budget without extensions is over. stayd sends
+    /// READY=1 when this holds for every service.
     #[must_use]
     pub fn has_verdict(&self) -> bool {
         match &self.state {
@@ -113,7 +114,7 @@ impl Service {
             | State::Preparing { .. }
             | State::Spawning => self.last_exit.is_some(),
             State::Up(monitored) | State::Attached(monitored) => {
-                monitored.startup_until.is_none() || self.last_exit.is_some()
+                monitored.waited_for_until.is_none() || self.last_exit.is_some()
             }
             State::Down(_) | State::KillPending { .. } | State::Ending(_) => true,
         }
