@@ -1,7 +1,7 @@
 //! The client of the control socket: every request has a deadline, and every answer a maximum size.
 
 use super::backend::ApiErrorKind;
-use super::{limits, wire};
+use super::{limits, listen, wire};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -217,6 +217,11 @@ impl Client {
                 kind,
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
             ) {
+                ClientError::NotRunning(self.socket.clone())
+            } else if kind == io::ErrorKind::PermissionDenied
+                && !listen::may_be_served(&self.socket)
+            {
+                // The folder is private, but no stayd uses it.
                 ClientError::NotRunning(self.socket.clone())
             } else if kind == io::ErrorKind::PermissionDenied {
                 ClientError::Permission(format!(

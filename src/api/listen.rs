@@ -1,5 +1,6 @@
 //! Creates the control socket: it never replaces a socket in use, and other users cannot open it at any instant.
 
+use crate::sys::listen;
 use crate::sys::socket_file::SocketFile;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, chown};
@@ -87,6 +88,15 @@ fn temporary_name(path: &Path) -> PathBuf {
         *last = b'~';
     }
     OsString::from_vec(name).into()
+}
+
+/// Whether a stayd may serve the control socket at `path`, to which this user may not connect. The kernel names a socket by the
+/// path at which it was bound.
+pub(super) fn may_be_served(path: &Path) -> bool {
+    let bound_at = [path.to_owned(), temporary_name(path)];
+    bound_at
+        .iter()
+        .any(|path| listen::may_have_listener(path))
 }
 
 fn remove_if_present(path: &Path) -> io::Result<()> {

@@ -235,6 +235,14 @@ pub fn listener_pid(path: &Path) -> Option<i32> {
     super::socket::peer(connection.as_fd()).ok()?.pid
 }
 
+/// Whether a process may listen on the Unix socket at `path`, which this user may not connect to. False means that none does.
+///
+/// A failed connect(2) cannot tell: without search permission for the folder it fails in the same way if there is no socket.
+#[must_use]
+pub fn may_have_listener(path: &Path) -> bool {
+    platform::listen::may_have_listener(path)
+}
+
 /// Connects to a Unix socket. If the listener's backlog is full, waits in the kernel's queue for a place in it, so call this
 /// on a thread that may block. The stream does not block.
 ///

@@ -7,6 +7,7 @@ use stayd::sys::process::{Handle, State, stat};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -242,6 +243,36 @@ fn program_for_all_users(folder: &Path) -> PathBuf {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable by all");
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("open to all");
     program
+}
+
+#[test]
+#[ignore = "needs root"]
+fn another_user_is_3_if_no_stayd_uses_a_private_folder() {
+    assert_eq!(stayd::sys::identity::euid(), 0, "this test needs root");
+    let place = TempDir::new();
+    let program = program_for_all_users(place.path());
+    let state = place.join("state");
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(words).arg("--state-dir").arg(&state);
+        command.stdin(Stdio::null()).current_dir("/");
+        let output = command.uid(ANOTHER_UID).gid(ANOTHER_UID).output();
+        output_of(output.expect("stayd starts"))
+    };
+    fs::create_dir(&state).expect("made");
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).expect("private");
+    for words in [&["status"][..], &["stop", "db"], &["logs"]] {
+        let (status, out, err) = ask(words);
+        assert_eq!((status, out.as_str()), (3, ""), "{words:?}: {err}");
+    }
+    // What a killed stayd leaves: a socket on which no process listens.
+    drop(UnixListener::bind(state.join("control.sock")).expect("bound"));
+    let (status, _, err) = ask(&["status"]);
+    assert_eq!(status, 3, "{err}");
+    assert!(err.contains("no stayd is running here"), "{err}");
+    fs::remove_file(state.join("control.sock")).expect("removed");
+    let _listening = UnixListener::bind(state.join("control.sock")).expect("bound");
+    assert_eq!(ask(&["status"]).0, 77);
 }
 
 #[test]

@@ -10,8 +10,12 @@ use super::super::listen::{Address, address_of};
 use super::super::process::Process;
 use super::super::spawn::User;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// The most descriptors that are examined. Sockets that a process received at its start have low numbers; a server may
 /// have tens of thousands of descriptors.
@@ -19,6 +23,9 @@ const EXAMINED_MAX: usize = 4096;
 
 /// A thread can have the file rights of another user: [`with_file_rights`].
 pub(in super::super) const HAS_FILE_RIGHTS: bool = true;
+
+/// The flag of a listening socket in /proc/net/unix (`__SO_ACCEPTCON` in linux/net.h).
+const ACCEPTS_CONNECTIONS: u32 = 1 << 16;
 
 /// Size of the stack of the thread that binds. It is never deep in calls.
 const STACK_BYTES: usize = 256 * 1024;
@@ -119,6 +126,45 @@ fn copy(pidfd: &OwnedFd, number: RawFd) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// /proc/net/unix has the paths of all sockets of the network namespace, for every user.
+pub(in super::super) fn may_have_listener(path: &Path) -> bool {
+    fs::read("/proc/net/unix").map_or(true, |table| lists_listener(&table, path))
+}
+
+/// Whether `table`, in the format of /proc/net/unix (proc(5)), has a listener at `path`. The process may have bound it by
+/// another path to the same folder.
+fn lists_listener(table: &[u8], path: &Path) -> bool {
+    let real_folder = |path: &Path| {
+        path.parent()
+            .and_then(|folder| fs::canonicalize(folder).ok())
+    };
+    let wanted = real_folder(path);
+    let is_at = |found: &Path| {
+        found == path
+            || found.file_name() == path.file_name()
+                && wanted.is_some()
+                && real_folder(found) == wanted
+    };
+    let mut listeners = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(listening_path);
+    listeners.any(is_at)
+}
+
+/// The path in a line of /proc/net/unix: `Num: RefCount Protocol Flags Type St Inode Path`; none if the socket does not listen.
+fn listening_path(line: &[u8]) -> Option<&Path> {
+    let mut fields = [&line[..0]; 7];
+    let mut rest = line;
+    for field in &mut fields {
+        rest = rest.trim_ascii_start();
+        let end = rest.iter().position(u8::is_ascii_whitespace)?;
+        (*field, rest) = rest.split_at(end);
+    }
+    let flags = u32::from_str_radix(std::str::from_utf8(fields[3]).ok()?, 16).ok()?;
+    let path = rest.strip_prefix(b" ")?;
+    (flags & ACCEPTS_CONNECTIONS != 0).then(|| Path::new(OsStr::from_bytes(path)))
+}
+
 /// Only launchd passes sockets by name.
 pub(in super::super) const fn from_launchd(_name: &str) -> Vec<OwnedFd> {
     Vec::new()
@@ -152,5 +198,23 @@ mod tests {
                 .kind(),
             io::ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn a_listener_is_found_by_any_path_to_its_folder_until_it_closes() {
+        let dir = tempfile::tempdir().expect("folder");
+        let (folder, link) = (dir.path().join("a b"), dir.path().join("link"));
+        fs::create_dir(&folder).expect("made");
+        std::os::unix::fs::symlink(&folder, &link).expect("linked");
+        let path = folder.join("s.sock");
+        assert!(!may_have_listener(&path));
+        let listener = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        assert!(may_have_listener(&path));
+        assert!(may_have_listener(&link.join("s.sock")));
+        assert!(!may_have_listener(&folder.join("other.sock")));
+        drop(listener);
+        assert!(!may_have_listener(&path), "only the file is left");
+        let connected = b"00: 00000003 00000000 00000000 0001 03 17 /run/x.sock\n";
+        assert!(!lists_listener(connected, Path::new("/run/x.sock")));
     }
 }

@@ -7,6 +7,7 @@ use super::super::spawn::User;
 use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
+use std::path::Path;
 
 unsafe extern "C" {
     /// <launch.h>: returns 0 or an errno; the caller must free the array.
@@ -38,6 +39,24 @@ pub(in super::super) fn copy_from_process(
     _wanted: &[Address],
 ) -> io::Result<Vec<(Address, OwnedFd)>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// macOS tells other users no socket paths, but the user and the program of every process. Any process of another user that
+/// runs a program called as this one may be the listener.
+pub(in super::super) fn may_have_listener(_path: &Path) -> bool {
+    let Ok(own) = super::own_program() else {
+        return true;
+    };
+    let own_uid = super::super::identity::euid();
+    let Ok(pids) = super::process::all() else {
+        return true;
+    };
+    pids.into_iter().any(|pid| {
+        // The uid of another user's process may be unreadable.
+        super::process::uid(pid).ok() != Some(own_uid)
+            && super::process::executable(pid)
+                .is_ok_and(|program| program.file_name() == own.file_name())
+    })
 }
 
 /// The result is empty for an unknown name (ENOENT) and when the process is not a launchd job (ESRCH). launchd returns the
