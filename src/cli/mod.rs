@@ -101,6 +101,7 @@ fn execute(arguments: Arguments) -> Outcome {
             length,
             reason,
         } => {
+            requests::check_length(&length)?;
             let request = HoldRequest {
                 duration: length,
                 reason,

@@ -135,6 +135,19 @@ pub(super) async fn reload(console: Console, client: &Client, name: &str, json: 
     Ok(Exit::Done)
 }
 
+/// Fails unless `length` is a duration.
+pub(super) fn check_length(length: &str) -> Result<(), Failure> {
+    if humantime::parse_duration(length).is_ok() {
+        return Ok(());
+    }
+    let cause = match length.parse::<u64>() {
+        Ok(_) => format!("it has no unit; write --for {length}m or --for {length}h"),
+        Err(_) => "it is not a duration; write --for 30m or --for 2h".to_owned(),
+    };
+    let message = format!("cannot hold for {length}: {cause}");
+    Err(Failure::new(Exit::Usage, message))
+}
+
 /// Requests that kills are suppressed for a while.
 pub(super) async fn hold(
     console: Console,

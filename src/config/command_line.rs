@@ -107,7 +107,14 @@ pub fn probe_from_command_line(
         timeout: Some(timeout.into()),
         ..CommandLine::default()
     };
-    let loaded = Config::from_command_line(&options, here, env)?;
+    let loaded = Config::from_command_line(&options, here, env).map_err(|mut findings| {
+        // The verb has the URL as its argument.
+        let wrong_option = |finding: &&mut Finding| finding.location == Location::Option("--probe");
+        for finding in findings.iter_mut().filter(wrong_option) {
+            finding.location = Location::Option("URL");
+        }
+        findings
+    })?;
     let probe = loaded
         .config
         .services
@@ -337,7 +344,7 @@ mod tests {
         .join("\n");
         for part in [
             "--interval: cannot use it without a probe; add --probe URL",
-            "--interval: cannot read it: 5 has no unit; write `5s` or `5ms`",
+            "--interval: cannot read it: 5 has no unit; write `5s`",
             "--socket: cannot use `sockets`: `x` is not an address to listen on",
             "--env: cannot read it: it has no `=`",
             "--port: cannot read it: 0 is out of range",

@@ -125,8 +125,22 @@ fn parse_literal(text: &str, context: &UrlContext<'_>) -> Result<ParsedUrl, Valu
         )),
         "sqlite" => sqlite(text, rest, context),
         "exec" => exec(text, rest),
-        _ => Err(unknown(name)),
+        _ => Err(without_scheme(text).unwrap_or_else(|| unknown(name))),
     }
+}
+
+/// The error for an address or a port without a scheme; none for another text.
+fn without_scheme(text: &str) -> Option<ValueError> {
+    let (address, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let (host, port) = address.rsplit_once(':').unwrap_or(("127.0.0.1", address));
+    let is_host = !host.is_empty() && !host.contains('@');
+    port.parse::<u16>().ok().filter(|_| is_host)?;
+    let advice = if path.is_empty() {
+        format!("write `http://{host}:{port}` or `tcp://{host}:{port}`")
+    } else {
+        format!("write `http://{host}:{port}{path}`")
+    };
+    Some(ValueError::new("it has no scheme", advice))
 }
 
 fn plain(shown: &str, target: Target) -> ParsedUrl {

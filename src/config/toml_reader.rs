@@ -105,7 +105,7 @@ impl TomlReader<'_> {
             (Kind::Named, DeValue::Table(_)) => {}
             (Kind::Table, _) => {
                 let at = self.source.at(value.span().start);
-                self.findings.error(&at, no_table(key));
+                self.findings.error(&at, no_table(key, value.get_ref()));
                 section.mark_written(key.path, location);
             }
             (kind, toml) => match value::from_toml(kind, toml) {
@@ -140,10 +140,21 @@ impl TomlReader<'_> {
 }
 
 /// The error for a value where a table is required; it shows the first key of that table.
-fn no_table(key: &Key) -> String {
+fn no_table(key: &Key, value: &DeValue<'_>) -> String {
     let leaf = key.leaf();
     let first = keys::children(key.path).next();
-    let inside = first.map(|first| format!("{} = {}", first.leaf(), value::example(first.kind)));
+    let inside = first.map(|first| {
+        let written = match (first.kind, value) {
+            (Kind::Duration(_), DeValue::Integer(number)) => format!("\"{number}s\""),
+            (Kind::Duration(_), DeValue::String(text))
+                if value::from_text(first.kind, text).is_ok() =>
+            {
+                format!("\"{text}\"")
+            }
+            (kind, _) => value::example(kind),
+        };
+        format!("{} = {written}", first.leaf())
+    });
     let inside = inside.unwrap_or_default();
     format!("cannot read `{leaf}`: it is not a table; write {leaf} = {{ {inside} }}")
 }

@@ -2,7 +2,7 @@
 
 mod scalar;
 
-use scalar::{choice, duration, expect, flag, no_unit, number, signal, size};
+use scalar::{choice, duration, expect, flag, number, signal, size};
 
 use super::keys::Kind;
 use super::words::{is_name, split_words};
@@ -42,6 +42,14 @@ impl ValueError {
         }
     }
 
+    /// The same error about a number in a file, which becomes a text when its advice is followed.
+    fn in_quotes(self) -> Self {
+        Self {
+            advice: format!("{}, in quotes", self.advice),
+            ..self
+        }
+    }
+
     /// The same error with `what` before the cause.
     pub(super) fn within(self, what: &str) -> Self {
         Self {
@@ -67,14 +75,35 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, ValueE
         (Kind::Port | Kind::Count(..), DeValue::Integer(number)) => {
             from_text(kind, &number.to_string())
         }
-        (Kind::Duration(_), DeValue::Integer(number)) => Err(no_unit(&number.to_string(), "s")),
-        (Kind::Duration(_), DeValue::Float(number)) => Err(no_unit(&number.to_string(), "s")),
-        (Kind::Size(_), DeValue::Integer(number)) => Err(no_unit(&number.to_string(), "B")),
+        (Kind::Duration(_) | Kind::Size(_), DeValue::Integer(number)) => {
+            from_text(kind, &number.to_string()).map_err(ValueError::in_quotes)
+        }
+        (Kind::Duration(_), DeValue::Float(number)) => {
+            from_text(kind, &number.to_string()).map_err(ValueError::in_quotes)
+        }
         (kind, DeValue::String(text)) if takes_text(kind) => from_text(kind, text),
         (kind, other) => Err(ValueError::new(
             format!("it is {}, not {}", type_name(other), kind_name(kind)),
-            format!("write {}", example(kind)),
+            format!("write {}", correction(kind, other)),
         )),
+    }
+}
+
+/// What to write instead of `wrong`, which has the type of another kind of value.
+fn correction(kind: Kind, wrong: &DeValue<'_>) -> String {
+    let range = match kind {
+        Kind::Port => Some((1, u32::from(u16::MAX))),
+        Kind::Count(low, high) => Some((low, high)),
+        _other => None,
+    };
+    match (range, wrong) {
+        (Some(_), DeValue::String(text)) if from_text(kind, text.trim()).is_ok() => {
+            format!("{}, without quotes", text.trim())
+        }
+        (Some((low, high)), _) => {
+            format!("a whole number from {low} to {high}, without quotes")
+        }
+        (None, _) => example(kind),
     }
 }
 

@@ -6,6 +6,7 @@ mod documents;
 mod exit_statuses;
 mod explain;
 mod manual;
+mod messages;
 mod output;
 #[path = "../support/reference/mod.rs"]
 mod reference;

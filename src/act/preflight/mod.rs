@@ -15,6 +15,7 @@ pub(crate) use request::ExplainStartFailure;
 
 use crate::act::spawn::launch::{Launch, candidates};
 use crate::config::runtime::expand_runtime;
+use crate::config::split_words;
 use access::{Access, RunAsUser};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -137,14 +138,24 @@ fn find(
     }
     Err(first_error.unwrap_or_else(|| match places.first() {
         Some(place) if program.contains('/') => missing(format!(
-            "there is no program {}; correct the name",
-            place.display()
+            "there is no program {}; {}",
+            place.display(),
+            several_words(program).unwrap_or_else(|| "correct the name".to_owned()),
         )),
         _ => missing(format!(
-            "no {program} in PATH, which is {}; write its whole path",
-            lookup.path.as_deref().unwrap_or("empty")
+            "no {program} in PATH, which is {}; {}",
+            lookup.path.as_deref().unwrap_or("empty"),
+            several_words(program).unwrap_or_else(|| "write its whole path".to_owned()),
         )),
     }))
+}
+
+/// The advice for a program that does not exist, if its name looks like a whole command line.
+fn several_words(program: &str) -> Option<String> {
+    let words = split_words(program).ok().filter(|words| words.len() > 1)?;
+    Some(format!(
+        "a command is a list of words: write {words:?}, or the words without quotes on a command line"
+    ))
 }
 
 /// The interpreter of a script exists; with `#!/usr/bin/env NAME`, NAME is in PATH too.

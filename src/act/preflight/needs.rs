@@ -1,6 +1,7 @@
 //! Checks that what the services need exists: folders, env files, users, programs. Runs in a helper process, because each
 //! check may hang.
 
+use super::several_words;
 use crate::act::helper::{Helper, HelperError};
 use crate::act::spawn::launch::candidates;
 use crate::act::spawn::run_as;
@@ -117,12 +118,16 @@ fn check_program(name: &str, cwd: &Path, path: Option<&str>) -> Option<String> {
         }
     }
     let cause = first_cause.unwrap_or_else(|| {
-        let place = if name.contains('/') {
-            "it does not exist"
+        let (place, advice) = if name.contains('/') {
+            ("it does not exist", "correct the path")
         } else {
-            "it is not in PATH"
+            (
+                "it is not in PATH",
+                "correct the name, or write its whole path",
+            )
         };
-        format!("{place}; install it, or correct the name")
+        let advice = several_words(name).unwrap_or_else(|| advice.to_owned());
+        format!("{place}; {advice}")
     });
     Some(format!("cannot run `{name}`: {cause}"))
 }

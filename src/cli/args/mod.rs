@@ -105,22 +105,22 @@ pub struct ServiceOptions {
     #[arg(long, value_name = "SQL")]
     pub query: Option<String>,
     /// The time from the start of one probe attempt to the start of the next [default: 5s].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub interval: Option<String>,
     /// How long an answer may take [default: 3s].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub timeout: Option<String>,
     /// How many consecutive dead attempts make a wedge [default: 3].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub failures: Option<String>,
     /// The TCP port that the service must own.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub port: Option<String>,
     /// An address that stayd binds, keeps open and passes to the service as LISTEN_FDS. May be given more than once.
     #[arg(long, value_name = "ADDR")]
     pub socket: Vec<String>,
     /// How long the service may take to stop before stayd kills it [default: 5s].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub stop_grace: Option<String>,
     /// The command and what it runs with.
     #[command(flatten)]
@@ -148,7 +148,7 @@ pub struct LaunchOptions {
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecOptions {
     /// The TCP port that must be free.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub port: Option<String>,
     /// An address to bind and pass to the command as LISTEN_FDS. May be given more than once.
     #[arg(long, value_name = "ADDR")]
@@ -203,7 +203,7 @@ pub enum Verb {
         /// The service.
         service: String,
         /// How long, such as 30m; at most 30d.
-        #[arg(long = "for", value_name = "TIME")]
+        #[arg(long = "for", value_name = "TIME", allow_negative_numbers = true)]
         length: String,
         /// The reason. `status` shows it and the journal keeps it.
         #[arg(long, value_name = "TEXT")]
@@ -232,6 +232,7 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  stayd incidents\n  stayd incidents 42")]
     Incidents {
         /// Show only this incident, in full: its number in the list.
+        #[arg(value_parser = parse::incident)]
         id: Option<u64>,
     },
     /// Show the journal: every decision and action, oldest first.
@@ -250,7 +251,7 @@ pub enum Verb {
         #[arg(short, long)]
         follow: bool,
         /// Show at most this many of the last lines.
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = parse::count, allow_negative_numbers = true)]
         lines: usize,
         /// Print the bytes that the service wrote, from the log files, with the rights of the caller. Without this option, control characters are shown as escapes, except tabs and, on a terminal, colors.
         #[arg(long)]

@@ -58,7 +58,11 @@ where
     let mut command = command();
     let matches = match command.try_get_matches_from_mut(&words) {
         Ok(matches) => matches,
-        Err(error) => return Err(no_such_verb(&mut command, &words, &error).unwrap_or(error)),
+        Err(mut error) => {
+            // clap advises to put an unknown option after `--`. No verb has an argument that begins with `-`.
+            error.remove(ContextKind::Suggested);
+            return Err(no_such_verb(&mut command, &words, &error).unwrap_or(error));
+        }
     };
     let given = matches.subcommand_name();
     if let Some((verb, alternative)) = PLANNED.iter().find(|(verb, _)| given == Some(verb)) {
@@ -74,6 +78,18 @@ where
             .map_or_else(Err, |_| Ok(arguments));
     }
     Ok(arguments)
+}
+
+/// A number of lines.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| "write a whole number, such as 20".to_owned())
+}
+
+/// The number of an incident.
+pub(super) fn incident(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "write the number of an incident; `stayd incidents` lists them".to_owned())
 }
 
 /// The definition of the whole command line, for parsing, help and the generated reference.
@@ -95,29 +111,88 @@ pub fn command() -> ClapCommand {
         })
 }
 
-/// The error for a first word that is not a verb. clap's own error would be "unexpected argument".
+/// The error for a word in the place of a verb. clap's own errors are "unexpected argument" and a list of similar words.
 fn no_such_verb(
     command: &mut ClapCommand,
     words: &[OsString],
     error: &clap::Error,
 ) -> Option<clap::Error> {
-    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidArg) else {
+    let (ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand) = error.kind() else {
         return None;
     };
-    let before = words.iter().take_while(|word| *word != wrong.as_str());
-    let verb_before = before
-        .filter_map(|word| word.to_str())
-        .any(|word| command.find_subcommand(word).is_some());
-    if error.kind() != ErrorKind::UnknownArgument || wrong.starts_with('-') || verb_before {
+    let wrong = error
+        .get(ContextKind::InvalidArg)
+        .or_else(|| error.get(ContextKind::InvalidSubcommand));
+    let Some(ContextValue::String(wrong)) = wrong else {
+        return None;
+    };
+    if wrong.starts_with('-') {
         return None;
     }
-    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
-    let verbs: Vec<_> = verbs.map(ClapCommand::get_name).collect();
-    let message = format!(
-        "'{wrong}' is not a verb; verbs are {}. To run it as a service: stayd --foreground -- {wrong}",
-        verbs.join(", "),
-    );
+    let before = words.iter().skip(1).filter_map(|word| word.to_str());
+    let before = before.take_while(|word| word != wrong);
+    let parent = before.fold(None, |parent, word| {
+        let within: &ClapCommand = parent.unwrap_or(command);
+        within.find_subcommand(word).or(parent)
+    });
+    let message = match parent {
+        None => not_a_verb(command, wrong, &command_line_from(words, wrong)),
+        Some(parent) if parent.has_subcommands() => not_a_verb_of(parent, wrong),
+        Some(parent) if parent.get_name() == "exec" => {
+            let rest = command_line_from(words, wrong);
+            format!("the command comes after `--`: stayd exec [OPTIONS] -- {rest}")
+        }
+        Some(_other) => return None,
+    };
     Some(command.error(ErrorKind::InvalidSubcommand, message))
+}
+
+fn not_a_verb(command: &ClapCommand, wrong: &str, rest: &str) -> String {
+    match nearest(command, wrong) {
+        Some(verb) => format!("'{wrong}' is not a verb; did you mean `{verb}`?"),
+        None => format!(
+            "'{wrong}' is not a verb; `stayd --help` lists them. To run it as a service: stayd --foreground -- {rest}"
+        ),
+    }
+}
+
+fn not_a_verb_of(parent: &ClapCommand, wrong: &str) -> String {
+    let name = parent.get_name();
+    let advice = nearest(parent, wrong).map_or_else(
+        || {
+            let verbs = parent.get_subcommands().map(ClapCommand::get_name);
+            format!("its verbs are {}", verbs.collect::<Vec<_>>().join(", "))
+        },
+        |verb| format!("did you mean `{verb}`?"),
+    );
+    format!("'{wrong}' is not a verb of `stayd {name}`; {advice}")
+}
+
+/// The verb that is spelled most similarly, if at most a third of the letters differ.
+fn nearest<'a>(command: &'a ClapCommand, wrong: &str) -> Option<&'a str> {
+    let allowed = (wrong.chars().count() / 3).max(1);
+    let verbs = command.get_subcommands().map(ClapCommand::get_name);
+    let verbs = verbs.filter(|verb| !verb.starts_with('_'));
+    verbs
+        .map(|verb| (strsim::damerau_levenshtein(verb, wrong), verb))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, verb)| verb)
+}
+
+/// The words from `wrong` on, as a user would type them.
+fn command_line_from(words: &[OsString], wrong: &str) -> String {
+    let words = words.iter().map(|word| word.to_string_lossy());
+    let rest: Vec<_> = words.skip_while(|word| word != wrong).collect();
+    let is_plain = |word: &str| {
+        word.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c))
+    };
+    if rest.iter().all(|word| is_plain(word)) {
+        rest.join(" ")
+    } else {
+        format!("{wrong} ...")
+    }
 }
 
 /// The rules that clap cannot express.
@@ -211,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planned_verb_gets_an_alternative_and_a_misspelled_one_the_list() {
+    fn a_planned_verb_gets_an_alternative_and_a_misspelled_one_the_nearest() {
         for line in ["install", "install --user --label x", "doctor --json"] {
             let (status, text) = read(line).expect_err(line);
             assert_eq!(status, 2, "{line}");
@@ -220,7 +295,7 @@ mod tests {
         let (status, text) = read("statsu").expect_err("misspelled");
         assert_eq!(status, 2);
         assert!(
-            text.contains("'statsu' is not a verb; verbs are exec, demo, status,"),
+            text.contains("'statsu' is not a verb; did you mean `status`?"),
             "{text}"
         );
         let (_, text) = read("logs a b").expect_err("too many");

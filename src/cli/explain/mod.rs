@@ -46,6 +46,22 @@ impl Target {
     }
 }
 
+/// The usage error for a text that is neither a port nor a pid.
+fn not_a_target(what: &str) -> Failure {
+    let port = what.rsplit_once(':').map(|(_host, port)| port);
+    let port = port.and_then(|port| Target::parse(&format!(":{port}")));
+    let advice = match port {
+        Some(Target::Port(port)) => format!(
+            "write `:{port}` for the processes that listen on TCP port {port}, at any address"
+        ),
+        Some(Target::Process(_)) | None => {
+            "write `:PORT` for the processes that listen on a TCP port, such as `:8080`, or the pid of a process"
+                .to_owned()
+        }
+    };
+    Failure::new(Exit::Usage, format!("cannot explain {what}: {advice}"))
+}
+
 /// Everything that an answer is made from.
 struct Explanation {
     target: Target,
@@ -56,12 +72,7 @@ struct Explanation {
 /// Prints the explanation. The exit status is 0, 1 for a conflict or a process that does not exist, or 4 if the process that
 /// holds the port is not visible.
 pub(super) fn explain(console: Console, common: &CommonOptions, what: &str) -> Outcome {
-    let target = Target::parse(what).ok_or_else(|| {
-        let message = format!(
-            "cannot explain {what}: write `:8080` for the processes that listen on a TCP port, or `4711` for a process"
-        );
-        Failure::new(Exit::Usage, message)
-    })?;
+    let target = Target::parse(what).ok_or_else(|| not_a_target(what))?;
     let program = paths::own_program()?;
     super::block_on(async {
         let stayds = stayds(common).await?;

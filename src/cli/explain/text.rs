@@ -278,6 +278,7 @@ pub(super) fn remarks(explanation: &Explanation) -> Vec<String> {
     if found.holders.is_empty() && found.unseen.is_empty() {
         remarks.push(no_process(explanation));
     }
+    remarks.extend(port_of_that_number(explanation));
     for info in &explanation.stayds {
         for (service, reading) in &info.claims {
             if let ClaimOnDisk::Unverifiable(why) = reading {
@@ -289,6 +290,26 @@ pub(super) fn remarks(explanation: &Explanation) -> Vec<String> {
         }
     }
     remarks
+}
+
+/// Says how to ask about the port whose number was given as a pid, if a process listens on it or no process has that pid.
+fn port_of_that_number(explanation: &Explanation) -> Option<String> {
+    let Target::Process(pid) = explanation.target else {
+        return None;
+    };
+    let port = u16::try_from(pid).ok()?;
+    let listens = socket::listeners(port).is_ok_and(|found| !found.is_empty());
+    if listens {
+        Some(format!(
+            "A process listens on TCP port {port}: `stayd explain :{port}` explains that one."
+        ))
+    } else if explanation.found.holders.is_empty() {
+        Some(format!(
+            "For a TCP port, write a colon before its number: `stayd explain :{port}`."
+        ))
+    } else {
+        None
+    }
 }
 
 fn hidden_holder(listener: &Listener) -> String {

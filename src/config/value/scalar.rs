@@ -9,6 +9,11 @@ use std::time::Duration;
 /// The longest duration: a longer one is a mistake, and adding it to a clock could overflow.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// The units of a size, and the powers of two that they stand for.
+const SIZE_UNITS: [(&str, u32); 5] = [("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+/// The advice for an invalid size.
+const SIZE_ADVICE: &str = "write it as `512KiB`, `64MiB` or `2GiB`";
+
 pub(super) fn flag(text: &str) -> Result<Value, ValueError> {
     bool::from_str(text).map(Value::Flag).map_err(|_| {
         ValueError::new(
@@ -20,20 +25,23 @@ pub(super) fn flag(text: &str) -> Result<Value, ValueError> {
 
 pub(super) fn number(text: &str, low: u32, high: u32) -> Result<Value, ValueError> {
     let parsed = text.parse::<u64>().ok();
-    match parsed {
-        Some(number) if (u64::from(low)..=u64::from(high)).contains(&number) => {
-            Ok(Value::Number(number))
-        }
-        Some(_) | None => Err(ValueError::new(
-            format!("{} is out of range", shorten(text)),
-            format!("write a whole number from {low} to {high}"),
-        )),
+    if let Some(number) = parsed.filter(|number| (low.into()..=high.into()).contains(number)) {
+        return Ok(Value::Number(number));
     }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let cause = if !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()) {
+        format!("{text} is out of range", text = shorten(text))
+    } else {
+        format!("`{}` is not a whole number", shorten(text))
+    };
+    let advice = format!("write a whole number from {low} to {high}");
+    Err(ValueError::new(cause, advice))
 }
 
 pub(super) fn duration(text: &str, least: Duration) -> Result<Value, ValueError> {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.') {
-        return Err(no_unit(text, "s"));
+    let is_number = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if let Some(number) = text.parse().ok().filter(|_: &f64| is_number) {
+        return Err(duration_without_unit(text, number, least));
     }
     let length = humantime::parse_duration(text).map_err(|_| {
         let cause = format!("`{}` is not a duration", shorten(text));
@@ -58,19 +66,18 @@ fn format_duration(length: Duration) -> String {
 }
 
 pub(super) fn size(text: &str, least: u64) -> Result<Value, ValueError> {
-    const UNITS: [(&str, u32); 5] = [("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
     let split = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (digits, unit) = (&text[..split], text[split..].trim_start());
     if unit.is_empty() && !digits.is_empty() {
-        return Err(no_unit(digits, "B"));
+        return Err(size_without_unit(digits, least));
     }
     let bad = || {
         let cause = format!("`{}` is not a size", shorten(text));
-        ValueError::new(cause, "write it as `512KiB`, `64MiB` or `2GiB`")
+        ValueError::new(cause, SIZE_ADVICE)
     };
-    let shift = UNITS
+    let shift = SIZE_UNITS
         .iter()
         .find(|(name, _)| *name == unit)
         .map(|(_, shift)| *shift);
@@ -88,14 +95,35 @@ pub(super) fn size(text: &str, least: u64) -> Result<Value, ValueError> {
     Ok(Value::Number(bytes))
 }
 
-pub(super) fn no_unit(number: &str, unit: &str) -> ValueError {
-    let number = shorten(number);
-    let advice = match unit {
-        "s" if number.contains('.') => "write milliseconds, as `500ms`".to_owned(),
-        "s" => format!("write `{number}s` or `{number}ms`, in quotes"),
-        _ => format!("write `{number}B`, in quotes, or use KiB, MiB or GiB"),
+/// The error for a number where a duration is required: it shows the number with each unit that makes it an allowed duration.
+fn duration_without_unit(text: &str, number: f64, least: Duration) -> ValueError {
+    let number_of_units = |unit: &str| match (text.contains('.'), unit) {
+        (false, _) => Some(format!("{text}{unit}")),
+        (true, "s") => None,
+        (true, _) => Some(format!("{:.0}ms", number * 1000.0)),
     };
-    ValueError::new(format!("{number} has no unit"), advice)
+    let allowed = ["s", "ms"].into_iter().filter_map(number_of_units);
+    let allowed = allowed.filter(|written| duration(written, least).is_ok());
+    let allowed: Vec<_> = allowed.map(|written| format!("`{written}`")).collect();
+    let advice = if allowed.is_empty() {
+        format!("write at least `{}`", format_duration(least))
+    } else {
+        format!("write {}", allowed.join(" or "))
+    };
+    ValueError::new(format!("{} has no unit", shorten(text)), advice)
+}
+
+/// The error for a number where a size is required, likewise.
+fn size_without_unit(digits: &str, least: u64) -> ValueError {
+    let written = SIZE_UNITS.map(|(unit, _)| format!("{digits}{unit}"));
+    let allowed = written.into_iter().filter(|text| size(text, least).is_ok());
+    let allowed: Vec<_> = allowed.take(2).map(|text| format!("`{text}`")).collect();
+    let advice = if allowed.is_empty() {
+        SIZE_ADVICE.to_owned()
+    } else {
+        format!("write {}", allowed.join(" or "))
+    };
+    ValueError::new(format!("{} has no unit", shorten(digits)), advice)
 }
 
 pub(super) fn choice(text: &str, words: &[&str]) -> Result<Value, ValueError> {
