@@ -50,14 +50,18 @@ impl Params {
         }
     }
 
-    /// `since`: an id, a duration before `now`, or a point in time.
+    /// The parameter `since`: see [`since`].
     pub(super) fn since(&self, now: SystemTime) -> Result<Since, ApiError> {
         self.get("since")
             .map_or(Ok(Since::Beginning), |text| since(text, now))
     }
 }
 
-fn since(text: &str, now: SystemTime) -> Result<Since, ApiError> {
+/// Parses `since`: an id, a duration before `now`, or a point in time.
+///
+/// # Errors
+/// It is none of these, or too long ago.
+pub fn since(text: &str, now: SystemTime) -> Result<Since, ApiError> {
     if let Ok(id) = text.parse() {
         return Ok(Since::Id(id));
     }

@@ -1,5 +1,6 @@
 //! Exit statuses, and the error that ends a verb with one of them.
 
+use crate::api::backend::ApiError;
 use crate::api::client::ClientError;
 use std::fmt;
 use std::process::ExitCode;
@@ -156,6 +157,12 @@ impl From<ClientError> for Failure {
             ClientError::Refused(error) => Self::new(exit_of(&error.kind), message),
             ClientError::TimedOut(_) | ClientError::Broken(_) => Self::new(Exit::System, message),
         }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::new(exit_of(error.kind.name()), error.message)
     }
 }
 

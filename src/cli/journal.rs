@@ -3,15 +3,19 @@
 use super::console::{Console, Style, Text};
 use super::exit::{Exit, Failure, Outcome};
 use super::format::to_the_second;
+use super::records::Records;
 use crate::api::client::{Client, ClientError};
-use crate::api::query::encode;
-use crate::api::routes::service_path;
-use crate::api::wire::{Event, Events, Incident, Incidents};
+use crate::api::wire::Event;
 use serde_json::Value;
 
 /// Shows the journal; with `follow`, also each new record until stayd ends.
-pub(super) async fn events(console: Console, client: &Client, follow: bool, json: bool) -> Outcome {
-    let list: Events = client.get("/v1/events").await?;
+pub(super) async fn events(
+    console: Console,
+    records: &Records,
+    follow: bool,
+    json: bool,
+) -> Outcome {
+    let list = records.events().await?;
     if json && !follow {
         console.json(&list)?;
         return Ok(Exit::Done);
@@ -19,9 +23,18 @@ pub(super) async fn events(console: Console, client: &Client, follow: bool, json
     for event in &list.events {
         print_event(console, event, json)?;
     }
-    if follow {
-        let last_id = list.events.last().map_or(0, |event| event.id);
-        follow_from(console, client, last_id, json).await?;
+    match records {
+        Records::Running(client) if follow => {
+            let last_id = list.events.last().map_or(0, |event| event.id);
+            follow_from(console, client, last_id, json).await?;
+        }
+        Records::Stored(_) if follow => {
+            return Err(Failure::new(
+                Exit::NotRunning,
+                "cannot follow the journal: no stayd is running here, and only a running one writes records",
+            ));
+        }
+        Records::Running(_) | Records::Stored(_) => {}
     }
     Ok(Exit::Done)
 }
@@ -54,16 +67,12 @@ async fn follow_from(
 /// Shows the last decisions about a service, each with the facts behind it.
 pub(super) async fn why(
     console: Console,
-    client: &Client,
+    records: &Records,
     service: &str,
     since: Option<&str>,
     json: bool,
 ) -> Outcome {
-    let mut target = service_path(&encode(service), "why");
-    if let Some(since) = since {
-        target.push_str(&format!("?since={}", encode(since)));
-    }
-    let list: Events = client.get(&target).await?;
+    let list = records.why(service, since).await?;
     if json {
         console.json(&list)?;
         return Ok(Exit::Done);
@@ -88,14 +97,14 @@ pub(super) async fn why(
 /// Lists the incidents, or shows one with its evidence.
 pub(super) async fn incidents(
     console: Console,
-    client: &Client,
+    records: &Records,
     id: Option<u64>,
     json: bool,
 ) -> Outcome {
     let Some(id) = id else {
-        return list_incidents(console, client, json).await;
+        return list_incidents(console, records, json).await;
     };
-    let incident: Incident = client.get(&format!("/v1/incidents/{id}")).await?;
+    let incident = records.incident(id).await?;
     if json {
         console.json(&incident)?;
         return Ok(Exit::Done);
@@ -113,8 +122,8 @@ pub(super) async fn incidents(
     Ok(Exit::Done)
 }
 
-async fn list_incidents(console: Console, client: &Client, json: bool) -> Outcome {
-    let list: Incidents = client.get("/v1/incidents").await?;
+async fn list_incidents(console: Console, records: &Records, json: bool) -> Outcome {
+    let list = records.incidents().await?;
     if json {
         console.json(&list)?;
         return Ok(Exit::Done);

@@ -3,11 +3,11 @@
 //! The daemon sends the last lines, as text. With `--follow` this process reads the log files itself, so that following costs
 //! the daemon nothing and continues after the daemon has ended; with `--raw` too, because only the files have every byte.
 
-use super::console::{Console, Style, Text};
+use super::console::{Console, Style, Text, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
+use super::records::Records;
 use super::status::no_such_service;
-use crate::act::output::{LogFollower, tail_and_follow};
-use crate::api::client::Client;
+use crate::act::output::{LogFollower, tail, tail_and_follow};
 use crate::api::query::encode;
 use crate::api::routes::service_path;
 use crate::api::wire::{LogLines, Status};
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How often the log files are read. A plain file cannot be polled for growth.
 const FOLLOW_EVERY: Duration = Duration::from_millis(50);
+/// The same while there is new output: small files are rotated away fast.
+const FOLLOW_AT_ONCE: Duration = Duration::from_millis(2);
 /// A line longer than this is shown in pieces.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
@@ -37,9 +39,17 @@ pub(super) struct LogsOptions {
 }
 
 /// Shows the last lines of one service or of all; with `follow`, also the lines that come after them, without end.
-pub(super) async fn logs(console: Console, client: &Client, options: &LogsOptions) -> Outcome {
-    let status: Status = client.get("/v1/status").await?;
-    let chosen = choose(&status, options.service.as_deref())?;
+pub(super) async fn logs(console: Console, records: &Records, options: &LogsOptions) -> Outcome {
+    let (logs, known) = match records {
+        Records::Running(client) => {
+            let status: Status = client.get("/v1/status").await?;
+            let services = status.services.iter().map(|service| service.name.clone());
+            let logs = Path::new(&status.daemon.state_dir).join("logs");
+            (logs, services.collect())
+        }
+        Records::Stored(stored) => (stored.logs(), stored.services()?),
+    };
+    let chosen = choose(known, options.service.as_deref())?;
     let writer = Writer {
         console,
         json: options.json,
@@ -47,7 +57,6 @@ pub(super) async fn logs(console: Console, client: &Client, options: &LogsOption
         with_names: chosen.len() > 1,
     };
     if options.follow || options.raw {
-        let logs = Path::new(&status.daemon.state_dir).join("logs");
         let open = |name: &String| LogReader::open(logs.join(name), options.lines, name.clone());
         let readers = chosen.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         if options.follow {
@@ -59,13 +68,18 @@ pub(super) async fn logs(console: Console, client: &Client, options: &LogsOption
         return Ok(Exit::Done);
     }
     for name in chosen.iter().filter(|_| options.lines > 0) {
-        let target = format!(
-            "{}?n={}",
-            service_path(&encode(name), "logs"),
-            options.lines
-        );
-        let lines: LogLines = client.get(&target).await?;
-        for line in &lines.lines {
+        let lines = match records {
+            Records::Running(client) => {
+                let path = service_path(&encode(name), "logs");
+                let lines: LogLines = client.get(&format!("{path}?n={}", options.lines)).await?;
+                lines.lines
+            }
+            Records::Stored(_) => {
+                let folder = logs.join(name);
+                tail(&folder, options.lines).map_err(|error| unreadable(&folder, &error))?
+            }
+        };
+        for line in &lines {
             writer.line(name, line)?;
         }
     }
@@ -121,12 +135,7 @@ impl Writer {
     }
 }
 
-fn choose(status: &Status, service: Option<&str>) -> Result<Vec<String>, Failure> {
-    let known: Vec<_> = status
-        .services
-        .iter()
-        .map(|service| service.name.clone())
-        .collect();
+fn choose(known: Vec<String>, service: Option<&str>) -> Result<Vec<String>, Failure> {
     match service {
         None => Ok(known),
         Some(name) if known.iter().any(|known| known == name) => Ok(vec![name.to_owned()]),
@@ -136,11 +145,19 @@ fn choose(status: &Status, service: Option<&str>) -> Result<Vec<String>, Failure
 
 async fn follow(writer: Writer, mut followers: Vec<LogReader>) -> Outcome {
     loop {
+        let mut any = false;
         for follower in &mut followers {
             let lines = follower.lines()?;
+            any |= !lines.is_empty();
+            if follower.follow.take_may_have_missed() {
+                print_stderr(&format!(
+                    "stayd: some lines of {} may be missing: its log was rotated or deleted before it was read to the end",
+                    follower.service
+                ));
+            }
             writer.output(&follower.service, &lines)?;
         }
-        tokio::time::sleep(FOLLOW_EVERY).await;
+        tokio::time::sleep(if any { FOLLOW_AT_ONCE } else { FOLLOW_EVERY }).await;
     }
 }
 
@@ -192,7 +209,7 @@ fn unreadable(folder: &Path, error: &io::Error) -> Failure {
     Failure::new(
         exit,
         format!(
-            "cannot read the log in {}: {error}; without --follow and --raw stayd sends the last lines",
+            "cannot read the log in {}: {error}; if stayd runs, it sends the last lines without --follow and --raw",
             folder.display()
         ),
     )

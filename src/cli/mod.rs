@@ -16,6 +16,7 @@ mod lock_holder;
 mod logs;
 mod paths;
 mod probe;
+mod records;
 mod render;
 mod requests;
 mod runtime;
@@ -29,6 +30,7 @@ use args::{Arguments, CommonOptions, ConfigVerb, ServicesArgs, Verb};
 use console::{Console, print_failure, print_help_or_usage};
 use exit::{Exit, Failure, Outcome};
 use logs::LogsOptions;
+use records::Records;
 use render::RenderOptions;
 use status::StatusOptions;
 use std::process::ExitCode;
@@ -116,14 +118,14 @@ fn execute(arguments: Arguments) -> Outcome {
         Verb::Reload { service } => with_daemon(&common, async |client| {
             requests::reload(console, client, &service, json).await
         }),
-        Verb::Why { service, since } => with_daemon(&common, async |client| {
-            journal::why(console, client, &service, since.as_deref(), json).await
+        Verb::Why { service, since } => with_records(&common, async |records| {
+            journal::why(console, records, &service, since.as_deref(), json).await
         }),
-        Verb::Incidents { id } => with_daemon(&common, async |client| {
-            journal::incidents(console, client, id, json).await
+        Verb::Incidents { id } => with_records(&common, async |records| {
+            journal::incidents(console, records, id, json).await
         }),
-        Verb::Events { follow } => with_daemon(&common, async |client| {
-            journal::events(console, client, follow, json).await
+        Verb::Events { follow } => with_records(&common, async |records| {
+            journal::events(console, records, follow, json).await
         }),
         Verb::Logs {
             service,
@@ -138,8 +140,8 @@ fn execute(arguments: Arguments) -> Outcome {
                 json,
                 raw,
             };
-            with_daemon(&common, async |client| {
-                logs::logs(console, client, &options).await
+            with_records(&common, async |records| {
+                logs::logs(console, records, &options).await
             })
         }
         Verb::Explain { what } => explain::explain(console, &common, &what),
@@ -197,6 +199,14 @@ fn with_daemon(common: &CommonOptions, verb: impl AsyncFnOnce(&Client) -> Outcom
     block_on(async {
         let client = connect::client(common).await?;
         verb(&client).await
+    })
+}
+
+/// Runs a verb that reads records, from a running stayd or from the state folder of one that does not run.
+fn with_records(common: &CommonOptions, verb: impl AsyncFnOnce(&Records) -> Outcome) -> Outcome {
+    block_on(async {
+        let records = Records::find(common).await?;
+        verb(&records).await
     })
 }
 

@@ -98,7 +98,8 @@ fn after(id: u64) -> journal::EventQuery {
     }
 }
 
-fn to_journal_query(query: backend::EventQuery) -> journal::EventQuery {
+/// A query of the API, for the journal.
+pub(crate) fn to_journal_query(query: backend::EventQuery) -> journal::EventQuery {
     let (after_id, since) = match query.since {
         Since::Beginning => (None, None),
         Since::Id(id) => (Some(id), None),
@@ -113,7 +114,8 @@ fn to_journal_query(query: backend::EventQuery) -> journal::EventQuery {
     }
 }
 
-fn event(entry: JournalEntry) -> wire::Event {
+/// A record in the form of the API.
+pub(crate) fn event(entry: JournalEntry) -> wire::Event {
     wire::Event {
         id: entry.id,
         at: rfc3339(entry.at),
@@ -127,7 +129,7 @@ fn event(entry: JournalEntry) -> wire::Event {
 
 /// The evidence is its text, after the summary if the text does not begin with it; or only the summary if the text was not
 /// queried.
-fn incident_with_evidence(incident: journal::Incident) -> wire::Incident {
+pub(crate) fn incident_with_evidence(incident: journal::Incident) -> wire::Incident {
     let evidence = match (incident.evidence_summary, incident.evidence) {
         (Some(summary), Some(text)) if !text.starts_with(&summary) => {
             Some(format!("{summary}\n\n{text}"))

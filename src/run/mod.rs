@@ -11,7 +11,7 @@ mod control;
 mod daemon;
 mod deadline;
 mod deleted_files;
-mod journal;
+pub(crate) mod journal;
 pub mod logging;
 mod parts;
 mod reload;

@@ -62,7 +62,21 @@ impl Daemon {
         Self::start_in(folder, &["-c", file.to_str().expect("UTF-8")])
     }
 
+    /// The same, if not all services become healthy.
+    pub(crate) fn start_unhealthy(config: &str) -> Self {
+        let folder = TempDir::new();
+        let file = folder.join("test.toml");
+        fs::write(&file, config).expect("written");
+        let arguments = ["-c", file.to_str().expect("UTF-8")];
+        Self::start_until(folder, &arguments, &[0, 1])
+    }
+
     fn start_in(folder: TempDir, arguments: &[&str]) -> Self {
+        Self::start_until(folder, arguments, &[0])
+    }
+
+    /// Waits until `status` ends with one of these statuses.
+    fn start_until(folder: TempDir, arguments: &[&str], statuses: &[i32]) -> Self {
         let mut command = stayd(&["--foreground", "--state-dir"]);
         command.arg(folder.join("state")).args(arguments);
         let child = command
@@ -72,7 +86,7 @@ impl Daemon {
             .expect("stayd starts");
         let daemon = Self { child, folder };
         wait_until("the daemon answers", LONG, || {
-            daemon.ask(&["status"]).0 == 0
+            statuses.contains(&daemon.ask(&["status"]).0)
         });
         daemon
     }
@@ -100,8 +114,9 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
+impl Daemon {
+    /// Stops it in order and waits for its end.
+    pub(crate) fn stop(&mut self) {
         let process = stat(self.child.id().try_into().expect("a pid"))
             .expect("it runs")
             .process;
@@ -111,5 +126,13 @@ impl Drop for Daemon {
         wait_for("the daemon ends", LONG, || {
             self.child.try_wait().expect("our child")
         });
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().expect("our child").is_none() {
+            self.stop();
+        }
     }
 }

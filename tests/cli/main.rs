@@ -8,6 +8,7 @@ mod explain;
 mod manual;
 mod messages;
 mod output;
+mod records;
 #[path = "../support/reference/mod.rs"]
 mod reference;
 mod requests;

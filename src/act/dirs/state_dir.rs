@@ -157,7 +157,13 @@ impl StateDir {
     /// The journal's database.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
-        self.root.join("journal.db")
+        Self::journal_below(&self.root)
+    }
+
+    /// The journal's database of a stayd whose state folder is `root`.
+    #[must_use]
+    pub fn journal_below(root: &Path) -> PathBuf {
+        root.join("journal.db")
     }
 
     /// The paths that an instance's FIFO can have, in the order to try.

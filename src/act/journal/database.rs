@@ -114,6 +114,25 @@ impl Database {
         })
     }
 
+    /// Opens the database at `path` for queries, while no stayd uses it.
+    pub(crate) fn open_stored(path: &Path) -> Result<Self, JournalError> {
+        let file = fs::metadata(path)?;
+        // Not read-only: SQLite must be able to read the write-ahead log that a killed stayd has left.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version != SCHEMA {
+            return Err(JournalError::Unavailable(format!(
+                "it has schema {version}, and this stayd reads schema {SCHEMA}"
+            )));
+        }
+        Ok(Self {
+            connection,
+            file: (file.dev(), file.ino()),
+        })
+    }
+
     /// Whether `path` still is this file. A user may have deleted or replaced it.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == self.file)

@@ -10,12 +10,14 @@ mod entry;
 mod persisted_state;
 mod queue;
 mod rows;
+mod stored;
 mod worker;
 
 pub use database::{EVENTS_MAX, SCHEMA};
 pub use entry::{EventQuery, Incident, JournalEntry, LOST_KIND};
 pub use persisted_state::PersistedStates;
 pub use queue::QUEUED_RECORDS_MAX;
+pub use stored::StoredJournal;
 
 use crate::act::dirs::state_dir::StateDir;
 use crate::decide::action::{Persist, Record};

@@ -22,8 +22,6 @@ const MISSING_AGES_MAX: usize = 3;
 const SEARCHES_MAX: u32 = 10;
 /// The interval between two reads of a file that does not grow.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Shown when files were deleted before they were read.
-const MISSED: &[u8] = b"stayd: some lines were rotated away before they could be shown\n";
 
 /// The last `count` lines in `dir`, a service's log folder, oldest first, including rotated files; at most 1 MiB.
 /// Without a log file the result is empty.
@@ -72,7 +70,9 @@ pub fn tail_and_follow(dir: &Path, count: usize) -> io::Result<(Vec<u8>, LogFoll
             dir: dir.to_owned(),
             file: newest,
             offset: end,
+            newer: None,
             searches: 0,
+            may_have_missed: false,
         },
     ))
 }
@@ -117,8 +117,11 @@ pub struct LogFollower {
     dir: PathBuf,
     file: Option<File>,
     offset: u64,
+    /// The next newer file, if there was one when `file` was last found. It can be read after its name is gone too.
+    newer: Option<File>,
     /// The number of consecutive searches that did not find `file`.
     searches: u32,
+    may_have_missed: bool,
 }
 
 impl LogFollower {
@@ -140,6 +143,12 @@ impl LogFollower {
         }
     }
 
+    /// Whether files may have been deleted unread since the last call: the file that was read was deleted before there was a
+    /// newer one, and nothing shows whether the oldest remaining one came directly after it.
+    pub const fn take_may_have_missed(&mut self) -> bool {
+        std::mem::replace(&mut self.may_have_missed, false)
+    }
+
     fn read_now(&mut self) -> io::Result<Vec<u8>> {
         let Some(file) = &self.file else {
             let current = open(&self.dir, 0)?;
@@ -148,8 +157,9 @@ impl LogFollower {
         };
         // Determine the age before reading: once a file is rotated, nothing more is written to it.
         let age = age_of(&self.dir, identity(file)?)?;
-        if age.is_some() {
+        if let Some(age) = age {
             self.searches = 0;
+            self.newer = self.newer_than(age)?;
         }
         let text = self.read_block()?;
         match age {
@@ -157,7 +167,7 @@ impl LogFollower {
             Some(0) => Ok(text),
             Some(age) => self.switch_to_newer(age),
             None if self.should_search_again()? => Ok(text),
-            None => self.switch_to_oldest(),
+            None => self.switch_after_loss(),
         }
     }
 
@@ -185,34 +195,42 @@ impl LogFollower {
 
     /// Switches to the file after ours, whose age is `age`. Does nothing if a rotation changed the ages meanwhile.
     fn switch_to_newer(&mut self, age: u32) -> io::Result<Vec<u8>> {
-        let newer = open(&self.dir, age - 1)?;
-        let own = self.file.as_ref().map(identity).transpose()?;
-        let has_same_age = open(&self.dir, age)?.as_ref().map(identity).transpose()? == own;
-        if newer.is_none() || !has_same_age {
+        let newer = self.newer_than(age)?;
+        if newer.is_none() {
             return Ok(Vec::new());
         }
         self.switch_to(newer);
         self.read_block()
     }
 
+    /// The file after ours, whose age is `age`; none if there is none, or if a rotation changed the ages meanwhile.
+    fn newer_than(&self, age: u32) -> io::Result<Option<File>> {
+        let Some(newer_age) = age.checked_sub(1) else {
+            return Ok(None);
+        };
+        let newer = open(&self.dir, newer_age)?;
+        let own = self.file.as_ref().map(identity).transpose()?;
+        let has_same_age = open(&self.dir, age)?.as_ref().map(identity).transpose()? == own;
+        Ok(newer.filter(|_| has_same_age))
+    }
+
     fn switch_to(&mut self, file: Option<File>) {
         self.file = file;
         self.offset = 0;
+        self.newer = None;
         self.searches = 0;
     }
 
-    /// Switches to the oldest existing file, because ours is gone, and returns a line that says so first.
-    fn switch_to_oldest(&mut self) -> io::Result<Vec<u8>> {
-        let oldest = ages(&self.dir, File::open).last().transpose()?;
-        let has_missed = oldest.is_some();
-        self.switch_to(oldest.map(|(_, file)| file));
-        let mut text = if has_missed {
-            MISSED.to_vec()
-        } else {
-            Vec::new()
-        };
-        text.append(&mut self.read_block()?);
-        Ok(text)
+    /// Our file is gone. Continues with the next newer one, if it is known, else with the oldest one.
+    fn switch_after_loss(&mut self) -> io::Result<Vec<u8>> {
+        let mut next = self.newer.take();
+        if next.is_none() {
+            let oldest = ages(&self.dir, File::open).last().transpose()?;
+            next = oldest.map(|(_, file)| file);
+            self.may_have_missed |= next.is_some();
+        }
+        self.switch_to(next);
+        self.read_block()
     }
 }
 
@@ -336,7 +354,33 @@ mod tests {
         fs::remove_file(path_of(dir.path(), 2)).expect("delete");
         assert_eq!(text(&mut follow), "");
         fs::write(path_of(dir.path(), 0), "five\n").expect("write");
-        assert!(text(&mut follow).ends_with("five\n"));
+        assert_eq!(text(&mut follow), "five\n");
+    }
+
+    #[test]
+    fn a_gap_is_reported_only_if_lines_can_be_missing() {
+        let dir = tempfile::tempdir().expect("folder");
+        let rotate = |next: &str| {
+            // As the output thread does if it keeps one old file.
+            fs::rename(path_of(dir.path(), 0), path_of(dir.path(), 1)).expect("age");
+            fs::write(path_of(dir.path(), 0), next).expect("write");
+        };
+        let two_blocks = "x".repeat(usize::try_from(BLOCK_BYTES).expect("small") + 1);
+        fs::write(path_of(dir.path(), 0), "").expect("write");
+        let (_, mut follow) = tail_and_follow(dir.path(), 5).expect("start");
+        fs::write(path_of(dir.path(), 0), &two_blocks).expect("write");
+        rotate("2\n");
+        assert_eq!(text(&mut follow), two_blocks[1..]);
+        rotate("3\n");
+        rotate("4\n");
+        let all: Vec<String> = (0..3).map(|_| text(&mut follow)).collect();
+        assert_eq!(all, ["x", "2\n", "3\n"]);
+        assert!(
+            follow.take_may_have_missed(),
+            "its own file was gone and no newer one known"
+        );
+        assert_eq!(text(&mut follow), "4\n");
+        assert!(!follow.take_may_have_missed());
     }
 
     #[test]
@@ -364,9 +408,7 @@ mod tests {
         fs::write(path_of(dir.path(), 1), "four\n").expect("write");
         let searched = (1..SEARCHES_MAX).all(|_| text(&mut follow).is_empty());
         assert!(searched);
-        assert!(
-            text(&mut follow).ends_with("one\n"),
-            "the oldest existing file"
-        );
+        assert_eq!(text(&mut follow), "one\n", "the oldest existing file");
+        assert!(follow.take_may_have_missed());
     }
 }

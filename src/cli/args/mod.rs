@@ -220,6 +220,8 @@ pub enum Verb {
         service: String,
     },
     /// Show the last decisions about a service, kills and suppressed kills, with the facts behind each.
+    ///
+    /// If no stayd runs, the records come from its state folder.
     #[command(after_help = "Examples:\n  stayd why db\n  stayd why db --since 7d")]
     Why {
         /// The service.
@@ -229,6 +231,8 @@ pub enum Verb {
         since: Option<String>,
     },
     /// List every wedge, crash and give-up, or show one with its evidence.
+    ///
+    /// If no stayd runs, the records come from its state folder.
     #[command(after_help = "Examples:\n  stayd incidents\n  stayd incidents 42")]
     Incidents {
         /// Show only this incident, in full: its number in the list.
@@ -236,6 +240,8 @@ pub enum Verb {
         id: Option<u64>,
     },
     /// Show the journal: every decision and action, oldest first.
+    ///
+    /// If no stayd runs, the records come from its state folder.
     #[command(after_help = "Examples:\n  stayd events\n  stayd events -f --json")]
     Events {
         /// Keep running and show new records as they are written.
@@ -243,6 +249,8 @@ pub enum Verb {
         follow: bool,
     },
     /// Show the output of services.
+    ///
+    /// If no stayd runs, the output comes from its state folder.
     #[command(after_help = "Examples:\n  stayd logs db -n 20\n  stayd logs -f")]
     Logs {
         /// Show only this service.
