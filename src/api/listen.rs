@@ -1,5 +1,6 @@
 //! Creates the control socket: it never replaces a socket in use, and other users cannot open it at any instant.
 
+use crate::config::paths::SOCKET_NAME;
 use crate::sys::listen;
 use crate::sys::socket_file::SocketFile;
 use nix::sys::stat::{Mode, umask};
@@ -94,9 +95,18 @@ fn temporary_name(path: &Path) -> PathBuf {
 /// path at which it was bound.
 pub(super) fn may_be_served(path: &Path) -> bool {
     let bound_at = [path.to_owned(), temporary_name(path)];
-    bound_at
-        .iter()
-        .any(|path| listen::may_have_listener(path))
+    bound_at.iter().any(|path| listen::may_have_listener(path))
+}
+
+/// The paths of the control sockets that processes of any user serve, as far as the system tells.
+#[must_use]
+pub fn served() -> Vec<PathBuf> {
+    let at_its_place = |bound: PathBuf| {
+        let path = bound.with_file_name(SOCKET_NAME);
+        (bound == path || bound == temporary_name(&path)).then_some(path)
+    };
+    let bound = listen::unix_listeners().into_iter();
+    bound.filter_map(at_its_place).collect()
 }
 
 fn remove_if_present(path: &Path) -> io::Result<()> {

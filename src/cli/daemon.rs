@@ -43,7 +43,7 @@ pub(super) fn run(
     let loaded = if service.launch.command.is_empty() {
         wait_for_config(common, start_context.supervisor())?
     } else {
-        let loaded = from_command(service)?;
+        let loaded = from_command(common, service)?;
         Some(check_startable(loaded, start_context.supervisor())?)
     };
     let Some(Loaded {
@@ -71,8 +71,9 @@ async fn follow_first(console: Console, json: bool, socket: &Path) -> Outcome {
         service: None,
         json,
         watch: true,
+        all: false,
     };
-    let first = Client::new(socket);
+    let first = [Client::new(socket)];
     tokio::select! {
         _signal = term.read_u8() => Ok(Exit::Done),
         _signal = int.read_u8() => Ok(Exit::Done),

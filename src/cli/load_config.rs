@@ -12,8 +12,14 @@ pub(super) fn from_file(common: &CommonOptions) -> Result<Loaded, Failure> {
 }
 
 /// Makes a configuration of the one service that the command line describes.
-pub(super) fn from_command(options: &ServiceOptions) -> Result<Loaded, Failure> {
-    let line = command_line(options)?;
+pub(super) fn from_command(
+    common: &CommonOptions,
+    options: &ServiceOptions,
+) -> Result<Loaded, Failure> {
+    let line = CommandLine {
+        name: common.name.clone(),
+        ..command_line(options)?
+    };
     Config::from_command_line(&line, &current_dir()?, &variable)
         .map_err(|findings| failure(&findings))
 }
@@ -22,7 +28,6 @@ fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
     let options = options.clone();
     Ok(CommandLine {
         command: utf8_arguments(options.launch.command)?,
-        name: options.name,
         probe: options.probe,
         ready: options.ready,
         query: options.query,
@@ -35,6 +40,7 @@ fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
         env: options.launch.env,
         cwd: options.launch.cwd,
         runtime: options.launch.runtime,
+        ..CommandLine::default()
     })
 }
 

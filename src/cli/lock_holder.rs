@@ -1,8 +1,8 @@
-//! The stayd that holds the lock of a state folder: it runs even where its control socket does not answer.
+//! The stayd that holds the lock of a state folder: it runs even where nothing answers on its control socket.
 
 use super::exit::{Exit, Failure};
 use super::paths::InstanceCandidate;
-use crate::sys::process::{self, State};
+use crate::sys::process;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,17 +10,6 @@ use std::path::PathBuf;
 
 /// The pid is a line of at most this many bytes.
 const PID_BYTES_MAX: u64 = 16;
-
-/// The failure of a request to the stayd of `candidate`, if that cannot answer because it is stopped.
-pub(super) fn stopped(candidate: &InstanceCandidate) -> Option<Failure> {
-    let holder = holders(candidate).find(|holder| holder.is_stopped && holder.has_lock_open())?;
-    let pid = holder.pid;
-    let message = format!(
-        "cannot ask stayd: pid {pid} is stopped (state T, by Ctrl-Z or SIGSTOP) and supervises nothing; continue it with `fg` in \
-         its terminal, or with `kill -CONT {pid}`"
-    );
-    Some(Failure::new(Exit::System, message))
-}
 
 /// The failure of a request to the stayd of `candidate`, if it runs and nothing answers on its control socket.
 pub(super) fn unreachable(candidate: &InstanceCandidate) -> Option<Failure> {
@@ -38,7 +27,6 @@ pub(super) fn unreachable(candidate: &InstanceCandidate) -> Option<Failure> {
 struct LockHolder {
     pid: i32,
     lock: PathBuf,
-    is_stopped: bool,
 }
 
 impl LockHolder {
@@ -58,11 +46,6 @@ fn holders(candidate: &InstanceCandidate) -> impl Iterator<Item = LockHolder> {
         let file = fs::File::open(&lock).ok()?;
         file.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
         let pid = text.trim().parse().ok()?;
-        let stat = process::stat(pid).ok()?;
-        Some(LockHolder {
-            pid,
-            lock,
-            is_stopped: stat.state == State::Stopped,
-        })
+        Some(LockHolder { pid, lock })
     })
 }

@@ -85,14 +85,20 @@ fn execute(arguments: Arguments) -> Outcome {
     match verb {
         Verb::Exec(options) => exec::run(&common, &options.into()),
         Verb::Demo => demo::run(console),
-        Verb::Status { service, watch } => {
+        Verb::Status {
+            service,
+            watch,
+            all,
+        } => {
             let options = StatusOptions {
                 service,
                 json,
                 watch,
+                all,
             };
-            with_daemon(&common, async |client| {
-                status::status(console, client, &options).await
+            block_on(async {
+                let clients = connect::clients(&common, all).await?;
+                status::status(console, &clients, &options).await
             })
         }
         Verb::Start(services) => request_each(console, &common, "start", &services),

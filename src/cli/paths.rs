@@ -90,6 +90,7 @@ pub(super) fn instance_candidates(
     let paths = Paths::here(&variable);
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let names = match (&given, config_file(common)) {
+        _ if common.name.is_some() => vec![instance_name(common)?],
         // The daemon was given the same file and folder. A file that was only found may belong to another instance.
         (Some(_), Ok(file)) if common.config.is_some() => vec![config::peek_name(&file)],
         (Some(state), _) => vec![last_component(state)],
@@ -115,21 +116,57 @@ pub(super) fn instance_candidates(
     Ok(names.into_iter().map(candidate).collect())
 }
 
+/// The name that the command line gives.
+fn instance_name(common: &CommonOptions) -> Result<String, Failure> {
+    let name = common.name.clone().unwrap_or_default();
+    if config::is_name(&name) {
+        return Ok(name);
+    }
+    Err(Failure::new(
+        Exit::Usage,
+        format!(
+            "cannot use --name {name}: it is not the name of an instance; `stayd status` lists those that run"
+        ),
+    ))
+}
+
+/// Whether the command line, or a configuration that is found, means one instance.
+pub(super) fn means_one_instance(common: &CommonOptions) -> bool {
+    common.name.is_some() || common.state_dir.is_some() || config_file(common).is_ok()
+}
+
+/// Where the control sockets of this user's instances may be, running or not, and where those of root's instances may be.
+/// Each instance has several places, in the order to try.
+pub(super) fn sockets_by_owner() -> [Vec<Vec<PathBuf>>; 2] {
+    let paths = Paths::here(&variable);
+    let sockets = |owner: Paths<'_>| {
+        let Ok(root) = owner.state_root() else {
+            return Vec::new();
+        };
+        let names = names_in(&root).into_iter();
+        names
+            .map(|name| owner.control_sockets(&name, &root.join(&name)))
+            .collect()
+    };
+    [sockets(paths), sockets(paths.as_root())]
+}
+
 /// The names of all instances of this user and of root, running or not.
 fn instance_names(paths: Paths<'_>) -> Vec<String> {
     let roots = [paths.state_root(), paths.as_root().state_root()];
-    let entries = roots
-        .into_iter()
-        .flatten()
-        .filter_map(|root| fs::read_dir(root).ok());
-    let entries = entries
-        .flat_map(|entries| entries.take(INSTANCES_MAX))
-        .flatten();
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
+    let names = roots.iter().flatten().flat_map(|root| names_in(root));
+    let mut names: Vec<_> = names.collect();
     names.sort();
     names.dedup();
+    names
+}
+
+/// The names in a folder of instances, sorted; none if the folder cannot be read.
+fn names_in(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root).into_iter().flatten().take(INSTANCES_MAX);
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.sort();
     names
 }
 

@@ -6,7 +6,7 @@ use super::exit::{Exit, Failure, Outcome};
 use crate::api::client::{ANSWER_WITHIN, Client, OUTCOME_WITHIN};
 use crate::api::query::encode;
 use crate::api::routes::service_path;
-use crate::api::wire::{CommandReply, HoldRequest, Service};
+use crate::api::wire::{CommandReply, HoldRequest, Service, Status};
 use serde::Serialize;
 
 /// Requests `verb` for each service in turn and waits for each outcome, unless the arguments say not to wait. Continues after
@@ -18,8 +18,21 @@ pub(super) async fn request_each(
     arguments: &ServicesArgs,
     json: bool,
 ) -> Outcome {
+    let names = if arguments.all {
+        let status: Status = client.get("/v1/status").await?;
+        let services = status.services.into_iter();
+        services.map(|service| service.name).collect()
+    } else {
+        arguments.services.clone()
+    };
+    if arguments.all && verb != "restart" && !arguments.no_wait {
+        // The outcome for one service may depend on another one of them. The requests below report the errors.
+        for name in &names {
+            let _reported_below = send(client, verb, name).await;
+        }
+    }
     let mut exit = Exit::Done;
-    for name in &arguments.services {
+    for name in &names {
         let requested = if arguments.no_wait {
             send(client, verb, name).await
         } else {

@@ -4,8 +4,9 @@ use super::console::{Console, Style, Text};
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{age, columns, duration};
 use crate::api::client::Client;
-use crate::api::wire::{Probe, Runtime, Service, Status};
+use crate::api::wire::{Probe, Runtime, SCHEMA, Service, Status};
 use crate::sys;
+use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
 /// How often `--watch` fetches the status.
@@ -22,40 +23,69 @@ pub(super) struct StatusOptions {
     pub(super) json: bool,
     /// Show the status again whenever it changes, without end.
     pub(super) watch: bool,
+    /// Every instance was asked for: JSON is a list even if there is one.
+    pub(super) all: bool,
 }
 
-/// Shows the status. The exit status is 0 if every service that is wanted up is healthy, else 1.
-pub(super) async fn status(console: Console, client: &Client, options: &StatusOptions) -> Outcome {
+/// The output of `status --json`.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum StatusOutput<'a> {
+    /// Of the one instance that was meant.
+    One(&'a Status),
+    /// Of several instances.
+    Several {
+        schema: u32,
+        instances: &'a [Status],
+    },
+}
+
+/// Shows the status of these instances. The exit status is 0 if every service that is wanted up is healthy, else 1.
+pub(super) async fn status(
+    console: Console,
+    clients: &[Client],
+    options: &StatusOptions,
+) -> Outcome {
     let mut shown = None;
     loop {
-        let status = fetch(client, options.service.as_deref()).await?;
+        let found = fetch(clients, options.service.as_deref()).await?;
         if !options.watch {
-            show(console, &status, options.json)?;
-            return Ok(verdict(&status));
+            show(console, &found, options)?;
+            return Ok(verdict(&found));
         }
         if console.is_terminal() && !options.json {
             console.clear()?;
-            show(console, &status, false)?;
-        } else if shown.as_ref() != Some(&without_measurements(&status)) {
-            show_change(console, &status, options.json)?;
-            shown = Some(without_measurements(&status));
+            show(console, &found, options)?;
+        } else {
+            let stripped: Vec<_> = found.iter().map(without_measurements).collect();
+            if shown.as_ref() != Some(&stripped) {
+                show(console, &found, options)?;
+                shown = Some(stripped);
+            }
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 
-/// Fetches the status; if `service` is given, with that service only.
-async fn fetch(client: &Client, service: Option<&str>) -> Result<Status, Failure> {
-    let mut status: Status = client.get("/v1/status").await?;
-    if let Some(name) = service {
-        let services = status.services.iter();
-        let known: Vec<_> = services.map(|service| service.name.clone()).collect();
-        status.services.retain(|service| service.name == name);
-        if status.services.is_empty() {
-            return Err(no_such_service(name, &known));
-        }
+/// Fetches the status of each instance; if `service` is given, with that service only, of the instances that have it.
+async fn fetch(clients: &[Client], service: Option<&str>) -> Result<Vec<Status>, Failure> {
+    let mut found: Vec<Status> = Vec::new();
+    for client in clients {
+        found.push(client.get("/v1/status").await?);
     }
-    Ok(status)
+    let Some(name) = service else {
+        return Ok(found);
+    };
+    let services = found.iter().flat_map(|status| &status.services);
+    let known: Vec<_> = services.map(|service| service.name.clone()).collect();
+    for status in &mut found {
+        status.services.retain(|service| service.name == name);
+    }
+    found.retain(|status| !status.services.is_empty());
+    if found.is_empty() {
+        return Err(no_such_service(name, &known));
+    }
+    Ok(found)
 }
 
 /// The usage error that there is no service `name`.
@@ -71,11 +101,9 @@ pub(super) fn no_such_service(name: &str, known: &[String]) -> Failure {
     )
 }
 
-fn verdict(status: &Status) -> Exit {
-    let mut wanted = status
-        .services
-        .iter()
-        .filter(|service| service.wanted == "up");
+fn verdict(found: &[Status]) -> Exit {
+    let services = found.iter().flat_map(|status| &status.services);
+    let mut wanted = services.filter(|service| service.wanted == "up");
     if wanted.all(|service| service.healthy) {
         Exit::Done
     } else {
@@ -97,24 +125,35 @@ fn without_measurements(status: &Status) -> Status {
     status
 }
 
-fn show(console: Console, status: &Status, json: bool) -> Result<(), Failure> {
-    if json {
-        return console.json(status);
+/// Prints the status of these instances.
+fn show(console: Console, found: &[Status], options: &StatusOptions) -> Result<(), Failure> {
+    if options.json {
+        let output = match found {
+            [one] if !options.all => StatusOutput::One(one),
+            instances => StatusOutput::Several {
+                schema: SCHEMA,
+                instances,
+            },
+        };
+        return if options.watch {
+            console.json_line(&output)
+        } else {
+            console.json(&output)
+        };
     }
-    console.print(&as_text(console, status, sys::clock::sample().wall))
-}
-
-fn show_change(console: Console, status: &Status, json: bool) -> Result<(), Failure> {
-    if json {
-        console.json_line(status)
-    } else {
-        show(console, status, false)
-    }
-}
-
-fn as_text(console: Console, status: &Status, now: SystemTime) -> Text {
-    let daemon = &status.daemon;
+    let now = sys::clock::sample().wall;
     let mut text = console.text();
+    for (index, status) in found.iter().enumerate() {
+        if index > 0 {
+            text.end_line();
+        }
+        add_status(&mut text, status, now);
+    }
+    console.print(&text)
+}
+
+fn add_status(text: &mut Text, status: &Status, now: SystemTime) {
+    let daemon = &status.daemon;
     let head = format!(
         "  stayd {} (pid {}, started by {}) for {}",
         daemon.version,
@@ -153,7 +192,6 @@ fn as_text(console: Console, status: &Status, now: SystemTime) -> Text {
         let line = format!("left alone: {}", left.message);
         text.styled(Style::Warning, &line).end_line();
     }
-    text
 }
 
 fn supervisor(name: &str) -> &str {
@@ -242,7 +280,7 @@ fn style_of(service: &Service) -> Style {
 
 #[cfg(test)]
 mod tests {
-    use super::{as_text, verdict, without_measurements};
+    use super::{add_status, verdict, without_measurements};
     use crate::api::wire::{Daemon, Hold, Probe, Service, Status};
     use crate::cli::console::Console;
     use crate::cli::exit::Exit;
@@ -289,7 +327,8 @@ mod tests {
     #[test]
     fn the_table_shows_state_probe_reason_and_hold() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(123);
-        let text = as_text(Console::plain(), &sample(), now);
+        let mut text = Console::plain().text();
+        add_status(&mut text, &sample(), now);
         assert_eq!(
             text.as_str(),
             "studio  stayd 0.1.0 (pid 4711, started by systemd) for 2m 3s\n\
@@ -303,11 +342,11 @@ mod tests {
     #[test]
     fn only_services_that_are_wanted_up_make_the_status_unhealthy() {
         let mut status = sample();
-        assert_eq!(verdict(&status), Exit::Done);
+        assert_eq!(verdict(&[status.clone()]), Exit::Done);
         status.services[0].healthy = false;
-        assert_eq!(verdict(&status), Exit::No);
+        assert_eq!(verdict(&[sample(), status.clone()]), Exit::No);
         status.services[0].wanted = "down".into();
-        assert_eq!(verdict(&status), Exit::Done);
+        assert_eq!(verdict(&[status]), Exit::Done);
     }
 
     #[test]

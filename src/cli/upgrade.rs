@@ -154,7 +154,7 @@ fn check_command_line(console: Console, words: Vec<OsString>) -> Outcome {
     let loaded = if service.launch.command.is_empty() {
         from_file(&common)?
     } else {
-        from_command(&service)?
+        from_command(&common, &service)?
     };
     let config = loaded.config;
     let folders = instance_folders(&common, &config.name, config.control_group.is_some())?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The environment variable that names a configuration.
 const CONFIG_VARIABLE: &str = "STAYD_CONFIG";
 /// The file name of the control socket.
-const SOCKET_NAME: &str = "control.sock";
+pub const SOCKET_NAME: &str = "control.sock";
 
 /// The systems whose conventions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -243,6 +243,12 @@ pub fn may_have_listener(path: &Path) -> bool {
     platform::listen::may_have_listener(path)
 }
 
+/// The paths at which processes of all users listen on Unix sockets, as they were bound; empty where the system does not tell.
+#[must_use]
+pub fn unix_listeners() -> Vec<PathBuf> {
+    platform::listen::unix_listeners()
+}
+
 /// Connects to a Unix socket. If the listener's backlog is full, waits in the kernel's queue for a place in it, so call this
 /// on a thread that may block. The stream does not block.
 ///

@@ -5,6 +5,7 @@ mod demo;
 mod documents;
 mod exit_statuses;
 mod explain;
+mod instances;
 mod manual;
 mod messages;
 mod output;

@@ -53,6 +53,9 @@ pub struct CommonOptions {
     /// The folder for the instance's lock, socket, journal and logs [default: a folder named after the instance].
     #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
+    /// The name of the instance [default: `name` in the configuration, else the only instance that runs; of a service without a file: made from the command and the folder].
+    #[arg(long, value_name = "NAME", global = true)]
+    pub name: Option<String>,
     /// Let the daemon log more; given twice, log everything.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
@@ -92,9 +95,6 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "A service without a file")]
 pub struct ServiceOptions {
-    /// The name of the instance [default: made from the command and the folder].
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
     /// The liveness probe, as a probe URL. A password may only be given as ${NAME} or ${file:PATH}.
     #[arg(long, value_name = "URL")]
     pub probe: Option<String>,
@@ -181,6 +181,8 @@ pub enum Verb {
     /// Run a built-in service in this terminal, and show how it wedges and recovers.
     Demo,
     /// Show what runs, for how long, the last verdict and its reason.
+    ///
+    /// Without a configuration and --name it shows all instances of this user.
     #[command(
         after_help = "Examples:\n  stayd status\n  stayd status db --json\n  stayd status --watch"
     )]
@@ -190,6 +192,9 @@ pub enum Verb {
         /// Keep running and show the status again whenever it changes.
         #[arg(long)]
         watch: bool,
+        /// Show every instance that this user may see, those of other users too.
+        #[arg(long, conflicts_with_all = ["config", "state_dir", "name"])]
+        all: bool,
     },
     /// Start services and wait until they are ready.
     Start(ServicesArgs),
@@ -349,8 +354,11 @@ pub enum Verb {
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ServicesArgs {
     /// The services; `stayd status` lists them.
-    #[arg(required = true, value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
+    /// All services of the instance.
+    #[arg(long, conflicts_with = "services")]
+    pub all: bool,
     /// Do not wait for the outcome.
     #[arg(long)]
     pub no_wait: bool,

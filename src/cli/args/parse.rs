@@ -197,7 +197,10 @@ fn command_line_from(words: &[OsString], wrong: &str) -> String {
 
 /// The rules that clap cannot express.
 fn check(arguments: &Arguments) -> Result<(), String> {
-    let describes = arguments.service != ServiceOptions::default();
+    check_services(arguments.verb.as_ref())?;
+    let runs_daemon = arguments.verb.is_none();
+    let describes = arguments.service != ServiceOptions::default()
+        || runs_daemon && arguments.common.name.is_some();
     let runs = arguments.foreground || arguments.follow;
     if arguments.verb.is_some() && (describes || runs) {
         return Err("cannot use --foreground, --follow or the options of a service with a verb; only `exec` takes some of them, after the verb".into());
@@ -223,6 +226,27 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// The verbs about services need one, or `--all`.
+fn check_services(verb: Option<&Verb>) -> Result<(), String> {
+    let (word, services) = match verb {
+        Some(Verb::Start(services)) => ("start", services),
+        Some(Verb::Stop(services)) => ("stop", services),
+        Some(Verb::Restart(services)) => ("restart", services),
+        _other => return Ok(()),
+    };
+    if services.all || !services.services.is_empty() {
+        return Ok(());
+    }
+    let name_them = format!("name each SERVICE to {word}, or give --all for all of them");
+    if word != "stop" {
+        return Err(name_them);
+    }
+    Err(format!(
+        "{name_them}. To end stayd itself and its services, end it where it was started: `systemctl stop UNIT`, \
+         `launchctl bootout`, Ctrl-C in its terminal; or send SIGTERM to its pid, which `stayd status` shows"
+    ))
 }
 
 /// Whether this verb has no JSON output: `exec` and `demo` return no result, `render` prints a file.
@@ -310,7 +334,14 @@ mod tests {
             ("--foreground --port 80", "after `--`"),
             ("exec", "after `--`"),
             ("-c f -- a", "give one of them"),
-            ("stop", "SERVICE"),
+            (
+                "stop",
+                "name each SERVICE to stop, or give --all for all of them. To end stayd itself",
+            ),
+            ("start", "or give --all"),
+            ("stop db --all", "cannot be used with"),
+            ("status --all --name x", "cannot be used with"),
+            ("--foreground --name x", "after `--`"),
             ("runtime", "import"),
             ("runtime import", "SERVICE"),
             ("runtime rollback", "SERVICE"),

@@ -45,7 +45,7 @@ struct ExecPlan {
 
 /// Becomes the command of the command line. Returns only if that is not possible.
 pub(super) fn run(common: &CommonOptions, options: &ServiceOptions) -> Outcome {
-    let Loaded { config, .. } = from_command(options)?;
+    let Loaded { config, .. } = from_command(common, options)?;
     let Some(service) = config.services.into_iter().next() else {
         return Err(no_command());
     };

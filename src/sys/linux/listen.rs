@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The most descriptors that are examined. Sockets that a process received at its start have low numbers; a server may
 /// have tens of thousands of descriptors.
@@ -24,6 +24,8 @@ const EXAMINED_MAX: usize = 4096;
 /// A thread can have the file rights of another user: [`with_file_rights`].
 pub(in super::super) const HAS_FILE_RIGHTS: bool = true;
 
+/// The table of all sockets of the network namespace with their paths, readable by every user.
+const UNIX_SOCKETS: &str = "/proc/net/unix";
 /// The flag of a listening socket in /proc/net/unix (`__SO_ACCEPTCON` in linux/net.h).
 const ACCEPTS_CONNECTIONS: u32 = 1 << 16;
 
@@ -126,9 +128,20 @@ fn copy(pidfd: &OwnedFd, number: RawFd) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// /proc/net/unix has the paths of all sockets of the network namespace, for every user.
+/// The absolute paths in /proc/net/unix.
+pub(in super::super) fn unix_listeners() -> Vec<PathBuf> {
+    let table = fs::read(UNIX_SOCKETS).unwrap_or_default();
+    let paths = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(listening_path);
+    paths
+        .filter(|path| path.is_absolute())
+        .map(Path::to_owned)
+        .collect()
+}
+
 pub(in super::super) fn may_have_listener(path: &Path) -> bool {
-    fs::read("/proc/net/unix").map_or(true, |table| lists_listener(&table, path))
+    fs::read(UNIX_SOCKETS).map_or(true, |table| lists_listener(&table, path))
 }
 
 /// Whether `table`, in the format of /proc/net/unix (proc(5)), has a listener at `path`. The process may have bound it by
