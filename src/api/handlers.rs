@@ -322,6 +322,12 @@ fn parse_hold(body: &[u8]) -> Result<Request, ApiError> {
             "cannot hold without a reason: `status` shows it to other users; {EXPECTED}"
         )));
     }
+    if hold.reason.chars().count() > limits::HOLD_REASON_CHARS_MAX {
+        return Err(bad_request(format!(
+            "cannot hold: the reason has more than {} characters; shorten it",
+            limits::HOLD_REASON_CHARS_MAX
+        )));
+    }
     Ok(Request::Hold {
         duration,
         reason: hold.reason,

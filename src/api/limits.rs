@@ -51,3 +51,5 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const SINCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The longest single hold, so that a hold does not switch the watchdog off for good.
 pub const HOLD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest reason of a hold, in characters.
+pub const HOLD_REASON_CHARS_MAX: usize = 1000;

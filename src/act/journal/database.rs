@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The largest number of events; older ones are deleted.
 pub const EVENTS_MAX: u64 = 20_000;
+/// The most bytes of text in one answer.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The events are pruned once per this many new ids, so that not every batch has to prune.
 const PRUNE_INTERVAL: u64 = 500;
 /// The largest number of pieces of evidence.
@@ -185,7 +187,7 @@ impl Database {
         Ok(transaction.commit()?)
     }
 
-    /// The newest entries that match `query`, oldest first.
+    /// The newest entries that match `query`, oldest first; fewer than its limit if their texts need too much memory.
     pub(crate) fn events(&self, query: &EventQuery) -> Result<Vec<JournalEntry>, JournalError> {
         let mut statement = self.connection.prepare(&format!(
             "SELECT {COLUMNS} FROM events e
@@ -203,7 +205,12 @@ impl Database {
             ],
             rows::read_entry,
         )?;
-        Ok(rows::oldest_first(found)?)
+        let mut bytes = 0;
+        let within_bounds = found.take_while(|entry| {
+            bytes += entry.as_ref().map_or(0, JournalEntry::text_bytes);
+            bytes <= ANSWER_BYTES_MAX
+        });
+        Ok(rows::oldest_first(within_bounds)?)
     }
 
     /// The newest incidents, oldest first, without the text of their evidence.

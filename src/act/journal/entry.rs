@@ -6,6 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The largest text of one piece of evidence, in bytes. The rest is cut off, and the text says how much.
 const EVIDENCE_BYTES_MAX: usize = 128 * 1024;
+/// The longest sentence of an entry. The sentences of stayd itself are much shorter.
+const SENTENCE_BYTES_MAX: usize = 2048;
+/// The longest text among the facts of an entry.
+const FACT_BYTES_MAX: usize = 512;
 
 /// One record of the journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,7 +97,7 @@ impl JournalEntry {
             service: service.map(str::to_owned),
             kind: record.kind.name().to_owned(),
             life: record.life.map(|life| life.0),
-            sentence: record.sentence.clone(),
+            sentence: bounded(&record.sentence, SENTENCE_BYTES_MAX),
             facts: record
                 .facts
                 .iter()
@@ -115,6 +119,13 @@ impl JournalEntry {
             facts: Map::from_iter([("count".to_owned(), count.into())]),
             decision: false,
         }
+    }
+
+    /// About the memory that its texts need.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let facts = self.facts.iter();
+        let facts = facts.map(|(name, value)| name.len() + value.as_str().map_or(8, str::len));
+        self.sentence.len() + facts.sum::<usize>()
     }
 
     /// Whether the entry is an incident.
@@ -163,8 +174,17 @@ fn to_json(value: &RecordValue) -> serde_json::Value {
     match value {
         RecordValue::Number(number) | RecordValue::Millis(number) => (*number).into(),
         RecordValue::Flag(flag) => (*flag).into(),
-        RecordValue::Text(text) => text.clone().into(),
+        RecordValue::Text(text) => bounded(text, FACT_BYTES_MAX).into(),
     }
+}
+
+/// `text`, cut to about `max` bytes. Parts of it come from services and databases, which can send as much as they like.
+fn bounded(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(max);
+    format!("{}… ({} more bytes)", &text[..end], text.len() - end)
 }
 
 /// Milliseconds since 1970, as stored in the database. A time before 1970 counts as 1970.
@@ -177,4 +197,26 @@ pub(crate) fn to_millis(at: SystemTime) -> i64 {
 pub(crate) fn from_millis(millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FACT_BYTES_MAX, JournalEntry, SENTENCE_BYTES_MAX};
+    use crate::decide::action::{Record, RecordKind, RecordValue};
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_record_with_endless_texts_has_a_bound() {
+        let endless = "é".repeat(1_000_000);
+        let record = Record {
+            kind: RecordKind::Verdict,
+            life: None,
+            sentence: endless.clone(),
+            facts: vec![("how", RecordValue::Text(endless))],
+        };
+        let entry = JournalEntry::new(1, SystemTime::UNIX_EPOCH, Some("db"), &record);
+        assert!(entry.sentence.len() < SENTENCE_BYTES_MAX + 50);
+        assert!(entry.sentence.ends_with("… (1997952 more bytes)"));
+        assert!(entry.text_bytes() < SENTENCE_BYTES_MAX + FACT_BYTES_MAX + 100);
+    }
 }

@@ -111,6 +111,7 @@ fn a_hold_needs_a_duration_and_a_reason() {
         for wrong in [
             hold("", "x"),
             hold("30m", " "),
+            hold("30m", &"x".repeat(1001)),
             hold("0s", "x"),
             hold("31days", "x"),
             hold("soon", "x"),
