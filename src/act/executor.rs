@@ -54,6 +54,7 @@ impl Executor {
     /// Adds a service after the others.
     pub fn add(&mut self, config: config::Service) {
         let id = ServiceId(self.services.len());
+        self.shared.environment.hide(&config.secret_variables);
         let service = ServiceContext::new(id, config, &self.shared);
         self.services.push(Rc::new(service));
     }

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Env,
     /// `true` or `false`.
     Flag,
+    /// `true`, `false`, or a list of texts.
+    FlagOrTexts,
     /// A TCP port.
     Port,
     /// A whole number, with minimum and maximum.

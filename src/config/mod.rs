@@ -86,6 +86,10 @@ pub struct Service {
     pub env: BTreeMap<String, String>,
     /// A dotenv file, read at each start.
     pub env_file: Option<PathBuf>,
+    /// Which variables of stayd it inherits.
+    pub inherit_env: InheritEnv,
+    /// Variables of stayd that its probe URLs refer to.
+    pub secret_variables: Vec<String>,
     /// The user that the service runs as; requires root.
     pub user: Option<String>,
     /// The file mode creation mask of the service.
@@ -170,7 +174,7 @@ impl Service {
         self.with_command(Fnv::START)
     }
 
-    /// A text that changes when a variable of `env` or the path of the env_file changes. It does not depend on the content of
+    /// A text that changes when a variable of `env`, the path of the env_file or `inherit_env` changes. It does not depend on the content of
     /// that file.
     #[must_use]
     pub fn env_key(&self) -> String {
@@ -178,13 +182,31 @@ impl Service {
             hash.with(name).with(value)
         });
         let file = self.env_file.as_deref().unwrap_or(Path::new(""));
-        format!("{:016x}", hash.with(&file.to_string_lossy()).0)
+        let hash = hash.with(&file.to_string_lossy());
+        let hash = match &self.inherit_env {
+            InheritEnv::All => hash,
+            InheritEnv::Nothing => hash.with("inherits nothing"),
+            InheritEnv::Named(names) => names.iter().fold(hash, |hash, name| hash.with(name)),
+        };
+        format!("{:016x}", hash.0)
     }
 
     fn with_command(&self, hash: Fnv) -> String {
         let hash = self.command.iter().fold(hash, |hash, word| hash.with(word));
         format!("{:016x}", hash.0)
     }
+}
+
+/// Which variables of stayd a service inherits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum InheritEnv {
+    /// All that are not for stayd itself, and not secrets of a probe.
+    #[default]
+    All,
+    /// None.
+    Nothing,
+    /// These, also if they are secrets of a probe.
+    Named(Vec<String>),
 }
 
 /// A probe: a target and what to ask it.

@@ -4,7 +4,7 @@
 
 use super::runtime;
 use super::section::Section;
-use super::{Config, Listen, Location, Probe, Service, Target, listen};
+use super::{Config, InheritEnv, Listen, Location, Probe, Service, Target, listen};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -68,6 +68,11 @@ fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Location
         add("service.*.user", Prerequisite::User(user.clone()));
     }
     let own_path = service.env.get("PATH").map(String::as_str);
+    let path = path.filter(|_| match &service.inherit_env {
+        InheritEnv::All => true,
+        InheritEnv::Nothing => false,
+        InheritEnv::Named(names) => names.iter().any(|name| name == "PATH"),
+    });
     for (key, argv) in programs(service) {
         let Some(name) = argv.first() else { continue };
         // The env_file may set PATH, and it is only read at each start of the service.

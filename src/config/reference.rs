@@ -76,6 +76,7 @@ fn form(key: &Key) -> String {
         | Kind::Texts
         | Kind::Env
         | Kind::Flag
+        | Kind::FlagOrTexts
         | Kind::Duration(_)
         | Kind::Size(_)
         | Kind::Signal

@@ -80,6 +80,7 @@ fn form(key: &Key) -> Map<String, Json> {
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Env => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Flag => json!({ "type": "boolean" }),
+        Kind::FlagOrTexts => json!({ "type": ["boolean", "array"], "items": { "type": "string" } }),
         Kind::Port => json!({ "type": "integer", "minimum": 1, "maximum": u16::MAX }),
         Kind::Count(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
         Kind::Duration(_) => json!({ "type": "string", "pattern": DURATION }),

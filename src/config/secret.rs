@@ -56,6 +56,16 @@ pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, ValueError> {
     Ok(pieces)
 }
 
+/// The names of the variables that a text refers to; none if it is not well formed.
+pub(super) fn variables(text: &str) -> Vec<String> {
+    let pieces = pieces(text).unwrap_or_default().into_iter();
+    let names = pieces.filter_map(|piece| match piece {
+        Piece::Reference(inside) if is_variable(inside) => Some(inside.to_owned()),
+        Piece::Reference(_) | Piece::Plain(_) => None,
+    });
+    names.collect()
+}
+
 /// Whether the inside of `${…}` names a variable or a file.
 fn is_reference(inside: &str) -> bool {
     match inside.strip_prefix(FILE) {

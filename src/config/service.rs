@@ -4,10 +4,10 @@ use super::finding::{Findings, Location};
 use super::listen;
 use super::probe_url::{self, ParsedUrl, UrlContext};
 use super::runtime;
-use super::secret::{Secrets, has_reference};
+use super::secret::{self, Secrets, has_reference};
 use super::section::Section;
 use super::value::ValueError;
-use super::{Endpoint, Log, LogTo, Probe, Service, Signal, Target};
+use super::{Endpoint, InheritEnv, Log, LogTo, Probe, Service, Signal, Target};
 use crate::decide::policy::{
     Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
 };
@@ -53,6 +53,8 @@ impl ServiceBuilder<'_> {
             before: section.texts("service.*.before"),
             env,
             env_file: path("service.*.env_file"),
+            inherit_env: inherit_env(section),
+            secret_variables: secret_variables(section),
             user: section.text("service.*.user"),
             umask: self.umask(section)?,
             limit_nofile: self.limit_nofile(section),
@@ -322,6 +324,23 @@ pub(super) fn is_shell(words: &[String]) -> bool {
     const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish", "busybox"];
     let program = words.first().and_then(|word| Path::new(word).file_name());
     program.is_some_and(|name| SHELLS.iter().any(|shell| name == *shell))
+}
+
+fn inherit_env(section: &Section) -> InheritEnv {
+    const KEY: &str = "service.*.inherit_env";
+    match section.texts(KEY) {
+        Some(names) => InheritEnv::Named(names),
+        None if section.flag(KEY) => InheritEnv::All,
+        None => InheritEnv::Nothing,
+    }
+}
+
+/// The variables that the probe URLs refer to. They are meant for stayd.
+fn secret_variables(section: &Section) -> Vec<String> {
+    let keys = ["service.*.watchdog.probe", "service.*.ready.probe"];
+    let urls = keys.iter().filter_map(|key| section.text(key));
+    let names = urls.flat_map(|url| secret::variables(&url));
+    names.collect()
 }
 
 /// At least the budget without extensions.

@@ -68,10 +68,12 @@ impl fmt::Display for ValueError {
 /// Parses a TOML value as `kind`.
 pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, ValueError> {
     match (kind, value) {
-        (Kind::Words | Kind::Texts, DeValue::Array(items)) => from_array(kind, items),
+        (Kind::Words | Kind::Texts | Kind::FlagOrTexts, DeValue::Array(items)) => {
+            from_array(kind, items)
+        }
         (Kind::Words | Kind::Texts, DeValue::String(text)) => Err(one_text(kind, text)),
         (Kind::Env, DeValue::Table(table)) => from_env_table(table),
-        (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
+        (Kind::Flag | Kind::FlagOrTexts, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
         (Kind::Port | Kind::Count(..), DeValue::Integer(number)) => {
             from_text(kind, &number.to_string())
         }
@@ -83,7 +85,7 @@ pub(super) fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, ValueE
         }
         (kind, DeValue::String(text)) if takes_text(kind) => from_text(kind, text),
         (kind, other) => Err(ValueError::new(
-            format!("it is {}, not {}", type_name(other), kind_name(kind)),
+            format!("expected {}, got {}", kind_name(kind), type_name(other)),
             format!("write {}", correction(kind, other)),
         )),
     }
@@ -118,7 +120,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
         Kind::Text | Kind::Path | Kind::Secret | Kind::Url => plain(kind, text),
         Kind::Texts | Kind::Words if text.is_empty() => Ok(Value::Texts(Vec::new())),
         Kind::Texts | Kind::Words => Err(one_text(kind, text)),
-        Kind::Flag => flag(text),
+        Kind::Flag | Kind::FlagOrTexts => flag(text),
         Kind::Port => number(text, 1, u32::from(u16::MAX)),
         Kind::Count(low, high) => number(text, low, high),
         Kind::Duration(least) => duration(text, least),
@@ -127,7 +129,7 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, ValueError> {
         Kind::Signal => signal(text),
         Kind::Expect => expect(text),
         Kind::Env | Kind::Table | Kind::Named => Err(ValueError::new(
-            "it is a text, not a table",
+            "expected a table, got a string",
             format!("write {}", example(kind)),
         )),
     }
@@ -153,6 +155,7 @@ fn takes_text(kind: Kind) -> bool {
         | Kind::Texts
         | Kind::Env
         | Kind::Flag
+        | Kind::FlagOrTexts
         | Kind::Port
         | Kind::Count(..)
         | Kind::Table
@@ -181,7 +184,8 @@ fn from_array(kind: Kind, items: &DeArray<'_>) -> Result<Value, ValueError> {
     for (index, item) in items.iter().enumerate() {
         let nth = index + 1;
         let DeValue::String(text) = item.get_ref() else {
-            let cause = format!("item {nth} is {}, not a text", type_name(item.get_ref()));
+            let got = type_name(item.get_ref());
+            let cause = format!("expected a string as item {nth}, got {got}");
             return Err(ValueError::new(cause, "put each item into quotes"));
         };
         if text.contains('\0') {
@@ -213,7 +217,7 @@ fn one_text(kind: Kind, text: &str) -> ValueError {
         format!("{words:?}")
     };
     ValueError::new(
-        "it is one text, not a list of texts",
+        "expected a list of strings, got a string",
         format!("write {advice}"),
     )
 }
@@ -276,10 +280,10 @@ pub(super) fn shorten(text: &str) -> String {
 
 fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
-        DeValue::String(_) => "a text",
+        DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a number",
         DeValue::Float(_) => "a decimal number",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
@@ -290,14 +294,15 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
 pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Name => "a name",
-        Kind::Text => "a text",
+        Kind::Text => "a string",
         Kind::Path => "a path",
-        Kind::Secret => "a text",
+        Kind::Secret => "a string",
         Kind::Url => "a probe URL",
-        Kind::Words => "a command, as a list of texts",
-        Kind::Texts => "a list of texts",
-        Kind::Env => "a table of texts",
+        Kind::Words => "a command, as a list of strings",
+        Kind::Texts => "a list of strings",
+        Kind::Env => "a table of strings",
         Kind::Flag => "true or false",
+        Kind::FlagOrTexts => "true, false or a list of strings",
         Kind::Port | Kind::Count(..) => "a whole number",
         Kind::Duration(_) => "a duration",
         Kind::Size(_) => "a size",
@@ -311,12 +316,13 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
 /// An example of a value of this kind, for error messages.
 pub(super) fn example(kind: Kind) -> String {
     match kind {
-        Kind::Name | Kind::Text | Kind::Path | Kind::Secret => "a text in quotes".into(),
+        Kind::Name | Kind::Text | Kind::Path | Kind::Secret => "a string in quotes".into(),
         Kind::Url => "\"http://127.0.0.1:8080/health\"".into(),
         Kind::Words => "[\"PROGRAM\", \"ARGUMENT\"]".into(),
         Kind::Texts => "[\"ONE\", \"OTHER\"]".into(),
         Kind::Env => "{ NAME = \"value\" }".into(),
         Kind::Flag => "true or false, without quotes".into(),
+        Kind::FlagOrTexts => "true, false, or [\"ONE\", \"OTHER\"]".into(),
         Kind::Port => "8080, without quotes".into(),
         Kind::Count(low, _) => format!("{}, without quotes", low.max(3)),
         Kind::Duration(_) => "\"5s\"".into(),

@@ -22,7 +22,8 @@ use crate::act::notify::supervisor::SupervisorNotifications;
 use crate::act::output::{Output, OutputNotice, StdoutReader};
 use crate::act::runtime::status_board::StatusBoard;
 use crate::act::sockets::ReceivedSockets;
-use crate::act::spawn::spawner::{Spawner, clean_environment};
+use crate::act::spawn::environment::InheritableEnvironment;
+use crate::act::spawn::spawner::Spawner;
 use crate::act::tree::cgroups::Cgroups;
 use crate::act::tree::killer::TreeKiller;
 use crate::act::{LoopWork, SharedContext};
@@ -219,7 +220,7 @@ async fn assemble(
         received: Rc::new(received),
         inbox,
         boot: (boot_id, identity::pid_namespace()),
-        environment: clean_environment(std::env::vars_os()),
+        environment: InheritableEnvironment::of(std::env::vars_os()),
         status_board: Rc::clone(&status_board),
         state: lock.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),

@@ -99,7 +99,7 @@ fn a_wrong_value_in_a_file_gets_advice_that_can_be_followed() {
         ("port = '9000'", "write 9000, without quotes"),
         (
             "port = 'http'",
-            "it is a text, not a whole number; write a whole number from 1 to 65535, without quotes",
+            "expected a whole number, got a string; write a whole number from 1 to 65535, without quotes",
         ),
         ("port = 90000", "90000 is out of range"),
         (

@@ -35,6 +35,7 @@ mod fork_chains;
 mod healthy;
 #[cfg(target_os = "linux")]
 mod hung_mount;
+mod inherited_environment;
 mod instance_lifecycle;
 mod instances;
 mod journal;

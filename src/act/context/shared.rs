@@ -9,7 +9,7 @@ use crate::act::journal::Journal;
 use crate::act::output::Output;
 use crate::act::runtime::status_board::StatusBoard;
 use crate::act::sockets::ReceivedSockets;
-use crate::act::spawn::launch::Environment;
+use crate::act::spawn::environment::InheritableEnvironment;
 use crate::act::spawn::spawner::Spawner;
 use crate::act::tree::cgroups::Cgroups;
 use crate::decide::clock::Instant;
@@ -43,8 +43,8 @@ pub struct SharedContext {
     pub inbox: mpsc::Sender<Event>,
     /// This boot, and stayd's pid namespace.
     pub boot: (String, u64),
-    /// The part of stayd's environment that a child inherits.
-    pub environment: Environment,
+    /// The part of stayd's environment that is not for stayd itself.
+    pub environment: InheritableEnvironment,
     /// Changed programs and runtimes, for `status`.
     pub status_board: Rc<StatusBoard>,
     /// The state directory.

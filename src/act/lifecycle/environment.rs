@@ -84,7 +84,7 @@ fn assemble(
     own: Environment,
 ) -> ExecContext {
     let config = &service.config;
-    let mut env = shared.environment.clone();
+    let mut env = shared.environment.inherited(&config.inherit_env);
     if config.user.is_some() {
         forget_our_names(&mut env);
     }

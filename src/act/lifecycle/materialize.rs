@@ -14,7 +14,6 @@ use crate::config::runtime::RUNTIME_PLACEHOLDER;
 use crate::decide::event::{Life, ServiceEvent, SpawnFailure};
 use crate::decide::runtime::{Offer, RuntimeId};
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -186,10 +185,7 @@ fn program_to_start(shared: &SharedContext, service: &ServiceContext) -> Option<
         return None;
     }
     let own = config.env.get("PATH").cloned();
-    let path = own.or_else(|| {
-        let given = shared.environment.get(OsStr::new("PATH"));
-        given.map(|path| path.to_string_lossy().into_owned())
-    });
+    let path = own.or_else(|| shared.environment.inherited_path(&config.inherit_env));
     Some(ProgramLookup {
         program: config
             .command_in(Some(Path::new(RUNTIME_PLACEHOLDER)))

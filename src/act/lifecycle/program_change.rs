@@ -7,7 +7,6 @@ use crate::act::runtime::staleness::{ProgramStamp, Stamp};
 use crate::act::runtime::status_board::program_of;
 use crate::decide::event::ServiceEvent;
 use std::cell::Cell;
-use std::ffi::OsStr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -62,8 +61,8 @@ async fn to_be_started(
             is_newer: false,
         });
     }
-    let path = shared.environment.get(OsStr::new("PATH"));
-    let path = path.map(|path| path.to_string_lossy().into_owned());
+    let inherit = &service.config.inherit_env;
+    let path = shared.environment.inherited_path(inherit);
     let lookup = program_of(&service.config, path)?;
     let request = ProgramStamp { lookup, since };
     let (helper, progress) = (&service.program_watch.helper, Cell::default());

@@ -120,7 +120,7 @@ fn a_hold_needs_a_duration_and_a_reason() {
                 .post::<_, CommandReply>(path, &wrong, ANSWER_WITHIN)
                 .await
                 .expect_err("refused");
-            assert!(refused.to_string().starts_with("cannot hold "), "{refused}");
+            assert!(refused.to_string().starts_with("cannot hold"), "{refused}");
         }
         assert_eq!(server.commands.borrow().len(), 1);
     });
