@@ -4,7 +4,7 @@ use super::wire;
 use crate::decide::clock::Instant;
 use crate::decide::event::{Check, Exit};
 use crate::decide::snapshot::{Class, ProbeView, Snapshot};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What `status` shows of a service besides its snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct ServiceInfo {
     pub open_files: Option<u64>,
     /// Resident memory of its main process.
     pub memory_bytes: Option<u64>,
+    /// CPU time of its main process and the children that it has waited for.
+    pub cpu: Option<Duration>,
 }
 
 /// One service as the API shows it; `wall_time` converts the loop's time to the wall clock's.
@@ -52,6 +54,7 @@ pub fn service(
         since: timestamp(snapshot.since),
         restarts: snapshot.restarts,
         reason: info.progress.as_ref().unwrap_or(&snapshot.reason).clone(),
+        reason_is_past: info.progress.is_none() && snapshot.reason_is_past,
         last_exit: snapshot
             .last_exit
             .map(|(exit, at)| last_exit(exit, timestamp(at))),
@@ -63,6 +66,9 @@ pub fn service(
         port: info.port,
         open_files: info.open_files,
         memory_bytes: info.memory_bytes,
+        cpu_seconds: info
+            .cpu
+            .map(|cpu| (cpu.as_secs_f64() * 100.0).round() / 100.0),
         runtime: info.runtime.clone(),
         hold: snapshot.hold.as_ref().map(|(until, reason)| wire::Hold {
             until: timestamp(*until),
@@ -146,6 +152,7 @@ mod tests {
             since: Instant::from_nanos(2_000_000_000),
             restarts: 2,
             reason: "killed: no answer".to_owned(),
+            reason_is_past: true,
             last_exit: Some((Exit::Signal(9), Instant::from_nanos(1_500_000_000))),
             probes: vec![ProbeView {
                 check: Check::Liveness,
@@ -163,6 +170,7 @@ mod tests {
         let info = ServiceInfo {
             name: "db".to_owned(),
             port: Some(8521),
+            cpu: Some(Duration::from_micros(1_251_000)),
             liveness_target: Some("postgres://app@127.0.0.1:8521/app".to_owned()),
             ..ServiceInfo::default()
         };
@@ -172,11 +180,11 @@ mod tests {
         let expected = serde_json::json!({
             "name": "db", "state": "running", "wanted": "up", "healthy": true, "pid": 4720, "life": 3,
             "ownership": "spawned", "since": "1970-01-01T00:00:02.000Z", "restarts": 2,
-            "reason": "killed: no answer",
+            "reason": "killed: no answer", "reason_is_past": true,
             "last_exit": {"code": null, "signal": "KILL", "at": "1970-01-01T00:00:01.500Z"},
             "probes": [{"check": "liveness", "target": "postgres://app@127.0.0.1:8521/app", "ok": true,
                 "class": "alive", "latency_ms": 0.81, "failures": 0, "last_ok_at": "1970-01-01T00:00:02.500Z"}],
-            "port": 8521, "open_files": null, "memory_bytes": null, "runtime": null, "hold": null,
+            "port": 8521, "open_files": null, "memory_bytes": null, "cpu_seconds": 1.25, "runtime": null, "hold": null,
         });
         assert_eq!(shown, expected);
     }

@@ -114,6 +114,9 @@ pub struct Service {
     pub restarts: u32,
     /// Why it is in this state, as a sentence.
     pub reason: String,
+    /// The reason is the failure of an earlier instance.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reason_is_past: bool,
     /// How the last instance ended.
     pub last_exit: Option<LastExit>,
     /// Its checks and their last results.
@@ -124,6 +127,9 @@ pub struct Service {
     pub open_files: Option<u64>,
     /// Resident memory of its main process, if known.
     pub memory_bytes: Option<u64>,
+    /// CPU time that its main process and the children that it has waited for have used, if known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
     /// The runtime or the replaced program that it runs from.
     pub runtime: Option<Runtime>,
     /// Kills are suppressed until a time.

@@ -4,9 +4,12 @@
 //! only place where the verbs can print, so that none of it can execute control sequences or forge a line.
 
 use super::exit::{Exit, Failure};
-use crate::sys::terminal::{escape, escape_json, escape_output};
+use crate::sys::terminal::{escape, escape_json, escape_output, window_rows};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+
+/// The rows of a terminal that does not tell how many it has.
+const ROWS_DEFAULT: usize = 24;
 
 /// What the color of a word conveys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +107,10 @@ impl Console {
         self.write_unescaped(format!("{}\n", escape_json(&text)).as_bytes())
     }
 
-    /// Clears the screen and moves the cursor to its upper left corner (ECMA-48: ED, CUP).
-    pub(super) fn clear(self) -> Result<(), Failure> {
-        self.write_unescaped(b"\x1b[2J\x1b[H")
+    /// Switches the terminal to its alternate screen, which has no scrollback, until the result is dropped.
+    pub(super) fn alternate_screen(self) -> Result<AlternateScreen, Failure> {
+        self.write_unescaped(ENTER_ALTERNATE_SCREEN)?;
+        Ok(AlternateScreen(self))
     }
 
     /// Writes these bytes without any escape: a file for another program, or output that the user wants raw.
@@ -121,6 +125,49 @@ impl Console {
             }
         })
     }
+}
+
+/// Enters the alternate screen, hides the cursor, and cuts lines at the right margin (xterm: private modes 1049, 25, 7).
+const ENTER_ALTERNATE_SCREEN: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l";
+/// Undoes that.
+const LEAVE_ALTERNATE_SCREEN: &[u8] = b"\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+/// The alternate screen of the terminal. Dropping it shows the former screen again.
+#[derive(Debug)]
+pub(super) struct AlternateScreen(Console);
+
+impl AlternateScreen {
+    /// Replaces what the screen shows. Lines that do not fit are left out, and counted in the last one.
+    pub(super) fn show(&self, text: &Text) -> Result<(), Failure> {
+        let rows = window_rows().unwrap_or(ROWS_DEFAULT);
+        self.0.write_unescaped(screen(&text.text, rows).as_bytes())
+    }
+}
+
+impl Drop for AlternateScreen {
+    fn drop(&mut self) {
+        // A closed terminal shows nothing any more.
+        let _reader_gone = self.0.write_unescaped(LEAVE_ALTERNATE_SCREEN);
+    }
+}
+
+/// `text` on a screen of this many rows: from its upper left corner on, each line replaces the one that was there, and what is
+/// below the last one is erased (ECMA-48: CUP, EL, ED).
+fn screen(text: &str, rows: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    let fitting = if lines.len() > rows {
+        rows.saturating_sub(1)
+    } else {
+        lines.len()
+    };
+    let mut shown = lines[..fitting].join("\x1b[K\r\n");
+    if fitting < lines.len() {
+        shown.push_str(&format!(
+            "\x1b[K\r\n... and {} more lines",
+            lines.len() - fitting
+        ));
+    }
+    format!("\x1b[H{shown}\x1b[K\x1b[J")
 }
 
 /// A text for stdout. Everything that is added is escaped, line breaks too; only the functions add line breaks and colors.
@@ -246,7 +293,7 @@ pub(super) fn print_help_or_usage(error: &clap::Error) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Console, Style};
+    use super::{Console, Style, screen};
 
     const HOSTILE: &str = "a\x1b[2J\nb\r\u{202e}";
 
@@ -261,6 +308,15 @@ mod tests {
         assert_eq!(
             text.as_str(),
             format!("{escaped}{escaped}\n\\x1b[31mred\tx\n{escaped}  c\none\\x1b\ntwo\n")
+        );
+    }
+
+    #[test]
+    fn a_screen_is_overwritten_line_by_line_and_never_scrolls() {
+        assert_eq!(screen("a\nb\n", 2), "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J");
+        assert_eq!(
+            screen("a\nb\nc\n", 2),
+            "\x1b[Ha\x1b[K\r\n... and 2 more lines\x1b[K\x1b[J"
         );
     }
 

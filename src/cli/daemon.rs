@@ -6,6 +6,7 @@ use super::console::{Console, print_failure, stderr_draws};
 use super::exit::{Exit, Failure, Outcome};
 use super::load_config::{from_command, from_file};
 use super::paths::{InstanceFolders, current_dir, instance_folders};
+use super::signals::{listen, until_signal};
 use super::status::{StatusOptions, status};
 use crate::act::notify::parent::{ParentSupervisor, StartContext};
 use crate::api::client::Client;
@@ -14,15 +15,12 @@ use crate::run::logging::{self, Format};
 use crate::run::upgrade::InheritedState;
 use crate::run::{ExitReason, Invocation, Options};
 use crate::sys::program::installed_at;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::env;
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
 
 /// How often a broken configuration is loaded again while stayd waits for a good one.
 const CONFIG_RELOAD_EVERY: Duration = Duration::from_secs(2);
@@ -66,7 +64,6 @@ pub(super) fn run(
 /// Shows the status of the stayd that already runs, until a signal ends this process. This process began as a daemon and
 /// has replaced the default actions of these signals, so it must listen for them here.
 async fn follow_first(console: Console, json: bool, socket: &Path) -> Outcome {
-    let (mut term, mut int, mut hangup) = (listen(SIGTERM)?, listen(SIGINT)?, listen(SIGHUP)?);
     let options = StatusOptions {
         service: None,
         json,
@@ -74,12 +71,7 @@ async fn follow_first(console: Console, json: bool, socket: &Path) -> Outcome {
         all: false,
     };
     let first = [Client::new(socket)];
-    tokio::select! {
-        _signal = term.read_u8() => Ok(Exit::Done),
-        _signal = int.read_u8() => Ok(Exit::Done),
-        _signal = hangup.read_u8() => Ok(Exit::Done),
-        ended = status(console, &first, &options) => ended,
-    }
+    until_signal(status(console, &first, &options)).await
 }
 
 /// Fails if the command of a command line cannot be started: the user who typed it gets the error at once. An OS supervisor
@@ -170,18 +162,6 @@ fn wait_for_config(
             }
         }
     })
-}
-
-fn listen(signal: i32) -> Result<UnixStream, Failure> {
-    signal_stream(signal).map_err(|error| Failure::system("listen for signals", &error))
-}
-
-/// A stream that yields one byte each time this process receives `signal`.
-pub(super) fn signal_stream(signal: i32) -> io::Result<UnixStream> {
-    let (ours, handler_end) = StdUnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(signal, handler_end)?;
-    UnixStream::from_std(ours)
 }
 
 fn log_format(requested: LogFormat, start_context: &StartContext) -> Format {

@@ -1,5 +1,6 @@
 //! Formats durations, timestamps and table columns for people.
 
+use crate::sys::clock;
 use crate::sys::terminal::escape;
 use std::time::{Duration, SystemTime};
 
@@ -17,12 +18,37 @@ pub(super) fn age(stamp: &str, now: SystemTime) -> String {
     )
 }
 
-/// An RFC 3339 timestamp without the fraction of a second.
-pub(super) fn to_the_second(stamp: &str) -> String {
-    match stamp.split_once('.') {
-        Some((seconds, _fraction)) => format!("{seconds}Z"),
-        None => stamp.to_owned(),
+/// The RFC 3339 timestamp `stamp` as local time with its offset from UTC, to the second.
+pub(super) fn local(stamp: &str) -> String {
+    let at = humantime::parse_rfc3339_weak(stamp).ok();
+    at.map_or_else(|| stamp.to_owned(), local_time)
+}
+
+/// The same for a point in time.
+pub(super) fn local_time(at: SystemTime) -> String {
+    clock::local_time(at).unwrap_or_else(|| humantime::format_rfc3339_seconds(at).to_string())
+}
+
+/// An amount of memory such as `70 MiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.into_iter().find(|(_, shift)| bytes >> shift > 0);
+    let (name, shift) = unit.unwrap_or(("B", 0));
+    let whole = bytes >> shift;
+    let tenth = ((bytes - (whole << shift)) * 10) >> shift;
+    if whole < 10 && shift > 0 {
+        format!("{whole}.{tenth} {name}")
+    } else {
+        format!("{whole} {name}")
     }
+}
+
+/// CPU time such as `0.3s` or `2m 3s`.
+pub(super) fn cpu_time(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.1}s");
+    }
+    Duration::try_from_secs_f64(seconds).map_or_else(|_| "?".to_owned(), duration)
 }
 
 /// Pads the cells of each column to the width of its widest cell. The last column is not padded. The cells are escaped first,
@@ -45,7 +71,7 @@ pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<[String; N]> 
 
 #[cfg(test)]
 mod tests {
-    use super::{age, columns, duration, to_the_second};
+    use super::{age, bytes, columns, cpu_time, duration};
     use std::time::{Duration, SystemTime};
 
     #[test]
@@ -57,9 +83,10 @@ mod tests {
         assert_eq!(age("1970-01-01T00:02:00Z", now), "0s");
         assert_eq!(age("soon", now), "?");
         assert_eq!(
-            to_the_second("1970-01-01T00:00:30.123Z"),
-            "1970-01-01T00:00:30Z"
+            [0, 1023, 1024, 73_400_320, 5 << 30].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "70 MiB", "5.0 GiB"]
         );
+        assert_eq!([0.34, 123.4].map(cpu_time), ["0.3s", "2m 3s"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::console::{Console, Style, Text};
 use super::exit::{Exit, Failure, Outcome};
-use super::format::to_the_second;
+use super::format::local;
 use super::records::Records;
 use crate::api::client::{Client, ClientError};
 use crate::api::wire::Event;
@@ -156,7 +156,7 @@ fn add_event(text: &mut Text, event: &Event) {
         .life
         .map(|life| format!("#{life}"))
         .unwrap_or_default();
-    text.plain(&format!("{}  {subject}{life}  ", to_the_second(&event.at)))
+    text.plain(&format!("{}  {subject}{life}  ", local(&event.at)))
         .styled(style_of(&event.kind), &format!("{:<11}", event.kind))
         .plain(&format!(" {}", event.message))
         .end_line();

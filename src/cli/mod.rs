@@ -20,6 +20,7 @@ mod records;
 mod render;
 mod requests;
 mod runtime;
+mod signals;
 mod status;
 mod upgrade;
 

@@ -3,6 +3,7 @@
 use super::args::ServicesArgs;
 use super::console::{Console, print_failure, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
+use super::format::local;
 use crate::api::client::{ANSWER_WITHIN, Client, OUTCOME_WITHIN};
 use crate::api::query::encode;
 use crate::api::routes::service_path;
@@ -172,7 +173,7 @@ pub(super) async fn hold(
     let requested = post(client, name, "hold", request).await?;
     let hold = requested.service.hold.as_ref();
     let until = hold.map_or(request.duration.clone(), |hold| {
-        format!("until {}", hold.until)
+        format!("until {}", local(&hold.until))
     });
     let text = format!("{name}: held {until}: no kills ({})", request.reason);
     report(console, &requested, &text, json)?;

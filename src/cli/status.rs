@@ -2,7 +2,8 @@
 
 use super::console::{Console, Style, Text};
 use super::exit::{Exit, Failure, Outcome};
-use super::format::{age, columns, duration};
+use super::format::{age, bytes, columns, cpu_time, duration};
+use super::signals::until_signal;
 use crate::api::client::Client;
 use crate::api::wire::{Probe, Runtime, SCHEMA, Service, Status};
 use crate::sys;
@@ -46,6 +47,9 @@ pub(super) async fn status(
     clients: &[Client],
     options: &StatusOptions,
 ) -> Outcome {
+    if options.watch && console.is_terminal() && !options.json {
+        return until_signal(watch_screen(console, clients, options)).await;
+    }
     let mut shown = None;
     loop {
         let found = fetch(clients, options.service.as_deref()).await?;
@@ -53,17 +57,25 @@ pub(super) async fn status(
             show(console, &found, options)?;
             return Ok(verdict(&found));
         }
-        if console.is_terminal() && !options.json {
-            console.clear()?;
+        let stripped: Vec<_> = found.iter().map(without_measurements).collect();
+        if shown.as_ref() != Some(&stripped) {
             show(console, &found, options)?;
-        } else {
-            let stripped: Vec<_> = found.iter().map(without_measurements).collect();
-            if shown.as_ref() != Some(&stripped) {
-                show(console, &found, options)?;
-                shown = Some(stripped);
-            }
+            shown = Some(stripped);
         }
         tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+/// Shows the status on the alternate screen of the terminal, without end.
+async fn watch_screen(console: Console, clients: &[Client], options: &StatusOptions) -> Outcome {
+    let service = options.service.as_deref();
+    // An error is better shown on the screen that stays.
+    let mut found = fetch(clients, service).await?;
+    let screen = console.alternate_screen()?;
+    loop {
+        screen.show(&as_text(console, &found))?;
+        tokio::time::sleep(WATCH_EVERY).await;
+        found = fetch(clients, service).await?;
     }
 }
 
@@ -116,6 +128,7 @@ fn without_measurements(status: &Status) -> Status {
     let mut status = status.clone();
     for service in &mut status.services {
         service.memory_bytes = None;
+        service.cpu_seconds = None;
         service.open_files = None;
         for probe in &mut service.probes {
             probe.latency_ms = None;
@@ -141,6 +154,10 @@ fn show(console: Console, found: &[Status], options: &StatusOptions) -> Result<(
             console.json(&output)
         };
     }
+    console.print(&as_text(console, found))
+}
+
+fn as_text(console: Console, found: &[Status]) -> Text {
     let now = sys::clock::sample().wall;
     let mut text = console.text();
     for (index, status) in found.iter().enumerate() {
@@ -149,7 +166,7 @@ fn show(console: Console, found: &[Status], options: &StatusOptions) -> Result<(
         }
         add_status(&mut text, status, now);
     }
-    console.print(&text)
+    text
 }
 
 fn add_status(text: &mut Text, status: &Status, now: SystemTime) {
@@ -168,7 +185,10 @@ fn add_status(text: &mut Text, status: &Status, now: SystemTime) {
         text.styled(Style::Warning, &format!("warning: {warning}"))
             .end_line();
     }
-    let title = ["SERVICE", "STATE", "FOR", "PID", "LIFE", "PORT", "PROBE"].map(str::to_owned);
+    let title = [
+        "SERVICE", "STATE", "FOR", "PID", "LIFE", "RESTARTS", "CPU TIME", "MEMORY", "PORT", "PROBE",
+    ];
+    let title = title.map(str::to_owned);
     let rows: Vec<_> = status
         .services
         .iter()
@@ -203,7 +223,7 @@ fn supervisor(name: &str) -> &str {
     }
 }
 
-fn row(service: &Service, now: SystemTime) -> [String; 7] {
+fn row(service: &Service, now: SystemTime) -> [String; 10] {
     let number = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
     let probe = service
         .probes
@@ -215,6 +235,9 @@ fn row(service: &Service, now: SystemTime) -> [String; 7] {
         age(&service.since, now),
         number(service.pid.map(Into::into)),
         service.life.to_string(),
+        service.restarts.to_string(),
+        service.cpu_seconds.map_or("-".to_owned(), cpu_time),
+        service.memory_bytes.map_or("-".to_owned(), bytes),
         number(service.port.map(Into::into)),
         probe.map_or("none".to_owned(), probe_as_text),
     ]
@@ -236,7 +259,12 @@ fn probe_as_text(probe: &Probe) -> String {
 
 /// The lines below a service's row: the reason of its state, stale code, a hold.
 fn remarks(service: &Service, now: SystemTime) -> Vec<String> {
-    let reason = (!service.reason.is_empty()).then(|| service.reason.clone());
+    let prefix = if service.reason_is_past {
+        "last failure: "
+    } else {
+        ""
+    };
+    let reason = (!service.reason.is_empty()).then(|| format!("{prefix}{}", service.reason));
     let hold = service.hold.as_ref().map(|hold| {
         let left = humantime::parse_rfc3339_weak(&hold.until).ok();
         let left = left
@@ -295,7 +323,11 @@ mod tests {
             pid: Some(4720),
             life: 3,
             since: "1970-01-01T00:00:00Z".into(),
+            restarts: 2,
             reason: "killed: no answer to SELECT 1 in 3 probes (3.4 s), using no CPU".into(),
+            reason_is_past: true,
+            cpu_seconds: Some(0.34),
+            memory_bytes: Some(73_400_320),
             probes: vec![Probe {
                 check: "liveness".into(),
                 ok: true,
@@ -332,9 +364,9 @@ mod tests {
         assert_eq!(
             text.as_str(),
             "studio  stayd 0.1.0 (pid 4711, started by systemd) for 2m 3s\n\
-             SERVICE  STATE    FOR    PID   LIFE  PORT  PROBE\n\
-             db       running  2m 3s  4720  3     8521  alive 0.8 ms\n    \
-             killed: no answer to SELECT 1 in 3 probes (3.4 s), using no CPU\n    \
+             SERVICE  STATE    FOR    PID   LIFE  RESTARTS  CPU TIME  MEMORY  PORT  PROBE\n\
+             db       running  2m 3s  4720  3     2         0.3s      70 MiB  8521  alive 0.8 ms\n    \
+             last failure: killed: no answer to SELECT 1 in 3 probes (3.4 s), using no CPU\n    \
              held for 27m 57s more: backup\n"
         );
     }

@@ -31,6 +31,8 @@ pub struct StateHandover {
     pub reason: String,
     /// That sentence is true only in this state.
     pub reason_is_present: bool,
+    /// Whether it is about a failure that has happened; `None` from a version that does not know this member.
+    pub reason_is_failure: Option<bool>,
     /// How and when the last instance ended.
     pub last_exit: Option<(Exit, Instant)>,
     /// When instances ended, since the last stable one.

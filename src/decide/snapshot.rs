@@ -128,6 +128,8 @@ pub struct Snapshot {
     pub restarts: u32,
     /// Why it is in this state, in a sentence.
     pub reason: String,
+    /// The reason is the failure of an earlier instance, and another one is up.
+    pub reason_is_past: bool,
     /// How the last instance ended, and when.
     pub last_exit: Option<(Exit, Instant)>,
     /// Its probes.

@@ -130,6 +130,8 @@ impl StatusSource {
                     .ok()
                     .map(|files| files.len() as u64);
                 info.memory_bytes = process::memory_bytes(main.pid);
+                let stat = process::stat(main.pid).ok();
+                info.cpu = stat.map(|stat| stat.cpu + stat.children_cpu);
             }
             info.runtime = self.runtime(&info.name, &snapshot);
             info.progress = self.progress(&info.name, &snapshot);

@@ -1,5 +1,5 @@
 //! The system clocks: awake time, time since boot and wall clock, read together.
-#![expect(unsafe_code, reason = "clock_gettime(2)")]
+#![expect(unsafe_code, reason = "clock_gettime(2), localtime_r(3)")]
 
 use super::platform;
 use std::time::{Duration, SystemTime};
@@ -34,6 +34,35 @@ fn read(clock: libc::clockid_t) -> Duration {
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Duration::from_secs(time.tv_sec.cast_unsigned())
         + Duration::from_nanos(time.tv_nsec.cast_unsigned())
+}
+
+/// A point in time as the clocks of the user's time zone show it, such as `2026-11-30 13:02:11 +01:00`; `None` if the C library
+/// cannot tell.
+#[must_use]
+pub fn local_time(at: SystemTime) -> Option<String> {
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let seconds = libc::time_t::try_from(seconds).ok()?;
+    // SAFETY: a tm is plain numbers and a pointer that may be null; the call writes to this local variable, and its result is
+    // null on failure. The zone's name is not read.
+    let local = unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        let found = libc::localtime_r(&raw const seconds, &raw mut local);
+        (!found.is_null()).then_some(local)?
+    };
+    let offset = local.tm_gmtoff / 60;
+    let sign = if offset < 0 { '-' } else { '+' };
+    let offset = offset.unsigned_abs();
+    Some(format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} {sign}{:02}:{:02}",
+        local.tm_year + 1900,
+        local.tm_mon + 1,
+        local.tm_mday,
+        local.tm_hour,
+        local.tm_min,
+        local.tm_sec,
+        offset / 60,
+        offset % 60,
+    ))
 }
 
 /// Blocks the calling thread for `duration`. Only for a dedicated thread, never on the loop's thread, and only for

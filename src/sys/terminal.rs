@@ -14,6 +14,21 @@ const COLOR_BYTES_MAX: usize = 64;
 /// Resets all colors (ECMA-48, 8.3.117: SGR).
 const RESET: &str = "\x1b[0m";
 
+/// The number of rows of the terminal on stdout; `None` if it is no terminal, or does not tell.
+#[must_use]
+#[expect(unsafe_code, reason = "TIOCGWINSZ")]
+pub fn window_rows() -> Option<usize> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the call writes to one winsize, the local variable.
+    let answered = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (answered == 0 && size.ws_row > 0).then_some(size.ws_row.into())
+}
+
 /// Escapes a text for one line.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {

@@ -14,5 +14,6 @@ mod records;
 mod reference;
 mod requests;
 mod runtime;
+mod status;
 #[path = "../support/wait.rs"]
 mod wait;

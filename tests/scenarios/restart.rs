@@ -180,6 +180,24 @@ fn a_service_is_probed_once_per_period() {
 }
 
 #[test]
+fn the_time_in_a_state_begins_with_the_state_that_users_see() {
+    let (mut simulation, db) = Simulation::with_ready_service(policy());
+    let running = simulation.snapshot(db);
+    simulation[db].stop_answering();
+    simulation.advance(SECOND * 9);
+    let suspect = simulation.snapshot(db);
+    assert_eq!(suspect.phase, Phase::Suspect);
+    assert!(suspect.since > running.since);
+    simulation[db].answer = Answer::Alive;
+    simulation.advance(SECOND * 9);
+    let again = simulation.snapshot(db);
+    assert_eq!((again.phase, again.life), (Phase::Running, running.life));
+    assert!(again.since > suspect.since);
+    simulation.advance(SECOND * 30);
+    assert_eq!(simulation.snapshot(db).since, again.since);
+}
+
+#[test]
 fn the_reason_names_a_problem_while_it_lasts_and_the_earlier_reason_comes_back() {
     let (mut simulation, db) = Simulation::with_ready_service(policy());
     assert_eq!(simulation.snapshot(db).reason, "answering");

@@ -4,8 +4,8 @@
 //! never releases it. From then on no query gets an answer, but `/health` still reports success, the port still accepts
 //! connections, and the service uses no CPU and logs nothing. A wedged service also ignores SIGTERM.
 
-use crate::cli::daemon::signal_stream;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::signals::signal_stream;
 use crate::sys;
 use clap::Parser;
 use http_body_util::Full;

@@ -4,7 +4,7 @@ use super::{Explanation, Target};
 use crate::act::claims::ClaimOnDisk;
 use crate::act::foreign::explain::{ExplainedProcess, Finding, StaydInfo};
 use crate::cli::console::{Console, Style, Text};
-use crate::cli::format::duration;
+use crate::cli::format::{duration, local_time};
 use crate::decide::explain::{Observation, Ownership, ProcessSupervisor, Treatment};
 use crate::decide::ownership::Proof;
 use crate::sys::identity;
@@ -48,7 +48,11 @@ fn add_description(text: &mut Text, explained: &ExplainedProcess, now: SystemTim
         ("user", format!("{} (uid {uid})", process_info.user())),
         (
             "started",
-            format!("{} ({} ago)", process_info.started_at(), duration(age)),
+            format!(
+                "{} ({} ago)",
+                local_time(process_info.started_at),
+                duration(age)
+            ),
         ),
         ("parents", parents(&explained.parents)),
         ("session", format!("{} ({leader})", stat.sid)),

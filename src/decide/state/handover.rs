@@ -35,6 +35,7 @@ impl Service {
             restarts: self.restarts,
             reason: self.reason.lasting().to_owned(),
             reason_is_present: self.reason.is_present(),
+            reason_is_failure: Some(self.reason.is_failure()),
             last_exit: self.last_exit,
             ended: self.history.ends().to_vec(),
             gave_up: self.history.is_parked(),
@@ -52,8 +53,11 @@ impl Service {
         self.hold = handover.hold.map(|(until, reason)| Hold { until, reason });
         self.since = handover.since;
         self.restarts = handover.restarts;
-        self.reason
-            .resume(handover.reason, handover.reason_is_present);
+        self.reason.resume(
+            handover.reason,
+            handover.reason_is_present,
+            handover.reason_is_failure.unwrap_or(false),
+        );
         self.last_exit = handover.last_exit;
         self.history.resume(handover.ended, handover.gave_up);
         self.refusals = handover.refusals;

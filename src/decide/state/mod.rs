@@ -237,6 +237,7 @@ impl Service {
             permit,
             actions,
         };
+        let (phase, since, was_scanned) = (self.phase(), self.since, self.is_scanned());
         self.expire_hold(&mut ctx);
         match event {
             None => self.on_tick(&mut ctx),
@@ -244,6 +245,12 @@ impl Service {
             Some(event) => self.on_event(event, &mut ctx),
         }
         self.reason.keep_in(&self.state);
+        // Users see the phase: `running` and `suspect` are one state, and `starting` is several.
+        if was_scanned && self.phase() == phase {
+            self.since = since;
+        } else if was_scanned && self.since == since {
+            self.since = now;
+        }
     }
 
     /// The machine slept for `duration`: silence from before the sleep means nothing.

@@ -384,7 +384,7 @@ impl Service {
         };
         let monitored = monitored.clone();
         let within = EVIDENCE_MAX + rules.evidence_extra;
-        self.reason.set_past(sentence.clone());
+        self.reason.set_failure(sentence.clone());
         self.since = ctx.now;
         self.record(RecordKind::Killed, sentence, facts, ctx.actions);
         ctx.actions.push(ServiceAction::CollectEvidence {

@@ -87,6 +87,8 @@ impl Present {
 pub(super) struct Reason {
     /// What happened last.
     past: String,
+    /// What happened last was a failure: an instance ended by itself, or was killed.
+    past_is_failure: bool,
     /// What is the case in the present state.
     present: Option<Present>,
     /// A passing problem, which is shown instead while it lasts.
@@ -121,6 +123,22 @@ impl Reason {
         };
     }
 
+    /// Sets the failure that has happened.
+    pub(super) fn set_failure(&mut self, sentence: String) {
+        self.set_past(sentence);
+        self.past_is_failure = true;
+    }
+
+    /// Whether the lasting sentence is about a failure that has happened.
+    pub(super) const fn is_failure(&self) -> bool {
+        self.past_is_failure && self.present.is_none()
+    }
+
+    /// Whether the sentence that users see is about a failure that has happened.
+    pub(super) const fn shows_failure(&self) -> bool {
+        self.is_failure() && self.problem.is_none()
+    }
+
     /// Sets what is the case in the state that the service has at the end of this step.
     pub(super) fn set_present(&mut self, sentence: String) {
         self.present = Present::new(sentence);
@@ -145,12 +163,13 @@ impl Reason {
     }
 
     /// Continues with the reason that the version before handed over.
-    pub(super) fn resume(&mut self, sentence: String, is_present: bool) {
+    pub(super) fn resume(&mut self, sentence: String, is_present: bool, is_failure: bool) {
         *self = Self::default();
         if is_present {
             self.set_present(sentence);
         } else {
             self.set_past(sentence);
+            self.past_is_failure = is_failure;
         }
     }
 

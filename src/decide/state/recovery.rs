@@ -132,7 +132,7 @@ impl Service {
                 self.history.set_parked();
             }
             let sentence = "ended while no stayd ran, its exit status is unknown";
-            self.reason.set_past(sentence.into());
+            self.reason.set_failure(sentence.into());
             self.record(
                 RecordKind::Exited,
                 self.reason.text().to_owned(),

@@ -342,7 +342,7 @@ impl Service {
             uptime.as_secs_f64(),
             hints::out_of_memory(exit, survivors.oom_kills)
         );
-        self.reason.set_past(sentence.clone());
+        self.reason.set_failure(sentence.clone());
         let facts = exit_facts(uptime, exit, survivors);
         let ending = Ending {
             main: monitored.main,

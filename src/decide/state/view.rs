@@ -33,6 +33,7 @@ impl Service {
             since: self.since,
             restarts: self.restarts,
             reason: self.shown_reason(),
+            reason_is_past: matches!(self.state, State::Up(_)) && self.reason.shows_failure(),
             last_exit: self.last_exit,
             probes: self.probe_views(),
             hold: self
