@@ -2,18 +2,20 @@
 
 use super::finding::{Finding, Location};
 use super::secret::is_variable;
-use super::text_file::{self, OwnerCheck};
+use super::text_file;
 use super::value::{env_value, shorten};
+use crate::sys::spawn::User;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads an env_file. Returns its variables in the order of the file; the last one of the same name applies.
+/// Reads an env_file for a service that runs as `user`; none: as stayd's own user. Returns its variables in the order of the
+/// file; the last one of the same name applies.
 ///
 /// # Errors
-/// The file cannot be read, or a line is not `KEY=VALUE`. The finding names the file and the first such line, never a value.
-pub fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, Finding> {
+/// The file cannot be read, or not on behalf of that user, or a line is not `KEY=VALUE`. The finding names the file and the first such line, never a value.
+pub fn read_env_file(path: &Path, user: Option<&User>) -> Result<Vec<(String, String)>, Finding> {
     let whole = Location::File(Arc::new(path.to_owned()));
-    let text = text_file::read(path, OwnerCheck::Skip)
+    let text = text_file::read_for(path, user)
         .map_err(|error| Finding::error(&whole, format!("cannot read the env_file: {error}")))?;
     parse_env_file(&text, path)
 }

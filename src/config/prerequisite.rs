@@ -18,7 +18,12 @@ pub enum Prerequisite {
     /// A folder in which a socket is bound.
     SocketFolder(PathBuf),
     /// A file with environment variables.
-    EnvFile(PathBuf),
+    EnvFile {
+        /// Its path.
+        path: PathBuf,
+        /// The service's `user`.
+        user: Option<String>,
+    },
     /// The user that the service runs as.
     User(String),
     /// A program.
@@ -55,7 +60,8 @@ fn of(service: &Service, section: &Section, path: Option<&str>) -> Vec<(Location
         add("service.*.cwd", Prerequisite::Folder(service.cwd.clone()));
     }
     if let Some(file) = &service.env_file {
-        add("service.*.env_file", Prerequisite::EnvFile(file.clone()));
+        let (path, user) = (file.clone(), service.user.clone());
+        add("service.*.env_file", Prerequisite::EnvFile { path, user });
     }
     for socket in &service.sockets {
         if let Listen::Unix(path) = socket

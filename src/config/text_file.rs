@@ -2,8 +2,10 @@
 //! user could have written them.
 
 use super::value::ValueError;
+use crate::sys::guarded_file;
+use crate::sys::spawn::User;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -39,7 +41,7 @@ impl OwnerCheck {
 /// # Errors
 /// The file cannot be opened, is not a regular file, is too large, is not UTF-8, or other users can write it.
 pub(super) fn read(path: &Path, owner_check: OwnerCheck) -> Result<String, ValueError> {
-    let file = open(path)?;
+    let file = only_regular(open(path))?;
     if owner_check == OwnerCheck::RootOnly {
         only_root_writes(&file.metadata().map_err(io_error)?, "the file", false)?;
         let real = path.canonicalize().map_err(io_error)?;
@@ -47,6 +49,18 @@ pub(super) fn read(path: &Path, owner_check: OwnerCheck) -> Result<String, Value
             only_root_writes(&folder.metadata().map_err(io_error)?, "its folder", true)?;
         }
     }
+    read_text(file)
+}
+
+/// Reads a text file whose content goes to a process of `reader`; none: of stayd's own user.
+///
+/// # Errors
+/// As [`read`]; also where another user could lead root to a file that the reader may not read.
+pub(super) fn read_for(path: &Path, reader: Option<&User>) -> Result<String, ValueError> {
+    read_text(only_regular(guarded_file::open(path, reader))?)
+}
+
+fn read_text(file: File) -> Result<String, ValueError> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
@@ -69,12 +83,15 @@ pub(super) fn read(path: &Path, owner_check: OwnerCheck) -> Result<String, Value
 }
 
 /// Opens without waiting: the open of a pipe without a writer must not block.
-fn open(path: &Path) -> Result<File, ValueError> {
-    let file = OpenOptions::new()
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
-        .map_err(io_error)?;
+}
+
+fn only_regular(opened: io::Result<File>) -> Result<File, ValueError> {
+    let file = opened.map_err(io_error)?;
     if !file.metadata().map_err(io_error)?.is_file() {
         return Err(ValueError::new(
             "it is not a regular file",
@@ -106,8 +123,8 @@ fn only_root_writes(metadata: &Metadata, what: &str, folder: bool) -> Result<(),
     clippy::needless_pass_by_value,
     reason = "map_err requires this signature"
 )]
-fn io_error(error: std::io::Error) -> ValueError {
-    let advice = if error.kind() == std::io::ErrorKind::PermissionDenied {
+fn io_error(error: io::Error) -> ValueError {
+    let advice = if error.kind() == io::ErrorKind::PermissionDenied {
         "check its permissions and the user that runs stayd"
     } else {
         "check the path"

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 /// As many symbolic links as the kernel follows in one path (path_resolution(7)).
-const LINKS_MAX: u32 = 40;
+pub(super) const LINKS_MAX: u32 = 40;
 
 /// An open folder, reached without following a link that another user could change.
 #[derive(Debug)]
@@ -115,11 +115,12 @@ fn open_folder(parent: Option<BorrowedFd<'_>>, name: &OsStr) -> io::Result<Owned
     Ok(opened?)
 }
 
-fn is_link(found: &FileStat) -> bool {
+pub(super) fn is_link(found: &FileStat) -> bool {
     SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK
 }
 
-fn owner(found: &FileStat) -> Option<Changeable> {
+/// The owner of a file, if that is neither root nor the user of this process.
+pub(super) fn owner(found: &FileStat) -> Option<Changeable> {
     let uid = found.st_uid;
     (uid != ROOT && uid != euid()).then_some(Changeable::ByUser(uid))
 }

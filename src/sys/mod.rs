@@ -13,6 +13,7 @@ pub mod filesystem;
 pub mod fnv;
 pub mod folder;
 pub mod folder_watch;
+pub mod guarded_file;
 pub mod handover;
 pub mod identity;
 pub mod limits;

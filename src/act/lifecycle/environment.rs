@@ -2,6 +2,7 @@
 //!
 //! An env_file may be on a mount that hangs, so a helper reads it, once for each instance and with a timeout.
 
+use super::service_user::look_up_user;
 use crate::act::context::{Instance, ServiceContext, SharedContext, Variables};
 use crate::act::helper::{HelperRequest, NoReply, Reporter};
 use crate::act::spawn::launch::{Environment, ExecContext, temporary};
@@ -12,6 +13,7 @@ use crate::config::runtime::expand_runtime;
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use crate::sys::limits::OpenFilesLimit;
+use crate::sys::spawn::User;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,14 +25,22 @@ pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks for the variables in an env_file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ReadEnvFile(PathBuf);
+pub(crate) struct ReadEnvFile {
+    path: PathBuf,
+    /// The user that the service runs as, if that is not stayd's own: uid, gid, supplementary groups.
+    reader: Option<(u32, u32, Vec<u32>)>,
+}
 
 impl HelperRequest for ReadEnvFile {
     const NAME: &'static str = "read-env-file";
     type Reply = Variables;
 
     fn carry_out(self, _reporter: &Reporter<'_>) -> Result<Variables, String> {
-        config::read_env_file(&self.0).map_err(|finding| finding.to_string())
+        let reader = self
+            .reader
+            .map(|(uid, gid, groups)| User { uid, gid, groups });
+        let read = config::read_env_file(&self.path, reader.as_ref());
+        read.map_err(|finding| finding.to_string())
     }
 }
 
@@ -128,7 +138,11 @@ async fn read(
     file: &Path,
     within: Duration,
 ) -> Result<Variables, SpawnFailure> {
-    let request = ReadEnvFile(file.to_owned());
+    let user = look_up_user(service).await?;
+    let request = ReadEnvFile {
+        path: file.to_owned(),
+        reader: user.map(|user| (user.uid, user.gid, user.groups)),
+    };
     let why = match service.env_file.ask(request, within).await {
         Ok(variables) => return Ok(variables),
         Err(NoReply::Failed(message)) => {

@@ -8,6 +8,7 @@ pub(crate) mod prepare;
 pub(crate) mod program_change;
 pub(crate) mod retire;
 pub(crate) mod service_messages;
+pub(crate) mod service_user;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod successor;

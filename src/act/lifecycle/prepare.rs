@@ -3,11 +3,11 @@
 use super::claim::write_intent;
 use super::environment::{self, READ_TIMEOUT};
 use super::service_messages;
+use super::service_user::look_up_user;
 use crate::act::claims::Token;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
-use crate::act::spawn::run_as;
 use crate::act::spawn::short_command::ShortCommand;
 use crate::config::PortAddresses;
 use crate::decide::clock::in_words;
@@ -25,8 +25,6 @@ pub(crate) const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest number of processes that are counted on one port: every worker of a server may have it open.
 const HOLDERS_MAX: usize = 64;
-/// The most time to look up a user, because a directory service may hang.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ends the sentence about a `before` that failed.
 const BEFORE_OUTPUT_HINT: &str = "its output is in the service's log";
 
@@ -111,22 +109,6 @@ async fn try_prepare(
         run_before(shared, service, &instance, argv).await?;
     }
     Ok(instance)
-}
-
-/// The user that owns the service's FIFO and its socket files; none: stayd's own. Looked up off the loop, because a directory
-/// service may hang.
-pub(crate) async fn look_up_user(service: &ServiceContext) -> Result<Option<User>, SpawnFailure> {
-    let Some(name) = service.config.user.clone() else {
-        return Ok(None);
-    };
-    let wanted = name.clone();
-    let lookup = tokio::task::spawn_blocking(move || run_as::look_up(&wanted));
-    match tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await {
-        Ok(Ok(found)) => found.map(run_as::to_change_to),
-        Ok(Err(_)) | Err(_) => Err(temporary(format!(
-            "cannot look up the user {name}: no answer; trying again"
-        ))),
-    }
 }
 
 /// The process that listens on the service's port and is in its way, if one does; if several share it, the oldest.

@@ -53,7 +53,7 @@ fn silent(need: &Prerequisite) -> String {
     let what = match need {
         Prerequisite::Folder(path)
         | Prerequisite::SocketFolder(path)
-        | Prerequisite::EnvFile(path) => path.display().to_string(),
+        | Prerequisite::EnvFile { path, .. } => path.display().to_string(),
         Prerequisite::User(name) => format!("the user {name}"),
         Prerequisite::Program { name, .. } => format!("`{name}`"),
     };
@@ -68,12 +68,21 @@ pub(crate) fn check(need: &Prerequisite) -> Option<String> {
     match need {
         Prerequisite::Folder(path) => check_folder(path, "run", "cwd"),
         Prerequisite::SocketFolder(path) => check_folder(path, "bind a socket", "sockets"),
-        Prerequisite::EnvFile(path) => config::read_env_file(path)
-            .err()
-            .map(|finding| finding.to_string()),
+        Prerequisite::EnvFile { path, user } => check_env_file(path, user.as_deref()),
         Prerequisite::User(name) => check_user(name),
         Prerequisite::Program { name, cwd, path } => check_program(name, cwd, path.as_deref()),
     }
+}
+
+/// The file can be read on behalf of `user`, whose own problems are another finding.
+fn check_env_file(path: &Path, user: Option<&str>) -> Option<String> {
+    let found = match user.map(run_as::look_up) {
+        Some(Err(_)) => return None,
+        Some(Ok(found)) => run_as::to_change_to(found),
+        None => None,
+    };
+    let read = config::read_env_file(path, found.as_ref());
+    read.err().map(|finding| finding.to_string())
 }
 
 /// The folder exists. `action` is what the service does in it, and `key` is the configuration key that names it.
