@@ -129,6 +129,8 @@ pub struct ApiError {
     pub kind: ApiErrorKind,
     /// For people: "cannot …: cause; what to do".
     pub message: String,
+    /// The methods that the path supports, for the header `Allow` (RFC 9110, section 15.5.6).
+    pub allow: Option<String>,
 }
 
 impl ApiError {
@@ -138,6 +140,16 @@ impl ApiError {
         Self {
             kind,
             message: message.into(),
+            allow: None,
+        }
+    }
+
+    /// The same error, which also names the methods that the path supports.
+    #[must_use]
+    pub fn allowing(self, methods: String) -> Self {
+        Self {
+            allow: Some(methods),
+            ..self
         }
     }
 }

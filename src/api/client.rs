@@ -2,6 +2,8 @@
 
 use super::backend::ApiErrorKind;
 use super::{limits, listen, wire};
+use crate::sys;
+use crate::sys::identity::ROOT;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -11,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -203,10 +206,27 @@ impl Client {
             .map_err(|error| broken("talk to stayd", &error))
     }
 
+    /// Refuses a server of another user: in a folder such as /tmp anybody can bind the socket first. Root may look at every
+    /// user's stayd.
+    fn only_trusted(&self, stream: UnixStream) -> Result<UnixStream, ClientError> {
+        let own = sys::identity::euid();
+        let peer = sys::socket::peer(stream.as_fd())
+            .map_err(|error| broken("find out who serves the socket", &error))?;
+        if own == ROOT || [own, ROOT].contains(&peer.uid) {
+            return Ok(stream);
+        }
+        Err(ClientError::Permission(format!(
+            "cannot trust {}: user {} serves it, which is neither this user nor root; remove it, or name another folder with \
+             --state-dir",
+            self.socket.display(),
+            peer.uid
+        )))
+    }
+
     async fn connect(&self) -> Result<UnixStream, ClientError> {
         let connected = timeout(CONNECT_WITHIN, UnixStream::connect(&self.socket)).await;
         let error = match connected {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return self.only_trusted(stream),
             Ok(Err(error)) => error,
             Err(_late) => return Err(ClientError::TimedOut(CONNECT_WITHIN)),
         };

@@ -6,6 +6,7 @@
 
 use super::backend::{ApiError, ApiErrorKind};
 use super::limits;
+use super::routes::PeerRole;
 use crate::sys;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,6 +27,7 @@ struct Shared {
     open: RefCell<Vec<Rc<State>>>,
     one_closed: Notify,
     long_requests: Arc<Semaphore>,
+    group_long_requests: Arc<Semaphore>,
     commands: Cell<usize>,
     closing: watch::Sender<bool>,
 }
@@ -45,6 +47,7 @@ impl Default for Connections {
             open: RefCell::default(),
             one_closed: Notify::new(),
             long_requests: Arc::new(Semaphore::new(limits::LONG_REQUESTS_MAX)),
+            group_long_requests: Arc::new(Semaphore::new(limits::GROUP_LONG_REQUESTS_MAX)),
             commands: Cell::new(0),
             closing: watch::Sender::new(false),
         }))
@@ -161,17 +164,21 @@ impl Connection {
         &self.connections
     }
 
-    /// Lets this connection last `within` and protects it from eviction: it waits for an outcome or follows events. The
-    /// permit is one of [`limits::LONG_REQUESTS_MAX`].
-    pub(super) fn extend(&self, within: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
-        let long_requests = Arc::clone(&self.connections.0.long_requests);
-        let permit = long_requests.try_acquire_owned().map_err(|_none_left| {
-            let max = limits::LONG_REQUESTS_MAX;
-            ApiError::new(
-                ApiErrorKind::Busy,
-                format!("cannot wait for an outcome or follow events: {max} clients do so already; try again later"),
-            )
-        })?;
+    /// Lets this connection of a client with `role` last `within` and protects it from eviction: it waits for an outcome or
+    /// follows events. There are [`limits::LONG_REQUESTS_MAX`] permits, and not all of them are for the control group.
+    pub(super) fn extend(&self, role: PeerRole, within: Duration) -> Result<LongRequest, ApiError> {
+        let shared = &self.connections.0;
+        let of_group = match role {
+            PeerRole::Owner => None,
+            PeerRole::Group | PeerRole::Other => Some(acquire(
+                &shared.group_long_requests,
+                limits::GROUP_LONG_REQUESTS_MAX,
+            )?),
+        };
+        let permit = LongRequest {
+            _of_all: acquire(&shared.long_requests, limits::LONG_REQUESTS_MAX)?,
+            _of_group: of_group,
+        };
         self.state.lifetime.set(within);
         self.state.evictable_at.set(None);
         Ok(permit)
@@ -212,6 +219,22 @@ impl Connection {
     }
 }
 
+/// Permits a long request until this is dropped.
+#[derive(Debug)]
+pub(super) struct LongRequest {
+    _of_all: OwnedSemaphorePermit,
+    _of_group: Option<OwnedSemaphorePermit>,
+}
+
+fn acquire(permits: &Arc<Semaphore>, max: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    Arc::clone(permits).try_acquire_owned().map_err(|_none_left| {
+        ApiError::new(
+            ApiErrorKind::Busy,
+            format!("cannot wait for an outcome or follow events: {max} clients do so already; try again later"),
+        )
+    })
+}
+
 /// Counts in [`Connections::commands_in_progress`] until this is dropped.
 pub(super) struct CommandInProgress(Connections);
 
@@ -225,4 +248,29 @@ impl Drop for CommandInProgress {
 /// Monotonic time that stops while the machine sleeps, so that a sleep makes no connection late.
 fn now() -> Duration {
     sys::clock::sample().awake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Connections, limits};
+    use crate::api::routes::PeerRole;
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_control_group_leaves_long_requests_for_root_and_the_owner() {
+        let connections = Connections::default();
+        let slot = connections.open_slot().await;
+        let extend = |role| slot.connection().extend(role, Duration::ZERO);
+        let of_group = (0..limits::GROUP_LONG_REQUESTS_MAX).map(|_| extend(PeerRole::Group));
+        let of_group: Vec<_> = of_group.collect::<Result<_, _>>().expect("permits");
+        assert!(extend(PeerRole::Group).is_err());
+        let left = limits::LONG_REQUESTS_MAX - of_group.len();
+        let of_owner: Vec<_> = (0..left)
+            .map(|_| extend(PeerRole::Owner))
+            .collect::<Result<_, _>>()
+            .expect("permits");
+        assert!(extend(PeerRole::Owner).is_err());
+        drop((of_group, of_owner));
+        assert!(extend(PeerRole::Group).is_ok());
+    }
 }

@@ -1,14 +1,14 @@
 //! Streams journal records to a client as server-sent events, without ever waiting for a slow client.
 
 use super::backend::{EventQuery, Journal, Since};
-use super::connections::Connections;
+use super::connections::{Connections, LongRequest};
 use super::{limits, wire};
 use crate::sys::terminal::escape;
 use hyper::body::Bytes;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::timeout;
 
 /// Starts a task that sends the records that match `query`: first the stored ones from `query.since` on, then each new
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 pub(super) fn follow(
     journal: Rc<dyn Journal>,
     query: EventQuery,
-    permit: OwnedSemaphorePermit,
+    permit: LongRequest,
     connections: Connections,
 ) -> mpsc::Receiver<Bytes> {
     let (chunks, body) = mpsc::channel(limits::FOLLOWER_QUEUE_MAX);

@@ -9,7 +9,7 @@ use super::latest_requests::RequestNumber;
 use super::outcome::{NewInstance, Outcome, outcome_of};
 use super::query::{Params, bad_request};
 use super::response::{self, ResponseBody, json};
-use super::routes::{Handler, Verb};
+use super::routes::{Handler, PeerRole, Verb};
 use super::{limits, wire};
 use crate::decide::event::Request;
 use crate::sys;
@@ -33,6 +33,7 @@ pub(super) struct ParsedRequest {
     pub(super) segment: String,
     pub(super) params: Params,
     pub(super) body: Bytes,
+    pub(super) role: PeerRole,
     /// `Accept: text/event-stream`
     pub(super) wants_stream: bool,
     /// The `Last-Event-ID` header.
@@ -79,7 +80,9 @@ async fn events(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
         limit: event_limit(request)?,
     };
     if request.wants_stream {
-        let permit = request.connection.extend(limits::FOLLOW_WITHIN)?;
+        let permit = request
+            .connection
+            .extend(request.role, limits::FOLLOW_WITHIN)?;
         let connections = request.connection.connections().clone();
         let chunks = follow(backend.journal.clone(), query, permit, connections);
         return Ok(response::event_stream(chunks));
@@ -207,9 +210,10 @@ async fn command(backend: &Backend, request: &ParsedRequest, verb: Verb) -> Hand
         let done = outcome_of(verb, &before, &service) == Outcome::Reached;
         return command_reply(done, service, warning);
     }
-    let _permit = request
-        .connection
-        .extend(limits::OUTCOME_WITHIN + limits::REQUEST_WITHIN)?;
+    let _permit = request.connection.extend(
+        request.role,
+        limits::OUTCOME_WITHIN + limits::REQUEST_WITHIN,
+    )?;
     let new_events = backend.journal.subscribe();
     let word = command.verb();
     let (number, Accepted { warning }) = submit(backend, &before.name, verb, command).await?;
@@ -270,7 +274,9 @@ fn upgrading(verb: &str) -> ApiError {
 
 async fn upgrade(backend: &Backend, request: &ParsedRequest) -> HandlerResult {
     let within = limits::UPGRADE_WITHIN;
-    let _permit = request.connection.extend(within + limits::REQUEST_WITHIN)?;
+    let _permit = request
+        .connection
+        .extend(request.role, within + limits::REQUEST_WITHIN)?;
     let (reply, answered) = oneshot::channel();
     let answer = async {
         backend.upgrades.send(reply).await.ok()?;

@@ -14,6 +14,8 @@ pub const HANG_UP_WITHIN: Duration = Duration::from_secs(2);
 pub const DISCARD_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Connections, of [`CONNECTIONS_MAX`], that may follow events or wait for the outcome of a command.
 pub const LONG_REQUESTS_MAX: usize = 32;
+/// The same for members of the control group. The others are for root and the user that stayd runs as.
+pub const GROUP_LONG_REQUESTS_MAX: usize = 24;
 /// Request line and headers together.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// A request's body.

@@ -3,7 +3,7 @@
 use super::backend::{ApiError, ApiErrorKind};
 use super::wire;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use std::convert::Infallible;
@@ -76,7 +76,12 @@ pub(super) fn event_stream(chunks: mpsc::Receiver<Bytes>) -> Response<ResponseBo
 
 /// The response for an error.
 pub(super) fn error_response(error: &ApiError) -> Response<ResponseBody> {
-    json_response(error_status(error), error_body(error))
+    let mut response = json_response(error_status(error), error_body(error));
+    let allow = error.allow.as_deref().map(HeaderValue::from_str);
+    if let Some(Ok(methods)) = allow {
+        response.headers_mut().insert(ALLOW, methods);
+    }
+    response
 }
 
 /// The same as the bytes of a whole HTTP/1.1 response, for a connection on which no request was read.

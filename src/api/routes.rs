@@ -250,8 +250,8 @@ pub const ROUTES: &[Route] = &[
 pub enum Lookup<'p> {
     /// This route, with the segment in the place of `{name}` or `{id}`.
     Route(&'static Route, Option<&'p str>),
-    /// The path exists, but not with this method.
-    OtherMethod,
+    /// The path exists, but not with this method; the methods that it supports.
+    OtherMethod(Vec<&'static str>),
     /// No route has this path.
     UnknownPath,
 }
@@ -259,7 +259,7 @@ pub enum Lookup<'p> {
 /// Finds the route of a request.
 #[must_use]
 pub fn find<'p>(method: &str, path: &'p str) -> Lookup<'p> {
-    let mut known_path = false;
+    let mut supported = Vec::new();
     for route in ROUTES {
         let Some(segment) = matches(route.path, path) else {
             continue;
@@ -267,12 +267,12 @@ pub fn find<'p>(method: &str, path: &'p str) -> Lookup<'p> {
         if route.method.name() == method {
             return Lookup::Route(route, segment);
         }
-        known_path = true;
+        supported.push(route.method.name());
     }
-    if known_path {
-        Lookup::OtherMethod
-    } else {
+    if supported.is_empty() {
         Lookup::UnknownPath
+    } else {
+        Lookup::OtherMethod(supported)
     }
 }
 
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(route.handler, Handler::Command(Verb::Restart));
         assert!(matches!(
             find("GET", "/v1/services/db/restart"),
-            Lookup::OtherMethod
+            Lookup::OtherMethod(_)
         ));
         for path in [
             "/",

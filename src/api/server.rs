@@ -113,6 +113,7 @@ impl Peer {
             segment: segment.unwrap_or_default().to_owned(),
             params: Params::parse(head.uri.query().unwrap_or_default()),
             body: read_body(body).await?,
+            role: self.role,
             wants_stream: accepts_stream(&head.headers),
             last_event_id: last_event_id(&head.headers),
             connection: self.connection.clone(),
@@ -123,10 +124,11 @@ impl Peer {
 fn look_up<'p>(method: &str, path: &'p str) -> Result<(&'static Route, Option<&'p str>), ApiError> {
     match routes::find(method, path) {
         Lookup::Route(route, segment) => Ok((route, segment)),
-        Lookup::OtherMethod => Err(ApiError::new(
-            ApiErrorKind::NoMethod,
-            format!("cannot {method} {path}: this path does not support the method {method}"),
-        )),
+        Lookup::OtherMethod(supported) => {
+            let supported = supported.join(", ");
+            let message = format!("cannot {method} {path}: this path supports {supported}");
+            Err(ApiError::new(ApiErrorKind::NoMethod, message).allowing(supported))
+        }
         Lookup::UnknownPath => Err(ApiError::new(
             ApiErrorKind::NoRoute,
             format!("cannot {method} {path}: there is no such path"),

@@ -1,10 +1,13 @@
 //! Where files are for this process: the configuration file, and the folders and sockets of stayd instances.
 
 use super::args::CommonOptions;
+use super::console::print_stderr;
 use super::exit::{Exit, Failure};
+use crate::act::dirs::runtime_dir;
 use crate::config::paths::Paths;
 use crate::config::{self, Finding};
 use crate::sys;
+use crate::sys::identity::ROOT;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
@@ -55,10 +58,28 @@ pub(super) fn instance_folders(
     let given = common.state_dir.as_deref().map(absolute).transpose()?;
     let state = paths.state_dir(name, given.as_deref()).map_err(refused)?;
     Ok(InstanceFolders {
-        runtime: paths.runtime_dir(name),
+        runtime: usable_runtime_dir(paths.runtime_dir(name), &state),
         socket: paths.control_socket(name, &state, group).map_err(refused)?,
         state,
     })
+}
+
+/// The runtime folder, or one in the state folder instead. Without XDG_RUNTIME_DIR it is in a folder such as /tmp, where another
+/// user can take its name and so keep stayd from starting.
+fn usable_runtime_dir(usual: PathBuf, state: &Path) -> PathBuf {
+    match runtime_dir::check(&usual) {
+        Err(error)
+            if error.kind() == ErrorKind::PermissionDenied && sys::identity::euid() != ROOT =>
+        {
+            let instead = state.join("run");
+            print_stderr(&format!(
+                "stayd: {error}; meanwhile stayd uses {}",
+                instead.display()
+            ));
+            instead
+        }
+        Ok(()) | Err(_) => usual,
+    }
 }
 
 fn refused(finding: Finding) -> Failure {

@@ -114,6 +114,7 @@ mod sockets_stayd_killed;
 mod sockets_systemd;
 mod spawn;
 mod spawner;
+mod squatted_folder;
 mod state_dir_deleted;
 #[cfg(target_os = "linux")]
 mod state_dir_unwritable;

@@ -43,6 +43,17 @@ impl Stayd {
         Self::start_with(config, run_as_another_user)
     }
 
+    /// The same, after `change` of the command.
+    pub(crate) fn start_as_another_user_with(
+        config: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        Self::start_with(config, |command| {
+            run_as_another_user(command);
+            change(command);
+        })
+    }
+
     /// The same, from a copy of the program in the test's folder: [`Stayd::program`].
     pub(crate) fn start_copied(config: &str) -> Self {
         Self::start_copied_with(config, |_| {}).wait_until_open()

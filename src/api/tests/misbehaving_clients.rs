@@ -60,7 +60,10 @@ fn malformed_requests_get_a_4xx_answer() {
             "{answer}"
         );
         let answer = send(&server, b"DELETE /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 405") && answer.contains("\r\nallow: GET\r\n"),
+            "{answer}"
+        );
         let answer = send(
             &server,
             b"GET /v1/services/nope/why HTTP/1.1\r\nhost: x\r\n\r\n",
