@@ -3,7 +3,8 @@
 use super::args::CommonOptions;
 use super::console::Console;
 use super::exit::{Exit, Failure, Outcome};
-use super::paths::{config_file, own_program, variable};
+use super::load_config::trusted_file;
+use super::paths::{own_program, variable};
 use crate::act::preflight::needs;
 use crate::config::{self, Finding, Level, Loaded, Location};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 /// Checks the configuration, and whether the programs and folders that it names exist. A missing one is a warning: it may
 /// be created before the service starts, and the other services run without it.
 pub(super) fn check(console: Console, common: &CommonOptions) -> Outcome {
-    let file = config_file(common)?;
+    let file = trusted_file(common)?;
     let (exit, findings) = match config::load(&file, &variable) {
         Ok(loaded) => (Exit::Done, warnings(loaded)?),
         Err(findings) => (Exit::Config, findings),

@@ -2,13 +2,46 @@
 
 use super::args::{CommonOptions, ServiceOptions};
 use super::exit::{Exit, Failure};
-use super::paths::{config_file, current_dir, variable};
+use super::paths::{config_file, current_dir, is_config_named, variable};
 use crate::config::{self, CommandLine, Config, Finding, Loaded, Location};
+use crate::sys::identity::{self, ROOT};
 use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 /// Loads the configuration file of this command line.
 pub(super) fn from_file(common: &CommonOptions) -> Result<Loaded, Failure> {
-    config::load(&config_file(common)?, &variable).map_err(|findings| failure(&findings))
+    let file = trusted_file(common)?;
+    config::load(&file, &variable).map_err(|findings| failure(&findings))
+}
+
+/// The configuration file of this command line, if stayd may run what it says.
+pub(super) fn trusted_file(common: &CommonOptions) -> Result<PathBuf, Failure> {
+    let file = config_file(common)?;
+    if !is_config_named(common) {
+        refuse_of_another_user(&file)?;
+    }
+    Ok(file)
+}
+
+/// Refuses a configuration of another user that was only found, in the working folder for example: it decides what stayd runs as
+/// this user. [`config::load`] checks more for root.
+fn refuse_of_another_user(file: &Path) -> Result<(), Failure> {
+    let own = identity::euid();
+    // A file that cannot be examined cannot be read either, which is the better error.
+    let owner = fs::metadata(file).map_or(own, |found| found.uid());
+    if [own, ROOT].contains(&owner) {
+        return Ok(());
+    }
+    let shown = file.display();
+    Err(Failure::new(
+        Exit::Config,
+        format!(
+            "cannot use the configuration {shown}: it belongs to user {owner}, and decides what stayd runs as this user; if you \
+             trust it, name it: -c {shown}"
+        ),
+    ))
 }
 
 /// Makes a configuration of the one service that the command line describes.

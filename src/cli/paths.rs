@@ -93,6 +93,12 @@ pub(super) fn config_file(common: &CommonOptions) -> Result<PathBuf, Failure> {
     absolute(&found.map_err(|finding| Failure::new(Exit::Config, finding.message))?)
 }
 
+/// Whether `-c` or $STAYD_CONFIG names the configuration.
+pub(super) fn is_config_named(common: &CommonOptions) -> bool {
+    let places = Paths::here(&variable).configs(common.config.as_deref());
+    places.len() == 1
+}
+
 /// The file named by `-c` or $STAYD_CONFIG, if it does not exist. A stayd that was started with it may still run.
 pub(super) fn absent_config(common: &CommonOptions) -> Option<PathBuf> {
     let places = Paths::here(&variable).configs(common.config.as_deref());

@@ -366,3 +366,30 @@ fn a_stayd_that_cannot_be_reached_is_not_taken_for_none() {
     fs::remove_dir(&socket).expect("removed");
     wait_until("it answers", LONG, || daemon.ask(&["status"]).0 == 0);
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_configuration_of_another_user_is_78_unless_it_is_named() {
+    const OWNER: u32 = 12_345;
+    let folder = TempDir::new();
+    let file = folder.join("stayd.toml");
+    fs::write(&file, "[service.a]\ncommand = [\"true\"]\n").expect("written");
+    let check = |more: &[&str]| {
+        let mut command = stayd(&["config", "check"]);
+        command.args(more).current_dir(folder.path());
+        command.uid(ANOTHER_UID).gid(ANOTHER_UID).env("HOME", "/");
+        output_of(command.output().expect("stayd starts"))
+    };
+    for (path, mode) in [(folder.path(), 0o755), (file.as_path(), 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("readable");
+    }
+    assert_eq!(check(&[]).0, 0, "a file of root");
+    std::os::unix::fs::chown(&file, Some(OWNER), None).expect("given away");
+    let (status, _, err) = check(&[]);
+    assert_eq!(status, 78, "{err}");
+    assert!(
+        err.contains("belongs to user 12345") && err.contains("-c "),
+        "{err}"
+    );
+    assert_eq!(check(&["-c", "stayd.toml"]).0, 0, "it is named");
+}
