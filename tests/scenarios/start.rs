@@ -190,6 +190,20 @@ fn a_service_that_becomes_ready_after_its_budget_is_shown_as_answering() {
 }
 
 #[test]
+fn a_start_that_takes_long_is_recorded_with_its_cause_once() {
+    let (mut simulation, db) = silent(policy(), PersistedState::default());
+    simulation.advance(SECOND * 2);
+    assert!(
+        simulation.records(db, RecordKind::Verdict).is_empty(),
+        "usual"
+    );
+    simulation.advance(SECOND * 50);
+    let records = simulation.records(db, RecordKind::Verdict);
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert!(records[0].starts_with("not ready yet: "), "{records:?}");
+}
+
+#[test]
 fn ready_is_announced_once_and_only_when_all_services_have_a_verdict() {
     let mut simulation = Simulation::new();
     let ids = [policy(), policy(), policy()].map(|rules| simulation.add_unconfigured(rules));

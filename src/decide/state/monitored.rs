@@ -38,6 +38,8 @@ pub(super) struct Monitored {
     /// The reason describes where the process comes from (successor of a launcher, foreign process) until something new
     /// happens.
     pub(super) keeps_reason: bool,
+    /// What attempts had instead of an answer in a start that takes long, as far as it is recorded.
+    pub(super) unready_because: Vec<String>,
     /// Why attempts had no verdict since the last one that had, as far as it is recorded.
     pub(super) unjudged_because: Vec<String>,
     /// Why consecutive failures have led to no kill yet.
@@ -103,6 +105,7 @@ impl Monitored {
             degraded_since: None,
             degradation_reported: false,
             keeps_reason: false,
+            unready_because: Vec::new(),
             unjudged_because: Vec::new(),
             suppressed_because: None,
         }

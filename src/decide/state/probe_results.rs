@@ -17,6 +17,10 @@ pub(super) const EVIDENCE_MAX: Duration = Duration::from_millis(300);
 const LATE_SHARE: u32 = 4;
 /// The largest number of reasons for attempts without a verdict that are recorded until the next verdict.
 const UNJUDGED_REASONS_MAX: usize = 3;
+/// A start that takes longer than this is recorded with its cause. Before that, a refused connection is usual.
+const SLOW_START: Duration = Duration::from_secs(3);
+/// The most causes that are recorded about one start.
+const UNREADY_REASONS_MAX: usize = 3;
 /// The reason of a service whose last attempt had an answer.
 pub(super) const ANSWERING: &str = "answering";
 
@@ -103,6 +107,12 @@ impl Service {
             return self.record_unjudged(class, why, attempt, ctx);
         }
         monitored.unjudged_because.clear();
+        if class == Class::Dead {
+            self.record_slow_start(why, attempt, ctx);
+        }
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
         if before == Some(class) || (before.is_none() && class == Class::Alive) {
             return;
         }
@@ -131,6 +141,27 @@ impl Service {
             }
             Class::NoVerdict | Class::Void => {}
         }
+    }
+
+    /// Records what keeps a service from being ready, in a start that takes long: each cause once, and a few at most.
+    fn record_slow_start(&mut self, why: &str, attempt: &ProbeAttempt, ctx: &mut StepContext<'_>) {
+        let Some(monitored) = self.state.monitored_mut() else {
+            return;
+        };
+        let is_slow = ctx.now.since(monitored.spawned_at) >= SLOW_START;
+        let known = &mut monitored.unready_because;
+        let is_known = known.len() >= UNREADY_REASONS_MAX || known.iter().any(|one| one == why);
+        if monitored.startup_until.is_none() || !is_slow || is_known {
+            return;
+        }
+        known.push(why.to_owned());
+        let sentence = format!("not ready yet: {why}");
+        self.record(
+            RecordKind::Verdict,
+            sentence,
+            sample_facts(attempt),
+            ctx.actions,
+        );
     }
 
     /// Records why an attempt had no verdict, although nothing follows from it, so that `why` shows why nothing was killed.
