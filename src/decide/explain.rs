@@ -90,6 +90,7 @@ pub fn assess(
     let spawned_by_running_stayd = first.filter(|_| stored.runs);
     let claim = Claim {
         main: stored.main.filter(|_| stored.runs).unwrap_or(Process::NONE),
+        claimed: stored.main.unwrap_or(Process::NONE),
         session: spawned_by_running_stayd.map_or(0, |first| first.pid),
         first_start_time: first.map_or(0, |first| first.start_time),
         uid: stored.uid,

@@ -37,6 +37,7 @@ const fn without_evidence(process: Process) -> ObservedProcess {
         session_leader: Some(process),
         in_cgroup: false,
         holds_claim: false,
+        in_other_cgroup: false,
         carries_token: false,
         uid: 1000,
         our_child: false,

@@ -11,6 +11,9 @@ use super::event::Process;
 pub struct Claim<'a> {
     /// The process that this instance was spawned as; after a launcher, its successor.
     pub main: Process,
+    /// The process that the claim on disk names as the main process, where only the claim names it: its pid and start time
+    /// prove nothing alone. [`Process::NONE`] where stayd itself knows `main`.
+    pub claimed: Process,
     /// The session that the first process of the instance made; its id is that process's pid.
     pub session: i32,
     /// Start time of the first process of the instance: no older process belongs to it.
@@ -40,8 +43,11 @@ pub struct ObservedProcess {
     pub session_leader: Option<Process>,
     /// It is in the instance's cgroup.
     pub in_cgroup: bool,
-    /// The instance's claim file is among its open descriptors, by device and inode.
+    /// It has inherited a descriptor of the instance's claim file: one that stayd opened, under the number that stayd gave it.
+    /// A descriptor that the process opened itself does not count, because another process can choose what it opens.
     pub holds_claim: bool,
+    /// It is in another cgroup than the instance, as a process is that another service manager has started.
+    pub in_other_cgroup: bool,
     /// The instance's token is in its environment.
     pub carries_token: bool,
     /// Its real user.
@@ -68,9 +74,9 @@ pub enum Proof {
     Cgroup,
     /// It is in the session that the instance's first process made.
     Session,
-    /// It holds the claim file.
+    /// It has inherited the claim file, and is neither of another user nor started by another service manager.
     ClaimFd,
-    /// It carries the token, and runs as the instance's user or descends from stayd.
+    /// It carries the token, and runs as the instance's user or descends from stayd, or the claim names it.
     Token,
     /// It was reparented to stayd while no other tree of ours could have left an orphan.
     OrphanOfSoleInstance,
@@ -86,7 +92,7 @@ impl Proof {
             Self::Member => "was seen as its descendant",
             Self::Cgroup => "is in its cgroup",
             Self::Session => "is in its session",
-            Self::ClaimFd => "holds its claim file",
+            Self::ClaimFd => "has inherited its claim file",
             Self::Token => "carries its token",
             Self::OrphanOfSoleInstance => "is an orphan that only it can have left",
         }
@@ -115,7 +121,7 @@ pub fn prove(claim: &Claim<'_>, seen: &ObservedProcess) -> Option<Proof> {
         (seen.below_member, Proof::Parentage),
         (seen.in_cgroup, Proof::Cgroup),
         (in_its_session(claim, seen), Proof::Session),
-        (seen.holds_claim, Proof::ClaimFd),
+        (claim_fd_counts(claim, seen), Proof::ClaimFd),
         (token_counts(claim, seen), Proof::Token),
         (
             only_it_can_have_left(claim, seen),
@@ -138,10 +144,21 @@ fn in_its_session(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
     claim.session > 1 && seen.session == claim.session && leader_is_ours
 }
 
+/// Whether the process has inherited the claim file and was not merely given it. A process can pass its descriptors to any
+/// other (SCM_RIGHTS), also to one of another user, and service managers start programs with the output of their client. A
+/// process of another user counts only if the claim names it: then it has given up its user since.
+fn claim_fd_counts(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
+    let is_claimed = seen.process == claim.claimed;
+    let is_started_elsewhere = seen.in_other_cgroup && !seen.descends_from_us;
+    seen.holds_claim && (is_claimed || seen.uid == claim.uid && !is_started_elsewhere)
+}
+
 /// Whether the process carries the token and cannot merely have copied it. A process of another user counts only if it
-/// descends from stayd: then a process of the instance started it and has given up its user since (setuid(2)).
+/// descends from stayd, or if the claim names it: then a process of the instance started it and has given up its user since
+/// (setuid(2)).
 fn token_counts(claim: &Claim<'_>, seen: &ObservedProcess) -> bool {
-    seen.carries_token && (seen.uid == claim.uid || seen.descends_from_us)
+    let is_claimed = seen.process == claim.claimed;
+    seen.carries_token && (seen.uid == claim.uid || seen.descends_from_us || is_claimed)
 }
 
 /// Whether only this instance can have left the orphan. As pid 1, stayd also gets the orphans of foreign processes, so this

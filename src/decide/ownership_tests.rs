@@ -14,6 +14,7 @@ const OURSELVES: i32 = 10;
 
 const CLAIM: Claim<'_> = Claim {
     main: MAIN,
+    claimed: Process::NONE,
     session: MAIN.pid,
     first_start_time: MAIN.start_time,
     uid: 1000,
@@ -31,6 +32,7 @@ const UNRELATED: ObservedProcess = ObservedProcess {
     session_leader: None,
     in_cgroup: false,
     holds_claim: false,
+    in_other_cgroup: false,
     carries_token: false,
     uid: 1000,
     our_child: false,
@@ -329,6 +331,83 @@ fn a_token_carried_by_another_user_is_proof_only_below_stayd() {
         ..below
     };
     assert_eq!(prove(&CLAIM, &older), None, "older than the instance");
+}
+
+#[test]
+fn an_inherited_claim_file_is_no_proof_for_a_process_of_another_user() {
+    let foreign = ObservedProcess {
+        holds_claim: true,
+        uid: 1001,
+        ..UNRELATED
+    };
+    assert_eq!(prove(&CLAIM, &foreign), None);
+    let below = ObservedProcess {
+        descends_from_us: true,
+        ..foreign
+    };
+    assert_eq!(
+        prove(&CLAIM, &below),
+        None,
+        "another service of stayd may have left it"
+    );
+    let with_token = ObservedProcess {
+        carries_token: true,
+        ..below
+    };
+    assert_eq!(prove(&CLAIM, &with_token), Some(Proof::Token));
+    let known = Claim {
+        members: &[OTHER],
+        ..CLAIM
+    };
+    assert_eq!(prove(&known, &foreign), Some(Proof::Member));
+}
+
+#[test]
+fn a_claimed_main_process_of_another_user_needs_one_piece_of_evidence() {
+    let claim = Claim {
+        main: Process::NONE,
+        claimed: OTHER,
+        ..CLAIM
+    };
+    let dropped = ObservedProcess {
+        uid: 1001,
+        ..UNRELATED
+    };
+    assert_eq!(prove(&claim, &dropped), None, "its number alone");
+    let holder = ObservedProcess {
+        holds_claim: true,
+        in_other_cgroup: true,
+        ..dropped
+    };
+    assert_eq!(prove(&claim, &holder), Some(Proof::ClaimFd));
+    let carrier = ObservedProcess {
+        carries_token: true,
+        ..dropped
+    };
+    assert_eq!(prove(&claim, &carrier), Some(Proof::Token));
+    let later = ObservedProcess {
+        process: Process {
+            start_time: OTHER.start_time + 1,
+            ..OTHER
+        },
+        ..holder
+    };
+    assert_eq!(prove(&claim, &later), None, "a reused pid");
+}
+
+#[test]
+fn an_inherited_claim_file_in_another_cgroup_is_proof_only_below_stayd() {
+    let elsewhere = ObservedProcess {
+        holds_claim: true,
+        in_other_cgroup: true,
+        ..UNRELATED
+    };
+    assert_eq!(prove(&CLAIM, &elsewhere), None);
+    let below = ObservedProcess {
+        descends_from_us: true,
+        ..elsewhere
+    };
+    assert_eq!(prove(&CLAIM, &below), Some(Proof::ClaimFd));
 }
 
 #[test]

@@ -89,6 +89,16 @@ pub fn make(path: &Path) -> io::Result<()> {
     Ok(nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?)
 }
 
+/// Marks a descriptor that a child inherits, so that [`process::inherits`] finds it: sets a flag of the open file that has no
+/// effect on a FIFO and that no process sets by accident. Copies of the descriptor share the flag, also in other processes; a
+/// new open of the same FIFO does not have it.
+///
+/// # Errors
+/// The error of fcntl(2): on Linux, EPERM where the FIFO belongs to another user and stayd has no CAP_FOWNER.
+pub fn mark_for_child(end: impl AsFd) -> io::Result<()> {
+    platform::pipe::mark_for_child(end.as_fd())
+}
+
 /// Sets the first capacity of `requests` (bytes, in falling order) that the system grants; returns the resulting capacity.
 /// On macOS the capacity is fixed, about 64 KiB.
 pub fn enlarge(fifo: &File, requests: &[usize]) -> usize {

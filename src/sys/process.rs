@@ -3,7 +3,7 @@
 
 use super::{pending_spawn, platform};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -221,12 +221,39 @@ pub fn cgroup(pid: i32) -> Option<String> {
     platform::inspect::cgroup(pid)
 }
 
-/// Whether `pid` has the file `dev`:`ino` open (the claim file). Never makes a stat(2) that a dead file system could block.
+/// Whether `pid` has the file `dev`:`ino` open. Searches all its descriptors, so it is not for the loop's thread. Never makes a stat(2) that a dead file system could block.
 ///
 /// # Errors
 /// As [`open_files`].
 pub fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
     platform::descriptors::holds_file(pid, dev, ino)
+}
+
+/// A file that stayd passes open to a child: as descriptor `number`, and perhaps as stdout and stderr too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InheritedFile {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// The number of the descriptor in the child.
+    pub number: RawFd,
+}
+
+/// Whether `pid` has inherited `file`: it has the file open as descriptor `file.number`, 1 or 2, and that descriptor is one
+/// that [`pipe::mark_for_child`](super::pipe::mark_for_child) has marked. A process that has opened the file itself, by its
+/// path or by /proc/PID/fd, has no marked descriptor. The cost does not depend on how many descriptors the process has, and
+/// no stat(2) is made that a dead file system could block.
+///
+/// # Errors
+/// As [`open_files`].
+pub fn inherits(pid: i32, file: &InheritedFile) -> io::Result<bool> {
+    for number in [file.number, 1, 2] {
+        if platform::descriptors::is_marked(pid, number, file.dev, file.ino)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The value of an environment variable of `pid` at the time of its execve. May wait for the memory lock of that process:

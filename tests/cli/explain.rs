@@ -59,6 +59,7 @@ fn claim_that_names(main: Process) -> Claim {
         pid_ns: identity::pid_namespace(),
         token: Token::fresh().expect("random"),
         life: 1,
+        claim_fd_number: Some(3),
         claim_fd: ClaimFile {
             dev: 1,
             inode: 1,

@@ -17,6 +17,8 @@ mod attach;
 mod busy_grace;
 #[cfg(target_os = "linux")]
 mod cgroup;
+#[cfg(target_os = "linux")]
+mod claim_descriptors;
 mod claims_unusable;
 mod common_cause;
 mod control_access;

@@ -267,6 +267,7 @@ fn intent(claim_fd: ClaimFile) -> Claim {
         token: Token::fresh().expect("token"),
         life: FIRST.0,
         claim_fd,
+        claim_fd_number: Some(3),
         first: None,
         ready: false,
         ending: false,

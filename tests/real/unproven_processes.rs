@@ -119,9 +119,9 @@ fn a_child_before_exec_belongs_to_no_other_instance() {
             let ours = reaper::own_children().ok()?;
             ours.into_iter().find(|pid| !before.contains(pid))
         });
-        let (dev, ino) = tree.claim_file.expect("a claim");
+        let file = tree.claim_file.expect("a claim");
         wait_until("the child holds the claim's file", SOON, || {
-            process::holds_file(not_executed, dev, ino).unwrap_or(false)
+            process::holds_file(not_executed, file.dev, file.ino).unwrap_or(false)
         });
         assert_eq!(kill(&tree), NOTHING_LEFT);
         cgroup.set("cgroup.freeze", "0");

@@ -2,7 +2,9 @@
 
 use super::{SOON, TempDir, plan, test_service, wait_for_exit, wait_until};
 use stayd::act::tree::{KillOutcome, Tree};
-use stayd::sys::process::{self, Handle};
+use stayd::sys::listen_fds::FIRST_INHERITED;
+use stayd::sys::pipe::mark_for_child;
+use stayd::sys::process::{self, Handle, InheritedFile};
 use stayd::sys::reaper::{self, Status};
 use stayd::sys::spawn::{Child, Plan, spawn};
 use std::ffi::CString;
@@ -45,10 +47,12 @@ impl TreeFixture {
     pub(crate) fn spawn(&self, words: &str, change: impl FnOnce(&mut Plan)) -> (Child, Tree) {
         let words: Vec<&str> = words.split(' ').collect();
         let mut plan = plan(&self.program, &words, &self.dir.join("out"));
-        let claim =
-            File::create(self.dir.join(&format!("claim-{}", words.join("-")))).expect("claim");
+        let path = self.dir.join(&format!("claim-{}", words.join("-")));
+        File::create(&path).expect("claim");
+        let claim = File::open(path).expect("claim");
+        mark_for_child(&claim).expect("marked");
         let meta = claim.metadata().expect("claim");
-        plan.fds.push((3, claim.into()));
+        plan.fds.push((FIRST_INHERITED, claim.into()));
         plan.env
             .push(CString::new(format!("STAYD_TOKEN={TOKEN}")).expect("no NUL"));
         change(&mut plan);
@@ -58,7 +62,11 @@ impl TreeFixture {
             .map_or_else(stayd::sys::identity::euid, |user| user.uid);
         let child = spawn(plan).expect("spawned");
         let mut tree = Tree::new(child.process, uid);
-        tree.claim_file = Some((meta.dev(), meta.ino()));
+        tree.claim_file = Some(InheritedFile {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            number: FIRST_INHERITED,
+        });
         tree.token = TOKEN.to_owned();
         (child, tree)
     }

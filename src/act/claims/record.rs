@@ -1,7 +1,8 @@
 //! The content of a claim: the types that are serialized to STATE/claims/SERVICE.json.
 
 use crate::decide::event::Exit;
-use crate::sys::process::Process;
+use crate::sys::listen_fds::FIRST_INHERITED;
+use crate::sys::process::{InheritedFile, Process};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -124,6 +125,9 @@ pub struct Claim {
     pub life: u32,
     /// The file behind the instance's claim fd.
     pub claim_fd: ClaimFile,
+    /// The number of the claim fd in the first process; none in a claim of an older stayd.
+    #[serde(default)]
+    pub claim_fd_number: Option<i32>,
     /// The first process of the instance; its pid is the session id. The main process may be its successor.
     #[serde(default)]
     pub first: Option<RecordedProcess>,
@@ -166,6 +170,16 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// The claim fd's file, as the processes of the instance have inherited it.
+    #[must_use]
+    pub fn inherited_file(&self) -> InheritedFile {
+        InheritedFile {
+            dev: self.claim_fd.dev,
+            ino: self.claim_fd.inode,
+            number: self.claim_fd_number.unwrap_or(FIRST_INHERITED),
+        }
+    }
+
     /// The main process; none until it is spawned.
     #[must_use]
     pub fn main(&self) -> Option<Process> {

@@ -18,6 +18,7 @@ fn claim(life: u32) -> Claim {
         pid_ns: 4,
         token: Token::fresh().expect("token"),
         life,
+        claim_fd_number: Some(3),
         claim_fd: ClaimFile {
             dev: 1,
             inode: 2,

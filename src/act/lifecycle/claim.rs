@@ -31,6 +31,7 @@ pub(super) fn write_intent(
         token: instance.token.clone(),
         life: instance.life.0,
         claim_fd: output.claim_file,
+        claim_fd_number: Some(service.sockets.claim_fd()),
         first: None,
         ready: false,
         ending: false,

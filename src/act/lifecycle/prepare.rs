@@ -12,7 +12,7 @@ use crate::act::spawn::short_command::ShortCommand;
 use crate::config::PortAddresses;
 use crate::decide::clock::in_words;
 use crate::decide::event::{Life, PortHolder, ServiceEvent, SpawnFailure};
-use crate::sys::process;
+use crate::sys::process::{self, InheritedFile};
 use crate::sys::reaper::Status;
 use crate::sys::socket::{self, Listener};
 use crate::sys::spawn::User;
@@ -96,7 +96,11 @@ async fn try_prepare(
     let output = opened.map_err(|error| temporary(format!("{error}; trying again")))?;
     write_intent(shared, service, &instance, &output);
     let file = output.claim_file;
-    instance.tree.set_claim_file(Some((file.dev, file.inode)));
+    instance.tree.set_claim_file(Some(InheritedFile {
+        dev: file.dev,
+        ino: file.inode,
+        number: service.sockets.claim_fd(),
+    }));
     instance.preparation.set_output(output);
     if !config.kill_group_only {
         let cgroups = &shared.cgroups;

@@ -30,7 +30,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,12 +166,15 @@ impl Output {
         };
         let reader = fifo::open_reader(&path).map_err(|error| failed("open", error))?;
         let claim = fifo::open_reader(&path).map_err(|error| failed("open", error))?;
+        mark(&claim);
         let claim_file =
             fifo::identify(&reader).map_err(|error| failed("read the metadata of", error))?;
         let no_stdout = |error| failed("pass stayd's stdout to the service with the FIFO", error);
         let (stdout, stderr) = match LogDestination::resolve(log.to, self.stdout_reader) {
             destination @ (LogDestination::File | LogDestination::FileAndStdout) => {
                 let ends = fifo::open_write_ends(&path).map_err(|error| failed("open", error))?;
+                mark(&ends.0);
+                mark(&ends.1);
                 self.add_stream(service, life, log, destination, reader)
                     .map_err(|error| failed("capture output through", error))?;
                 ends
@@ -429,6 +432,13 @@ impl Output {
             *stdout = Some(StdoutWriter::start()?);
         }
         stdout.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Marks an end that the child inherits. Without the mark the end proves no process; other evidence does.
+fn mark(end: &impl AsFd) {
+    if let Err(error) = pipe::mark_for_child(end) {
+        tracing::debug!("cannot mark the end of a FIFO: {error}; it proves no process");
     }
 }
 

@@ -6,10 +6,8 @@ use crate::act::spawn::short_command::ShortCommand;
 use crate::act::spawn::spawner::Spawner;
 use crate::act::tree::killer::PendingKill;
 use crate::sys::reaper::Status;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -117,8 +115,6 @@ impl ExecProbe {
             .try_clone()
             .map_err(|error| format!("cannot duplicate a pipe: {error}"))?;
         let output = OwnedFd::from(output);
-        let pipe_file = file_id(&output)
-            .map_err(|error| format!("cannot read the metadata of a pipe: {error}"))?;
         let output = pipe::Receiver::from_owned_fd(output)
             .map_err(|error| format!("cannot read a pipe: {error}"))?;
         let launch = Launch {
@@ -129,8 +125,7 @@ impl ExecProbe {
             command_token: None,
         };
         let started = ShortCommand::start(&self.spawner, launch, deadline).await;
-        let mut process = started.map_err(|failure| failure.message)?;
-        process.set_output_file(pipe_file);
+        let process = started.map_err(|failure| failure.message)?;
         Ok(Command {
             process,
             status: None,
@@ -234,12 +229,6 @@ impl Command {
             )),
         }
     }
-}
-
-/// Device and inode of a pipe. A process that holds this pipe was started by the command.
-fn file_id(pipe: &OwnedFd) -> io::Result<(u64, u64)> {
-    let status = File::from(pipe.as_fd().try_clone_to_owned()?).metadata()?;
-    Ok((status.dev(), status.ino()))
 }
 
 fn judge(status: Status, quotation: &str) -> Answer {

@@ -24,6 +24,7 @@ pub(super) fn proven_tree(
 ) -> Tree {
     let first = claim.first.map(Process::from).or(main);
     tree.main = main.or(claim.main()).unwrap_or(Process::NONE);
+    tree.claimed = Process::NONE;
     let session = first.map_or(0, |first| first.pid);
     // While a member is in the session, no other session gets its id. The id of an empty session may belong to another
     // session by now.

@@ -1,11 +1,11 @@
 //! Whether the claim of an earlier stayd can name present processes, and which evidence it provides for them.
 
-use crate::act::claims::{Claim, ClaimFile};
+use crate::act::claims::Claim;
 use crate::act::context::{ServiceContext, SharedContext};
 use crate::act::tree::Tree;
 use crate::decide::event::Life;
 use crate::sys::identity;
-use crate::sys::process::{self, Process};
+use crate::sys::process::{self, InheritedFile, Process};
 
 /// Whether the claim was written in this boot and pid namespace. Processes of another boot are gone, and pids of another
 /// namespace mean nothing here. The kernel reuses the number of a namespace, so a process that is older than the first process
@@ -30,6 +30,7 @@ pub(super) fn suspected_tree(
 ) -> Tree {
     let first_start_time = claim.first.map_or(0, |first| first.start_time);
     let mut tree = Tree::new_adopted(Process::NONE, 0, first_start_time);
+    tree.claimed = claim.main().unwrap_or(Process::NONE);
     tree.uid = claim.uid.unwrap_or_else(identity::euid);
     claim.token.as_str().clone_into(&mut tree.token);
     tree.claim_file = provable_file(shared, service, claim);
@@ -39,14 +40,14 @@ pub(super) fn suspected_tree(
     tree
 }
 
-/// Device and inode of the claim file, if it still exists. File systems reuse inode numbers at once, so the number is
+/// The claim file, if it still exists. File systems reuse inode numbers at once, so the number is
 /// evidence only while the claim file exists.
 pub(super) fn provable_file(
     shared: &SharedContext,
     service: &ServiceContext,
     claim: &Claim,
-) -> Option<(u64, u64)> {
+) -> Option<InheritedFile> {
     let files = shared.output.claim_files(service.name());
-    let ClaimFile { dev, inode, .. } = claim.claim_fd;
-    files.contains(&claim.claim_fd).then_some((dev, inode))
+    let is_there = files.contains(&claim.claim_fd);
+    is_there.then(|| claim.inherited_file())
 }

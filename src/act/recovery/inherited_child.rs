@@ -38,8 +38,7 @@ pub(super) async fn continue_instance(
     let life = Life(claim.life);
     let cgroup = InstanceCgroup::existing(shared.cgroups.of(service.name(), life));
     let instance = Instance::with_cgroup(life, claim.token.clone(), cgroup);
-    let file = claim.claim_fd;
-    instance.tree.set_claim_file(Some((file.dev, file.inode)));
+    instance.tree.set_claim_file(Some(claim.inherited_file()));
     instance.main.set_spawned(handle);
     let tree = tree_of(&service, &instance, &inherited, process);
     instance.tree.set(tree);

@@ -65,13 +65,6 @@ impl ShortCommand {
         status.ok()
     }
 
-    /// Everything that has this file open belongs to the command: the pipe that its output goes to.
-    pub(crate) fn set_output_file(&mut self, file: (u64, u64)) {
-        if let Some(tree) = &mut self.tree {
-            tree.claim_file = Some(file);
-        }
-    }
-
     /// Records the processes that leave the command's tree, while there is evidence for them.
     pub(crate) fn update_members(&mut self) {
         if let Some(tree) = &mut self.tree {

@@ -2,7 +2,7 @@
 
 use super::{Member, Tree, Usage};
 use crate::decide::clock::{Duration, Instant};
-use crate::sys::process::Process;
+use crate::sys::process::{InheritedFile, Process};
 use std::cell::{Cell, RefCell};
 use tokio::sync::Notify;
 
@@ -15,8 +15,8 @@ const SEARCH_ALL_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct InstanceTree {
     tree: RefCell<Option<Tree>>,
-    /// Device and inode of the claim fd's file.
-    claim_file: Cell<Option<(u64, u64)>>,
+    /// The claim fd's file.
+    claim_file: Cell<Option<InheritedFile>>,
     /// The stop signal went to the whole tree; each reaped orphan may have been its last process.
     is_ending: Cell<bool>,
     searched_at: Cell<Option<Instant>>,
@@ -59,13 +59,13 @@ impl InstanceTree {
         tree.as_ref().is_some_and(Tree::orphans_come_to_us)
     }
 
-    /// Device and inode of the claim fd's file.
-    pub(crate) fn claim_file(&self) -> Option<(u64, u64)> {
+    /// The claim fd's file.
+    pub(crate) fn claim_file(&self) -> Option<InheritedFile> {
         self.claim_file.get()
     }
 
     /// Stores the claim fd's file, for a tree that is created later.
-    pub(crate) fn set_claim_file(&self, file: Option<(u64, u64)>) {
+    pub(crate) fn set_claim_file(&self, file: Option<InheritedFile>) {
         self.claim_file.set(file);
     }
 

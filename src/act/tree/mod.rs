@@ -17,11 +17,12 @@ mod walk;
 pub use command_token::{CommandToken, INSTANCE_TOKEN_OF_COMMAND};
 pub(crate) use instance_tree::InstanceTree;
 pub use kill::KillOutcome;
+pub(crate) use walk::is_in_other_cgroup;
 
 use crate::decide::event::UnknownUse;
 use crate::decide::ownership::Proof;
 use crate::sys::cgroup::{self, CgroupUse};
-use crate::sys::process::{self, IoUse, Process, Stat};
+use crate::sys::process::{self, InheritedFile, IoUse, Process, Stat};
 use crate::sys::socket::{self, Listener};
 use crate::sys::{identity, reaper, spawn};
 use std::collections::BTreeSet;
@@ -44,6 +45,8 @@ pub const INSTANCE_PID: &str = "STAYD_PID";
 pub struct Tree {
     /// The main process: the spawned one, or its successor.
     pub main: Process,
+    /// The main process of a claim on disk, before other evidence proves it; [`Process::NONE`] in any other tree.
+    pub claimed: Process,
     /// The session of the instance: the pid of the spawned process.
     pub session: i32,
     /// Start time of the spawned process. An older process is not a member.
@@ -52,8 +55,8 @@ pub struct Tree {
     pub token: String,
     /// The environment variable that carries the token.
     pub token_name: &'static str,
-    /// Device and inode of the claim file, which the child inherited open.
-    pub claim_file: Option<(u64, u64)>,
+    /// The claim file, which the child inherited open.
+    pub claim_file: Option<InheritedFile>,
     /// The directory of the instance's cgroup, if it has one of its own.
     pub cgroup: Option<PathBuf>,
     /// The user id that the instance runs as.
@@ -147,6 +150,7 @@ impl Tree {
     pub fn new(main: Process, uid: u32) -> Self {
         Self {
             main,
+            claimed: Process::NONE,
             session: main.pid,
             first_start_time: main.start_time,
             token: String::new(),

@@ -117,6 +117,7 @@ impl Tree {
     fn claim(&self) -> Claim<'_> {
         Claim {
             main: self.main,
+            claimed: self.claimed,
             session: self.session,
             first_start_time: self.first_start_time,
             uid: self.uid,
@@ -229,14 +230,19 @@ impl Scan<'_> {
         if stat.process.start_time < self.tree.first_start_time {
             return None; // no descriptor or token can prove an older process
         }
-        if let Some((dev, ino)) = self.tree.claim_file {
-            seen.holds_claim = process::holds_file(candidate.pid, dev, ino).unwrap_or(false);
+        if let Some(file) = &self.tree.claim_file {
+            seen.holds_claim = process::inherits(candidate.pid, file).unwrap_or(false);
         }
-        if !seen.holds_claim && self.depth == ScanDepth::Full && !self.tree.token.is_empty() {
+        if seen.holds_claim {
+            self.observe_origin(stat, &mut seen)?;
+        }
+        let needs_token = self.depth == ScanDepth::Full && !self.tree.token.is_empty();
+        if needs_token && prove(&self.claim, &seen).is_none() {
             let token = process::environment_value(candidate.pid, self.tree.token_name);
-            seen.uid = process::uid(candidate.pid).ok()?;
             seen.carries_token = token.is_ok_and(|token| token.as_ref() == Some(&self.tree.token));
-            seen.descends_from_us = seen.carries_token && self.descends_from_us(stat);
+            if seen.carries_token {
+                self.observe_origin(stat, &mut seen)?;
+            }
         }
         if !process::exists(stat.process) {
             return None; // the descriptors and the environment may be those of a later process with this pid
@@ -244,9 +250,28 @@ impl Scan<'_> {
         prove(&self.claim, &seen)
     }
 
+    /// Reads what decides whether a descriptor or a token counts. None where the process has ended.
+    fn observe_origin(&self, stat: &Stat, seen: &mut ObservedProcess) -> Option<()> {
+        let pid = stat.process.pid;
+        seen.uid = process::uid(pid).ok()?;
+        seen.descends_from_us = self.descends_from_us(stat);
+        seen.in_other_cgroup = is_in_other_cgroup(pid, self.main_if_alive());
+        Some(())
+    }
+
+    /// The main process or, where that has ended, stayd itself: the cgroup of the instance is the cgroup of this process.
+    fn main_if_alive(&self) -> i32 {
+        let mains = [self.tree.main, self.tree.claimed];
+        let alive = mains.into_iter().find(|&main| process::exists(main));
+        alive.map_or_else(identity::pid, |main| main.pid)
+    }
+
     /// Whether the parents of the process lead to stayd through this tree and orphans. A parent that ends meanwhile makes this
-    /// false; the next scan finds the new parent.
+    /// false; the next scan finds the new parent. An orphan in the session of another child of stayd comes from that child.
     fn descends_from_us(&self, stat: &Stat) -> bool {
+        if stat.sid != self.tree.session && spawn::is_spawned(stat.sid) {
+            return false;
+        }
         let mut child = stat.clone();
         for _ in 0..LINEAGE_MAX {
             if child.ppid == identity::pid() {
@@ -280,6 +305,7 @@ impl Scan<'_> {
             session_leader: leader.map(|leader| leader.process),
             in_cgroup: self.in_cgroup.contains(&candidate.pid),
             holds_claim: false,
+            in_other_cgroup: false,
             carries_token: false,
             uid: u32::MAX,
             our_child: stat.ppid == identity::pid(),
@@ -288,6 +314,15 @@ impl Scan<'_> {
             spawned: stat.before_exec || spawn::is_spawned(candidate.pid),
         }
     }
+}
+
+/// Whether `pid` is neither in the cgroup of the process `instance` nor in a cgroup below it. False where the kernel reports
+/// no cgroups.
+pub(crate) fn is_in_other_cgroup(pid: i32, instance: i32) -> bool {
+    let (Some(own), Some(of_instance)) = (process::cgroup(pid), process::cgroup(instance)) else {
+        return false;
+    };
+    !Path::new(&own).starts_with(of_instance)
 }
 
 /// Whether something about a process was read, or the process has ended or is hidden from stayd. Other errors mean that stayd

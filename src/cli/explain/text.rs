@@ -143,7 +143,7 @@ const fn evidence_as_text(proof: Proof) -> &'static str {
         Proof::Member => "was recorded as a member when it left the session",
         Proof::Cgroup => "is in the instance's cgroup",
         Proof::Session => "is in the session that the instance created",
-        Proof::ClaimFd => "holds the instance's claim file open (STAYD_CLAIM_FD)",
+        Proof::ClaimFd => "has inherited the instance's claim file (STAYD_CLAIM_FD)",
         Proof::Token => "carries the instance's token (STAYD_TOKEN)",
         Proof::OrphanOfSoleInstance => "is an orphan that only this instance can have left",
     }

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "statx(2)")]
 
 use super::super::process::OpenFile;
+use super::pipe::MARK;
 use super::process::gone;
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -62,6 +63,20 @@ pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<b
             && inode_in_fdinfo(pid, file.fd).is_none_or(|found| found == ino)
             && cached_identity(pid, file.fd) == Some((dev, ino))
     }))
+}
+
+/// Whether descriptor `number` of `pid` is the file `dev`:`ino` and has the mark of an inherited descriptor. Reads that
+/// descriptor only.
+pub(in super::super) fn is_marked(pid: i32, number: i32, dev: u64, ino: u64) -> io::Result<bool> {
+    let info = match gone(fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        info => info?,
+    };
+    // proc(5): the flags of the open file, in octal
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    let is_marked = flags.is_some_and(|flags| flags & MARK.bits() != 0);
+    Ok(is_marked && cached_identity(pid, number) == Some((dev, ino)))
 }
 
 /// The inode of a descriptor from fdinfo; none before Linux 5.14, which does not report it.

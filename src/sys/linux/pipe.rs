@@ -1,10 +1,19 @@
 //! FIFOs: splice(2) moves bytes, tee(2) copies them for inspection.
 
 use super::super::pipe::{DrainRequest, Drained, PEEK_BYTES, WriteFailed};
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// The mark of an inherited descriptor. open(2): only the owner of a file and a process with CAP_FOWNER may set it.
+pub(super) const MARK: OFlag = OFlag::O_NOATIME;
+
+pub(in super::super) fn mark_for_child(end: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL)?);
+    fcntl(end, FcntlArg::F_SETFL(flags | MARK))?;
+    Ok(())
+}
 
 /// Keeps a scratch pipe for inspecting bytes without taking them; created when first needed.
 #[derive(Debug, Default)]

@@ -11,6 +11,10 @@ use std::io;
 
 const VNODE_PATH_INFO: c_int = 2; // PROC_PIDFDVNODEPATHINFO
 const VNODE_BYTES: usize = 1200; // struct vnode_fdinfowithpath
+/// The flags of the open file, as the kernel has them (sys/fcntl.h: FREAD, FWRITE, FAPPEND).
+const OPEN_FLAGS: usize = 0;
+const READ: u32 = 1;
+const WRITE: u32 = 2;
 const VNODE_DEV: usize = 24;
 const VNODE_INO: usize = 32;
 const VNODE_PATH: usize = 176;
@@ -96,12 +100,25 @@ pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<b
     let mut files = descriptors.iter().filter(|each| is_file(each));
     Ok(files.any(|file| {
         let vnode = describe::<VNODE_BYTES>(pid, file.proc_fd, VNODE_PATH_INFO);
-        vnode.is_some_and(|vnode| {
-            // dev_t is signed: st_dev and vst_dev agree in their low 32 bits
-            u64::from(u32_at(&vnode, VNODE_DEV)) == dev & u64::from(u32::MAX)
-                && u64_at(&vnode, VNODE_INO) == ino
-        })
+        vnode.is_some_and(|vnode| is_of_file(&vnode, dev, ino))
     }))
+}
+
+/// Whether descriptor `number` of `pid` is the file `dev`:`ino`, opened for reading and marked.
+pub(in super::super) fn is_marked(pid: i32, number: i32, dev: u64, ino: u64) -> io::Result<bool> {
+    let vnode = describe::<VNODE_BYTES>(pid, number, VNODE_PATH_INFO);
+    Ok(vnode.is_some_and(|vnode| {
+        let flags = u32_at(&vnode, OPEN_FLAGS);
+        let is_marked =
+            flags & (READ | WRITE) == READ && flags & libc::O_APPEND.unsigned_abs() != 0;
+        is_marked && is_of_file(&vnode, dev, ino)
+    }))
+}
+
+fn is_of_file(vnode: &[u8], dev: u64, ino: u64) -> bool {
+    // dev_t is signed: st_dev and vst_dev agree in their low 32 bits
+    u64::from(u32_at(vnode, VNODE_DEV)) == dev & u64::from(u32::MAX)
+        && u64_at(vnode, VNODE_INO) == ino
 }
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {

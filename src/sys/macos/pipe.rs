@@ -1,9 +1,20 @@
 //! FIFOs by read(2) and pwrite(2): macOS has no splice(2), so a kill loses the chunk that was read and not yet written.
 
 use super::super::pipe::{DrainRequest, Drained, PEEK_BYTES, WriteFailed, read};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
+
+/// Marks a read end only: no process opens a file for reading with O_APPEND, and a shell's `>>` opens one for writing so.
+pub(in super::super) fn mark_for_child(end: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(end, FcntlArg::F_GETFL)?);
+    if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        fcntl(end, FcntlArg::F_SETFL(flags | OFlag::O_APPEND))?;
+    }
+    Ok(())
+}
 
 /// Keeps the buffer for one chunk.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ use crate::act::helper::Helpers;
 use crate::act::process_exit::still_runs;
 use crate::act::process_info::{ProcessInfo, ProcessInspector, Shown, lineage};
 use crate::act::spawn::spawner::Spawner;
+use crate::act::tree::is_in_other_cgroup;
 use crate::decide::event::Life;
 use crate::decide::explain::{
     Assessment, ExplainContext, Ownership, ProcessSupervisor, StoredClaim, Treatment, Visibility,
@@ -268,7 +269,7 @@ impl Explainer {
     ) -> (ObservedProcess, Visibility) {
         let Process { pid, .. } = stat.process;
         let claim = &claimed.claim;
-        let held = process::holds_file(pid, claim.claim_fd.dev, claim.claim_fd.inode);
+        let held = process::inherits(pid, &claim.inherited_file());
         let token = self.token_of(stat.process).await;
         let carried = |token: &Option<String>| token.as_deref() == Some(claim.token.as_str());
         let leader = process::stat(stat.sid).ok();
@@ -279,6 +280,9 @@ impl Explainer {
             session_leader: leader.map(|leader| leader.process),
             in_cgroup: is_in_cgroup(pid, stayd, claimed),
             holds_claim: *held.as_ref().unwrap_or(&false),
+            in_other_cgroup: claim
+                .main()
+                .is_some_and(|main| is_in_other_cgroup(pid, main.pid)),
             carries_token: matches!(&token, Shown::This(token) if carried(token)),
             uid: process::uid(pid).unwrap_or(u32::MAX),
             our_child: false,
