@@ -16,6 +16,7 @@ pub mod folder_watch;
 pub mod guarded_file;
 pub mod handover;
 pub mod identity;
+pub mod isolation;
 pub mod limits;
 pub mod listen;
 pub mod listen_fds;

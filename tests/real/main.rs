@@ -36,6 +36,8 @@ mod fork_chains;
 #[cfg(target_os = "linux")]
 mod healthy;
 #[cfg(target_os = "linux")]
+mod helper_isolation;
+#[cfg(target_os = "linux")]
 mod hung_mount;
 mod inherited_environment;
 mod instance_lifecycle;

@@ -4,6 +4,9 @@
 //! return, and a thread that is stuck in the kernel keeps even a killed process alive. So stayd sends such requests to a
 //! child, one JSON line each way over a socket pair. The child is kept between requests and killed at a deadline; the next
 //! request starts a new one.
+//!
+//! A helper can run as the user of a service, so other processes of that user could control it. It has no descriptor but its
+//! socket, /dev/null, and a pipe whose end ends the helper, and no process of that user can read its memory or copy a descriptor.
 
 mod client;
 mod serve;
@@ -21,8 +24,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, PipeWriter};
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -39,6 +42,8 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The most time for the start of a helper.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of the helper's end of the pipe that tells the kernel when stayd has ended.
+const LIFELINE: RawFd = 3;
 const SIGKILL: i32 = libc::SIGKILL;
 const STUCK: &str = "the last helper is killed and still hangs in the system";
 
@@ -122,6 +127,8 @@ struct Child {
     /// The beginning of a line whose end has not arrived yet.
     buffer: Vec<u8>,
     running: RunningChild,
+    /// The kernel kills the helper when this is closed, because stayd has ended.
+    _lifeline: PipeWriter,
 }
 
 impl Helper {
@@ -336,11 +343,9 @@ impl Helper {
                 "cannot make a socket pair for a helper: {error}; raise stayd's open-files limit"
             )
         })?;
-        // The helper writes its messages to the same place as stayd.
-        let stderr = io::stderr()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| format!("cannot duplicate stderr for a helper: {error}"))?;
+        let (lifeline, lifeline_writer) = io::pipe().map_err(|error| {
+            format!("cannot make a pipe for a helper: {error}; raise stayd's open-files limit")
+        })?;
         let launch = Launch {
             argv: vec![self.program.to_string_lossy().into_owned(), VERB.into()],
             exec_context: ExecContext {
@@ -349,7 +354,9 @@ impl Helper {
                 user: self.user.clone(),
                 ..ExecContext::default()
             },
-            fds: vec![(0, theirs.into()), (2, stderr)],
+            // Nothing else: a process of the helper's user could use every descriptor that the helper has, such as stderr,
+            // until the helper has protected itself.
+            fds: vec![(0, theirs.into()), (LIFELINE, lifeline.into())],
             cgroup: None,
             command_token: None,
         };
@@ -362,6 +369,7 @@ impl Helper {
             stream: ours,
             buffer: Vec::new(),
             running,
+            _lifeline: lifeline_writer,
         })
     }
 }

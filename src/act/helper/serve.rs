@@ -1,7 +1,8 @@
 //! The loop of a helper process: reads requests, carries them out, writes the replies.
 
 use super::wire::{Progress, ReplyLine, RequestLine};
-use super::{HelperRequest, REQUEST_BYTES_MAX};
+use super::{HelperRequest, LIFELINE, REQUEST_BYTES_MAX};
+use crate::sys::isolation;
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -93,11 +94,14 @@ impl Handlers {
     /// Serves the requests that come over descriptor 0, a socket, until stayd closes it.
     ///
     /// A second thread carries out the requests, so that the end of stayd ends this process at once, even during a request.
-    /// Only a wait inside the kernel can delay that.
+    /// Only a wait inside the kernel can delay that. On Linux the kernel ends a stopped helper too.
     ///
     /// # Errors
     /// The socket broke, or stayd sent a second request before the reply to the first.
     pub fn serve(self) -> io::Result<()> {
+        // A system that refuses these calls still gets its requests carried out.
+        let _ = isolation::forbid_inspection();
+        let _ = isolation::end_with_pipe(LIFELINE);
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let replies = socket.try_clone()?;
         let (requests, inbox) = mpsc::sync_channel(1);

@@ -12,6 +12,7 @@ pub(super) mod filesystem;
 pub(super) mod folder_watch;
 mod host;
 pub(super) mod inspect;
+pub(super) mod isolation;
 pub(super) mod listen;
 mod memory;
 mod pidfd;

@@ -13,6 +13,7 @@ pub(super) mod filesystem;
 pub(super) mod folder_watch;
 mod host;
 pub(super) mod inspect;
+pub(super) mod isolation;
 pub(super) mod listen;
 pub(super) mod pipe;
 mod proc_info;
