@@ -88,7 +88,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.startup.max", POSITIVE_DURATION, Described("ten times `within`"),
         "The longest time with all extensions, if the probe is not answered. Then the watchdog judges. A server that answers that it is starting may take as long as it works."),
     Key::new("service.*.sd_notify", Kind::Flag, Is("false"),
-        "Gives the service a NOTIFY_SOCKET for READY=1, WATCHDOG=1, EXTEND_TIMEOUT_USEC= and STOPPING=1. The service is then ready after READY=1."),
+        "Gives the service a NOTIFY_SOCKET for READY=1, WATCHDOG=1, EXTEND_TIMEOUT_USEC=, STOPPING=1 and MAINPID= (which process goes on when the main process ends). The service is then ready after READY=1."),
     Key::new("service.*.sockets", Kind::Texts, Is(""),
         "Addresses (`127.0.0.1:8080`, `/run/app.sock`) that stayd binds, holds and passes on as LISTEN_FDS. Clients wait during a restart."),
     Key::new("service.*.stopped_is", Kind::Choice(&["wedged", "held"]), Is("wedged"),

@@ -64,3 +64,44 @@ fn an_extension_that_is_no_number_is_ignored_and_logged_once() {
     let warnings = lines_with(&daemon, "EXTEND_TIMEOUT_USEC");
     assert_eq!(warnings, 1, "{}", daemon.output());
 }
+
+/// Without a port and a probe, only MAINPID= tells a server that has replaced itself from a process that it has left behind.
+#[test]
+fn a_process_that_mainpid_names_succeeds_a_server_of_any_age_and_another_one_does_not() {
+    for named in [true, false] {
+        // The startup budget is over when the main process ends.
+        let script = format!(
+            "tell('READY=1')\nchild=os.fork()\nif child==0:\n  time.sleep(1000)\n\
+             open('DIR/child','w').write(str(child))\n{}\nwait_file('go')\nos._exit(0)",
+            if named {
+                "tell('MAINPID=%d' % child)"
+            } else {
+                ""
+            }
+        );
+        let settings = "sd_notify = true\nstartup = { within = \"100ms\" }\nrestart = \"never\"";
+        let daemon = Stayd::start(&python_service(&script, settings));
+        let first = pid(&daemon.wait_state("s", "running"));
+        let child = daemon.dir().join("child");
+        wait_until("it has a child", SOON, || child.exists());
+        let child = || fs::read_to_string(&child).ok()?.parse::<i32>().ok();
+        wait_until("its pid is written", SOON, || child().is_some());
+        daemon.wait_service("s", "older than its startup budget", |service| {
+            service["state"] == "running" && service["pid"].as_i64() == Some(first.into())
+        });
+        let began = std::time::Instant::now();
+        wait_until("the budget is over", SOON, || {
+            began.elapsed().as_millis() > 300
+        });
+        fs::write(daemon.dir().join("go"), "").expect("a file");
+        if named {
+            daemon.wait_service("s", "has its successor", |service| {
+                service["pid"].as_i64() == child().map(Into::into)
+            });
+        } else {
+            daemon.wait_state("s", "stopped");
+            let left = child().expect("a pid");
+            wait_until("what it left is ended", SOON, || !is_alive(left));
+        }
+    }
+}

@@ -169,6 +169,9 @@ impl Receiving {
         if message.is_heartbeat {
             self.instance.checks.heartbeat.beat();
         }
+        if let Some(pid) = message.main_pid {
+            self.instance.tree.name_main(pid);
+        }
         for message in message.for_the_loop() {
             self.charge(EVENTS_PER_SECOND);
             let event = ServiceEvent::Notified(self.instance.life, message);

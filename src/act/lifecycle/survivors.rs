@@ -42,7 +42,13 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
     }
     let processes = left.iter().map(|member| member.process);
     let oldest = processes.min_by_key(|process| process.start_time);
-    let listening = listening(service, &tree);
+    // What the service itself says needs no other proof that this process serves.
+    let named = instance.tree.named_main();
+    let named = named.filter(|named| left.iter().any(|member| member.process == *named));
+    let listening = match named {
+        Some(named) => Some(Some(named)),
+        None => listening(service, &tree),
+    };
     Survivors {
         count: left.len(),
         successor: listening.flatten().or(oldest),

@@ -20,6 +20,8 @@ pub(crate) struct Message<'a> {
     is_trigger: bool,
     /// The longest one.
     extension: Option<Duration>,
+    /// MAINPID=
+    pub(crate) main_pid: Option<i32>,
     /// The first field that cannot be read.
     pub(crate) defect: Option<Defect<'a>>,
 }
@@ -33,6 +35,8 @@ pub(crate) enum Defect<'a> {
     NotUtf8(&'a [u8]),
     /// The value of EXTEND_TIMEOUT_USEC= is no number, or does not fit into 64 bits.
     NotMicroseconds(&'a [u8]),
+    /// The value of MAINPID= is no pid.
+    NotPid(&'a [u8]),
 }
 
 impl<'a> Message<'a> {
@@ -66,6 +70,13 @@ impl<'a> Message<'a> {
                 let micros = micros.ok_or(Defect::NotMicroseconds(value))?;
                 self.extension = self.extension.max(Some(Duration::from_micros(micros)));
             }
+            (b"MAINPID", value) => {
+                let pid = std::str::from_utf8(value).ok();
+                let pid = pid
+                    .and_then(|value| value.parse().ok())
+                    .filter(|&pid| pid > 1);
+                self.main_pid = Some(pid.ok_or(Defect::NotPid(value))?);
+            }
             (b"STATUS", text) if std::str::from_utf8(text).is_err() => {
                 return Err(Defect::NotUtf8(text));
             }
@@ -97,6 +108,7 @@ impl fmt::Display for Defect<'_> {
                 value,
                 "in EXTEND_TIMEOUT_USEC= is no number of microseconds",
             ),
+            Self::NotPid(value) => (value, "in MAINPID= is no pid"),
         };
         let quoted = &found[..found.len().min(QUOTED_BYTES_MAX)];
         let more = if quoted.len() < found.len() {

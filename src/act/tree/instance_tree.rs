@@ -2,7 +2,7 @@
 
 use super::{Member, Tree, Usage};
 use crate::decide::clock::{Duration, Instant};
-use crate::sys::process::{InheritedFile, Process};
+use crate::sys::process::{self, InheritedFile, Process};
 use std::cell::{Cell, RefCell};
 use tokio::sync::Notify;
 
@@ -17,6 +17,8 @@ pub(crate) struct InstanceTree {
     tree: RefCell<Option<Tree>>,
     /// The claim fd's file.
     claim_file: Cell<Option<InheritedFile>>,
+    /// The process that the service has named as its main process (MAINPID=).
+    named_main: Cell<Option<Process>>,
     /// The stop signal went to the whole tree; each reaped orphan may have been its last process.
     is_ending: Cell<bool>,
     searched_at: Cell<Option<Instant>>,
@@ -106,6 +108,18 @@ impl InstanceTree {
         let mut tree = self.tree.borrow_mut();
         let tree = tree.as_mut()?;
         tree.update_members().then(|| tree.members.clone())
+    }
+
+    /// The service names its main process. Whether that belongs to the tree is not examined before it is used.
+    pub(crate) fn name_main(&self, pid: i32) {
+        if let Ok(stat) = process::stat(pid) {
+            self.named_main.set(Some(stat.process));
+        }
+    }
+
+    /// The process that the service has named as its main process. It may not belong to the tree.
+    pub(crate) fn named_main(&self) -> Option<Process> {
+        self.named_main.get()
     }
 
     /// Records a member outside the session. Returns false if it is recorded already, or if there is no room.
