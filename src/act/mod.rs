@@ -41,7 +41,7 @@ mod helper_process;
 pub mod journal;
 mod lifecycle;
 pub mod notify;
-mod off_loop;
+pub(crate) mod off_loop;
 pub mod output;
 pub mod preflight;
 pub mod probe;
@@ -54,5 +54,5 @@ pub mod spawn;
 pub mod tree;
 mod watchdog;
 
-pub use context::{LoopWork, SharedContext};
+pub use context::SharedContext;
 pub use helper_process::helper_main;

@@ -242,7 +242,7 @@ impl Daemon {
     fn on_deadline(&mut self, due: Instant) {
         let late = self.parts.clock.handle().now().since(due);
         if late >= LATE_MIN {
-            let cause = self.cause_of_lateness(due, late);
+            let cause = cause_of_lateness();
             tracing::warn!(
                 "stayd itself was {} ms late: {cause}; probe attempts in progress give no verdict",
                 late.as_millis()
@@ -250,26 +250,6 @@ impl Daemon {
             self.step(Event::Late(cause));
         }
         self.step(Event::Tick);
-    }
-
-    /// Why the loop has been late by `late` since `due`, in words: long work for one service, or the host.
-    fn cause_of_lateness(&self, due: Instant, late: Duration) -> String {
-        let work = &self.parts.executor.shared().loop_work;
-        if let Some((service, took)) = work.take_since(due)
-            && took * 2 >= late
-        {
-            return format!(
-                "reading the processes of {service} took {} ms",
-                took.as_millis()
-            );
-        }
-        match process::host() {
-            Ok(host) if host.runnable > host.cpus => format!(
-                "the host is loaded ({} threads are runnable on {} processors)",
-                host.runnable, host.cpus
-            ),
-            Ok(_) | Err(_) => "stayd was stopped, or the machine stood still".into(),
-        }
     }
 
     fn on_signals(&mut self, received: ReceivedSignals) {
@@ -320,6 +300,17 @@ impl Daemon {
             return;
         }
         self.sent_status = status;
+    }
+}
+
+/// Why the loop has been late, in words. No work of the loop for a service takes long.
+fn cause_of_lateness() -> String {
+    match process::host() {
+        Ok(host) if host.runnable > host.cpus => format!(
+            "the host is loaded ({} threads are runnable on {} processors)",
+            host.runnable, host.cpus
+        ),
+        Ok(_) | Err(_) => "stayd was stopped, or the machine stood still".into(),
     }
 }
 

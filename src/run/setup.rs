@@ -9,6 +9,7 @@ use super::state_lock::{StartError, StateLock, system_error};
 use super::status::StatusSource;
 use super::upgrade::{self, InheritedState};
 use super::{ExitReason, LoopOutcome, Options, log_send_error};
+use crate::act::SharedContext;
 use crate::act::claims::Claims;
 use crate::act::dirs::state_dir::StateDir;
 use crate::act::executor::Executor;
@@ -26,7 +27,6 @@ use crate::act::spawn::environment::InheritableEnvironment;
 use crate::act::spawn::spawner::Spawner;
 use crate::act::tree::cgroups::Cgroups;
 use crate::act::tree::killer::TreeKiller;
-use crate::act::{LoopWork, SharedContext};
 use crate::api::wire::Upgrade;
 use crate::config::Config;
 use crate::sys::reaper::{self, Reaped};
@@ -225,7 +225,6 @@ async fn assemble(
         state: lock.state().root().to_owned(),
         runtime_dir: options.runtime_dir.clone(),
         state_key: state_key(lock.state()),
-        loop_work: LoopWork::default(),
         now: Box::new(move || clock_handle.now()),
         stamp: Box::new(move |instant| clock_handle.wall_time(instant)),
     };

@@ -5,6 +5,7 @@ use crate::act::dirs::state_dir::StateDir;
 use crate::act::foreign::reported::{ReportedProcess, ReportedProcesses};
 use crate::act::helper::Progress;
 use crate::act::notify::parent::ParentSupervisor;
+use crate::act::off_loop::off_loop;
 use crate::act::preflight::ProgramLookup;
 use crate::act::runtime::files_and_bytes;
 use crate::act::runtime::status_board::{ProgramCheck, StatusBoard, program_of};
@@ -15,9 +16,10 @@ use crate::decide::clock::Instant;
 use crate::decide::event::ServiceId;
 use crate::decide::fleet::Machine;
 use crate::decide::snapshot::{Phase, Snapshot};
-use crate::sys::{identity, process};
+use crate::sys::identity;
+use crate::sys::process::{self, Process};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,6 +39,28 @@ pub(super) struct StatusSource {
     services: Rc<RefCell<Vec<ServiceEntry>>>,
     warnings: Rc<RefCell<BTreeMap<WarningTopic, String>>>,
     reported: ReportedProcesses,
+    /// The figures of the main processes at the last refresh.
+    figures: Rc<RefCell<HashMap<Process, ProcessFigures>>>,
+}
+
+/// What `status` shows of a main process.
+#[derive(Clone, Copy, Debug)]
+struct ProcessFigures {
+    open_files: Option<u64>,
+    memory_bytes: Option<u64>,
+    cpu: Option<Duration>,
+}
+
+impl ProcessFigures {
+    fn of(main: Process) -> Self {
+        let count = process::open_file_count(main.pid, OPEN_FILES_MAX);
+        let stat = process::stat(main.pid).ok();
+        Self {
+            open_files: count.ok().map(|count| count as u64),
+            memory_bytes: process::memory_bytes(main.pid),
+            cpu: stat.map(|stat| stat.cpu + stat.children_cpu),
+        }
+    }
 }
 
 /// A configured service.
@@ -87,6 +111,7 @@ impl StatusSource {
             services: Rc::new(RefCell::new(services)),
             warnings: Rc::default(),
             reported,
+            figures: Rc::default(),
         }
     }
 
@@ -125,14 +150,11 @@ impl StatusSource {
         let services = entries.iter().enumerate().filter_map(|(index, entry)| {
             let snapshot = machine.snapshot(now, ServiceId(index))?;
             let mut info = entry.info.clone();
-            if let Some(main) = snapshot.main {
-                info.open_files = process::open_files(main.pid, OPEN_FILES_MAX)
-                    .ok()
-                    .map(|files| files.len() as u64);
-                info.memory_bytes = process::memory_bytes(main.pid);
-                let stat = process::stat(main.pid).ok();
-                info.cpu = stat.map(|stat| stat.cpu + stat.children_cpu);
-            }
+            let figures = self.figures.borrow();
+            let figures = snapshot.main.and_then(|main| figures.get(&main));
+            info.open_files = figures.and_then(|figures| figures.open_files);
+            info.memory_bytes = figures.and_then(|figures| figures.memory_bytes);
+            info.cpu = figures.and_then(|figures| figures.cpu);
             info.runtime = self.runtime(&info.name, &snapshot);
             info.progress = self.progress(&info.name, &snapshot);
             Some(view::service(&info, &snapshot, &wall_time))
@@ -191,7 +213,7 @@ impl StatusSource {
         })
     }
 
-    /// Checks whether program files were replaced and whether sources differ from the running copies. It waits
+    /// Reads the figures of the main processes, checks whether program files were replaced and whether sources differ from the running copies. It waits
     /// [`REFRESH_WITHIN`] at most; the status board keeps results that arrive later.
     pub(super) async fn refresh(&self, machine: &RefCell<Machine>) {
         let now = self.clock.now();
@@ -218,8 +240,27 @@ impl StatusSource {
             }
         };
         let sources = self.status_board.check_sources(now);
-        let both = async { tokio::join!(programs, sources) };
-        let _ = timeout(REFRESH_WITHIN, both).await;
+        let mains: Vec<Process> = (0..self.services.borrow().len())
+            .filter_map(|index| machine.borrow().snapshot(now, ServiceId(index))?.main)
+            .collect();
+        let all = async { tokio::join!(programs, sources, self.read_figures(mains)) };
+        let _ = timeout(REFRESH_WITHIN, all).await;
+    }
+
+    /// Reads the figures of these processes. What is not read in time is not shown.
+    async fn read_figures(&self, mains: Vec<Process>) {
+        self.figures
+            .borrow_mut()
+            .retain(|main, _| mains.contains(main));
+        let read = move || {
+            mains
+                .into_iter()
+                .map(|main| (main, ProcessFigures::of(main)))
+        };
+        let reading = off_loop("figures", REFRESH_WITHIN, || read().collect());
+        if let Ok(figures) = reading.await {
+            self.figures.replace(figures);
+        }
     }
 }
 

@@ -179,6 +179,14 @@ pub fn open_files(pid: i32, max: usize) -> io::Result<Vec<OpenFile>> {
     platform::descriptors::open_files(pid, max)
 }
 
+/// How many files `pid` has open, at most `max`. May take long before Linux 6.2: not for the loop's thread.
+///
+/// # Errors
+/// As [`open_files`].
+pub fn open_file_count(pid: i32, max: usize) -> io::Result<usize> {
+    platform::descriptors::open_file_count(pid, max)
+}
+
 /// The threads of `pid` and what they wait for, at most `max`.
 ///
 /// # Errors
@@ -221,7 +229,7 @@ pub fn cgroup(pid: i32) -> Option<String> {
     platform::inspect::cgroup(pid)
 }
 
-/// Whether `pid` has the file `dev`:`ino` open. Searches all its descriptors, so it is not for the loop's thread. Never makes a stat(2) that a dead file system could block.
+/// Whether the file `dev`:`ino` is among the first 1024 open files of `pid`. Not for the loop's thread. Never makes a stat(2) that a dead file system could block.
 ///
 /// # Errors
 /// As [`open_files`].

@@ -50,6 +50,8 @@ mod kill_suppressed;
 mod launchd;
 mod launchd_simulator;
 #[cfg(target_os = "linux")]
+mod many_descriptors;
+#[cfg(target_os = "linux")]
 mod notify_floods;
 mod notify_messages;
 #[cfg(target_os = "linux")]

@@ -3,14 +3,12 @@
 //! Each part has a type of its own in another folder; the contexts only combine the parts.
 
 mod instance;
-mod loop_work;
 mod main_process;
 mod preparation;
 mod service;
 mod shared;
 
 pub(crate) use instance::Instance;
-pub use loop_work::LoopWork;
 pub(crate) use main_process::MainProcess;
 pub(crate) use preparation::{Preparation, Variables};
 pub(crate) use service::ServiceContext;

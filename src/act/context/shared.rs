@@ -1,6 +1,5 @@
 //! The state that the effects of all services share, and the channel on which they send events to the loop.
 
-use super::LoopWork;
 use crate::act::claims::Claims;
 use crate::act::foreign::orphans::UnattributedOrphans;
 use crate::act::foreign::reported::ReportedProcesses;
@@ -53,8 +52,6 @@ pub struct SharedContext {
     pub runtime_dir: PathBuf,
     /// Identifies this state directory in file names, because several stayds of one name share a runtime directory.
     pub state_key: String,
-    /// What delayed the loop, if a service did.
-    pub loop_work: LoopWork,
     /// Reads the loop's clock.
     pub now: Box<dyn Fn() -> Instant>,
     /// The wall-clock time of an instant, for records.

@@ -3,6 +3,7 @@
 //! The process's pidfd reports its end. stayd also polls the kernel for the listeners on the port: that shows when the process
 //! closes the port, and when a process that is hidden from stayd has ended.
 
+use crate::act::off_loop::off_loop;
 use crate::act::process_exit::{exit_of, wait_until_reaped};
 use crate::act::tree::Usage;
 use crate::decide::event::{Exit, PortRelease};
@@ -12,6 +13,8 @@ use crate::sys::socket::{self, Listener};
 use std::io;
 use std::time::Duration;
 
+/// The most time to search the descriptors of the process.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval between two reads of the port's listeners.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// After this many consecutive reads without its port the process has left the port. One read is not enough, because a
@@ -57,11 +60,16 @@ async fn leaves(in_the_way: impl Fn() -> io::Result<Vec<Listener>>, foreign: Opt
         let Ok(listeners) = in_the_way() else {
             continue;
         };
-        if are_its(&listeners, &known, foreign) {
-            known = listeners;
-            without = 0;
-        } else {
-            without += 1;
+        let (now, before) = (listeners.clone(), known.clone());
+        let searching = move || are_its(&now, &before, foreign);
+        match off_loop("port", SEARCH_TIMEOUT, searching).await {
+            Ok(true) => {
+                known = listeners;
+                without = 0;
+            }
+            Ok(false) => without += 1,
+            // What could not be read in time proves nothing.
+            Err(_) => {}
         }
     }
 }

@@ -4,11 +4,14 @@ use crate::act::claims::{Claim, ClaimError};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::output::InstanceOutput;
+use crate::act::tree::Tree;
 use crate::decide::event::Life;
 use crate::sys::process::Process;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// The most time to read the processes of one service. Until then its attempt waits, and nothing else does.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval between two attempts to write a claim that the disk refused.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -78,12 +81,27 @@ pub(super) fn give_second_name(shared: &SharedContext, service: &ServiceContext,
 }
 
 /// Records members that have left the tree, in memory and in the claim, while there is evidence for them.
-pub(crate) fn record_members(
+pub(crate) async fn record_members(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
 ) {
-    if let Some(members) = instance.tree.update_members() {
+    let update = |tree: Option<&mut Tree>| {
+        tree.map(Tree::update_members);
+    };
+    if let Some(reading) = instance.tree.read(READ_TIMEOUT, update).await {
+        record_changed(shared, service, instance, reading.changed_members);
+    }
+}
+
+/// Writes the members that a reading of the tree has found to the claim.
+pub(crate) fn record_changed(
+    shared: &SharedContext,
+    service: &ServiceContext,
+    instance: &Instance,
+    changed_members: Option<Vec<Process>>,
+) {
+    if let Some(members) = changed_members {
         add_members(shared, service, instance, &members);
     }
 }

@@ -6,6 +6,7 @@ use super::service_messages;
 use super::service_user::look_up_user;
 use crate::act::claims::Token;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::off_loop::off_loop;
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
 use crate::act::spawn::short_command::ShortCommand;
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 /// The most time for the start of a program. A longer start means that its disk may be gone.
 pub(crate) const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most time to search all processes for the one that holds the port.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most time to describe the process that holds the port.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest number of processes that are counted on one port: every worker of a server may have it open.
@@ -132,7 +135,22 @@ async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<P
         }
         return None;
     };
-    let holders = socket::find_holders(listener, HOLDERS_MAX).unwrap_or_default();
+    let listener = *listener;
+    let searching = move || socket::find_holders(&listener, HOLDERS_MAX);
+    let holders = match off_loop("port", SEARCH_TIMEOUT, searching).await {
+        Ok(found) => found.unwrap_or_default(),
+        Err(error) => {
+            let description = format!(
+                "port {port} is held by a process of user {} that stayd cannot find: {error}",
+                listener.uid
+            );
+            return Some(PortHolder {
+                port,
+                main: None,
+                description,
+            });
+        }
+    };
     let Some(info) = info_on_oldest(shared, &holders).await else {
         let description = format!(
             "port {port} is held by a process of user {} that is hidden from stayd",

@@ -1,8 +1,9 @@
 //! Ends an instance: sends signals, and kills its tree.
 
-use super::claim::retry_until_written;
+use super::claim::{READ_TIMEOUT, retry_until_written};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::failpoint::{Failpoint, reached};
+use crate::act::tree::Tree;
 use crate::decide::event::{Life, ServiceEvent};
 use nix::errno::Errno;
 use std::pin::pin;
@@ -27,13 +28,9 @@ pub(crate) fn terminate(
     };
     let signal = service.config.stop_signal.0;
     if tree {
-        instance.tree.terminate(&[signal, SIGCONT]);
-        reached(Failpoint::Terminated);
-        kill_tree_if_ended(shared, service);
-        if !instance.tree.orphans_come_to_us() {
-            let (shared, service) = (Rc::clone(shared), Rc::clone(service));
-            tokio::task::spawn_local(watch_until_ended(shared, service, instance));
-        }
+        instance.tree.begin_ending();
+        let (shared, service) = (Rc::clone(shared), Rc::clone(service));
+        tokio::task::spawn_local(terminate_tree(shared, service, instance, signal));
         return;
     }
     // A server that ends when its last client has left would wait for the probe's connection.
@@ -44,6 +41,25 @@ pub(crate) fn terminate(
     let _ = instance.main.signal(signal);
     let _ = instance.main.signal(SIGCONT);
     reached(Failpoint::Terminated);
+}
+
+/// Sends `signal` to every process of the tree, and watches for the end of the tree.
+async fn terminate_tree(
+    shared: Rc<SharedContext>,
+    service: Rc<ServiceContext>,
+    instance: Rc<Instance>,
+    signal: i32,
+) {
+    let send = move |tree: Option<&mut Tree>| {
+        tree.map(|tree| tree.terminate(signal));
+    };
+    // What gets no signal in time is killed after the grace.
+    let _ = instance.tree.read(READ_TIMEOUT, send).await;
+    reached(Failpoint::Terminated);
+    kill_tree_if_ended(&shared, &service);
+    if !instance.tree.orphans_come_to_us() {
+        watch_until_ended(shared, service, instance).await;
+    }
 }
 
 /// Sends the watchdog's first signal.
@@ -116,10 +132,15 @@ pub(crate) fn kill_tree_if_ended(shared: &Rc<SharedContext>, service: &Rc<Servic
     let Some(instance) = service.current() else {
         return;
     };
-    if has_ended(&instance) {
-        let (shared, service) = (Rc::clone(shared), Rc::clone(service));
-        tokio::task::spawn_local(kill_tree(shared, service, instance.life));
+    if !instance.main.has_ended() || !instance.tree.begin_look() {
+        return;
     }
+    let (shared, service) = (Rc::clone(shared), Rc::clone(service));
+    tokio::task::spawn_local(async move {
+        if instance.tree.look_for_end(READ_TIMEOUT).await {
+            kill_tree(shared, service, instance.life).await;
+        }
+    });
 }
 
 /// Looks again and again whether the tree has ended, because no exit of its processes is reported to stayd: their parent was an
@@ -136,8 +157,4 @@ async fn watch_until_ended(
             () = tokio::time::sleep(LOOK_INTERVAL) => kill_tree_if_ended(&shared, &service),
         }
     }
-}
-
-fn has_ended(instance: &Instance) -> bool {
-    instance.main.has_ended() && instance.tree.has_just_ended()
 }

@@ -1,7 +1,7 @@
 //! Finds the processes that are left of an instance after its main process has ended.
 
+use super::claim::READ_TIMEOUT;
 use crate::act::context::{Instance, ServiceContext};
-use crate::act::off_loop::off_loop;
 use crate::act::tree::{Member, Tree};
 use crate::decide::event::{Exit, Survivors};
 use crate::sys::process::Process;
@@ -22,54 +22,72 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
         oom_kills,
         ..Survivors::default()
     };
+    // The scan did not end in time, so no process can be named. The kill that follows scans again.
+    let undecided = Survivors { count: 1, ..none };
+    let port = searched_port(service);
+    let find = move |tree: Option<&mut Tree>| tree.map(|tree| find(tree, port));
     // This updates only the tree in memory. The claim is written when members are recorded the next time.
-    instance.tree.update_members();
-    let tree = instance.tree.get();
-    let Some(tree) = tree.filter(|tree| !tree.is_known_gone()) else {
+    let Some(reading) = instance.tree.read(READ_TIMEOUT, find).await else {
+        return undecided;
+    };
+    let Some(found) = reading.value else {
         return none;
     };
-    let mut left = tree.members();
-    left.retain(Member::is_alive);
-    if left.is_empty() {
-        let Some(found) = confirmed_survivors(tree.clone()).await else {
-            // The scan did not end in time, so no process can be named. The kill that follows scans again.
-            return Survivors { count: 1, ..none };
-        };
-        left = found;
-    }
-    if left.is_empty() {
-        return none;
-    }
+    let Some(left) = found.left else {
+        return undecided;
+    };
     let processes = left.iter().map(|member| member.process);
-    let oldest = processes.min_by_key(|process| process.start_time);
+    let Some(oldest) = processes.min_by_key(|process| process.start_time) else {
+        return none;
+    };
     // What the service itself says needs no other proof that this process serves.
     let named = instance.tree.named_main();
     let named = named.filter(|named| left.iter().any(|member| member.process == *named));
-    let listening = match named {
-        Some(named) => Some(Some(named)),
-        None => listening(service, &tree),
-    };
+    let listening = named.map(Some).or(found.listening);
     Survivors {
         count: left.len(),
-        successor: listening.flatten().or(oldest),
+        successor: Some(listening.flatten().unwrap_or(oldest)),
         successor_listens: listening.map(|holder| holder.is_some()),
         oom_kills,
     }
 }
 
-/// The survivor that listens on the port, if one does. None where that is not known: if stayd holds the socket for the
-/// service, every process of the tree has it open.
-fn listening(service: &ServiceContext, tree: &Tree) -> Option<Option<Process>> {
-    let port = service.config.port?;
-    let listeners = socket::listeners(port).ok()?;
-    if listeners.iter().any(|each| service.sockets.holds(each)) {
-        return None;
-    }
-    tree.holds_listener(port).ok()
+/// What a scan has found.
+struct Found {
+    /// The survivors; none when the scan did not end in time.
+    left: Option<Vec<Member>>,
+    /// The survivor that listens on the port, if one does. None where that is not known.
+    listening: Option<Option<Process>>,
 }
 
-/// The survivors, found by full scans; none when the scans did not end in time.
-async fn confirmed_survivors(tree: Tree) -> Option<Vec<Member>> {
-    let scan = move || tree.confirmed_survivors(Instant::now() + SCAN_TIMEOUT);
-    off_loop("survivors", SCAN_TIMEOUT, scan).await.ok()?
+/// Scans the tree. Can take long, and can hang.
+fn find(tree: &mut Tree, port: Option<u16>) -> Found {
+    tree.update_members();
+    let nothing = Found {
+        left: Some(Vec::new()),
+        listening: None,
+    };
+    if tree.is_known_gone() {
+        return nothing;
+    }
+    let mut left = tree.members();
+    left.retain(Member::is_alive);
+    let left = if left.is_empty() {
+        tree.confirmed_survivors(Instant::now() + SCAN_TIMEOUT)
+    } else {
+        Some(left)
+    };
+    Found {
+        left,
+        listening: port.and_then(|port| tree.holds_listener(port).ok()),
+    }
+}
+
+/// The port on which a survivor may listen. None where that shows nothing: if stayd holds the socket for the service, every
+/// process of the tree has it open.
+fn searched_port(service: &ServiceContext) -> Option<u16> {
+    let port = service.config.port?;
+    let listeners = socket::listeners(port).ok()?;
+    let is_held = listeners.iter().any(|each| service.sockets.holds(each));
+    (!is_held).then_some(port)
 }

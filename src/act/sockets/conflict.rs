@@ -1,6 +1,7 @@
 //! Explains why an address cannot be bound, and names the process that holds it.
 
 use crate::act::helper::Helpers;
+use crate::act::off_loop::off_loop;
 use crate::act::process_info::ProcessInspector;
 use crate::config::Listen;
 use crate::decide::event::SpawnFailure;
@@ -46,7 +47,12 @@ pub(super) async fn explain(
 
 async fn taken(helpers: &Helpers, address: &Listen) -> String {
     let holder = match address {
-        Listen::Tcp(wanted) => holder_of_port(*wanted),
+        Listen::Tcp(wanted) => {
+            let wanted = *wanted;
+            let searching = move || holder_of_port(wanted);
+            let found = off_loop("port", DESCRIBE_TIMEOUT, searching).await;
+            found.ok().flatten()
+        }
         Listen::Unix(path) => holder_of_path(path.clone()).await,
     };
     let mut inspector = ProcessInspector::new(helpers, DESCRIBE_TIMEOUT);
@@ -83,7 +89,7 @@ async fn is_socket(path: PathBuf) -> bool {
         .map_or(true, |seen| seen.unwrap_or(true))
 }
 
-/// The process whose listener on the port conflicts with the wanted address.
+/// The process whose listener on the port conflicts with the wanted address. Reads the descriptors of all processes.
 fn holder_of_port(wanted: SocketAddr) -> Option<i32> {
     let listeners = socket::listeners(wanted.port()).ok()?;
     let mut listeners = listeners.iter();

@@ -1,10 +1,12 @@
 //! The process tree of a service's present instance, shared by the effects that read and update it.
 
-use super::{Member, Tree, Usage};
+use super::{MEMBERS_MAX, Member, Tree};
+use crate::act::off_loop::off_loop;
 use crate::decide::clock::{Duration, Instant};
 use crate::sys::process::{self, InheritedFile, Process};
 use std::cell::{Cell, RefCell};
-use tokio::sync::Notify;
+use std::sync::Arc;
+use tokio::sync::{Mutex, Notify};
 
 /// The interval between two searches for members that have left the tree. A search comes with a probe attempt.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -22,8 +24,22 @@ pub(crate) struct InstanceTree {
     /// The stop signal went to the whole tree; each reaped orphan may have been its last process.
     is_ending: Cell<bool>,
     searched_at: Cell<Option<Instant>>,
+    /// Held by the thread that reads the processes of the tree.
+    reader: Arc<Mutex<()>>,
+    /// Something waits for the end of the tree, and a process of it may have ended since the last look.
+    look_is_wanted: Cell<bool>,
+    is_looking: Cell<bool>,
     /// Notified when the tree is set.
     set: Notify,
+}
+
+/// What a thread has read of a tree.
+#[derive(Debug)]
+pub(crate) struct TreeReading<T> {
+    /// What the caller's function has returned.
+    pub(crate) value: T,
+    /// All recorded members outside the session if they have changed, so that the claim must be written again.
+    pub(crate) changed_members: Option<Vec<Process>>,
 }
 
 impl InstanceTree {
@@ -48,6 +64,11 @@ impl InstanceTree {
         while !self.is_known() {
             self.set.notified().await;
         }
+    }
+
+    /// Calls `read` with the tree, where it is known. `read` runs on the loop, so it must not scan.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(Option<&Tree>) -> T) -> T {
+        read(self.tree.borrow().as_ref())
     }
 
     /// Whether an earlier stayd spawned it.
@@ -79,35 +100,60 @@ impl InstanceTree {
         }
     }
 
-    /// The members of the tree, including zombies.
-    pub(crate) fn members(&self) -> Vec<Member> {
-        let tree = self.tree.borrow();
-        tree.as_ref().map(Tree::members).unwrap_or_default()
+    /// Calls `read` with a copy of the tree, on a thread of its own: how long that takes depends on how many processes the
+    /// service has. There is one such thread at a time, also where one does not return in time. Keeps the members outside the
+    /// session that `read` has recorded in the copy. None if that takes longer than `within`.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        within: Duration,
+        read: impl FnOnce(Option<&mut Tree>) -> T + Send + 'static,
+    ) -> Option<TreeReading<T>> {
+        let turn = Arc::clone(&self.reader).lock_owned();
+        let turn = tokio::time::timeout(within, turn).await.ok()?;
+        let mut copy = self.get();
+        let before = copy.as_ref().map(|tree| tree.members.clone());
+        let work = move || {
+            let _turn = turn;
+            let value = read(copy.as_mut());
+            (value, copy)
+        };
+        let (value, copy) = off_loop("processes", within, work).await.ok()?;
+        let changed_members = copy
+            .zip(before)
+            .and_then(|(copy, before)| self.keep_members(copy, &before));
+        Some(TreeReading {
+            value,
+            changed_members,
+        })
     }
 
-    /// Whether the process with this number belongs to the tree.
-    pub(crate) fn has_member(&self, pid: i32) -> bool {
-        self.members()
-            .iter()
-            .any(|member| member.process.pid == pid)
-    }
-
-    /// What the tree has used so far.
-    pub(crate) fn usage(&self) -> Option<Usage> {
-        self.tree.borrow().as_ref().map(Tree::usage)
-    }
-
-    /// Calls `read` with the tree, where it is known.
-    pub(crate) fn with<T>(&self, read: impl FnOnce(Option<&Tree>) -> T) -> T {
-        read(self.tree.borrow().as_ref())
-    }
-
-    /// Records members that have left the tree, while there is evidence for them. Returns all recorded members if they have
-    /// changed, so that the claim must be written again.
-    pub(crate) fn update_members(&self) -> Option<Vec<Process>> {
+    /// Takes over the members that were recorded in a copy of the tree, which had the members `before`. Returns all recorded
+    /// members if they have changed.
+    fn keep_members(&self, copy: Tree, before: &[Process]) -> Option<Vec<Process>> {
         let mut tree = self.tree.borrow_mut();
         let tree = tree.as_mut()?;
-        tree.update_members().then(|| tree.members.clone())
+        let mut members = copy.members;
+        let added = tree.members.iter().copied();
+        let added = added.filter(|member| !before.contains(member));
+        let added: Vec<_> = added.filter(|member| !members.contains(member)).collect();
+        members.extend(added);
+        members.truncate(MEMBERS_MAX);
+        if tree.adopted && copy.session == 0 {
+            tree.session = 0;
+        }
+        let has_changed = members != tree.members;
+        tree.members = members;
+        has_changed.then(|| tree.members.clone())
+    }
+
+    /// Whether the process with this number belongs to the tree, as far as its own state and that of its nearest ancestors
+    /// show. False is no statement.
+    pub(crate) fn has_evident_member(&self, pid: i32) -> bool {
+        let tree = self.tree.borrow();
+        let (Some(tree), Ok(stat)) = (tree.as_ref(), process::stat(pid)) else {
+            return false;
+        };
+        tree.proof_without_scan(&stat).is_some()
     }
 
     /// The service names its main process. Whether that belongs to the tree is not examined before it is used.
@@ -143,27 +189,38 @@ impl InstanceTree {
         is_due
     }
 
-    /// Sends each of `signals` to every process of the tree, and notes that the tree is to end.
-    pub(crate) fn terminate(&self, signals: &[i32]) {
+    /// Notes that the tree is to end.
+    pub(crate) fn begin_ending(&self) {
         self.is_ending.set(true);
-        if let Some(tree) = self.tree.borrow().as_ref() {
-            for signal in signals {
-                tree.terminate(*signal);
-            }
-        }
     }
 
-    /// Whether the tree is not ending any more: [`Self::has_just_ended`] has returned true.
+    /// Whether the tree is not ending any more: [`Self::look_for_end`] has returned true.
     pub(crate) fn has_reported_its_end(&self) -> bool {
         !self.is_ending.get()
     }
 
-    /// Whether the tree is ending and has no running member any more. Returns true only once.
-    pub(crate) fn has_just_ended(&self) -> bool {
-        if !self.is_ending.get() || self.members().iter().any(Member::is_alive) {
+    /// Asks for a look whether the tree has ended. Returns whether the caller makes it: the tree is ending, and no look is under
+    /// way. A look that is under way is repeated.
+    pub(crate) fn begin_look(&self) -> bool {
+        if !self.is_ending.get() {
             return false;
         }
-        self.is_ending.set(false);
-        true
+        self.look_is_wanted.set(true);
+        !self.is_looking.replace(true)
+    }
+
+    /// Looks until no look is wanted any more. Returns whether the tree was ending and has no running member; true only once.
+    pub(crate) async fn look_for_end(&self, within: Duration) -> bool {
+        let mut has_ended = false;
+        while !has_ended && self.look_is_wanted.replace(false) {
+            let is_gone = |tree: Option<&mut Tree>| {
+                !tree.is_some_and(|tree| tree.members().iter().any(Member::is_alive))
+            };
+            let reading = self.read(within, is_gone).await;
+            has_ended =
+                reading.is_some_and(|reading| reading.value) && self.is_ending.replace(false);
+        }
+        self.is_looking.set(false);
+        has_ended
     }
 }

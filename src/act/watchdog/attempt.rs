@@ -27,14 +27,15 @@ pub(crate) async fn attempt(
     let answer = ask(&shared, &service, &instance, check, timeout).await;
     let answer = unless_unheard(&service, &instance, check, answer);
     let latency = (shared.now)().since(asked_at);
-    let looked_at = (shared.now)();
     // Record members that leave the tree now, while there is evidence for them. Later it may be gone.
     if instance.tree.search_is_due((shared.now)()) {
-        record_members(&shared, &service, &instance);
+        let (shared, service) = (Rc::clone(&shared), Rc::clone(&service));
+        let instance = Rc::clone(&instance);
+        tokio::task::spawn_local(async move {
+            record_members(&shared, &service, &instance).await;
+        });
     }
-    let sample = sample::after(&shared, &service, &instance, check, &answer, timeout);
-    let loop_work = &shared.loop_work;
-    loop_work.note(service.name(), looked_at, (shared.now)());
+    let sample = sample::after(&shared, &service, &instance, check, &answer, timeout).await;
     if check == Check::Liveness {
         let line = transcript_line(&shared, asked_at, latency, &answer);
         service.transcript.add(line);
@@ -90,12 +91,17 @@ async fn ask(
             () = instance.retired() => return retired(),
             () = instance.checks.ended() => return retired(),
             () = tokio::time::sleep(timeout * 2 / 5) => {
-                sample::begin(shared, service, instance, check, timeout);
-                tokio::select! {
-                    biased;
-                    answer = &mut asking => answer,
-                    () = instance.retired() => return retired(),
-                    () = instance.checks.ended() => return retired(),
+                let mut sampling =
+                    std::pin::pin!(sample::begin(shared, service, instance, check, timeout));
+                let mut is_sampling = true;
+                loop {
+                    tokio::select! {
+                        biased;
+                        answer = &mut asking => break answer,
+                        () = &mut sampling, if is_sampling => is_sampling = false,
+                        () = instance.retired() => return retired(),
+                        () = instance.checks.ended() => return retired(),
+                    }
                 }
             }
         }
@@ -161,7 +167,7 @@ async fn make_prober(
             Rc::new(move |pid| {
                 instance
                     .upgrade()
-                    .is_some_and(|instance| instance.tree.has_member(pid))
+                    .is_some_and(|instance| instance.tree.has_evident_member(pid))
             })
         },
         listener_judge: listener::judge_of(shared, service, instance),

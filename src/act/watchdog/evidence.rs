@@ -8,7 +8,9 @@ use crate::act::lifecycle::prepare::EXEC_TIMEOUT;
 use crate::act::off_loop::{OffLoopError, off_loop};
 use crate::act::spawn::launch::Launch;
 use crate::act::spawn::short_command::ShortCommand;
+use crate::act::tree::Tree;
 use crate::decide::event::{Life, ServiceEvent};
+use crate::sys::process::Process;
 use crate::sys::reserve;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,10 +46,15 @@ async fn collect_and_store(
     service: &Rc<ServiceContext>,
     instance: &Rc<Instance>,
 ) {
-    let Some(target) = target(shared, service, instance) else {
+    let Some((mut target, tree)) = target(shared, service, instance) else {
         return;
     };
-    let work = move || reserve::with(|| evidence::collect(target, COLLECT_MAX));
+    let work = move || {
+        reserve::with(|| {
+            target.members = tree.as_ref().map(others_of).unwrap_or_default();
+            evidence::collect(target, COLLECT_MAX)
+        })
+    };
     match off_loop("evidence", THREAD_TIMEOUT, work).await {
         Ok(evidence) => {
             tracing::warn!(service = service.name(), "evidence: {}", evidence.summary);
@@ -68,33 +75,40 @@ async fn collect_and_store(
     }
 }
 
-/// The process tree that the evidence is about; none if nothing runs.
+/// The members of the tree besides the main process.
+fn others_of(tree: &Tree) -> Vec<Process> {
+    let members = tree.members().into_iter().map(|member| member.process);
+    members.filter(|process| *process != tree.main).collect()
+}
+
+/// What the evidence is about, without the members, and the tree whose members are to be read; none if nothing runs.
 fn target(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
-) -> Option<EvidenceTarget> {
+) -> Option<(EvidenceTarget, Option<Tree>)> {
     let transcript = service.transcript.lines();
     if let Some(foreign) = instance.foreign() {
-        return Some(EvidenceTarget {
+        let target = EvidenceTarget {
             main: foreign,
             members: Vec::new(),
             port: service.config.port,
             transcript,
             last_lines: Vec::new(),
-        });
+        };
+        return Some((target, None));
     }
     let tree = instance.tree.get()?;
-    let members = tree.members().into_iter().map(|member| member.process);
     let output = &shared.output;
     let last_lines = output.last_lines(service.name(), evidence::LAST_LINES_MAX);
-    Some(EvidenceTarget {
+    let target = EvidenceTarget {
         main: tree.main,
-        members: members.filter(|process| *process != tree.main).collect(),
+        members: Vec::new(),
         port: service.config.port,
         transcript,
         last_lines: last_lines.unwrap_or_default(),
-    })
+    };
+    Some((target, Some(tree)))
 }
 
 /// Runs the user's evidence command for a bounded time, and leaves nothing of it behind.

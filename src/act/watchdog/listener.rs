@@ -161,7 +161,7 @@ async fn search(
     if has_changed {
         // A new listener means that the tree has changed. Record members that have left it now, while there is evidence for
         // them.
-        record_members(&shared, &service, &instance);
+        record_members(&shared, &service, &instance).await;
     }
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::foreign::attach;
-use crate::act::lifecycle::claim::record_members;
+use crate::act::lifecycle::claim::{READ_TIMEOUT, record_changed};
 use crate::act::probe::Baseline;
 use crate::act::tree::stop_state::StopState;
+use crate::act::tree::{Tree, Usage};
 use crate::decide::clock::{Duration, Instant};
 use crate::decide::event::{Answer, Check, ResourceSample, UnknownUse};
-use crate::sys::process::{self, State};
+use crate::sys::process::{self, Host, Process, State};
 use crate::sys::reserve;
 
 /// A baseline older than this many timeouts is not comparable with the present.
@@ -16,7 +17,7 @@ const BASELINE_TIMEOUTS_MAX: u32 = 10;
 const WINDOW_SHARE_MIN: u32 = 2;
 
 /// Measures a baseline early in an unanswered attempt, unless the check has a recent one.
-pub(super) fn begin(
+pub(super) async fn begin(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
@@ -25,13 +26,19 @@ pub(super) fn begin(
 ) {
     let baseline = instance.checks.baseline(check);
     if is_stale(baseline.get(), (shared.now)(), timeout) {
-        baseline.set(measure(shared, service, instance));
+        let at = (shared.now)();
+        let wants = Wants {
+            state_of: None,
+            usage: true,
+        };
+        let reading = read(shared, service, instance, wants).await;
+        baseline.set(reading.and_then(|reading| reading.baseline(at)));
     }
 }
 
-/// Samples the tree and the host after an attempt that ended with `answer`. Where a descriptor is missing for that, samples
-/// once more with the reserve.
-pub(super) fn after(
+/// Samples the tree and the host after an attempt that ended with `answer`. An attempt whose tree cannot be read in time
+/// has an unknown state, so it is no verdict.
+pub(super) async fn after(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
@@ -45,32 +52,38 @@ pub(super) fn after(
     let is_dead = counts_as_dead(service, answer);
     let baseline = instance.checks.baseline(check);
     let before = baseline.get();
-    let take = || {
-        let state = process::stat(main.pid).map(|stat| stat.state);
-        let mut sample = ResourceSample {
-            stopped: matches!(state, Ok(State::Stopped)),
-            ..ResourceSample::default()
-        };
-        if sample.stopped || is_dead {
-            let state = instance.tree.with(|tree| StopState::of(main, tree));
-            (sample.traced, sample.frozen) = (state.traced, state.frozen);
-            sample.state_unknown = state.unknown;
-        }
-        if answer.is_answer() && !is_dead {
-            baseline.set(None);
-        } else if let Some(after) = measure(shared, service, instance) {
-            baseline.set(Some(compare(&mut sample, before, after, timeout)));
-        } else {
-            sample.unknown_use = Some(UnknownUse::Processes);
-        }
-        sample
+    let state = process::stat(main.pid).map(|stat| stat.state);
+    let mut sample = ResourceSample {
+        stopped: matches!(state, Ok(State::Stopped)),
+        ..ResourceSample::default()
     };
-    let first = take();
-    if first.state_unknown || first.unknown_use == Some(UnknownUse::Processes) {
-        reserve::with(take)
-    } else {
-        first
+    let wants = Wants {
+        state_of: (sample.stopped || is_dead).then_some(main),
+        usage: is_dead || !answer.is_answer(),
+    };
+    if !wants.usage {
+        baseline.set(None);
+        if wants.state_of.is_none() {
+            return sample;
+        }
     }
+    let at = (shared.now)();
+    let Some(reading) = read(shared, service, instance, wants).await else {
+        sample.state_unknown = wants.state_of.is_some();
+        sample.unknown_use = wants.usage.then_some(UnknownUse::Processes);
+        return sample;
+    };
+    if let Some(state) = reading.state {
+        (sample.traced, sample.frozen) = (state.traced, state.frozen);
+        sample.state_unknown = state.unknown;
+    }
+    if wants.usage {
+        match reading.baseline(at) {
+            Some(after) => baseline.set(Some(compare(&mut sample, before, after, timeout))),
+            None => sample.unknown_use = Some(UnknownUse::Processes),
+        }
+    }
+    sample
 }
 
 /// Whether the answer counts as dead if nothing excuses the service.
@@ -115,18 +128,78 @@ fn compare(
     after
 }
 
-fn measure(
+/// What to read of the processes of a service.
+#[derive(Clone, Copy, Debug)]
+struct Wants {
+    /// What holds the tree of this main process.
+    state_of: Option<Process>,
+    /// What the tree and the host have used.
+    usage: bool,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+struct Reading {
+    state: Option<StopState>,
+    usage: Option<Usage>,
+    host: Option<Host>,
+}
+
+impl Reading {
+    /// The use at `at`, unless a part of it could not be read.
+    fn baseline(&self, at: Instant) -> Option<Baseline> {
+        Some(Baseline {
+            at,
+            tree: self.usage?,
+            host: self.host?,
+        })
+    }
+
+    /// Whether something could not be read for lack of a resource.
+    fn is_incomplete(&self, wants: Wants) -> bool {
+        let lacks_usage = wants.usage
+            && (self.host.is_none()
+                || self
+                    .usage
+                    .is_none_or(|usage| usage.unknown == Some(UnknownUse::Processes)));
+        self.state.is_some_and(|state| state.unknown) || lacks_usage
+    }
+}
+
+/// Reads the processes of the service off the loop, and records members that have left the tree. Where a descriptor is
+/// missing for that, reads once more with the reserve. None where the processes could not be read in time.
+async fn read(
     shared: &SharedContext,
     service: &ServiceContext,
     instance: &Instance,
-) -> Option<Baseline> {
-    record_members(shared, service, instance);
-    let foreign = || instance.foreign().and_then(attach::usage);
-    Some(Baseline {
-        at: (shared.now)(),
-        tree: instance.tree.usage().or_else(foreign)?,
-        host: process::host().ok()?,
-    })
+    wants: Wants,
+) -> Option<Reading> {
+    let foreign = instance.foreign();
+    let take = move |tree: Option<&mut Tree>| {
+        let tree = tree.map(|tree| {
+            if wants.usage {
+                tree.update_members();
+            }
+            &*tree
+        });
+        let once = || Reading {
+            state: wants.state_of.map(|main| StopState::of(main, tree)),
+            usage: wants
+                .usage
+                .then(|| tree.map(Tree::usage).or_else(|| attach::usage(foreign?)))
+                .flatten(),
+            host: wants.usage.then(|| process::host().ok()).flatten(),
+        };
+        let first = once();
+        if first.is_incomplete(wants) {
+            reserve::with(once)
+        } else {
+            first
+        }
+    };
+    let found = instance.tree.read(READ_TIMEOUT, take).await?;
+    record_changed(shared, service, instance, found.changed_members);
+    Some(found.value)
 }
 
 fn is_stale(baseline: Option<Baseline>, now: Instant, timeout: Duration) -> bool {

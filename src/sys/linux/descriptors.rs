@@ -9,6 +9,9 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 
+/// The largest number of descriptors of one process that are searched for a file. A process can have a million.
+const SEARCHED_MAX: usize = 1024;
+
 /// The open descriptors of `pid` with their readlink targets; unreadable ones are skipped.
 fn descriptors(pid: i32) -> io::Result<impl Iterator<Item = OpenFile>> {
     let entries = gone(fs::read_dir(format!("/proc/{pid}/fd")))?;
@@ -24,6 +27,15 @@ fn descriptors(pid: i32) -> io::Result<impl Iterator<Item = OpenFile>> {
 
 pub(in super::super) fn open_files(pid: i32, max: usize) -> io::Result<Vec<OpenFile>> {
     Ok(descriptors(pid)?.take(max).collect())
+}
+
+/// Linux 6.2 counts the descriptors in one step; before that each is listed.
+pub(in super::super) fn open_file_count(pid: i32, max: usize) -> io::Result<usize> {
+    let list = format!("/proc/{pid}/fd");
+    match gone(fs::metadata(&list))?.len() {
+        0 => Ok(gone(fs::read_dir(list))?.take(max).count()),
+        count => Ok(usize::try_from(count).unwrap_or(usize::MAX).min(max)),
+    }
 }
 
 /// The inodes among `wanted` that belong to sockets which `pid` has open. Stops reading when it has found all.
@@ -58,7 +70,7 @@ pub(super) fn socket_numbers(pid: i32) -> io::Result<Vec<i32>> {
 /// The readlink target and the inode in fdinfo come from the kernel's caches: neither accesses a file system. Only for a file
 /// with a matching inode the device is read, also from the cache (AT_STATX_DONT_SYNC).
 pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
-    Ok(descriptors(pid)?.any(|file| {
+    Ok(descriptors(pid)?.take(SEARCHED_MAX).any(|file| {
         file.target.starts_with('/')
             && inode_in_fdinfo(pid, file.fd).is_none_or(|found| found == ino)
             && cached_identity(pid, file.fd) == Some((dev, ino))

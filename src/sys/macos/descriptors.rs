@@ -11,6 +11,8 @@ use std::io;
 
 const VNODE_PATH_INFO: c_int = 2; // PROC_PIDFDVNODEPATHINFO
 const VNODE_BYTES: usize = 1200; // struct vnode_fdinfowithpath
+/// The largest number of descriptors of one process that are searched for a file.
+const SEARCHED_MAX: usize = 1024;
 /// The flags of the open file, as the kernel has them (sys/fcntl.h: FREAD, FWRITE, FAPPEND).
 const OPEN_FLAGS: usize = 0;
 const READ: u32 = 1;
@@ -77,6 +79,10 @@ pub(in super::super) fn open_files(pid: i32, max: usize) -> io::Result<Vec<OpenF
     Ok(files.collect())
 }
 
+pub(in super::super) fn open_file_count(pid: i32, max: usize) -> io::Result<usize> {
+    Ok(descriptors(pid)?.len().min(max))
+}
+
 fn target(pid: i32, descriptor: &libc::proc_fdinfo) -> String {
     let kind = match descriptor.proc_fdtype.cast_signed() {
         libc::PROX_FDTYPE_VNODE => {
@@ -97,7 +103,10 @@ fn target(pid: i32, descriptor: &libc::proc_fdinfo) -> String {
 
 pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
     let descriptors = descriptors(pid)?;
-    let mut files = descriptors.iter().filter(|each| is_file(each));
+    let mut files = descriptors
+        .iter()
+        .take(SEARCHED_MAX)
+        .filter(|each| is_file(each));
     Ok(files.any(|file| {
         let vnode = describe::<VNODE_BYTES>(pid, file.proc_fd, VNODE_PATH_INFO);
         vnode.is_some_and(|vnode| is_of_file(&vnode, dev, ino))
