@@ -242,7 +242,14 @@ impl Receiving {
             return Standing::Unknown;
         };
         let began_at = (self.shared.now)();
-        let scan = off_loop(THREAD, SCAN_TIMEOUT, move || tree.members_if_readable());
+        let scan = off_loop(THREAD, SCAN_TIMEOUT, move || {
+            let (mut members, is_complete) = tree.members_if_readable();
+            // A daemon that has given up its user and its session shows only the token.
+            if members.iter().all(|member| member.process != sender) {
+                members.extend(tree.examine(sender));
+            }
+            (members, is_complete)
+        });
         let why = "the search for the sender of an sd_notify message takes long";
         let found = self.long(scan, Problem::Scan, why).await;
         let now = (self.shared.now)();

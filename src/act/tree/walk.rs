@@ -66,6 +66,25 @@ impl Tree {
         scan.run(candidates, visit) && are_all_listed
     }
 
+    /// Examines one process by all evidence that it shows itself; its parents count only in a scan. Reads its environment, and
+    /// so can hang.
+    pub(crate) fn examine(&self, process: Process) -> Option<Member> {
+        let stat = process::stat(process.pid).ok()?;
+        let scan = Scan {
+            tree: self,
+            depth: ScanDepth::Full,
+            claim: self.claim(),
+            in_cgroup: HashSet::new(),
+        };
+        let candidate = Candidate {
+            pid: process.pid,
+            listed: None,
+            below_orphan: false,
+        };
+        let member = scan.examine(&candidate, stat)?;
+        (member.process == process).then_some(member)
+    }
+
     /// Why the process of `stat` belongs to the instance, as far as its own state and that of its nearest ancestors show. The
     /// cost does not depend on the size of the tree. None is no statement: a scan may find more.
     pub(crate) fn proof_without_scan(&self, stat: &Stat) -> Option<Proof> {
