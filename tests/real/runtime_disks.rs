@@ -4,9 +4,9 @@ use super::runtime_service::{restart, runtime_of, wait_version};
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::disk::Disk;
 use super::support::service::pid;
-use super::support::{require_root, wait_until};
+use super::support::{require_root, tool, wait_until};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 
 /// Installs a program in the source that writes this version into the file `done` and then sleeps.
@@ -181,6 +181,9 @@ fn a_service_of_another_user_runs_from_a_copy_in_the_state_dir() {
     require_root();
     let source = tempfile::tempdir().expect("a folder");
     install(source.path(), "one");
+    let shared = source.path().join("bin/shared");
+    fs::create_dir(&shared).expect("a folder");
+    fs::set_permissions(&shared, Permissions::from_mode(0o1777)).expect("its mode");
     let config = config(source.path(), "user = \"nobody\"").replace("\"DIR\"", "\"DIR/open\"");
     let daemon = Stayd::start_with(&config, |command| {
         let dir = command.get_current_dir().expect("the test's folder");
@@ -195,6 +198,36 @@ fn a_service_of_another_user_runs_from_a_copy_in_the_state_dir() {
     let state = daemon.state_dir();
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!((mode(&state), mode(&state.join("claims"))), (0o711, 0o700));
+    let copies: Vec<_> = fs::read_dir(state.join("runtime"))
+        .expect("copies")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir() && path.join("bin").is_dir())
+        .collect();
+    assert_eq!(copies.len(), 1, "{copies:?}");
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("users")
+        .expect("nobody");
+    let copy = fs::metadata(&copies[0]).expect("the copy");
+    assert_eq!(
+        (mode(&copies[0]), copy.uid(), copy.gid()),
+        (0o710, 0, nobody.gid.as_raw())
+    );
+    let shared = fs::metadata(copies[0].join("bin/shared")).expect("the folder");
+    assert_eq!(shared.permissions().mode() & 0o7777, 0o1777);
+    // Another user knows the name of a file in it.
+    let stranger = tool("setpriv")
+        .args([
+            "--reuid",
+            "12345",
+            "--regid",
+            "12345",
+            "--clear-groups",
+            "ls",
+        ])
+        .arg(copies[0].join("bin"))
+        .output()
+        .expect("setpriv");
+    assert!(!stranger.status.success(), "{stranger:?}");
     let mut daemon = daemon;
     assert!(daemon.stop().success());
 }

@@ -143,7 +143,7 @@ async fn offer(shared: &SharedContext, service: &ServiceContext) -> Result<Offer
     let operation = RuntimeOperation::Materialize {
         source: runtime.source.clone(),
         keep: runtime.keep,
-        for_other_user: service.config.user.is_some(),
+        user: service.config.user.clone(),
         program: program_to_start(shared, service),
     };
     service.runtimes.interrupt_comparisons();
@@ -155,7 +155,7 @@ async fn offer(shared: &SharedContext, service: &ServiceContext) -> Result<Offer
                 "cannot read the runtime's source {}: its disk does not answer: {how}",
                 runtime.source.display()
             )),
-            for_other_user: service.config.user.is_some(),
+            user: service.config.user.clone(),
         };
         answer = ask_cache(shared, service, operation).await;
     }

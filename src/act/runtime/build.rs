@@ -7,7 +7,7 @@ use super::cache::{ALTERED, Cache, LockedCache, Materialized, UNFINISHED};
 use super::copy::{self, OpenTree, Progress};
 use super::display::printable;
 use super::error::SourceError;
-use super::listing::{EntryKind, Fingerprint, Listing, MODE_KEPT};
+use super::listing::{EntryKind, Fingerprint, Listing};
 use super::{record, walk};
 use crate::act::dirs::state_dir::DIR_MODE;
 use crate::act::failpoint::{Failpoint, reached};
@@ -138,7 +138,7 @@ impl LockedCache<'_> {
                 filesystem::sync(&staging.folder)
                     .map_err(|error| SourceError::of_copy("finish the copy", &staging.path, &error))
             })
-            .and_then(|()| self.publish(source, &staging, &listing));
+            .and_then(|()| self.publish(&staging, &listing));
         let fingerprint = copied.inspect_err(|_| {
             // The next materialization sweeps what cannot be removed now.
             drop(copy::remove(&staging.path));
@@ -166,12 +166,7 @@ impl LockedCache<'_> {
     }
 
     /// Renames a complete copy to its final name, and writes its manifest before that.
-    fn publish(
-        &self,
-        source: OpenTree<'_>,
-        staging: &StagingDir,
-        copied: &Listing,
-    ) -> Result<Fingerprint, SourceError> {
+    fn publish(&self, staging: &StagingDir, copied: &Listing) -> Result<Fingerprint, SourceError> {
         let StagingDir { path, folder } = staging;
         let failed = |error| SourceError::of_copy("finish the copy", path, &error);
         let fingerprint = copied
@@ -191,9 +186,9 @@ impl LockedCache<'_> {
         self.write_manifest(&fingerprint, &manifest)
             .map_err(failed)?;
         reached(Failpoint::Listed);
-        let mode = source.root.metadata().map_err(failed)?.permissions().mode() & MODE_KEPT;
+        // Not the mode of the source: a folder above the source may have kept other users out.
         folder
-            .set_permissions(Permissions::from_mode(mode | DIR_MODE))
+            .set_permissions(Permissions::from_mode(DIR_MODE))
             .map_err(failed)?;
         fs::rename(path, &place).map_err(failed)?;
         walk::open_folder(&self.cache.dir)

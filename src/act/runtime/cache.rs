@@ -24,7 +24,7 @@ use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
 };
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -41,6 +41,8 @@ const LOCK_MODE: u32 = 0o600;
 const STATE_ROOT_NAME: &str = "stayd";
 /// Search permission for group and others: with it they can open files by name, but not list the folder.
 const SEARCH: u32 = 0o011;
+/// The same for the group alone.
+const SEARCH_OF_GROUP: u32 = 0o010;
 
 /// The folder of one stayd's runtimes.
 #[derive(Clone, Debug)]
@@ -157,12 +159,27 @@ impl Cache {
         Ok(())
     }
 
-    /// Lets other users pass through the root of a copy. The mode comes from the source, which may be private to one user.
+    /// Lets the group `gid` pass through the root of a copy, and no other user. Where another group may pass already, because
+    /// services of two users have the same runtime, every user may pass from then on.
     ///
     /// # Errors
-    /// The mode cannot be changed.
-    pub(super) fn allow_search_in_copy(&self, fingerprint: &Fingerprint) -> io::Result<()> {
-        add_search(&self.path(fingerprint))
+    /// The group or the mode cannot be changed.
+    pub(super) fn allow_search_in_copy(
+        &self,
+        fingerprint: &Fingerprint,
+        gid: u32,
+    ) -> io::Result<()> {
+        let folder = self.path(fingerprint);
+        let found = folder.metadata()?;
+        let is_open = found.permissions().mode() & SEARCH_OF_GROUP != 0;
+        match (is_open, found.gid() == gid) {
+            (true, true) => Ok(()),
+            (true, false) => add_search(&folder),
+            (false, _) => {
+                chown(&folder, None, Some(gid))?;
+                fs::set_permissions(folder, Permissions::from_mode(DIR_MODE | SEARCH_OF_GROUP))
+            }
+        }
     }
 
     pub(super) fn names(&self) -> io::Result<Vec<String>> {

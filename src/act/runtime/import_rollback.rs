@@ -108,7 +108,7 @@ mod tests {
             let operation = RuntimeOperation::Materialize {
                 source: self.source(),
                 keep: 9,
-                for_other_user: false,
+                user: None,
                 program: None,
             };
             match self.ask(operation) {

@@ -9,9 +9,13 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Permission bits that are copied. The others (setuid, setgid, sticky) would give a copy rights that the owner of the
-/// source could not grant.
-pub(super) const MODE_KEPT: u32 = 0o777;
+/// Permission bits that are copied. The others (setuid, setgid) would give a copy rights that the owner of the source could
+/// not grant.
+pub(super) const MODE_KEPT: u32 = 0o777 | STICKY;
+/// Without this bit, every user who may write into a folder may remove the files of others there.
+pub(super) const STICKY: u32 = 0o1000;
+/// The mode of a link; the system has none.
+pub(super) const LINK_MODE: u32 = 0o777;
 /// Hexadecimal digits of a fingerprint; 160 bits, and short enough for `#!` lines and socket paths.
 pub(super) const FINGERPRINT_DIGITS: usize = 40;
 /// Hexadecimal digits of a tree's stamp.

@@ -9,6 +9,7 @@ use super::listing::Fingerprint;
 use super::record::{self, RefusedRuntime};
 use crate::act::helper::{self, HelperRequest, Reporter};
 use crate::act::preflight::{self, ProgramLookup};
+use crate::act::spawn::run_as;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -34,8 +35,8 @@ pub enum RuntimeOperation {
         source: PathBuf,
         /// How many of the newest runtimes are kept.
         keep: u32,
-        /// The service runs as another user than stayd.
-        for_other_user: bool,
+        /// The user that the service runs as, as configured; none: that of stayd.
+        user: Option<String>,
         /// The program that will be started from the runtime, as configured; `None` where it is not known yet.
         program: Option<ProgramLookup>,
     },
@@ -43,8 +44,8 @@ pub enum RuntimeOperation {
     Fallback {
         /// Why the source is not used.
         error: SourceError,
-        /// The service runs as another user than stayd.
-        for_other_user: bool,
+        /// The user that the service runs as, as configured; none: that of stayd.
+        user: Option<String>,
     },
     /// Compare the content of the source with the runtime that the service runs from.
     IsStale {
@@ -123,16 +124,14 @@ impl RuntimeRequest {
             RuntimeOperation::Materialize {
                 source,
                 keep,
-                for_other_user,
+                user,
                 program,
             } => {
                 let mut warnings = Vec::new();
                 let made =
                     materialize_and_verify(&locked, service, source, progress, &mut warnings);
                 let mut offer = offer(&locked, service, made, warnings);
-                if *for_other_user {
-                    allow_other_user(&cache, &mut offer);
-                }
+                allow_user(&cache, &mut offer, user.as_deref());
                 if let (Ok(made), Some(program)) = (&offer.source, program)
                     && let Err(error) = preflight::check(&program.expand_runtime(&cache.path(made)))
                 {
@@ -150,14 +149,9 @@ impl RuntimeRequest {
                 }
                 return Ok(RuntimeReply::Offer(offer));
             }
-            RuntimeOperation::Fallback {
-                error,
-                for_other_user,
-            } => {
+            RuntimeOperation::Fallback { error, user } => {
                 let mut offer = offer(&locked, service, Err(error.clone()), Vec::new());
-                if *for_other_user {
-                    allow_other_user(&cache, &mut offer);
-                }
+                allow_user(&cache, &mut offer, user.as_deref());
                 return Ok(RuntimeReply::Offer(offer));
             }
             RuntimeOperation::IsStale { source, running } => {
@@ -249,12 +243,18 @@ fn is_usable(locked: &LockedCache<'_>, one: &Fingerprint, warnings: &mut Vec<Str
     }
 }
 
-/// Lets other users pass through the folders above the runtimes, and into the two that may be used.
-fn allow_other_user(cache: &Cache, offer: &mut RuntimeOffer) {
+/// Where the service runs as another user than stayd, lets other users pass through the folders above the runtimes, and this
+/// user into the two that may be used.
+fn allow_user(cache: &Cache, offer: &mut RuntimeOffer, user: Option<&str>) {
+    // A user that does not exist, or that stayd cannot change to, blocks the service when it starts.
+    let found = user.and_then(|user| run_as::look_up(user).ok());
+    let Some(user) = found.and_then(run_as::to_change_to) else {
+        return;
+    };
     let mut used = offer.source.iter().chain(&offer.fallback);
     let allowed = cache.allow_search();
     if let Err(error) =
-        allowed.and_then(|()| used.try_for_each(|one| cache.allow_search_in_copy(one)))
+        allowed.and_then(|()| used.try_for_each(|one| cache.allow_search_in_copy(one, user.gid)))
     {
         offer.warnings.push(format!(
             "cannot give its user access to the folder of its runtime: {error}"

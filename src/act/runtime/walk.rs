@@ -2,7 +2,9 @@
 
 use super::display::printable;
 use super::error::SourceError;
-use super::listing::{Entry, EntryKind, FileStamp, Listing, MODE_KEPT, TreeStamp, TreeStamper};
+use super::listing::{
+    Entry, EntryKind, FileStamp, LINK_MODE, Listing, MODE_KEPT, STICKY, TreeStamp, TreeStamper,
+};
 use crate::sys::filesystem;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -148,6 +150,7 @@ impl Walker<'_> {
         let mode = number::<_, u32>(found.st_mode) & MODE_KEPT;
         match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => {
+                let mode = mode & !STICKY; // it has no meaning there
                 let bytes = number(found.st_size);
                 self.visit(EntryKind::File { bytes, hash: None }, mode, &found);
             }
@@ -155,7 +158,7 @@ impl Walker<'_> {
                 let target = rustix::fs::readlinkat(folder, name, Vec::new())
                     .map_err(|error| self.error("read the link", error))?;
                 let target = OsStr::from_bytes(target.to_bytes()).into();
-                self.visit(EntryKind::Link(target), MODE_KEPT, &found);
+                self.visit(EntryKind::Link(target), LINK_MODE, &found);
             }
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

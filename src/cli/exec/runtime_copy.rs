@@ -27,7 +27,7 @@ pub(super) fn root(
         operation: RuntimeOperation::Materialize {
             source: runtime.source.clone(),
             keep: runtime.keep,
-            for_other_user: false,
+            user: None,
             program: None,
         },
     };
