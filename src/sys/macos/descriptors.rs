@@ -114,6 +114,7 @@ pub(in super::super) fn holds_file(pid: i32, dev: u64, ino: u64) -> io::Result<b
 }
 
 /// Whether descriptor `number` of `pid` is the file `dev`:`ino`, opened for reading and marked.
+#[expect(clippy::unnecessary_wraps, reason = "the Linux version can fail")]
 pub(in super::super) fn is_marked(pid: i32, number: i32, dev: u64, ino: u64) -> io::Result<bool> {
     let vnode = describe::<VNODE_BYTES>(pid, number, VNODE_PATH_INFO);
     Ok(vnode.is_some_and(|vnode| {
