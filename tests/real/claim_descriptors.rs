@@ -3,7 +3,7 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{pid, service};
-use super::support::{require_root, tool, wait_until};
+use super::support::{require_root, tool, wait_for, wait_until};
 use stayd::sys::process;
 use std::fs::{self, File, Permissions};
 use std::io::BufReader;
@@ -61,10 +61,11 @@ fn opener(path: &str, number: i32) -> String {
 
 /// The number of the claim fd of `main`.
 fn claim_fd(main: i32) -> i32 {
-    let number = process::environment_value(main, "STAYD_CLAIM_FD").expect("its environment");
-    number
-        .and_then(|number| number.parse().ok())
-        .expect("a number")
+    // The environment is empty for a moment during execve.
+    let number = wait_for("it has a claim fd", SOON, || {
+        process::environment_value(main, "STAYD_CLAIM_FD").expect("its environment")
+    });
+    number.parse().expect("a number")
 }
 
 /// An adopted service `s` and its main process.

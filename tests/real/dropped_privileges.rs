@@ -131,10 +131,13 @@ fn a_process_of_another_user_that_only_carries_the_token_is_left_alone() {
     require_root();
     let daemon = Stayd::start(&beside_another("import time; time.sleep(1000000)"));
     let main = pid(&daemon.wait_state("s", "running"));
-    let token = process::environment_value(main, "STAYD_TOKEN").expect("its environment");
+    // The environment is empty for a moment during execve.
+    let token = wait_for("it has a token", SOON, || {
+        process::environment_value(main, "STAYD_TOKEN").expect("its environment")
+    });
     let mut foreign = Command::new("sleep")
         .arg("1000000")
-        .env("STAYD_TOKEN", token.expect("a token"))
+        .env("STAYD_TOKEN", token)
         .uid(NOBODY)
         .stdin(Stdio::null())
         .spawn()

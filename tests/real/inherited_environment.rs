@@ -35,8 +35,9 @@ fn a_secret_of_a_probe_reaches_only_the_services_that_ask_for_it() {
         ("passed", true, true, true),
     ] {
         let running = daemon.wait_service(service, "has a process", |found| {
-            let pid = found["pid"].as_i64();
-            pid.is_some() && process::environment_value(self::pid(found), "STAYD_SERVICE").is_ok()
+            // The environment is empty for a moment during execve.
+            let has_begun = |pid| process::environment_value(pid, "STAYD_SERVICE");
+            found["pid"].is_i64() && has_begun(pid(found)).is_ok_and(|name| name.is_some())
         });
         let value =
             |name| process::environment_value(pid(&running), name).expect("its environment");
