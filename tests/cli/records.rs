@@ -80,7 +80,7 @@ fn following_small_files_puts_nothing_but_lines_on_stdout() {
     let folder = crate::wait::TempDir::new();
     let go = folder.join("go");
     let script = format!(
-        "while [ ! -e {} ]; do sleep 0.01; done; seq {LINES}; exec sleep 1000",
+        "echo 0; while [ ! -e {} ]; do sleep 0.01; done; seq {LINES}; exec sleep 1000",
         go.display()
     );
     let daemon = Daemon::start_with(&format!(
@@ -93,13 +93,13 @@ fn following_small_files_puts_nothing_but_lines_on_stdout() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("stayd starts");
-    fs::write(&go, "").expect("written");
     let out = BufReader::new(follower.stdout.take().expect("piped"));
-    let numbers: Vec<usize> = out
+    let mut out = out
         .lines()
-        .map(|line| line.expect("UTF-8").parse().expect("a line of the service"))
-        .take_while(|number| *number < LINES)
-        .collect();
+        .map(|line| line.expect("UTF-8").parse().expect("a line of the service"));
+    assert_eq!(out.next(), Some(0), "it follows from here");
+    fs::write(&go, "").expect("written");
+    let numbers: Vec<usize> = out.take_while(|number| *number < LINES).collect();
     follower.kill().expect("our child");
     let err = follower.wait_with_output().expect("our child").stderr;
     let err = String::from_utf8(err).expect("UTF-8");
