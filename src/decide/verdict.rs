@@ -340,7 +340,7 @@ pub(super) fn is_busy(sample: &ResourceSample) -> bool {
     (sample.unknown_use.is_some() && !sample.stopped) || is_working(sample)
 }
 
-/// Whether the tree provably works: it uses half a core (an eighth on a full host) or 1 MiB/s, or is throttled by its own
+/// Whether the tree provably works: it uses half a core (an eighth where threads wait for processors) or 1 MiB/s, or is throttled by its own
 /// quota.
 ///
 /// Only this extends the startup budget, because a use that can never be read would extend it without end.
@@ -355,12 +355,18 @@ pub(super) fn is_working(sample: &ResourceSample) -> bool {
 /// Whether the tree uses half a core. While other processes compete for every processor, less counts as much: a service that
 /// does not work uses nothing then, either.
 fn uses_much_cpu(sample: &ResourceSample) -> bool {
-    let parts = if is_host_full(sample) {
+    let parts = if is_host_full(sample) || threads_wait_often(sample) {
         WORKING_PARTS_OF_A_CORE_ON_A_FULL_HOST
     } else {
         WORKING_PARTS_OF_A_CORE
     };
     sample.tree_cpu * parts >= sample.watched
+}
+
+/// Whether threads waited for a processor in half of the time. On a virtual machine whose processors the hypervisor gives to
+/// others meanwhile, the CPU time that is used never shows that the host is full.
+fn threads_wait_often(sample: &ResourceSample) -> bool {
+    sample.host_stalled * 2 >= sample.watched
 }
 
 /// Whether at least nine tenths of all CPU time were used.

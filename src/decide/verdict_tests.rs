@@ -371,6 +371,12 @@ fn a_smaller_share_of_a_core_counts_as_work_while_every_processor_is_in_use() {
         ..idle()
     };
     assert!(is_working(&starved));
+    let starved_by_the_hypervisor = ResourceSample {
+        host_cpu: Duration::from_secs(5),
+        host_stalled: Duration::from_millis(3500),
+        ..starved
+    };
+    assert!(is_working(&starved_by_the_hypervisor));
     let slow = ResourceSample {
         host_cpu: Duration::from_secs(5),
         ..starved

@@ -24,6 +24,7 @@ fn pen(ends: InstanceOutput) -> (File, OwnedFd) {
 
 #[cfg(target_os = "linux")]
 #[test]
+#[ignore = "needs root"]
 fn a_full_disk_does_not_block_the_service_and_the_lost_bytes_are_counted() {
     alone_as_pid_1(|| {
         let disk = SmallDisk::mount();

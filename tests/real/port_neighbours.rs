@@ -216,6 +216,7 @@ fn a_service_that_listens_later_is_judged_by_its_own_socket() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_foreign_process_at_another_address_of_this_machine_is_named_too() {
     alone_in_network(|| {
         let added = super::support::tool("ip")

@@ -177,6 +177,7 @@ fn packets_lost_within_this_machine_are_no_verdict_and_those_to_another_machine_
 
 #[cfg(target_os = "linux")]
 #[test]
+#[ignore = "needs root"]
 fn a_service_is_not_killed_while_the_loopback_interface_is_down() {
     alone_in_network(|| {
         let daemon = Stayd::start(&(watched_service("s", 8080, "", "") + EXEC_CANARY));
