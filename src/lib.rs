@@ -12,8 +12,9 @@
 //! | [`config`] | parses the configuration into its meaning | `decide`, `sys` |
 //! | [`act`] | effects, one folder per topic | `decide`, `sys`, `config` |
 //! | [`api`] | the control socket, its server and client | `decide`, `sys`, `config` |
+//! | [`lint`] | checks plists, units and app bundles | nothing |
 //! | [`install`] | renders plists and units | `sys`, `config` |
-//! | [`run`] | the loop that joins them; reads the clock | all but `cli`, `install` |
+//! | [`run`] | the loop that joins them; reads the clock | all but `cli`, `install`, `lint` |
 //! | [`cli`] | arguments, verbs, exit codes, rendering | all |
 
 pub mod act;
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod install;
+pub mod lint;
 pub mod run;
 pub mod sys;
 

@@ -50,9 +50,11 @@ impl Exit {
         match self {
             Self::Done => "Done, or every service that is wanted up is healthy.",
             Self::No => {
-                "The answer is no: a service is unhealthy, a request failed, a probe is dead, a port is in conflict."
+                "The answer is no: a service is unhealthy, a request failed, a probe is dead, a port is in conflict, `verify` found an error."
             }
-            Self::Usage => "Usage error: wrong arguments, or a service that does not exist.",
+            Self::Usage => {
+                "Usage error: wrong arguments, or a service or a file to verify that does not exist."
+            }
             Self::NotRunning => "No stayd is running here.",
             Self::NoVerdict => {
                 "No verdict: a probe could not ask, or the process that holds a port is not visible."
@@ -61,7 +63,7 @@ impl Exit {
             Self::System => "The operating system refused, or the daemon did not answer in time.",
             Self::Held => "Another stayd holds this instance. The message names it.",
             Self::Permission => {
-                "Permission denied: this user may not use the socket, the state folder or a program."
+                "Permission denied: this user may not use the socket, the state folder, a program or a file."
             }
             Self::Config => "Configuration error. The message names file, line and correction.",
         }

@@ -23,6 +23,7 @@ mod runtime;
 mod signals;
 mod status;
 mod upgrade;
+mod verify;
 
 use crate::api::client::Client;
 use crate::api::wire::HoldRequest;
@@ -170,6 +171,7 @@ fn execute(arguments: Arguments) -> Outcome {
             };
             render::render(console, &common, &options)
         }
+        Verb::Verify { paths } => verify::verify(console, &paths, json),
         Verb::Config {
             verb: ConfigVerb::Check,
         } => config::check(console, &common),

@@ -15,5 +15,6 @@ mod reference;
 mod requests;
 mod runtime;
 mod status;
+mod verify;
 #[path = "../support/wait.rs"]
 mod wait;

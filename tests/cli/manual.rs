@@ -1,6 +1,6 @@
 //! The generated manual page and references match the program.
 
-use crate::reference::{assert_up_to_date, command_line};
+use crate::reference::{assert_up_to_date, command_line, lint};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -16,6 +16,11 @@ fn the_manual_page_and_the_reference_are_up_to_date() {
         &command_line::markdown(),
         UPDATE,
     );
+}
+
+#[test]
+fn the_manual_of_the_linter_is_up_to_date() {
+    assert_up_to_date("docs/reference/lint.md", &lint::markdown(), UPDATE);
 }
 
 #[test]

@@ -321,6 +321,17 @@ pub enum Verb {
         #[arg(long, value_name = "LABEL")]
         label: Option<String>,
     },
+    /// Check launchd plists, systemd units and app bundles, of stayd or of any other program; exit with 1 if one has an error.
+    ///
+    /// A unit is checked together with its drop-ins. Nothing is run or changed.
+    #[command(
+        after_help = "Examples:\n  stayd verify ~/Library/LaunchAgents/*.plist\n  stayd verify /etc/systemd/system/web.service --json"
+    )]
+    Verify {
+        /// A plist, a unit, a drop-in or an .app. May be given more than once.
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+    },
     /// Check a configuration, or print the schema of configurations.
     Config {
         /// What to do.

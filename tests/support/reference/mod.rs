@@ -1,9 +1,10 @@
-//! Generates the manual pages and the references of the command line and of stayd.toml from the library's definitions, and
+//! Generates the manual pages and the references of the command line, of stayd.toml and of the linter from the library's definitions, and
 //! compares them with the files in docs.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod command_line;
 pub(crate) mod config_file;
+pub(crate) mod lint;
 mod roff;
 
 use std::fs;
