@@ -68,6 +68,13 @@ pub(super) fn analyze(words: &[String]) -> Command {
         {
             let script = script::parse(text);
             let inner = last_command(&script);
+            if is_endless(text) {
+                return Command {
+                    words,
+                    script: Some(script),
+                    behavior: Behavior::Server,
+                };
+            }
             let ends = script.ends_in_background && !waits(&script);
             outer_script.get_or_insert(script);
             if ends {
@@ -122,6 +129,20 @@ fn last_command(script: &Script) -> Option<Vec<String>> {
         return exec.cloned();
     }
     exec.or_else(|| script.commands.last()).cloned()
+}
+
+/// Whether the script is a loop without an end.
+fn is_endless(text: &str) -> bool {
+    [
+        "while true",
+        "while :",
+        "while [ 1 ]",
+        "while [ true ]",
+        "until false",
+        "sleep infinity",
+    ]
+    .iter()
+    .any(|beginning| text.contains(beginning))
 }
 
 /// Whether the script waits for what it has started.
@@ -212,10 +233,10 @@ pub(super) fn shell_operator(words: &[String]) -> Option<&str> {
         .find(|word| OPERATORS.contains(&word.as_str()) || is_redirection(word));
     let is_own = takes_operators(words);
     let substitution = || {
-        words.iter().skip(1).find(|word| {
-            let begins = word.starts_with("$(") || word.starts_with('`') && word.len() > 1;
-            begins && (word.ends_with([')', '`']) || word.starts_with("$("))
-        })
+        words
+            .iter()
+            .skip(1)
+            .find(|word| word.starts_with("$(") || word.starts_with('`') && word.len() > 1)
     };
     if is_own {
         return None;
@@ -251,7 +272,15 @@ pub(super) fn pattern(words: &[String]) -> Option<&str> {
             ]
             .contains(&base_name(program))
         });
-    let is_pattern = |word: &&String| word.starts_with('/') && word.contains('*');
+    let takes_files = words.first().is_some_and(|program| {
+        [
+            "rm", "cp", "mv", "ls", "cat", "chmod", "chown", "ln", "touch", "gzip", "scp",
+        ]
+        .contains(&base_name(program))
+    });
+    let is_pattern = |word: &&String| {
+        word.contains('*') && (word.starts_with('/') || takes_files && !word.starts_with('-'))
+    };
     let found = words.iter().skip(1).find(is_pattern);
     found.filter(|_| !takes_patterns).map(String::as_str)
 }
@@ -283,9 +312,13 @@ mod tests {
             assert_eq!(analyze(&words(line)).words[0], program, "{line}");
         }
         assert!(
-            analyze(&words("sh|-c|while true; do x; done"))
+            analyze(&words("sh|-c|for x in y; do x; done"))
                 .words
                 .is_empty()
+        );
+        assert_eq!(
+            analyze(&words("sh|-c|while true; do x; done")).behavior,
+            Behavior::Server
         );
         assert!(matches!(
             analyze(&words("sh|-c|/opt/x &")).behavior,
@@ -311,6 +344,7 @@ mod tests {
             "/bin/x|2>&1",
             "/bin/x|>/dev/null",
             "/bin/x|$(date)",
+            "kill|`cat|/run/x`",
             "bash|x.sh|&",
         ] {
             assert!(shell_operator(&words(line)).is_some(), "{line}");
@@ -328,6 +362,7 @@ mod tests {
             assert_eq!(shell_operator(&words(line)), None, "{line}");
         }
         assert!(pattern(&words("rm|/tmp/*.log")).is_some());
+        assert!(pattern(&words("rm|-f|*.log")).is_some());
         assert_eq!(pattern(&words("find|/tmp/*")), None);
     }
 }

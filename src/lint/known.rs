@@ -29,10 +29,12 @@ pub(super) fn ends_at_once(name: &str, arguments: &[String]) -> bool {
 /// Servers that the table of forking programs does not have.
 #[rustfmt::skip]
 const SERVERS: &[&str] = &[
-    "alertmanager", "buildkite-agent", "cloudflared", "containerd", "coredns", "couchdb", "dockerd", "filebeat", "frpc", "frps",
-    "geth", "gitea", "gitlab-runner", "gogs", "hugo", "ipfs", "jenkins", "kubelet", "loki", "minio", "mopidy", "mosh-server",
-    "nats-server", "ngrok", "node_exporter", "ollama", "postgres_exporter", "promtail", "pueued", "radicale", "standalone.sh",
-    "syncthing", "tailscaled", "telegraf", "traefik", "v2ray", "xray", "zookeeper",
+    "adguardhome", "alertmanager", "blackbox_exporter", "buildkite-agent", "cloudflared", "code-server", "containerd",
+    "coredns", "couchdb", "daphne", "dnscrypt-proxy", "dockerd", "filebeat", "frpc", "frps", "geth", "gitea", "gitlab-runner",
+    "gogs", "homebridge", "hugo", "hypercorn", "ipfs", "jenkins", "json-server", "kapacitord", "kubelet", "loki", "minio",
+    "mopidy", "mosh-server", "mysqld_exporter", "n8n", "nats-server", "ngrok", "node_exporter", "ollama", "postgres_exporter",
+    "promtail", "pueued", "radicale", "standalone.sh", "streamlit", "syncthing", "tailscaled", "telegraf", "traefik",
+    "uvicorn", "v2ray", "vmagent", "waitress-serve", "webpack-dev-server", "xray", "zookeeper",
 ];
 
 /// First arguments that start a server.
@@ -54,8 +56,28 @@ pub(super) fn runs_for_ever(name: &str, arguments: &[String]) -> bool {
         .filter(|word| !word.starts_with('-'))
         .take(3);
     let mut words = words.map(|word| base_name(word));
-    SERVERS.contains(&name) && !arguments.iter().any(|word| word == "--version")
-        || words.any(|word| SERVING.contains(&word))
+    let stem = [".js", ".py", ".rb", ".jar"]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(name);
+    let first = arguments.first().map(String::as_str);
+    let follows = |flags: &[&str]| arguments.iter().any(|word| flags.contains(&word.as_str()));
+    if follows(&["--version", "--help", "--check"]) {
+        return false;
+    }
+    match name {
+        "npm" | "yarn" | "pnpm" => follows(&["start"]),
+        "flask" => first == Some("run"),
+        "tail" => follows(&["-f", "-F"]),
+        "journalctl" => follows(&["-f", "--follow"]),
+        "sleep" => first == Some("infinity"),
+        _ => {
+            SERVERS.contains(&name)
+                || stem == "server"
+                || stem.ends_with("-server")
+                || words.any(|word| SERVING.contains(&word))
+        }
+    }
 }
 
 /// Interpreters and shells: programs that can neither check in for a Mach service nor consume launch events.

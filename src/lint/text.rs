@@ -1,22 +1,29 @@
 //! Small questions about text: placeholders, the nearest known word, words in quotes.
 
-/// The word of `known` that is spelled most similarly, if few letters differ. Only the case may differ in all letters.
+/// The word of `known` that is spelled most similarly, if few letters differ, else one that begins so: `WorkingDir` is meant for
+/// `WorkingDirectory`. The case does not count.
 pub(super) fn nearest<'k>(
     known: impl IntoIterator<Item = &'k str>,
     wrong: &str,
 ) -> Option<&'k str> {
     let allowed = (wrong.chars().count() / 5).clamp(1, 3);
     let lower = wrong.to_lowercase();
+    let distance = |word: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &lower);
+    let rank = |word: &'k str| {
+        if word.len().abs_diff(wrong.len()) <= allowed {
+            return Some((0, distance(word), word));
+        }
+        // The keys are ASCII, so that every length is a boundary.
+        let beginning = word.get(..=wrong.len()).filter(|_| wrong.len() >= 8)?;
+        let differs = distance(beginning).min(distance(&beginning[..wrong.len()]));
+        Some((1, differs, word))
+    };
     known
         .into_iter()
-        .filter(|word| word.len().abs_diff(wrong.len()) <= allowed)
-        .map(|word| {
-            let distance = strsim::damerau_levenshtein(&word.to_lowercase(), &lower);
-            (distance, word)
-        })
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
+        .filter_map(rank)
+        .filter(|(_, differs, _)| *differs <= allowed)
+        .min_by_key(|(kind, differs, _)| (*kind, *differs))
+        .map(|(_, _, word)| word)
 }
 
 /// The last component of a path.
@@ -90,6 +97,17 @@ pub(super) fn open_placeholder(text: &str) -> Option<&str> {
             .chars()
             .all(|c| c.is_alphanumeric() || " _-./".contains(c));
     is_name.then(|| &text[start..start + end + 2])
+}
+
+/// A word that asks the reader to write something else, such as `YOUR_USERNAME`.
+pub(super) fn sample_word(text: &str) -> Option<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-".contains(c)));
+    let mut words = words.filter(|word| word.len() > 5);
+    words.find(|word| {
+        ["YOUR_", "YOUR-", "your_", "your-"]
+            .iter()
+            .any(|beginning| word.starts_with(beginning))
+    })
 }
 
 /// Whether the name of a file says that a program makes the real file from it.
@@ -195,5 +213,10 @@ mod tests {
         assert_eq!(nearest(known, "Environmet"), Some("Environment"));
         assert_eq!(nearest(known, "user"), Some("User"));
         assert_eq!(nearest(known, "ExecQuit"), None);
+        assert_eq!(
+            nearest(["EnvironmentVariables"], "Enviroment"),
+            Some("EnvironmentVariables")
+        );
+        assert_eq!(nearest(["ServiceIPC"], "ServiceDescription"), None);
     }
 }

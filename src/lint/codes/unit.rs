@@ -29,6 +29,8 @@ define_codes! { ALL_UNIT
         "A quotation mark is not closed. systemd ignores the line."
     UNIT_PLACEHOLDER Error "unit-placeholder" "-"
         "A placeholder was never filled in."
+    UNIT_SAMPLE_VALUE Warning "unit-sample-value" "-"
+        "A value such as YOUR_NAME looks like one from an example."
     UNIT_ENVIRONMENT Error "unit-environment" "systemd.exec(5)"
         "A word in `Environment=` is no assignment. systemd ignores it."
     UNIT_ENVIRONMENT_VARIABLE Note "unit-environment-variable" "systemd.exec(5)"

@@ -92,6 +92,7 @@ pub(super) const EXAMPLES: &[(&str, &str, &str)] = &[
         "ExecStart=/home/<user>/a",
         "ExecStart=/bin/sh -c 'a < b > c'",
     ),
+    ("unit-sample-value", "User=YOUR_USERNAME", "User=ada"),
     (
         "unit-environment",
         "Environment=/usr/lib/jvm",

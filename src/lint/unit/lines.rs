@@ -7,7 +7,9 @@ use super::parse::Syntax;
 use super::values::refusal;
 use super::words::split;
 use crate::lint::codes;
-use crate::lint::text::{nearest, open_placeholder, quoted, shell_beginning, template_placeholder};
+use crate::lint::text::{
+    nearest, open_placeholder, quoted, sample_word, shell_beginning, template_placeholder,
+};
 
 /// Checks the sections of one file.
 pub(super) fn sections(syntax: &Syntax, ending: &str, file: usize, findings: &mut FileFindings) {
@@ -156,6 +158,15 @@ fn value(unit: &Unit, placed: &Placed, findings: &mut FileFindings) {
     {
         placeholder(unit, placed, name, findings);
         return;
+    }
+    if let Some(word) = sample_word(&one.value).filter(|_| !unit.is_generated) {
+        let message = format!("{} looks like a value from an example", quoted(word));
+        findings.add(
+            placed,
+            &codes::UNIT_SAMPLE_VALUE,
+            message,
+            "write the real value",
+        );
     }
     match kind {
         Kind::Command => command_line(unit, placed, findings),
