@@ -2,6 +2,7 @@
 
 use super::codes::{self, Code};
 use super::source::File;
+use super::text::is_template_name;
 use std::path::{Path, PathBuf};
 
 /// The most findings of one file. A generated file can repeat one mistake without end.
@@ -26,14 +27,18 @@ pub struct Finding {
 #[derive(Debug)]
 pub(super) struct Findings {
     path: PathBuf,
+    /// Whether another program makes the real file from it, by its name.
+    is_template: bool,
     list: Vec<Finding>,
 }
 
 impl Findings {
     /// No findings about this file yet.
     pub(super) fn new(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         Self {
             path: path.to_owned(),
+            is_template: is_template_name(&name),
             list: Vec::new(),
         }
     }
@@ -53,7 +58,12 @@ impl Findings {
             message: message.into(),
             cure: cure.into(),
         };
-        if !self.is_full() && !self.list.contains(&finding) {
+        // In a template, `${NAME}` and `$(NAME)` may be what it fills in.
+        let of_template = self.is_template
+            && ["${", "$("]
+                .iter()
+                .any(|beginning| finding.message.contains(beginning));
+        if !of_template && !self.is_full() && !self.list.contains(&finding) {
             self.list.push(finding);
         }
     }

@@ -137,3 +137,13 @@ fn an_activator_beside_a_unit_stands_for_install_and_restart() {
     );
     assert!(check(vec!["a.timer".to_owned()]).is_empty());
 }
+
+#[test]
+fn variables_of_a_template_are_not_those_of_a_shell() {
+    let text = "[Service]\nExecStart=${bindir}/a\nRestart=no\n[Install]\nWantedBy=a.target\n";
+    assert_eq!(
+        names(&unit("a.service", text)),
+        ["unit-program-not-expanded"]
+    );
+    assert!(unit("a.service.in", text).is_empty());
+}
