@@ -1,7 +1,7 @@
 //! Checks launchd plists, systemd units and app bundles, of stayd or of any other program, and reports what is wrong with them.
 //!
-//! [`read`] is the only part that touches files. [`check`] is pure: it gets the bytes of the files with their owners and modes,
-//! and returns findings. `docs/reference/lint.md` is generated from [`codes`].
+//! [`mod@read`] is the only part that touches files. [`check`] is pure: it gets the bytes of the files with their owners and modes,
+//! and returns findings. `docs/reference/lint.md` is generated from [`codes()`].
 
 mod bundle;
 mod codes;

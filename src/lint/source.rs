@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub struct File {
     /// Its path, as the user typed it.
     pub path: PathBuf,
-    /// Its bytes, up to the limit of [`super::read`].
+    /// Its bytes, up to the limit of [`mod@super::read`].
     pub bytes: Vec<u8>,
     /// Whether it has more bytes than the limit.
     pub too_large: bool,

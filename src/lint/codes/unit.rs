@@ -16,7 +16,7 @@ define_codes! { ALL_UNIT
     UNIT_KEY_SECTION Error "unit-key-section" "systemd.service(5), systemd.unit(5)"
         "A key stands in the wrong section. systemd ignores it."
     UNIT_START_LIMIT_SECTION Warning "unit-start-limit-section" "systemd.unit(5)"
-        "The start limit belongs into [Unit] (since systemd 230); in [Service] only its old names are parsed, for compatibility."
+        "The start limit belongs into `[Unit]` (since systemd 230); in `[Service]` only its old names are parsed, for compatibility."
     UNIT_LEGACY_KEY Warning "unit-legacy-key" "systemd.resource-control(5), systemd.exec(5)"
         "The key is deprecated."
     UNIT_LEGACY_VALUE Note "unit-legacy-value" "systemd.exec(5), file-hierarchy(7)"
@@ -102,5 +102,5 @@ define_codes! { ALL_UNIT
     UNIT_USER_DEPENDENCY Note "unit-user-dependency" "systemd.special(7)"
         "A user unit names a unit of the system, which a user's systemd does not know."
     UNIT_NO_INSTALL Warning "unit-no-install" "systemd.unit(5)"
-        "The unit has no [Install], and nothing in sight starts it. `systemctl enable` does nothing."
+        "The unit has no `[Install]`, and nothing in sight starts it. `systemctl enable` does nothing."
 }

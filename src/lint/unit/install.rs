@@ -4,7 +4,7 @@ use super::FileFindings;
 use super::model::Unit;
 use crate::lint::codes;
 
-/// Checks [Install], and the differences between units of the system and of a user.
+/// Checks `[Install]`, and the differences between units of the system and of a user.
 pub(super) fn check(unit: &Unit, findings: &mut FileFindings) {
     if unit.is_for_user {
         user_unit(unit, findings);

@@ -213,7 +213,7 @@ const PATH: &[&str] = &[
     "TriggerLimitIntervalSec", "Unit",
 ];
 
-/// Whether the key is a `Condition…=` or `Assert…=` of [Unit].
+/// Whether the key is a `Condition…=` or `Assert…=` of `[Unit]`.
 fn is_condition(key: &str) -> bool {
     #[rustfmt::skip]
     const CONDITIONS: &[&str] = &[

@@ -60,13 +60,13 @@ impl Unit {
         list
     }
 
-    /// The value in [Service], as text.
+    /// The value in `[Service]`, as text.
     pub(super) fn service(&self, key: &str) -> Option<&str> {
         self.last("Service", key)
             .map(|placed| placed.assignment.value.as_str())
     }
 
-    /// Whether a boolean of [Service] is set.
+    /// Whether a boolean of `[Service]` is set.
     pub(super) fn is_set(&self, key: &str) -> bool {
         let value = self.service(key).unwrap_or_default().to_lowercase();
         ["1", "yes", "y", "true", "t", "on"].contains(&value.as_str())
