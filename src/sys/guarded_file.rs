@@ -132,7 +132,7 @@ fn refused(path: &Path, changeable: Changeable) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, message)
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::{User, open};
     use crate::sys::identity::{ROOT, euid};
@@ -150,7 +150,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     #[ignore = "needs root"]
     fn a_user_leads_root_to_no_file_that_the_user_cannot_read() {
         assert_eq!(euid(), ROOT, "run as root");
