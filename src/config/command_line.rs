@@ -331,6 +331,18 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_a_scheme_is_not_quoted_where_it_may_hold_a_password() {
+        for url in ["app:geheim:80/", "app:geheim@h:80", "h:80/?token=geheim"] {
+            let error = load(&CommandLine {
+                probe: Some(url.into()),
+                ..options("db")
+            });
+            let error = error.expect_err(url).join("\n");
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
     fn errors_name_the_option() {
         let error = load(&CommandLine {
             interval: Some("5".into()),

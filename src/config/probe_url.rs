@@ -129,16 +129,18 @@ fn parse_literal(text: &str, context: &UrlContext<'_>) -> Result<ParsedUrl, Valu
     }
 }
 
-/// The error for an address or a port without a scheme; none for another text.
+/// The error for an address or a port without a scheme; none for another text. Quotes nothing that could be a secret: neither
+/// what is between a user and a host, nor a path.
 fn without_scheme(text: &str) -> Option<ValueError> {
     let (address, path) = text.split_at(text.find('/').unwrap_or(text.len()));
     let (host, port) = address.rsplit_once(':').unwrap_or(("127.0.0.1", address));
-    let is_host = !host.is_empty() && !host.contains('@');
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    let is_host = !host.is_empty() && host.chars().all(is_name);
     port.parse::<u16>().ok().filter(|_| is_host)?;
     let advice = if path.is_empty() {
         format!("write `http://{host}:{port}` or `tcp://{host}:{port}`")
     } else {
-        format!("write `http://{host}:{port}{path}`")
+        format!("write `http://{host}:{port}/PATH`")
     };
     Some(ValueError::new("it has no scheme", advice))
 }

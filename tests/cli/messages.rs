@@ -68,7 +68,7 @@ fn a_wrong_option_gets_advice_that_can_be_followed() {
         ),
         (
             "probe localhost:80/health",
-            "write `http://localhost:80/health`\n",
+            "write `http://localhost:80/PATH`\n",
         ),
         ("probe 8080", "or `tcp://127.0.0.1:8080`"),
         ("explain localhost:8010", "write `:8010` for the processes"),
