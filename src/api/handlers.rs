@@ -391,18 +391,17 @@ async fn wait_for_outcome(
 ) -> Result<(Outcome, wire::Service), ApiError> {
     let mut new_instance = NewInstance::default();
     loop {
-        let now = find_service(backend, &before.name)?;
-        let outcome = match outcome_of(verb, before, &now) {
-            Outcome::Reached => new_instance.confirm(before, &now, sys::clock::sample().awake),
-            outcome => outcome,
-        };
+        let now = sys::clock::sample().awake;
+        let service = find_service(backend, &before.name)?;
+        let outcome = outcome_of(verb, before, &service);
+        let outcome = new_instance.confirm(outcome, before, &service, now);
         if outcome != Outcome::Pending {
-            return Ok((outcome, now));
+            return Ok((outcome, service));
         }
         if let Some(by) = is_replaced() {
-            return Ok((Outcome::Replaced(by), now));
+            return Ok((Outcome::Replaced(by), service));
         }
-        let pause = new_instance.time_left(sys::clock::sample().awake);
+        let pause = new_instance.time_left(now);
         let pause = pause.map_or(OUTCOME_CHECK_EVERY, |left| left.min(OUTCOME_CHECK_EVERY));
         let next = timeout(pause, new_events.recv()).await;
         if let Ok(Err(RecvError::Closed)) = next {

@@ -59,38 +59,43 @@ fn outcome_of_start(before: &Service, now: &Service, is_new: bool) -> Outcome {
 pub(super) struct NewInstance(Option<(u32, Duration)>);
 
 impl NewInstance {
-    /// The outcome of a command that [`outcome_of`] takes for reached, at the awake time `now`: pending until an instance without a probe has
-    /// run for [`LIFE_MIN`].
+    /// Turns what [`outcome_of`] says into the outcome of the command at the awake time `now`: where that is reached, it is
+    /// pending until an instance without a probe has run for [`LIFE_MIN`], and failed as soon as another instance follows it.
     pub(super) fn confirm(
         &mut self,
+        outcome: Outcome,
         before: &Service,
         service: &Service,
         now: Duration,
     ) -> Outcome {
-        let is_old = service.life == before.life && service.pid == before.pid;
-        if service.pid.is_none() || is_old || !service.probes.is_empty() {
-            return Outcome::Reached;
+        if let Some((life, _)) = self.0
+            && life != service.life
+        {
+            return Outcome::Failed;
         }
-        let (life, since) = *self.0.get_or_insert((service.life, now));
-        if life != service.life {
-            Outcome::Failed
-        } else if now.saturating_sub(since) < LIFE_MIN {
-            Outcome::Pending
-        } else {
-            Outcome::Reached
+        let is_old = service.life == before.life && service.pid == before.pid;
+        let is_shown = service.pid.is_none() || is_old || !service.probes.is_empty();
+        if outcome != Outcome::Reached || is_shown {
+            return outcome;
+        }
+        self.0.get_or_insert((service.life, now));
+        match self.time_left(now) {
+            Some(_) => Outcome::Pending,
+            None => Outcome::Reached,
         }
     }
 
-    /// The time until an instance that still runs counts as running; none if there is no such instance.
+    /// The time until an instance that still runs counts as running; none if there is nothing to wait for, so never zero.
     pub(super) fn time_left(&self, now: Duration) -> Option<Duration> {
-        self.0
-            .map(|(_, since)| LIFE_MIN.saturating_sub(now.saturating_sub(since)))
+        let (_, since) = self.0?;
+        let left = LIFE_MIN.checked_sub(now.saturating_sub(since))?;
+        (!left.is_zero()).then_some(left)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NewInstance, Outcome, outcome_of};
+    use super::{LIFE_MIN, NewInstance, Outcome, outcome_of};
     use crate::api::routes::Verb;
     use crate::api::wire::Service;
     use std::time::Duration;
@@ -189,7 +194,12 @@ mod tests {
         let (before, began) = (at("running", 3), Duration::from_secs(7));
         let after = |life, millis, new: &mut NewInstance| {
             let at_that_time = began + Duration::from_millis(millis);
-            new.confirm(&before, &at("running", life), at_that_time)
+            new.confirm(
+                Outcome::Reached,
+                &before,
+                &at("running", life),
+                at_that_time,
+            )
         };
         let mut new = NewInstance::default();
         assert_eq!(after(3, 0, &mut new), Outcome::Reached, "it is the old one");
@@ -201,8 +211,22 @@ mod tests {
             probes: vec![Default::default()],
             ..at("running", 4)
         };
-        let confirmed = NewInstance::default().confirm(&before, &probed, began);
+        let confirmed = NewInstance::default().confirm(Outcome::Reached, &before, &probed, began);
         assert_eq!(confirmed, Outcome::Reached);
+    }
+
+    #[test]
+    fn a_new_instance_that_ends_early_is_never_waited_for_without_a_pause() {
+        let (before, began) = (at("running", 3), Duration::from_secs(7));
+        let mut new = NewInstance::default();
+        new.confirm(Outcome::Reached, &before, &at("running", 4), began);
+        assert_eq!(new.time_left(began), Some(LIFE_MIN));
+        let later = began + LIFE_MIN;
+        let stopping = new.confirm(Outcome::Pending, &before, &at("stopping", 4), later);
+        assert_eq!(stopping, Outcome::Pending);
+        assert_eq!(new.time_left(later), None, "a pause of zero is a busy loop");
+        let next = new.confirm(Outcome::Pending, &before, &at("starting", 5), later);
+        assert_eq!(next, Outcome::Failed, "it has ended");
     }
 
     #[test]
