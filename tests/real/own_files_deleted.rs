@@ -80,6 +80,9 @@ fn a_fifo_that_lost_one_name_still_proves_the_instance() {
     });
     // No event wakes stayd for this one.
     fs::remove_file(&first).expect("removed");
+    let daemon = daemon.kill_and_restart();
+    assert_eq!(pid_of_a(&daemon), pid, "{}", daemon.output());
+    assert!(is_fifo(&first), "it has the first name again");
     assert_adopted_after_a_crash(daemon, pid);
 
     let daemon = Stayd::start(IDLE);
@@ -93,6 +96,19 @@ fn a_fifo_that_lost_one_name_still_proves_the_instance() {
     fs::remove_file(&first).expect("removed");
     assert_adopted_after_a_crash(daemon, pid);
     assert!(!is_fifo(&first) && !is_fifo(&second), "none stays");
+}
+
+#[test]
+fn a_fifo_that_lost_its_first_name_leaves_none_behind() {
+    let mut daemon = Stayd::start(IDLE);
+    let pid = pid_of_a(&daemon);
+    let [first, second] = fifo_names(&daemon);
+    wait_until("it has both names", SOON, || {
+        is_fifo(&first) && is_fifo(&second)
+    });
+    fs::remove_file(&first).expect("removed");
+    assert!(daemon.stop().success());
+    assert!(!is_alive(pid) && !is_fifo(&second));
 }
 
 #[test]

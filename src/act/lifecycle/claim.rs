@@ -71,15 +71,6 @@ pub(crate) fn set_main_process(
     retry_until_written(shared, service, named);
 }
 
-/// Gives the file behind the claim fd its second name on disk, once the program runs.
-pub(super) fn give_second_name(shared: &SharedContext, service: &ServiceContext, life: Life) {
-    if let Some(claim) = shared.claims.get(service.name()) {
-        let _missing = shared
-            .output
-            .restore_fifo_names(service.name(), life, claim.claim_fd);
-    }
-}
-
 /// Records members that have left the tree, in memory and in the claim, while there is evidence for them.
 pub(crate) async fn record_members(
     shared: &SharedContext,

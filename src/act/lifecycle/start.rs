@@ -1,6 +1,6 @@
 //! Starts the prepared instance and reports its start and its end.
 
-use super::claim::{self, set_main_process};
+use super::claim::set_main_process;
 use super::environment;
 use super::prepare::EXEC_TIMEOUT;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
@@ -46,7 +46,8 @@ pub(crate) async fn spawn(shared: Rc<SharedContext>, service: Rc<ServiceContext>
     instance.tree.set(tree_of(&service, &instance, main));
     set_main_process(&shared, &service, life, main);
     reached(Failpoint::MainProcessRecorded);
-    claim::give_second_name(&shared, &service, life);
+    // The FIFO gets its second name.
+    let _found = shared.output.restore_fifo_names(service.name(), life);
     let event = ServiceEvent::Spawned(life, main);
     shared.send(service.id, event).await;
     let exit = running.exit.await.map_or(Exit::Unknown, exit_of);

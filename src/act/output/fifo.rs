@@ -8,7 +8,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 /// The file name of the FIFO of instance `life`.
@@ -80,6 +80,17 @@ pub(super) fn identities(folder: &Path, prefix: &str) -> Vec<ClaimFile> {
 /// The identity of the file at `path`, which is not followed if it is a symbolic link.
 pub(super) fn identity_at(path: &Path) -> io::Result<ClaimFile> {
     Ok(identity(&fs::symlink_metadata(path)?))
+}
+
+/// Whether the file at `path`, which is not followed if it is a symbolic link, is `file`.
+pub(super) fn is_at(path: &Path, file: ClaimFile) -> bool {
+    identity_at(path).is_ok_and(|found| found == file)
+}
+
+/// A read end of the FIFO `file`, opened by the first of `names` that it has; none if it has none of them.
+pub(super) fn open_first(names: &[PathBuf], file: ClaimFile) -> Option<File> {
+    let mut readers = names.iter().filter_map(|name| open_reader(name).ok());
+    readers.find(|reader| identify(reader).is_ok_and(|found| found == file))
 }
 
 /// Gives the FIFO at `source` a further name, in a folder that is created if it is missing. Replaces a file of that name.

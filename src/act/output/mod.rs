@@ -129,7 +129,15 @@ pub struct Output {
     on_notice: NoticeHandler,
     writer: RefCell<Option<LogWriter>>,
     stdout: RefCell<Option<StdoutWriter>>,
-    fifos: RefCell<BTreeMap<InstanceKey, PathBuf>>,
+    fifos: RefCell<BTreeMap<InstanceKey, InstanceFifo>>,
+}
+
+/// The FIFO of an instance.
+struct InstanceFifo {
+    /// Its first name. It is missing if a user or a cleaner of temporary files has deleted it.
+    path: PathBuf,
+    /// Its identity, which tells it from another file of that name.
+    file: ClaimFile,
 }
 
 impl Output {
@@ -185,9 +193,13 @@ impl Output {
                 .map_err(no_stdout)?,
             LogDestination::Inherit => destination::inherited_ends().map_err(no_stdout)?,
         };
+        let fifo = InstanceFifo {
+            path,
+            file: claim_file,
+        };
         self.fifos
             .borrow_mut()
-            .insert((service.to_owned(), life), path);
+            .insert((service.to_owned(), life), fifo);
         Ok(InstanceOutput {
             stdout,
             stderr,
@@ -201,8 +213,9 @@ impl Output {
     #[must_use]
     pub fn open_handover_reader(&self, service: &str, life: Life) -> Option<OwnedFd> {
         let fifos = self.fifos.borrow();
-        let path = fifos.get(&(service.to_owned(), life))?;
-        Some(fifo::open_reader(path).ok()?.into())
+        let fifo = fifos.get(&(service.to_owned(), life))?;
+        let names = [fifo.path.clone(), self.state.second_fifo_name(service)];
+        Some(fifo::open_first(&names, fifo.file)?.into())
     }
 
     /// Continues with the output of an instance that an earlier stayd started, beginning with what is buffered.
@@ -216,23 +229,21 @@ impl Output {
         log: &Log,
         claimed: ClaimFile,
     ) -> Result<(), OutputError> {
-        let mut paths = self.state.fifo_paths(service, &fifo::name(life));
-        paths.push(self.state.second_fifo_name(service));
-        let found = paths.iter().find_map(|path| {
-            let reader = fifo::open_reader(path).ok()?;
-            (fifo::identify(&reader).ok()? == claimed).then_some((path, reader))
-        });
-        let Some((path, reader)) = found else {
-            let error = io::ErrorKind::NotFound.into();
-            let path = paths.into_iter().next().unwrap_or_default();
+        let paths = self.state.fifo_paths(service, &fifo::name(life));
+        let path = first_name(&paths, claimed);
+        let second = self.state.second_fifo_name(service);
+        let Some(reader) = fifo::open_first(&[path.clone(), second], claimed) else {
             return Err(OutputError {
                 step: "continue with the output in",
                 path,
-                error,
+                error: io::ErrorKind::NotFound.into(),
             });
         };
-        let path = path.clone();
-        self.continue_with(service, life, log, path, reader)
+        let fifo = InstanceFifo {
+            path,
+            file: claimed,
+        };
+        self.continue_with(service, life, log, fifo, reader)
     }
 
     /// Continues with the output of an instance that the previous version of stayd handed over with `reader`.
@@ -247,21 +258,23 @@ impl Output {
         reader: File,
     ) -> Result<(), OutputError> {
         let paths = self.state.fifo_paths(service, &fifo::name(life));
-        let is_same = |path: &PathBuf| {
-            let found = fifo::open_reader(path).and_then(|found| fifo::identify(&found));
-            found.is_ok_and(|found| fifo::identify(&reader).is_ok_and(|ours| ours == found))
-        };
-        let path = paths.iter().find(|path| is_same(path)).or(paths.first());
-        let path = path.cloned().unwrap_or_default();
-        self.continue_with(service, life, log, path, reader)
+        let file = fifo::identify(&reader).map_err(|error| OutputError {
+            step: "read the metadata of",
+            path: paths.first().cloned().unwrap_or_default(),
+            error,
+        })?;
+        let path = first_name(&paths, file);
+        let fifo = InstanceFifo { path, file };
+        self.continue_with(service, life, log, fifo, reader)
     }
 
+    /// Captures the output of an instance through `reader`, and gives its FIFO the names that it lost while no stayd ran.
     fn continue_with(
         &self,
         service: &str,
         life: Life,
         log: &Log,
-        path: PathBuf,
+        fifo: InstanceFifo,
         reader: File,
     ) -> Result<(), OutputError> {
         let destination = LogDestination::resolve(log.to, self.stdout_reader);
@@ -272,13 +285,14 @@ impl Output {
             self.add_stream(service, life, log, destination, reader)
                 .map_err(|error| OutputError {
                     step: "capture output through",
-                    path: path.clone(),
+                    path: fifo.path.clone(),
                     error,
                 })?;
         }
         self.fifos
             .borrow_mut()
-            .insert((service.to_owned(), life), path);
+            .insert((service.to_owned(), life), fifo);
+        let _found = self.restore_fifo_names(service, life);
         Ok(())
     }
 
@@ -287,16 +301,16 @@ impl Output {
     /// once.
     pub fn retire(&self, service: &str, life: Life) {
         let key = (service.to_owned(), life);
-        let Some(path) = self.fifos.borrow_mut().remove(&key) else {
+        let Some(fifo) = self.fifos.borrow_mut().remove(&key) else {
             return;
         };
         // The next instance may have the second name already.
         let second = self.state.second_fifo_name(service);
-        if fifo::identity_at(&path).ok() == fifo::identity_at(&second).ok() {
+        if fifo::is_at(&second, fifo.file) {
             drop(fs::remove_file(second));
         }
         // The file is missing if a user has deleted the folder.
-        drop(fs::remove_file(path));
+        drop(fs::remove_file(fifo.path));
         if let Some(writer) = &*self.writer.borrow() {
             // If the output thread hangs in the disk, it keeps the FIFO open until it continues. Do not wait for it.
             drop(writer.retire(key));
@@ -306,14 +320,14 @@ impl Output {
     /// Gives the FIFO of an instance each of its two names that is missing. A user or a cleaner of temporary files can delete
     /// one, and only a file that exists on disk lets the next stayd prove that the instance is its own. Returns what was
     /// found.
-    pub fn restore_fifo_names(&self, service: &str, life: Life, claimed: ClaimFile) -> FifoNames {
+    pub fn restore_fifo_names(&self, service: &str, life: Life) -> FifoNames {
         let fifos = self.fifos.borrow();
-        let Some(first) = fifos.get(&(service.to_owned(), life)) else {
+        let Some(InstanceFifo { path: first, file }) = fifos.get(&(service.to_owned(), life))
+        else {
             return FifoNames::Complete;
         };
         let second = self.state.second_fifo_name(service);
-        let is_there = |path: &Path| fifo::identity_at(path).is_ok_and(|found| found == claimed);
-        match (is_there(first), is_there(&second)) {
+        match (fifo::is_at(first, *file), fifo::is_at(&second, *file)) {
             (true, true) => FifoNames::Complete,
             // The link fails where the file system has none, and for a FIFO in the runtime folder.
             (true, false) if fifo::link(first, &second).is_ok() => FifoNames::OneWasMissing,
@@ -433,6 +447,12 @@ impl Output {
         }
         stdout.clone().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+/// The path among `paths` at which the FIFO `file` is; the first path if it is at none.
+fn first_name(paths: &[PathBuf], file: ClaimFile) -> PathBuf {
+    let found = paths.iter().find(|path| fifo::is_at(path, file));
+    found.or(paths.first()).cloned().unwrap_or_default()
 }
 
 /// Marks an end that the child inherits. Without the mark the end proves no process; other evidence does.

@@ -1,4 +1,4 @@
-//! Restores the files of running instances that somebody has deleted: a cleaner of temporary files, a logout, a user.
+//! Restores the files of running instances that a cleaner of temporary files, a logout or a user has deleted.
 
 use super::adopt::offer_socket_again;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
@@ -45,9 +45,8 @@ fn restore_instance(
 ) {
     let name = service.name();
     let claim = shared.claims.get(name);
-    if let Some(claim) = claim.filter(|claim| Life(claim.life) == instance.life) {
-        let output = &shared.output;
-        match output.restore_fifo_names(name, instance.life, claim.claim_fd) {
+    if claim.is_some_and(|claim| Life(claim.life) == instance.life) {
+        match shared.output.restore_fifo_names(name, instance.life) {
             FifoNames::Complete => {}
             FifoNames::OneWasMissing => found.restored.push(format!("the FIFO of {name}")),
             FifoNames::Lost => found.unprovable.push(name.to_owned()),
