@@ -1,6 +1,6 @@
 //! Reads what is to be checked: a plist, a unit with its drop-ins, or the jobs of an app bundle.
 
-use super::source::{Bundle, File, Source};
+use super::source::{Bundle, File, Source, UNIT_ENDINGS};
 use std::fmt;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -13,20 +13,6 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 64;
 /// The folders in which systemd looks for units and drop-ins, the weakest first (systemd.unit(5)).
 const UNIT_FOLDERS: [&str; 4] = ["/lib", "/usr/lib", "/run", "/etc"];
-/// The endings of unit files (systemd.unit(5)).
-const UNIT_ENDINGS: [&str; 11] = [
-    "service",
-    "socket",
-    "timer",
-    "path",
-    "target",
-    "mount",
-    "automount",
-    "swap",
-    "slice",
-    "scope",
-    "device",
-];
 
 /// A path that cannot be read.
 #[derive(Debug)]

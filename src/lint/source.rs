@@ -2,6 +2,21 @@
 
 use std::path::PathBuf;
 
+/// The endings of unit files (systemd.unit(5)).
+pub(super) const UNIT_ENDINGS: [&str; 11] = [
+    "service",
+    "socket",
+    "timer",
+    "path",
+    "target",
+    "mount",
+    "automount",
+    "swap",
+    "slice",
+    "scope",
+    "device",
+];
+
 /// A file as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct File {

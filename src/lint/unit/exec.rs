@@ -109,12 +109,7 @@ fn arguments(placed: &Placed, command: &ExecCommand, findings: &mut FileFindings
         .position(|word| !word.is_quoted && word.text == "#");
     if comment.is_some() {
         let message = format!("the comment behind {key} becomes arguments of the program");
-        findings.add(
-            placed,
-            &codes::UNIT_COMMENT,
-            message,
-            "put the comment on a line of its own",
-        );
+        findings.add_comment(placed, message);
     }
     for word in command
         .words

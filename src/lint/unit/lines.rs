@@ -208,12 +208,7 @@ fn checked(placed: &Placed, kind: Kind, findings: &mut FileFindings) {
                 comment.trim_end(),
                 one.key
             );
-            findings.add(
-                placed,
-                &codes::UNIT_COMMENT,
-                message,
-                "put the comment on a line of its own",
-            );
+            findings.add_comment(placed, message);
             return;
         }
     }
@@ -280,12 +275,7 @@ fn environment(placed: &Placed, findings: &mut FileFindings) {
     for (index, word) in words.iter().enumerate() {
         if word.text.starts_with('#') && index > 0 && !word.is_quoted {
             let message = "the comment behind Environment= becomes a part of it";
-            findings.add(
-                placed,
-                &codes::UNIT_COMMENT,
-                message,
-                "put the comment on a line of its own",
-            );
+            findings.add_comment(placed, message);
             return;
         }
         let name = word.text.split_once('=').map(|(name, _)| name);
@@ -327,12 +317,7 @@ fn text(unit: &Unit, placed: &Placed, findings: &mut FileFindings) {
             "the comment behind {}= becomes a part of the value",
             one.key
         );
-        findings.add(
-            placed,
-            &codes::UNIT_COMMENT,
-            message,
-            "put the comment on a line of its own",
-        );
+        findings.add_comment(placed, message);
         return;
     }
     const PATHS: [&str; 5] = [

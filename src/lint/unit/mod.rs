@@ -10,9 +10,9 @@ mod service;
 mod values;
 mod words;
 
-use super::codes::Code;
+use super::codes::{self, Code};
 use super::finding::{self, Finding, Findings};
-use super::source::File;
+use super::source::{File, UNIT_ENDINGS};
 use super::text::is_template_name;
 use model::{Placed, Unit};
 
@@ -34,6 +34,12 @@ impl FileFindings {
         cure: impl Into<String>,
     ) {
         self.add_line(placed.file, placed.assignment.line, code, message, cure);
+    }
+
+    /// Adds a finding about a comment behind a value. systemd knows only comments on lines of their own (systemd.syntax(7)).
+    fn add_comment(&mut self, placed: &Placed, message: impl Into<String>) {
+        let cure = "put the comment on a line of its own";
+        self.add(placed, &codes::UNIT_COMMENT, message, cure);
     }
 
     /// Adds a finding about a line of a file.
@@ -146,18 +152,6 @@ pub(super) fn check(file: &File, drop_ins: &[File], siblings: &[String]) -> Vec<
 
 /// The ending of a unit's name, such as `service`, also behind that of a template (`x.service.in`).
 fn ending_of(name: &str) -> String {
-    const ENDINGS: [&str; 10] = [
-        "service",
-        "socket",
-        "timer",
-        "path",
-        "target",
-        "mount",
-        "automount",
-        "swap",
-        "slice",
-        "scope",
-    ];
-    let found = name.rsplit('.').find(|part| ENDINGS.contains(part));
+    let found = name.rsplit('.').find(|part| UNIT_ENDINGS.contains(part));
     found.unwrap_or_default().to_owned()
 }
