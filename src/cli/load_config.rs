@@ -2,7 +2,7 @@
 
 use super::args::{CommonOptions, ServiceOptions};
 use super::exit::{Exit, Failure};
-use super::paths::{config_file, current_dir, is_config_named, variable};
+use super::paths::{config_file, current_dir, named_config, variable};
 use crate::config::{self, CommandLine, Config, Finding, Loaded, Location};
 use crate::sys::identity::{self, ROOT};
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ pub(super) fn from_file(common: &CommonOptions) -> Result<Loaded, Failure> {
 /// The configuration file of this command line, if stayd may run what it says.
 pub(super) fn trusted_file(common: &CommonOptions) -> Result<PathBuf, Failure> {
     let file = config_file(common)?;
-    if !is_config_named(common) {
+    if named_config(common).is_none() {
         refuse_of_another_user(&file)?;
     }
     Ok(file)

@@ -93,20 +93,16 @@ pub(super) fn config_file(common: &CommonOptions) -> Result<PathBuf, Failure> {
     absolute(&found.map_err(|finding| Failure::new(Exit::Config, finding.message))?)
 }
 
-/// Whether `-c` or $STAYD_CONFIG names the configuration.
-pub(super) fn is_config_named(common: &CommonOptions) -> bool {
-    let places = Paths::here(&variable).configs(common.config.as_deref());
-    places.len() == 1
+/// The configuration file that `-c` or $STAYD_CONFIG names, which need not exist.
+pub(super) fn named_config(common: &CommonOptions) -> Option<PathBuf> {
+    Paths::here(&variable).named_config(common.config.as_deref())
 }
 
 /// The file named by `-c` or $STAYD_CONFIG, if it does not exist. A stayd that was started with it may still run.
 pub(super) fn absent_config(common: &CommonOptions) -> Option<PathBuf> {
-    let places = Paths::here(&variable).configs(common.config.as_deref());
-    let [named] = places.as_slice() else {
-        return None; // the command line and the environment name no file
-    };
-    let absent = fs::metadata(named).is_err_and(|error| error.kind() == ErrorKind::NotFound);
-    absent.then(|| named.clone())
+    let is_absent =
+        |file: &PathBuf| fs::metadata(file).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    named_config(common).filter(is_absent)
 }
 
 /// The instances that a client may mean: the one of the given state folder, else the one of the configuration, else all

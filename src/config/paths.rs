@@ -88,14 +88,19 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// The configuration that `named`, else the variable STAYD_CONFIG, names.
+    #[must_use]
+    pub fn named_config(&self, named: Option<&Path>) -> Option<PathBuf> {
+        let by_variable = || (self.env)(CONFIG_VARIABLE).filter(|path| !path.is_empty());
+        named
+            .map(Path::to_owned)
+            .or_else(|| by_variable().map(PathBuf::from))
+    }
+
     /// The paths where a configuration is searched, in this order. A configuration that was named is the only one.
     #[must_use]
     pub fn configs(&self, named: Option<&Path>) -> Vec<PathBuf> {
-        let by_variable = || (self.env)(CONFIG_VARIABLE).filter(|path| !path.is_empty());
-        if let Some(path) = named
-            .map(Path::to_owned)
-            .or_else(|| by_variable().map(PathBuf::from))
-        {
+        if let Some(path) = self.named_config(named) {
             return vec![path];
         }
         let own = self
