@@ -206,7 +206,7 @@ impl Client {
             .map_err(|error| broken("talk to stayd", &error))
     }
 
-    /// Refuses a server of another user: in a folder such as /tmp anybody can bind the socket first. Root may look at every
+    /// Refuses a server of another user: in a folder such as /tmp each user can bind the socket first. Root may look at every
     /// user's stayd.
     fn only_trusted(&self, stream: UnixStream) -> Result<UnixStream, ClientError> {
         let own = sys::identity::euid();

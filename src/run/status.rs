@@ -213,8 +213,8 @@ impl StatusSource {
         })
     }
 
-    /// Reads the figures of the main processes, checks whether program files were replaced and whether sources differ from the running copies. It waits
-    /// [`REFRESH_WITHIN`] at most; the status board keeps results that arrive later.
+    /// Reads the figures of the main processes, and checks whether program files were replaced and whether sources differ from
+    /// the running copies. It waits [`REFRESH_WITHIN`] at most; the status board keeps results that arrive later.
     pub(super) async fn refresh(&self, machine: &RefCell<Machine>) {
         let now = self.clock.now();
         let plain = |(index, entry): (usize, &ServiceEntry)| {
@@ -252,12 +252,9 @@ impl StatusSource {
         self.figures
             .borrow_mut()
             .retain(|main, _| mains.contains(main));
-        let read = move || {
-            mains
-                .into_iter()
-                .map(|main| (main, ProcessFigures::of(main)))
-        };
-        let reading = off_loop("figures", REFRESH_WITHIN, || read().collect());
+        let figures_of = |main| (main, ProcessFigures::of(main));
+        let read = move || mains.into_iter().map(figures_of).collect();
+        let reading = off_loop("figures", REFRESH_WITHIN, read);
         if let Ok(figures) = reading.await {
             self.figures.replace(figures);
         }

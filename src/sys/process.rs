@@ -229,7 +229,8 @@ pub fn cgroup(pid: i32) -> Option<String> {
     platform::inspect::cgroup(pid)
 }
 
-/// Whether the file `dev`:`ino` is among the first 1024 open files of `pid`. Not for the loop's thread. Never makes a stat(2) that a dead file system could block.
+/// Whether the file `dev`:`ino` is among the first 1024 open files of `pid`. Not for the loop's thread. It makes no stat(2) that a
+/// dead file system could block.
 ///
 /// # Errors
 /// As [`open_files`].

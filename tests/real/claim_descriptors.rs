@@ -17,9 +17,9 @@ const NOBODY: u32 = 65_534;
 const READY: &str = "ready\n";
 
 /// A process that stayd must leave alone. Killed and reaped when dropped.
-struct Bystander(Child);
+struct ForeignProcess(Child);
 
-impl Bystander {
+impl ForeignProcess {
     /// Starts `command` and waits until it has printed [`READY`].
     fn start(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -41,7 +41,7 @@ impl Bystander {
     }
 }
 
-impl Drop for Bystander {
+impl Drop for ForeignProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -81,12 +81,12 @@ fn adopted(config: &str) -> (Stayd, i32) {
     (second, main)
 }
 
-/// Stops `s` and asserts that `bystander` survives it.
-fn stop_beside(daemon: &Stayd, main: i32, mut bystander: Bystander) {
+/// Stops `s` and asserts that `foreign` survives it.
+fn stop_beside(daemon: &Stayd, main: i32, mut foreign: ForeignProcess) {
     let answer = daemon.client(&["stop", "s"]);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert!(!is_alive(main));
-    assert!(bystander.is_alive(), "it was killed");
+    assert!(foreign.is_alive(), "it was killed");
 }
 
 /// The service links the log that a log shipper of root reads to its own claim fd.
@@ -98,7 +98,7 @@ fn a_process_of_another_user_that_was_led_to_open_the_claim_file_is_left_alone()
     let number = claim_fd(main);
     let log = daemon.dir().join("app.log");
     symlink(format!("/proc/{main}/fd/{number}"), &log).expect("a link");
-    let shipper = Bystander::python(&opener(&log.display().to_string(), number));
+    let shipper = ForeignProcess::python(&opener(&log.display().to_string(), number));
     stop_beside(&daemon, main, shipper);
 }
 
@@ -107,7 +107,7 @@ fn a_process_of_another_user_that_was_led_to_open_the_claim_file_is_left_alone()
 fn a_process_of_the_same_user_that_has_opened_the_claim_file_is_left_alone() {
     let (daemon, main) = adopted(&service("sleep", ""));
     let number = claim_fd(main);
-    let shipper = Bystander::python(&opener(&format!("/proc/{main}/fd/{number}"), number));
+    let shipper = ForeignProcess::python(&opener(&format!("/proc/{main}/fd/{number}"), number));
     stop_beside(&daemon, main, shipper);
 }
 
@@ -136,7 +136,7 @@ fn a_process_of_another_user_to_which_the_claim_file_was_passed_is_left_alone() 
     let (daemon, main) = adopted(&config);
     fs::set_permissions(daemon.dir(), Permissions::from_mode(0o755)).expect("its mode");
     let dir = daemon.dir().display().to_string();
-    let receiver = Bystander::python(&receiver.replace("DIR", &dir));
+    let receiver = ForeignProcess::python(&receiver.replace("DIR", &dir));
     let pid = i32::try_from(receiver.0.id()).expect("a pid");
     let own = fs::metadata(format!("/proc/{main}/fd/3")).expect("the claim fd");
     let file = process::InheritedFile {

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// The most time to look up a user, because a directory service may hang.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The user that the service runs as, and that owns its FIFO and socket files; none: stayd's own. Looked up off the loop, because a directory
-/// service may hang.
+/// The user that the service runs as, and that owns its FIFO and socket files; none: stayd's own. It is looked up off the loop,
+/// because a directory service may hang.
 pub(crate) async fn look_up_user(service: &ServiceContext) -> Result<Option<User>, SpawnFailure> {
     let Some(name) = service.config.user.clone() else {
         return Ok(None);

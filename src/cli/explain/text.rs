@@ -228,8 +228,8 @@ fn sentence(
         ),
         Treatment::Attached => format!(
             "Nothing proves that it belongs to {service} ({why}), but it holds its port: stayd (pid {}) is attached, which means \
-             that it watches the process like the service, and never signals it, not even when stayd itself stops. When it ends, {service} \
-             starts by itself.",
+             that it watches the process like the service, and never signals it, not even when stayd itself stops. When it \
+             ends, {service} starts by itself.",
             stayd.unwrap_or_default()
         ),
         Treatment::Attach => format!(
