@@ -132,13 +132,13 @@ fn a_wrong_value_in_a_file_gets_advice_that_can_be_followed() {
 #[test]
 fn a_command_line_in_one_word_is_shown_as_words() {
     for words in [
-        &["--foreground", "--", "npm-of-nobody start"][..],
-        &["exec", "--", "npm-of-nobody start"],
-        &["exec", "--", "./npm-of-nobody start"],
+        &["--foreground", "--", "no-such-npm start"][..],
+        &["exec", "--", "no-such-npm start"],
+        &["exec", "--", "./no-such-npm start"],
     ] {
         let (status, _, err) = run(words);
         assert_eq!(status, 78, "{err}");
-        assert!(err.contains("npm-of-nobody\", \"start\"]"), "{err}");
+        assert!(err.contains("no-such-npm\", \"start\"]"), "{err}");
     }
     for name in ["/nonexistent/x", "no-such-program"] {
         let (_, _, err) = run(&["--foreground", "--", name]);
