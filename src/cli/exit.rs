@@ -3,6 +3,7 @@
 use crate::api::backend::ApiError;
 use crate::api::client::ClientError;
 use std::fmt;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// An exit status. Its number and meaning are part of the public interface.
@@ -44,6 +45,14 @@ impl Exit {
         Self::Permission,
         Self::Config,
     ];
+
+    /// The status for an error of the operating system.
+    pub(super) const fn of_system_error(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::PermissionDenied => Self::Permission,
+            _ => Self::System,
+        }
+    }
 
     /// The meaning, for the manual.
     const fn meaning(self) -> &'static str {

@@ -200,14 +200,8 @@ impl LogReader {
 }
 
 fn unreadable(folder: &Path, error: &io::Error) -> Failure {
-    let denied = error.kind() == io::ErrorKind::PermissionDenied;
-    let exit = if denied {
-        Exit::Permission
-    } else {
-        Exit::System
-    };
     Failure::new(
-        exit,
+        Exit::of_system_error(error.kind()),
         format!(
             "cannot read the log in {}: {error}; if stayd runs, it sends the last lines without --follow and --raw",
             folder.display()

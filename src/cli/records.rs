@@ -189,10 +189,6 @@ fn with_state(candidate: &InstanceCandidate) -> Option<(&str, PathBuf)> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-        Exit::Permission
-    } else {
-        Exit::System
-    };
-    Failure::new(exit, format!("cannot read {}: {error}", path.display()))
+    let message = format!("cannot read {}: {error}", path.display());
+    Failure::new(Exit::of_system_error(error.kind()), message)
 }

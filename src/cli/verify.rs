@@ -78,7 +78,6 @@ fn as_json(finding: &Finding) -> Value {
 fn exit_of(error: &ReadError) -> Exit {
     match error.kind {
         ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::NotADirectory => Exit::Usage,
-        ErrorKind::PermissionDenied => Exit::Permission,
-        _ => Exit::System,
+        kind => Exit::of_system_error(kind),
     }
 }

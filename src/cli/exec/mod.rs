@@ -159,7 +159,7 @@ fn check_port_is_free(name: &str, port: u16, addresses: &PortAddresses) -> Resul
     }
 }
 
-/// Names the holder of an address when the kernel does not tell it.
+/// Names the holder of an address when the kernel does not report it.
 const UNKNOWN_PROCESS: &str = "an unknown process";
 
 fn holder(listener: &socket::Listener) -> String {
@@ -192,10 +192,8 @@ fn refused(name: &str, what: &str, error: &io::Error) -> Failure {
             Exit::Permission,
             "; macOS protects this folder: move the program, or grant Full Disk Access",
         )
-    } else if error.kind() == io::ErrorKind::PermissionDenied {
-        (Exit::Permission, "")
     } else {
-        (Exit::System, "")
+        (Exit::of_system_error(error.kind()), "")
     };
     Failure::new(
         exit,

@@ -100,14 +100,9 @@ impl RuntimeContext {
 
     /// The error that the state folder, or something in it, cannot be read.
     pub(super) fn unreadable(&self, error: &io::Error) -> Failure {
-        let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-            Exit::Permission
-        } else {
-            Exit::System
-        };
         let shown = self.state.display();
         Failure::new(
-            exit,
+            Exit::of_system_error(error.kind()),
             format!("cannot read the runtimes in {shown}: {error}"),
         )
     }
