@@ -98,7 +98,7 @@ pub(super) fn may_be_served(path: &Path) -> bool {
     bound_at.iter().any(|path| listen::may_have_listener(path))
 }
 
-/// The paths of the control sockets that processes of any user serve, as far as the system tells.
+/// The paths of the control sockets that processes of any user serve, as far as the system shows them.
 #[must_use]
 pub fn served() -> Vec<PathBuf> {
     let at_its_place = |bound: PathBuf| {

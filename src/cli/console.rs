@@ -8,7 +8,7 @@ use crate::sys::terminal::{escape, escape_json, escape_output, window_rows};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-/// The rows of a terminal that does not tell how many it has.
+/// The rows of a terminal that does not report its size.
 const ROWS_DEFAULT: usize = 24;
 
 /// What the color of a word conveys.

@@ -340,8 +340,8 @@ pub(super) fn is_busy(sample: &ResourceSample) -> bool {
     (sample.unknown_use.is_some() && !sample.stopped) || is_working(sample)
 }
 
-/// Whether the tree provably works: it uses half a core (an eighth where threads wait for processors) or 1 MiB/s, or is throttled by its own
-/// quota.
+/// Whether the tree provably works: it uses half a core (an eighth where threads wait for processors) or 1 MiB/s, or is
+/// throttled by its own quota.
 ///
 /// Only this extends the startup budget, because a use that can never be read would extend it without end.
 #[must_use]

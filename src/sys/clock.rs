@@ -37,7 +37,7 @@ fn read(clock: libc::clockid_t) -> Duration {
 }
 
 /// A point in time as the clocks of the user's time zone show it, such as `2026-11-30 13:02:11 +01:00`; `None` if the C library
-/// cannot tell.
+/// cannot convert it.
 #[must_use]
 pub fn local_time(at: SystemTime) -> Option<String> {
     let seconds = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();

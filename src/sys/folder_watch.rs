@@ -1,10 +1,10 @@
-//! Tells when a file in one of a few folders is deleted.
+//! Reports when a file in one of a few folders is deleted.
 
 use super::platform;
 use std::io;
 use std::path::Path;
 
-/// Watches folders for deleted files. On macOS it tells nothing: kqueue(2) reports every change of a folder alike, and stayd
+/// Watches folders for deleted files. On macOS it reports nothing: kqueue(2) shows every change of a folder alike, and stayd
 /// changes its own folders all the time.
 #[derive(Debug)]
 pub struct FolderWatch {
@@ -12,7 +12,7 @@ pub struct FolderWatch {
 }
 
 impl FolderWatch {
-    /// A watch of no folder. If the system refuses it (the limit of inotify(7) instances of the user), it tells nothing.
+    /// A watch of no folder. If the system refuses it (the limit of inotify(7) instances of the user), it reports nothing.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -54,7 +54,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(5);
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_deleted_file_and_a_deleted_folder_are_told_and_a_rename_is_not() {
+    async fn a_deleted_file_and_a_deleted_folder_are_reported_and_a_rename_is_not() {
         let above = tempfile::tempdir().expect("a folder");
         let folder = above.path().join("watched");
         std::fs::create_dir(&folder).expect("made");
@@ -66,11 +66,11 @@ mod tests {
         std::fs::write(&file, "").expect("written");
         std::fs::rename(&file, &other).expect("renamed");
         let nothing = timeout(Duration::from_millis(50), watch.deleted()).await;
-        assert!(nothing.is_err(), "a rename is told");
+        assert!(nothing.is_err(), "a rename is reported");
 
         std::fs::remove_file(&other).expect("removed");
-        timeout(SOON, watch.deleted()).await.expect("told");
+        timeout(SOON, watch.deleted()).await.expect("reported");
         std::fs::remove_dir(&folder).expect("removed");
-        timeout(SOON, watch.deleted()).await.expect("told");
+        timeout(SOON, watch.deleted()).await.expect("reported");
     }
 }

@@ -237,13 +237,14 @@ pub fn listener_pid(path: &Path) -> Option<i32> {
 
 /// Whether a process may listen on the Unix socket at `path`, which this user may not connect to. False means that none does.
 ///
-/// A failed connect(2) cannot tell: without search permission for the folder it fails in the same way if there is no socket.
+/// A failed connect(2) does not show it: without search permission for the folder it fails in the same way if there is no
+/// socket.
 #[must_use]
 pub fn may_have_listener(path: &Path) -> bool {
     platform::listen::may_have_listener(path)
 }
 
-/// The paths at which processes of all users listen on Unix sockets, as they were bound; empty where the system does not tell.
+/// The paths at which processes of all users listen on Unix sockets, as they were bound; empty where the system does not show them.
 #[must_use]
 pub fn unix_listeners() -> Vec<PathBuf> {
     platform::listen::unix_listeners()

@@ -14,7 +14,7 @@ const COLOR_BYTES_MAX: usize = 64;
 /// Resets all colors (ECMA-48, 8.3.117: SGR).
 const RESET: &str = "\x1b[0m";
 
-/// The number of rows of the terminal on stdout; `None` if it is no terminal, or does not tell.
+/// The number of rows of the terminal on stdout; `None` if it is no terminal, or does not report it.
 #[must_use]
 #[expect(unsafe_code, reason = "TIOCGWINSZ")]
 pub fn window_rows() -> Option<usize> {

@@ -42,7 +42,7 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The most time for the start of a helper.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// The number of the helper's end of the pipe that tells the kernel when stayd has ended.
+/// The number of the helper's end of the pipe that shows the kernel when stayd has ended.
 const LIFELINE: RawFd = 3;
 const SIGKILL: i32 = libc::SIGKILL;
 const STUCK: &str = "the last helper is killed and still hangs in the system";

@@ -55,7 +55,7 @@ struct Refused {
 pub(crate) enum Judgement {
     /// It is known, or was found out at once.
     Known(Standing),
-    /// Only a scan can tell; the result goes to [`Senders::learn`].
+    /// Only a scan can show it; the result goes to [`Senders::learn`].
     NeedsScan(Process),
 }
 

@@ -136,7 +136,7 @@ pub struct Output {
 struct InstanceFifo {
     /// Its first name. It is missing if a user or a cleaner of temporary files has deleted it.
     path: PathBuf,
-    /// Its identity, which tells it from another file of that name.
+    /// Its identity, which distinguishes it from another file of that name.
     file: ClaimFile,
 }
 

@@ -102,7 +102,7 @@ impl InstanceTree {
 
     /// Calls `read` with a copy of the tree, on a thread of its own: how long that takes depends on how many processes the
     /// service has. There is one such thread at a time, also where one does not return in time. Keeps the members outside the
-    /// session that `read` has recorded in the copy. None if that takes longer than `within`.
+    /// session that `read` has recorded in the copy. None if the thread before it, or its own, takes longer than `within`.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         within: Duration,

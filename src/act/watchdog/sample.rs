@@ -13,7 +13,7 @@ use crate::sys::reserve;
 
 /// A baseline older than this many timeouts is not comparable with the present.
 const BASELINE_TIMEOUTS_MAX: u32 = 10;
-/// A window shorter than this share of a timeout tells nothing: 2 is half a timeout.
+/// A window shorter than this share of a timeout shows nothing: 2 is half a timeout.
 const WINDOW_SHARE_MIN: u32 = 2;
 
 /// Measures a baseline early in an unanswered attempt, unless the check has a recent one.

@@ -6,7 +6,7 @@ use crate::lint::source::File;
 use crate::lint::text::template_placeholder;
 use std::path::Path;
 
-/// What kind of job the file is. Its folder decides; without one of launchd's folders, its name and its keys may tell.
+/// What kind of job the file is. Its folder decides; without one of launchd's folders, its name and its keys may show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// An agent: it runs as the user who is logged in.
@@ -15,7 +15,7 @@ pub(super) enum Place {
     Daemon,
     /// In an app bundle.
     Bundle,
-    /// Nothing tells.
+    /// Nothing shows it.
     Unknown,
 }
 

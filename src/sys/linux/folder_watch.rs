@@ -32,17 +32,17 @@ impl FolderWatch {
 
     pub(in super::super) fn add(&self, folder: &Path) -> io::Result<()> {
         // Without IN_MOVED_FROM: stayd exchanges a claim with its spare file at each write.
-        let told = AddWatchFlags::IN_DELETE
+        let reported = AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
-        self.0.get_ref().0.add_watch(folder, told)?;
+        self.0.get_ref().0.add_watch(folder, reported)?;
         Ok(())
     }
 
     pub(in super::super) async fn deleted(&self) {
         let read = |instance: &Instance| instance.0.read_events().map_err(io::Error::from);
-        // Fails only if the kernel has no memory; the deletion is told all the same.
+        // Fails only if the kernel has no memory; the deletion is reported all the same.
         let _events = self.0.async_io(Interest::READABLE, read).await;
     }
 }

@@ -41,8 +41,8 @@ pub(in super::super) fn copy_from_process(
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// macOS tells other users no socket paths, but the user and the program of every process. Any process of another user that
-/// runs a program called as this one may be the listener.
+/// macOS does not show the socket paths of other users, but the user and the program of every process. Any process of another
+/// user that runs a program called as this one may be the listener.
 pub(in super::super) fn may_have_listener(_path: &Path) -> bool {
     let Ok(own) = super::own_program() else {
         return true;
@@ -59,7 +59,7 @@ pub(in super::super) fn may_have_listener(_path: &Path) -> bool {
     })
 }
 
-/// macOS tells no socket paths of other users.
+/// macOS does not show the socket paths of other users.
 pub(in super::super) const fn unix_listeners() -> Vec<PathBuf> {
     Vec::new()
 }
