@@ -3,7 +3,7 @@
 
 use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::service::{pid, service};
-use super::support::{require_root, tool, wait_for, wait_until};
+use super::support::{PYTHON, require_root, tool, wait_for, wait_until};
 use stayd::sys::process;
 use std::fs::{self, File, Permissions};
 use std::io::BufReader;
@@ -129,7 +129,7 @@ fn a_process_of_another_user_to_which_the_claim_file_was_passed_is_left_alone() 
                     out, err = os.dup2(out, 1), os.dup2(err, 2)\n\
                     os.dup2(claim, 3)\n\
                     time.sleep(1000000)\n";
-    let command = serde_json::to_string(&["python3", "-c", sender]).expect("JSON is TOML here");
+    let command = serde_json::to_string(&[PYTHON, "-c", sender]).expect("JSON is TOML here");
     let config = format!(
         "[service.s]\ncommand = {command}\nuser = \"{NOBODY}\"\nstop = {{ grace = \"300ms\" }}\n[service.s.log]\nto = \"file\"\n"
     );

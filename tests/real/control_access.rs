@@ -1,13 +1,11 @@
 //! What another user may request over the control socket when its permissions let that user connect.
 
 use super::support::daemon::Stayd;
-use super::support::{require_root, tool};
+use super::support::{PYTHON, require_root, tool};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
-/// The system's own Python, which every user may run.
-const PYTHON: &str = "/usr/bin/python3";
 /// Sends a GET request and prints the status line of the answer.
 const GET: &str = "\
 import socket,sys

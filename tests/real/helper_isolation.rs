@@ -1,7 +1,7 @@
 //! A helper that runs as the user of a service is out of reach of that user's processes, and ends with stayd.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::{require_root, tool, wait_for, wait_until};
+use super::support::{PYTHON, require_root, tool, wait_for, wait_until};
 use stayd::sys::process;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -60,7 +60,7 @@ fn no_process_of_its_user_can_copy_a_descriptor_of_a_helper() {
             "--regid",
             &NOBODY.to_string(),
         ])
-        .args(["--clear-groups", "python3", "-c", &program])
+        .args(["--clear-groups", PYTHON, "-c", &program])
         .output()
         .expect("setpriv");
     assert!(thief.status.success(), "{thief:?}");

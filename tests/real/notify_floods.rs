@@ -1,9 +1,9 @@
 //! A flood of sd_notify messages to one service delays no other one: a wedged service is still killed, and stayd answers.
 
-use super::support::notify::{Flood, PYTHON, Running, flood, lines_with, notify_socket, sender};
+use super::support::notify::{Flood, Running, flood, lines_with, notify_socket, sender};
 use super::support::service::python_service;
 use super::support::watchdog::WithCanary;
-use super::support::{SOON, free_port, require_root, wait_until};
+use super::support::{PYTHON, SOON, free_port, require_root, wait_until};
 use std::fs;
 
 /// The service has a tree of 200 processes, which makes each walk of the tree expensive. Its `script` runs after READY=1.

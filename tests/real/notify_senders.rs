@@ -1,10 +1,10 @@
 //! Which processes the notify socket of a service hears: those of the instance, whatever their user, and no others.
 
 use super::support::daemon::{SOON, Stayd, is_alive};
-use super::support::notify::{PYTHON, Running, lines_with, notify_socket, send_from, sender};
+use super::support::notify::{Running, lines_with, notify_socket, send_from, sender};
 use super::support::service::{pid, python_service};
 use super::support::watchdog::{WithCanary, watched_service};
-use super::support::{free_port, http_get, require_root, wait_until};
+use super::support::{PYTHON, free_port, http_get, require_root, wait_until};
 use nix::unistd::User;
 use stayd::sys::process;
 use std::fs::{self, Permissions};

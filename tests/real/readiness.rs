@@ -3,9 +3,9 @@
 use super::support::daemon::{SOON, Stayd};
 use super::support::service::{pid, python_service};
 use super::support::watchdog::{watched_service, with_python_handler};
-use super::support::{free_port, wait_until};
 #[cfg(target_os = "linux")]
-use super::support::{require_root, tool};
+use super::support::{PYTHON, require_root, tool};
+use super::support::{free_port, wait_until};
 use stayd::sys::process;
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -39,9 +39,6 @@ fn extend_timeout_lengthens_the_startup_budget_until_ready() {
 }
 
 #[cfg(target_os = "linux")]
-const PYTHON: &str = "/usr/bin/python3";
-
-#[cfg(target_os = "linux")]
 #[test]
 #[ignore = "needs root"]
 fn ready_counts_from_a_service_of_another_user_but_not_from_another_process_of_that_user() {
@@ -53,7 +50,6 @@ fn ready_counts_from_a_service_of_another_user_but_not_from_another_process_of_t
         .expect("closed, as systemd makes it");
     let script = "tell('STATUS=waiting')\nwait_file('ready')\ntell('READY=1')\nwait_file('never')";
     let config = python_service(script, "user = \"nobody\"\nsd_notify = true");
-    // the system's own Python, which the user `nobody` may run
     let config = config.replacen("python3", PYTHON, 1);
     let daemon = Stayd::start_with(&format!("name = \"{name}\"\n{config}"), |command| {
         let dir = command.get_current_dir().expect("the test's folder");

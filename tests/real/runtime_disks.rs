@@ -114,8 +114,7 @@ fn a_read_error_midway_through_the_copy_leaves_the_last_good_runtime_in_use() {
         .expect("written");
     }
     // After this none of it is in the page cache, so that the copy has to read the disk.
-    disk.pull();
-    let disk = disk.put_back();
+    disk.mount_anew();
     disk.dies_behind(80);
     fs::remove_file(daemon.dir().join("done")).expect("the program has written it");
     restart(&daemon);

@@ -1,7 +1,7 @@
 //! Another user has taken a place in a folder that everybody can write, such as /tmp.
 
 use crate::support::daemon::{SOON, Stayd};
-use crate::support::{require_root, tool, wait_until};
+use crate::support::{PYTHON, require_root, tool, wait_until};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
@@ -62,7 +62,7 @@ fn a_client_does_not_trust_the_socket_of_another_user() {
     let socket = state.join("control.sock");
     let forger = tool("setpriv")
         .args([format!("--reuid={SQUATTER}").as_str(), "--clear-groups"])
-        .args(["/usr/bin/python3", "-c", FORGER])
+        .args([PYTHON, "-c", FORGER])
         .arg(&socket)
         .stdin(Stdio::null())
         .stderr(Stdio::null())

@@ -1,7 +1,7 @@
 //! File systems of a test's own: mounted for the test, pulled, filled, frozen or made read-only by it, unmounted when
 //! dropped. They need root.
 
-use super::wait::TempDir;
+use super::wait::{SOON, TempDir, wait_until};
 use super::{require_root, tool};
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -46,17 +46,19 @@ impl Disk {
 
     /// Replaces the mounted image by that of `other`, as an updater does.
     pub(crate) fn exchange(&mut self, other: &Self) {
-        self.pull();
+        self.unmount();
         fs::copy(
             other.image.as_ref().expect("an image"),
             self.image.as_ref().expect("an image"),
         )
         .expect("copied");
-        run(Command::new("mount")
-            .args(["-o", "loop"])
-            .arg(self.image.as_ref().expect("an image"))
-            .arg(&self.mount_point));
-        self.mounted = true;
+        self.mount();
+    }
+
+    /// Unmounts and mounts it again, so that the kernel has cached nothing of it.
+    pub(crate) fn mount_anew(&mut self) {
+        self.unmount();
+        self.mount();
     }
 
     fn made_by(maker: &str, mebibytes: u64) -> Self {
@@ -106,13 +108,27 @@ impl Disk {
 
     /// Mounts it again.
     pub(crate) fn put_back(mut self) -> Self {
+        self.mount();
+        self
+    }
+
+    fn mount(&mut self) {
         let image = self.image.as_ref().expect("a disk with an image");
         run(Command::new("mount")
             .args(["-o", "loop"])
             .arg(image)
             .arg(&self.mount_point));
         self.mounted = true;
-        self
+    }
+
+    /// Returns when the kernel has let go of the file system, which after [`Disk::pull`] may take any time. Fails the test
+    /// where files on it stay open.
+    fn unmount(&mut self) {
+        wait_until("the file system is unmounted", SOON, || {
+            let umount = Command::new("umount").arg(&self.mount_point).output();
+            umount.expect("util-linux").status.success()
+        });
+        self.mounted = false;
     }
 
     /// Truncates the image: reads beyond so many MiB fail, unless the kernel has cached the bytes.

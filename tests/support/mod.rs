@@ -36,7 +36,7 @@ pub(crate) use http::http_get;
 pub(crate) use own_process::{alone, alone_as_pid_1};
 #[cfg(target_os = "linux")]
 pub(crate) use own_process::{alone_in_network, alone_in_pid_namespace};
-pub(crate) use programs::{program, require_root, test_service, tool};
+pub(crate) use programs::{PYTHON, program, require_root, test_service, tool};
 pub(crate) use service::strace_process;
 #[cfg(target_os = "linux")]
 pub(crate) use systemd_container::SystemdContainer;

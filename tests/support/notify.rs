@@ -1,14 +1,11 @@
 //! Programs that send to the notify socket of a service from outside its process tree.
 
 use super::daemon::Stayd;
-use super::{SOON, tool, wait_for};
+use super::{PYTHON, SOON, tool, wait_for};
 use stayd::sys::process;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-
-/// The system's own Python, which every user may run.
-pub(crate) const PYTHON: &str = "/usr/bin/python3";
 
 /// Begins each script: `s` is a socket and `to` the path of the notify socket. `fds(TEXT, NUMBERS)` sends descriptors too.
 const PRELUDE: &str = "\

@@ -4,6 +4,10 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// The system's own Python, for scripts that run as another user: the `python3` of PATH may lie in the home of root, which no
+/// other user may search.
+pub(crate) const PYTHON: &str = "/usr/bin/python3";
+
 /// Fails the test with advice unless it runs as root. Such a test has `#[ignore = "needs root"]`.
 #[track_caller]
 pub(crate) fn require_root() {
