@@ -7,6 +7,8 @@
 CARGO ?= cargo
 # Arguments of the test harness: as root they include the tests marked #[ignore = "needs root"].
 HARNESS = $$(tests/support/setup.sh --arguments)
+# Every test program but `real`.
+QUICK = $(filter-out real,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 DARWIN_CHECK ?= ../shared/tools/darwin-check
 
 .PHONY: run check format lint document house darwin test soak needs bench
@@ -33,13 +35,18 @@ darwin:
 	@if [ -x "$(DARWIN_CHECK)" ]; then "$(DARWIN_CHECK)" --clippy --all-targets --locked -- -D warnings; \
 	else echo "darwin: not checked, there is no $(DARWIN_CHECK)"; fi
 
+# The tests with real processes come last: they take the longest, and what they print of a failure is then at the end.
 test: needs
-	$(CARGO) test --locked --no-fail-fast -- $(HARNESS)
+	$(CARGO) test --locked --no-fail-fast --lib --bins $(QUICK:%=--test %) -- $(HARNESS)
+	$(CARGO) test --locked --doc
+	$(CARGO) build --locked --examples
+	$(CARGO) test --locked --test real -- $(HARNESS)
 
 # In a build with debug assertions: no other has failpoints (src/act/failpoint.rs).
 soak:
 	$(CARGO) build --locked --examples
 	STAYD_SOAK_ROUNDS=10000 STAYD_SOAK_SOCKET_KILLS=1000 STAYD_SOAK_SOCKET_CRASHES=100 \
+	$(CARGO) build --locked --examples
 	$(CARGO) test --locked --test real -- --nocapture $(HARNESS) stayd_crashes sockets_service_killed sockets_stayd_killed
 
 needs:

@@ -351,6 +351,9 @@ impl Stayd {
 
 impl Drop for Stayd {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of its stayd:\n{}", self.output());
+        }
         if self.child.try_wait().ok().flatten().is_some() {
             return;
         }
