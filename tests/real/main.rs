@@ -38,6 +38,8 @@ mod healthy;
 #[cfg(target_os = "linux")]
 mod helper_isolation;
 #[cfg(target_os = "linux")]
+mod helper_killed;
+#[cfg(target_os = "linux")]
 mod hung_mount;
 mod inherited_environment;
 mod instance_lifecycle;

@@ -350,6 +350,10 @@ impl Stayd {
 }
 
 impl Drop for Stayd {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the harness prints it where the test fails"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the log of its stayd:\n{}", self.output());

@@ -7,8 +7,6 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// A killed helper that has not ended within this time hangs.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
 const HANGS: &str = "the helper that read it last is killed and still hangs in the system";
 const GIVEN_UP: &str = "the helper that reads it has made no progress and is killed";
 
@@ -77,7 +75,7 @@ impl HelperClient {
     ) -> Result<R::Reply, NoReply> {
         let mut lease = self.lease(timeouts.progress).await?;
         let helper = lease.helper()?;
-        if !helper.is_free(END_TIMEOUT).await {
+        if !helper.is_free(timeouts.first_answer).await {
             return Err(NoReply::Silent(HANGS.into()));
         }
         let reply = helper.ask_with_progress(request, timeouts, progress).await;

@@ -42,6 +42,8 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The most time for the start of a helper.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// A killed helper that hung before, and has not ended within this time, still hangs.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of the helper's end of the pipe that shows the kernel when stayd has ended.
 const LIFELINE: RawFd = 3;
 const SIGKILL: i32 = libc::SIGKILL;
@@ -116,9 +118,16 @@ pub struct Helper {
     program: PathBuf,
     user: Option<String>,
     child: Option<Child>,
-    /// The exit of a helper that was killed and is not reaped yet: it is stuck in the kernel.
-    stuck: Option<oneshot::Receiver<Status>>,
+    killed: Option<Killed>,
     next_id: u64,
+}
+
+/// A helper that was killed and is not reaped yet.
+#[derive(Debug)]
+struct Killed {
+    exit: oneshot::Receiver<Status>,
+    /// It did not reply in time, or has not ended in time. A helper whose caller went away is only busy.
+    hangs: bool,
 }
 
 #[derive(Debug)]
@@ -140,7 +149,7 @@ impl Helper {
             program,
             user: None,
             child: None,
-            stuck: None,
+            killed: None,
             next_id: 0,
         }
     }
@@ -158,13 +167,18 @@ impl Helper {
         self.child.as_ref().map(|child| child.running.process.pid)
     }
 
-    /// Waits at most `within` for the end of a killed helper. Returns false when it still hangs.
+    /// Waits for the end of a killed helper: at most `within`, or a second if it hung before. Returns false when it hangs.
     pub async fn is_free(&mut self, within: Duration) -> bool {
-        if let Some(exit) = &mut self.stuck {
-            if tokio::time::timeout(within, exit).await.is_err() {
+        if let Some(killed) = &mut self.killed {
+            let within = if killed.hangs { END_TIMEOUT } else { within };
+            if tokio::time::timeout(within, &mut killed.exit)
+                .await
+                .is_err()
+            {
+                killed.hangs = true;
                 return false;
             }
-            self.stuck = None;
+            self.killed = None;
         }
         true
     }
@@ -172,7 +186,7 @@ impl Helper {
     /// Whether the last helper was killed and is not known to have ended.
     #[must_use]
     pub const fn may_hang(&self) -> bool {
-        self.stuck.is_some()
+        self.killed.is_some()
     }
 
     /// Sends a request and waits for its reply for at most `timeout`. After that stayd kills the helper, and the next
@@ -200,9 +214,10 @@ impl Helper {
                     .sent_at
                     .is_some_and(|at| at - began_at <= timeout / 2) =>
             {
+                exchange.hangs = true;
                 Err(HelperError::Silent)
             }
-            Err(_) if exchange.owner.stuck.is_some() => Err(HelperError::NotAsked(STUCK.into())),
+            Err(_) if exchange.owner.killed.is_some() => Err(HelperError::NotAsked(STUCK.into())),
             // Or it started so late that hardly any time was left for its reply.
             Err(_) => Err(HelperError::NotAsked(
                 "the helper did not start in time".into(),
@@ -242,7 +257,10 @@ impl Helper {
                     return Err(HelperError::NotAsked(OTHER_REQUEST.into()));
                 }
                 Ok(Err(error)) => return Err(HelperError::NotAsked(error)),
-                Err(_) => return Err(HelperError::Silent),
+                Err(_) => {
+                    exchange.hangs = true;
+                    return Err(HelperError::Silent);
+                }
             }
         }
     }
@@ -256,6 +274,8 @@ struct Exchange<'a> {
     child: Option<Child>,
     /// When the request was sent.
     sent_at: Option<Instant>,
+    /// The process has not replied in time.
+    hangs: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -265,6 +285,7 @@ impl<'a> Exchange<'a> {
             owner,
             child,
             sent_at: None,
+            hangs: false,
         }
     }
 
@@ -288,10 +309,10 @@ impl<'a> Exchange<'a> {
 
     /// Sends the request to a running helper and returns its id.
     async fn send<R: HelperRequest>(&mut self, body: R) -> Result<u64, String> {
-        if let Some(exit) = &mut self.owner.stuck {
+        if let Some(killed) = &mut self.owner.killed {
             // An error means that the helper has ended too; how it ended does not matter.
-            let _ = exit.await;
-            self.owner.stuck = None;
+            let _ = (&mut killed.exit).await;
+            self.owner.killed = None;
         }
         self.owner.next_id += 1;
         let id = self.owner.next_id;
@@ -322,7 +343,10 @@ impl Drop for Exchange<'_> {
         if let Some(child) = self.child.take() {
             // Fails when the helper has ended by itself; the next request receives its exit.
             let _ = child.running.handle.signal(SIGKILL);
-            self.owner.stuck = Some(child.running.exit);
+            self.owner.killed = Some(Killed {
+                exit: child.running.exit,
+                hangs: self.hangs,
+            });
         }
     }
 }
