@@ -13,7 +13,7 @@
 //! | [`act`] | effects, one folder per topic | `decide`, `sys`, `config` |
 //! | [`api`] | the control socket, its server and client | `decide`, `sys`, `config` |
 //! | [`lint`] | checks plists, units and app bundles | nothing |
-//! | [`install`] | renders plists and units | `sys`, `config` |
+//! | [`install`] | renders, installs and removes plists and units | `sys`, `config` |
 //! | [`run`] | the loop that joins them; reads the clock | all but `cli`, `install`, `lint` |
 //! | [`cli`] | arguments, verbs, exit codes, rendering | all |
 

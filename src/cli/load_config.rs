@@ -49,17 +49,19 @@ pub(super) fn from_command(
     common: &CommonOptions,
     options: &ServiceOptions,
 ) -> Result<Loaded, Failure> {
-    let line = CommandLine {
-        name: common.name.clone(),
-        ..command_line(options)?
-    };
+    let line = command_line(common, options)?;
     Config::from_command_line(&line, &current_dir()?, &variable)
         .map_err(|findings| failure(&findings))
 }
 
-fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
+/// The options of this command line, for the configuration.
+pub(super) fn command_line(
+    common: &CommonOptions,
+    options: &ServiceOptions,
+) -> Result<CommandLine, Failure> {
     let options = options.clone();
     Ok(CommandLine {
+        name: common.name.clone(),
         command: utf8_arguments(options.launch.command)?,
         probe: options.probe,
         ready: options.ready,
@@ -73,7 +75,6 @@ fn command_line(options: &ServiceOptions) -> Result<CommandLine, Failure> {
         env: options.launch.env,
         cwd: options.launch.cwd,
         runtime: options.launch.runtime,
-        ..CommandLine::default()
     })
 }
 

@@ -10,6 +10,7 @@ mod exec;
 mod exit;
 mod explain;
 mod format;
+mod install;
 mod journal;
 mod load_config;
 mod lock_holder;
@@ -171,6 +172,12 @@ fn execute(arguments: Arguments) -> Outcome {
             };
             render::render(console, &common, &options)
         }
+        Verb::Install {
+            job,
+            linger,
+            service,
+        } => install::install(console, &common, &job, &service, linger),
+        Verb::Uninstall { job, purge } => install::uninstall(console, &common, &job, purge),
         Verb::Verify { paths } => verify::verify(console, &paths, json),
         Verb::Config {
             verb: ConfigVerb::Check,

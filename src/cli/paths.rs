@@ -206,6 +206,22 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::system(&format!("find {}", path.display()), &error))
 }
 
+/// The home folder of this user.
+pub(super) fn home() -> Result<PathBuf, Failure> {
+    let home = variable("HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    match home {
+        Some(home) => Ok(home),
+        // A cron job or container of root may have none.
+        None if sys::identity::euid() == ROOT => Ok("/root".into()),
+        None => Err(Failure::new(
+            Exit::System,
+            "cannot find the home folder: HOME is not set to an absolute path; set it",
+        )),
+    }
+}
+
 /// The current folder.
 pub(super) fn current_dir() -> Result<PathBuf, Failure> {
     env::current_dir().map_err(|error| Failure::system("find the current folder", &error))

@@ -97,6 +97,25 @@ impl<'a> Paths<'a> {
             .or_else(|| by_variable().map(PathBuf::from))
     }
 
+    /// Where `stayd install -- COMMAND` writes the configuration of the instance `name`.
+    ///
+    /// # Errors
+    /// The environment does not name the home folder of the user.
+    pub fn written_config(&self, name: &str) -> Result<PathBuf, Finding> {
+        let folder = if self.euid == 0 {
+            Some("/etc".into())
+        } else {
+            self.config_folder()
+        };
+        folder
+            .map(|folder| folder.join("stayd").join(format!("{name}.toml")))
+            .ok_or_else(|| {
+                let message =
+                    "cannot place the configuration: HOME is not set to an absolute path; set it";
+                Finding::error(&Location::Environment, message)
+            })
+    }
+
     /// The paths where a configuration is searched, in this order. A configuration that was named is the only one.
     #[must_use]
     pub fn configs(&self, named: Option<&Path>) -> Vec<PathBuf> {

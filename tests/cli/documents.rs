@@ -171,11 +171,14 @@ fn the_json_samples_have_the_members_of_real_answers() {
     let unit = daemon.folder.join("web.service");
     fs::write(&unit, "[Service]\nType=Simple\n").expect("written");
     let unit = unit.to_str().expect("UTF-8");
+    let config = daemon.folder.join("test.toml");
+    let config = config.to_str().expect("UTF-8");
     let answers = [
         daemon.ask(&["status", "--json"]),
         daemon.ask(&["events", "--json"]),
         daemon.ask(&["probe", "exec:true", "--json"]),
         daemon.ask(&["verify", unit, "--json"]),
+        daemon.ask(&["install", "--user", "--dry-run", "--json", "-c", config]),
     ];
     let real: Vec<_> = answers.iter().map(|(_, out, _)| keys_of(out)).collect();
     assert_eq!(samples, real);

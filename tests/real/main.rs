@@ -42,6 +42,8 @@ mod helper_killed;
 #[cfg(target_os = "linux")]
 mod hung_mount;
 mod inherited_environment;
+#[cfg(target_os = "linux")]
+mod install_systemd;
 mod instance_lifecycle;
 mod instances;
 mod journal;

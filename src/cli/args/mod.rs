@@ -321,6 +321,41 @@ pub enum Verb {
         #[arg(long, value_name = "LABEL")]
         label: Option<String>,
     },
+    /// Have launchd or systemd run stayd with the configuration, from now on and after each boot.
+    ///
+    /// Writes the plist or unit, enables and starts it, and returns when its stayd answers. Where all of that is so already,
+    /// it does nothing; a changed configuration is applied by a restart. For a COMMAND it writes a configuration first, with
+    /// the PATH of this terminal.
+    #[command(
+        after_help = "Examples:\n  stayd install --dry-run -c /etc/stayd/stayd.toml\n  sudo stayd install -c /etc/stayd/stayd.toml\n  stayd install --user -c ~/stayd.toml\n  \
+      stayd install --user --port 8080 --probe http://127.0.0.1:8080/orders -- ./server --listen 127.0.0.1:8080"
+    )]
+    #[command(
+        override_usage = "stayd install [OPTIONS] [-c FILE]\n       stayd install [OPTIONS] -- COMMAND [ARG]..."
+    )]
+    Install {
+        /// Which job.
+        #[command(flatten)]
+        job: JobArgs,
+        /// Have systemd keep this user's services running after the last logout (loginctl enable-linger). Only with --user.
+        #[arg(long, conflicts_with = "system")]
+        linger: bool,
+        /// The service that the command line describes instead of a file.
+        #[command(flatten)]
+        service: Box<ServiceOptions>,
+    },
+    /// Undo `install`: stop stayd and its services, and remove the plist or unit. The state folder stays.
+    #[command(
+        after_help = "Examples:\n  sudo stayd uninstall --name shop\n  stayd uninstall --user -c ~/stayd.toml --purge"
+    )]
+    Uninstall {
+        /// Which job.
+        #[command(flatten)]
+        job: JobArgs,
+        /// Remove the state folder too: journal, captured output, runtimes.
+        #[arg(long)]
+        purge: bool,
+    },
     /// Check launchd plists, systemd units and app bundles, of stayd or of any other program; exit with 1 if one has an error.
     ///
     /// A unit is checked together with its drop-ins. Nothing is run or changed.
@@ -359,6 +394,23 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<OsString>,
     },
+}
+
+/// Which job `install` and `uninstall` mean.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct JobArgs {
+    /// A LaunchAgent or user unit for the calling user [default unless root calls it].
+    #[arg(long)]
+    pub user: bool,
+    /// A LaunchDaemon or system unit for the machine [default for root].
+    #[arg(long, conflicts_with = "user")]
+    pub system: bool,
+    /// launchd's name for the job [default: stayd.INSTANCE].
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Show the files and commands, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `start`, `stop` and `restart`.

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 /// Verbs that this version does not have yet, each with an alternative. They are known so that they do not get the error for
 /// a misspelled verb.
-const PLANNED: [(&str, &str); 11] = [
+const PLANNED: [(&str, &str); 9] = [
     (
         "replay",
         "`stayd why SERVICE` shows the facts of each decision",
@@ -24,14 +24,6 @@ const PLANNED: [(&str, &str); 11] = [
     (
         "init",
         "stayd.toml(5) has a sample; `stayd config check` reports what is wrong with yours",
-    ),
-    (
-        "install",
-        "`stayd render systemd` or `stayd render launchd` prints what to install",
-    ),
-    (
-        "uninstall",
-        "remove the unit or the plist that you installed",
     ),
     (
         "doctor",
@@ -199,7 +191,7 @@ fn check(arguments: &Arguments) -> Result<(), String> {
         || runs_daemon && arguments.common.name.is_some();
     let runs = arguments.foreground || arguments.follow;
     if arguments.verb.is_some() && (describes || runs) {
-        return Err("cannot use --foreground, --follow or the options of a service with a verb; only `exec` takes some of them, after the verb".into());
+        return Err("cannot use --foreground, --follow or the options of a service with a verb; only `exec` and `install` take them, after the verb".into());
     }
     if arguments.common.json && has_no_json(arguments.verb.as_ref()) {
         return Err("cannot use --json with this verb: it prints no table, list or answer".into());
@@ -209,6 +201,9 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     }
     let command = match &arguments.verb {
         Some(Verb::Exec(options)) => &options.launch.command,
+        Some(Verb::Install { service, .. }) if **service != ServiceOptions::default() => {
+            &service.launch.command
+        }
         None if describes => &arguments.service.launch.command,
         Some(_) | None => return Ok(()),
     };
@@ -307,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_planned_verb_gets_an_alternative_and_a_misspelled_one_the_nearest() {
-        for line in ["install", "install --user --label x", "doctor --json"] {
+        for line in ["init", "init --yes -- ./server", "doctor --json"] {
             let (status, text) = read(line).expect_err(line);
             assert_eq!(status, 2, "{line}");
             assert!(text.contains("is not in this version; "), "{text}");
@@ -329,6 +324,8 @@ mod tests {
             ("--probe x status", "with a verb"),
             ("--foreground --port 80", "after `--`"),
             ("exec", "after `--`"),
+            ("install --port 80", "after `--`"),
+            ("install -c f -- a", "give one of them"),
             ("-c f -- a", "give one of them"),
             (
                 "stop",
