@@ -1,11 +1,13 @@
-//! Listening TCP sockets, the processes that hold them, and the peer of a Unix socket.
+//! Listening sockets, the processes that hold them, and the peer of a Unix socket.
 
 use super::platform;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockaddrIn, SockaddrIn6, connect};
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::path::Path;
 
 /// A listening TCP socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +146,31 @@ pub fn holds_listener(pid: i32, listener: &Listener) -> io::Result<bool> {
 /// # Errors
 /// As [`holds_listener`].
 pub fn held_listeners(pid: i32, listeners: &[Listener]) -> io::Result<Vec<Listener>> {
-    platform::held_listeners(pid, listeners)
+    let sockets: Vec<u64> = listeners.iter().map(|one| one.inode).collect();
+    let held = held_sockets(pid, &sockets)?;
+    let held = listeners.iter().filter(|one| held.contains(&one.inode));
+    Ok(held.copied().collect())
+}
+
+/// Those of `sockets`, each as in [`Listener::inode`], that the process `pid` has open. Reads its descriptors once.
+///
+/// # Errors
+/// As [`holds_listener`].
+pub fn held_sockets(pid: i32, sockets: &[u64]) -> io::Result<HashSet<u64>> {
+    platform::held_sockets(pid, sockets)
+}
+
+/// The Unix sockets that a connection to `path` reaches, each as in [`Listener::inode`]; empty where no socket listens there.
+/// The path leads to a file system, which can hang.
+///
+/// Linux compares the file that bind(2) created, in UNIX_DIAG_VFS (sock_diag(7)). macOS does not report that file: there all
+/// sockets count whose path, as it was bound, leads to the file at `path` now. That includes an earlier socket of the same
+/// path that is still open, and leaves out one that was bound by a relative path.
+///
+/// # Errors
+/// The system's error; `NotFound` on a kernel without the module unix_diag.
+pub fn listeners_at_path(path: &Path) -> io::Result<Vec<u64>> {
+    platform::unix_socket::listeners_at_path(path)
 }
 
 /// Whether [`listeners`] includes the sockets of all users: always on Linux, only for root on macOS.

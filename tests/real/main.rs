@@ -139,6 +139,8 @@ mod systemd_container;
 mod systemd_unit;
 #[cfg(target_os = "linux")]
 mod traced_or_frozen;
+#[cfg(target_os = "linux")]
+mod unix_listeners;
 mod unproven_processes;
 mod upgrade;
 mod upgrade_refused;

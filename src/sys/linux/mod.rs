@@ -19,9 +19,11 @@ mod pidfd;
 pub(super) mod pipe;
 pub(super) mod process;
 pub(super) mod signal_numbers;
+mod sock_diag;
 pub(super) mod socket;
 mod spawn;
 pub(super) mod timer;
+pub(super) mod unix_socket;
 
 pub(super) use cgroup::{is_any_frozen, is_delegated, own_cgroup, throttled_count};
 pub(super) use exec_file::{OPEN_FOR_EXEC, anonymous_file, executable_path, restore_process_name};
@@ -41,13 +43,10 @@ pub(super) const fn lists_all_users_listeners() -> bool {
     true
 }
 
-/// Those of `listeners` whose inodes are among the sockets that `pid` has open.
-pub(super) fn held_listeners(
+/// Those of `sockets`, each an inode, that `pid` has open.
+pub(super) fn held_sockets(
     pid: i32,
-    listeners: &[super::socket::Listener],
-) -> std::io::Result<Vec<super::socket::Listener>> {
-    let mut held = listeners.to_vec();
-    let open = descriptors::sockets_among(pid, listeners.iter().map(|one| one.inode))?;
-    held.retain(|one| open.contains(&one.inode));
-    Ok(held)
+    sockets: &[u64],
+) -> std::io::Result<std::collections::HashSet<u64>> {
+    descriptors::sockets_among(pid, sockets.iter().copied())
 }

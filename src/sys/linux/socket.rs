@@ -1,46 +1,38 @@
-//! Listening TCP sockets by netlink (sock_diag(7)), and credentials of a Unix peer.
-#![expect(unsafe_code, reason = "a netlink socket, and SO_PEERCRED")]
+//! Listening TCP and Unix sockets by netlink (sock_diag(7)), and credentials of a Unix peer.
+#![expect(unsafe_code, reason = "SO_PEERCRED")]
 
 use super::super::check;
 use super::super::socket::{Listener, Peer};
+use super::sock_diag::{self, Diag, attribute, u32_at};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
-/// The buffer for one answer, about 300 sockets; the kernel sends as many answers as it needs.
-const ANSWER_BYTES: usize = 32 * 1024;
-/// The receive timeout. The kernel answers at once; the timeout only protects against a broken kernel.
-const WAIT_SECONDS: libc::time_t = 1;
-
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const TCP_LISTEN: u32 = 10;
-const HEADER_BYTES: usize = 16; // struct nlmsghdr
-const REQUEST_BYTES: usize = HEADER_BYTES + 56; // struct inet_diag_req_v2
+const REQUEST_BYTES: usize = 56; // struct inet_diag_req_v2
 const MESSAGE_BYTES: usize = 72; // struct inet_diag_msg
-const ATTRIBUTE_HEAD_BYTES: usize = 4; // struct nlattr
 const INET_DIAG_SKV6ONLY: u16 = 11;
 /// Any, and the loopback interface, over which the kernel sends what this machine sends to itself (LOOPBACK_IFINDEX in
 /// include/net/flow.h).
 const LOOPBACK_INTERFACES: [u32; 2] = [0, 1];
 
 pub(in super::super) fn listeners(port: u16) -> io::Result<Vec<Listener>> {
-    let socket = open()?;
-    let mut found = dump(&socket, libc::AF_INET, port)?;
-    found.extend(dump(&socket, libc::AF_INET6, port)?);
+    let diag = Diag::open()?;
+    let mut found = dump(&diag, libc::AF_INET, port)?;
+    found.extend(dump(&diag, libc::AF_INET6, port)?);
     Ok(found.into_iter().map(|entry| entry.listener).collect())
 }
 
 /// The listeners on the port of `address` that may take a connection to it over the loopback interface. Those of IPv6 are
 /// not listed where none of them can: the kernel prefers an IPv4 socket that is bound to the very address.
 pub(in super::super) fn candidates(address: SocketAddr) -> io::Result<Vec<Listener>> {
-    let socket = open()?;
+    let diag = Diag::open()?;
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         if family == libc::AF_INET && address.is_ipv6() {
             continue;
         }
-        let entries = dump(&socket, family, address.port())?.into_iter();
+        let entries = dump(&diag, family, address.port())?.into_iter();
         let on_loopback = entries.filter(|entry| LOOPBACK_INTERFACES.contains(&entry.interface));
         found.extend(on_loopback.map(|entry| entry.listener));
         if found
@@ -60,108 +52,21 @@ struct Entry {
     interface: u32,
 }
 
-fn dump(socket: &OwnedFd, family: i32, port: u16) -> io::Result<Vec<Entry>> {
-    let mut found = Vec::new();
-    send_request(socket, family, port)?;
-    while receive(socket, port, &mut found)? == Answer::More {}
-    Ok(found)
-}
-
-fn open() -> io::Result<OwnedFd> {
-    let wait = libc::timeval {
-        tv_sec: WAIT_SECONDS,
-        tv_usec: 0,
-    };
-    // SAFETY: the descriptor is new and no other code owns it; setsockopt reads one timeval, the local variable.
-    unsafe {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        let fd = check(libc::socket(
-            libc::AF_NETLINK,
-            kind,
-            libc::NETLINK_SOCK_DIAG,
-        ))?;
-        let socket = OwnedFd::from_raw_fd(fd);
-        check(libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            (&raw const wait).cast(),
-            libc::socklen_t::try_from(size_of_val(&wait)).map_err(io::Error::other)?,
-        ))?;
-        Ok(socket)
-    }
-}
-
-/// Sends a dump request. All numbers are in host byte order except the port (linux/inet_diag.h). The kernel compares the
-/// family and the port of each listener itself (inet_diag_dump_icsk in net/ipv4/inet_diag.c), so that it sends only those
-/// of the port, also where thousands of sockets listen.
-fn send_request(socket: &OwnedFd, family: i32, port: u16) -> io::Result<()> {
-    let flags = u16::try_from(libc::NLM_F_REQUEST | libc::NLM_F_DUMP).map_err(io::Error::other)?;
-    let length = u32::try_from(REQUEST_BYTES).map_err(io::Error::other)?;
+/// Lists the listeners of one address family on `port`. The kernel compares the family and the port of each listener itself
+/// (inet_diag_dump_icsk in net/ipv4/inet_diag.c), so that it sends only those of the port, also where thousands of sockets
+/// listen.
+fn dump(diag: &Diag, family: i32, port: u16) -> io::Result<Vec<Entry>> {
+    // The port is in network byte order, all other numbers are in host byte order (linux/inet_diag.h).
     let mut request = [0_u8; REQUEST_BYTES];
-    request[0..4].copy_from_slice(&length.to_ne_bytes());
-    request[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    request[6..8].copy_from_slice(&flags.to_ne_bytes());
-    request[16] = u8::try_from(family).map_err(io::Error::other)?;
-    request[17] = u8::try_from(libc::IPPROTO_TCP).map_err(io::Error::other)?;
-    request[20..24].copy_from_slice(&(1_u32 << TCP_LISTEN).to_ne_bytes());
-    request[24..26].copy_from_slice(&port.to_be_bytes());
-    // SAFETY: sends REQUEST_BYTES from `request`.
-    let sent = unsafe {
-        libc::send(
-            socket.as_raw_fd(),
-            request.as_ptr().cast(),
-            REQUEST_BYTES,
-            0,
-        )
-    };
-    if sent < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-#[derive(PartialEq, Eq)]
-enum Answer {
-    More,
-    Done,
-}
-
-/// Receives one answer and adds its listeners to `found`.
-fn receive(socket: &OwnedFd, port: u16, found: &mut Vec<Entry>) -> io::Result<Answer> {
-    let mut buffer = vec![0_u8; ANSWER_BYTES];
-    // SAFETY: receives at most ANSWER_BYTES into `buffer`.
-    let received = unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            ANSWER_BYTES,
-            0,
-        )
-    };
-    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    parse(&buffer[..received], port, found)
-}
-
-/// Parses the messages of one answer.
-fn parse(mut bytes: &[u8], port: u16, found: &mut Vec<Entry>) -> io::Result<Answer> {
-    while bytes.len() >= HEADER_BYTES {
-        let length = u32_at(bytes, 0) as usize;
-        if length < HEADER_BYTES || length > bytes.len() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let body = &bytes[HEADER_BYTES..length];
-        match i32::from(u16::from_ne_bytes([bytes[4], bytes[5]])) {
-            libc::NLMSG_DONE => return Ok(Answer::Done),
-            libc::NLMSG_ERROR if body.len() >= 4 => {
-                let errno = u32_at(body, 0).cast_signed();
-                return Err(io::Error::from_raw_os_error(-errno));
-            }
-            _ => found.extend(entry(body).filter(|each| each.listener.addr.port() == port)),
-        }
-        bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
-    }
-    Ok(Answer::More)
+    request[0] = u8::try_from(family).map_err(io::Error::other)?;
+    request[1] = u8::try_from(libc::IPPROTO_TCP).map_err(io::Error::other)?;
+    request[4..8].copy_from_slice(&(1_u32 << sock_diag::LISTEN).to_ne_bytes());
+    request[8..10].copy_from_slice(&port.to_be_bytes());
+    let mut found = Vec::new();
+    diag.dump(&request, |body| {
+        found.extend(entry(body).filter(|each| each.listener.addr.port() == port));
+    })?;
+    Ok(found)
 }
 
 /// Parses `struct inet_diag_msg { family state timer retrans, sport dport src[4] dst[4] if cookie[2], expires rqueue wqueue uid
@@ -178,36 +83,18 @@ fn entry(body: &[u8]) -> Option<Entry> {
     // tcp_diag_get_info in net/ipv4/tcp_diag.c: of a listener, rqueue is the length of the queue and wqueue its limit
     let (waiting, backlog) = (u32_at(body, 56), u32_at(body, 60));
     let only_ipv6 = attribute(&body[MESSAGE_BYTES..], INET_DIAG_SKV6ONLY);
+    let takes_ipv4 = only_ipv6.is_some_and(|value| value.first() == Some(&0));
     let listener = Listener {
         addr: SocketAddr::new(ip.to_canonical(), u16::from_be_bytes([body[4], body[5]])),
         uid: u32_at(body, 64),
         inode: u64::from(u32_at(body, 68)),
-        is_dual_stack: ip == Ipv6Addr::UNSPECIFIED && only_ipv6 == Some(0),
+        is_dual_stack: ip == Ipv6Addr::UNSPECIFIED && takes_ipv4,
         is_full: waiting > backlog,
     };
     Some(Entry {
         listener,
         interface: u32_at(body, 40),
     })
-}
-
-/// The first byte of the attribute `kind` among `attributes`: `struct nlattr { len type }`, then its value (netlink(7)).
-fn attribute(mut attributes: &[u8], kind: u16) -> Option<u8> {
-    while let [a, b, c, d, value @ ..] = attributes {
-        let length = usize::from(u16::from_ne_bytes([*a, *b]));
-        if u16::from_ne_bytes([*c, *d]) == kind {
-            return value.first().copied();
-        }
-        if length < ATTRIBUTE_HEAD_BYTES {
-            return None;
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
-    }
-    None
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 pub(in super::super) fn nonblocking_stream(family: AddressFamily) -> io::Result<OwnedFd> {
@@ -249,7 +136,7 @@ mod tests {
     use super::*;
     use crate::sys::socket::holds_listener;
     use std::net::TcpListener;
-    use std::os::fd::AsFd as _;
+    use std::os::fd::{AsFd as _, FromRawFd as _};
 
     #[test]
     fn listeners_of_both_families_are_found_with_their_holder() -> io::Result<()> {
@@ -420,13 +307,6 @@ mod tests {
             }
         }
         Ok(())
-    }
-
-    #[test]
-    fn a_truncated_answer_is_an_error_not_a_panic() {
-        let mut message = [0_u8; 20];
-        message[0..4].copy_from_slice(&400_u32.to_ne_bytes());
-        assert!(parse(&message, 1, &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) mod signal_numbers;
 pub(super) mod socket;
 mod spawn;
 pub(super) mod timer;
+pub(super) mod unix_socket;
 
 pub(super) use exec_file::{OPEN_FOR_EXEC, anonymous_file, executable_path, restore_process_name};
 pub(super) use host::{
@@ -29,7 +30,7 @@ pub(super) use host::{
     own_cgroup, own_program, pid_namespace, use_realtime_priority,
 };
 pub(super) use process::{is_any_frozen, oom_kill_count, open_handle, signal, throttled_count};
-pub(super) use socket::{held_listeners, lists_all_users_listeners};
+pub(super) use socket::{held_sockets, lists_all_users_listeners};
 pub(super) use spawn::spawn;
 
 /// Nothing to do: the macOS kernel shares the pages of a program and reclaims them when it needs memory.

@@ -10,18 +10,18 @@ use super::descriptors::{describe, descriptors, u32_at, u64_at};
 use super::process;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::c_int;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 const SOCKET_INFO: c_int = 3; // PROC_PIDFDSOCKETINFO
-const SOCKET_BYTES: usize = 792; // struct socket_fdinfo; offsets as in `descriptors`
-const HANDLE: usize = 160;
+pub(super) const SOCKET_BYTES: usize = 792; // struct socket_fdinfo; offsets as in `descriptors`
+pub(super) const HANDLE: usize = 160;
 const QUEUE_LENGTH: usize = 194; // short soi_qlen
 const QUEUE_LIMIT: usize = 198; // short soi_qlimit
-const KIND: usize = 256;
+pub(super) const KIND: usize = 256;
 const LOCAL_PORT: usize = 268;
 const VERSION: usize = 288;
 const LOCAL_ADDRESS: usize = 312;
@@ -33,17 +33,22 @@ const STATE_LISTEN: u32 = 1; // TSI_S_LISTEN
 const VERSION_IPV4: u8 = 1; // INI_IPV4
 const VERSION_IPV6: u8 = 2; // INI_IPV6; a socket that accepts both has both
 
-/// The listening TCP sockets that `pid` has open.
-fn listening(pid: i32) -> io::Result<Vec<Listener>> {
-    let uid = process::uid(pid)?;
+/// The sockets that `pid` has open, each as `struct socket_fdinfo`.
+pub(super) fn sockets(pid: i32) -> io::Result<Vec<[u8; SOCKET_BYTES]>> {
     let descriptors = descriptors(pid)?;
     let sockets = descriptors
         .iter()
         .filter(|each| each.proc_fdtype == libc::PROX_FDTYPE_SOCKET.unsigned_abs())
-        .filter_map(|each| describe::<SOCKET_BYTES>(pid, each.proc_fd, SOCKET_INFO));
-    Ok(sockets
-        .filter_map(|socket| listener(&socket, uid))
-        .collect())
+        .filter_map(|each| describe(pid, each.proc_fd, SOCKET_INFO));
+    Ok(sockets.collect())
+}
+
+/// The listening TCP sockets that `pid` has open.
+fn listening(pid: i32) -> io::Result<Vec<Listener>> {
+    let uid = process::uid(pid)?;
+    let sockets = sockets(pid)?;
+    let listening = sockets.iter().filter_map(|socket| listener(socket, uid));
+    Ok(listening.collect())
 }
 
 fn listener(socket: &[u8; SOCKET_BYTES], uid: u32) -> Option<Listener> {
@@ -89,14 +94,16 @@ pub(in super::super) fn lists_all_users_listeners() -> bool {
     super::super::identity::euid() == 0
 }
 
-pub(in super::super) fn held_listeners(
-    pid: i32,
-    listeners: &[Listener],
-) -> io::Result<Vec<Listener>> {
-    let open = listening(pid)?;
-    let mut held = listeners.to_vec();
-    held.retain(|one| open.iter().any(|each| each.inode == one.inode));
-    Ok(held)
+pub(in super::super) fn held_sockets(pid: i32, wanted: &[u64]) -> io::Result<HashSet<u64>> {
+    let open: HashSet<u64> = sockets(pid)?
+        .iter()
+        .map(|socket| u64_at(socket, HANDLE))
+        .collect();
+    Ok(wanted
+        .iter()
+        .copied()
+        .filter(|one| open.contains(one))
+        .collect())
 }
 
 pub(in super::super) fn nonblocking_stream(family: AddressFamily) -> io::Result<OwnedFd> {
