@@ -6,7 +6,7 @@ mod reference;
 use proptest::prelude::*;
 use reference::assert_up_to_date;
 use reference::config_file::{self, SAMPLE};
-use stayd::config::{self, Finding, Loaded};
+use stayd::config::{self, Finding, ListeningAddresses, Loaded};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -277,6 +277,40 @@ fn doubtful_settings_cause_warnings() {
         let text = format!("{service}watchdog = {{ probe = 'notify'{nothing} }}");
         assert_eq!(warnings(&text), "", "{text}");
     }
+}
+
+#[test]
+fn a_service_listens_at_its_sockets_and_where_its_probes_ask_and_unresolved_names_do_not_count() {
+    let text = br#"
+        [service.s]
+        command = ["sleep"]
+        port = 80
+        sockets = ["/run/s", "[::]:81"]
+        [service.s.watchdog]
+        probe = "postgres://u@localhost:82/d"
+        [service.s.ready]
+        probe = "unix:/run/t"
+        [service.t]
+        command = ["sleep"]
+        [service.t.watchdog]
+        probe = "http://example.org:83/"
+        [service.u]
+        command = ["sleep"]
+        [service.u.watchdog]
+        probe = "postgres:///d?host=/run/pg"
+    "#;
+    let services = load(text).expect("loaded").config.services;
+    let found = ListeningAddresses::of(&services[0]);
+    assert_eq!(Vec::from_iter(found.ports.clone()), [80, 81]);
+    let shown = |of: &ListeningAddresses| -> Vec<String> {
+        of.addresses.iter().map(ToString::to_string).collect()
+    };
+    let all = ["127.0.0.1:82", "[::1]:82", "/run/s", "/run/t"];
+    assert_eq!(shown(&found), all);
+    let unresolved = ListeningAddresses::of(&services[1]);
+    assert_eq!(unresolved, ListeningAddresses::default());
+    let of_folder = ListeningAddresses::of(&services[2]);
+    assert_eq!(shown(&of_folder), ["/run/pg/.s.PGSQL.5432"]);
 }
 
 #[test]

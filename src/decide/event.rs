@@ -11,13 +11,28 @@ pub use super::terms::{Check, Exit, Life, ServiceId, SpawnFailure, signal_name};
 pub struct Survivors {
     /// Members still alive.
     pub count: usize,
-    /// The member that holds the service's port, else the oldest: the new main process if the old one was a launcher.
+    /// The member with the best evidence that it serves, else the oldest: the new main process if the old one was a launcher.
     pub successor: Option<Process>,
-    /// Whether the successor listens on the service's port; `None` where that means nothing, because no port is known or
-    /// stayd itself holds the socket for the service.
-    pub successor_listens: Option<bool>,
+    /// What shows whether the successor serves.
+    pub evidence: ServingEvidence,
     /// Processes that the kernel has killed for lack of memory since the instance began, on the whole host.
     pub oom_kills: u64,
+}
+
+/// What shows whether a process that is left of an instance serves in the place of the main process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServingEvidence {
+    /// The service has named it as its main process (MAINPID=).
+    Named,
+    /// It listens at an address of the service.
+    Listens,
+    /// It has a socket open that stayd holds for the service. A process that serves nothing can inherit it as well.
+    HasHeldSocket,
+    /// It listens at no address of the service.
+    Nothing,
+    /// Not known: the configuration names no address, or the sockets or descriptors cannot be read.
+    #[default]
+    Unknown,
 }
 
 /// A process that holds the service's port and is not provably ours.

@@ -2,7 +2,7 @@
 //! tries again.
 
 use super::clock::{Duration, in_words};
-use super::event::{Exit, Process};
+use super::event::{Exit, Process, ServingEvidence};
 
 /// The flag that keeps `program` (a file name) in the foreground; `None` for programs whose flag is not known.
 fn foreground_flag(program: &str) -> Option<&'static str> {
@@ -34,23 +34,44 @@ pub(super) fn daemonized(
     program: &str,
     uptime: Duration,
     successor: Process,
-    listens: bool,
+    evidence: ServingEvidence,
 ) -> String {
-    let what = if listens {
-        "its child, which holds the port,"
-    } else {
-        "its child"
-    };
+    let what = successor_in_words(successor, evidence);
     let hint = foreground_flag(program).map_or_else(
         || "look for its option to stay in the foreground".to_owned(),
         |flag| format!("use {flag}"),
     );
     format!(
-        "{program} daemonizes itself: it exited with status 0 after {:.1} s; {what} pid {} is supervised instead. \
+        "{program} daemonizes itself: it exited with status 0 after {:.1} s; {what} is supervised instead. \
          To keep it in the foreground: {hint}",
-        uptime.as_secs_f64(),
-        successor.pid
+        uptime.as_secs_f64()
     )
+}
+
+/// The sentence about a server that had served, and whose main process exited and left another one in its place.
+#[must_use]
+pub(super) fn replaced(
+    program: &str,
+    uptime: Duration,
+    successor: Process,
+    evidence: ServingEvidence,
+) -> String {
+    format!(
+        "{program} replaced its main process: the former one exited with status 0 after {:.1} s; {} is supervised from now on",
+        uptime.as_secs_f64(),
+        successor_in_words(successor, evidence)
+    )
+}
+
+/// The successor, and why it is one.
+fn successor_in_words(successor: Process, evidence: ServingEvidence) -> String {
+    let pid = successor.pid;
+    match evidence {
+        ServingEvidence::Named => format!("pid {pid}, which it has named (MAINPID=),"),
+        ServingEvidence::Listens => format!("its child, pid {pid}, which listens at its address,"),
+        ServingEvidence::HasHeldSocket => format!("its child, pid {pid}, which has its socket,"),
+        ServingEvidence::Nothing | ServingEvidence::Unknown => format!("its child, pid {pid},"),
+    }
 }
 
 /// An addition to the sentence about an exit that the kernel may have caused for lack of memory: a SIGKILL that is not

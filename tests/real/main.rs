@@ -131,6 +131,7 @@ mod state_dir_unwritable;
 mod stayd_crashes;
 mod stayd_process;
 mod stopped_together;
+mod successor;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]

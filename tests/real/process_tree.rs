@@ -2,13 +2,14 @@
 
 use crate::support::{
     Cgroup, NOTHING_LEFT, SOON, TreeFixture, alone, alone_in_pid_namespace, free_port, kill,
-    wait_for, wait_for_exit, wait_until,
+    wait_for_exit, wait_until,
 };
 use nix::sys::resource::{Resource, setrlimit};
 use stayd::decide::ownership::Proof;
 use stayd::sys::process;
 use stayd::sys::reaper::{Reaped, Status};
 use stayd::sys::schedule;
+use stayd::sys::socket;
 use stayd::sys::spawn::User;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -190,19 +191,20 @@ fn terminate_signals_every_member_once() {
 }
 
 #[test]
-fn a_listener_is_attributed_to_the_member_of_the_tree_that_holds_it_or_to_none() {
+fn a_listener_belongs_to_the_tree_if_a_member_holds_it() {
     alone(|| {
         let fixture = TreeFixture::new();
         let port = free_port();
         let (_child, tree) = fixture.spawn(&format!("setsid serve {port}"), |_| {});
-        let holder = wait_for("the listener", SOON, || {
-            tree.holds_listener(port).expect("listed")
-        });
-        assert_ne!(holder, tree.main);
+        let held = |port: u16| {
+            let listeners = socket::listeners(port).expect("listed");
+            tree.held_listeners(&listeners).expect("read").held
+        };
+        wait_until("the listener", SOON, || held(port).len() == 1);
         let foreign = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         assert!(foreign.as_raw_fd() > 2);
         let port = foreign.local_addr().expect("bound").port();
-        assert_eq!(tree.holds_listener(port).expect("listed"), None);
+        assert_eq!(held(port), []);
         assert_eq!(kill(&tree), NOTHING_LEFT);
     });
 }

@@ -2,7 +2,9 @@
 
 use crate::simulation::{MINUTE, SECOND, Simulation, policy};
 use stayd::decide::action::RecordKind;
-use stayd::decide::event::{Exit, Life, PersistedState, Process, ServiceEvent, Survivors};
+use stayd::decide::event::{
+    Exit, Life, PersistedState, Process, ServiceEvent, ServingEvidence, Survivors,
+};
 use stayd::decide::policy::Policy;
 use stayd::decide::snapshot::Phase;
 
@@ -16,7 +18,11 @@ fn one_left(listens: bool) -> Survivors {
     Survivors {
         count: 1,
         successor: Some(SUCCESSOR),
-        successor_listens: Some(listens),
+        evidence: if listens {
+            ServingEvidence::Listens
+        } else {
+            ServingEvidence::Nothing
+        },
         ..Survivors::default()
     }
 }
@@ -79,6 +85,35 @@ fn a_server_that_replaces_its_own_binary_is_followed_at_any_age() {
     );
 }
 
+/// Every process of the service can have inherited the socket, and the kernel accepts connections for all of them.
+#[test]
+fn a_process_with_a_held_socket_succeeds_a_server_of_any_age_if_a_watchdog_asks_it() {
+    let held = Survivors {
+        evidence: ServingEvidence::HasHeldSocket,
+        ..one_left(false)
+    };
+    for goes_on in [true, false] {
+        let (mut simulation, db) = Simulation::with_ready_service(policy());
+        simulation.advance(MINUTE * 60);
+        simulation.end_main_process(db, Life(1), Exit::Code(0), held.clone());
+        assert_eq!(simulation.snapshot(db).main, Some(SUCCESSOR));
+        if !goes_on {
+            simulation[db].stop_answering();
+        }
+        simulation.advance(MINUTE * 5);
+        assert_eq!(simulation.kills(db).is_empty(), goes_on);
+    }
+    let unasked = Policy {
+        watchdog: None,
+        ..policy()
+    };
+    let (mut simulation, db) = Simulation::with_ready_service(unasked);
+    simulation.advance(MINUTE);
+    simulation.end_main_process(db, Life(1), Exit::Code(0), held);
+    simulation.advance(SECOND);
+    assert_eq!(simulation.spawns(db).len(), 2);
+}
+
 #[test]
 fn without_port_and_probe_a_process_that_is_left_after_a_second_is_no_successor() {
     let unasked = Policy {
@@ -86,7 +121,7 @@ fn without_port_and_probe_a_process_that_is_left_after_a_second_is_no_successor(
         ..policy()
     };
     let left = Survivors {
-        successor_listens: None,
+        evidence: ServingEvidence::Unknown,
         ..one_left(false)
     };
     for (after, respawns) in [(SECOND / 2, false), (SECOND * 2, true)] {

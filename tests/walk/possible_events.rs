@@ -5,7 +5,7 @@ use stayd::decide::clock::{Duration, Instant};
 use stayd::decide::event::{
     AdoptableInstance, Answer, ChangedSetting, Check, Exit, Life, PortHolder, PortRelease,
     ProbeAttempt, Process, Request, ResourceSample, ScanOutcome, ServiceEvent, ServiceId,
-    ServiceMessage, SpawnFailure, Survivors,
+    ServiceMessage, ServingEvidence, SpawnFailure, Survivors,
 };
 use stayd::decide::policy::{
     Backoff, GiveUp, Mode, OnLeftover, OnStranger, Policy, Restart, StoppedIs, Watchdog,
@@ -216,11 +216,16 @@ fn exits(life: Life) -> impl Iterator<Item = ServiceEvent> {
         pid: 900,
         start_time: 9,
     });
-    let with_successor = [(0, true), (0, false), (1, true)].map(|(code, listens)| {
+    let with_successor = [
+        (0, ServingEvidence::Listens),
+        (0, ServingEvidence::Nothing),
+        (1, ServingEvidence::Listens),
+    ];
+    let with_successor = with_successor.map(|(code, evidence)| {
         let survivors = Survivors {
             count: 1,
             successor,
-            successor_listens: Some(listens),
+            evidence,
             ..Survivors::default()
         };
         ServiceEvent::Exited(life, Exit::Code(code), survivors)

@@ -9,6 +9,7 @@ pub(crate) mod program_change;
 pub(crate) mod retire;
 pub(crate) mod service_messages;
 pub(crate) mod service_user;
+mod serving;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod successor;

@@ -1,11 +1,12 @@
 //! Finds the processes that are left of an instance after its main process has ended.
 
 use super::claim::READ_TIMEOUT;
+use super::serving;
 use crate::act::context::{Instance, ServiceContext};
 use crate::act::tree::{Member, Tree};
-use crate::decide::event::{Exit, Survivors};
+use crate::config::ListeningAddresses;
+use crate::decide::event::{Exit, ServingEvidence, Survivors};
 use crate::sys::process::Process;
-use crate::sys::socket;
 use std::time::{Duration, Instant};
 
 /// The most time for the scan. It reads environments from the processes' own memory, which can hang, and processes that may
@@ -24,8 +25,12 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
     };
     // The scan did not end in time, so no process can be named. The kill that follows scans again.
     let undecided = Survivors { count: 1, ..none };
-    let port = searched_port(service);
-    let find = move |tree: Option<&mut Tree>| tree.map(|tree| find(tree, port));
+    // A main process that has failed has no successor.
+    let addresses = (exit == Exit::Code(0)).then(|| ListeningAddresses::of(&service.config));
+    let has_held_sockets = service.sockets.are_declared();
+    let find = move |tree: Option<&mut Tree>| {
+        tree.map(|tree| find(tree, addresses.as_ref(), has_held_sockets))
+    };
     // This updates only the tree in memory. The claim is written when members are recorded the next time.
     let Some(reading) = instance.tree.read(READ_TIMEOUT, find).await else {
         return undecided;
@@ -43,11 +48,14 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
     // What the service itself says needs no other proof that this process serves.
     let named = instance.tree.named_main();
     let named = named.filter(|named| left.iter().any(|member| member.process == *named));
-    let listening = named.map(Some).or(found.listening);
+    let (successor, evidence) = match named {
+        Some(named) => (Some(named), ServingEvidence::Named),
+        None => found.serving,
+    };
     Survivors {
         count: left.len(),
-        successor: Some(listening.flatten().unwrap_or(oldest)),
-        successor_listens: listening.map(|holder| holder.is_some()),
+        successor: Some(successor.unwrap_or(oldest)),
+        evidence,
         oom_kills,
     }
 }
@@ -56,19 +64,19 @@ pub(super) async fn of(service: &ServiceContext, instance: &Instance, exit: Exit
 struct Found {
     /// The survivors; none when the scan did not end in time.
     left: Option<Vec<Member>>,
-    /// The survivor that listens on the port, if one does. None where that is not known.
-    listening: Option<Option<Process>>,
+    /// The survivor that serves, and what shows that.
+    serving: (Option<Process>, ServingEvidence),
 }
 
-/// Scans the tree. Can take long, and can hang.
-fn find(tree: &mut Tree, port: Option<u16>) -> Found {
+/// Scans the tree, and searches the process that serves at `addresses`, if given. Can take long, and can hang.
+fn find(tree: &mut Tree, addresses: Option<&ListeningAddresses>, has_held_sockets: bool) -> Found {
+    let not_searched = (None, ServingEvidence::Unknown);
     tree.update_members();
-    let nothing = Found {
-        left: Some(Vec::new()),
-        listening: None,
-    };
     if tree.is_known_gone() {
-        return nothing;
+        return Found {
+            left: Some(Vec::new()),
+            serving: not_searched,
+        };
     }
     let mut left = tree.members();
     left.retain(Member::is_alive);
@@ -77,17 +85,9 @@ fn find(tree: &mut Tree, port: Option<u16>) -> Found {
     } else {
         Some(left)
     };
-    Found {
-        left,
-        listening: port.and_then(|port| tree.holds_listener(port).ok()),
-    }
-}
-
-/// The port on which a survivor may listen. None where that shows nothing: if stayd holds the socket for the service, every
-/// process of the tree has it open.
-fn searched_port(service: &ServiceContext) -> Option<u16> {
-    let port = service.config.port?;
-    let listeners = socket::listeners(port).ok()?;
-    let is_held = listeners.iter().any(|each| service.sockets.holds(each));
-    (!is_held).then_some(port)
+    let candidates = left.as_deref().unwrap_or_default();
+    let serving = addresses.map_or(not_searched, |addresses| {
+        serving::find(addresses, has_held_sockets, candidates)
+    });
+    Found { left, serving }
 }

@@ -340,23 +340,6 @@ impl Tree {
         }
         Ok(found)
     }
-
-    /// The member that listens on TCP `port`; none if no process does, or only foreign processes.
-    ///
-    /// # Errors
-    /// When the list of sockets cannot be read from the kernel.
-    pub fn holds_listener(&self, port: u16) -> io::Result<Option<Process>> {
-        let listeners = socket::listeners(port)?;
-        if listeners.is_empty() {
-            return Ok(None);
-        }
-        let members = self.members();
-        let holder = members.into_iter().find(|member| {
-            let holds = |listener| socket::holds_listener(member.process.pid, listener);
-            listeners.iter().any(|each| holds(each).unwrap_or(false))
-        });
-        Ok(holder.map(|member| member.process))
-    }
 }
 
 /// The listeners that members of a tree have open.

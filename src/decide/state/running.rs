@@ -2,7 +2,7 @@
 
 use super::super::action::{RecordKind, RecordValue, ServiceAction};
 use super::super::clock::{Duration, Instant, in_words};
-use super::super::event::{Answer, Check, Exit, ServiceMessage, Survivors};
+use super::super::event::{Answer, Check, Exit, ServiceMessage, ServingEvidence, Survivors};
 use super::super::hints;
 use super::super::snapshot::Class;
 use super::super::unjudged::BLIND_AFTER;
@@ -305,25 +305,30 @@ impl Service {
         let young = monitored.ready_at.is_none() || uptime < self.policy.startup;
         let has_served =
             monitored.ready_at.is_some() && (ready_by_answer || uptime >= LAUNCHES_WITHIN);
-        let has_successor = match survivors.successor_listens {
-            // A launcher whose child serves, or a server that has replaced its own binary.
-            Some(true) => true,
-            // The child may not have bound its port yet. If the main process had served itself, what is left is a leftover.
-            Some(false) => young && !has_served,
+        let has_successor = match survivors.evidence {
+            // A launcher whose child serves, or a server that has replaced its own process.
+            ServingEvidence::Named | ServingEvidence::Listens => true,
+            // The watchdog ends it if it does not serve.
+            ServingEvidence::HasHeldSocket if self.policy.watchdog.is_some() => true,
+            // The child may not listen yet. If the main process had served itself, what is left is a leftover.
+            ServingEvidence::Nothing => young && !has_served,
             // The probe shows whether the successor serves. Without a probe only the time tells a launcher from a server.
-            None if ready_by_answer => young,
-            None => !has_served,
+            ServingEvidence::HasHeldSocket | ServingEvidence::Unknown if ready_by_answer => young,
+            ServingEvidence::HasHeldSocket | ServingEvidence::Unknown => !has_served,
         };
         if let Some(successor) = survivors
             .successor
             .filter(|_| exit == Exit::Code(0) && has_successor)
         {
-            let listens = survivors.successor_listens == Some(true);
             monitored.main = Some(successor);
             monitored.keeps_reason = true;
             let program = &self.description.program;
-            self.reason
-                .set_present(hints::daemonized(program, uptime, successor, listens));
+            let evidence = survivors.evidence;
+            self.reason.set_present(if has_served {
+                hints::replaced(program, uptime, successor, evidence)
+            } else {
+                hints::daemonized(program, uptime, successor, evidence)
+            });
             self.record(
                 RecordKind::Daemonized,
                 self.reason.text().to_owned(),
