@@ -201,8 +201,34 @@ fn a_stopped_postmaster_is_killed_although_existing_connections_are_served() {
     assert_eq!(postgres.sql("SELECT 1"), "1");
 }
 
+/// Statements that lock the table, or an index that each query needs, against every query. A transaction has the lock until
+/// its end, VACUUM FULL while it copies the table and builds its indexes.
+const LOCKING: [&str; 4] = [
+    "BEGIN; ALTER TABLE orders ADD b int",
+    "BEGIN; TRUNCATE orders",
+    "BEGIN; REINDEX TABLE orders",
+    "SET test.slow = on; VACUUM FULL orders",
+];
+
+/// The table that the probe asks. To build its index takes 100 s in a session with `test.slow`.
+const ORDERS: &str = "\
+CREATE TABLE orders (a int);
+INSERT INTO orders SELECT generate_series(1, 1000);
+CREATE FUNCTION slow(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+  IF current_setting('test.slow', true) = 'on' THEN PERFORM pg_sleep(0.1); END IF;
+  RETURN a;
+END $$;
+CREATE INDEX ON orders (slow(a));
+";
+
+/// The client that has such a lock: its server process, whether that is active, and its last statement.
+const LOCK_HOLDER: &str = "\
+SELECT DISTINCT pid, state, query FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE application_name = 'psql' AND mode = 'AccessExclusiveLock' AND granted AND pid <> pg_backend_pid()";
+
 #[test]
-fn a_migration_that_locks_the_probed_table_kills_nothing() {
+fn a_statement_that_locks_the_probed_table_kills_nothing() {
     let postgres = Postgres::prepared();
     let config = config(&postgres, &[], ("postgres", "postgres"), "").replace(
         "interval =",
@@ -210,15 +236,36 @@ fn a_migration_that_locks_the_probed_table_kills_nothing() {
     );
     let daemon = Stayd::start(&config);
     let before = daemon.wait_state("db", "running");
-    postgres.sql("CREATE TABLE orders (a int)");
-    wait_attempts(&daemon, "alive");
-    let migration = postgres.hold_transaction("BEGIN; ALTER TABLE orders ADD b int");
-    daemon.wait_service("db", "waiting for the lock", |service| {
-        let reason = service["reason"].as_str().unwrap_or_default();
-        reason.contains("the query waits for a lock")
-    });
-    assert_not_killed(&daemon, &before, "degraded");
-    drop(migration);
+    postgres.sql(ORDERS);
+    for statement in LOCKING {
+        wait_attempts(&daemon, "alive");
+        let client = postgres.hold_transaction(statement);
+        let (state, last) = match statement.split_once("; ") {
+            Some(("BEGIN", last)) => ("idle in transaction", last),
+            Some((_, last)) => ("active", last),
+            None => panic!("two statements"),
+        };
+        let expected = format!("|{state}|{last};");
+        let mut holder = String::new();
+        wait_until("it has its lock", SOON, || {
+            holder = postgres.sql(LOCK_HOLDER);
+            holder.ends_with(&expected)
+        });
+        daemon.wait_service("db", "waiting for the lock", |service| {
+            let reason = service["reason"].as_str().unwrap_or_default();
+            reason.contains("the query waits for a lock")
+        });
+        assert_not_killed(&daemon, &before, "degraded");
+        assert_eq!(
+            postgres.sql(LOCK_HOLDER),
+            holder,
+            "the same one all the time"
+        );
+        drop(client);
+        // A server process notices only between two statements that its client has gone.
+        let pid = holder.split('|').next().expect("its process");
+        postgres.sql(&format!("SELECT pg_terminate_backend({pid})"));
+    }
     wait_attempts(&daemon, "alive");
 }
 
