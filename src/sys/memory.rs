@@ -3,8 +3,8 @@
 use super::platform;
 
 /// Releases memory that only the start needed. On Linux: the pages of the program, of which one fault maps sixteen at once
-/// (`do_fault_around` in mm/memory.c), and free memory that malloc(3) retains. The kernel maps a page again from the page
-/// cache or the disk when it is needed. Does nothing on macOS.
+/// (`do_fault_around` in mm/memory.c), or since Linux 6.18 a whole folio of the page cache, and free memory that malloc(3)
+/// retains. The kernel maps a page again from the page cache or the disk when it is needed. Does nothing on macOS.
 pub fn release_startup_memory() {
     platform::release_startup_memory();
 }

@@ -5,8 +5,8 @@ use super::support::daemon::{SOON, Stayd};
 use super::support::disk::Disk;
 use super::support::{TempDir, wait_until};
 use stayd::sys::process::{age, stat};
-use std::fs;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -57,11 +57,21 @@ fn pages_that_only_the_start_needed_are_given_back() {
 }
 
 /// Replaces the copied program by a link to a copy in `folder`.
+///
+/// Since Linux 6.18 one page fault maps a whole folio of the page cache (filemap_map_folio_range in mm/filemap.c), and on some
+/// file systems a folio is as large as the write that filled it. After a copy in pieces of 256 KiB more than half of the code
+/// comes back with the few pages that stayd needs, after one in pieces of a page a quarter.
 fn move_program(command: &Command, folder: &Path) {
     let program = Path::new(command.get_program());
     let moved = folder.join("stayd");
-    let copied = Command::new("mv").arg(program).arg(&moved).status();
-    assert!(copied.expect("mv").success());
+    let operand = |name: &str, path: &Path| format!("{name}={}", path.display());
+    let copied = Command::new("dd")
+        .args([operand("if", program), operand("of", &moved)])
+        .args(["bs=4096", "status=none"])
+        .status();
+    assert!(copied.expect("dd").success());
+    fs::set_permissions(&moved, Permissions::from_mode(0o755)).expect("executable");
+    fs::remove_file(program).expect("removed");
     symlink(moved, program).expect("a link");
 }
 
