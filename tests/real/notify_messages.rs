@@ -4,8 +4,10 @@ use super::support::daemon::{SOON, Stayd, is_alive};
 use super::support::notify::lines_with;
 use super::support::service::{pid, python_service};
 use super::support::wait_until;
+use stayd::sys::process;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 /// A watchdog that kills after less than a second of silence.
 const NOTIFY_PROBE: &str = "[service.s.watchdog]\nprobe = \"notify\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\n\
@@ -104,4 +106,19 @@ fn a_process_that_mainpid_names_succeeds_a_server_of_any_age_and_another_one_doe
             wait_until("what it left is ended", SOON, || !is_alive(left));
         }
     }
+}
+
+#[test]
+fn an_ordered_stop_leaves_neither_the_notify_socket_nor_its_folder() {
+    let mut daemon = Stayd::start(&python_service(
+        "tell('READY=1')\nwait_file('never')",
+        "sd_notify = true",
+    ));
+    let main = pid(&daemon.wait_state("s", "running"));
+    let socket = process::environment_value(main, "NOTIFY_SOCKET").expect("its environment");
+    let socket = PathBuf::from(socket.expect("a notify socket"));
+    assert!(socket.exists());
+    assert_eq!(daemon.stop().code(), Some(0));
+    let folder = socket.parent().expect("a folder");
+    assert!(!folder.exists(), "{} is left", folder.display());
 }

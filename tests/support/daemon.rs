@@ -2,6 +2,7 @@
 
 use super::wait::{TempDir, wait_for, wait_until};
 use serde_json::Value;
+use stayd::config::{self, paths::Paths};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -358,6 +359,13 @@ impl Drop for Stayd {
         if std::thread::panicking() {
             eprintln!("the log of its stayd:\n{}", self.output());
         }
+        self.end();
+        self.remove_runtime_folder();
+    }
+}
+
+impl Stayd {
+    fn end(&mut self) {
         if self.child.try_wait().ok().flatten().is_some() {
             return;
         }
@@ -371,6 +379,19 @@ impl Drop for Stayd {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Removes its runtime folder, which a stayd that was killed leaves behind. If the configuration names the instance, another
+    /// one may have the same name, so that only an empty folder goes.
+    fn remove_runtime_folder(&self) {
+        let config = self.dir.join("stayd.toml");
+        let name = config::peek_name(&config);
+        let folder = Paths::here(&|variable| std::env::var(variable).ok()).runtime_dir(&name);
+        let _ = if name == config::default_name(&config) {
+            fs::remove_dir_all(folder)
+        } else {
+            fs::remove_dir(folder)
+        };
     }
 }
 

@@ -45,7 +45,10 @@ impl MessageReceiver {
     /// Stops receiving and removes the socket.
     pub(crate) fn end(&self) {
         self.stop_tasks();
-        self.sockets.take();
+        for (socket, _) in self.sockets.take() {
+            // The task drops the socket when the loop runs it the next time. Before stayd exits, the loop does not run again.
+            socket.remove_file();
+        }
     }
 
     /// Stops receiving and returns the socket for the next version of stayd. Messages that arrive meanwhile wait in it.

@@ -99,6 +99,13 @@ impl NotifySocket {
         self.file.is_lost()
     }
 
+    /// Removes its file, unless the next version of stayd uses it.
+    pub(crate) fn remove_file(&self) {
+        if !self.is_handed_over.get() {
+            self.file.remove();
+        }
+    }
+
     /// Waits for the next message, reads it into `buffer` of [`MESSAGE_BYTES_MAX`] bytes, and leaves it in the socket until it is
     /// discarded. So a message that was not handled completely waits for the next version of stayd.
     ///
@@ -143,7 +150,7 @@ impl Drop for NotifySocket {
         if self.is_handed_over.get() {
             return;
         }
-        self.file.remove();
+        self.remove_file();
         // From now on no message comes in. Closing the socket would close the descriptors in its queue on the loop's thread.
         let _ = self.socket.shutdown(Shutdown::Read);
         if datagram::peek(self.socket.as_fd(), &mut []).is_ok() {
