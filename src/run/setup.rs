@@ -41,6 +41,11 @@ use tokio::sync::mpsc;
 const INBOX_MAX: usize = 1024;
 /// The time between two attempts to lock the state folder.
 const RETRY: Duration = Duration::from_secs(1);
+/// The time between two attempts to lock the folder of a stayd that has ended. A child that it was about to start shares its
+/// lock until its execve(2), which is a matter of milliseconds.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// The most such attempts.
+const LOOKS_MAX: u32 = 200;
 /// Work that happens only at the start has ended by then.
 const STARTED_AFTER: Duration = Duration::from_secs(3);
 
@@ -149,11 +154,17 @@ async fn wait_for_lock(
     notifications: &mut SupervisorNotifications,
 ) -> Result<StateLock, ExitReason> {
     let mut reported = String::new();
+    let mut looks = 0;
     loop {
         let error = match StateLock::take(options) {
             Ok(lock) => return Ok(lock),
             Err(error) => error,
         };
+        if error.holder_has_ended && looks < LOOKS_MAX {
+            looks += 1;
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            continue;
+        }
         if !supervisor.starts_again() {
             tracing::error!("{}", error.message);
             return Err(error.reason);

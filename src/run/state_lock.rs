@@ -4,7 +4,7 @@ use super::{ExitReason, Options, stable_hash};
 use crate::act::dirs::runtime_dir;
 use crate::act::dirs::state_dir::{StateDir, StateDirError};
 use crate::decide::clock::{Duration, Instant};
-use crate::sys::lock;
+use crate::sys::{lock, process};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,6 +23,8 @@ pub(super) struct StartError {
     pub(super) reason: ExitReason,
     /// "cannot …: cause; what to do"
     pub(super) message: String,
+    /// The stayd that holds the lock has ended, so that the kernel is about to release the lock.
+    pub(super) holder_has_ended: bool,
 }
 
 /// The locked state folder. Dropping it lets another stayd start.
@@ -198,6 +200,7 @@ fn open(options: &Options) -> Result<StateDir, StartError> {
         StartError {
             reason,
             message: error.to_string(),
+            holder_has_ended: false,
         }
     })
 }
@@ -211,6 +214,7 @@ fn take_lock(state: &StateDir) -> Result<File, StartError> {
                 "another stayd (pid {holder}) holds this instance ({}); look at it with `stayd status`",
                 state.root().display()
             ),
+            holder_has_ended: has_ended(holder),
         }),
         Err(error) => Err(system_error(
             &format!("take the lock {}", state.lock().display()),
@@ -234,6 +238,7 @@ fn take_second_lock(options: &Options, state: &StateDir) -> Result<Option<Second
                  services keep running: stop them with `kill {holder}` and start stayd again",
                 state.root().display()
             ),
+            holder_has_ended: has_ended(holder),
         }),
         Err(error) => {
             tracing::debug!("cannot take a second lock at {}: {error}", path.display());
@@ -259,5 +264,14 @@ pub(super) fn system_error(action: &str, error: &io::Error) -> StartError {
     StartError {
         reason,
         message: format!("cannot {action}: {error}"),
+        holder_has_ended: false,
+    }
+}
+
+/// Whether no process with this pid runs.
+fn has_ended(pid: i32) -> bool {
+    match process::stat(pid) {
+        Ok(stat) => !stat.is_alive(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }

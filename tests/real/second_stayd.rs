@@ -4,10 +4,12 @@ use crate::support::daemon::{SOON, Stayd, binary};
 use crate::support::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use stayd::sys::process;
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 const SLEEPER: &str = "[service.s]\ncommand = [\"sleep\", \"1000000\"]\n";
 
@@ -211,4 +213,25 @@ fn under_launchd_the_second_stayd_waits() {
     second.wait_output("; stayd waits");
     assert_eq!(second.child.try_wait().expect("wait"), None);
     first.wait_state("s", "running");
+}
+
+/// The kernel releases the lock of a killed process when the last child that shares it has executed its program.
+#[test]
+fn a_lock_whose_holder_has_ended_is_waited_for() {
+    let mut first = Stayd::start(SLEEPER);
+    first.wait_state("s", "running");
+    let pid = first.pid();
+    first.kill();
+    let path = first.state_dir().join("lock");
+    let lock = File::open(&path).expect("the lock");
+    wait_until("it is released", SOON, || lock.try_lock().is_ok());
+    let text = fs::read_to_string(&path).expect("readable");
+    assert_eq!(text.trim(), pid.to_string());
+    let next = first.next_with(|_| {});
+    let process = process::stat(next.pid()).expect("it runs").process;
+    wait_until("it has tried", SOON, || {
+        process::age(process) > Duration::from_millis(300)
+    });
+    drop(lock);
+    next.wait_until_open().wait_state("s", "running");
 }
