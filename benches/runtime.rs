@@ -6,6 +6,7 @@
 
 use stayd::act::runtime::cache::{Cache, Materialized};
 use stayd::act::runtime::copy::Progress;
+use stayd::act::runtime::source::Source;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -143,7 +144,12 @@ fn measure_decision(dir: &Path, files: usize) {
 fn make(state: &Path, source: &Path) -> Materialized {
     let cache = Cache::of(state);
     let held = cache.lock().expect("held");
-    let made = held.materialize("s", source, false, &Progress::default());
+    let made = held.materialize(
+        "s",
+        &Source::read_as_caller(source),
+        false,
+        &Progress::default(),
+    );
     made.expect("made")
 }
 

@@ -134,7 +134,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("service.*.runtime", Kind::Table, Unset,
         "A folder that stayd copies to STATE/runtime, named by the hash of its content. The service runs from the copy, so that neither a removed disk nor an update affects it."),
     Key::new("service.*.runtime.source", Kind::Path, Required,
-        "The folder that is copied. `{runtime}` in `command`, `before`, `env` and `cwd` stands for the root of the copy."),
+        "The folder that is copied. `{runtime}` in `command`, `before`, `env` and `cwd` stands for the root of the copy. stayd of root reads the folder with the rights of `user`, if that is set."),
     Key::new("service.*.runtime.program", Kind::Path, Described("named by `command`"),
         "The program, relative to the root of the copy. It replaces the first word of `command`."),
     Key::new("service.*.runtime.keep", Kind::Count(1, 64), Is("2"),

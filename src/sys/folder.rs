@@ -39,10 +39,10 @@ impl Folder {
     /// A component does not exist or is not a folder; `FilesystemLoop` for too many links.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = open_folder(None, OsStr::new("/"))?;
-        let changeable_by = changeable(&fstat(&root)?);
+        let found = fstat(&root)?;
         let mut folder = Self {
             fd: root,
-            changeable_by,
+            changeable_by: changeable_by(found.st_uid, found.st_mode),
         };
         let mut links = 0;
         let mut rest: Vec<OsString> = components(path);
@@ -63,8 +63,8 @@ impl Folder {
                 continue;
             }
             folder.fd = open_folder(Some(folder.fd.as_fd()), &name)?;
-            let changeable = changeable(&fstat(&folder.fd)?);
-            folder.note(changeable);
+            let found = fstat(&folder.fd)?;
+            folder.note(changeable_by(found.st_uid, found.st_mode));
         }
         Ok(folder)
     }
@@ -121,19 +121,24 @@ pub(super) fn is_link(found: &FileStat) -> bool {
 
 /// The owner of a file, if that is neither root nor the user of this process.
 pub(super) fn owner(found: &FileStat) -> Option<Changeable> {
-    let uid = found.st_uid;
+    foreign(found.st_uid)
+}
+
+fn foreign(uid: u32) -> Option<Changeable> {
     (uid != ROOT && uid != euid()).then_some(Changeable::ByUser(uid))
 }
 
-/// Which users can change the entries of a folder. In a folder with the sticky bit each entry has to be checked by itself.
-fn changeable(folder: &FileStat) -> Option<Changeable> {
-    let mode = Mode::from_bits_truncate(folder.st_mode);
+/// Which users besides root and the user of this process can change the entries of a folder with this owner and mode. In a
+/// folder with the sticky bit each entry has to be checked by itself.
+#[must_use]
+pub fn changeable_by(uid: u32, mode: libc::mode_t) -> Option<Changeable> {
+    let mode = Mode::from_bits_truncate(mode);
     // Root's group is no exception: with an ACL the bits of the group are the mask of all named users (acl(5)).
     let by_group = mode.contains(Mode::S_IWGRP);
     // With the sticky bit only an entry's owner, the folder's owner and root can rename or remove the entry (inode(7)).
     let is_sticky = mode.contains(Mode::S_ISVTX);
     let by_others = (by_group || mode.contains(Mode::S_IWOTH)) && !is_sticky;
-    owner(folder).or(by_others.then_some(Changeable::ByOthers))
+    foreign(uid).or(by_others.then_some(Changeable::ByOthers))
 }
 
 #[cfg(test)]

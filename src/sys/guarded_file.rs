@@ -1,8 +1,8 @@
 //! Opens a file for reading, where root must not be led to a file that the reader of the content may not read.
 
+use super::file_rights::{self, HAS_FILE_RIGHTS};
 use super::folder::{Changeable, Folder, LINKS_MAX, is_link, owner};
 use super::identity::{ROOT, euid};
-use super::platform::listen::{HAS_FILE_RIGHTS, with_file_rights};
 use super::spawn::User;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
@@ -35,7 +35,7 @@ pub fn open(path: &Path, reader: Option<&User>) -> io::Result<File> {
         (None, Some(_)) => place.open(),
         (None, None) => only_of_root(path, place.open()?),
         (Some(_), Some(reader)) if HAS_FILE_RIGHTS => {
-            with_file_rights(reader, || open_as_we_are(path))
+            file_rights::on_own_thread(reader, || open_as_we_are(path))
         }
         (Some(changeable), _) => Err(refused(path, changeable)),
     }

@@ -1,7 +1,7 @@
 //! Listening sockets that stayd holds for services: binding, inspecting and passing on. stayd never accepts a connection.
 
+use super::file_rights::{self, HAS_FILE_RIGHTS};
 use super::folder::{self, Changeable, Folder};
-use super::platform::listen::HAS_FILE_RIGHTS;
 use super::spawn::User;
 use super::{identity, platform, process::Process};
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag, OFlag, fcntl};
@@ -74,7 +74,7 @@ fn bind_path(path: &Path, owner: Option<&User>) -> io::Result<OwnedFd> {
         (Some(changeable), None) => Err(refused(path, changeable)),
         (Some(changeable), Some(_)) if !HAS_FILE_RIGHTS => Err(refused(path, changeable)),
         (Some(_), Some(owner)) => {
-            let bound = platform::listen::with_file_rights(owner, || place.bind_or_replace());
+            let bound = file_rights::on_own_thread(owner, || place.bind_or_replace());
             bound.map_err(|error| say_whose_rights(error, owner))
         }
         (None, owner) => {
@@ -187,7 +187,7 @@ pub fn remove_stale(path: &Path) -> io::Result<bool> {
         gid: found.st_gid,
         groups: Vec::new(),
     };
-    platform::listen::with_file_rights(&owner, || place.remove_if_stale())
+    file_rights::on_own_thread(&owner, || place.remove_if_stale())
 }
 
 fn is_root() -> bool {

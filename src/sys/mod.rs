@@ -9,6 +9,7 @@ pub mod clock;
 pub mod datagram;
 mod exec_args;
 pub mod exit;
+pub mod file_rights;
 pub mod filesystem;
 pub mod fnv;
 pub mod folder;

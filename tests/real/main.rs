@@ -112,6 +112,8 @@ mod runtime_service;
 #[cfg(target_os = "linux")]
 mod runtime_source_hangs;
 #[cfg(target_os = "linux")]
+mod runtime_source_rights;
+#[cfg(target_os = "linux")]
 mod runtime_status;
 mod second_stayd;
 mod sockets;

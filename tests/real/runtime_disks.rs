@@ -179,6 +179,7 @@ fn a_noexec_mount_blocks_the_service_and_the_reason_names_the_remount() {
 fn a_service_of_another_user_runs_from_a_copy_in_the_state_dir() {
     require_root();
     let source = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(source.path(), Permissions::from_mode(0o755)).expect("its mode");
     install(source.path(), "one");
     let shared = source.path().join("bin/shared");
     fs::create_dir(&shared).expect("a folder");

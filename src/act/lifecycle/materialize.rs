@@ -71,7 +71,11 @@ async fn compare_on_request(shared: Rc<SharedContext>, service: Rc<ServiceContex
         if service.current().is_some() {
             let source = runtime.source.clone();
             let running = running.clone();
-            let operation = RuntimeOperation::IsStale { source, running };
+            let operation = RuntimeOperation::IsStale {
+                source,
+                running,
+                user: service.config.user.clone(),
+            };
             // A source that cannot be read proves no newer content.
             if let Some(RuntimeReply::Stale(stale)) =
                 query_source(&shared, &service, operation).await
@@ -102,14 +106,11 @@ pub(super) async fn source_holds(
     shared: &SharedContext,
     service: &ServiceContext,
 ) -> Option<RuntimeId> {
-    let source = service.config.runtime.as_ref()?.source.clone();
-    match query_source(
-        shared,
-        service,
-        RuntimeOperation::FingerprintSource { source },
-    )
-    .await?
-    {
+    let operation = RuntimeOperation::FingerprintSource {
+        source: service.config.runtime.as_ref()?.source.clone(),
+        user: service.config.user.clone(),
+    };
+    match query_source(shared, service, operation).await? {
         RuntimeReply::SourceFingerprint(one) => Some(RuntimeId(one.as_str().to_owned())),
         RuntimeReply::Done | RuntimeReply::Offer(_) | RuntimeReply::Stale(_) => None,
     }
@@ -219,6 +220,12 @@ fn failure(error: &SourceError) -> SpawnFailure {
             "a user who may read it can copy it with `stayd runtime import SERVICE`",
             true,
         ),
+        SourceError::DeniedToUser(_) => (
+            "let that user read it and pass through the folders above it, or copy it with root's rights: `stayd runtime import \
+             SERVICE` as root",
+            true,
+        ),
+        SourceError::NoUser(_) => ("trying again", true),
         SourceError::NotCopyable(_) => ("nothing is copied", true),
         SourceError::NotStartable(_) => ("trying again", true),
         SourceError::Changing(_) => ("trying again when it is quiet", false),

@@ -8,6 +8,7 @@ use super::copy::{self, OpenTree, Progress};
 use super::display::printable;
 use super::error::SourceError;
 use super::listing::{EntryKind, Fingerprint, Listing};
+use super::source::Source;
 use super::{record, walk};
 use crate::act::dirs::state_dir::DIR_MODE;
 use crate::act::failpoint::{Failpoint, reached};
@@ -38,7 +39,7 @@ impl LockedCache<'_> {
     pub fn materialize(
         &self,
         service: &str,
-        source: &Path,
+        source: &Source,
         anew: bool,
         progress: &Progress,
     ) -> Result<Materialized, SourceError> {
@@ -46,7 +47,9 @@ impl LockedCache<'_> {
         drop(self.sweep());
         let unchanged = self.unchanged(service, source, progress);
         if let Some(fingerprint) = unchanged.filter(|one| !anew && self.is_listed(one)) {
-            self.change(service, |record| record.note_source(source, &fingerprint))?;
+            self.change(service, |record| {
+                record.note_source(source.path(), &fingerprint);
+            })?;
             return Ok(Materialized {
                 fingerprint,
                 copied: None,
@@ -62,7 +65,7 @@ impl LockedCache<'_> {
         let made = outcome?;
         reached(Failpoint::Published);
         self.change(service, |record| {
-            record.note_source(source, &made.fingerprint);
+            record.note_source(source.path(), &made.fingerprint);
         })?;
         Ok(made)
     }
@@ -74,7 +77,7 @@ impl LockedCache<'_> {
     pub(super) fn fingerprint_of(
         &self,
         service: &str,
-        source: &Path,
+        source: &Source,
         progress: &Progress,
     ) -> Result<Fingerprint, SourceError> {
         if let Some(fingerprint) = self.unchanged(service, source, progress) {
@@ -88,16 +91,22 @@ impl LockedCache<'_> {
             copy::hash(OpenTree::of(&root, source), &mut listing, progress)?;
             Ok(listing)
         })?;
-        let unread = || SourceError::Other(format!("cannot read all of {}", source.display()));
+        let unread =
+            || SourceError::Other(format!("cannot read all of {}", source.path().display()));
         let fingerprint = listing.fingerprint().ok_or_else(unread)?;
         self.store_source_listing(service, &known, listing);
         Ok(fingerprint)
     }
 
     /// The fingerprint of the source, if no metadata in it changed since all of it was read.
-    fn unchanged(&self, service: &str, source: &Path, progress: &Progress) -> Option<Fingerprint> {
+    fn unchanged(
+        &self,
+        service: &str,
+        source: &Source,
+        progress: &Progress,
+    ) -> Option<Fingerprint> {
         let (known, fingerprint) = record::read_source_stamp(&self.cache.services(), service)?;
-        let stamp = || walk::tree_stamp(&open_source(source, progress)?, source);
+        let stamp = || source.stamp(&open_source(source, progress)?);
         let now = self.without_lock(stamp).ok()?;
         (now == known).then_some(fingerprint)
     }
@@ -105,22 +114,22 @@ impl LockedCache<'_> {
     fn try_materialize(
         &self,
         service: &str,
-        path: &Path,
+        source: &Source,
         anew: bool,
         progress: &Progress,
     ) -> Result<Materialized, SourceError> {
         let known =
             record::read_source_listing(&self.cache.services(), service).unwrap_or_default();
         let (root, mut listing) = self.without_lock(|| {
-            let root = open_source(path, progress)?;
-            check_outside_source(self.cache, path)?;
-            let mut listing = list_source(&root, path, &known)?;
+            let root = open_source(source, progress)?;
+            check_outside_source(self.cache, source)?;
+            let mut listing = list_source(&root, source, &known)?;
             if known.has_size_and_mode_of(&listing) && !anew {
-                copy::hash(OpenTree::of(&root, path), &mut listing, progress)?;
+                copy::hash(OpenTree::of(&root, source), &mut listing, progress)?;
             }
             Ok((root, listing))
         })?;
-        let source = OpenTree::of(&root, path);
+        let tree = OpenTree::of(&root, source);
         if let Some(fingerprint) = listing.fingerprint().filter(|one| !anew && self.has(one)) {
             self.store_source_listing(service, &known, listing);
             return Ok(Materialized {
@@ -133,8 +142,8 @@ impl LockedCache<'_> {
         let copied = self
             .without_lock(|| {
                 let before = listing.clone();
-                copy::copy(source, &mut listing, &staging.path, progress)?;
-                check_unchanged(source, &before)?;
+                copy::copy(tree, &mut listing, &staging.path, progress)?;
+                check_unchanged(tree, &before)?;
                 filesystem::sync(&staging.folder)
                     .map_err(|error| SourceError::of_copy("finish the copy", &staging.path, &error))
             })
@@ -233,16 +242,14 @@ impl LockedCache<'_> {
     }
 }
 
-fn open_source(path: &Path, progress: &Progress) -> Result<File, SourceError> {
-    progress
-        .waiting_for_disk(|| walk::open_folder(path))
-        .map_err(|error| SourceError::of_source("open the runtime's source", path, &error))
+fn open_source(source: &Source, progress: &Progress) -> Result<File, SourceError> {
+    progress.waiting_for_disk(|| source.open())
 }
 
 /// Lists the source. Files with the same metadata as in `known` get the hash from there.
-fn list_source(root: &File, path: &Path, known: &Listing) -> Result<Listing, SourceError> {
-    let mut listing = walk::walk(root, path)?;
-    check_content(&listing, path)?;
+fn list_source(root: &File, source: &Source, known: &Listing) -> Result<Listing, SourceError> {
+    let mut listing = source.list(root)?;
+    check_content(&listing, source.path())?;
     listing.reuse_hashes(known);
     Ok(listing)
 }
@@ -267,30 +274,27 @@ fn check_content(listing: &Listing, path: &Path) -> Result<(), SourceError> {
 }
 
 /// The source has the same metadata as before it was copied.
-fn check_unchanged(source: OpenTree<'_>, before: &Listing) -> Result<(), SourceError> {
-    if walk::walk(source.root, source.path)?.has_metadata_of(before) {
+fn check_unchanged(tree: OpenTree<'_>, before: &Listing) -> Result<(), SourceError> {
+    if tree.source.list(tree.root)?.has_metadata_of(before) {
         return Ok(());
     }
     Err(SourceError::Changing(format!(
         "cannot copy {}: it changes while it is copied",
-        source.path.display()
+        tree.source.path().display()
     )))
 }
 
 /// The cache is not inside the source: each copy would contain the copies before it.
-fn check_outside_source(cache: &Cache, source: &Path) -> Result<(), SourceError> {
-    let is_inside = source.canonicalize().and_then(|source| {
-        let copies = cache.dir.canonicalize()?;
-        Ok(copies.starts_with(source))
-    });
+fn check_outside_source(cache: &Cache, source: &Source) -> Result<(), SourceError> {
+    let paths = source.canonical_path().zip(cache.dir.canonicalize().ok());
     // If a path cannot be resolved here, the copy reports that error itself.
-    if !is_inside.unwrap_or(false) {
+    if !paths.is_some_and(|(source, copies)| copies.starts_with(source)) {
         return Ok(());
     }
     Err(SourceError::NotCopyable(format!(
         "cannot copy {}: the copies are kept in it ({}); keep the state elsewhere (--state-dir), or let `source` name the \
          runtime alone",
-        printable(source),
+        printable(source.path()),
         printable(&cache.dir)
     )))
 }

@@ -7,13 +7,14 @@
 use super::display::printable;
 use super::error::SourceError;
 use super::listing::{Entry, EntryKind, FileHash, Listing};
+use super::source::Source;
 use super::walk;
 use crate::sys::filesystem;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -49,22 +50,30 @@ impl Progress {
     }
 }
 
-/// An open tree and its name in messages.
+/// An open tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenTree<'a> {
-    /// Opened with [`walk::open_folder`].
+    /// Opened with [`Source::open`] or [`walk::open_folder`].
     pub(super) root: &'a File,
-    /// Its path in messages.
-    pub(super) path: &'a Path,
+    /// Its path, and the rights with which it is read.
+    pub(super) source: &'a Source,
     /// See [`filesystem::read_only_mount_id`].
     pub(super) mount: u64,
 }
 
 impl<'a> OpenTree<'a> {
-    /// The tree below `root`.
-    pub(super) fn of(root: &'a File, path: &'a Path) -> Self {
+    /// The tree below `root`, the open folder of `source`.
+    pub(super) fn of(root: &'a File, source: &'a Source) -> Self {
         let mount = filesystem::read_only_mount_id(root);
-        Self { root, path, mount }
+        Self {
+            root,
+            source,
+            mount,
+        }
+    }
+
+    fn path_of(&self, entry: &Entry) -> PathBuf {
+        self.source.path().join(&entry.path)
     }
 }
 
@@ -79,9 +88,8 @@ pub(super) fn hash(
 ) -> Result<(), SourceError> {
     let work = |entry: &Entry| {
         let mut file = open(source, entry)?;
-        let reading = |error: io::Error| {
-            SourceError::of_source("read", &source.path.join(&entry.path), &error)
-        };
+        let reading =
+            |error: io::Error| SourceError::of_source("read", &source.path_of(entry), &error);
         let (hash, bytes) = each_piece(&mut file, progress, |_| Ok(())).map_err(reading)?;
         check_same_file(source, entry, &file, bytes)?;
         Ok(hash)
@@ -152,7 +160,7 @@ fn copy_file(
     progress: &Progress,
     clones: &AtomicBool,
 ) -> Result<FileHash, SourceError> {
-    let (from, to) = (source.path.join(&entry.path), target.join(&entry.path));
+    let (from, to) = (source.path_of(entry), target.join(&entry.path));
     let reading = |error: io::Error| SourceError::of_source("read", &from, &error);
     let writing = |error: io::Error| SourceError::of_copy("write", &to, &error);
     let mut file = open(source, entry)?;
@@ -216,10 +224,11 @@ fn finish(entry: &Entry, made: &File) -> io::Result<()> {
 
 fn open(source: OpenTree<'_>, entry: &Entry) -> Result<File, SourceError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(source.root, &entry.path, flags, Mode::empty());
+    let open = || rustix::fs::openat(source.root, &entry.path, flags, Mode::empty());
+    let opened = source.source.with_rights(open)?;
     opened.map(File::from).map_err(|error| {
-        let place = source.path.join(&entry.path);
-        SourceError::of_source("open", &place, &error.into())
+        let place = source.path_of(entry);
+        source.source.error("open", &place, &error.into())
     })
 }
 
@@ -230,7 +239,7 @@ fn check_same_file(
     file: &File,
     read: u64,
 ) -> Result<(), SourceError> {
-    let place = source.path.join(&entry.path);
+    let place = source.path_of(entry);
     let (stamp, bytes) = walk::stamp(file, source.mount)
         .map_err(|error| SourceError::of_source("read the metadata of", &place, &error))?;
     if stamp == entry.stamp && bytes == read {

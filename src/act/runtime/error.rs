@@ -1,6 +1,7 @@
 //! The error type for reading a source and making a copy of it.
 
 use super::display::printable;
+use crate::sys::folder::Changeable;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -12,6 +13,11 @@ pub enum SourceError {
     Unavailable(String),
     /// This process has no permission to read it; another user may have it.
     PermissionDenied(String),
+    /// The user of the service, with whose rights root reads the source, has no permission to read it; or root would have to
+    /// use its own rights where another user could lead it elsewhere.
+    DeniedToUser(String),
+    /// There is no user with whose rights the source could be read.
+    NoUser(String),
     /// The source contains something that a runtime cannot contain. The user must change the source.
     NotCopyable(String),
     /// It was copied, but the service cannot be started from the copy.
@@ -52,12 +58,28 @@ impl SourceError {
         }
     }
 
+    /// The folder at `path`, or one above it, can be changed by a user who could lead root to another folder with it.
+    #[must_use]
+    pub(super) fn of_changeable(path: &Path, changeable: Changeable) -> Self {
+        let user = match changeable {
+            Changeable::ByUser(uid) => format!("user {uid}"),
+            Changeable::ByOthers => "every user or a group".to_owned(),
+        };
+        Self::DeniedToUser(format!(
+            "cannot read the runtime's source: {user} can change the folder {} or one above it, and could lead root to \
+             another folder",
+            printable(path)
+        ))
+    }
+
     /// The error as a sentence.
     #[must_use]
     pub fn sentence(&self) -> &str {
         match self {
             Self::Unavailable(sentence)
             | Self::PermissionDenied(sentence)
+            | Self::DeniedToUser(sentence)
+            | Self::NoUser(sentence)
             | Self::NotCopyable(sentence)
             | Self::NotStartable(sentence)
             | Self::Changing(sentence)

@@ -5,6 +5,7 @@ use super::copy::Progress;
 use super::error::SourceError;
 use super::listing::Fingerprint;
 use super::record::{self, RefusedRuntime};
+use super::source::Source;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -37,9 +38,10 @@ impl LockedCache<'_> {
         record::forget_source_hashes(&dir, service).map_err(|error| {
             SourceError::of_copy("store the listing of the source in", &dir, &error)
         })?;
-        let mut made = self.materialize(service, source, false, progress)?;
+        let source = Source::read_as_caller(source);
+        let mut made = self.materialize(service, &source, false, progress)?;
         if !self.is_intact(&made.fingerprint) {
-            made = self.materialize(service, source, true, progress)?;
+            made = self.materialize(service, &source, true, progress)?;
         }
         self.change(service, |record| record.import(&made.fingerprint))?;
         Ok(made)
@@ -66,7 +68,8 @@ impl LockedCache<'_> {
             return Ok(None);
         };
         // The source may have changed meanwhile. The user did not ask for that third runtime.
-        let content = self.fingerprint_of(service, &record.source, progress).ok();
+        let source = Source::read_as_caller(&record.source);
+        let content = self.fingerprint_of(service, &source, progress).ok();
         let unwanted: BTreeSet<_> = content.into_iter().chain([from.clone()]).collect();
         let bad = unwanted.into_iter().filter(|one| *one != to);
         let bad: Vec<_> = bad
@@ -161,10 +164,12 @@ mod tests {
         assert!(!offer.good, "the service was not ready under it");
         assert_eq!(offer.fallback, Some(old.clone()), "it can be rolled back");
         assert!(offer.warnings[0].contains("runtime import"), "{offer:?}");
-        let running = old;
-        let source = fixture.source();
-        let stale =
-            fixture.without_source(|| fixture.ask(RuntimeOperation::IsStale { source, running }));
+        let question = RuntimeOperation::IsStale {
+            source: fixture.source(),
+            running: old,
+            user: None,
+        };
+        let stale = fixture.without_source(|| fixture.ask(question));
         assert_eq!(stale, RuntimeReply::Stale(true));
     }
 

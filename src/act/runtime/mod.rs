@@ -18,6 +18,7 @@ mod listing_file;
 pub(crate) mod program_watch;
 pub mod record;
 pub mod request;
+pub mod source;
 pub(crate) mod staleness;
 pub mod status_board;
 #[cfg(test)]

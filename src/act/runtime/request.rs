@@ -7,6 +7,7 @@ use super::error::SourceError;
 use super::gc;
 use super::listing::Fingerprint;
 use super::record::{self, RefusedRuntime};
+use super::source::Source;
 use crate::act::helper::{self, HelperRequest, Reporter};
 use crate::act::preflight::{self, ProgramLookup};
 use crate::act::spawn::run_as;
@@ -53,11 +54,15 @@ pub enum RuntimeOperation {
         source: PathBuf,
         /// The runtime that the service runs from.
         running: Fingerprint,
+        /// The user that the service runs as, as configured; none: that of stayd.
+        user: Option<String>,
     },
     /// Return the fingerprint of the source.
     FingerprintSource {
         /// The folder that is copied.
         source: PathBuf,
+        /// The user that the service runs as, as configured; none: that of stayd.
+        user: Option<String>,
     },
     /// Store that the service became ready under this runtime.
     MarkGood(Fingerprint),
@@ -128,8 +133,9 @@ impl RuntimeRequest {
                 program,
             } => {
                 let mut warnings = Vec::new();
-                let made =
-                    materialize_and_verify(&locked, service, source, progress, &mut warnings);
+                let made = Source::read_as_service(source, user.as_deref()).and_then(|source| {
+                    materialize_and_verify(&locked, service, &source, progress, &mut warnings)
+                });
                 let mut offer = offer(&locked, service, made, warnings);
                 allow_user(&cache, &mut offer, user.as_deref());
                 if let (Ok(made), Some(program)) = (&offer.source, program)
@@ -154,11 +160,17 @@ impl RuntimeRequest {
                 allow_user(&cache, &mut offer, user.as_deref());
                 return Ok(RuntimeReply::Offer(offer));
             }
-            RuntimeOperation::IsStale { source, running } => {
+            RuntimeOperation::IsStale {
+                source,
+                running,
+                user,
+            } => {
+                let source = Source::read_as_service(source, user.as_deref());
                 let content = source_or_import(&locked, service, source, progress)?;
                 return Ok(RuntimeReply::Stale(content != *running));
             }
-            RuntimeOperation::FingerprintSource { source } => {
+            RuntimeOperation::FingerprintSource { source, user } => {
+                let source = Source::read_as_service(source, user.as_deref());
                 return source_or_import(&locked, service, source, progress)
                     .map(RuntimeReply::SourceFingerprint);
             }
@@ -179,11 +191,11 @@ impl RuntimeRequest {
 fn source_or_import(
     locked: &LockedCache<'_>,
     service: &str,
-    source: &Path,
+    source: Result<Source, SourceError>,
     progress: &Progress,
 ) -> Result<Fingerprint, String> {
     let imported = |error| locked.cache.record(service).imported.ok_or(error);
-    let content = locked.fingerprint_of(service, source, progress);
+    let content = source.and_then(|source| locked.fingerprint_of(service, &source, progress));
     content
         .or_else(imported)
         .map_err(|error: SourceError| error.to_string())
@@ -273,7 +285,7 @@ pub fn with_source_path(sentence: &str, copy: &Path, source: &Path) -> String {
 fn materialize_and_verify(
     locked: &LockedCache<'_>,
     service: &str,
-    source: &Path,
+    source: &Source,
     progress: &Progress,
     warnings: &mut Vec<String>,
 ) -> Result<Fingerprint, SourceError> {

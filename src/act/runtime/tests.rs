@@ -4,6 +4,7 @@ use super::cache::{Cache, Materialized};
 use super::copy::Progress;
 use super::error::SourceError;
 use super::listing::{Difference, Fingerprint};
+use super::source::Source;
 use super::walk;
 use proptest::prelude::*;
 use std::ffi::OsString;
@@ -51,7 +52,8 @@ impl Fixture {
 
     fn make_as(&self, anew: bool) -> Result<Materialized, SourceError> {
         let locked = self.cache.lock().expect("locked");
-        locked.materialize("s", &self.source(), anew, &Progress::default())
+        let source = Source::read_as_caller(&self.source());
+        locked.materialize("s", &source, anew, &Progress::default())
     }
 
     fn made(&self) -> PathBuf {
@@ -324,8 +326,8 @@ fn the_copy_of_a_sparse_file_is_sparse() {
 fn a_source_that_contains_the_cache_is_refused() {
     let fixture = Fixture::new();
     let locked = fixture.cache.lock().expect("locked");
-    let around = fixture.dir.path();
-    let made = locked.materialize("s", around, false, &Progress::default());
+    let around = Source::read_as_caller(fixture.dir.path());
+    let made = locked.materialize("s", &around, false, &Progress::default());
     let refused = made.expect_err("it would copy its copies").to_string();
     assert!(refused.contains("the copies are kept in it"), "{refused}");
 }

@@ -4,7 +4,9 @@ use super::cache::{Cache, LockedCache};
 use super::copy::{self, OpenTree, Progress};
 use super::error::SourceError;
 use super::listing::{Difference, Fingerprint, Listing, is_bytecode};
-use super::{listing_file, walk};
+use super::listing_file;
+use super::source::Source;
+use super::walk::{self, Folders};
 
 impl Cache {
     /// Reads every file of a runtime and returns how it differs from its manifest. Does not take the lock, so that other
@@ -28,7 +30,7 @@ impl Cache {
         let path = self.path(fingerprint);
         let stamp_now = || {
             let root = walk::open_folder(&path).ok()?;
-            walk::tree_stamp(&root, &path).ok()
+            walk::tree_stamp(&root, &path, Folders::All).ok()
         };
         listing_file::read_stamp_of(&self.manifest_path(fingerprint))
             .is_some_and(|(stamp, named)| named == *fingerprint && stamp_now() == Some(stamp))
@@ -70,7 +72,8 @@ impl Cache {
         if let Some(known) = known {
             now.reuse_hashes(known);
         }
-        copy::hash(OpenTree::of(&root, &path), &mut now, progress)?;
+        let copy = Source::read_as_caller(&path);
+        copy::hash(OpenTree::of(&root, &copy), &mut now, progress)?;
         let mut difference = Difference::from_listings(manifest, &now);
         difference.added = added.into_iter().map(|entry| entry.path).collect();
         Ok((difference, now))

@@ -5,7 +5,7 @@ use super::error::SourceError;
 use super::listing::{
     Entry, EntryKind, FileStamp, LINK_MODE, Listing, MODE_KEPT, STICKY, TreeStamp, TreeStamper,
 };
-use crate::sys::filesystem;
+use crate::sys::{filesystem, folder};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
@@ -20,6 +20,15 @@ const DEPTH_MAX: usize = 100;
 /// Greatest number of entries. A larger runtime is a mistake in `source`.
 const ENTRIES_MAX: usize = 1_000_000;
 
+/// Which folders of a tree are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Folders {
+    /// All.
+    All,
+    /// Only those that no user but root and that of this process can change; any other one is an error.
+    Unchangeable,
+}
+
 /// Opens a folder for [`walk`].
 ///
 /// # Errors
@@ -29,14 +38,35 @@ pub(super) fn open_folder(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
+/// The same for a folder that is open already, perhaps without permission to list it.
+///
+/// # Errors
+/// The errors of openat(2).
+pub(super) fn reopen_folder(folder: impl AsFd) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(folder, c".", flags, Mode::empty())?.into())
+}
+
 /// Lists the tree below `root`. `path` is its name in messages. Blocks for as long as its disk does.
 ///
 /// # Errors
 /// The tree cannot be read, is too deep or too large, or contains sockets, pipes or devices.
 pub(super) fn walk(root: &File, path: &Path) -> Result<Listing, SourceError> {
+    walk_folders(root, path, Folders::All)
+}
+
+/// As [`walk`], in folders of this kind.
+///
+/// # Errors
+/// As [`walk`], and for a folder of another kind.
+pub(super) fn walk_folders(
+    root: &File,
+    path: &Path,
+    folders: Folders,
+) -> Result<Listing, SourceError> {
     let mut entries = Vec::new();
     let mut stamper = TreeStamper::new();
-    visit_all(root, path, &mut |found| {
+    visit_all(root, path, folders, &mut |found| {
         found.add_to(&mut stamper);
         entries.push(Entry {
             path: found.path.to_owned(),
@@ -55,10 +85,14 @@ pub(super) fn walk(root: &File, path: &Path) -> Result<Listing, SourceError> {
 /// [`walk`], because it keeps no entries.
 ///
 /// # Errors
-/// As [`walk`].
-pub(super) fn tree_stamp(root: &File, path: &Path) -> Result<TreeStamp, SourceError> {
+/// As [`walk_folders`].
+pub(super) fn tree_stamp(
+    root: &File,
+    path: &Path,
+    folders: Folders,
+) -> Result<TreeStamp, SourceError> {
     let mut stamper = TreeStamper::new();
-    visit_all(root, path, &mut |found| found.add_to(&mut stamper))?;
+    visit_all(root, path, folders, &mut |found| found.add_to(&mut stamper))?;
     Ok(stamper.finish())
 }
 
@@ -80,6 +114,7 @@ impl VisitedEntry<'_> {
 fn visit_all(
     root: &File,
     path: &Path,
+    folders: Folders,
     visit: &mut dyn FnMut(VisitedEntry<'_>),
 ) -> Result<(), SourceError> {
     let mut walk = Walker {
@@ -87,6 +122,7 @@ fn visit_all(
         at: PathBuf::new(),
         entries: 0,
         mount: filesystem::read_only_mount_id(root),
+        folders,
         visit,
     };
     walk.folder(root, 0)
@@ -100,6 +136,7 @@ struct Walker<'a> {
     entries: usize,
     /// See [`filesystem::read_only_mount_id`].
     mount: u64,
+    folders: Folders,
     visit: &'a mut dyn FnMut(VisitedEntry<'_>),
 }
 
@@ -161,6 +198,7 @@ impl Walker<'_> {
                 self.visit(EntryKind::Link(target), LINK_MODE, &found);
             }
             FileType::Directory => {
+                self.check_folder(&found)?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let inner = rustix::fs::openat(folder, name, flags, Mode::empty())
                     .map_err(|error| self.error("open the folder", error))?;
@@ -176,6 +214,19 @@ impl Walker<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The folder is of the kind that may be read. If it is, no other user can exchange it before it is opened.
+    fn check_folder(&self, found: &Stat) -> Result<(), SourceError> {
+        let changeable = match self.folders {
+            Folders::All => None,
+            Folders::Unchangeable => {
+                folder::changeable_by(number(found.st_uid), number(found.st_mode))
+            }
+        };
+        changeable.map_or(Ok(()), |changeable| {
+            Err(SourceError::of_changeable(&self.full_path(), changeable))
+        })
     }
 
     fn visit(&mut self, kind: EntryKind, mode: u32, found: &Stat) {
@@ -231,7 +282,7 @@ mod tests {
     /// The stamp, checked to be that of the listing.
     fn stamp_of_tree(root: &Path) -> TreeStamp {
         let folder = open_folder(root).expect("a folder");
-        let stamp = tree_stamp(&folder, root).expect("walked");
+        let stamp = tree_stamp(&folder, root, Folders::All).expect("walked");
         assert_eq!(
             walk(&folder, root).expect("walked").stamp.as_ref(),
             Some(&stamp)

@@ -48,8 +48,9 @@ pub(super) fn runtime(console: Console, common: &CommonOptions, verb: &RuntimeVe
 /// The error of a runtime operation with its exit status; `suffix` says what happens next.
 fn failed(error: &SourceError, suffix: &str) -> Failure {
     let exit = match error {
-        SourceError::PermissionDenied(_) => Exit::Permission,
+        SourceError::PermissionDenied(_) | SourceError::DeniedToUser(_) => Exit::Permission,
         SourceError::Unavailable(_)
+        | SourceError::NoUser(_)
         | SourceError::NotCopyable(_)
         | SourceError::NotStartable(_)
         | SourceError::Changing(_)

@@ -1,15 +1,9 @@
 //! Listening sockets that are shared with other processes: detecting a shutdown, and copying a socket by pidfd_getfd(2).
-//! Binding with the file rights of another user.
-#![expect(
-    unsafe_code,
-    reason = "poll(2), pidfd_getfd(2), setgroups(2) for one thread"
-)]
+#![expect(unsafe_code, reason = "poll(2), pidfd_getfd(2)")]
 
 use super::super::check;
 use super::super::listen::{Address, address_of};
 use super::super::process::Process;
-use super::super::spawn::User;
-use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -21,59 +15,10 @@ use std::path::{Path, PathBuf};
 /// have tens of thousands of descriptors.
 const EXAMINED_MAX: usize = 4096;
 
-/// A thread can have the file rights of another user: [`with_file_rights`].
-pub(in super::super) const HAS_FILE_RIGHTS: bool = true;
-
 /// The table of all sockets of the network namespace with their paths, readable by every user.
 const UNIX_SOCKETS: &str = "/proc/net/unix";
 /// The flag of a listening socket in /proc/net/unix (`__SO_ACCEPTCON` in linux/net.h).
 const ACCEPTS_CONNECTIONS: u32 = 1 << 16;
-
-/// Size of the stack of the thread that binds. It is never deep in calls.
-const STACK_BYTES: usize = 256 * 1024;
-
-/// Runs `work` with the file rights of `user`: its uid, its gid and its supplementary groups.
-///
-/// They belong to a thread (setfsuid(2), and the system call setgroups, which only the C library applies to all threads), so
-/// the work runs on one of its own. With the uid the kernel takes the capabilities that override file permissions from the
-/// thread (capabilities(7), "Effect of user ID changes on capabilities").
-///
-/// # Errors
-/// The kernel refuses a thread or the rights; then `work` does not run.
-pub(in super::super) fn with_file_rights<T: Send>(
-    user: &User,
-    work: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("bind".into())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || {
-                take_file_rights(user)?;
-                work()
-            })?;
-        thread
-            .join()
-            .unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()))
-    })
-}
-
-fn take_file_rights(user: &User) -> io::Result<()> {
-    // SAFETY: the list of groups has the given length; the raw system call changes only the calling thread.
-    let set =
-        unsafe { libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr()) };
-    if set < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    setfsgid(gid);
-    setfsuid(uid);
-    // Both calls return the id before, and report no error: ask again whether they have worked.
-    if setfsgid(gid) != gid || setfsuid(uid) != uid {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    Ok(())
-}
 
 /// poll(2) reports POLLRDHUP for a socket that was shut down, and not for one with waiting connections.
 pub(in super::super) fn is_shut_down(socket: BorrowedFd<'_>) -> bool {

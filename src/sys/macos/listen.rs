@@ -3,7 +3,6 @@
 
 use super::super::listen::Address;
 use super::super::process::Process;
-use super::super::spawn::User;
 use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
@@ -16,17 +15,6 @@ unsafe extern "C" {
         fds: *mut *mut c_int,
         count: *mut usize,
     ) -> c_int;
-}
-
-/// macOS gives a single thread no user of its own.
-pub(in super::super) const HAS_FILE_RIGHTS: bool = false;
-
-/// Fails without running the work: see [`HAS_FILE_RIGHTS`].
-pub(in super::super) fn with_file_rights<T>(
-    _user: &User,
-    _work: impl FnOnce() -> io::Result<T>,
-) -> io::Result<T> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// macOS does not report a shutdown; calling listen(2) again is all that can be done.

@@ -9,6 +9,7 @@ pub(super) mod datagram;
 pub(super) mod descriptors;
 mod exec_file;
 pub(super) mod exit;
+pub(super) mod file_rights;
 pub(super) mod filesystem;
 pub(super) mod folder_watch;
 mod host;
