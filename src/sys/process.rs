@@ -299,13 +299,22 @@ pub fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
     platform::process::executes(pid, dev, ino)
 }
 
-/// The files that `pid` uses: its program, its working directory, and on Linux its mapped files. Reads the memory map of
-/// that process, which may block while the process is stuck: not for the loop's thread.
+/// The files that `pid` runs from: its program, and on Linux its mapped files. Reads the memory map of that process, which
+/// may block while the process is stuck: not for the loop's thread.
 ///
 /// # Errors
 /// `NotFound`, or `PermissionDenied` for another user's process.
-pub fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
-    platform::process::files_used(pid)
+pub fn files_run(pid: i32) -> io::Result<Vec<UsedFile>> {
+    platform::process::files_run(pid)
+}
+
+/// The folders that `pid` is in: its working directory, and on Linux its root. May block as long as their disk does: not for
+/// the loop's thread.
+///
+/// # Errors
+/// As [`files_run`].
+pub fn folders_entered(pid: i32) -> io::Result<Vec<UsedFile>> {
+    platform::process::folders_entered(pid)
 }
 
 /// A file that a process uses.

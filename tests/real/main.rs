@@ -107,6 +107,8 @@ mod runtime_commands;
 #[cfg(target_os = "linux")]
 mod runtime_disks;
 #[cfg(target_os = "linux")]
+mod runtime_foreign_folder;
+#[cfg(target_os = "linux")]
 mod runtime_gc;
 mod runtime_service;
 #[cfg(target_os = "linux")]

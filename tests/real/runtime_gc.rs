@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 const WITHOUT_RUNTIME: &str = "name = 'x'\n[service.other]\ncommand = ['sleep', '1000']\n";
 
 /// A process that belongs to no service and uses a runtime; killed when dropped.
-struct ForeignUser(Child);
+pub(super) struct ForeignUser(pub(super) Child);
 
 impl ForeignUser {
-    fn new(command: &mut Command) -> Self {
+    pub(super) fn new(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         Self(child.expect("started"))
     }

@@ -121,7 +121,13 @@ impl StateDir {
     /// The lock file, locked for as long as stayd runs; it contains our pid.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
-        self.root.join("lock")
+        Self::lock_below(&self.root)
+    }
+
+    /// The lock file of a stayd whose state folder is `root`.
+    #[must_use]
+    pub fn lock_below(root: &Path) -> PathBuf {
+        root.join("lock")
     }
 
     /// The control socket, used if its path is short enough for a socket address.

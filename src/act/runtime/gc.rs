@@ -3,9 +3,9 @@
 use super::cache::{LockedCache, bytes_in};
 use super::copy;
 use super::display::list_paths;
-use super::inventory::UsingProcesses;
 use super::listing::Fingerprint;
 use super::record::{self, RetentionRule};
+use super::using::UsingProcesses;
 use crate::act::claims::{self, Claim, ClaimOnDisk};
 use crate::sys::identity;
 use crate::sys::process::{self, Process};
@@ -112,9 +112,9 @@ pub fn collect(
     if candidates.is_empty() {
         return Ok(outcome);
     }
-    let processes = UsingProcesses::find(&cache.dir)?;
+    let processes = UsingProcesses::find(cache, state)?;
     for (path, fingerprint) in candidates {
-        let pids = processes.of(&path);
+        let pids = processes.of(&path, fingerprint.as_ref());
         if !pids.is_empty() {
             outcome.kept.push((path, KeepReason::InUse(pids)));
             continue;

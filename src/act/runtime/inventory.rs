@@ -3,13 +3,13 @@
 
 use super::cache::{ALTERED, Cache};
 use super::listing::Fingerprint;
-use super::{record, walk};
+use super::record;
+use super::using::UsingProcesses;
 use crate::act::claims::{self, Claim, ClaimOnDisk};
 use crate::sys::process;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -26,7 +26,8 @@ pub struct InventoryItem {
     pub made_at: Option<SystemTime>,
     /// The services that use it or have used it.
     pub uses: Vec<ServiceUse>,
-    /// Processes that run from it, have their working directory in it, or have mapped a file of it.
+    /// The processes that keep it: those that run from it or have mapped a file of it, and some that are in a folder of it
+    /// (docs/how-to/runtime.md).
     pub pids: Vec<i32>,
 }
 
@@ -67,7 +68,7 @@ impl Cache {
         let processes = if places.is_empty() {
             UsingProcesses::default()
         } else {
-            UsingProcesses::find(&self.dir)?
+            UsingProcesses::find(self, state)?
         };
         let item = |(place, fingerprint): (PathBuf, Option<Fingerprint>)| InventoryItem {
             size: fingerprint
@@ -80,7 +81,7 @@ impl Cache {
                 .and_then(|one| uses.get(one))
                 .cloned()
                 .unwrap_or_default(),
-            pids: processes.of(&place),
+            pids: processes.of(&place, fingerprint.as_ref()),
             place,
             fingerprint,
         };
@@ -111,14 +112,7 @@ impl Cache {
         for service in record::services(&self.services())? {
             let record = self.record(&service);
             let runs = running.get(&service);
-            let refused = record.refused.iter().map(|one| &one.fingerprint);
-            let mut known: Vec<_> = record
-                .used
-                .iter()
-                .chain(&record.good)
-                .chain(refused)
-                .collect();
-            known.extend(runs);
+            let mut known: Vec<_> = record.known().chain(runs).collect();
             known.sort_unstable();
             known.dedup();
             for one in known {
@@ -164,70 +158,6 @@ fn running(state: &Path) -> io::Result<BTreeMap<String, Fingerprint>> {
 /// The claims cannot be read.
 pub fn running_fingerprint(state: &Path, service: &str) -> io::Result<Option<Fingerprint>> {
     Ok(running(state)?.remove(service))
-}
-
-/// Which processes use which copies: as executable, working directory or mapped file.
-#[derive(Debug, Default)]
-pub(super) struct UsingProcesses {
-    /// Paths below the folder of the copies, each with a pid.
-    below: Vec<(PathBuf, i32)>,
-    /// Pids by device and inode: in a container or another mount namespace, the same file has another path.
-    files: BTreeMap<(u64, u64), Vec<i32>>,
-}
-
-impl UsingProcesses {
-    /// Finds all processes that use a file below `dir`.
-    ///
-    /// # Errors
-    /// The processes cannot be listed.
-    pub(super) fn find(dir: &Path) -> io::Result<Self> {
-        let resolved = dir.canonicalize()?;
-        let mut processes = Self::default();
-        for pid in process::all()? {
-            // A process that has ended uses nothing. A process that cannot be read belongs to another user, who has no
-            // access to this folder.
-            for file in process::files_used(pid).unwrap_or_default() {
-                if let Some(id) = file.id {
-                    processes.files.entry(id).or_default().push(pid);
-                }
-                if let Ok(inside) = file.path.strip_prefix(&resolved) {
-                    processes.below.push((dir.join(inside), pid));
-                }
-            }
-        }
-        Ok(processes)
-    }
-
-    /// The processes that use a file in `place`.
-    pub(super) fn of(&self, place: &Path) -> Vec<i32> {
-        let inside = self
-            .below
-            .iter()
-            .filter(|(path, _)| path.starts_with(place));
-        let mut pids: Vec<i32> = inside.map(|(_, pid)| *pid).collect();
-        for id in files_in(place) {
-            pids.extend(self.files.get(&id).into_iter().flatten());
-        }
-        pids.sort_unstable();
-        pids.dedup();
-        pids
-    }
-}
-
-/// Device and inode of every entry in `place` and of the folder itself; empty where it cannot be read.
-fn files_in(place: &Path) -> Vec<(u64, u64)> {
-    let Ok(folder) = walk::open_folder(place) else {
-        return Vec::new();
-    };
-    let Ok(metadata) = folder.metadata() else {
-        return Vec::new();
-    };
-    let listing = walk::walk(&folder, place).unwrap_or_default();
-    let inside = listing.entries.into_iter().map(|entry| entry.stamp.inode);
-    inside
-        .chain([metadata.ino()])
-        .map(|inode| (metadata.dev(), inode))
-        .collect()
 }
 
 /// The creation time of the copy's folder. A file system without creation times has the last time at which an entry was

@@ -23,6 +23,7 @@ pub(crate) mod staleness;
 pub mod status_board;
 #[cfg(test)]
 mod tests;
+mod using;
 mod verify;
 mod walk;
 

@@ -32,6 +32,9 @@ pub struct RuntimeRecord {
     /// A runtime that the user copied. It counts as the content of the source until stayd itself can copy the source.
     #[serde(default)]
     pub imported: Option<Fingerprint>,
+    /// The user that the service ran as when a copy was last made or chosen for it; none: the user of stayd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// An earlier record could not be read. Any copy may be the only good one, so none is removed until one is marked good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
@@ -97,6 +100,13 @@ impl RuntimeRecord {
         self.refused
             .iter()
             .any(|one| one.fingerprint == *fingerprint)
+    }
+
+    /// The runtimes that the service uses or has used; one may be named more than once.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Fingerprint> {
+        let refused = self.refused.iter().map(|one| &one.fingerprint);
+        let named = self.used.iter().chain(&self.good).chain(refused);
+        named.chain(&self.imported)
     }
 
     /// The good runtimes that are not refused, the last one first.

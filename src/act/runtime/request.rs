@@ -137,7 +137,7 @@ impl RuntimeRequest {
                     materialize_and_verify(&locked, service, &source, progress, &mut warnings)
                 });
                 let mut offer = offer(&locked, service, made, warnings);
-                allow_user(&cache, &mut offer, user.as_deref());
+                allow_user(&locked, service, &mut offer, user.as_deref());
                 if let (Ok(made), Some(program)) = (&offer.source, program)
                     && let Err(error) = preflight::check(&program.expand_runtime(&cache.path(made)))
                 {
@@ -157,7 +157,7 @@ impl RuntimeRequest {
             }
             RuntimeOperation::Fallback { error, user } => {
                 let mut offer = offer(&locked, service, Err(error.clone()), Vec::new());
-                allow_user(&cache, &mut offer, user.as_deref());
+                allow_user(&locked, service, &mut offer, user.as_deref());
                 return Ok(RuntimeReply::Offer(offer));
             }
             RuntimeOperation::IsStale {
@@ -255,19 +255,32 @@ fn is_usable(locked: &LockedCache<'_>, one: &Fingerprint, warnings: &mut Vec<Str
     }
 }
 
-/// Where the service runs as another user than stayd, lets other users pass through the folders above the runtimes, and this
-/// user into the two that may be used.
-fn allow_user(cache: &Cache, offer: &mut RuntimeOffer, user: Option<&str>) {
-    // A user that does not exist, or that stayd cannot change to, blocks the service when it starts.
-    let found = user.and_then(|user| run_as::look_up(user).ok());
-    let Some(user) = found.and_then(run_as::to_change_to) else {
-        return;
+/// Notes the user of the service. Where that is not the user of stayd, lets other users pass through the folders above the
+/// runtimes, and this user into the two that may be used.
+fn allow_user(
+    locked: &LockedCache<'_>,
+    service: &str,
+    offer: &mut RuntimeOffer,
+    user: Option<&str>,
+) {
+    let user = match user.map(run_as::look_up) {
+        None => None,
+        Some(Ok(found)) => run_as::to_change_to(found),
+        // A user that does not exist, or that stayd cannot change to, blocks the service when it starts.
+        Some(Err(_)) => return,
     };
+    let uid = user.as_ref().map(|user| user.uid);
+    let cache = locked.cache;
+    let noted = locked.change(service, |record| record.uid = uid);
     let mut used = offer.source.iter().chain(&offer.fallback);
-    let allowed = cache.allow_search();
-    if let Err(error) =
-        allowed.and_then(|()| used.try_for_each(|one| cache.allow_search_in_copy(one, user.gid)))
-    {
+    let allowed = user.map_or(Ok(()), |user| {
+        cache.allow_search()?;
+        used.try_for_each(|one| cache.allow_search_in_copy(one, user.gid))
+    });
+    if let Err(error) = noted {
+        offer.warnings.push(error.to_string());
+    }
+    if let Err(error) = allowed {
         offer.warnings.push(format!(
             "cannot give its user access to the folder of its runtime: {error}"
         ));

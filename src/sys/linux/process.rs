@@ -247,20 +247,26 @@ pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<boo
     Ok((runs.dev(), runs.ino()) == (dev, ino))
 }
 
-pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
+pub(in super::super) fn files_run(pid: i32) -> io::Result<Vec<UsedFile>> {
     let maps = gone(std::fs::read(format!("/proc/{pid}/maps")))?;
     let mapped = maps.split(|&byte| byte == b'\n').filter_map(mapped_file);
-    let links = ["exe", "cwd", "root"].into_iter().filter_map(|link| {
-        let link = format!("/proc/{pid}/{link}");
-        let found = std::fs::metadata(&link).ok();
-        Some(UsedFile {
-            path: std::fs::read_link(link).ok()?,
-            id: found.map(|found| (found.dev(), found.ino())),
-        })
-    });
-    let mut used: Vec<UsedFile> = mapped.chain(links).collect();
+    let mut used: Vec<UsedFile> = mapped.chain(linked_file(pid, "exe").ok()).collect();
     used.dedup();
     Ok(used)
+}
+
+pub(in super::super) fn folders_entered(pid: i32) -> io::Result<Vec<UsedFile>> {
+    Ok(vec![linked_file(pid, "cwd")?, linked_file(pid, "root")?])
+}
+
+/// The file that a link in /proc/PID leads to (proc(5)).
+fn linked_file(pid: i32, link: &str) -> io::Result<UsedFile> {
+    let link = format!("/proc/{pid}/{link}");
+    let found = std::fs::metadata(&link).ok();
+    Ok(UsedFile {
+        path: gone(std::fs::read_link(link))?,
+        id: found.map(|found| (found.dev(), found.ino())),
+    })
 }
 
 /// Parses a line of /proc/PID/maps (proc(5)): `address perms offset major:minor inode path`; the path is the rest of the

@@ -178,8 +178,17 @@ pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<boo
     Ok((runs.dev(), runs.ino()) == (dev, ino))
 }
 
-/// The program and the working directory (vnode path, sys/proc_info.h); macOS does not report other mapped files.
-pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
+/// macOS does not report the mapped files.
+pub(in super::super) fn files_run(pid: i32) -> io::Result<Vec<UsedFile>> {
+    Ok(vec![used(executable(pid)?)])
+}
+
+const fn used(path: PathBuf) -> UsedFile {
+    UsedFile { path, id: None }
+}
+
+/// The working directory (PROC_PIDVNODEPATHINFO, sys/proc_info.h).
+pub(in super::super) fn folders_entered(pid: i32) -> io::Result<Vec<UsedFile>> {
     // SAFETY: an all-zero proc_vnodepathinfo is valid.
     let mut info: libc::proc_vnodepathinfo = unsafe { mem::zeroed() };
     let size = c_int::try_from(size_of_val(&info)).map_err(io::Error::other)?;
@@ -193,14 +202,13 @@ pub(in super::super) fn files_used(pid: i32) -> io::Result<Vec<UsedFile>> {
             size,
         )
     };
-    let mut used: Vec<PathBuf> = vec![executable(pid)?];
-    if length == size {
-        let path = info.pvi_cdir.vip_path.as_flattened();
-        let bytes = path.iter().map(|&byte| byte.cast_unsigned());
-        used.push(OsString::from_vec(bytes.take_while(|&byte| byte != 0).collect()).into());
+    if length != size {
+        return Err(io::Error::last_os_error());
     }
-    let used = used.into_iter().map(|path| UsedFile { path, id: None });
-    Ok(used.collect())
+    let path = info.pvi_cdir.vip_path.as_flattened();
+    let bytes = path.iter().map(|&byte| byte.cast_unsigned());
+    let path = OsString::from_vec(bytes.take_while(|&byte| byte != 0).collect());
+    Ok(vec![used(path.into())])
 }
 
 /// Reads KERN_PROCARGS2: the number of arguments, the program, padding, the arguments, the environment.
