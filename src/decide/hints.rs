@@ -48,7 +48,7 @@ pub(super) fn daemonized(
     )
 }
 
-/// The sentence about a server that had served, and whose main process exited and left another one in its place.
+/// The sentence about a server whose main process exited after the startup budget and left another one in its place.
 #[must_use]
 pub(super) fn replaced(
     program: &str,

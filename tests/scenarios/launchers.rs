@@ -40,7 +40,9 @@ fn a_program_that_daemonizes_is_supervised_further_and_named() {
         "no second spawn"
     );
     assert_eq!(simulation.phase(db), Phase::Running);
-    assert!(simulation.records(db, RecordKind::Daemonized)[0].contains("pid 900"));
+    let records = simulation.records(db, RecordKind::Daemonized);
+    let expected = "daemonizes itself: it exited with status 0 after 0.5 s; its child, pid 900, which listens at its address, is";
+    assert!(records[0].contains(expected), "{records:?}");
     simulation[db].exits_by_itself = None;
     simulation.end_main_process(db, Life(1), Exit::Unknown, Survivors::default());
     simulation.advance(SECOND * 40);
@@ -82,6 +84,11 @@ fn a_server_that_replaces_its_own_binary_is_followed_at_any_age() {
         (simulation.spawns(db).len(), simulation.snapshot(db).main),
         (1, Some(SUCCESSOR)),
         "it listens on the port"
+    );
+    let records = simulation.records(db, RecordKind::Daemonized);
+    assert!(
+        records[0].contains("replaced its main process"),
+        "{records:?}"
     );
 }
 

@@ -19,7 +19,7 @@ dbus-daemon           dbus               -                  the tests under a us
 setpriv               util-linux         -                  the tests in namespaces and as another user
 su                    util-linux         -                  the test of the variables that a user gets
 mkfs.ext4             e2fsprogs          -                  the tests on disks that are pulled, filled or frozen
-mkfs.btrfs            btrfs-progs        -                  the test on a disk whose files share blocks
+mkfs.btrfs            btrfs-progs        -                  the tests on disks whose files share blocks or that have subvolumes
 mksquashfs            squashfs-tools     -                  the test on an image that is replaced by another
 ps                    procps             -                  tests that list processes with ps and pgrep
 groff                 groff              groff              the test that renders the man pages

@@ -19,8 +19,9 @@ struct Sockets {
     are_complete: bool,
 }
 
-/// The process among `left` with the best evidence that it serves, and that evidence. Reads the descriptors of processes, and
-/// paths that lead to a file system: can take long, and can hang.
+/// The process among `left` with the best evidence that it serves, and that evidence. `has_held_sockets`: stayd may hold sockets
+/// at these addresses for the service. Reads the descriptors of processes, and paths that lead to a file system: can take long,
+/// and can hang.
 pub(super) fn find(
     addresses: &ListeningAddresses,
     has_held_sockets: bool,
@@ -41,9 +42,9 @@ pub(super) fn find(
             Err(_) => is_known = false,
         }
     }
-    if let Some(process) = first_of(&listening) {
+    if let Some(process) = main_of(&listening) {
         (Some(process), ServingEvidence::Listens)
-    } else if let Some(process) = first_of(&with_held) {
+    } else if let Some(process) = main_of(&with_held) {
         (Some(process), ServingEvidence::HasHeldSocket)
     } else if is_known {
         (None, ServingEvidence::Nothing)
@@ -52,12 +53,12 @@ pub(super) fn find(
     }
 }
 
-/// The process that started the others. A server shares its socket with its workers, and with the next one that it starts to
-/// replace it. The workers of the former server may still run: they are older.
-fn first_of(holders: &[&Member]) -> Option<Process> {
+/// The main process among those that have a socket open: a server shares its socket with its workers, which are its children,
+/// and with the server that is to replace it. Workers of the former server may still run, and are older than the new server.
+fn main_of(holders: &[&Member]) -> Option<Process> {
     let is_holder = |pid: i32| holders.iter().any(|member| member.process.pid == pid);
-    let first = holders.iter().filter(|member| !is_holder(member.stat.ppid));
-    first
+    let servers = holders.iter().filter(|member| !is_holder(member.stat.ppid));
+    servers
         .map(|member| member.process)
         .max_by_key(|process| process.start_time)
 }

@@ -324,10 +324,11 @@ impl Service {
             monitored.keeps_reason = true;
             let program = &self.description.program;
             let evidence = survivors.evidence;
-            self.reason.set_present(if has_served {
-                hints::replaced(program, uptime, successor, evidence)
-            } else {
+            // A launcher may wait until its child answers, but not longer than the startup budget.
+            self.reason.set_present(if young {
                 hints::daemonized(program, uptime, successor, evidence)
+            } else {
+                hints::replaced(program, uptime, successor, evidence)
             });
             self.record(
                 RecordKind::Daemonized,
