@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`failpoint`] | the places at which a debug build can kill itself, for tests |
 //! | `off_loop` | runs work that can block on a thread of its own, with a timeout |
+//! | `listeners` | lists listening sockets off the loop |
 //! | [`dirs`] | the state directory and the runtime directory |
 //! | [`journal`] | the SQLite journal of events, verdicts and incidents, written on a thread of its own |
 //! | [`claims`] | the claims on disk, by which the next stayd proves that a running instance is its own |
@@ -40,6 +41,7 @@ pub mod helper;
 mod helper_process;
 pub mod journal;
 mod lifecycle;
+mod listeners;
 pub mod notify;
 pub(crate) mod off_loop;
 pub mod output;

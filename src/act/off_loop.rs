@@ -3,8 +3,10 @@
 use crate::sys::signal;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::Instant;
 
 /// The stack size of such a thread, which only reads tables of the kernel.
 const STACK_BYTES: usize = 256 * 1024;
@@ -51,6 +53,30 @@ pub(crate) fn on_thread<T: Send + 'static>(
         let _ = send.send(work());
     })?;
     Ok(result)
+}
+
+/// Runs work off the loop, one piece after the other: work that hangs holds one thread, however often it is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OneAtATime(Arc<Mutex<()>>);
+
+impl OneAtATime {
+    /// As [`off_loop`], after the work before has ended. The wait for that counts.
+    pub(crate) async fn off_loop<T: Send + 'static>(
+        &self,
+        name: &str,
+        within: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, OffLoopError> {
+        let until = Instant::now() + within;
+        let turn = Arc::clone(&self.0).lock_owned();
+        let turn = tokio::time::timeout_at(until, turn).await;
+        let turn = turn.map_err(|_| OffLoopError::TimedOut(within))?;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        off_loop(name, until - Instant::now(), work).await
+    }
 }
 
 impl fmt::Display for OffLoopError {

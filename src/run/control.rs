@@ -2,6 +2,7 @@
 
 use super::journal::ApiJournal;
 use super::parts::Parts;
+use crate::act::off_loop::{OffLoopError, OneAtATime};
 use crate::act::output;
 use crate::api::backend::{
     ApiError, ApiErrorKind, Backend, LocalFuture, Logs, PendingRequest, PendingUpgrade,
@@ -29,6 +30,8 @@ use tokio::time::timeout;
 const REQUESTS_MAX: usize = 64;
 /// Upgrade requests that may wait for the loop.
 const UPGRADES_MAX: usize = 4;
+/// The most time to read captured output, the wait for other requests that read included.
+const READ_WITHIN: Duration = Duration::from_secs(3);
 /// The server of an inherited socket starts after this time even if recovery is not complete.
 const RECOVERY_MAX: Duration = Duration::from_secs(2);
 
@@ -173,23 +176,36 @@ fn backend(
         latest_requests: LatestRequests::default(),
         upgrades,
         journal: Rc::new(ApiJournal::new(parts.journal.clone())),
-        logs: Rc::new(CapturedLogs(parts.lock.state().logs())),
+        logs: Rc::new(CapturedLogs {
+            folder: parts.lock.state().logs(),
+            reader: OneAtATime::default(),
+        }),
     }
 }
 
-/// Reads the captured output from the files in this folder.
-struct CapturedLogs(PathBuf);
+/// Reads the captured output from the files in this folder. How long that takes depends on how much a service has written
+/// and on its disk.
+struct CapturedLogs {
+    folder: PathBuf,
+    reader: OneAtATime,
+}
 
 impl Logs for CapturedLogs {
     fn tail(&self, service: &str, lines: usize) -> LocalFuture<'_, Result<Vec<String>, ApiError>> {
-        let dir = self.0.join(service);
+        let dir = self.folder.join(service);
         Box::pin(async move {
-            output::tail(&dir, lines).map_err(|error| {
-                ApiError::new(
-                    ApiErrorKind::Unavailable,
-                    format!("cannot read {}: {error}", dir.display()),
-                )
-            })
+            let shown = dir.display().to_string();
+            let reading = move || output::tail(&dir, lines);
+            let why = match self.reader.off_loop("logs", READ_WITHIN, reading).await {
+                Ok(Ok(lines)) => return Ok(lines),
+                Ok(Err(error)) => error.to_string(),
+                Err(OffLoopError::NoThread(error)) => format!("no thread can read it: {error}"),
+                Err(OffLoopError::TimedOut(_)) => {
+                    format!("its disk did not answer within {READ_WITHIN:?}; try again")
+                }
+            };
+            let message = format!("cannot read {shown}: {why}");
+            Err(ApiError::new(ApiErrorKind::Unavailable, message))
         })
     }
 }

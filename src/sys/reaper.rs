@@ -113,6 +113,14 @@ pub fn children() -> io::Result<Vec<OwnChild>> {
     Ok(pids.into_iter().map(child).collect())
 }
 
+/// Whether `pid` is the only child of this process, orphans reparented to it included. Reads a bounded part of the list of
+/// children, so it may run on the loop's thread. False is no statement.
+#[must_use]
+pub fn is_only_child(pid: i32) -> bool {
+    let _no_child_is_reaped = pending_spawn::table();
+    platform::process::has_only_child(super::identity::pid(), pid)
+}
+
 /// The pids of the children of this process, including zombies and orphans reparented to it as subreaper; see
 /// [`children`].
 ///

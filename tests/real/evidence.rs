@@ -1,7 +1,7 @@
 //! The evidence that is collected about real processes that are stuck.
 
 use crate::support::{free_port, program, wait_until};
-use stayd::act::evidence::{Evidence, EvidenceTarget, collect};
+use stayd::act::evidence::{Evidence, EvidenceTarget, LastLines, collect};
 use stayd::decide::action::RecordValue;
 use stayd::sys::process::{self, Process};
 use std::io::{BufRead as _, BufReader};
@@ -79,7 +79,7 @@ fn subject(main: Process, members: Vec<Process>, port: Option<u16>) -> EvidenceT
         members,
         port,
         transcript: vec!["dead: no answer within 3 s".into()],
-        last_lines: vec!["listening".into()],
+        last_lines: LastLines::Read(vec!["listening".into()]),
     }
 }
 

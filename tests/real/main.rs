@@ -40,6 +40,8 @@ mod helper_isolation;
 #[cfg(target_os = "linux")]
 mod helper_killed;
 #[cfg(target_os = "linux")]
+mod hung_logs;
+#[cfg(target_os = "linux")]
 mod hung_mount;
 mod inherited_environment;
 #[cfg(target_os = "linux")]
@@ -55,6 +57,10 @@ mod launchd;
 mod launchd_simulator;
 #[cfg(target_os = "linux")]
 mod many_descriptors;
+#[cfg(target_os = "linux")]
+mod many_listeners;
+#[cfg(target_os = "linux")]
+mod many_processes;
 #[cfg(target_os = "linux")]
 mod notify_floods;
 mod notify_messages;

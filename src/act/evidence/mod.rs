@@ -17,12 +17,15 @@ use crate::decide::action::RecordValue;
 use crate::sys::clock;
 use crate::sys::process::{self, Process, Stat, State};
 use crate::sys::terminal::escape;
+use std::sync::mpsc;
 use std::time::Duration;
 
 pub use threads::describe_main_thread;
 
 /// Longest [`Evidence::text`], in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// The title of the section with the output.
+const OUTPUT_TITLE: &str = "last output";
 /// How many of the last lines of output are shown.
 pub const LAST_LINES_MAX: usize = 20;
 /// A longer line is cut.
@@ -33,7 +36,7 @@ const TAB: &str = "    ";
 const PROCESSES_LISTED_MAX: usize = 50;
 
 /// The process tree that evidence is collected about, and what is known of it already.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct EvidenceTarget {
     /// The main process.
     pub main: Process,
@@ -44,7 +47,26 @@ pub struct EvidenceTarget {
     /// The last answers to the probe, newest last.
     pub transcript: Vec<String>,
     /// The last lines that the service wrote, newest last.
-    pub last_lines: Vec<String>,
+    pub last_lines: LastLines,
+}
+
+/// The last lines of output. They are on a disk that can hang, which must not keep the other evidence back.
+#[derive(Debug)]
+pub enum LastLines {
+    /// These.
+    Read(Vec<String>),
+    /// Another thread reads them, and sends them here.
+    BeingRead(mpsc::Receiver<Vec<String>>),
+}
+
+impl LastLines {
+    /// The lines; none if they do not come within `left`.
+    fn within(self, left: Duration) -> Option<Vec<String>> {
+        match self {
+            Self::Read(lines) => Some(lines),
+            Self::BeingRead(lines) => lines.recv_timeout(left).ok(),
+        }
+    }
 }
 
 /// The collected evidence.
@@ -111,7 +133,11 @@ impl Deadline {
 #[must_use]
 pub fn collect(mut target: EvidenceTarget, within: Duration) -> Evidence {
     let deadline = Deadline::at(clock::sample().awake + within);
-    let mut sections = known_sections(&mut target);
+    let transcript = std::mem::take(&mut target.transcript);
+    let mut sections = vec![(
+        "answers to the probe",
+        last(transcript, Transcript::LINES_MAX),
+    )];
     let mut missing = Vec::new();
     for (index, (title, collect)) in COLLECTORS.iter().enumerate() {
         if deadline.is_over() {
@@ -121,25 +147,24 @@ pub fn collect(mut target: EvidenceTarget, within: Duration) -> Evidence {
         let waiting = u32::try_from(COLLECTORS.len() - index).unwrap_or(u32::MAX);
         sections.push((*title, collect(&target, &deadline.share(waiting))));
     }
+    match target.last_lines.within(deadline.left()) {
+        Some(lines) => sections.insert(1, (OUTPUT_TITLE, output(&lines))),
+        None => missing.push(OUTPUT_TITLE),
+    }
     compose(sections, &missing)
 }
 
-/// The sections that need no collector.
-fn known_sections(target: &mut EvidenceTarget) -> Vec<(&'static str, Section)> {
-    let last = |mut lines: Vec<String>, max: usize| Section {
+fn output(lines: &[String]) -> Section {
+    let lines = lines.iter().map(|line| line.replace('\t', TAB));
+    last(lines.collect(), LAST_LINES_MAX)
+}
+
+/// A section with the last `max` of the lines.
+fn last(mut lines: Vec<String>, max: usize) -> Section {
+    Section {
         lines: lines.split_off(lines.len().saturating_sub(max)),
         ..Section::default()
-    };
-    let transcript = std::mem::take(&mut target.transcript);
-    let output = std::mem::take(&mut target.last_lines);
-    let output = output.iter().map(|line| line.replace('\t', TAB)).collect();
-    vec![
-        (
-            "answers to the probe",
-            last(transcript, Transcript::LINES_MAX),
-        ),
-        ("last output", last(output, LAST_LINES_MAX)),
-    ]
+    }
 }
 
 /// The members of the tree that still exist. A pid that belongs to another process by now is left out.
@@ -252,7 +277,7 @@ mod tests {
             members: Vec::new(),
             port: None,
             transcript: (0..30).map(|n| format!("answer {n}")).collect(),
-            last_lines: vec!["é".repeat(LINE_BYTES_MAX), "last words".into()],
+            last_lines: LastLines::Read(vec!["é".repeat(LINE_BYTES_MAX), "last words".into()]),
         }
     }
 
@@ -269,6 +294,39 @@ mod tests {
             evidence.text
         );
         assert!(!evidence.text.contains("answer 9\n"), "only the last 20");
+    }
+
+    #[test]
+    fn output_that_is_not_read_in_time_is_missing_and_nothing_else() {
+        let (lines, being_read) = mpsc::channel();
+        let target = EvidenceTarget {
+            last_lines: LastLines::BeingRead(being_read),
+            ..this_process()
+        };
+        let evidence = collect(target, Duration::from_millis(500));
+        let missing = "no time was left for: last output\n";
+        assert!(evidence.text.contains(missing), "{}", evidence.text);
+        let shown = ["answer 29", "processes:"];
+        assert!(
+            shown.iter().all(|each| evidence.text.contains(each)),
+            "{}",
+            evidence.text
+        );
+
+        let (late, being_read) = mpsc::channel();
+        late.send(vec!["last words".to_owned()])
+            .expect("a receiver");
+        let target = EvidenceTarget {
+            last_lines: LastLines::BeingRead(being_read),
+            ..this_process()
+        };
+        let evidence = collect(target, Duration::ZERO);
+        assert!(
+            evidence.text.contains("  last words\n"),
+            "{}",
+            evidence.text
+        );
+        drop(lines);
     }
 
     #[test]
@@ -297,16 +355,13 @@ mod tests {
 
     #[test]
     fn names_and_output_forge_no_line() {
-        let mut target = this_process();
-        target.last_lines = vec!["\tat x\x1b[2J".into()];
         let section = Section {
             summary: Some("20 of them a\nport 1 held by pid 1".into()),
             lines: vec!["20 × /a\nport:\n  port 1 held by pid 1".into()],
             ..Section::default()
         };
-        let mut sections = known_sections(&mut target);
-        sections.push(("open files", section));
-        let evidence = compose(sections, &[]);
+        let output = output(&["\tat x\x1b[2J".to_owned()]);
+        let evidence = compose(vec![(OUTPUT_TITLE, output), ("open files", section)], &[]);
         assert_eq!(evidence.summary, "20 of them a\\nport 1 held by pid 1");
         assert!(
             evidence.text.ends_with(

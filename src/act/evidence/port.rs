@@ -117,6 +117,7 @@ fn render(port: u16, state: &PortState) -> Section {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LastLines;
     use super::*;
     use crate::sys::identity::pid;
     use std::net::TcpListener;
@@ -165,7 +166,7 @@ mod tests {
             members: Vec::new(),
             port: Some(port),
             transcript: Vec::new(),
-            last_lines: Vec::new(),
+            last_lines: LastLines::Read(Vec::new()),
         };
         let now = crate::sys::clock::sample().awake;
         let deadline = Deadline::at(now + Duration::from_secs(5));

@@ -3,6 +3,7 @@
 //! The process's pidfd reports its end. stayd also polls the kernel for the listeners on the port: that shows when the process
 //! closes the port, and when a process that is hidden from stayd has ended.
 
+use crate::act::listeners;
 use crate::act::off_loop::off_loop;
 use crate::act::process_exit::{exit_of, wait_until_reaped};
 use crate::act::tree::Usage;
@@ -21,15 +22,16 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// server may close the port for a moment to bind it anew.
 const POLLS_WITHOUT_MAX: u32 = 2;
 
-/// Waits until the process has left the port, and returns how. `in_the_way` lists the listeners on the port that keep it from
+/// Waits until the process has left the port, and returns how. `in_the_way` selects the listeners on the port that keep it from
 /// the service.
 pub(crate) async fn until_it_leaves(
     process: Option<Process>,
-    in_the_way: impl Fn() -> io::Result<Vec<Listener>>,
+    port: u16,
+    in_the_way: impl Fn(Vec<Listener>) -> Vec<Listener>,
 ) -> PortRelease {
     tokio::select! {
         exit = end_of(process) => PortRelease::Ended(exit),
-        () = leaves(in_the_way, process) => PortRelease::LeftPort,
+        () = leaves(port, in_the_way, process) => PortRelease::LeftPort,
     }
 }
 
@@ -51,13 +53,18 @@ async fn end_of(foreign: Option<Process>) -> Exit {
 }
 
 /// Returns when the port is free, or when another process has it.
-async fn leaves(in_the_way: impl Fn() -> io::Result<Vec<Listener>>, foreign: Option<Process>) {
-    let mut known = in_the_way().unwrap_or_default();
+async fn leaves(
+    port: u16,
+    in_the_way: impl Fn(Vec<Listener>) -> Vec<Listener>,
+    foreign: Option<Process>,
+) {
+    let listed = async || listeners::on_port(port).await.map(&in_the_way);
+    let mut known = listed().await.unwrap_or_default();
     let mut without = 0;
     while without < POLLS_WITHOUT_MAX {
         tokio::time::sleep(POLL_INTERVAL).await;
         // A table that cannot be read proves nothing.
-        let Ok(listeners) = in_the_way() else {
+        let Ok(listeners) = listed().await else {
             continue;
         };
         let (now, before) = (listeners.clone(), known.clone());

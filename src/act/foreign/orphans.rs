@@ -75,36 +75,20 @@ impl UnattributedOrphans {
         reported: &ReportedProcesses,
     ) -> Vec<(usize, Process)> {
         let mut members = Vec::new();
-        let new = self.unclassified();
-        let may_classify = self.suspended.get() == 0 && reaper::adopts_orphans();
-        if may_classify && !new.is_empty() {
-            let outcome = off_loop("orphans", READ_TIMEOUT, move || classify(new, &trees)).await;
+        if self.suspended.get() == 0 && reaper::adopts_orphans() {
+            let classified = self.classified.borrow().clone();
+            let search = move || search(classified, &trees);
             // If the environments could not be read in time, the next search classifies these orphans.
-            if let Ok((proven, unproven)) = outcome {
-                let classified = proven.iter().map(|(_, process)| process).chain(&unproven);
-                self.classified.borrow_mut().extend(classified);
-                members = proven;
-                for orphan in unproven {
+            if let Ok(found) = off_loop("orphans", READ_TIMEOUT, search).await {
+                self.classified.replace(found.classified);
+                members = found.proven;
+                for orphan in found.unproven {
                     self.report(orphan, helpers, journal, reported).await;
                 }
             }
         }
         self.is_searching.set(false);
         members
-    }
-
-    /// The orphans among stayd's children that are not classified yet.
-    fn unclassified(&self) -> Vec<Process> {
-        let children = reaper::own_children().unwrap_or_default();
-        let mut classified = self.classified.borrow_mut();
-        classified.retain(|known| children.contains(&known.pid));
-        let room = CLASSIFIED_MAX.saturating_sub(classified.len());
-        let orphans = children.into_iter().filter(|&pid| !spawn::is_spawned(pid));
-        let orphans = orphans.filter_map(|pid| process::stat(pid).ok());
-        let orphans = orphans.filter(|stat| stat.is_alive() && !stat.before_exec);
-        let orphans = orphans.map(|stat| stat.process);
-        let new = orphans.filter(|process| !classified.contains(process));
-        new.take(room).collect()
     }
 
     async fn report(
@@ -142,6 +126,47 @@ impl UnattributedOrphans {
         };
         reported.report(journal, RecordKind::UnattributedOrphan, process);
     }
+}
+
+/// What a search has found.
+struct Found {
+    /// All orphans that still exist and are classified now.
+    classified: HashSet<Process>,
+    /// New ones that belong to an instance, each with the index of its tree.
+    proven: Vec<(usize, Process)>,
+    /// New ones that belong to no instance.
+    unproven: Vec<Process>,
+}
+
+/// Classifies the orphans that are not in `classified`. How long that takes depends on how many processes the services have
+/// left, and it can hang.
+fn search(mut classified: HashSet<Process>, trees: &[Tree]) -> Found {
+    let new = unclassified(&mut classified);
+    let (proven, unproven) = if new.is_empty() {
+        (Vec::new(), Vec::new())
+    } else {
+        classify(new, trees)
+    };
+    classified.extend(proven.iter().map(|(_, process)| process).chain(&unproven));
+    Found {
+        classified,
+        proven,
+        unproven,
+    }
+}
+
+/// The orphans among stayd's children that are not in `classified`. Removes those that do not exist any more from there.
+fn unclassified(classified: &mut HashSet<Process>) -> Vec<Process> {
+    let children = reaper::own_children().unwrap_or_default();
+    let existing: HashSet<i32> = children.iter().copied().collect();
+    classified.retain(|known| existing.contains(&known.pid));
+    let room = CLASSIFIED_MAX.saturating_sub(classified.len());
+    let orphans = children.into_iter().filter(|&pid| !spawn::is_spawned(pid));
+    let orphans = orphans.filter_map(|pid| process::stat(pid).ok());
+    let orphans = orphans.filter(|stat| stat.is_alive() && !stat.before_exec);
+    let orphans = orphans.map(|stat| stat.process);
+    let new = orphans.filter(|process| !classified.contains(process));
+    new.take(room).collect()
 }
 
 /// Separates the orphans that belong to one of `trees`, each with the index of its tree, from those that belong to no

@@ -5,7 +5,7 @@ use crate::act::foreign::attach::until_it_leaves;
 use crate::config::PortAddresses;
 use crate::decide::event::{Life, ServiceEvent};
 use crate::sys::process::Process;
-use crate::sys::socket;
+use crate::sys::socket::Listener;
 use std::rc::Rc;
 
 /// Watches `foreign` while the instance `life` is the present one, and reports when it leaves the port.
@@ -20,13 +20,12 @@ pub(crate) async fn attach(
     };
     instance.set_foreign(foreign);
     let addresses = PortAddresses::of(&service.config);
-    let in_the_way = || {
-        let mut listeners = socket::listeners(port)?;
+    let in_the_way = |mut listeners: Vec<Listener>| {
         listeners.retain(|listener| !service.sockets.holds(listener));
-        Ok(addresses.in_the_way(&listeners, service.config.policy.stranger))
+        addresses.in_the_way(&listeners, service.config.policy.stranger)
     };
     let departure = tokio::select! {
-        departure = until_it_leaves(foreign, in_the_way) => departure,
+        departure = until_it_leaves(foreign, port, in_the_way) => departure,
         () = instance.retired() => return,
     };
     let event = ServiceEvent::ForeignProcessLeft(life, departure);

@@ -6,6 +6,7 @@ use super::service_messages;
 use super::service_user::look_up_user;
 use crate::act::claims::Token;
 use crate::act::context::{Instance, ServiceContext, SharedContext};
+use crate::act::listeners;
 use crate::act::off_loop::off_loop;
 use crate::act::process_info::{ProcessInfo, ProcessInspector};
 use crate::act::spawn::launch::{Environment, Launch, temporary};
@@ -121,7 +122,7 @@ async fn try_prepare(
 /// The process that listens on the service's port and is in its way, if one does; if several share it, the oldest.
 async fn held_port(shared: &SharedContext, service: &ServiceContext) -> Option<PortHolder> {
     let port = service.config.port?;
-    let mut listeners = socket::listeners(port).ok()?;
+    let mut listeners = listeners::on_port(port).await.ok()?;
     listeners.retain(|listener| !service.sockets.holds(listener));
     let addresses = PortAddresses::of(&service.config);
     let in_the_way = addresses.in_the_way(&listeners, service.config.policy.stranger);

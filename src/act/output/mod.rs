@@ -39,8 +39,6 @@ use stream::InstanceStream;
 
 /// Sizes of the pipe to ask for, in this order, until the system accepts one. If it accepts none, its default stays.
 const CAPACITIES_BYTES: [usize; 3] = [1024 * 1024, 512 * 1024, 256 * 1024];
-/// The longest line of evidence, in bytes; a longer one is cut.
-const LAST_LINE_BYTES_MAX: usize = 1024;
 
 /// A service and the number of its instance.
 pub type InstanceKey = (String, Life);
@@ -349,17 +347,10 @@ impl Output {
             .collect()
     }
 
-    /// The last `count` lines of a service, oldest first, each cut to 1 KiB, for evidence. Empty if its output does not
-    /// go to a file.
-    ///
-    /// # Errors
-    /// Errors of open(2) and read(2).
-    pub fn last_lines(&self, service: &str, count: usize) -> io::Result<Vec<String>> {
-        let mut lines = tail(&self.state.service_logs(service), count)?;
-        for line in &mut lines {
-            line.truncate(line.floor_char_boundary(LAST_LINE_BYTES_MAX));
-        }
-        Ok(lines)
+    /// The folder with the log files of a service, whether it exists or not.
+    #[must_use]
+    pub fn log_folder(&self, service: &str) -> PathBuf {
+        self.state.service_logs(service)
     }
 
     /// Moves what is buffered and ends the output thread. Returns false if that takes longer than `timeout`, because

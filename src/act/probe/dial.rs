@@ -4,6 +4,7 @@
 //! A service that accepts slowly is alive, so only a backlog that stays full until the deadline is dead.
 
 use super::{Answer, Phase, dead, no_verdict};
+use crate::act::listeners;
 use crate::act::off_loop::{OffLoopError, off_loop};
 use crate::sys::{listen, socket};
 use std::io;
@@ -44,7 +45,7 @@ pub(super) async fn tcp(address: SocketAddr, phase: &Phase) -> io::Result<TcpStr
         return not_to_itself(first.await?, address);
     }
     loop {
-        match look(address) {
+        match look(address).await {
             Some(answer) => phase.set_answer_at_deadline(answer),
             None => phase.wait_for_service("connection"),
         }
@@ -87,8 +88,8 @@ fn not_to_itself(stream: TcpStream, address: SocketAddr) -> io::Result<TcpStream
 
 /// The answer if the deadline passes now without a connection to `address` of this machine. None if no process listens there
 /// or the kernel does not tell: then the packets may go to another machine or network namespace.
-fn look(address: SocketAddr) -> Option<Answer> {
-    let listeners = socket::listeners_reached_at(address).ok()?;
+async fn look(address: SocketAddr) -> Option<Answer> {
+    let listeners = listeners::reached_at(address).await.ok()?;
     listeners.first()?;
     Some(if listeners.iter().any(|one| one.is_full) {
         dead(full(address))

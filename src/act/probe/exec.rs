@@ -4,13 +4,15 @@ use super::{Answer, Phase, ProtocolProbe, dead, in_words, no_verdict, quote};
 use crate::act::spawn::launch::{ExecContext, Launch};
 use crate::act::spawn::short_command::ShortCommand;
 use crate::act::spawn::spawner::Spawner;
+use crate::act::tree::Member;
 use crate::act::tree::killer::PendingKill;
 use crate::sys::reaper::Status;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::net::unix::pipe;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How much of the end of the output is kept. The last line is quoted.
 const TAIL_BYTES_MAX: usize = 4096;
@@ -18,6 +20,8 @@ const TAIL_BYTES_MAX: usize = 4096;
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 /// How long an attempt waits for the end of a killed command. Less than the 250 ms after which an answer counts as late.
 const KILL_WAIT_MAX: Duration = Duration::from_millis(200);
+/// The most time to search the members of a killed command for one that hangs in the kernel; what is left of the 250 ms.
+const STUCK_SEARCH_MAX: Duration = Duration::from_millis(40);
 /// A killed command that has not ended for this many timeouts no longer delays the next one. At most one command is set
 /// aside like this.
 const SET_ASIDE_TIMEOUTS: u32 = 20;
@@ -97,15 +101,12 @@ impl ExecProbe {
     }
 
     /// Why there is no verdict while the last command hangs.
-    fn hung_in_words(&self) -> String {
-        let stuck = self.pending_kill.as_ref();
-        let stuck = stuck.and_then(|(kill, _)| kill.stuck_member());
-        let which = stuck.map_or_else(String::new, |member| {
-            let name = quote(member.stat.comm.as_bytes());
-            let pid = member.process.pid;
-            format!(": pid {pid} ({name}) is stuck in the kernel (state D)")
-        });
-        format!("the probe command cannot be ended{which}")
+    async fn hung_in_words(&self) -> String {
+        let found = match &self.pending_kill {
+            Some((kill, _)) => kill.stuck_member(STUCK_SEARCH_MAX).await,
+            None => Ok(None),
+        };
+        hung_in_words(found.ok().flatten().as_ref())
     }
 
     async fn start(&self, deadline: Duration) -> Result<Command, String> {
@@ -144,18 +145,27 @@ impl ProtocolProbe for ExecProbe {
             let limit = in_words(limit);
             return no_verdict(match attempt {
                 Ok(Err(why)) => why,
-                _ if self.pending_kill.is_some() => self.hung_in_words(),
+                _ if self.pending_kill.is_some() => self.hung_in_words().await,
                 Ok(Ok(())) | Err(_) => format!("the command could not be started within {limit}"),
             });
         };
         let answer = command.judge(attempt.is_ok(), limit);
-        if let Some(mut kill) = command.process.begin_end()
+        if let Some(mut kill) = command.process.begin_end().await
             && timeout(KILL_WAIT_MAX, kill.done()).await.is_err()
         {
-            let is_stuck = attempt.is_err() && kill.stuck_member().is_some();
-            self.pending_kill = Some((kill, Instant::now()));
-            if is_stuck {
-                return no_verdict(self.hung_in_words());
+            let killed_at = Instant::now();
+            let hung = match attempt {
+                Ok(_) => None,
+                // Whether the service or the kernel keeps the command is not known without a scan: no verdict.
+                Err(_) => match kill.stuck_member(STUCK_SEARCH_MAX).await {
+                    Ok(None) => None,
+                    Ok(Some(member)) => Some(hung_in_words(Some(&member))),
+                    Err(_) => Some(hung_in_words(None)),
+                },
+            };
+            self.pending_kill = Some((kill, killed_at));
+            if let Some(why) = hung {
+                return no_verdict(why);
             }
         }
         let had_too_little = attempt
@@ -163,6 +173,15 @@ impl ProtocolProbe for ExecProbe {
             .then(|| phase.service_had_too_little(limit));
         had_too_little.flatten().unwrap_or(answer)
     }
+}
+
+fn hung_in_words(stuck: Option<&Member>) -> String {
+    let which = stuck.map_or_else(String::new, |member| {
+        let name = quote(member.stat.comm.as_bytes());
+        let pid = member.process.pid;
+        format!(": pid {pid} ({name}) is stuck in the kernel (state D)")
+    });
+    format!("the probe command cannot be ended{which}")
 }
 
 /// A command that runs. Dropping it kills everything that it has started.
@@ -180,6 +199,7 @@ impl Command {
     /// Reads the command's output until it ends.
     async fn run(&mut self) {
         let mut open = true;
+        let mut recording = pin!(self.process.record_members(RECORD_INTERVAL));
         while self.status.is_none() {
             tokio::select! {
                 biased;
@@ -189,7 +209,7 @@ impl Command {
                 ready = self.output.readable(), if open => {
                     open = ready.is_ok() && self.take_output();
                 }
-                () = sleep(RECORD_INTERVAL) => self.process.update_members(),
+                never = &mut recording => match never {},
             }
         }
         self.take_output();

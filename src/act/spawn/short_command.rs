@@ -3,23 +3,33 @@
 
 use super::launch::{Launch, temporary};
 use super::spawner::Spawner;
+use crate::act::off_loop::off_loop;
 use crate::act::tree::killer::{PendingKill, TreeKiller};
-use crate::act::tree::{CommandToken, Tree};
+use crate::act::tree::{CommandToken, InstanceTree, Tree};
 use crate::decide::clock::in_words;
 use crate::decide::event::SpawnFailure;
 use crate::sys::reaper::Status;
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The most output that is read, in bytes. A program that writes more does not support the request.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 /// A longer last line is cut.
 const LINE_CHARS_MAX: usize = 400;
+/// A scan of the command's processes that takes longer is abandoned.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause after a scan, in multiples of its time.
+const PAUSE_PER_SCAN: u32 = 9;
+/// The most time to find out that a command has left nothing. After that it counts as not gone, and the kill, which has more
+/// time, looks again. An answer that is 250 ms late does not count, and the kill may take 200 ms of them.
+const GONE_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A command that runs. [`ShortCommand::end`] waits until nothing of its tree is left; dropping it kills the tree in the
 /// background.
@@ -27,7 +37,8 @@ const LINE_CHARS_MAX: usize = 400;
 pub(crate) struct ShortCommand {
     exit: oneshot::Receiver<Status>,
     has_exited: bool,
-    tree: Option<Tree>,
+    /// None after its end has begun.
+    tree: Option<Rc<InstanceTree>>,
     tree_killer: TreeKiller,
 }
 
@@ -50,10 +61,12 @@ impl ShortCommand {
         let running = spawner.start(launch, timeout).await?;
         let mut tree = Tree::of_child(running.process);
         tree.set_token(Some(token));
+        let shared_tree = InstanceTree::default();
+        shared_tree.set(tree);
         Ok(Self {
             exit: running.exit,
             has_exited: false,
-            tree: Some(tree),
+            tree: Some(Rc::new(shared_tree)),
             tree_killer: spawner.tree_killer().clone(),
         })
     }
@@ -65,33 +78,56 @@ impl ShortCommand {
         status.ok()
     }
 
-    /// Records the processes that leave the command's tree, while there is evidence for them.
-    pub(crate) fn update_members(&mut self) {
-        if let Some(tree) = &mut self.tree {
-            tree.update_members();
+    /// Records the processes that leave the command's tree, while there is evidence for them, for as long as the future is
+    /// polled. A scan takes as long as the command has processes, so it runs on a thread, after a pause of `every` and for a
+    /// tenth of the time at most.
+    pub(crate) fn record_members(
+        &self,
+        every: Duration,
+    ) -> impl Future<Output = Infallible> + use<> {
+        let tree = self.tree.clone().unwrap_or_default();
+        async move {
+            let mut pause = every;
+            loop {
+                tokio::time::sleep(pause).await;
+                let began = Instant::now();
+                tree.read(SCAN_TIMEOUT, |tree| tree.map(Tree::update_members))
+                    .await;
+                pause = every.max(began.elapsed() * PAUSE_PER_SCAN);
+            }
         }
     }
 
     /// Begins to kill what is left of the command; none where nothing is left.
-    pub(crate) fn begin_end(mut self) -> Option<PendingKill> {
-        let tree = self.tree.take()?;
-        let is_over = self.has_exited && tree.is_known_gone();
-        (!is_over).then(|| PendingKill::of(tree, self.tree_killer.clone()))
+    pub(crate) async fn begin_end(mut self) -> Option<PendingKill> {
+        let tree = self.take_remaining().await?;
+        Some(PendingKill::of(tree, self.tree_killer.clone()))
     }
 
     /// Kills what is left of the command and waits until it is gone.
     pub(crate) async fn end(mut self) {
-        if let Some(tree) = self.tree.take()
-            && !(self.has_exited && tree.is_known_gone())
-        {
+        if let Some(tree) = self.take_remaining().await {
             self.tree_killer.end(tree).await;
         }
+    }
+
+    /// Takes the tree, if a process of it may be left.
+    async fn take_remaining(&mut self) -> Option<Tree> {
+        let tree = self.tree.as_ref()?.get()?;
+        let is_gone = self.has_exited && {
+            let tree = tree.clone();
+            let look = off_loop("command", GONE_TIMEOUT, move || tree.is_known_gone());
+            look.await.unwrap_or(false)
+        };
+        // Only now: if this future is dropped before, the whole tree is killed.
+        self.tree = None;
+        (!is_gone).then_some(tree)
     }
 }
 
 impl Drop for ShortCommand {
     fn drop(&mut self) {
-        if let Some(tree) = self.tree.take() {
+        if let Some(tree) = self.tree.take().and_then(|tree| tree.get()) {
             // Nothing waits for this kill except the shutdown of stayd.
             let _ = self.tree_killer.begin(tree);
         }

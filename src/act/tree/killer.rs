@@ -1,6 +1,7 @@
 //! The tree killer: kills process trees, each on a thread of its own, and lets stayd wait for these threads before it ends.
 
 use super::{KillOutcome, Member, Tree};
+use crate::act::off_loop::{OffLoopError, off_loop};
 use crate::sys::process::State;
 use crate::sys::reaper::Reaped;
 use std::convert::Infallible;
@@ -135,10 +136,19 @@ impl PendingKill {
         }
     }
 
-    /// A member that is in uninterruptible sleep, so that SIGKILL has no effect on it yet.
-    pub(crate) fn stuck_member(&self) -> Option<Member> {
+    /// A member that is in uninterruptible sleep, so that SIGKILL has no effect on it yet. The scan runs on a thread of its
+    /// own, for at most `within`.
+    ///
+    /// # Errors
+    /// The scan did not end in time.
+    pub(crate) async fn stuck_member(
+        &self,
+        within: Duration,
+    ) -> Result<Option<Member>, OffLoopError> {
+        let tree = self.tree.clone();
         let is_stuck = |member: &Member| member.stat.state == State::Uninterruptible;
-        self.tree.members().into_iter().find(is_stuck)
+        let search = move || tree.members().into_iter().find(is_stuck);
+        off_loop("stuck", within, search).await
     }
 
     /// Returns when nothing of the tree is left. The future may be dropped and made again.

@@ -354,6 +354,5 @@ pub struct HeldListeners {
 /// The count of spawns, if `main` is our only child.
 fn sole_child_at(main: Process) -> Option<u64> {
     let spawns = spawn::count_if_only_child(main.pid)?;
-    let children = reaper::own_children().ok()?;
-    (children == [main.pid]).then_some(spawns)
+    reaper::is_only_child(main.pid).then_some(spawns)
 }

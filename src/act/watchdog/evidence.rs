@@ -1,11 +1,12 @@
 //! Collects evidence before a kill: collects it off the loop, writes it to the journal, and runs the user's own command.
 
 use crate::act::context::{Instance, ServiceContext, SharedContext};
-use crate::act::evidence::{self, EvidenceTarget};
+use crate::act::evidence::{self, EvidenceTarget, LastLines};
 use crate::act::failpoint::{Failpoint, reached};
 use crate::act::lifecycle::environment;
 use crate::act::lifecycle::prepare::EXEC_TIMEOUT;
-use crate::act::off_loop::{OffLoopError, off_loop};
+use crate::act::off_loop::{OffLoopError, off_loop, on_thread};
+use crate::act::output;
 use crate::act::spawn::launch::Launch;
 use crate::act::spawn::short_command::ShortCommand;
 use crate::act::tree::Tree;
@@ -13,6 +14,7 @@ use crate::decide::event::{Life, ServiceEvent};
 use crate::sys::process::Process;
 use crate::sys::reserve;
 use std::rc::Rc;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// The most time for the part that reads tables of the kernel.
@@ -94,21 +96,34 @@ fn target(
             members: Vec::new(),
             port: service.config.port,
             transcript,
-            last_lines: Vec::new(),
+            last_lines: LastLines::Read(Vec::new()),
         };
         return Some((target, None));
     }
     let tree = instance.tree.get()?;
-    let output = &shared.output;
-    let last_lines = output.last_lines(service.name(), evidence::LAST_LINES_MAX);
     let target = EvidenceTarget {
         main: tree.main,
         members: Vec::new(),
         port: service.config.port,
         transcript,
-        last_lines: last_lines.unwrap_or_default(),
+        last_lines: last_lines(shared, service),
     };
     Some((target, Some(tree)))
+}
+
+/// Reads the last lines that the service wrote, on a thread of its own.
+fn last_lines(shared: &SharedContext, service: &ServiceContext) -> LastLines {
+    let folder = shared.output.log_folder(service.name());
+    let (send, lines) = mpsc::channel();
+    let reading = move || {
+        let lines = output::tail(&folder, evidence::LAST_LINES_MAX);
+        // Fails only when the evidence is complete without them.
+        let _ = send.send(lines.unwrap_or_default());
+    };
+    match on_thread("last lines", reading) {
+        Ok(_ended) => LastLines::BeingRead(lines),
+        Err(_no_thread) => LastLines::Read(Vec::new()),
+    }
 }
 
 /// Runs the user's evidence command for a bounded time, and leaves nothing of it behind.

@@ -7,12 +7,13 @@
 use super::holder_search::{self, Holder};
 use crate::act::context::{Instance, ServiceContext, SharedContext};
 use crate::act::lifecycle::claim::record_members;
+use crate::act::listeners;
 use crate::act::off_loop::off_loop;
 use crate::act::probe::{ForeignHolder, JudgeError, Judgment, ListenerJudge, local_error_remedy};
 use crate::act::process_info::ProcessInspector;
 use crate::decide::clock::Duration;
 use crate::decide::event::Life;
-use crate::sys::socket::{self, Listener};
+use crate::sys::socket::Listener;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -73,7 +74,7 @@ async fn judge(
     if !instance.tree.is_known() {
         return Ok(());
     }
-    let listeners = match socket::listeners_reached_at(address) {
+    let listeners = match listeners::reached_at(address).await {
         Ok(listeners) => listeners,
         Err(error) if is_shortage(&error) => return Err(not_seen(address, &error)),
         // This kernel does not list listeners, so stayd believes every one.
@@ -199,8 +200,14 @@ fn not_seen(address: SocketAddr, error: &io::Error) -> JudgeError {
 
 /// Whether stayd lacks a descriptor or memory.
 fn is_shortage(error: &io::Error) -> bool {
+    const OF_RESOURCES: [i32; 5] = [
+        libc::EAGAIN,
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::ENOBUFS,
+    ];
     let errno = error.raw_os_error();
-    errno.is_some_and(|errno| {
-        [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].contains(&errno)
-    })
+    error.kind() == io::ErrorKind::TimedOut
+        || errno.is_some_and(|errno| OF_RESOURCES.contains(&errno))
 }

@@ -13,6 +13,8 @@ use std::time::SystemTime;
 
 /// How often to read the child lists while threads of the process end; after that all processes are searched instead.
 const READINGS_MAX: usize = 8;
+/// Longer than a list with one child.
+const ONE_CHILD_BYTES: u64 = 32;
 /// The flag of an exiting thread (include/linux/sched.h).
 const PF_EXITING: u64 = 0x4;
 /// Room for /proc/PID/stat: 52 numbers and a name of at most 64 bytes.
@@ -118,6 +120,34 @@ pub(in super::super) fn children(pid: i32) -> io::Result<Vec<i32>> {
         }
     }
     children_by_search(pid)
+}
+
+/// Reads at most [`ONE_CHILD_BYTES`] of each thread's list. False where that does not decide it.
+pub(in super::super) fn has_only_child(pid: i32, child: i32) -> bool {
+    for _ in 0..READINGS_MAX {
+        let Ok(threads) = threads(pid) else {
+            return false;
+        };
+        let lists: Vec<String> = threads
+            .iter()
+            .map(|thread| begin_of_children(thread))
+            .collect();
+        let mut children = lists.iter().flat_map(|list| list.split_ascii_whitespace());
+        let is_only = children.next() == Some(&child.to_string()) && children.next().is_none();
+        // The children of an ending thread move to another one, perhaps to one that was read before.
+        if !threads.iter().any(|thread| is_ending(thread)) {
+            return is_only;
+        }
+    }
+    false
+}
+
+/// The begin of a thread's list of children; empty where there is none.
+fn begin_of_children(thread: &Path) -> String {
+    let mut list = String::new();
+    let file = File::open(thread.join("children"));
+    let read = file.and_then(|file| file.take(ONE_CHILD_BYTES).read_to_string(&mut list));
+    if read.is_err() { String::new() } else { list }
 }
 
 fn threads(pid: i32) -> io::Result<Vec<PathBuf>> {

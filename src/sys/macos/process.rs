@@ -172,6 +172,10 @@ pub(in super::super) fn executable(pid: i32) -> io::Result<PathBuf> {
     Ok(PathBuf::from(OsString::from_vec(path)))
 }
 
+pub(in super::super) fn has_only_child(pid: i32, child: i32) -> bool {
+    children(pid).is_ok_and(|children| children == [child])
+}
+
 /// Compares by path: if the file was replaced since, this compares with the new file.
 pub(in super::super) fn executes(pid: i32, dev: u64, ino: u64) -> io::Result<bool> {
     let runs = std::fs::metadata(executable(pid)?)?;
