@@ -41,8 +41,8 @@ use tokio::sync::mpsc;
 const INBOX_MAX: usize = 1024;
 /// The time between two attempts to lock the state folder.
 const RETRY: Duration = Duration::from_secs(1);
-/// The time between two attempts to lock the folder of a stayd that has ended. A child that it was about to start shares its
-/// lock until its execve(2), which is a matter of milliseconds.
+/// The time between two attempts to lock the folder of a stayd that has ended. After a SIGKILL its lock was seen held for up to
+/// 20 ms. A child that it was about to start can share it, until its execve(2).
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// The most such attempts.
 const LOOKS_MAX: u32 = 200;

@@ -215,7 +215,7 @@ fn under_launchd_the_second_stayd_waits() {
     first.wait_state("s", "running");
 }
 
-/// The kernel releases the lock of a killed process when the last child that shares it has executed its program.
+/// A child that a killed stayd was about to start can share its lock for a moment.
 #[test]
 fn a_lock_whose_holder_has_ended_is_waited_for() {
     let mut first = Stayd::start(SLEEPER);
