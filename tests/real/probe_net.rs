@@ -11,7 +11,7 @@ use stayd::act::spawn::spawner::Spawner;
 use stayd::config::{Endpoint, Probe, Target};
 use stayd::decide::event::Answer;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
@@ -137,10 +137,25 @@ fn a_prober_without_free_local_ports_gives_no_verdict() {
     });
 }
 
+/// Keeps other programs from the port of 127.0.0.1, where connections are refused meanwhile.
+fn bind_without_listening(port: u16) -> OwnedFd {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Stream,
+        SockFlag::empty(),
+        None,
+    );
+    let socket = socket.expect("a socket");
+    bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).expect("a free port");
+    socket
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn localhost_means_both_address_families_and_a_refusal_names_a_listener_in_the_other_one() {
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("an IPv6 loopback");
     let port = listener.local_addr().expect("bound").port();
+    let _refusing = bind_without_listening(port);
     let by_name = probe(Target::Connect(Endpoint::Tcp("localhost".into(), port)));
     assert_eq!(ask(&by_name).await, Answer::Alive);
     let by_number = probe(Target::Connect(v4(port)));
