@@ -92,7 +92,7 @@ pub fn write_config(path: &Path, text: &str) -> Result<bool, StepError> {
         Found::Nothing | Found::Ours => {}
         Found::Masked | Found::Foreign => {
             return Err(StepError::conflict(format!(
-                "cannot write {}: there is a configuration that you have written or edited; install that one with `stayd install -c {}`, or \
+                "cannot write {}: it is a configuration that `stayd install` did not write, or that was edited; install that one with `stayd install -c {}`, or \
                  choose another --name",
                 path.display(),
                 path.display()
@@ -103,7 +103,7 @@ pub fn write_config(path: &Path, text: &str) -> Result<bool, StepError> {
     Ok(true)
 }
 
-/// Removes the configuration if `stayd install` wrote it and nobody has edited it since. Returns whether it did.
+/// Removes the configuration if it is as `stayd install` wrote it. Returns whether it did.
 ///
 /// # Errors
 /// The system refuses.

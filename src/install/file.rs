@@ -28,7 +28,7 @@ pub(super) enum Found {
     Foreign,
 }
 
-/// Looks at the file. `is_ours` tells whether stayd has rendered this text.
+/// Looks at the file. `is_ours` is true for the texts that stayd has rendered.
 pub(super) fn look(
     path: &Path,
     text: &str,

@@ -162,6 +162,16 @@ impl Job {
         }
     }
 
+    /// Checks whether the job can be installed, and changes nothing.
+    ///
+    /// # Errors
+    /// The obstacle, and what to do.
+    pub fn check(&self, host: &mut dyn Host) -> Result<(), StepError> {
+        self.is_written()?;
+        let is_loaded = self.is_loaded(host)?;
+        self.refuse_another_stayd(host, is_loaded)
+    }
+
     /// Writes the plist, loads and starts the job, and returns when its stayd answers. Does nothing where all of that is so
     /// already. A loaded job is unloaded first if it or its configuration has changed: nothing else makes launchd read a plist
     /// again.
@@ -169,30 +179,17 @@ impl Job {
     /// # Errors
     /// The step that failed, and what to do.
     pub fn install(&self, host: &mut dyn Host) -> Result<Installed, StepError> {
-        let is_same = match self.look()? {
-            Found::Same => true,
-            Found::Nothing | Found::Ours => false,
-            Found::Masked | Found::Foreign => return Err(self.foreign("install")),
-        };
+        let is_same = self.is_written()?;
         let is_loaded = self.is_loaded(host)?;
-        let running = host.running();
-        match running {
-            Some(running) if !is_loaded => {
-                return Err(StepError {
-                    kind: StepErrorKind::Held,
-                    message: format!(
-                        "cannot install {}: another stayd, pid {}, runs this instance; stop that one first",
-                        self.label, running.pid
-                    ),
-                });
-            }
-            Some(running) if is_same && !running.config_is_newer => {
-                return Ok(Installed {
-                    pid: running.pid,
-                    changed: false,
-                });
-            }
-            Some(_) | None => {}
+        self.refuse_another_stayd(host, is_loaded)?;
+        if let Some(running) = host.running()
+            && is_same
+            && !running.config_is_newer
+        {
+            return Ok(Installed {
+                pid: running.pid,
+                changed: false,
+            });
         }
         if !is_same {
             file::make_folder(&self.log_folder)?;
@@ -256,6 +253,29 @@ impl Job {
         Ok(true)
     }
 
+    /// Whether the file holds the plist already. An error if stayd may not replace it.
+    fn is_written(&self) -> Result<bool, StepError> {
+        match self.look()? {
+            Found::Same => Ok(true),
+            Found::Nothing | Found::Ours => Ok(false),
+            Found::Masked | Found::Foreign => Err(self.foreign("install")),
+        }
+    }
+
+    /// Refuses where a stayd runs the instance that is not of the job: the new one would wait for its end.
+    fn refuse_another_stayd(&self, host: &mut dyn Host, is_loaded: bool) -> Result<(), StepError> {
+        match host.running() {
+            Some(running) if !is_loaded => Err(StepError {
+                kind: StepErrorKind::Held,
+                message: format!(
+                    "cannot install {}: another stayd, pid {}, runs this instance; stop that one first",
+                    self.label, running.pid
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn look(&self) -> Result<Found, StepError> {
         file::look(&self.path, &self.text, |text| text.contains(MARK))
     }
@@ -315,7 +335,7 @@ impl Job {
         if loaded.is_none() {
             return Err(StepError::refused(format!(
                 "cannot load {}: launchd refuses it again and again ({}); usual causes: the plist can be written by others, it is switched off in \
-                 the system settings (Login Items), nobody is logged in at the screen, or the home folder is on another volume; `sudo launchctl \
+                 the system settings (Login Items), no user is logged in at the screen, or the home folder is on another volume; `sudo launchctl \
                  bootstrap` and the log of launchd say more",
                 self.label,
                 said(&last)

@@ -114,20 +114,24 @@ impl Unit {
         }
     }
 
+    /// Checks whether the unit can be installed, and changes nothing. `patience` is how long systemd may take until it answers.
+    ///
+    /// # Errors
+    /// The obstacle, and what to do.
+    pub fn check(&self, host: &mut dyn Host, patience: Duration) -> Result<(), StepError> {
+        self.check_reachable(host, patience)?;
+        self.refuse_another_stayd(host)?;
+        self.is_written().map(drop)
+    }
+
     /// Writes the unit, enables and starts it, and returns when its stayd answers. Does nothing where all of that is so
     /// already. A running unit is restarted if it or its configuration has changed.
     ///
     /// # Errors
     /// The step that failed, and what to do.
     pub fn install(&self, host: &mut dyn Host) -> Result<Installed, StepError> {
-        self.check_reachable(host)?;
-        self.refuse_another_stayd(host)?;
-        let is_same = match self.look()? {
-            Found::Same => true,
-            Found::Nothing | Found::Ours => false,
-            Found::Masked => return Err(self.masked()),
-            Found::Foreign => return Err(self.foreign("install")),
-        };
+        self.check(host, Duration::ZERO)?;
+        let is_same = self.is_written()?;
         if !is_same {
             file::write(&self.path, &self.text, file::JOB_MODE)?;
             host.say(&format!("wrote {}", self.path.display()));
@@ -160,7 +164,7 @@ impl Unit {
     /// # Errors
     /// The step that failed, and what to do.
     pub fn uninstall(&self, host: &mut dyn Host) -> Result<bool, StepError> {
-        self.check_reachable(host)?;
+        self.check_reachable(host, Duration::ZERO)?;
         match self.look()? {
             Found::Same | Found::Ours => {}
             Found::Masked => return Err(self.masked()),
@@ -204,6 +208,16 @@ impl Unit {
         // Fails where the unit has not failed.
         let _ = self.systemctl(host, &["reset-failed", &self.name], QUICK)?;
         Ok(true)
+    }
+
+    /// Whether the file holds the unit already. An error if stayd may not replace it.
+    fn is_written(&self) -> Result<bool, StepError> {
+        match self.look()? {
+            Found::Same => Ok(true),
+            Found::Nothing | Found::Ours => Ok(false),
+            Found::Masked => Err(self.masked()),
+            Found::Foreign => Err(self.foreign("install")),
+        }
     }
 
     fn look(&self) -> Result<Found, StepError> {
@@ -275,13 +289,16 @@ impl Unit {
         })
     }
 
-    fn check_reachable(&self, host: &mut dyn Host) -> Result<(), StepError> {
-        let ran = match self.systemctl(host, &["show", "--property=Version"], QUICK) {
-            Ok(ran) if ran.succeeded() => return Ok(()),
-            Ok(ran) => ran,
-            Err(error) => return Err(error),
-        };
-        let said = last_lines(&ran.output, 1);
+    fn check_reachable(&self, host: &mut dyn Host, patience: Duration) -> Result<(), StepError> {
+        let mut said = String::new();
+        let reached = poll(host, POLL_EVERY, patience, |host| {
+            let ran = self.systemctl(host, &["show", "--property=Version"], QUICK)?;
+            said = last_lines(&ran.output, 1);
+            Ok(ran.succeeded().then_some(()))
+        })?;
+        if reached.is_some() {
+            return Ok(());
+        }
         let cure = match self.scope {
             Scope::System => {
                 "this machine is not run by systemd; let its own init run `stayd --foreground -c FILE`"

@@ -221,6 +221,18 @@ fn a_command_becomes_a_supervised_service_in_one_step_and_an_edited_configuratio
         .concat();
         machine.systemd.exec(&argv)
     };
+    let absent = machine.systemd.exec(&[
+        stayd(),
+        "install",
+        "--name",
+        "shop",
+        "--",
+        "no-such-program",
+    ]);
+    let (code, said) = refusal(&absent);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no-such-program"), "{said}");
+    assert!(!machine.systemd.path("/etc/stayd/shop.toml").exists());
     let first = install("4");
     assert!(first.status.success(), "{first:?}");
     assert!(machine.answers());
@@ -245,7 +257,7 @@ fn a_command_becomes_a_supervised_service_in_one_step_and_an_edited_configuratio
     fs::write(&file, &edited).expect("edited");
     let (code, said) = refusal(&install("4"));
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("written or edited"), "{said}");
+    assert!(said.contains("did not write, or that was edited"), "{said}");
     let removed = machine
         .systemd
         .exec(&[stayd(), "uninstall", "--name", "shop"]);
@@ -288,34 +300,23 @@ fn a_program_that_systemd_cannot_execute_is_named() {
 #[ignore = "needs root"]
 fn a_user_installs_and_removes_a_unit_of_their_own() {
     let systemd = SystemdContainer::boot();
-    systemd.done(&["useradd", "--create-home", "--home-dir", "/var/ada", "ada"]);
-    let uid = systemd.done(&["id", "-u", "ada"]);
+    let uid = systemd.add_user("ada");
     let port = free_port();
     fs::write(systemd.path("/var/ada/service.py"), SERVICE).expect("a service");
     let text = config(port).replace("/etc/stayd/", "/var/ada/");
     fs::write(systemd.path("/var/ada/stayd.toml"), text).expect("a configuration");
-    // As over su: nothing says where the user's systemd is.
-    let as_ada = |words: &[&str]| {
-        let argv = [
-            "setpriv",
-            "--reuid=ada",
-            "--regid=ada",
-            "--init-groups",
-            "env",
-            "-i",
-            "-C",
-            "/var/ada",
-            "HOME=/var/ada",
-            "PATH=/usr/bin:/bin",
-        ];
-        systemd.exec(&[&argv[..], &[stayd()], words].concat())
-    };
+    // As over su: no variable names the folder of the user's systemd.
+    let as_ada = |words: &[&str]| systemd.exec_as("ada", &[&[stayd()], words].concat());
     let (code, said) = refusal(&as_ada(&["install"]));
     assert_eq!(code, Some(71), "{said}");
     assert!(
         said.contains("cannot reach systemd") && said.contains("enable-linger"),
         "{said}"
     );
+    let (code, said) = refusal(&as_ada(&["install", "--", "sleep", "1000"]));
+    assert_eq!(code, Some(71), "{said}");
+    let configs = systemd.path("/var/ada/.config");
+    assert!(!configs.exists(), "nothing is written before the checks");
 
     systemd.done(&["systemctl", "start", &format!("user@{uid}.service")]);
     let installed = as_ada(&["install"]);

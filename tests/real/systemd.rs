@@ -260,28 +260,14 @@ fn a_cgroup_that_is_not_delegated_is_not_divided() {
 #[ignore = "needs root"]
 fn a_user_unit_runs_under_the_users_own_systemd() {
     let systemd = SystemdContainer::boot();
-    systemd.done(&["useradd", "--create-home", "--home-dir", "/var/ada", "ada"]);
-    let uid = systemd.done(&["id", "-u", "ada"]);
+    let uid = systemd.add_user("ada");
     systemd.done(&["systemctl", "start", &format!("user@{uid}.service")]);
     let port = free_port();
     fs::write(systemd.path("/var/ada/service.py"), SERVICE).unwrap();
     let config = config(port).replace("/etc/stayd/", "/var/ada/");
     fs::write(systemd.path("/var/ada/stayd.toml"), config).unwrap();
     let runtime = format!("XDG_RUNTIME_DIR=/run/user/{uid}");
-    let as_ada = |words: &str| {
-        let argv = [
-            "setpriv",
-            "--reuid=ada",
-            "--regid=ada",
-            "--init-groups",
-            "env",
-            "-C",
-            "/var/ada",
-            "HOME=/var/ada",
-        ];
-        let shell = ["sh", "-c", words];
-        systemd.done(&[&argv[..], &[runtime.as_str()], &shell[..]].concat())
-    };
+    let as_ada = |words: &str| systemd.done_as("ada", &[&runtime, "sh", "-c", words]);
     let units = "/var/ada/.config/systemd/user";
     let binary = stayd();
     as_ada(&format!(

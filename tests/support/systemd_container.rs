@@ -178,20 +178,46 @@ impl SystemdContainer {
         self.command(argv).output().unwrap()
     }
 
-    /// The same. Fails the test with the command's output unless it exits 0; returns its stdout without the last newline.
+    /// Adds a user with the home folder /var/NAME; its systemd does not run yet. Returns the uid.
+    #[track_caller]
+    pub(crate) fn add_user(&self, name: &str) -> String {
+        let home = format!("/var/{name}");
+        self.done(&["useradd", "--create-home", "--home-dir", &home, name]);
+        self.done(&["id", "-u", name])
+    }
+
+    /// Runs a command, which variables may precede, to its end as the user `name` in that home folder and with no other
+    /// variables, as su does.
+    pub(crate) fn exec_as(&self, name: &str, words: &[&str]) -> Output {
+        let [user, group, home] =
+            ["--reuid=", "--regid=", "HOME=/var/"].map(|key| format!("{key}{name}"));
+        let folder = format!("/var/{name}");
+        let argv = [
+            "setpriv",
+            &user,
+            &group,
+            "--init-groups",
+            "env",
+            "-i",
+            "-C",
+            &folder,
+            &home,
+            "PATH=/usr/bin:/bin",
+        ];
+        self.exec(&[&argv[..], words].concat())
+    }
+
+    /// Runs a command in the container to its end. Fails the test with the command's output unless it exits 0; returns its stdout
+    /// without the last newline.
     #[track_caller]
     pub(crate) fn done(&self, argv: &[&str]) -> String {
-        let output = self.exec(argv);
-        let stdout = String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{argv:?}: {}\n{stdout}\n{stderr}",
-            output.status
-        );
-        stdout
+        stdout_of(argv, &self.exec(argv))
+    }
+
+    /// Runs a command as [`Self::exec_as`] does, with the result of [`Self::done`].
+    #[track_caller]
+    pub(crate) fn done_as(&self, name: &str, words: &[&str]) -> String {
+        stdout_of(words, &self.exec_as(name, words))
     }
 
     /// One property of a unit.
@@ -211,6 +237,19 @@ impl SystemdContainer {
         fs::write(self.path(&format!("/etc/systemd/system/{name}")), text).unwrap();
         self.done(&["systemctl", "daemon-reload"]);
     }
+}
+
+#[track_caller]
+fn stdout_of(argv: &[&str], output: &Output) -> String {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stdout = stdout.trim_end().to_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{argv:?}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    stdout
 }
 
 impl Drop for SystemdContainer {

@@ -2,6 +2,7 @@
 
 use super::host::ThisHost;
 use crate::cli::args::{CommonOptions, ServiceOptions};
+use crate::cli::config::missing;
 use crate::cli::console::print_stderr;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::load_config::{command_line, failure, from_file};
@@ -23,10 +24,11 @@ impl Described {
     /// The configuration of the file or of the command line. Its warnings go to stderr.
     pub(super) fn new(common: &CommonOptions, service: &ServiceOptions) -> Result<Self, Failure> {
         if service.launch.command.is_empty() {
-            let Loaded {
-                config, warnings, ..
-            } = from_file(common)?;
-            warn(&warnings);
+            let loaded = from_file(common)?;
+            warn(&loaded.warnings);
+            // Those of a file may be created before they are used, as `config check` says.
+            warn(&missing(&loaded)?);
+            let config = loaded.config;
             return Ok(Self { config, text: None });
         }
         let mut line = command_line(common, service)?;
@@ -37,11 +39,14 @@ impl Described {
             line.env.push(format!("PATH={path}"));
         }
         let here = current_dir()?;
-        let Loaded {
-            config, warnings, ..
-        } = Config::from_command_line(&line, &here, &variable)
+        let loaded = Config::from_command_line(&line, &here, &variable)
             .map_err(|findings| failure(&findings))?;
-        warn(&warnings);
+        warn(&loaded.warnings);
+        let missing = missing(&loaded)?;
+        if !missing.is_empty() {
+            return Err(failure(&missing));
+        }
+        let config = loaded.config;
         let [service] = config.services.as_slice() else {
             let message = "cannot install: a command line describes one service";
             return Err(Failure::new(Exit::Bug, message));

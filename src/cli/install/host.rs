@@ -5,9 +5,10 @@ use crate::api::wire::Status;
 use crate::cli::block_on;
 use crate::cli::console::print_stderr;
 use crate::cli::exit::Failure;
+use crate::cli::paths::variable;
 use crate::install::{Host, Ran, Running};
 use crate::lint::{self, Level};
-use crate::sys::clock;
+use crate::sys::{clock, identity};
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 /// An answer of stayd takes milliseconds; a stopped one never answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 /// The most bytes of a command's output that are kept.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 
@@ -27,8 +29,6 @@ pub(super) struct ThisHost {
     pub(super) state: PathBuf,
     /// Its control socket.
     pub(super) socket: PathBuf,
-    /// Variables that the commands get in addition.
-    pub(super) environment: Vec<(&'static str, String)>,
 }
 
 impl Host for ThisHost {
@@ -37,7 +37,7 @@ impl Host for ThisHost {
         let mut command = Command::new(program);
         command
             .args(arguments)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(runtime_folder_of_user())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -124,6 +124,14 @@ impl Host for ThisHost {
     fn say(&mut self, step: &str) {
         print_stderr(step);
     }
+}
+
+/// The variable by which systemctl finds the user's systemd, where su or cron has not set it. The folder appears when that systemd
+/// starts.
+fn runtime_folder_of_user() -> Option<(&'static str, PathBuf)> {
+    let folder = PathBuf::from(format!("/run/user/{}", identity::euid()));
+    let is_missing = variable(RUNTIME_FOLDER).is_none() && folder.is_dir();
+    is_missing.then_some((RUNTIME_FOLDER, folder))
 }
 
 /// What a pipe holds, up to a bound, as text. The rest is read and dropped, so that the writer is not blocked.

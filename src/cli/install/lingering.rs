@@ -13,6 +13,9 @@ const LINGERING: &str = "/var/lib/systemd/linger";
 /// loginctl asks a daemon over D-Bus.
 const LOGINCTL_WITHIN: Duration = Duration::from_secs(30);
 
+/// The most time until the user's systemd answers after that.
+pub(super) const START_MAX: Duration = Duration::from_secs(15);
+
 /// Whether a user's services outlive the last logout.
 pub(super) struct Lingering {
     user: String,
@@ -33,6 +36,7 @@ impl Lingering {
         ["loginctl", "enable-linger", &self.user]
     }
 
+    /// Turns it on. systemd then starts the user's own one, if it does not run, within [`START_MAX`].
     pub(super) fn turn_on(&self, host: &mut ThisHost) -> Result<(), Failure> {
         let command = self.command();
         let shown = command.join(" ");

@@ -9,6 +9,7 @@ use super::args::{CommonOptions, JobArgs, ServiceOptions};
 use super::console::{Console, Style, print_stderr};
 use super::exit::{Exit, Failure, Outcome};
 use super::paths::{config_file, home, instance_folders, own_program, variable};
+use crate::act::dirs::removal::{self, RemovalError};
 use crate::config;
 use crate::config::paths::Paths;
 use crate::install::{
@@ -21,7 +22,8 @@ use host::ThisHost;
 use lingering::Lingering;
 use serde_json::json;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 use supervised::Supervised;
 
 /// Installs the job of the configuration or of the command line, or shows what that would do.
@@ -59,15 +61,23 @@ pub(super) fn install(
         return show(console, &plan, common.json);
     }
     let mut host = host(common, &config.name, config.control_group.is_some())?;
+    let patience = match lingering {
+        Some(lingering) if linger => {
+            lingering.turn_on(&mut host)?;
+            lingering::START_MAX
+        }
+        Some(_) => {
+            print_stderr(
+                "stayd: warning: systemd ends this user's services, stayd too, at the last logout, and starts them only at a login; \
+                 keep them running with `stayd install --linger`",
+            );
+            Duration::ZERO
+        }
+        None => Duration::ZERO,
+    };
+    // Before anything is written.
+    job.check(&mut host, patience)?;
     described.write(&mut host)?;
-    match lingering {
-        Some(lingering) if linger => lingering.turn_on(&mut host)?,
-        Some(_) => print_stderr(
-            "stayd: warning: systemd ends this user's services, stayd too, at the last logout, and starts them only at a login; keep \
-             them running with `stayd install --linger`",
-        ),
-        None => {}
-    }
     let installed = job.install(&mut host)?;
     report(console, common, &job, &installed, &host)
 }
@@ -132,7 +142,10 @@ pub(super) fn uninstall(
     job.refuse_from_inside()?;
     let mut host = host(common, &name, false)?;
     let was_installed = job.uninstall(&mut host)?;
+    // A stayd that was not installed may use it.
+    let is_unused = host.running().is_none();
     if let Ok(file) = Paths::here(&variable).written_config(&name)
+        && is_unused
         && remove_config(&file)?
     {
         host.say(&format!("removed {}", file.display()));
@@ -140,7 +153,7 @@ pub(super) fn uninstall(
     let state = host.state.exists().then(|| host.state.clone());
     let kept = match state {
         Some(state) if purge => {
-            remove_state(&state, &mut host)?;
+            purge_state(&state, &mut host)?;
             None
         }
         state => state,
@@ -174,37 +187,28 @@ pub(super) fn uninstall(
     Ok(Exit::Done)
 }
 
-/// Removes the state folder. Only one that a stayd has made, and that none uses.
-fn remove_state(state: &Path, host: &mut ThisHost) -> Result<(), Failure> {
-    if let Some(running) = host.running() {
-        return Err(Failure::new(
-            Exit::Held,
-            format!(
-                "cannot remove {}: the stayd with pid {} uses it; stop that one first",
-                state.display(),
-                running.pid
-            ),
-        ));
-    }
-    let is_ours = fs::symlink_metadata(state).is_ok_and(|found| found.is_dir())
-        && state.join("lock").is_file();
-    if !is_ours {
-        return Err(Failure::new(
-            Exit::No,
-            format!(
-                "cannot remove {}: it is not the state folder of a stayd; remove it yourself",
-                state.display()
-            ),
-        ));
-    }
-    fs::remove_dir_all(state).map_err(|error| {
-        Failure::new(
-            Exit::of_system_error(error.kind()),
-            format!(
-                "cannot remove {}: {error}; what is left of it can be removed by hand",
-                state.display()
-            ),
-        )
+/// Removes the state folder.
+fn purge_state(state: &Path, host: &mut ThisHost) -> Result<(), Failure> {
+    removal::remove_state(state).map_err(|error| {
+        let (exit, cause) = match error {
+            RemovalError::NotAStateFolder => {
+                let cause = "it is not the state folder of a stayd; check --state-dir";
+                (Exit::No, cause.to_owned())
+            }
+            RemovalError::Held(pid) => {
+                let cause = format!("another stayd, pid {pid}, uses it; stop that one first");
+                (Exit::Held, cause)
+            }
+            RemovalError::ForeignEntry(path) => {
+                let cause = format!("{} is not of stayd; move it away", path.display());
+                (Exit::No, cause)
+            }
+            RemovalError::System(error) => {
+                let cause = format!("{error}; what is left of it can be removed by hand");
+                (Exit::of_system_error(error.kind()), cause)
+            }
+        };
+        Failure::new(exit, format!("cannot remove {}: {cause}", state.display()))
     })?;
     host.say(&format!("removed {}", state.display()));
     Ok(())
@@ -234,16 +238,9 @@ fn scope_of(args: &JobArgs) -> Result<Scope, Failure> {
 /// This machine, as seen from the instance `name`.
 fn host(common: &CommonOptions, name: &str, group: bool) -> Result<ThisHost, Failure> {
     let folders = instance_folders(common, name, group)?;
-    let mut environment = Vec::new();
-    let runtime = PathBuf::from(format!("/run/user/{}", identity::euid()));
-    // su and cron do not set it, and without it systemctl does not find the user's systemd.
-    if variable("XDG_RUNTIME_DIR").is_none() && runtime.is_dir() {
-        environment.push(("XDG_RUNTIME_DIR", runtime.display().to_string()));
-    }
     Ok(ThisHost {
         state: folders.state,
         socket: folders.socket,
-        environment,
     })
 }
 

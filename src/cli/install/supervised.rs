@@ -7,6 +7,7 @@ use crate::config::paths::System;
 use crate::install::{Installed, Job, Plan, RenderInputs, Scope, StepError, Unit};
 use crate::sys::identity;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A plist or unit on this machine.
 pub(super) enum Supervised {
@@ -65,6 +66,14 @@ impl Supervised {
         match self {
             Self::Launchd(job) => job.removal_plan(),
             Self::Systemd(unit) => unit.removal_plan(),
+        }
+    }
+
+    /// Checks whether it can be installed, and changes nothing. `patience` is how long a systemd that is starting may take.
+    pub(super) fn check(&self, host: &mut ThisHost, patience: Duration) -> Result<(), StepError> {
+        match self {
+            Self::Launchd(job) => job.check(host),
+            Self::Systemd(unit) => unit.check(host, patience),
         }
     }
 
