@@ -4,7 +4,7 @@ use super::{Endpoint, Listen, Service, literal_addresses};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// Where a service listens, as far as its configuration tells.
+/// Where a service listens, as far as its configuration shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListeningAddresses {
     /// Its `port` and the ports of its `sockets`, at any address.

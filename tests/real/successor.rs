@@ -59,7 +59,7 @@ enum Child {
     /// It has an earlier socket of the same path open, and sleeps.
     #[cfg_attr(
         not(target_os = "linux"),
-        expect(dead_code, reason = "macOS does not tell the two sockets apart")
+        expect(dead_code, reason = "macOS cannot distinguish the two sockets")
     )]
     HasEarlierSocket,
 }

@@ -87,7 +87,7 @@ fn not_to_itself(stream: TcpStream, address: SocketAddr) -> io::Result<TcpStream
 }
 
 /// The answer if the deadline passes now without a connection to `address` of this machine. None if no process listens there
-/// or the kernel does not tell: then the packets may go to another machine or network namespace.
+/// or the kernel does not show it: then the packets may go to another machine or network namespace.
 async fn look(address: SocketAddr) -> Option<Answer> {
     let listeners = listeners::reached_at(address).await.ok()?;
     listeners.first()?;

@@ -312,7 +312,7 @@ impl Service {
             ServingEvidence::HasHeldSocket if self.policy.watchdog.is_some() => true,
             // The child may not listen yet. If the main process had served itself, what is left is a leftover.
             ServingEvidence::Nothing => young && !has_served,
-            // The probe shows whether the successor serves. Without a probe only the time tells a launcher from a server.
+            // The probe shows whether the successor serves. Without a probe only the time distinguishes a launcher from a server.
             ServingEvidence::HasHeldSocket | ServingEvidence::Unknown if ready_by_answer => young,
             ServingEvidence::HasHeldSocket | ServingEvidence::Unknown => !has_served,
         };

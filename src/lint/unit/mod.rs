@@ -36,7 +36,7 @@ impl FileFindings {
         self.add_line(placed.file, placed.assignment.line, code, message, cure);
     }
 
-    /// Adds a finding about a comment behind a value. systemd knows only comments on lines of their own (systemd.syntax(7)).
+    /// Adds a finding about a comment behind a value. systemd supports only comments on lines of their own (systemd.syntax(7)).
     fn add_comment(&mut self, placed: &Placed, message: impl Into<String>) {
         let cure = "put the comment on a line of its own";
         self.add(placed, &codes::UNIT_COMMENT, message, cure);
