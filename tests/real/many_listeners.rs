@@ -12,8 +12,8 @@ use std::time::Duration;
 const LISTENERS: usize = 10_000;
 /// The attempts during which the CPU time of the loop's thread is measured.
 const ATTEMPTS: u64 = 20;
-/// The most CPU time of the loop's thread for one of them.
-const CPU_MAX: Duration = Duration::from_millis(5);
+/// The most CPU time of the loop's thread for one of them: 2 ms were seen, and 23 where it lists the listeners.
+const CPU_MAX: Duration = Duration::from_millis(10);
 
 /// Opens the listeners; SO_REUSEPORT lets them share the address.
 const CROWD: &str = "import resource, socket, sys, time\n\
